@@ -1,0 +1,55 @@
+# Everything sets itself up: a virtual environment in .venv with pinned, hash-checked packages.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
+
+.PHONY: install demo test lint types docs check benchmark pins clean
+
+install: .venv/run.stamp  ## the server, ready to be started as .venv/bin/luma-mcp
+	@echo "Ready: $(CURDIR)/$(BIN)/luma-mcp"
+
+demo: .venv/run.stamp  ## a refusal, a suggestion and a video, over a real MCP connection
+	@$(BIN)/luma-mcp demo
+
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/dev.stamp
+	$(BIN)/mypy
+
+docs: .venv/dev.stamp  ## writes the generated parts of the README and the tool snapshots
+	$(BIN)/python scripts/generate_docs.py
+
+check: test lint types
+	$(BIN)/python scripts/generate_docs.py --check
+
+benchmark: .venv/dev.stamp
+	$(BIN)/python benchmarks/polling.py
+	$(BIN)/python benchmarks/startup.py
+
+pins: .venv/dev.stamp  ## resolves the pins anew (needs uv); for Python 3.11 and later, on every system
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+		pyproject.toml requirements/build.in -o requirements/run.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+		pyproject.toml requirements/build.in --group dev -c requirements/run.txt -o requirements/dev.txt
+
+clean:
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/python.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit("luma-mcp needs Python 3.11 or later; this is %d.%d. Try: make PYTHON=python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/run.stamp: .venv/python.stamp requirements/run.txt pyproject.toml
+	$(PIP) -r requirements/run.txt
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev.stamp: .venv/run.stamp requirements/dev.txt
+	$(PIP) -r requirements/dev.txt
+	@touch $@

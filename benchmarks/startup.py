@@ -1,0 +1,72 @@
+"""From spawn to an answered `tools/list`, against a server of the same SDK with one small tool.
+
+    python benchmarks/startup.py
+
+Runs alternate in one environment, so that what else the machine does falls on both alike. Prints the ratio of
+the medians; exits with 1 if it is above its mark.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+RUNS = 15
+MARK = 1.15
+ONE_TOOL = """
+from mcp.server import MCPServer
+server = MCPServer("one-tool")
+@server.tool()
+def add(a: int, b: int) -> int:
+    "Adds two numbers."
+    return a + b
+server.run("stdio")
+"""
+SERVERS = {"one-tool server": [sys.executable, "-c", ONE_TOOL], "luma-mcp": [sys.executable, "-m", "luma_mcp"]}
+CLIENT = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "benchmark", "version": "1"}}
+MESSAGES = (
+    {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": CLIENT},
+    {"jsonrpc": "2.0", "method": "notifications/initialized"},
+    {"jsonrpc": "2.0", "id": 2, "method": "tools/list"},
+)
+
+
+def seconds_to_list(command: list[str]) -> float:
+    """Starts the server, asks for its tools, and ends it."""
+    begun = time.perf_counter()
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        if server.stdin is None or server.stdout is None:
+            raise RuntimeError("the server has no pipes")
+        server.stdin.writelines(json.dumps(message) + "\n" for message in MESSAGES)
+        server.stdin.flush()
+        for line in server.stdout:
+            if json.loads(line).get("id") == 2:
+                taken = time.perf_counter() - begun
+                server.stdin.close()
+                server.wait()
+                return taken
+    raise RuntimeError(f"{command} ended without an answer")
+
+
+def main() -> int:
+    """Prints medians and ratio; 0 if the mark is held."""
+    taken: dict[str, list[float]] = {name: [] for name in SERVERS}
+    for _ in range(RUNS + 1):
+        for name, command in SERVERS.items():
+            taken[name].append(seconds_to_list(command))
+    # The first pair warms the disk cache up.
+    medians = {name: statistics.median(runs[1:]) for name, runs in taken.items()}
+    for name, median in medians.items():
+        print(f"{name:<18}{median * 1000:>8.0f} ms")
+    ratio = medians["luma-mcp"] / medians["one-tool server"]
+    print(f"ratio {ratio:.3f} (mark: {MARK})")
+    return 0 if ratio <= MARK else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

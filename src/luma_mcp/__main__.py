@@ -1,0 +1,6 @@
+"""`python -m luma_mcp` is `luma-mcp`."""
+
+from luma_mcp.cli.main import main
+
+if __name__ == "__main__":
+    main(prog_name="luma-mcp")

@@ -1,0 +1,1 @@
+"""For people: the commands of `luma-mcp`."""

@@ -1,0 +1,131 @@
+"""`luma-mcp demo`: the simulated API and the server as subprocesses, and a real MCP client that talks to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import click
+from anyio.streams.text import TextReceiveStream
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters
+
+from luma_mcp import tables
+from luma_mcp.errors import LumaError
+from luma_mcp.luma.media import download
+from luma_mcp.luma.records import Media
+from luma_mcp.simulator.serve import TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mcp.types import CallToolResult
+
+SPEED = 15.0
+LUMA_MCP = (sys.executable, "-m", "luma_mcp")
+IMPOSSIBLE = {
+    "prompt": "The sun sets over a calm sea, slow pan to the right, first stars",
+    "model": "ray-v3-reasoning",
+    "resolution": "draft",
+}
+
+
+def run() -> None:
+    """Runs the demo.
+
+    Raises:
+        click.ClickException: something went wrong in it.
+    """
+    try:
+        anyio.run(_demo)
+    except LumaError as error:
+        raise click.ClickException(error.message) from error
+
+
+async def _demo() -> None:
+    click.secho("luma-mcp demo: a simulated Luma API, the server, and an MCP client. No token, no cost.\n", bold=True)
+    async with _simulator() as url:
+        environment = {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_BASE_URL": url}
+        command, *arguments = LUMA_MCP
+        server = StdioServerParameters(command=command, args=arguments, env=environment)
+        async with Client(server) as client:
+            names = ", ".join(tool.name for tool in (await client.list_tools()).tools)
+            _step(1, f"Connected over stdio (MCP {client.protocol_version}). Tools: {names}")
+            await client.call_tool("list_options", {})
+            _step(2, "list_options tells what can be made:\n\n" + tables.matrix_table())
+            suggestion = await _refusal(client)
+            video = await _video(client, suggestion)
+        path = _free_path()
+        size = await download(Media(url=video["url"]), path)
+    _step(5, f"Saved {path} ({size / 1000:.0f} kB, {video['format']}; a stand-in clip, as all is simulated)")
+    _next()
+
+
+async def _refusal(client: Client) -> dict[str, Any]:
+    _step(3, f"An order that no model can make: {json.dumps(IMPOSSIBLE)}")
+    result = await client.call_tool("generate_video", IMPOSSIBLE)
+    error = _content(result)["error"]
+    click.echo(f"   {click.style('Refused:', fg='yellow')} {error['message']}")
+    click.echo(f"   Suggested: {json.dumps(error['suggestion'])}")
+    return dict(error["suggestion"])
+
+
+async def _video(client: Client, arguments: dict[str, Any]) -> dict[str, Any]:
+    _step(4, f"The suggestion is taken (simulated time runs {SPEED:.0f} times as fast):")
+    with click.progressbar(length=100, label="   generate_video", show_eta=False) as bar:
+
+        async def on_progress(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
+            # The server measures in its own time, and the simulated job runs ahead of it.
+            bar.update(int(min(progress * SPEED, 100)) - bar.pos)
+
+        result = await client.call_tool("generate_video", arguments, progress_callback=on_progress)
+        while (content := _content(result)).get("state") == "running":
+            result = await client.call_tool("get_job", {"jobid": content["jobid"]}, progress_callback=on_progress)
+    if result.is_error:
+        raise click.ClickException(content["error"]["message"])
+    click.echo(f"   Ready after {content['elapsed_seconds']:.0f} s: {content['video']['url']}")
+    return dict(content["video"])
+
+
+def _next() -> None:
+    command = shutil.which("luma-mcp", path=str(Path(sys.executable).parent)) or "luma-mcp"
+    entry = {"mcpServers": {"luma": {"command": command, "args": ["--simulate"]}}}
+    click.secho("\nNext: put this into your host's MCP configuration, restart it, and ask for a video.", bold=True)
+    click.echo(json.dumps(entry, indent=2))
+    click.echo('For real videos: "env": {"USEAPI_TOKEN": "user:…"} instead of "args". Tokens: https://useapi.net')
+
+
+@asynccontextmanager
+async def _simulator() -> AsyncIterator[str]:
+    """The simulated API as a subprocess; its base URL."""
+    process = await anyio.open_process([*LUMA_MCP, "simulator", "--speed", str(SPEED)], stderr=None)
+    try:
+        if process.stdout is None:
+            raise click.ClickException("the simulator has no output")
+        yield (await TextReceiveStream(process.stdout).receive()).strip()
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def _free_path() -> Path:
+    """A file that does not exist yet, here or, where nothing can be written here, in the temporary folder."""
+    folder = Path.cwd() if os.access(Path.cwd(), os.W_OK) else Path(tempfile.gettempdir())
+    names = (f"luma-demo{f'-{n}' if n > 1 else ''}.mp4" for n in count(1))
+    return next(folder / name for name in names if not (folder / name).exists())
+
+
+def _content(result: CallToolResult) -> dict[str, Any]:
+    return result.structured_content or {}
+
+
+def _step(number: int, text: str) -> None:
+    click.echo(f"{click.style(f'{number}.', bold=True)} {text}\n" if "\n" in text else f"{number}. {text}")

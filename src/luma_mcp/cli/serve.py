@@ -1,0 +1,58 @@
+"""The server on stdin and stdout, as hosts start it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from contextlib import ExitStack
+from dataclasses import replace
+
+import click
+from pydantic import SecretStr
+
+from luma_mcp.server.build import build_server
+from luma_mcp.settings import Settings, SettingsError
+
+CHATTY = ("httpx2", "httpcore2")
+"""They log the URL of every request, and a jobid in it carries an e-mail address."""
+
+
+def serve(*, simulate: bool, speed: float) -> None:
+    """Serves until stdin ends; exits with 2 if a setting cannot be used."""
+    try:
+        settings = Settings.from_environment(os.environ)
+    except SettingsError as error:
+        for line in str(error).splitlines():
+            click.echo(f"luma-mcp: {line}", err=True)
+        sys.exit(2)
+    with ExitStack() as stack:
+        if simulate:
+            from luma_mcp.simulator.serve import TOKEN, new_simulator, running
+
+            url = stack.enter_context(running(new_simulator(speed=speed)))
+            settings = replace(settings, token=SecretStr(TOKEN), base_url=url, email=None, simulated=True)
+        _log_to_stderr(settings)
+        if sys.stdin.isatty():
+            click.echo("luma-mcp waits for an MCP client on stdin (Ctrl-C ends it). To see it: luma-mcp demo", err=True)
+        build_server(settings).run("stdio")
+
+
+def _log_to_stderr(settings: Settings) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Redacting(settings.token.get_secret_value() if settings.token else None))
+    logging.basicConfig(level=settings.log_level, handlers=[handler])
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+class _Redacting(logging.Formatter):
+    """Writes no token, whoever logs it and wherever it stands: in a message, in arguments, in a traceback."""
+
+    def __init__(self, token: str | None) -> None:
+        super().__init__("%(levelname)s %(name)s: %(message)s")
+        self._token = token
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        return line.replace(self._token, "***") if self._token else line

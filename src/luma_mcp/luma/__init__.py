@@ -1,0 +1,1 @@
+"""Speaks HTTP to the Luma API; has never heard of MCP."""

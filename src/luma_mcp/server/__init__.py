@@ -1,0 +1,1 @@
+"""Speaks MCP; has never heard of HTTP status codes."""

@@ -1,0 +1,102 @@
+"""From what a client sent to the words it meant: aliases, spellings, numbers as text. Nothing is dropped.
+
+Agents and hosts write `imageStart` for `image_start`, `10` or `"10"` for `"10s"`, `720` for `"720p"`, `"SDR"` for
+`"sdr"`, and null or `""` for what they leave out. That is accepted; whatever is not plainly meant is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from luma_mcp.check import nearest_name, unknown_name
+from luma_mcp.errors import Problem
+from luma_mcp.matrix import CHOICES
+from luma_mcp.settings import LONGEST_WAIT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+DEFAULT_WAIT = 45
+WAIT = "wait_seconds"
+_ALIASES = {"job_id": "jobid"}
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What the client meant: known names only, in the spelling of the table; and what it cannot have meant."""
+
+    words: dict[str, Any]
+    problems: tuple[Problem, ...]
+
+    @property
+    def wait_seconds(self) -> float:
+        """The wait that was asked for, or the default one."""
+        return float(self.words.get(WAIT, DEFAULT_WAIT))
+
+    def without_wait(self) -> dict[str, Any]:
+        """The words that are about the video."""
+        return {name: value for name, value in self.words.items() if name != WAIT}
+
+
+def read(raw: Mapping[str, Any], known: Iterable[str]) -> Arguments:
+    """Reads the arguments of a tool whose parameters are `known`.
+
+    A name that does not exist is a problem; its value is still taken for the parameter it resembles, where
+    that one is free, so that a suggestion can carry it.
+    """
+    names = tuple(known)
+    words: dict[str, Any] = {}
+    strays: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for given, value in raw.items():
+        name = _snake(given)
+        meant = _meant(name, value)
+        if meant is None:
+            continue
+        if name not in names:
+            strays[given] = meant
+        elif name in words and words[name] != meant:
+            problems.append(Problem(given, value, f'"{given}" and another spelling of {name} differ; send one.'))
+        else:
+            words[name] = meant
+    for given, value in strays.items():
+        problems.append(unknown_name(given, value, names))
+        near = nearest_name(given, names)
+        if near and near not in words:
+            words[near] = _meant(near, value)
+    wait = words.get(WAIT, 0)
+    if isinstance(wait, bool) or not (isinstance(wait, int | float) and 0 <= wait <= LONGEST_WAIT):
+        message = f"{WAIT} takes a number of seconds from 0 to {LONGEST_WAIT}."
+        problems.append(Problem(WAIT, words.pop(WAIT), message, ("0", str(LONGEST_WAIT))))
+    return Arguments(words, tuple(problems))
+
+
+def _snake(name: str) -> str:
+    """`imageStart` and `image_start` are one name."""
+    snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).casefold()
+    return _ALIASES.get(snake, snake)
+
+
+def _meant(name: str, value: Any) -> Any:
+    """The value in the table's spelling where it is plainly one of the table's; None where it was left out."""
+    if isinstance(value, str):
+        value = value.strip()
+    if value is None or value == "":
+        return None
+    if name in CHOICES and isinstance(value, str | int | float) and not isinstance(value, bool):
+        spelled = {_squash(v): v for v in CHOICES[name].values}
+        spelled |= {number[1]: v for v in CHOICES[name].values if (number := re.fullmatch(r"(\d+)[sp]", v))}
+        return spelled.get(_squash(value), value)
+    if name == WAIT and isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?s?", value):
+        return float(value.removesuffix("s"))
+    if name == "include_schema" and isinstance(value, str) and value.casefold() in ("true", "false"):
+        return value.casefold() == "true"
+    return value
+
+
+def _squash(value: str | float) -> str:
+    """Case, blanks and hyphens aside: `10.0`, `10 s`, `10 seconds` and `10S` are one spelling."""
+    text = f"{value:g}" if isinstance(value, int | float) else value.casefold()
+    return re.sub(r"(?<=\d)(sec|secs|second|seconds)$", "s", re.sub(r"[\s_-]", "", text))

@@ -1,0 +1,162 @@
+"""A job or an error, as the text and the structured content that an agent reads.
+
+Hosts hand on the one or the other, not always both; so each is complete alone. Nothing is null: what is not
+known is left out.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from mcp.types import CallToolResult, TextContent
+
+from luma_mcp.errors import InvalidArguments, JobFailed, LumaError, Problem
+from luma_mcp.matrix import OUTPUTS, TYPICAL_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from luma_mcp.luma.records import Job, Media
+
+SIMULATED = "Simulated: a stand-in clip; no video was generated and nothing was billed."
+
+
+def answer(text: str, content: Mapping[str, Any], *, is_error: bool = False) -> CallToolResult:
+    """A tool's result."""
+    return CallToolResult(
+        content=[TextContent(type="text", text=text)], structured_content=dict(content), is_error=is_error
+    )
+
+
+def job_result(job: Job, now: datetime, *, simulated: bool) -> CallToolResult:
+    """A running or a finished job.
+
+    Raises:
+        JobFailed: it failed.
+    """
+    if job.state == "failed":
+        raise job_failed(job)
+    content = job_content(job, now)
+    if simulated:
+        content["note"] = SIMULATED
+    return answer("\n".join(_job_lines(job, content)), content)
+
+
+def job_failed(job: Job) -> JobFailed:
+    """The error that a failed job is."""
+    used = job.credits.dm_usage if job.credits else None
+    money = "" if used is None else f" It used {used:g} credits."
+    return JobFailed(
+        f'The video was not made; the API says: "{job.error or "no reason given"}".{money} '
+        "Change the prompt or the options before ordering again: every order is a new job.",
+        api_message=job.error,
+        jobid=job.jobid,
+    )
+
+
+def job_content(job: Job, now: datetime) -> dict[str, Any]:
+    """The structured content of a job that has not failed; durations in seconds, sizes in pixels."""
+    outputs = job.outputs
+    content: dict[str, Any] = {
+        "jobid": job.jobid,
+        "status": job.status,
+        "state": job.state,
+        "next_step": _next_step(job),
+        "request": job.request.words() if job.request else None,
+        "created": job.created,
+        "updated": job.updated,
+        "elapsed_seconds": round(elapsed, 1) if (elapsed := job.elapsed_seconds(now)) is not None else None,
+        "video": _video(job, outputs.video) if outputs.video else None,
+        "exr_zip_url": outputs.video_hdr_exr.url if outputs.video_hdr_exr else None,
+        "thumbnail_url": outputs.thumbnail.url if outputs.thumbnail else None,
+        "last_frame_url": outputs.last_frame.url if outputs.last_frame else None,
+        "credits_used": job.credits.dm_usage if job.credits else None,
+    }
+    return {name: value for name, value in content.items() if value is not None}
+
+
+def error_result(error: LumaError, *, tool: str) -> CallToolResult:
+    """A refusal or a failure of the named tool."""
+    content: dict[str, Any] = {"kind": error.kind, "message": error.message, "retry": error.retry}
+    content |= {name: value for name in ("status", "jobid") if (value := getattr(error, name)) is not None}
+    lines = [error.message]
+    if isinstance(error, InvalidArguments):
+        if error.problems:
+            content["problems"] = [_problem(p) for p in error.problems]
+        if error.suggestion:
+            content["suggestion"] = dict(error.suggestion)
+            lines.append(f"This would work: {tool} {json.dumps(error.suggestion, ensure_ascii=False)}")
+    if error.jobid and error.jobid not in error.message:
+        lines.append(f"Job: {error.jobid}")
+    return answer("\n".join(lines), {"error": content}, is_error=True)
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    return {
+        "field": problem.field,
+        "value": problem.value,
+        "message": problem.message,
+        "allowed": list(problem.allowed),
+    }
+
+
+def _next_step(job: Job) -> str | None:
+    if job.state == "running":
+        return f'Call get_job with {{"jobid": "{job.jobid}"}} to wait for the video. Do not order it again.'
+    if not job.outputs.video:
+        return f'Call get_job with {{"jobid": "{job.jobid}"}} again: the job is completed, but without a video link.'
+    return None
+
+
+def _dynamic_range(job: Job) -> str | None:
+    """What the video is; a record that another process ordered does not tell sdr from hdr."""
+    if job.request and job.request.dynamic_range:
+        return job.request.dynamic_range
+    return "hdr_exr" if job.outputs.video_hdr_exr else None
+
+
+def _video(job: Job, video: Media) -> dict[str, Any]:
+    output = OUTPUTS.get(_dynamic_range(job) or "")
+    content = {
+        "url": video.url,
+        "width": video.width,
+        "height": video.height,
+        "duration_seconds": video.duration,
+        "format": output.format if output else video.media_type,
+        "plays_in_browser": output.plays_in_browser if output else None,
+    }
+    return {name: value for name, value in content.items() if value is not None}
+
+
+def _job_lines(job: Job, content: Mapping[str, Any]) -> list[str]:
+    lines = [_headline(job, content)]
+    if video := content.get("video"):
+        output = OUTPUTS.get(_dynamic_range(job) or "")
+        unknown = f"{video.get('format', 'MP4')}; if it was ordered in HDR, {OUTPUTS['hdr'].note}"
+        size = f"{video['width']}x{video['height']}, " if {"width", "height"} <= video.keys() else ""
+        length = f"{video['duration_seconds']:g} s, " if "duration_seconds" in video else ""
+        lines.append(f"{size}{length}{f'{output.format}: {output.note}' if output else unknown}.")
+    for name, label in (("exr_zip_url", "EXR frames (ZIP)"), ("thumbnail_url", "Thumbnail")):
+        if name in content:
+            lines.append(f"{label}: {content[name]}")
+    if "last_frame_url" in content:
+        lines.append(f"Last frame: {content['last_frame_url']}")
+    if job.state == "completed":
+        used = f" Credits used: {content['credits_used']:g}." if "credits_used" in content else ""
+        lines.append(f"Links may expire: save what is to be kept.{used}")
+        lines.append(f"Job: {job.jobid}")
+    lines += [content[name] for name in ("note", "next_step") if name in content]
+    return lines
+
+
+def _headline(job: Job, content: Mapping[str, Any]) -> str:
+    if job.state == "completed":
+        video = content.get("video")
+        return f"The video is ready: {video['url']}" if video else "The job is completed."
+    elapsed = f" after {content['elapsed_seconds']:.0f} s" if "elapsed_seconds" in content else ""
+    resolution = job.request.resolution if job.request else None
+    low, high = TYPICAL_SECONDS.get(resolution or "", (0, 0))
+    usual = f"; {resolution} usually takes {low:.0f} to {high:.0f} s" if high else ""
+    return f"The video is being made (status {job.status}{elapsed}{usual}). Job: {job.jobid}"

@@ -1,0 +1,123 @@
+"""Environment variables to `Settings`. Nothing else is read: no `.env`, no file of the current folder.
+
+Hosts start servers inside other people's projects and pass placeholders on that they could not expand;
+so an empty value, and one that is still `${…}`, counts as unset.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+BASE_URL = "https://api.useapi.net/v1/luma"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+SCHEMAS = ("portable", "exact")
+LONGEST_WAIT = 600
+
+_T = TypeVar("_T")
+
+
+class SettingsError(Exception):
+    """Values that cannot be used; one line each, naming the variable and never repeating a secret."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+
+
+def _token(text: str) -> SecretStr:
+    token = re.sub(r"^Bearer\s+", "", text)
+    if not re.fullmatch(r"[!-~]+", token):
+        raise ValueError("must be one word of plain characters, whole, as useapi.net shows it (user:…)")
+    return SecretStr(token)
+
+
+def _base_url(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme == "https" and url.hostname:
+        return text.rstrip("/")
+    if url.scheme == "http" and url.hostname in LOOPBACK:
+        return text.rstrip("/")
+    raise ValueError(f'must be an https:// URL (http:// only to this machine), not "{text}"')
+
+
+def _email(text: str) -> str:
+    if not re.fullmatch(r"\S+@\S+", text):
+        raise ValueError(f'must be an e-mail address, not "{text}"')
+    return text
+
+
+def _seconds(text: str) -> int:
+    if not (text.isdecimal() and int(text) <= LONGEST_WAIT):
+        raise ValueError(f'must be a whole number from 0 to {LONGEST_WAIT}, not "{text}"')
+    return int(text)
+
+
+def _one_of(values: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        for value in values:
+            if value.casefold() == text.casefold():
+                return value
+        raise ValueError(f'must be {", ".join(values[:-1])} or {values[-1]}, not "{text}"')
+
+    return parse
+
+
+def _variable(name: str, parse: Callable[[str], _T], default: _T, about: str) -> Any:
+    return field(default=default, metadata={"name": name, "parse": parse, "about": about})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the server can be told; each field's metadata names its variable (the README's table is made of it)."""
+
+    token: SecretStr | None = _variable(
+        "USEAPI_TOKEN", _token, None, "Your API token from useapi.net (`user:…`). Without it only `list_options` works."
+    )
+    base_url: str = _variable("LUMA_MCP_BASE_URL", _base_url, BASE_URL, "Where the API is.")
+    email: str | None = _variable(
+        "LUMA_MCP_EMAIL", _email, None, "Luma account for jobs that name none and use no image."
+    )
+    max_wait_seconds: int = _variable(
+        "LUMA_MCP_MAX_WAIT_SECONDS", _seconds, LONGEST_WAIT, "Longest time that one call waits for its job, in seconds."
+    )
+    schema: str = _variable(
+        "LUMA_MCP_SCHEMA",
+        _one_of(SCHEMAS),
+        "portable",
+        "`portable`: an input schema that every host accepts. `exact`: one that holds every rule.",
+    )
+    log_level: str = _variable("LUMA_MCP_LOG_LEVEL", _one_of(LOG_LEVELS), "WARNING", "How much goes to stderr.")
+    simulated: bool = False
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Reads the variables.
+
+        Raises:
+            SettingsError: all that cannot be used, one line each.
+        """
+        values: dict[str, Any] = {}
+        faults: list[str] = []
+        for name, row in VARIABLES.items():
+            text = environment.get(row.metadata["name"], "").strip()
+            if not text or re.search(r"\$\{.*\}", text):
+                continue
+            try:
+                values[name] = row.metadata["parse"](text)
+            except ValueError as fault:
+                faults.append(f"{row.metadata['name']} {fault}")
+        if faults:
+            raise SettingsError(faults)
+        return cls(**values)
+
+
+VARIABLES = {f.name: f for f in fields(Settings) if f.metadata}
+"""The fields that an environment variable sets."""

@@ -1,0 +1,82 @@
+"""What all tests share: virtual time, a simulated service, and a server connected to it.
+
+Tests run on trio with a clock that jumps to the next event as soon as everybody waits: three minutes of
+waiting take no time, and nothing sleeps. Tests that need real sockets ask for asyncio.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx2
+import pytest
+from mcp import Client
+from trio.testing import MockClock
+
+from luma_mcp.luma.client import LumaClient
+from luma_mcp.server.build import build_server
+from luma_mcp.settings import Settings
+from luma_mcp.simulator.app import Simulator
+from luma_mcp.simulator.state import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TOKEN = "user:4711-very-secret-token"
+EMAIL = "studio@example.com"
+MIDNIGHT = datetime(2026, 11, 22, tzinfo=UTC)
+ERAS = ("2026-07-28", "legacy")
+
+
+def wall_clock() -> datetime:
+    return MIDNIGHT + timedelta(seconds=anyio.current_time())
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees what the machine happens to have set."""
+    for name in list(os.environ):
+        if name.startswith("LUMA_MCP_") or name == "USEAPI_TOKEN" or name.upper().endswith("_PROXY"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "trio", {"clock": MockClock(autojump_threshold=0)}
+
+
+@pytest.fixture
+def simulator() -> Simulator:
+    service = Service(clock=anyio.current_time, wall_clock=wall_clock, chance=random.Random(1))
+    service.add_account(EMAIL)
+    return Simulator(service, token=TOKEN)
+
+
+@pytest.fixture
+def luma(simulator: Simulator) -> LumaClient:
+    return client_of(httpx2.ASGITransport(simulator))
+
+
+def client_of(transport: httpx2.AsyncBaseTransport) -> LumaClient:
+    return LumaClient(TOKEN, transport=transport, chance=lambda: 0.5, wall_clock=wall_clock)
+
+
+@pytest.fixture
+def connect(simulator: Simulator) -> Callable[..., Client]:
+    """Connects an MCP client to a server over the simulator; settings as environment variables."""
+
+    def to_server(
+        *,
+        mode: str = "2026-07-28",
+        transport: httpx2.AsyncBaseTransport | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> Client:
+        settings = Settings.from_environment({"USEAPI_TOKEN": TOKEN} if environment is None else environment)
+        through = transport or httpx2.ASGITransport(simulator)
+        return Client(build_server(settings, transport=through, wall_clock=wall_clock), mode=mode)
+
+    return to_server

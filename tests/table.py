@@ -1,0 +1,55 @@
+"""The tests' own copy of the table, written by hand from the page "Generate Videos" of useapi.net (April 6, 2026).
+
+It shares nothing with `luma_mcp.matrix`: where the two differ, one of them was mistyped.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+MODELS = ("ray-v3-flash", "ray-v3", "ray-v3-reasoning")
+RESOLUTIONS = ("draft", "540p", "720p", "1080p")
+DURATIONS = ("5s", "10s")
+DYNAMIC_RANGES = ("sdr", "hdr", "hdr_exr")
+ASPECT_RATIOS = ("9:16", "3:4", "1:1", "4:3", "16:9", "21:9")
+IMAGES = ("image_start", "image_end", "image_character")
+
+RESOLUTIONS_OF = {
+    ("ray-v3-flash", "sdr"): {"draft", "540p", "720p", "1080p"},
+    ("ray-v3-flash", "hdr"): {"540p", "720p", "1080p"},
+    ("ray-v3-flash", "hdr_exr"): {"540p", "720p"},
+    ("ray-v3", "sdr"): {"draft", "540p", "720p", "1080p"},
+    ("ray-v3", "hdr"): {"540p", "720p", "1080p"},
+    ("ray-v3", "hdr_exr"): {"540p", "720p"},
+    ("ray-v3-reasoning", "sdr"): {"720p", "1080p"},
+    ("ray-v3-reasoning", "hdr"): {"720p", "1080p"},
+    ("ray-v3-reasoning", "hdr_exr"): {"720p"},
+}
+DURATIONS_OF = {"sdr": {"5s", "10s"}, "hdr": {"5s"}, "hdr_exr": {"5s"}}
+
+
+def is_valid(request: dict[str, str]) -> bool:
+    """Whether the page's table has this complete request."""
+    model, dynamic_range = request["model"], request["dynamic_range"]
+    if request["resolution"] not in RESOLUTIONS_OF[model, dynamic_range]:
+        return False
+    if request["duration"] not in DURATIONS_OF[dynamic_range]:
+        return False
+    if "image_character" in request:
+        alone = "image_start" not in request and "image_end" not in request
+        return model == "ray-v3" and dynamic_range == "sdr" and alone
+    return True
+
+
+def full_product(images: dict[str, str]) -> list[dict[str, str]]:
+    """Every request there is: 3 models, 4 resolutions, 2 durations, 3 ranges, 6 ratios, 8 combinations of images."""
+    axes = (MODELS, RESOLUTIONS, DURATIONS, DYNAMIC_RANGES, ASPECT_RATIOS)
+    names = ("model", "resolution", "duration", "dynamic_range", "aspect_ratio")
+    return [
+        {"prompt": "A fox in the snow", **dict(zip(names, values, strict=True)), **given}
+        for values in product(*axes)
+        for given in (
+            {name: images[name] for name, is_given in zip(IMAGES, flags, strict=True) if is_given}
+            for flags in product((False, True), repeat=3)
+        )
+    ]
