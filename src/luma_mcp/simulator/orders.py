@@ -66,6 +66,8 @@ def _refusal(words: Mapping[str, Any], field: str, allowed: tuple[str, ...]) -> 
     name = API_NAMES[field]
     if field not in words:
         return f"Parameter {name} is required"
+    if field in CHOICES and words[field] not in CHOICES[field].values:
+        allowed = CHOICES[field].values
     if allowed:
         return f"Parameter {name} ({words[field]}) valid values: {', '.join(allowed)}"
     return f"Parameter {name} is not supported here"

@@ -1,0 +1,58 @@
+"""What people type."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from tests import table
+
+import luma_mcp
+
+LUMA_MCP = [sys.executable, "-m", "luma_mcp"]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*LUMA_MCP, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_help_tells_what_to_do_first() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for word in ("luma-mcp demo", "--simulate", "USEAPI_TOKEN", "options", "simulator"):
+        assert word in done.stdout
+
+
+def test_version_is_the_package_s() -> None:
+    assert luma_mcp.__version__ in run("--version").stdout
+
+
+def test_options_shows_the_whole_table() -> None:
+    shown = run("options").stdout
+    for word in (*table.MODELS, *table.RESOLUTIONS, *table.ASPECT_RATIOS, *table.DYNAMIC_RANGES):
+        assert word in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("LUMA_MCP_MAX_WAIT_SECONDS", "soon"), ("USEAPI_TOKEN", "user:1 not-a-token")]
+)
+def test_a_setting_that_cannot_be_used_is_one_line_on_stderr_and_exit_2(name: str, value: str) -> None:
+    done = run(**{name: value})
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"luma-mcp: {name} must be ")
+    assert "not-a-token" not in line
+
+
+def test_an_end_of_input_ends_the_server_quietly() -> None:
+    done = run()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,0 +1,162 @@
+"""The server as hosts start it: a subprocess on stdin and stdout, in both protocol eras, over real HTTP."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters
+from tests.conftest import EMAIL, ERAS, TOKEN
+
+from luma_mcp.luma.media import download
+from luma_mcp.luma.records import Media
+from luma_mcp.simulator.app import Fault, Simulator
+from luma_mcp.simulator.records import MEDIA
+from luma_mcp.simulator.serve import running
+from luma_mcp.simulator.state import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parent.parent.parent
+LUMA_MCP = [sys.executable, "-m", "luma_mcp"]
+STARTING = 60
+"""Seconds that a start may take on a busy machine before it counts as hanging."""
+
+
+class Clock:
+    """Time that passes when the test says so."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def simulator(clock: Clock) -> Simulator:
+    service = Service(clock=clock)
+    service.add_account(EMAIL)
+    return Simulator(service, token=TOKEN)
+
+
+@pytest.fixture
+def base_url(simulator: Simulator) -> Iterator[str]:
+    with running(simulator) as url:
+        yield url
+
+
+def stdio(*arguments: str, **environment: str) -> StdioServerParameters:
+    return StdioServerParameters(command=LUMA_MCP[0], args=[*LUMA_MCP[1:], *arguments], env=environment)
+
+
+def content(result: Any) -> dict[str, Any]:
+    assert result.structured_content is not None
+    return dict(result.structured_content)
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_client_gets_from_a_prompt_to_a_file_on_disk(
+    base_url: str, clock: Clock, mode: str, tmp_path: Path
+) -> None:
+    server = stdio(USEAPI_TOKEN=TOKEN, LUMA_MCP_BASE_URL=base_url)
+    with anyio.fail_after(STARTING):
+        async with Client(server, mode=mode) as client:
+            assert client.protocol_version == ("2025-11-25" if mode == "legacy" else mode)
+            ordered = content(await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0}))
+            assert ordered["state"] == "running"
+            clock.now = 60.0
+            done = content(await client.call_tool("get_job", {"jobid": ordered["jobid"]}))
+            assert done["state"] == "completed"
+            await download(Media(url=done["video"]["url"]), tmp_path / "fox.mp4")
+    assert (tmp_path / "fox.mp4").read_bytes() == (MEDIA / "16x9-5s-sdr.mp4").read_bytes()
+
+
+async def test_an_answer_that_breaks_off_on_the_wire_is_outcome_unknown_and_ordered_once(
+    base_url: str, simulator: Simulator
+) -> None:
+    simulator.faults.append(Fault("POST", "/videos", 200, b'{"jobid":', {"content-length": "900"}, after=True))
+    with anyio.fail_after(STARTING):
+        async with Client(stdio(USEAPI_TOKEN=TOKEN, LUMA_MCP_BASE_URL=base_url)) as client:
+            result = await client.call_tool("generate_video", {"prompt": "A fox"})
+    assert content(result)["error"]["kind"] == "outcome_unknown"
+    assert simulator.requests["POST /videos"] == len(simulator.service.jobs) == 1
+
+
+async def test_an_api_that_is_not_there_is_a_network_error_with_nothing_spent() -> None:
+    server = stdio(USEAPI_TOKEN=TOKEN, LUMA_MCP_BASE_URL="http://127.0.0.1:9/v1/luma")
+    with anyio.fail_after(STARTING):
+        async with Client(server) as client:
+            result = await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0})
+    error = content(result)["error"]
+    assert (error["kind"], error["retry"]) == ("network", "later")
+    assert "nothing was spent" in error["message"]
+
+
+async def test_simulate_needs_no_token_and_says_that_nothing_is_real() -> None:
+    with anyio.fail_after(STARTING):
+        async with Client(stdio("--simulate", "--speed", "1000000")) as client:
+            assert "SIMULATED" in (client.instructions or "")
+            ordered = content(await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0}))
+            done = content(await client.call_tool("get_job", {"jobid": ordered["jobid"]}))
+    assert done["state"] == "completed"
+    assert done["video"]["url"].startswith("http://127.0.0.1:")
+    assert "nothing was billed" in done["note"]
+
+
+async def test_the_example_configuration_starts_this_server() -> None:
+    example = json.loads((ROOT / "claude_desktop_config.example.json").read_text(encoding="utf-8"))
+    [entry] = example["mcpServers"].values()
+    assert entry["env"].keys() == {"USEAPI_TOKEN"}
+    folder, name = entry["command"].split("/.venv/bin/")
+    assert folder == "/path/to/luma-mcp"
+    command = Path(sys.executable).parent / name
+    server = StdioServerParameters(command=str(command), args=entry.get("args", []), env=entry["env"])
+    with anyio.fail_after(STARTING):
+        async with Client(server) as client:
+            names = [tool.name for tool in (await client.list_tools()).tools]
+    assert names == ["generate_video", "get_job", "list_options"]
+
+
+def test_stdout_carries_protocol_lines_only_and_the_token_is_in_no_log(base_url: str) -> None:
+    client = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+    order = {"name": "generate_video", "arguments": {"prompt": "A fox", "wait_seconds": 0}}
+    messages: list[dict[str, Any]] = [
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": client},
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": order},
+    ]
+    environment = {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_BASE_URL": base_url, "LUMA_MCP_LOG_LEVEL": "DEBUG"}
+    with subprocess.Popen(
+        LUMA_MCP, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        assert server.stderr is not None
+        server.stdin.writelines(json.dumps(message) + "\n" for message in messages)
+        server.stdin.flush()
+        answers = [json.loads(server.stdout.readline()) for _ in (1, 2)]
+        server.stdin.close()
+        rest, log = server.stdout.read(), server.stderr.read()
+    assert [answer["id"] for answer in answers] == [1, 2]
+    assert answers[1]["result"]["structuredContent"]["state"] == "running"
+    assert all(json.loads(line)["jsonrpc"] == "2.0" for line in rest.splitlines())
+    assert server.returncode == 0
+    assert log
+    assert TOKEN not in log

@@ -1,0 +1,220 @@
+"""The simulated service behaves as the API's pages say, endpoint by endpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx2
+import pytest
+from tests.conftest import EMAIL, TOKEN
+
+from luma_mcp.simulator.app import PREFIX, Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+FOX = {"prompt": "A fox in the snow"}
+
+
+@pytest.fixture
+async def api(simulator: Simulator) -> AsyncIterator[httpx2.AsyncClient]:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    base = f"http://simulated{PREFIX}"
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(simulator), base_url=base, headers=headers) as http:
+        yield http
+
+
+async def order(api: httpx2.AsyncClient, **body: Any) -> dict[str, Any]:
+    response = await api.post("/videos", json=FOX | body)
+    assert response.status_code == 200, response.text
+    return dict(response.json())
+
+
+async def refused(api: httpx2.AsyncClient, **body: Any) -> tuple[int, Any]:
+    response = await api.post("/videos", json=body)
+    return response.status_code, response.json()
+
+
+async def test_an_order_is_answered_at_once_with_the_record(api: httpx2.AsyncClient) -> None:
+    record = await order(api)
+    assert record.keys() == {"jobid", "type", "status", "created", "request"}
+    assert (record["type"], record["status"], record["created"]) == ("video", "created", "2026-11-22T00:00:00.000Z")
+    assert record["request"] == FOX | {
+        "model": "ray-v3-flash",
+        "resolution": "draft",
+        "aspect_ratio": "16:9",
+        "duration": "5s",
+        "dynamic_range": "sdr",
+    }
+
+
+async def test_an_order_may_come_as_a_form(api: httpx2.AsyncClient, simulator: Simulator) -> None:
+    response = await api.post("/videos", files={"prompt": (None, "A fox"), "resolution": (None, "720p")})
+    assert response.status_code == 200
+    [job] = simulator.service.jobs.values()
+    assert job.request["resolution"] == "720p"
+
+
+async def test_the_documented_defaults_are_fixed_and_fall_into_the_documented_trap(api: httpx2.AsyncClient) -> None:
+    status, body = await refused(api, prompt="A fox", model="ray-v3-reasoning")
+    assert (status, body) == (400, {"error": "Parameter resolution (draft) valid values: 720p, 1080p"})
+
+
+async def test_refusals_have_the_documented_bodies(api: httpx2.AsyncClient) -> None:
+    values = "ray-v3-flash, ray-v3, ray-v3-reasoning"
+    assert await refused(api, prompt="A fox", model="invalid-model") == (
+        400,
+        {"error": f"Parameter model (invalid-model) valid values: {values}"},
+    )
+    assert await refused(api) == (400, {"error": "Parameter prompt is required"})
+    assert await refused(api, prompt="A fox", imageStart="u1:a") == (404, {"error": "Asset not found"})
+    assert await refused(api, prompt="A fox simulate:moderate") == (
+        422,
+        {"error": "Content moderation: prompt rejected", "code": 422},
+    )
+    assert await refused(api, prompt="A fox simulate:broke") == (
+        402,
+        {"error": "Account has no subscription or subscription expired"},
+    )
+    status, body = await refused(api, prompt="A fox simulate:expired")
+    assert status == 596
+    assert body["error"].startswith("Luma account has an error.")
+
+
+async def test_a_wrong_token_is_unauthorized_everywhere(api: httpx2.AsyncClient) -> None:
+    for method, path in (("POST", "/videos"), ("GET", "/jobs"), ("GET", "/jobs/j1-bot:luma"), ("GET", "/accounts")):
+        response = await api.request(method, path, headers={"Authorization": "Bearer user:1-other"})
+        assert (response.status_code, response.json()) == (401, {"error": "Unauthorized"})
+
+
+async def test_an_account_takes_as_many_jobs_as_it_has_slots_until_one_ends(
+    api: httpx2.AsyncClient, simulator: Simulator
+) -> None:
+    simulator.service.accounts[EMAIL].concurrency = 2
+    await order(api)
+    await order(api)
+    full = (429, {"error": "All configured accounts are running at maximum capacity", "code": 429})
+    assert await refused(api, **FOX) == full
+    await anyio.sleep(60)
+    await order(api)
+
+
+async def test_assets_decide_the_account_and_must_be_of_one(api: httpx2.AsyncClient, simulator: Simulator) -> None:
+    simulator.service.add_account("second@example.com")
+    first, second = simulator.service.add_asset(EMAIL), simulator.service.add_asset("second@example.com")
+    await order(api, imageStart=second)
+    [job] = simulator.service.jobs.values()
+    assert job.email == "second@example.com"
+    mismatch = (400, {"error": "Parameter email must match the account of the assets"})
+    assert await refused(api, prompt="A fox", imageStart=first, imageEnd=second) == mismatch
+    assert await refused(api, prompt="A fox", imageStart=first, email="second@example.com") == mismatch
+
+
+async def test_a_job_passes_through_its_statuses_and_ends_with_media_and_credits(
+    api: httpx2.AsyncClient, simulator: Simulator
+) -> None:
+    jobid = (await order(api, dynamic_range="hdr_exr", resolution="720p", aspect_ratio="9:16"))["jobid"]
+    simulator.service.jobs[jobid].seconds = 100
+    statuses = []
+    for _ in range(11):
+        record = (await api.get(f"/jobs/{jobid}")).json()
+        if record["status"] not in statuses:
+            statuses.append(record["status"])
+        await anyio.sleep(10)
+    assert statuses == ["created", "pending", "processing", "completed"]
+    assert "request" not in record
+    assert (record["created"], record["updated"]) == ("2026-11-22T00:00:00.000Z", "2026-11-22T00:01:40.000Z")
+    assert record["credits"] == {"dm_usage": 100, "dm_relaxed_usage": None}
+    video = record["response"]["video"]
+    assert (video["media_type"], video["width"], video["height"], video["duration"]) == ("video/mp4", 216, 384, 5.04)
+    assert record["response"].keys() == {"video", "video_hdr_exr", "thumbnail", "last_frame"}
+
+
+async def test_a_running_job_is_listed_and_cannot_be_deleted_and_a_finished_one_the_other_way_round(
+    api: httpx2.AsyncClient,
+) -> None:
+    jobid = (await order(api, replyUrl="https://example.com/hook"))["jobid"]
+    await anyio.sleep(20)
+    [row] = (await api.get("/jobs")).json()["jobs"]
+    assert (row["jobid"], row["account"], row["replyUrl"]) == (jobid, EMAIL, "configured")
+    response = await api.delete(f"/jobs/{jobid}")
+    state = "Cannot delete job in state 'processing'. Wait for completion."
+    assert (response.status_code, response.json()) == (409, {"error": state})
+    await anyio.sleep(60)
+    assert (await api.get("/jobs")).json() == {"executing": 0, "jobs": []}
+    assert (await api.delete(f"/jobs/{jobid}")).json() == {"jobid": jobid, "deleted": True}
+    assert (await api.get(f"/jobs/{jobid}")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("jobid", "status", "words"),
+    [
+        ("x", 400, "Invalid jobid"),
+        ("j1v-u999-email:a:b-bot:luma", 403, "Job does not belong to this user"),
+        ("j1v-u12345-email:a:b-bot:luma", 404, "Job not found"),
+    ],
+)
+async def test_jobids_that_are_not_there(api: httpx2.AsyncClient, jobid: str, status: int, words: str) -> None:
+    for method in ("GET", "DELETE"):
+        response = await api.request(method, f"/jobs/{jobid}")
+        assert (response.status_code, response.json()) == (status, {"error": words})
+
+
+async def test_images_are_taken_as_bytes_and_usable_in_an_order(api: httpx2.AsyncClient) -> None:
+    response = await api.post(f"/assets/{EMAIL}", content=b"\x89PNG", headers={"content-type": "image/png"})
+    body = response.json()
+    assert body.keys() == {"assetRef", "email", "upload"}
+    await order(api, imageStart=body["assetRef"], imageEnd=body["assetRef"])
+
+
+@pytest.mark.parametrize(
+    ("email", "kind", "body", "status"),
+    [
+        (EMAIL, "image/gif", b"GIF", 400),
+        (EMAIL, "image/png", b"", 400),
+        ("nobody@example.com", "image/png", b"\x89PNG", 404),
+    ],
+)
+async def test_images_that_are_not_taken(
+    api: httpx2.AsyncClient, email: str, kind: str, body: bytes, status: int
+) -> None:
+    response = await api.post(f"/assets/{email}", content=body, headers={"content-type": kind})
+    assert response.status_code == status
+    assert "error" in response.json()
+
+
+async def test_accounts_are_told_added_refreshed_and_removed(api: httpx2.AsyncClient) -> None:
+    assert (await api.get("/accounts")).json()[EMAIL]["concurrency"] == 4
+    live = (await api.get(f"/accounts/{EMAIL}")).json()
+    assert live["sessionValid"] is True
+    assert live["credits"].keys() == {"usage", "limit"}
+    missing = await api.post("/accounts", json={})
+    assert (missing.status_code, missing.json()) == (400, {"error": "Parameter session is required"})
+    added = (await api.post("/accounts", json={"session": "cookie"})).json()
+    assert added["created"] is True
+    assert (await api.post("/accounts", json={"session": "cookie"})).json()["created"] is False
+    removed = await api.delete(f"/accounts/{added['account']}")
+    assert removed.json() == {"account": added["account"], "deleted": True, "remaining": 1}
+    gone = await api.get(f"/accounts/{added['account']}")
+    assert (gone.status_code, gone.content) == (404, b"")
+    await api.delete(f"/accounts/{EMAIL}")
+    none = await api.get("/accounts")
+    assert (none.status_code, none.content) == (404, b"")
+
+
+async def test_a_prompt_can_ask_for_slowness_for_failure_and_for_a_job_that_never_ends(
+    api: httpx2.AsyncClient, simulator: Simulator
+) -> None:
+    normal = await order(api)
+    slow = await order(api, prompt="A snail simulate:slow")
+    stuck = await order(api, prompt="A stone simulate:stuck")
+    fail = await order(api, prompt="A ghost simulate:fail")
+    jobs = simulator.service.jobs
+    assert 30 <= jobs[normal["jobid"]].seconds <= 60
+    assert 90 <= jobs[slow["jobid"]].seconds <= 180
+    await anyio.sleep(1_000_000)
+    records = [(await api.get(f"/jobs/{record['jobid']}")).json() for record in (stuck, fail)]
+    assert [record["status"] for record in records] == ["created", "failed"]
+    assert records[1]["error"]
+    assert records[1]["response"] is None

@@ -1,0 +1,43 @@
+"""Transports that fail as networks do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx2
+
+if TYPE_CHECKING:
+    from luma_mcp.simulator.app import Simulator
+
+
+class Unreliable(httpx2.AsyncBaseTransport):
+    """Carries requests to the simulator; `faults` are raised first, in order, once each.
+
+    With `delivered`, a request reaches the service before its fault: the answer is what is lost.
+    """
+
+    def __init__(self, simulator: Simulator, *faults: Exception, delivered: bool = False) -> None:
+        self._way = httpx2.ASGITransport(simulator)
+        self.faults = list(faults)
+        self._delivered = delivered
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if not self.faults:
+            return await self._way.handle_async_request(request)
+        fault = self.faults.pop(0)
+        if self._delivered:
+            await self._way.handle_async_request(request)
+        raise fault
+
+
+class Canned(httpx2.AsyncBaseTransport):
+    """Answers every request with the same bytes, and counts them."""
+
+    def __init__(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
+        self._answer = (status, headers or {}, body)
+        self.requests: list[httpx2.Request] = []
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.requests.append(request)
+        status, headers, body = self._answer
+        return httpx2.Response(status, headers=headers, content=body)
