@@ -71,7 +71,7 @@ def settings_block() -> str:
 
 
 def _between(block: str, markers: re.Match[str]) -> str:
-    return f"{markers[1]}\n{block}\n{markers[2]}"
+    return f"{markers[1]}\n{block}\n\n{markers[2]}"
 
 
 def generated(tools: list[Tool]) -> dict[Path, str]:
@@ -79,7 +79,7 @@ def generated(tools: list[Tool]) -> dict[Path, str]:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = {"matrix": matrix_block(), "tools": tools_block(tools), "settings": settings_block()}
     for name, block in blocks.items():
-        pattern = rf"(<!-- generated: {name} -->\n).*?(\n<!-- end -->)"
+        pattern = rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)"
         # As a function's result the block is taken as it is, backslashes and all.
         readme, found = re.subn(pattern, partial(_between, block), readme, flags=re.DOTALL)
         if found != 1:

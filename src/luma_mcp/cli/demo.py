@@ -10,6 +10,7 @@ import tempfile
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 SPEED = 15.0
 LUMA_MCP = (sys.executable, "-m", "luma_mcp")
 IMPOSSIBLE = {
-    "prompt": "The sun sets over a calm sea, slow pan to the right, first stars",
+    "prompt": "The sun sets over a calm sea",
     "model": "ray-v3-reasoning",
     "resolution": "draft",
 }
@@ -60,7 +61,7 @@ async def _demo() -> None:
             names = ", ".join(tool.name for tool in (await client.list_tools()).tools)
             _step(1, f"Connected over stdio (MCP {client.protocol_version}). Tools: {names}")
             await client.call_tool("list_options", {})
-            _step(2, "list_options tells what can be made:\n\n" + tables.matrix_table())
+            _step(2, "list_options tells what can be made:\n" + indent(f"\n{tables.matrix_table()}\n", "   "))
             suggestion = await _refusal(client)
             video = await _video(client, suggestion)
         path = _free_path()
@@ -70,7 +71,7 @@ async def _demo() -> None:
 
 
 async def _refusal(client: Client) -> dict[str, Any]:
-    _step(3, f"An order that no model can make: {json.dumps(IMPOSSIBLE)}")
+    _step(3, f"generate_video refuses what cannot be made: {json.dumps(IMPOSSIBLE)}")
     result = await client.call_tool("generate_video", IMPOSSIBLE)
     error = _content(result)["error"]
     click.echo(f"   {click.style('Refused:', fg='yellow')} {error['message']}")
@@ -99,7 +100,7 @@ def _next() -> None:
     command = shutil.which("luma-mcp", path=str(Path(sys.executable).parent)) or "luma-mcp"
     entry = {"mcpServers": {"luma": {"command": command, "args": ["--simulate"]}}}
     click.secho("\nNext: put this into your host's MCP configuration, restart it, and ask for a video.", bold=True)
-    click.echo(json.dumps(entry, indent=2))
+    click.echo(json.dumps(entry))
     click.echo('For real videos: "env": {"USEAPI_TOKEN": "user:…"} instead of "args". Tokens: https://useapi.net')
 
 
@@ -128,4 +129,4 @@ def _content(result: CallToolResult) -> dict[str, Any]:
 
 
 def _step(number: int, text: str) -> None:
-    click.echo(f"{click.style(f'{number}.', bold=True)} {text}\n" if "\n" in text else f"{number}. {text}")
+    click.echo(f"{click.style(f'{number}.', bold=True)} {text}")

@@ -15,7 +15,7 @@ from luma_mcp import errors, matrix
 from luma_mcp.luma import answers
 from luma_mcp.luma.answers import Call, Rejected
 from luma_mcp.luma.records import Account, ExecutingJob, Job, VideoRequest
-from luma_mcp.luma.retry import pause
+from luma_mcp.luma.retry import ORDER, Effect, pause
 from luma_mcp.luma.waiting import Watch
 from luma_mcp.settings import BASE_URL, LOOPBACK
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 PATIENCE = 20.0
-TIMEOUT = httpx2.Timeout(30.0, connect=10.0, pool=10.0)
-ORDER_TIMEOUT = httpx2.Timeout(60.0, connect=10.0, pool=10.0)
-"""An order is given longer: a time-out leaves its outcome unknown."""
+TIMEOUT = httpx2.Timeout(15.0, connect=10.0)
+ORDER_TIMEOUT = httpx2.Timeout(40.0, connect=10.0)
+"""An order is given longer, because a time-out leaves its outcome unknown; but less than hosts give a tool call."""
 REMEMBERED = 1000
 FOREVER = float("inf")
 
@@ -63,7 +63,7 @@ class LumaClient:
         self._transport = transport
         self._chance = chance
         self._wall_clock = wall_clock
-        self._http: httpx2.AsyncClient | None = None
+        self._http: dict[Effect, httpx2.AsyncClient] = {}
         self._watches: dict[str, Watch] = {}
         self._ordered: OrderedDict[str, Job] = OrderedDict()
 
@@ -77,9 +77,8 @@ class LumaClient:
 
     async def aclose(self) -> None:
         """Closes the connections. The jobs go on."""
-        if self._http:
-            await self._http.aclose()
-            self._http = None
+        while self._http:
+            await self._http.popitem()[1].aclose()
 
     async def submit(self, request: VideoRequest, *, patience: float = PATIENCE) -> Job:
         """Orders a video: `POST /videos`. What may have arrived is never sent again.
@@ -188,11 +187,12 @@ class LumaClient:
 
     async def _deliver(self, call: Call, path: str, body: Any) -> dict[str, Any]:
         ordering = call is answers.SUBMIT
+        http = self._connected(call.effect)
         # A cancelled caller must not tear an order apart between its delivery and its answer: the job would
         # run and be billed, and nobody would know its jobid.
         with anyio.CancelScope(shield=ordering):
             try:
-                response = await self._connected().request(
+                response = await http.request(
                     call.method,
                     self._base_url + path,
                     json=body,
@@ -203,9 +203,14 @@ class LumaClient:
                 raise answers.no_answer(call, fault) from fault
         return answers.read_answer(call, response, self._token)
 
-    def _connected(self) -> httpx2.AsyncClient:
-        if self._http is None:
+    def _connected(self, effect: Effect) -> httpx2.AsyncClient:
+        if effect not in self._http:
             # To this machine, never through a proxy.
             local = urlsplit(self._base_url).hostname in LOOPBACK
-            self._http = httpx2.AsyncClient(transport=self._transport, trust_env=not local, follow_redirects=False)
-        return self._http
+            # Each order goes over a connection of its own: on one that was kept, and that the API closes at the
+            # same moment, nobody could tell whether the order arrived.
+            limits = httpx2.Limits(max_keepalive_connections=0 if effect is ORDER else 5)
+            self._http[effect] = httpx2.AsyncClient(
+                transport=self._transport, limits=limits, trust_env=not local, follow_redirects=False
+            )
+        return self._http[effect]

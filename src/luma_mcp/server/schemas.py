@@ -49,7 +49,10 @@ def get_job_schema(longest_wait: int) -> Schema:
 
 def list_options_schema() -> Schema:
     """`list_options`' input schema."""
-    properties: Schema = {n: {"type": "string", "enum": list(CHOICES[n].values)} for n in OPTIONS}
+    properties: Schema = {
+        n: {"type": "string", "enum": list(CHOICES[n].values), "description": f"{CHOICES[n].about} to fix."}
+        for n in OPTIONS
+    }
     properties["include_schema"] = {"type": "boolean", "description": "Also return generate_video's exact JSON Schema."}
     return _object(properties, [])
 
@@ -111,7 +114,7 @@ def _image(name: str) -> Schema:
     rules = [i for i in implications() if i.when == ((name, True),)]
     needs = " and ".join(f"{i.name} {' or '.join(i.values)}" for i in rules if i.values)
     excludes = " or ".join(i.name for i in rules if not i.values)
-    about = f"{IMAGES[name].about}: an assetRef."
+    about = f"{IMAGES[name].about}: assetRef of an uploaded image."
     about += f" Only with {needs}." if needs else ""
     return {"type": "string", "description": about + (f" Not with {excludes}." if excludes else "")}
 

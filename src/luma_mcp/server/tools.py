@@ -10,13 +10,15 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from luma_mcp.check import check
 from luma_mcp.errors import NO_MONEY, InvalidArguments, LumaError, NotConfigured, OutcomeUnknown, Problem
 from luma_mcp.luma.records import Job, VideoRequest
 from luma_mcp.matrix import API_NAMES, IMAGES
 from luma_mcp.server import arguments, options, present
 from luma_mcp.server.arguments import WAIT
-from luma_mcp.server.progress import reporting
+from luma_mcp.server.progress import reporting, tell
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -77,14 +79,20 @@ class Tools:
         request = VideoRequest(**(verdict.nearest or {}))
         if self.settings.email and not request.email and not any(name in asked.words for name in IMAGES):
             request = request.model_copy(update={"email": self.settings.email})
-        wait_seconds = self._longest(asked.wait_seconds)
+        seconds = self._longest(asked.wait_seconds)
+        end = anyio.current_time() + seconds
         try:
-            job = await luma.submit(request, patience=min(ORDER_PATIENCE, wait_seconds))
+            job = await luma.submit(request, patience=min(ORDER_PATIENCE, seconds))
         except OutcomeUnknown as error:
             error.message += await self._candidates(request)
             raise
         try:
-            job = await self._followed(job, wait_seconds, ctx)
+            if anyio.current_time() < end:
+                job = await self._followed(job, end - anyio.current_time(), ctx)
+        except anyio.get_cancelled_exc_class():
+            # Nobody gets this call's result any more: the log is where the jobid can still be found.
+            logger.warning("The call was cancelled; its job goes on, ask for it with get_job: %s", job.jobid)
+            raise
         except LumaError as error:
             error.jobid = job.jobid
             error.message = f"The video was ordered, but following it failed. {error.message} {NOT_LOST}"
@@ -119,7 +127,7 @@ class Tools:
         async with reporting(ctx, jobid, request.resolution if request else None):
             job = await luma.wait(job, seconds)
         if job.state == "completed":
-            await ctx.report_progress(100, 100, "The video is ready.")
+            await tell(ctx, 100, "The video is ready.")
         return job
 
     async def _candidates(self, request: VideoRequest) -> str:
