@@ -40,6 +40,8 @@ async def ordered(connect: Callable[..., Client], simulator: Simulator, **argume
         ("dynamic_range", "SDR", "sdr"),
         ("dynamic_range", "HDR-EXR", "hdr_exr"),
         ("aspect_ratio", "9:16", "9:16"),
+        ("aspect_ratio", "21x9", "21:9"),
+        ("aspect_ratio", "9 / 16", "9:16"),
     ],
     ids=repr,
 )

@@ -95,12 +95,13 @@ def read_answer(call: Call, response: httpx2.Response, token: str) -> dict[str, 
         raise Rejected(Fate.FINAL, _refused(call, words))
     if status == 404:
         raise Rejected(Fate.FINAL, errors.NotFound(call.missing + said, status=404, api_message=words))
+    pace = parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
     if status in _MEANINGS:
         kind, meaning = _MEANINGS[status]
         money = f" {NO_MONEY}" if call is SUBMIT else ""
-        pace = parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
+        asked = f" It asks to wait {pace:.0f} s." if pace is not None else ""
         fate = Fate.REFUSED if status == 429 else Fate.FINAL
-        raise Rejected(fate, kind(f"{meaning}{money}{said}", status=status, api_message=words, retry_after=pace))
+        raise Rejected(fate, kind(f"{meaning}{money}{said}{asked}", status=status, api_message=words, retry_after=pace))
     if status < 500:
         error = errors.Upstream(
             f"The API gave an unexpected answer ({status}).{said}", status=status, api_message=words
@@ -109,7 +110,9 @@ def read_answer(call: Call, response: httpx2.Response, token: str) -> dict[str, 
     if call is SUBMIT and words is None:
         raise _unreadable(call, response, body, token)
     order = " It gave no jobid for the order; look for a running job before ordering again." if call is SUBMIT else ""
-    error = errors.Upstream(f"The API failed ({status}).{order}{said}", status=status, api_message=words)
+    error = errors.Upstream(
+        f"The API failed ({status}).{order}{said}", status=status, api_message=words, retry_after=pace
+    )
     raise Rejected(Fate.FAILED, error)
 
 

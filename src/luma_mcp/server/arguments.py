@@ -97,6 +97,7 @@ def _meant(name: str, value: Any) -> Any:
 
 
 def _squash(value: str | float) -> str:
-    """Case, blanks and hyphens aside: `10.0`, `10 s`, `10 seconds` and `10S` are one spelling."""
+    """Case, blanks and hyphens aside: `10.0`, `10 s`, `10 seconds` and `10S` are one spelling, `16x9` is `16:9`."""
     text = f"{value:g}" if isinstance(value, int | float) else value.casefold()
-    return re.sub(r"(?<=\d)(sec|secs|second|seconds)$", "s", re.sub(r"[\s_-]", "", text))
+    text = re.sub(r"(?<=\d)[x/](?=\d)", ":", re.sub(r"[\s_-]", "", text))
+    return re.sub(r"(?<=\d)(sec|secs|second|seconds)$", "s", text)

@@ -47,7 +47,7 @@ def job_result(job: Job, now: datetime, *, simulated: bool) -> CallToolResult:
 def job_failed(job: Job) -> JobFailed:
     """The error that a failed job is."""
     used = job.credits.dm_usage if job.credits else None
-    money = "" if used is None else f" It used {used:g} credits."
+    money = " Whether it used credits is not told." if used is None else f" It used {used:g} credits."
     return JobFailed(
         f'The video was not made; the API says: "{job.error or "no reason given"}".{money} '
         "Change the prompt or the options before ordering again: every order is a new job.",
