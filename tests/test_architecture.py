@@ -8,13 +8,14 @@ from pathlib import Path
 import luma_mcp
 
 ROOT = Path(luma_mcp.__file__).parent
-TABLE = {"matrix", "rules", "check", "errors", "settings", "tables"}
+TABLE = {"nearest", "matrix", "rules", "check", "errors", "settings", "tables"}
 MAY_KNOW = {
     "matrix": set(),
     "errors": set(),
     "settings": set(),
     "rules": {"matrix"},
-    "check": {"matrix", "rules", "errors"},
+    "nearest": set(),
+    "check": {"matrix", "rules", "errors", "nearest"},
     "tables": {"matrix"},
     "luma": {"matrix", "check", "errors", "settings", "luma"},
     "server": TABLE | {"luma", "server", "__init__"},

@@ -123,6 +123,12 @@ def test_all_problems_are_told_at_once_each_with_what_would_do() -> None:
         ("duration", "6s", "5s"),
         ("model", "ray-v3-reason", "ray-v3-reasoning"),
         ("dynamic_range", "hdr-exr", "hdr_exr"),
+        ("resolution", "4k", "1080p"),
+        ("resolution", "1920x1080", "1080p"),
+        ("aspect_ratio", "2:1", "16:9"),
+        ("aspect_ratio", "4:5", "3:4"),
+        ("aspect_ratio", "1080x1920", "9:16"),
+        ("aspect_ratio", "vertical", "9:16"),
     ],
 )
 def test_an_unknown_word_becomes_the_value_it_is_nearest_to(name: str, word: str, nearest: str) -> None:

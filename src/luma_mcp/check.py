@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from operator import itemgetter, ne
 from typing import TYPE_CHECKING, Any
 
 from luma_mcp.errors import Problem
 from luma_mcp.matrix import API_NAMES, CHOICES, IMAGES, TEXTS, Combination, Text, combinations, fits
+from luma_mcp.nearest import nearest_name, nearest_value
 from luma_mcp.rules import conflicts
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Verdict:
     """`problems` is empty if and only if the request is valid.
 
     `nearest` is the nearest complete request that is valid: the caller's own, completed, where nothing is
-    wrong; None where there is none without inventing (a prompt or an image that cannot be used).
+    wrong; None where there is none without inventing or dropping: a text or an image that cannot be used.
     """
 
     problems: tuple[Problem, ...]
@@ -50,7 +50,7 @@ def check(words: Mapping[str, Any]) -> Verdict:
     best = _nearest(stated)
     problems += _choice_problems(words, stated, best)
     wrong = {p.field for p in problems}
-    if wrong & {"prompt"} or any(best[n] and n in wrong for n in IMAGES):
+    if wrong & TEXTS.keys() or any(best[n] and n in wrong for n in IMAGES):
         return Verdict(tuple(problems), None)
     kept = {n: words[n] for n in (*TEXTS, *IMAGES) if n in words and n not in wrong}
     return Verdict(tuple(problems), kept | {n: str(best[n]) for n in CHOICES})
@@ -65,16 +65,11 @@ def check_options(partial: Mapping[str, Any]) -> Verdict:
 
 def unknown_name(name: str, value: Any, known: Iterable[str]) -> Problem:
     """The problem of a parameter that does not exist, with the nearest that does."""
-    near = nearest_name(name, known)
-    hint = f'did you mean "{near}"?' if near else "it would be ignored, so it is refused."
-    return Problem(name, _echo(value), f'"{name}" is not a parameter; {hint}', tuple(known))
-
-
-def nearest_name(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` is most likely a slip of, if any is likely."""
-    parts = set(name.casefold().split("_"))
-    sharing = [k for k in known if parts & set(k.split("_"))]
-    return next(iter(get_close_matches(name.casefold(), sharing or list(known), n=1, cutoff=0.55)), None)
+    names = tuple(known)
+    near = nearest_name(name, names)
+    takes = f" It takes {either(CHOICES[near].values)}." if near and near in CHOICES else ""
+    hint = f'did you mean "{near}"?{takes}' if near else f"leave it out. There are {', '.join(names)}."
+    return Problem(name, _echo(value), f'"{name}" is not a parameter: {hint}', names)
 
 
 def _text_problems(words: Mapping[str, Any]) -> Iterator[Problem]:
@@ -90,6 +85,8 @@ def _text_fault(value: Any, row: Text) -> str | None:
         return "is not a text"
     if not value:
         return "is empty"
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        return "has half a character that no text can carry (a lone surrogate)"
     if row.max_length and len(value) > row.max_length:
         return f"has {len(value)} characters"
     return None if re.search(row.pattern, value) else "does not fit"
@@ -122,17 +119,8 @@ def _preference(stated: Mapping[str, Any], combination: Combination) -> tuple[An
 
 def _steps(name: str, word: Any, value: str | bool) -> int:
     values = CHOICES[name].values
-    wish = word if word in values else _closest(str(word), values)
+    wish = word if word in values else nearest_value(str(word), values)
     return abs(values.index(wish) - values.index(str(value))) if wish else 0
-
-
-def _closest(word: str, values: tuple[str, ...]) -> str | None:
-    """The value that is nearest to an unknown word, in number (8s: 10s, 4k is not 4) or in spelling."""
-    number = re.fullmatch(r"(\d+)([sp]?)", word)
-    numbered = {v: int(n[1]) for v in values if (n := re.fullmatch(r"(\d+)[sp]", v))}
-    if number and numbered:
-        return min(numbered, key=lambda v: abs(numbered[v] - int(number[1])))
-    return next(iter(get_close_matches(word.casefold(), values, n=1)), None)
 
 
 def _choice_problems(words: Mapping[str, Any], stated: Mapping[str, Any], best: Combination) -> Iterator[Problem]:

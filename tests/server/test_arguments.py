@@ -87,6 +87,8 @@ async def refused(connect: Callable[..., Client], tool: str = "generate_video", 
 @pytest.mark.parametrize(
     ("unknown", "nearest"),
     [
+        ("first_frame", "image_start"),
+        ("lenght", "duration"),
         ("aspect", "aspect_ratio"),
         ("ratio", "aspect_ratio"),
         ("resolutoin", "resolution"),
@@ -99,6 +101,7 @@ async def test_an_unknown_argument_is_refused_with_the_nearest_name(
     error = await refused(connect, prompt="A fox", **{unknown: "16:9"})
     problem = next(p for p in error["problems"] if p["field"] == unknown)
     assert f'did you mean "{nearest}"?' in problem["message"]
+    assert {p["field"] for p in error["problems"]} == {unknown}
     assert simulator.requests.total() == 0
 
 
@@ -115,6 +118,26 @@ async def test_what_an_unknown_argument_plainly_meant_is_carried_into_the_sugges
         "dynamic_range": "sdr",
         "wait_seconds": 30,
     }
+
+
+@pytest.mark.parametrize(
+    "said", [{"first_frame": "https://example.com/a.png"}, {"hdr": True}, {"seconds": "a few"}, {"image": 7}], ids=str
+)
+async def test_nothing_is_suggested_that_has_lost_what_was_said(
+    connect: Callable[..., Client], said: dict[str, Any]
+) -> None:
+    error = await refused(connect, prompt="A fox", **said)
+    assert [p["field"] for p in error["problems"]] == list(said)
+    assert "suggestion" not in error
+
+
+async def test_an_unknown_argument_with_no_counterpart_is_to_be_left_out_and_the_rest_would_work(
+    connect: Callable[..., Client],
+) -> None:
+    error = await refused(connect, prompt="A fox", seed=7)
+    assert "leave it out" in error["message"]
+    assert "aspect_ratio" in error["message"]
+    assert error["suggestion"]["prompt"] == "A fox"
 
 
 async def test_two_spellings_of_one_argument_that_differ_are_refused(
@@ -138,6 +161,12 @@ async def test_get_job_without_a_jobid_says_what_it_wants(connect: Callable[...,
     error = await refused(connect, "get_job", job="j1")
     assert 'did you mean "jobid"?' in error["message"]
     assert error["suggestion"] == {"jobid": "j1"}
+
+
+@pytest.mark.parametrize("value", ["-720", -720, "7-2-0", 10**400, "nan"], ids=lambda value: repr(value)[:9])
+async def test_what_only_resembles_a_value_is_not_taken_for_it(connect: Callable[..., Client], value: Any) -> None:
+    error = await refused(connect, prompt="A fox", resolution=value)
+    assert [p["field"] for p in error["problems"]] == ["resolution"]
 
 
 @pytest.mark.parametrize("value", [["draft"], {"is": "draft"}, True, 3.5])

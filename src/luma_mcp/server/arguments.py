@@ -10,25 +10,31 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from luma_mcp.check import nearest_name, unknown_name
+from luma_mcp.check import unknown_name
 from luma_mcp.errors import Problem
-from luma_mcp.matrix import CHOICES
+from luma_mcp.matrix import CHOICES, IMAGES, TEXTS
+from luma_mcp.nearest import nearest_name
 from luma_mcp.settings import LONGEST_WAIT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 DEFAULT_WAIT = 45
 WAIT = "wait_seconds"
 _ALIASES = {"job_id": "jobid"}
+_YES_OR_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """What the client meant: known names only, in the spelling of the table; and what it cannot have meant."""
+    """What the client meant: known names only, in the spelling of the table; and what it cannot have meant.
+
+    `lost`: something was said under an unknown name that no suggestion could carry.
+    """
 
     words: dict[str, Any]
     problems: tuple[Problem, ...]
+    lost: bool = False
 
     @property
     def wait_seconds(self) -> float:
@@ -61,16 +67,30 @@ def read(raw: Mapping[str, Any], known: Iterable[str]) -> Arguments:
             problems.append(Problem(given, value, f'"{given}" and another spelling of {name} differ; send one.'))
         else:
             words[name] = meant
+    lost = False
     for given, value in strays.items():
         problems.append(unknown_name(given, value, names))
-        near = nearest_name(given, names)
+        near = nearest_name(_snake(given), names)
         if near and near not in words:
-            words[near] = _meant(near, value)
-    wait = words.get(WAIT, 0)
-    if isinstance(wait, bool) or not (isinstance(wait, int | float) and 0 <= wait <= LONGEST_WAIT):
+            meant = _meant(near, value)
+            if _could_be(near, meant):
+                words[near] = meant
+            else:
+                lost = True
+    if WAIT in words and not _could_be(WAIT, words[WAIT]):
         message = f"{WAIT} takes a number of seconds from 0 to {LONGEST_WAIT}."
         problems.append(Problem(WAIT, words.pop(WAIT), message, ("0", str(LONGEST_WAIT))))
-    return Arguments(words, tuple(problems))
+    return Arguments(words, tuple(problems), lost)
+
+
+def _could_be(name: str, value: Any) -> bool:
+    """Whether the value is one that the parameter takes, whatever else is said."""
+    if name in CHOICES:
+        return value in CHOICES[name].values
+    if name == WAIT:
+        return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST_WAIT
+    row = TEXTS.get(name) or IMAGES.get(name)
+    return isinstance(value, str) and (row is None or re.search(row.pattern, value) is not None)
 
 
 def _snake(name: str) -> str:
@@ -85,19 +105,34 @@ def _meant(name: str, value: Any) -> Any:
         value = value.strip()
     if value is None or value == "":
         return None
-    if name in CHOICES and isinstance(value, str | int | float) and not isinstance(value, bool):
+    if not isinstance(value, str | int | float) or (isinstance(value, bool) and name != "include_schema"):
+        return value
+    if name in CHOICES:
         spelled = {_squash(v): v for v in CHOICES[name].values}
         spelled |= {number[1]: v for v in CHOICES[name].values if (number := re.fullmatch(r"(\d+)[sp]", v))}
         return spelled.get(_squash(value), value)
-    if name == WAIT and isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?s?", value):
-        return float(value.removesuffix("s"))
-    if name == "include_schema" and isinstance(value, str) and value.casefold() in ("true", "false"):
-        return value.casefold() == "true"
-    return value
+    return _READERS[name](value) if name in _READERS else value
+
+
+def _seconds(value: str | float) -> Any:
+    return float(value.removesuffix("s")) if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?s?", value) else value
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    WAIT: _seconds,
+    "include_schema": lambda value: _YES_OR_NO.get(str(value).casefold(), value),
+    "jobid": lambda value: value.strip("\"'`") if isinstance(value, str) else value,
+    "reply_ref": str,
+}
 
 
 def _squash(value: str | float) -> str:
-    """Case, blanks and hyphens aside: `10.0`, `10 s`, `10 seconds` and `10S` are one spelling, `16x9` is `16:9`."""
-    text = f"{value:g}" if isinstance(value, int | float) else value.casefold()
-    text = re.sub(r"(?<=\d)[x/](?=\d)", ":", re.sub(r"[\s_-]", "", text))
+    """Case and separators aside: `10.0`, `10 s`, `10 seconds` and `10S` are one spelling, `16x9` is `16:9`.
+
+    A hyphen is a separator beside a letter only: `-5` and `1-0` are nothing that a parameter takes.
+    """
+    if isinstance(value, int | float):
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    text = re.sub(r"(?<=[a-z])[\s_-]+|[\s_-]+(?=[a-z])", "", value.casefold())
+    text = re.sub(r"(?<=\d)\s*[x/:]\s*(?=\d)", ":", text)
     return re.sub(r"(?<=\d)(sec|secs|second|seconds)$", "s", text)

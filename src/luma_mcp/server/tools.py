@@ -74,7 +74,7 @@ class Tools:
         verdict = check(asked.without_wait())
         if problems := (*asked.problems, *verdict.problems):
             wait = {WAIT: asked.words[WAIT]} if WAIT in asked.words else {}
-            nearest = verdict.nearest and verdict.nearest | wait
+            nearest = None if asked.lost or verdict.nearest is None else verdict.nearest | wait
             raise InvalidArguments(NO_MONEY, problems=problems, suggestion=nearest)
         request = VideoRequest(**(verdict.nearest or {}))
         if self.settings.email and not request.email and not any(name in asked.words for name in IMAGES):
