@@ -71,7 +71,7 @@ class LumaError(Exception):
     """
 
     kind: ClassVar[Kind]
-    retry: ClassVar[Retry]
+    retry: Retry
 
     def __init__(
         self,
@@ -182,7 +182,7 @@ class Upstream(LumaError):
     """The API answered, but with a failure of its own or with something that cannot be read."""
 
     kind = "upstream"
-    retry = "later"
+    retry: Retry = "later"
 
 
 class NetworkError(LumaError):

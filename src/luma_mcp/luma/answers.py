@@ -12,7 +12,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
@@ -21,6 +21,9 @@ from luma_mcp.check import either
 from luma_mcp.errors import NO_MONEY, LumaError, Problem
 from luma_mcp.luma.retry import ORDER, READ, Effect, Fate, parse_retry_after
 from luma_mcp.matrix import API_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 LONGEST_QUOTE = 300
 
@@ -43,7 +46,7 @@ SUBMIT = Call(
     "/videos",
     ORDER,
     {"jobid": str},
-    f"An assetRef is unknown or has expired (they live 30 days), or the account is not configured. {NO_MONEY}",
+    f"The API does not know something that was sent: an assetRef (they live 30 days), or the email. {NO_MONEY}",
 )
 GET_JOB = Call("GET", "/jobs/{}", READ, {"jobid": str}, _NO_JOB)
 LIST_JOBS = Call("GET", "/jobs", READ, {"jobs": list}, _NO_JOB)
@@ -54,7 +57,7 @@ GET_ACCOUNT = Call("GET", "/accounts/{}", READ, {}, _NO_ACCOUNT)
 _MEANINGS: dict[int, tuple[type[LumaError], str]] = {
     401: (errors.Unauthorized, "The API does not accept the token: check that USEAPI_TOKEN is whole and current."),
     402: (errors.PaymentRequired, "No subscription, or no credits left: the owner of the account must renew it."),
-    403: (errors.Forbidden, "The job belongs to another user's token."),
+    403: (errors.Forbidden, "The job belongs to another user: ask with the token that ordered it."),
     409: (errors.Conflict, "A running job can be neither deleted nor stopped: wait until it has finished."),
     422: (errors.Moderated, "Content moderation refused it: change the prompt or the image."),
     429: (errors.Capacity, "All slots are in use: order again when a running job has finished (30 s to 3 minutes)."),
@@ -68,6 +71,15 @@ _MEANINGS: dict[int, tuple[type[LumaError], str]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came over the wire: lower-case header names, the body without its content encoding."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class Rejected(Exception):
     """No usable answer: what became of the request, and the error to raise if it is not sent again."""
 
@@ -77,58 +89,77 @@ class Rejected(Exception):
         self.error = error
 
 
-def read_answer(call: Call, response: httpx2.Response, token: str) -> dict[str, Any]:
+def read_answer(call: Call, answer: Answer, token: str) -> dict[str, Any]:
     """The JSON object of a 2xx answer.
 
     Raises:
         Rejected: anything else.
     """
-    status = response.status_code
-    body = _json_object(response)
-    if response.is_success:
-        if body is not None and all(isinstance(body.get(n), t) and body[n] != "" for n, t in call.needs.items()):
-            return body
-        raise _unreadable(call, response, body, token)
-    words = _quote(body, token)
+    status, record = answer.status, _json_object(answer.body, token)
+    if 200 <= status < 300:
+        if record is not None and all(isinstance(record.get(n), t) and record[n] != "" for n, t in call.needs.items()):
+            return record
+        if call is DELETE_JOB:
+            return {}
+        raise _unreadable(call, answer, record)
+    words = _words(record)
     said = f' The API says: "{words}"' if words else ""
+    pace = parse_retry_after(answer.headers.get("retry-after"), datetime.now(UTC))
+    money = f" {NO_MONEY}" if call is SUBMIT else ""
     if status == 400:
         raise Rejected(Fate.FINAL, _refused(call, words))
     if status == 404:
         raise Rejected(Fate.FINAL, errors.NotFound(call.missing + said, status=404, api_message=words))
-    pace = parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
     if status in _MEANINGS:
         kind, meaning = _MEANINGS[status]
-        money = f" {NO_MONEY}" if call is SUBMIT else ""
         asked = f" It asks to wait {pace:.0f} s." if pace is not None else ""
         fate = Fate.REFUSED if status == 429 else Fate.FINAL
         raise Rejected(fate, kind(f"{meaning}{money}{said}{asked}", status=status, api_message=words, retry_after=pace))
-    if status < 500:
-        error = errors.Upstream(
-            f"The API gave an unexpected answer ({status}).{said}", status=status, api_message=words
-        )
-        raise Rejected(Fate.FINAL, error)
-    if call is SUBMIT and words is None:
-        raise _unreadable(call, response, body, token)
-    order = " It gave no jobid for the order; look for a running job before ordering again." if call is SUBMIT else ""
-    error = errors.Upstream(
-        f"The API failed ({status}).{order}{said}", status=status, api_message=words, retry_after=pace
+    if call is SUBMIT and (status in GATEWAY or (status >= 500 and words is None)):
+        raise _unreadable(call, answer, record)
+    failed = "failed" if status >= 500 else "gave an unexpected answer"
+    # An order that the API itself says has failed: its word is all there is, so nobody is told to repeat it.
+    step = (
+        "It gave no jobid for the order; whether a job runs is not certain." if call is SUBMIT else "Try again later."
     )
-    raise Rejected(Fate.FAILED, error)
+    error = errors.Upstream(
+        f"The API {failed} ({status}). {step}{said}", status=status, api_message=words, retry_after=pace
+    )
+    error.retry = "never" if call is SUBMIT else "later"
+    raise Rejected(Fate.FAILED if status >= 500 else Fate.FINAL, error)
 
 
-def no_answer(call: Call, fault: httpx2.HTTPError) -> Rejected:
-    """What a failure of the transport means for this call."""
-    if isinstance(fault, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError):
-        why, hopeless = _connect_fault(fault)
-        money = f" {NO_MONEY}" if call is SUBMIT else ""
-        fate = Fate.FINAL if hopeless else Fate.NEVER_ARRIVED
-        return Rejected(fate, errors.NetworkError(f"The API was not reached: {why}.{money}"))
-    if isinstance(fault, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
-        return Rejected(Fate.FINAL, errors.NetworkError("The request could not be sent: check LUMA_MCP_BASE_URL."))
-    why = "no answer came in time" if isinstance(fault, httpx2.TimeoutException) else "the connection broke"
+def no_answer(call: Call, why: str) -> Rejected:
+    """The request went out, and no answer came back."""
     if call is SUBMIT:
         return Rejected(Fate.LOST, _unknown(f"The order went out, but {why}"))
-    return Rejected(Fate.LOST, errors.NetworkError(f"The API was asked, but {why}."))
+    return Rejected(Fate.LOST, errors.NetworkError(f"The API was asked, but {why}. Try again in a moment."))
+
+
+def transport_failed(call: Call, fault: Exception) -> Rejected:
+    """What a failure of the transport means for this call."""
+    money = f" {NO_MONEY}" if call is SUBMIT else ""
+    if isinstance(fault, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError):
+        why, hopeless = _connect_fault(fault)
+        fate = Fate.FINAL if hopeless else Fate.NEVER_ARRIVED
+        return Rejected(fate, errors.NetworkError(f"The API was not reached: {why}.{money}"))
+    if not isinstance(fault, httpx2.HTTPError) or isinstance(fault, _NOT_SENDABLE):
+        return Rejected(Fate.FINAL, not_sendable(fault, money))
+    timed_out = isinstance(fault, httpx2.TimeoutException)
+    return no_answer(call, "no answer came in time" if timed_out else "the connection broke")
+
+
+def not_sendable(fault: Exception, money: str = "") -> errors.NetworkError:
+    """What forbids a request on this machine. The fault is named, not quoted: it could repeat the token."""
+    return errors.NetworkError(
+        f"The request could not be sent ({type(fault).__name__}): check LUMA_MCP_BASE_URL, and the proxy and "
+        f"certificate variables of the environment (HTTPS_PROXY, SSL_CERT_FILE).{money}"
+    )
+
+
+_NOT_SENDABLE = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
+GATEWAY = frozenset({408, 499, 502, 504, *range(520, 528)})
+"""Statuses of a gateway that has lost the answer, or the patience: what it fronts may have taken the order."""
 
 
 def _unknown(what: str, **details: Any) -> errors.OutcomeUnknown:
@@ -138,16 +169,16 @@ def _unknown(what: str, **details: Any) -> errors.OutcomeUnknown:
     )
 
 
-def _unreadable(call: Call, response: httpx2.Response, body: dict[str, Any] | None, token: str) -> Rejected:
-    status = response.status_code
-    kind = response.headers.get("content-type", "").split(";")[0] or "no content type"
-    what = "no usable fields" if body is not None else "an empty body" if not response.content else f"unreadable {kind}"
+def _unreadable(call: Call, answer: Answer, record: dict[str, Any] | None) -> Rejected:
+    kind = re.sub(r"[^\w/.+-].*", "", answer.headers.get("content-type", "")) or "content"
+    what = "no usable fields" if record is not None else "an empty body" if not answer.body else f"unreadable {kind}"
+    words = _words(record)
+    said = f' The API says: "{words}"' if words else ""
+    details: dict[str, Any] = {"status": answer.status, "api_message": words}
     if call is SUBMIT:
-        return Rejected(Fate.LOST, _unknown(f"The order was answered with {what} ({status})", status=status))
-    words = _quote(body, token)
-    return Rejected(
-        Fate.FAILED, errors.Upstream(f"The API answered with {what} ({status}).", status=status, api_message=words)
-    )
+        return Rejected(Fate.LOST, _unknown(f"The order was answered with {what} ({answer.status}){said}", **details))
+    message = f"The API answered with {what} ({answer.status}). Try again later.{said}"
+    return Rejected(Fate.FAILED, errors.Upstream(message, **details))
 
 
 def _refused(call: Call, words: str | None) -> errors.InvalidArguments:
@@ -159,6 +190,9 @@ def _refused(call: Call, words: str | None) -> errors.InvalidArguments:
         field = next((n for n, api_name in API_NAMES.items() if api_name == named[1]), named[1])
         values = tuple(re.split(r",\s*", named[3]))
         problems = [Problem(field, named[2], f'{field} "{named[2]}" is not accepted; use {either(values)}.', values)]
+    elif call in (GET_JOB, DELETE_JOB):
+        what = "jobid is not one that the API knows; pass it exactly as generate_video returned it."
+        problems = [Problem("jobid", None, what)]
     return errors.InvalidArguments(message, problems=problems, status=400, api_message=words)
 
 
@@ -167,26 +201,35 @@ def _connect_fault(fault: BaseException) -> tuple[str, bool]:
     cause: BaseException | None = fault
     while cause is not None:
         if isinstance(cause, ssl.SSLError):
-            return "its TLS certificate or handshake failed (a proxy or a private certificate authority?)", True
+            return "its TLS certificate or handshake failed (a proxy, or a private certificate authority?)", True
         if isinstance(cause, socket.gaierror):
             return "its name could not be looked up (DNS; is this machine online?)", False
         cause = cause.__cause__ or cause.__context__
     if isinstance(fault, httpx2.TimeoutException):
-        return "connecting took too long", False
-    return "the connection was refused or is not possible", False
+        return "connecting took too long (is this machine online?)", False
+    return "the connection was refused or is not possible (is this machine online?)", False
 
 
-def _json_object(response: httpx2.Response) -> dict[str, Any] | None:
+def _json_object(body: bytes, token: str) -> dict[str, Any] | None:
     try:
-        body = json.loads(response.content)
-    except ValueError:
+        record = _clean(json.loads(body, parse_constant=lambda _: None), token)
+    except (ValueError, RecursionError):
         return None
-    return body if isinstance(body, dict) else None
+    return record if isinstance(record, dict) else None
 
 
-def _quote(body: dict[str, Any] | None, token: str) -> str | None:
-    """The API's own words, without the token should they repeat it."""
-    words = (body or {}).get("error")
-    if not isinstance(words, str) or not words.strip():
-        return None
-    return words.replace(token, "***").strip()[:LONGEST_QUOTE]
+def _clean(value: Any, token: str) -> Any:
+    """Without the token, should the API repeat it, and without half characters, which no answer of ours can carry."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace(token, "***")
+    if isinstance(value, list):
+        return [_clean(item, token) for item in value]
+    if isinstance(value, dict):
+        return {_clean(name, token): _clean(item, token) for name, item in value.items()}
+    return value
+
+
+def _words(record: dict[str, Any] | None) -> str | None:
+    """The API's own words."""
+    words = (record or {}).get("error")
+    return words.strip()[:LONGEST_QUOTE] or None if isinstance(words, str) else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from luma_mcp.check import check
 from luma_mcp.errors import NO_MONEY, InvalidArguments
@@ -29,7 +29,7 @@ def _absent_if_odd(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
 
 
 _TextOrNone = Annotated[str | None, WrapValidator(_absent_if_odd)]
-_NumberOrNone = Annotated[float | None, WrapValidator(_absent_if_odd)]
+_NumberOrNone = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, WrapValidator(_absent_if_odd)]
 _WholeOrNone = Annotated[int | None, WrapValidator(_absent_if_odd)]
 
 
@@ -39,7 +39,7 @@ class _Record(BaseModel):
 
 
 class VideoRequest(BaseModel):
-    """What to order. Only the prompt is needed; left-out choices become the cheapest that fit the rest.
+    """What to order. Only the prompt is needed; a left-out choice becomes the default, or the cheapest that fits.
 
     Names are this project's (`image_start`, the API's `imageStart`); values are the API's (`"5s"`, `"720p"`).
     """
@@ -128,7 +128,7 @@ class Job(_Record):
 
     jobid: str
     type: _TextOrNone = None
-    status: Annotated[str, WrapValidator(lambda value, _: value if isinstance(value, str) else str(value))] = "created"
+    status: Annotated[str, WrapValidator(lambda value, _: value if isinstance(value, str) else "unknown")] = "created"
     created: _TextOrNone = None
     updated: _TextOrNone = None
     response: Annotated[Outputs | None, WrapValidator(_absent_if_odd)] = None
@@ -174,6 +174,8 @@ class Account(_Record):
     concurrency: _WholeOrNone = None
     executing: _WholeOrNone = None
     luma_session_expires: _TextOrNone = None
+    session_valid: Annotated[bool | None, WrapValidator(_absent_if_odd)] = Field(None, alias="sessionValid")
+    credits: Annotated[dict[str, Any] | None, WrapValidator(_absent_if_odd)] = None
     error: _TextOrNone = None
 
     @property

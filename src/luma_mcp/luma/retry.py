@@ -55,7 +55,8 @@ def pause(
         return None
     first = FIRST_PAUSE_AT_CAPACITY if fate is Fate.REFUSED else FIRST_PAUSE
     grown = min(LONGEST_PAUSE, first * 2.0 ** min(attempt - 1, 10)) * (0.5 + chance / 2)
-    seconds = grown if retry_after is None else retry_after
+    # A pace of 0, or a date that has passed, is no leave to hammer.
+    seconds = max(grown, retry_after or 0.0)
     return seconds if seconds <= left else None
 
 
@@ -66,7 +67,7 @@ def parse_retry_after(text: str | None, now: datetime) -> float | None:
         return float(text)
     try:
         until = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     until = until if until.tzinfo else until.replace(tzinfo=UTC)
     return max(0.0, (until - now).total_seconds())

@@ -28,12 +28,14 @@ DENSITY = 0.29
 spans, that spends a given number of looks on the least mean lag."""
 UNKNOWN_SHARE, UNKNOWN_RANGE = 0.05, (3.0, 6.0)
 AFTER_A_FAULT = 2.0
+LONGEST_PACE = 60.0
+"""Seconds for which the API can ask to be left alone: a slip in a header must not blind a wait for a day."""
 FIRST_LOOK = 10.0
 """Seconds that a wait of 0 may take all the same: a job that was never seen is looked at once, faults or not."""
 FINAL_LOOK = 5.0
 FRESH = 1.0
 BELIEVE_MISSING = 3
-"""So many 404s in a row of a job that was seen before are believed; fewer may be a lagging replica."""
+"""So many 404s in a row of a job that is known to exist are believed; fewer may be a lagging replica."""
 
 
 def next_look(age: float, typical: tuple[float, float] | None) -> float:
@@ -67,13 +69,16 @@ class Watch:
         self,
         look: Callable[[], Awaitable[Job]],
         wall_clock: Callable[[], datetime],
+        *,
         typical: tuple[float, float] | None,
         seen: Job | None,
+        exists: bool,
     ) -> None:
         self.waiters = 0
         self._look = look
         self._wall_clock = wall_clock
         self._typical = typical
+        self._exists = exists
         self._lock = anyio.Lock()
         self._missing = 0
         self._fault: errors.LumaError | None = None
@@ -127,11 +132,11 @@ class Watch:
                 self._failed(fault)
             except errors.NotFound as fault:
                 self._missing += 1
-                if self._seen is None or self._missing >= BELIEVE_MISSING:
+                if not self._exists or self._missing >= BELIEVE_MISSING:
                     raise
                 self._failed(fault)
             else:
-                self._missing = 0
+                self._missing, self._exists = 0, True
                 self._saw(job)
 
     def _saw(self, job: Job) -> None:
@@ -143,4 +148,4 @@ class Watch:
 
     def _failed(self, fault: errors.LumaError) -> None:
         self._fault, self._looked_at = fault, anyio.current_time()
-        self._due = self._looked_at + max(AFTER_A_FAULT, fault.retry_after or 0.0)
+        self._due = self._looked_at + max(AFTER_A_FAULT, min(fault.retry_after or 0.0, LONGEST_PACE))

@@ -1,0 +1,134 @@
+"""Sends a call until it is answered, or until it must not be sent again. The one place that touches the network."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import anyio
+import httpx2
+
+from luma_mcp import errors
+from luma_mcp.luma import answers
+from luma_mcp.luma.answers import Answer, Call, Rejected
+from luma_mcp.luma.retry import ORDER, READ, Effect, pause
+from luma_mcp.settings import LOOPBACK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 15.0
+ORDER_SECONDS = 40.0
+"""An order is given longer, because a time-out leaves its outcome unknown; but less than hosts give a tool call."""
+LARGEST_ANSWER = 2_000_000
+LONGEST_SEGMENT = 2_000
+
+
+class Wire:
+    """Connections to the API with a token. `chance` gives random numbers from 0 to 1, to spread retries."""
+
+    def __init__(
+        self, token: str, base_url: str, transport: httpx2.AsyncBaseTransport | None, chance: Callable[[], float]
+    ) -> None:
+        if not re.fullmatch(r"[!-~]+", token):
+            raise errors.NotConfigured("The API token must be one word of plain characters, whole (user:…).")
+        self._token = token
+        self._base_url = base_url.rstrip("/")
+        self._transport = transport
+        self._chance = chance
+        self._http: dict[Effect, httpx2.AsyncClient] = {}
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        while self._http:
+            await self._http.popitem()[1].aclose()
+
+    async def send(self, call: Call, *names: str, body: Any = None, patience: float) -> dict[str, Any]:
+        """The JSON object that answers a call; `names` fill its path, `patience` in seconds bounds sending it again.
+
+        Raises:
+            LumaError: named for the situation.
+        """
+        path = call.path.format(*map(_segment, names))
+        end = anyio.current_time() + patience
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._deliver(call, path, body)
+            except Rejected as rejected:
+                seconds = pause(
+                    call.effect,
+                    rejected.fate,
+                    attempt=attempt,
+                    left=end - anyio.current_time(),
+                    retry_after=rejected.error.retry_after,
+                    chance=self._chance(),
+                )
+                if seconds is None:
+                    raise rejected.error from rejected.__cause__
+            await anyio.sleep(seconds)
+
+    async def _deliver(self, call: Call, path: str, body: Any) -> dict[str, Any]:
+        ordering = call is answers.SUBMIT
+        answer: Answer | None = None
+        # A cancelled caller must not tear an order apart between its delivery and its answer: the job would run
+        # and be billed, and nobody would know its jobid.
+        with anyio.CancelScope(shield=ordering), anyio.move_on_after(ORDER_SECONDS if ordering else READ_SECONDS):
+            try:
+                answer = await self._exchange(call, path, body)
+            except (httpx2.HTTPError, httpx2.InvalidURL) as fault:
+                # Without its cause where that could quote a header, and so the token.
+                sent = isinstance(fault, httpx2.HTTPError) and not isinstance(fault, httpx2.LocalProtocolError)
+                raise answers.transport_failed(call, fault) from (fault if sent else None)
+        if answer is None:
+            raise answers.no_answer(call, "no whole answer came in time")
+        return answers.read_answer(call, answer, self._token)
+
+    async def _exchange(self, call: Call, path: str, body: Any) -> Answer:
+        headers = {"Authorization": f"Bearer {self._token}"}
+        http = self._connected(call.effect)
+        async with http.stream(call.method, self._base_url + path, json=body, headers=headers) as response:
+            content = bytearray()
+            async for chunk in response.aiter_bytes():
+                content += chunk
+                if len(content) > LARGEST_ANSWER:
+                    content.clear()
+                    break
+            return Answer(response.status_code, dict(response.headers), bytes(content))
+
+    def _connected(self, effect: Effect) -> httpx2.AsyncClient:
+        if effect not in self._http:
+            # To this machine, never through a proxy.
+            local = urlsplit(self._base_url).hostname in LOOPBACK
+            # Each order goes over a connection of its own: on one that was kept, and that the API closes at the
+            # same moment, nobody could tell whether the order arrived.
+            limits = httpx2.Limits(max_keepalive_connections=0 if effect is ORDER else 5)
+            try:
+                self._http[effect] = httpx2.AsyncClient(
+                    transport=self._transport,
+                    limits=limits,
+                    timeout=httpx2.Timeout(READ_SECONDS if effect is READ else ORDER_SECONDS, connect=CONNECT_SECONDS),
+                    trust_env=not local,
+                    follow_redirects=False,
+                )
+            except (ImportError, ValueError, OSError) as fault:
+                raise answers.not_sendable(fault, f" {errors.NO_MONEY}" if effect is ORDER else "") from fault
+        return self._http[effect]
+
+
+def _segment(name: str) -> str:
+    """A name as one path segment; a jobid contains ":" and "@", and could contain anything.
+
+    Raises:
+        InvalidArguments: it cannot be a jobid or an e-mail address.
+    """
+    try:
+        segment = quote(name, safe="")
+    except UnicodeEncodeError:
+        segment = ""
+    if not 0 < len(segment) <= LONGEST_SEGMENT or segment.strip(".") == "":
+        raise errors.InvalidArguments("This cannot be a jobid or an account: pass it exactly as it was returned.")
+    return segment
