@@ -50,6 +50,7 @@ SUN_RADIUS = 0.075
 CLOUDS = ((-0.62, 0.42, 0.46, 0.018), (0.55, 0.45, 0.60, 0.022), (0.30, 0.30, 0.33, 0.011), (-0.25, 0.55, 0.77, 0.026))
 # From far to near: height, share of haze, parallax, and where the open sea begins and ends (of the half width)
 HILLS = ((0.15, 0.50, 0.7, -0.50, 0.22), (0.20, 0.25, 0.9, -0.66, 0.44), (0.27, 0.06, 1.2, -0.86, 0.74))
+STARS = np.random.default_rng(1308).random((40, 4))  # place, height, magnitude, time of rising
 
 
 def light(*colours: str) -> Array:
@@ -123,8 +124,7 @@ class Moment:
 
     def stars(self) -> Array:
         total: Array = np.zeros_like(self.x)
-        for star in range(40):
-            across, up, magnitude, wait = np.sin(12.9898 * star + np.array([1, 2, 3, 4])) * 43758.5453 % 1
+        for across, up, magnitude, wait in STARS:
             x = (2 * across - 1) * self.half_width
             size, rise = 0.25 + 0.75 * magnitude**2, 0.55 + 0.25 * wait
             squared = ((self.x - x) ** 2 + (self.y - (0.45 + 0.55 * up) * self.sky) ** 2) * self.unit**2

@@ -154,7 +154,7 @@ class Output:
     note: str
 
 
-_PLAYERS = "no browser plays it; open it in VLC, mpv or a native HDR player"
+_PLAYERS = "no browser plays it: open it in VLC, mpv or a native HDR player"
 OUTPUTS: Mapping[str, Output] = MappingProxyType(
     {
         "sdr": Output("H.264 MP4", True, "plays in browsers"),

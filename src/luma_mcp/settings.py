@@ -33,19 +33,22 @@ class SettingsError(Exception):
 
 
 def _token(text: str) -> SecretStr:
-    token = re.sub(r"^Bearer\s+", "", text)
+    token = re.sub(r"^Bearer(\s+|$)", "", text)
     if not re.fullmatch(r"[!-~]+", token):
         raise ValueError("must be one word of plain characters, whole, as useapi.net shows it (user:…)")
     return SecretStr(token)
 
 
 def _base_url(text: str) -> str:
-    url = urlsplit(text)
-    if url.scheme == "https" and url.hostname:
-        return text.rstrip("/")
-    if url.scheme == "http" and url.hostname in LOOPBACK:
-        return text.rstrip("/")
-    raise ValueError(f'must be an https:// URL (http:// only to this machine), not "{text}"')
+    try:
+        url = urlsplit(text)
+        plain = url.port != 0 and not (url.username or url.password or url.query or url.fragment or " " in text)
+        if plain and url.hostname and (url.scheme == "https" or (url.scheme == "http" and url.hostname in LOOPBACK)):
+            return text.rstrip("/")
+    except ValueError:
+        pass
+    # Not repeated: it could hold a password.
+    raise ValueError("must be an https:// URL with host and path only (http:// only to this machine)")
 
 
 def _email(text: str) -> str:

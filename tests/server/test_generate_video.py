@@ -73,6 +73,7 @@ async def test_a_prompt_becomes_a_video(connect: Callable[..., Client], simulato
         "thumbnail_url": f"{url}/16x9-thumbnail.jpg",
         "last_frame_url": f"{url}/16x9-last_frame.jpg",
         "credits_used": 20,
+        "note": "plays in browsers. Links may expire: save what is to be kept.",
     }
     for word in (f"{url}/16x9-5s-sdr.mp4", f"{url}/16x9-thumbnail.jpg", "plays in browsers", job.jobid):
         assert word in text_of(result)
@@ -119,7 +120,8 @@ async def test_a_server_that_did_not_order_a_job_serves_it_all_the_same(connect:
     assert content["state"] == "completed"
     assert "request" not in content
     assert content["video"].keys() == {"url", "width", "height", "duration_seconds", "format"}
-    assert "if it was ordered in HDR, no browser plays it" in text_of(result)
+    assert "if it is HDR, no browser plays it" in text_of(result)
+    assert "if it is HDR, no browser plays it" in content["note"]
 
 
 @pytest.mark.parametrize("dynamic_range", ["hdr", "hdr_exr"])
@@ -129,6 +131,7 @@ async def test_hdr_says_which_players_can_show_it(connect: Callable[..., Client]
     assert content["video"]["plays_in_browser"] is False
     assert content["video"]["format"].startswith("HEVC Main 10")
     assert "VLC, mpv" in text_of(result)
+    assert "VLC, mpv" in content["note"]
     assert ("exr_zip_url" in content) == (dynamic_range == "hdr_exr")
     if dynamic_range == "hdr_exr":
         assert content["exr_zip_url"].endswith(".zip")
@@ -161,6 +164,9 @@ async def test_a_failed_job_is_an_error_with_the_api_s_reason(
     assert (error["kind"], error["jobid"]) == ("job_failed", job.jobid)
     assert str(job.fails) in error["message"]
     assert str(job.fails) in text_of(result)
+    content = content_of(result)
+    assert (content["state"], content["status"], content["jobid"]) == ("failed", "failed", job.jobid)
+    assert content["request"]["prompt"] == "A fox simulate:fail"
 
 
 @pytest.mark.parametrize(

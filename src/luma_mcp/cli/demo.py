@@ -18,8 +18,8 @@ import click
 from anyio.streams.text import TextReceiveStream
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
+from mcp.types import TextContent
 
-from luma_mcp import tables
 from luma_mcp.errors import LumaError
 from luma_mcp.luma.media import download
 from luma_mcp.luma.records import Media
@@ -60,8 +60,10 @@ async def _demo() -> None:
         async with Client(server) as client:
             names = ", ".join(tool.name for tool in (await client.list_tools()).tools)
             _step(1, f"Connected over stdio (MCP {client.protocol_version}). Tools: {names}")
-            await client.call_tool("list_options", {})
-            _step(2, "list_options tells what can be made:\n" + indent(f"\n{tables.matrix_table()}\n", "   "))
+            told = (await client.call_tool("list_options", {})).content[0]
+            parts = told.text.split("\n\n") if isinstance(told, TextContent) else []
+            table = next(part for part in parts if part.startswith("|"))
+            _step(2, "list_options tells what can be made:\n" + indent(f"\n{table}\n", "   "))
             suggestion = await _refusal(client)
             video = await _video(client, suggestion)
         path = _free_path()
@@ -92,7 +94,7 @@ async def _video(client: Client, arguments: dict[str, Any]) -> dict[str, Any]:
             result = await client.call_tool("get_job", {"jobid": content["jobid"]}, progress_callback=on_progress)
     if result.is_error:
         raise click.ClickException(content["error"]["message"])
-    click.echo(f"   Ready after {content['elapsed_seconds']:.0f} s: {content['video']['url']}")
+    click.echo(f"   Ready after {content['elapsed_seconds']:.0f} s; the result carries links to video and last frame.")
     return dict(content["video"])
 
 

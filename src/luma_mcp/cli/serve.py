@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
@@ -11,7 +12,6 @@ from dataclasses import replace
 import click
 from pydantic import SecretStr
 
-from luma_mcp.server.build import build_server
 from luma_mcp.settings import Settings, SettingsError
 
 CHATTY = ("httpx2", "httpcore2")
@@ -32,7 +32,12 @@ def serve(*, simulate: bool, speed: float) -> None:
 
             url = stack.enter_context(running(new_simulator(speed=speed)))
             settings = replace(settings, token=SecretStr(TOKEN), base_url=url, email=None, simulated=True)
+        # After the settings, so that a wrong one is told at once.
+        from luma_mcp.server.build import build_server
+
         _log_to_stderr(settings)
+        # The SDK reads stdin in a thread that nothing can interrupt: without this, Ctrl-C would wait for a line.
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
         if sys.stdin.isatty():
             click.echo("luma-mcp waits for an MCP client on stdin (Ctrl-C ends it). To see it: luma-mcp demo", err=True)
         build_server(settings).run("stdio")

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from luma_mcp.luma.records import Job, Media
 
-SIMULATED = "Simulated: a stand-in clip; no video was generated and nothing was billed."
+SIMULATED = "Simulated: nothing is generated and nothing was billed; the video is a stand-in clip."
+EXPIRY = "Links may expire: save what is to be kept."
 
 
 def answer(text: str, content: Mapping[str, Any], *, is_error: bool = False) -> CallToolResult:
@@ -31,17 +32,15 @@ def answer(text: str, content: Mapping[str, Any], *, is_error: bool = False) -> 
 
 
 def job_result(job: Job, now: datetime, *, simulated: bool) -> CallToolResult:
-    """A running or a finished job.
-
-    Raises:
-        JobFailed: it failed.
-    """
-    if job.state == "failed":
-        raise job_failed(job)
+    """A running or a finished job; one that failed is an error with the API's reason."""
     content = job_content(job, now)
-    if simulated:
-        content["note"] = SIMULATED
-    return answer("\n".join(_job_lines(job, content)), content)
+    notes = [f"{_players(job)}.", EXPIRY] if job.outputs.video else []
+    if notes := [*notes, *([SIMULATED] if simulated else [])]:
+        content["note"] = " ".join(notes)
+    if job.state != "failed":
+        return answer("\n".join(_job_lines(job, content, simulated=simulated)), content)
+    failed = job_failed(job)
+    return answer(f"{failed.message}\nJob: {job.jobid}", content | {"error": _error(failed)}, is_error=True)
 
 
 def job_failed(job: Job) -> JobFailed:
@@ -79,18 +78,23 @@ def job_content(job: Job, now: datetime) -> dict[str, Any]:
 
 def error_result(error: LumaError, *, tool: str) -> CallToolResult:
     """A refusal or a failure of the named tool."""
+    lines = [error.message]
+    if isinstance(error, InvalidArguments) and error.suggestion:
+        lines.append(f"This would work: {tool} {json.dumps(error.suggestion, ensure_ascii=False)}")
+    if error.jobid and error.jobid not in error.message:
+        lines.append(f"Job: {error.jobid}")
+    return answer("\n".join(lines), {"error": _error(error)}, is_error=True)
+
+
+def _error(error: LumaError) -> dict[str, Any]:
     content: dict[str, Any] = {"kind": error.kind, "message": error.message, "retry": error.retry}
     content |= {name: value for name in ("status", "jobid") if (value := getattr(error, name)) is not None}
-    lines = [error.message]
     if isinstance(error, InvalidArguments):
         if error.problems:
             content["problems"] = [_problem(p) for p in error.problems]
         if error.suggestion:
             content["suggestion"] = dict(error.suggestion)
-            lines.append(f"This would work: {tool} {json.dumps(error.suggestion, ensure_ascii=False)}")
-    if error.jobid and error.jobid not in error.message:
-        lines.append(f"Job: {error.jobid}")
-    return answer("\n".join(lines), {"error": content}, is_error=True)
+    return content
 
 
 def _problem(problem: Problem) -> dict[str, Any]:
@@ -117,6 +121,11 @@ def _dynamic_range(job: Job) -> str | None:
     return "hdr_exr" if job.outputs.video_hdr_exr else None
 
 
+def _players(job: Job) -> str:
+    output = OUTPUTS.get(_dynamic_range(job) or "")
+    return output.note if output else f"if it is HDR, {OUTPUTS['hdr'].note}"
+
+
 def _video(job: Job, video: Media) -> dict[str, Any]:
     output = OUTPUTS.get(_dynamic_range(job) or "")
     content = {
@@ -130,14 +139,15 @@ def _video(job: Job, video: Media) -> dict[str, Any]:
     return {name: value for name, value in content.items() if value is not None}
 
 
-def _job_lines(job: Job, content: Mapping[str, Any]) -> list[str]:
+def _job_lines(job: Job, content: Mapping[str, Any], *, simulated: bool) -> list[str]:
     lines = [_headline(job, content)]
+    if request := job.request:
+        words = (request.model, request.resolution, request.aspect_ratio, request.duration, request.dynamic_range)
+        lines.append(f"Ordered: {', '.join(filter(None, words))}; prompt: {request.prompt}")
     if video := content.get("video"):
-        output = OUTPUTS.get(_dynamic_range(job) or "")
-        unknown = f"{video.get('format', 'MP4')}; if it was ordered in HDR, {OUTPUTS['hdr'].note}"
         size = f"{video['width']}x{video['height']}, " if {"width", "height"} <= video.keys() else ""
         length = f"{video['duration_seconds']:g} s, " if "duration_seconds" in video else ""
-        lines.append(f"{size}{length}{f'{output.format}: {output.note}' if output else unknown}.")
+        lines.append(f"{size}{length}{video.get('format', 'MP4')}: {_players(job)}.")
     for name, label in (("exr_zip_url", "EXR frames (ZIP)"), ("thumbnail_url", "Thumbnail")):
         if name in content:
             lines.append(f"{label}: {content[name]}")
@@ -145,9 +155,12 @@ def _job_lines(job: Job, content: Mapping[str, Any]) -> list[str]:
         lines.append(f"Last frame: {content['last_frame_url']}")
     if job.state == "completed":
         used = f" Credits used: {content['credits_used']:g}." if "credits_used" in content else ""
-        lines.append(f"Links may expire: save what is to be kept.{used}")
-        lines.append(f"Job: {job.jobid}")
-    lines += [content[name] for name in ("note", "next_step") if name in content]
+        taken = f" Made in {content['elapsed_seconds']:.0f} s." if "elapsed_seconds" in content else ""
+        lines.append(f"Job: {job.jobid}.{taken}{used}")
+    if job.state == "completed":
+        lines.append(EXPIRY)
+    lines += [SIMULATED] if simulated else []
+    lines += [content["next_step"]] if "next_step" in content else []
     return lines
 
 

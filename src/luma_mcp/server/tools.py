@@ -7,14 +7,15 @@ silence: for a paid call that is a wrong video, billed.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from luma_mcp.check import check
-from luma_mcp.errors import NO_MONEY, InvalidArguments, LumaError, NotConfigured, OutcomeUnknown, Problem
-from luma_mcp.luma.records import Job, VideoRequest
+from luma_mcp.errors import NO_MONEY, InvalidArguments, LumaError, NotConfigured, OutcomeUnknown, Problem, Upstream
+from luma_mcp.luma.records import ExecutingJob, Job, VideoRequest
 from luma_mcp.matrix import API_NAMES, IMAGES
 from luma_mcp.server import arguments, options, present
 from luma_mcp.server.arguments import WAIT
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LOOK_UP_SECONDS = 5.0
 ORDER_PATIENCE = 20.0
 """Seconds, at most, for which a full house or a refused connection is tried again before the agent is told."""
 NOT_CONFIGURED = (
@@ -83,10 +85,14 @@ class Tools:
         end = anyio.current_time() + seconds
         try:
             job = await luma.submit(request, patience=min(ORDER_PATIENCE, seconds))
-        except OutcomeUnknown as error:
+        except (OutcomeUnknown, Upstream) as error:
+            # Told to the log as well: a caller that has gone away would never learn of it.
+            logger.warning("%s", error.message)
             error.message += await self._candidates(request)
             raise
         try:
+            # A cancellation that came while the order was on its way is seen here, with the jobid at hand.
+            await anyio.lowlevel.checkpoint()
             if anyio.current_time() < end:
                 job = await self._followed(job, end - anyio.current_time(), ctx)
         except anyio.get_cancelled_exc_class():
@@ -97,6 +103,12 @@ class Tools:
             error.jobid = job.jobid
             error.message = f"The video was ordered, but following it failed. {error.message} {NOT_LOST}"
             raise
+        except Exception as error:
+            # Whatever went wrong in here, the job is paid for: its jobid must reach the agent.
+            logger.exception("following a job failed")
+            raise Upstream(
+                f"The video was ordered, but following it failed here. {NOT_LOST}", jobid=job.jobid
+            ) from error
         return present.job_result(job, self.wall_clock(), simulated=self.settings.simulated)
 
     async def _get_job(self, raw: dict[str, Any], ctx: Context[Any, Any]) -> CallToolResult:
@@ -105,7 +117,8 @@ class Tools:
         jobid = asked.words.get("jobid")
         problems = list(asked.problems)
         if not isinstance(jobid, str):
-            message = "jobid is missing; pass it exactly as generate_video returned it."
+            fault = "is missing" if jobid is None else "is not a text"
+            message = f"jobid {fault}; pass it exactly as generate_video returned it."
             problems.insert(0, Problem("jobid", jobid, message))
         if problems or not isinstance(jobid, str):
             raise InvalidArguments(problems=problems, suggestion={"jobid": jobid} if isinstance(jobid, str) else None)
@@ -132,11 +145,14 @@ class Tools:
 
     async def _candidates(self, request: VideoRequest) -> str:
         """What the agent can do about a lost order: the running jobs that it may have become."""
-        try:
-            rows = await self._configured().list(patience=5)
-        except LumaError:
-            rows = ()
-        likely = [row.jobid for row in rows if row.model == request.model and row.type in (None, "video")]
+        luma = self._configured()
+        rows: tuple[ExecutingJob, ...] | None = None
+        with anyio.move_on_after(LOOK_UP_SECONDS), suppress(LumaError):
+            rows = await luma.list(patience=0)
+        if rows is None:
+            return " Whether it runs could not be looked up. Ask the user before ordering again."
+        others = [row for row in rows if row.type in (None, "video") and luma.ordered(row.jobid) is None]
+        likely = [row.jobid for row in others if row.model == request.model]
         if likely:
             return f" Running jobs of this model, one of which it may be: {', '.join(likely)}. Look with get_job."
         return " No running job of this model was found just now. Ask the user before ordering again."

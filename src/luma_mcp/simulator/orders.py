@@ -40,26 +40,34 @@ def order(service: Service, body: Mapping[str, Any]) -> Answer:
     return _place(service, words, email or next(iter(owners), None))
 
 
+REFUSALS: dict[str, Answer] = {
+    "expired": (596, error(SESSION_ERROR)),
+    "broke": (402, error(NO_SUBSCRIPTION)),
+    "moderate": (422, error("Content moderation: prompt rejected", 422)),
+    "busy": (429, error(AT_CAPACITY, 429)),
+    "down": (500, error("Internal server error")),
+}
+"""What a prompt can ask for, in the order in which the API would find it."""
+
+
 def _place(service: Service, words: Mapping[str, Any], email: str | None) -> Answer:
     """Finds an account for a valid order, and starts the job there."""
     if email and email not in service.accounts:
         return 404, error(f"Unable to find configuration for email {email}")
-    wishes = asked_for(words["prompt"])
     candidates = [service.accounts[email]] if email else list(service.accounts.values())
-    usable = [a for a in candidates if a.session_valid and "expired" not in wishes]
-    if not usable:
-        return 596, error(SESSION_ERROR)
-    if "broke" in wishes or not any(a.subscribed for a in usable):
-        return 402, error(NO_SUBSCRIPTION)
-    if "moderate" in wishes:
-        return 422, error("Content moderation: prompt rejected", 422)
-    free = [a for a in usable if a.subscribed and service.free_slots(a.email) > 0]
-    if not free:
-        return 429, error(AT_CAPACITY, 429)
+    usable = [a for a in candidates if a.session_valid]
+    subscribed = [a for a in usable if a.subscribed]
+    free = [a for a in subscribed if service.free_slots(a.email) > 0]
+    wishes = asked_for(words["prompt"])
+    found = {"expired": not usable, "broke": not subscribed, "busy": not free}
+    for fault, refusal in REFUSALS.items():
+        if fault in wishes or found.get(fault):
+            return refusal
     request = {api: words[name] for name, api in API_NAMES.items() if name in words and name != "email"}
     webhook = request.pop("replyUrl", None) is not None
     request.pop("replyRef", None)
-    return 200, created_record(service.start(request, service.chance.choice(free).email, webhook=webhook))
+    job = service.start(request, service.chance.choice(free).email, webhook=webhook)
+    return (504, {}) if "lost" in wishes else (200, created_record(job))
 
 
 def _refusal(words: Mapping[str, Any], field: str, allowed: tuple[str, ...]) -> str:

@@ -27,6 +27,9 @@ WHEN_ASKED = {
     "stuck": "the job never ends",
     "expired": "596: the account's session has expired",
     "broke": "402: no subscription",
+    "busy": "429: all slots are in use",
+    "down": "500: the API fails, and nothing is started",
+    "lost": "504: the job starts, and its answer is lost",
 }
 """What a prompt can ask for with `simulate:<word>`."""
 
