@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
 import httpx2
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from luma_mcp.simulator.app import Simulator
 
 
@@ -41,3 +44,20 @@ class Canned(httpx2.AsyncBaseTransport):
         self.requests.append(request)
         status, headers, body = self._answer
         return httpx2.Response(status, headers=headers, content=body)
+
+
+class Dripping(httpx2.AsyncBaseTransport):
+    """Delivers to the simulator, and then answers a byte every two seconds, without an end."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self._way = httpx2.ASGITransport(simulator)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        await self._way.handle_async_request(request)
+
+        async def drip() -> AsyncIterator[bytes]:
+            while True:
+                await anyio.sleep(2)
+                yield b" "
+
+        return httpx2.Response(200, content=drip())

@@ -202,3 +202,55 @@ async def test_any_unknown_status_is_a_running_one(luma: LumaClient, simulator: 
     simulator.faults.append(Fault("GET", "/jobs", 200, body, times=1000))
     seen = await luma.wait(job, 30)
     assert (seen.state, seen.status) == ("running", "dreaming")
+
+
+async def test_the_pace_that_the_api_asks_of_looks_is_kept(luma: LumaClient, simulator: Simulator) -> None:
+    job = await luma.submit(FOX)
+    simulator.faults.append(Fault("GET", "/jobs", 429, b'{"error":"slow down"}', {"retry-after": "25"}))
+    with anyio.move_on_after(2 + 24):
+        await luma.wait(job)
+    assert simulator.requests[LOOK] == 1
+    assert (await luma.wait(job)).state == "completed"
+
+
+async def test_a_pace_of_a_day_does_not_blind_a_wait_for_longer_than_a_minute(
+    luma: LumaClient, simulator: Simulator
+) -> None:
+    job = await luma.submit(FOX)
+    simulator.faults.append(Fault("GET", "/jobs", 429, b'{"error":"slow down"}', {"retry-after": "86400"}))
+    assert (await luma.wait(job)).state == "completed"
+    assert anyio.current_time() <= 2 + 60
+
+
+async def test_a_job_that_fails_early_is_seen_early(luma: LumaClient, simulator: Simulator) -> None:
+    job = await luma.submit(VideoRequest(prompt="A ghost simulate:fail", resolution="1080p"))
+    simulator.service.jobs[job.jobid].seconds = 4.0
+    assert (await luma.wait(job)).state == "failed"
+    assert anyio.current_time() <= 6
+
+
+async def test_missing_now_and_then_is_not_missing(luma: LumaClient, simulator: Simulator) -> None:
+    job = await luma.submit(VideoRequest(prompt="A fox", resolution="1080p"))
+    missing = b'{"error":"Job not found"}'
+    there = f'{{"jobid":"{job.jobid}","status":"pending"}}'.encode()
+    for _ in range(3):
+        simulator.faults.append(Fault("GET", "/jobs", 404, missing, times=2))
+        simulator.faults.append(Fault("GET", "/jobs", 200, there))
+    assert (await luma.wait(job)).state == "completed"
+
+
+async def test_a_404_right_after_the_order_is_a_lagging_replica(luma: LumaClient, simulator: Simulator) -> None:
+    job = await luma.submit(FOX)
+    simulator.faults.append(Fault("GET", "/jobs", 404, b'{"error":"Job not found"}'))
+    assert (await luma.wait(job.jobid)).state == "completed"
+
+
+async def test_an_old_job_is_looked_at_as_its_age_wants_not_as_a_new_one(
+    luma: LumaClient, simulator: Simulator
+) -> None:
+    job = await luma.submit(VideoRequest(prompt="A stone simulate:stuck"))
+    await anyio.sleep(120)
+    another_process = client_of(httpx2.ASGITransport(simulator))
+    assert (await another_process.wait(job.jobid, 29)).state == "running"
+    # At the beginning, every 6 s, and at the end; a new job would have been looked at after 2, 5 and 10 s as well.
+    assert simulator.requests[LOOK] == 1 + 4 + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -92,11 +93,12 @@ class Wire:
         http = self._connected(call.effect)
         async with http.stream(call.method, self._base_url + path, json=body, headers=headers) as response:
             content = bytearray()
-            async for chunk in response.aiter_bytes():
-                content += chunk
-                if len(content) > LARGEST_ANSWER:
-                    content.clear()
-                    break
+            async with aclosing(response.aiter_bytes()) as chunks:
+                async for chunk in chunks:
+                    content += chunk
+                    if len(content) > LARGEST_ANSWER:
+                        content.clear()
+                        break
             return Answer(response.status_code, dict(response.headers), bytes(content))
 
     def _connected(self, effect: Effect) -> httpx2.AsyncClient:
