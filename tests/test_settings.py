@@ -39,6 +39,12 @@ def test_every_variable_is_read() -> None:
         ("USEAPI_TOKEN", "user:1-äbc"),
         ("LUMA_MCP_BASE_URL", "http://api.example.com"),
         ("LUMA_MCP_BASE_URL", "api.example.com"),
+        ("LUMA_MCP_BASE_URL", "https://user:hidden@api.example.com"),
+        ("LUMA_MCP_BASE_URL", "https://api.example.com:99999"),
+        ("LUMA_MCP_BASE_URL", "https://api.example.com:port"),
+        ("LUMA_MCP_BASE_URL", "https://api example.com"),
+        ("LUMA_MCP_BASE_URL", "https://api.example.com?key=hidden"),
+        ("LUMA_MCP_BASE_URL", "https://[bad"),
         ("LUMA_MCP_EMAIL", "me"),
         ("LUMA_MCP_MAX_WAIT_SECONDS", "601"),
         ("LUMA_MCP_MAX_WAIT_SECONDS", "-1"),
@@ -51,6 +57,7 @@ def test_a_value_that_cannot_be_used_is_one_line_that_names_the_variable(name: s
         Settings.from_environment({name: value})
     assert str(caught.value).startswith(f"{name} must be ")
     assert "\n" not in str(caught.value)
+    assert "hidden" not in str(caught.value)
 
 
 def test_all_values_that_cannot_be_used_are_told_at_once() -> None:

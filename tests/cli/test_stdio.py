@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -140,6 +141,8 @@ def test_stdout_carries_protocol_lines_only_and_the_token_is_in_no_log(base_url:
     messages: list[dict[str, Any]] = [
         {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": client},
         {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        # The SDK logs the name of a tool that does not exist: a way to make somebody log the token.
+        {"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": {"name": TOKEN, "arguments": {}}},
         {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": order},
     ]
     environment = {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_BASE_URL": base_url, "LUMA_MCP_LOG_LEVEL": "DEBUG"}
@@ -151,12 +154,27 @@ def test_stdout_carries_protocol_lines_only_and_the_token_is_in_no_log(base_url:
         assert server.stderr is not None
         server.stdin.writelines(json.dumps(message) + "\n" for message in messages)
         server.stdin.flush()
-        answers = [json.loads(server.stdout.readline()) for _ in (1, 2)]
+        answers = sorted((json.loads(server.stdout.readline()) for _ in messages[1:]), key=lambda a: int(a["id"]))
         server.stdin.close()
         rest, log = server.stdout.read(), server.stderr.read()
-    assert [answer["id"] for answer in answers] == [1, 2]
+    assert [answer["id"] for answer in answers] == [1, 2, 3]
     assert answers[1]["result"]["structuredContent"]["state"] == "running"
     assert all(json.loads(line)["jsonrpc"] == "2.0" for line in rest.splitlines())
     assert server.returncode == 0
-    assert log
+    assert "Unknown tool: ***" in log
     assert TOKEN not in log
+    assert EMAIL not in log
+
+
+def test_ctrl_c_ends_the_server_although_stdin_stays_open() -> None:
+    with subprocess.Popen(
+        LUMA_MCP, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={}, text=True
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        client = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+        server.stdin.write(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": client}) + "\n")
+        server.stdin.flush()
+        assert server.stdout.readline()
+        server.send_signal(signal.SIGINT)
+        assert server.wait(timeout=STARTING) == 130
