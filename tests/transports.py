@@ -61,3 +61,17 @@ class Dripping(httpx2.AsyncBaseTransport):
                 yield b" "
 
         return httpx2.Response(200, content=drip())
+
+
+class Held(httpx2.ASGITransport):
+    """Delivers to the simulator, says so, and holds the answer back until it may go."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        super().__init__(simulator)
+        self.delivered, self.may_answer = anyio.Event(), anyio.Event()
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = await super().handle_async_request(request)
+        self.delivered.set()
+        await self.may_answer.wait()
+        return response

@@ -8,7 +8,7 @@ import anyio
 import httpx2
 import pytest
 from tests.conftest import EMAIL, TOKEN, client_of
-from tests.transports import Canned, Unreliable
+from tests.transports import Canned, Held, Unreliable
 
 from luma_mcp import errors
 from luma_mcp.luma.records import VideoRequest
@@ -239,26 +239,18 @@ async def test_a_slot_that_becomes_free_within_the_patience_is_taken(luma: LumaC
 
 
 async def test_a_cancelled_order_is_not_torn_between_its_delivery_and_its_answer(simulator: Simulator) -> None:
-    delivered, answer = anyio.Event(), anyio.Event()
-
-    class Slow(httpx2.ASGITransport):
-        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-            response = await super().handle_async_request(request)
-            delivered.set()
-            await answer.wait()
-            return response
-
+    way = Held(simulator)
     jobids = []
 
     async def order() -> None:
-        jobids.append((await client_of(Slow(simulator)).submit(FOX)).jobid)
+        jobids.append((await client_of(way).submit(FOX)).jobid)
 
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(order)
-            await delivered.wait()
+            await way.delivered.wait()
             tasks.cancel_scope.cancel()
-            answer.set()
+            way.may_answer.set()
     assert jobids == list(simulator.service.jobs)
 
 

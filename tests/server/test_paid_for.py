@@ -11,7 +11,7 @@ import pytest
 from mcp import Client
 from pydantic import SecretStr
 from tests.conftest import ERAS, TOKEN, wall_clock
-from tests.transports import Unreliable
+from tests.transports import Held, Unreliable
 
 from luma_mcp.server.build import build_server
 from luma_mcp.settings import Settings
@@ -73,24 +73,16 @@ async def test_an_order_that_the_api_says_has_failed_names_what_it_may_have_beco
 async def test_a_call_that_is_cancelled_while_it_orders_leaves_the_jobid_in_the_log(
     connect: Callable[..., Client], simulator: Simulator, caplog: pytest.LogCaptureFixture, mode: str
 ) -> None:
-    delivered, answer = anyio.Event(), anyio.Event()
-
-    class Slow(httpx2.ASGITransport):
-        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-            response = await super().handle_async_request(request)
-            delivered.set()
-            await answer.wait()
-            return response
-
+    way = Held(simulator)
     with caplog.at_level(logging.WARNING):
-        async with connect(mode=mode, transport=Slow(simulator)) as client, anyio.create_task_group() as tasks:
+        async with connect(mode=mode, transport=way) as client, anyio.create_task_group() as tasks:
             tasks.start_soon(client.call_tool, "generate_video", {"prompt": "A fox", "wait_seconds": 0})
-            await delivered.wait()
+            await way.delivered.wait()
             tasks.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
                 # In virtual time: until the cancellation, a message of its own in the older era, has arrived.
                 await anyio.sleep(1)
-            answer.set()
+            way.may_answer.set()
     [jobid] = simulator.service.jobs
     assert jobid in caplog.text
 
