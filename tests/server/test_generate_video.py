@@ -167,6 +167,7 @@ async def test_a_failed_job_is_an_error_with_the_api_s_reason(
     content = content_of(result)
     assert (content["state"], content["status"], content["jobid"]) == ("failed", "failed", job.jobid)
     assert content["request"]["prompt"] == "A fox simulate:fail"
+    assert "next_step" not in content
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from luma_mcp.luma.records import Job, Media
 
 SIMULATED = "Simulated: nothing is generated and nothing was billed; the video is a stand-in clip."
+LONGEST_PROMPT = 120
 EXPIRY = "Links may expire: save what is to be kept."
 
 
@@ -106,10 +107,15 @@ def _problem(problem: Problem) -> dict[str, Any]:
     }
 
 
+def _shortened(text: str) -> str:
+    """Enough of it to know it by."""
+    return text if len(text) <= LONGEST_PROMPT else f"{text[:LONGEST_PROMPT]}…"
+
+
 def _next_step(job: Job) -> str | None:
     if job.state == "running":
         return f'Call get_job with {{"jobid": "{job.jobid}"}} to wait for the video. Do not order it again.'
-    if not job.outputs.video:
+    if job.state == "completed" and not job.outputs.video:
         return f'Call get_job with {{"jobid": "{job.jobid}"}} again: the job is completed, but without a video link.'
     return None
 
@@ -143,7 +149,7 @@ def _job_lines(job: Job, content: Mapping[str, Any], *, simulated: bool) -> list
     lines = [_headline(job, content)]
     if request := job.request:
         words = (request.model, request.resolution, request.aspect_ratio, request.duration, request.dynamic_range)
-        lines.append(f"Ordered: {', '.join(filter(None, words))}; prompt: {request.prompt}")
+        lines.append(f"Ordered: {', '.join(filter(None, words))}; prompt: {_shortened(request.prompt)}")
     if video := content.get("video"):
         size = f"{video['width']}x{video['height']}, " if {"width", "height"} <= video.keys() else ""
         length = f"{video['duration_seconds']:g} s, " if "duration_seconds" in video else ""
@@ -155,8 +161,8 @@ def _job_lines(job: Job, content: Mapping[str, Any], *, simulated: bool) -> list
         lines.append(f"Last frame: {content['last_frame_url']}")
     if job.state == "completed":
         used = f" Credits used: {content['credits_used']:g}." if "credits_used" in content else ""
-        taken = f" Made in {content['elapsed_seconds']:.0f} s." if "elapsed_seconds" in content else ""
-        lines.append(f"Job: {job.jobid}.{taken}{used}")
+        taken = f"Made in {content['elapsed_seconds']:.0f} s." if "elapsed_seconds" in content else ""
+        lines.append(f"{taken}{used} Job: {job.jobid}".strip())
     if job.state == "completed":
         lines.append(EXPIRY)
     lines += [SIMULATED] if simulated else []
