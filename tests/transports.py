@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import httpx2
+from tests.clock import pass_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -57,7 +58,7 @@ class Dripping(httpx2.AsyncBaseTransport):
 
         async def drip() -> AsyncIterator[bytes]:
             while True:
-                await anyio.sleep(2)
+                await pass_time(2)
                 yield b" "
 
         return httpx2.Response(200, content=drip())

@@ -72,34 +72,39 @@ class Model:
 _ALL = ("draft", "540p", "720p", "1080p")
 _BOTH = ("5s", "10s")
 
+
+def _ranges(**ranges: Reach) -> Mapping[str, Reach]:
+    return MappingProxyType(ranges)
+
+
 MODELS = (
     Model(
         "ray-v3-flash",
         "fast and cheapest",
-        {
-            "sdr": Reach(_ALL, _BOTH),
-            "hdr": Reach(("540p", "720p", "1080p"), ("5s",)),
-            "hdr_exr": Reach(("540p", "720p"), ("5s",)),
-        },
+        _ranges(
+            sdr=Reach(_ALL, _BOTH),
+            hdr=Reach(("540p", "720p", "1080p"), ("5s",)),
+            hdr_exr=Reach(("540p", "720p"), ("5s",)),
+        ),
     ),
     Model(
         "ray-v3",
         "the full model",
-        {
-            "sdr": Reach(_ALL, _BOTH),
-            "hdr": Reach(("540p", "720p", "1080p"), ("5s",)),
-            "hdr_exr": Reach(("540p", "720p"), ("5s",)),
-        },
+        _ranges(
+            sdr=Reach(_ALL, _BOTH),
+            hdr=Reach(("540p", "720p", "1080p"), ("5s",)),
+            hdr_exr=Reach(("540p", "720p"), ("5s",)),
+        ),
         character_ranges=("sdr",),
     ),
     Model(
         "ray-v3-reasoning",
         "plans before it draws",
-        {
-            "sdr": Reach(("720p", "1080p"), _BOTH),
-            "hdr": Reach(("720p", "1080p"), ("5s",)),
-            "hdr_exr": Reach(("720p",), ("5s",)),
-        },
+        _ranges(
+            sdr=Reach(("720p", "1080p"), _BOTH),
+            hdr=Reach(("720p", "1080p"), ("5s",)),
+            hdr_exr=Reach(("720p",), ("5s",)),
+        ),
     ),
 )
 

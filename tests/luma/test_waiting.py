@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 import httpx2
 import pytest
+from tests.clock import pass_time
 from tests.conftest import client_of
 from tests.transports import Unreliable
 
@@ -249,7 +250,7 @@ async def test_an_old_job_is_looked_at_as_its_age_wants_not_as_a_new_one(
     luma: LumaClient, simulator: Simulator
 ) -> None:
     job = await luma.submit(VideoRequest(prompt="A stone simulate:stuck"))
-    await anyio.sleep(120)
+    await pass_time(120)
     another_process = client_of(httpx2.ASGITransport(simulator))
     assert (await another_process.wait(job.jobid, 29)).state == "running"
     # At the beginning, every 6 s, and at the end; a new job would have been looked at after 2, 5 and 10 s as well.

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from mcp import Client
 from pydantic import SecretStr
+from tests.clock import pass_time
 from tests.conftest import ERAS, TOKEN, wall_clock
 from tests.transports import Held, Unreliable
 
@@ -81,7 +82,7 @@ async def test_a_call_that_is_cancelled_while_it_orders_leaves_the_jobid_in_the_
             tasks.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
                 # In virtual time: until the cancellation, a message of its own in the older era, has arrived.
-                await anyio.sleep(1)
+                await pass_time(1)
             way.may_answer.set()
     [jobid] = simulator.service.jobs
     assert jobid in caplog.text

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import httpx2
 import pytest
+from tests.clock import pass_time
 from tests.conftest import EMAIL, TOKEN
 
 from luma_mcp.simulator.app import PREFIX, Simulator
@@ -96,7 +96,7 @@ async def test_an_account_takes_as_many_jobs_as_it_has_slots_until_one_ends(
     await order(api)
     full = (429, {"error": "All configured accounts are running at maximum capacity", "code": 429})
     assert await refused(api, **FOX) == full
-    await anyio.sleep(60)
+    await pass_time(60)
     await order(api)
 
 
@@ -121,7 +121,7 @@ async def test_a_job_passes_through_its_statuses_and_ends_with_media_and_credits
         record = (await api.get(f"/jobs/{jobid}")).json()
         if record["status"] not in statuses:
             statuses.append(record["status"])
-        await anyio.sleep(10)
+        await pass_time(10)
     assert statuses == ["created", "pending", "processing", "completed"]
     assert "request" not in record
     assert (record["created"], record["updated"]) == ("2026-11-22T00:00:00.000Z", "2026-11-22T00:01:40.000Z")
@@ -135,13 +135,13 @@ async def test_a_running_job_is_listed_and_cannot_be_deleted_and_a_finished_one_
     api: httpx2.AsyncClient,
 ) -> None:
     jobid = (await order(api, replyUrl="https://example.com/hook"))["jobid"]
-    await anyio.sleep(20)
+    await pass_time(20)
     [row] = (await api.get("/jobs")).json()["jobs"]
     assert (row["jobid"], row["account"], row["replyUrl"]) == (jobid, EMAIL, "configured")
     response = await api.delete(f"/jobs/{jobid}")
     state = "Cannot delete job in state 'processing'. Wait for completion."
     assert (response.status_code, response.json()) == (409, {"error": state})
-    await anyio.sleep(60)
+    await pass_time(60)
     assert (await api.get("/jobs")).json() == {"executing": 0, "jobs": []}
     assert (await api.delete(f"/jobs/{jobid}")).json() == {"jobid": jobid, "deleted": True}
     assert (await api.get(f"/jobs/{jobid}")).status_code == 404
@@ -213,7 +213,7 @@ async def test_a_prompt_can_ask_for_slowness_for_failure_and_for_a_job_that_neve
     jobs = simulator.service.jobs
     assert 30 <= jobs[normal["jobid"]].seconds <= 60
     assert 90 <= jobs[slow["jobid"]].seconds <= 180
-    await anyio.sleep(1_000_000)
+    await pass_time(1_000_000)
     records = [(await api.get(f"/jobs/{record['jobid']}")).json() for record in (stuck, fail)]
     assert [record["status"] for record in records] == ["created", "failed"]
     assert records[1]["error"]
