@@ -140,8 +140,14 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
             "the e-mail address of a configured account",
             r"^\S+@\S+$",
         ),
-        "reply_url": Text("replyUrl", "Webhook", "an http(s) URL of at most 1024 characters", r"^https?://\S+$", 1024),
-        "reply_ref": Text("replyRef", "Reference echoed to the webhook", "a text", r"\S"),
+        "reply_url": Text(
+            "replyUrl",
+            "Webhook, called on submission and at the end",
+            "an http(s) URL of at most 1024 characters",
+            r"^https?://\S+$",
+            1024,
+        ),
+        "reply_ref": Text("replyRef", "Your reference, echoed to the webhook", "a text", r"\S"),
     }
 )
 

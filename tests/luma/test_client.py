@@ -127,6 +127,7 @@ async def test_a_jobid_is_sent_as_one_path_segment_whatever_is_in_it() -> None:
         (200, b"<html>", errors.OutcomeUnknown),
         (200, b'{"jobid": "j1', errors.OutcomeUnknown),
         (200, b'{"jobid": 7}', errors.OutcomeUnknown),
+        (200, b'{"jobid": ""}', errors.OutcomeUnknown),
         (200, b'["jobid"]', errors.OutcomeUnknown),
         (201, b"{}", errors.OutcomeUnknown),
     ],

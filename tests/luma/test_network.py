@@ -90,6 +90,13 @@ async def test_a_name_that_does_not_exist_is_told_as_such_and_spends_nothing() -
     assert "nothing was spent" in caught.value.message
 
 
+async def test_an_api_on_this_machine_is_never_asked_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with running(new_simulator()) as base_url:
+        async with LumaClient("user:1-abc", base_url=base_url) as luma:
+            assert (await luma.submit(FOX, patience=0)).state == "running"
+
+
 async def test_an_answer_that_breaks_off_is_read_again_when_only_reading() -> None:
     simulator = new_simulator()
     with running(simulator) as base_url:

@@ -48,6 +48,32 @@ async def test_a_lost_order_is_not_taken_for_a_job_that_is_known_to_be_another(
     assert all(jobid not in text for jobid in simulator.service.jobs)
 
 
+async def test_a_lost_order_is_not_taken_for_a_job_of_another_model(
+    connect: Callable[..., Client], simulator: Simulator
+) -> None:
+    async with connect() as another_process:
+        await another_process.call_tool("generate_video", {"prompt": "A fox", "model": "ray-v3", "wait_seconds": 0})
+    way = Unreliable(simulator, httpx2.ReadTimeout("no answer"), delivered=True)
+    async with connect(transport=way) as client:
+        text, _ = told(await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0}))
+    another, lost = simulator.service.jobs
+    assert lost in text
+    assert another not in text
+
+
+async def test_a_server_that_ends_closes_its_connections(connect: Callable[..., Client], simulator: Simulator) -> None:
+    closed: list[bool] = []
+
+    class Closing(httpx2.ASGITransport):
+        async def aclose(self) -> None:
+            closed.append(True)
+
+    async with connect(transport=Closing(simulator)) as client:
+        await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0})
+        assert not closed
+    assert closed
+
+
 async def test_jobs_that_cannot_be_listed_are_not_said_to_be_none(
     connect: Callable[..., Client], simulator: Simulator
 ) -> None:

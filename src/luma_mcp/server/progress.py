@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -34,9 +34,9 @@ async def reporting(ctx: Context[Any, Any], jobid: str, resolution: str | None) 
         while True:
             await anyio.sleep(EVERY)
             elapsed = anyio.current_time() - begun
-            await tell(ctx, percent(elapsed, (low + high) / 2), f"{elapsed:.0f} s; {usual}")
+            await ctx.report_progress(percent(elapsed, (low + high) / 2), 100, f"{elapsed:.0f} s; {usual}")
 
-    await tell(ctx, 0, _short(f"Job {jobid}", f": {usual}"))
+    await ctx.report_progress(0, 100, _short(f"Job {jobid}", f": {usual}"))
     fault: Exception | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(report)
@@ -47,12 +47,6 @@ async def reporting(ctx: Context[Any, Any], jobid: str, resolution: str | None) 
         tasks.cancel_scope.cancel()
     if fault:
         raise fault
-
-
-async def tell(ctx: Context[Any, Any], progress: float, message: str) -> None:
-    """Reports once. A client that has gone away is no reason to end a wait."""
-    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-        await ctx.report_progress(progress, 100, message)
 
 
 def percent(elapsed: float, typical: float) -> float:

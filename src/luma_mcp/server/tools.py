@@ -19,7 +19,7 @@ from luma_mcp.luma.records import ExecutingJob, Job, VideoRequest
 from luma_mcp.matrix import API_NAMES, IMAGES
 from luma_mcp.server import arguments, options, present
 from luma_mcp.server.arguments import WAIT
-from luma_mcp.server.progress import reporting, tell
+from luma_mcp.server.progress import reporting
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -140,7 +140,7 @@ class Tools:
         async with reporting(ctx, jobid, request.resolution if request else None):
             job = await luma.wait(job, seconds)
         if job.state == "completed":
-            await tell(ctx, 100, "The video is ready.")
+            await ctx.report_progress(100, 100, "The video is ready.")
         return job
 
     async def _candidates(self, request: VideoRequest) -> str:
