@@ -154,6 +154,13 @@ def test_an_image_that_cannot_be_used_is_refused_and_not_dropped_from_a_suggesti
     assert verdict.nearest is None
 
 
+@pytest.mark.parametrize(("name", "value"), [("email", "me"), ("reply_url", "ftp://example.com"), ("reply_ref", " ")])
+def test_a_text_that_cannot_be_used_is_not_dropped_from_a_suggestion_either(name: str, value: str) -> None:
+    verdict = check({"prompt": "A fox", name: value})
+    assert [p.field for p in verdict.problems] == [name]
+    assert verdict.nearest is None
+
+
 def test_a_partial_choice_can_be_judged_before_there_is_a_prompt() -> None:
     assert check_options({"model": "ray-v3-reasoning"}).problems == ()
     verdict = check_options({"model": "ray-v3-reasoning", "resolution": "540p"})
