@@ -83,7 +83,7 @@ def _text_problems(words: Mapping[str, Any]) -> Iterator[Problem]:
 def _text_fault(value: Any, row: Text) -> str | None:
     if not isinstance(value, str):
         return "is not a text"
-    if not value:
+    if not value.strip():
         return "is empty"
     if any("\ud800" <= character <= "\udfff" for character in value):
         return "has half a character that no text can carry (a lone surrogate)"

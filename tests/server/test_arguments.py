@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 async def ordered(connect: Callable[..., Client], simulator: Simulator, **arguments: Any) -> dict[str, Any]:
     """What reaches the API when `generate_video` is called so."""
     async with connect() as client:
-        result = await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0, **arguments})
+        result = await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0} | arguments)
         assert not result.is_error, result.content
     [order] = simulator.orders
     return order
@@ -148,11 +148,22 @@ async def test_two_spellings_of_one_argument_that_differ_are_refused(
     assert simulator.requests.total() == 0
 
 
-@pytest.mark.parametrize("wait", [-1, 601, "soon", True, [5]])
-async def test_a_wait_outside_its_range_is_refused(connect: Callable[..., Client], wait: Any) -> None:
+@pytest.mark.parametrize(
+    ("wait", "nearest"),
+    [(-1, 0), (601, 600), (10**400, 600), ("soon", 45), (True, 45), ([5], 45)],
+    ids=lambda w: repr(w)[:9],
+)
+async def test_a_wait_outside_its_range_is_refused_and_the_nearest_one_suggested(
+    connect: Callable[..., Client], wait: Any, nearest: int
+) -> None:
     error = await refused(connect, prompt="A fox", wait_seconds=wait)
     assert [p["field"] for p in error["problems"]] == ["wait_seconds"]
-    assert "wait_seconds" not in error["suggestion"]
+    assert error["suggestion"]["wait_seconds"] == nearest
+
+
+async def test_the_prompt_is_sent_to_the_letter(connect: Callable[..., Client], simulator: Simulator) -> None:
+    prompt = "  A fox,\n\tin the “snow” – 狐 🦊  "
+    assert (await ordered(connect, simulator, prompt=prompt))["prompt"] == prompt
 
 
 async def test_get_job_without_a_jobid_says_what_it_wants(connect: Callable[..., Client]) -> None:

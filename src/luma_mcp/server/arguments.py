@@ -79,8 +79,15 @@ def read(raw: Mapping[str, Any], known: Iterable[str]) -> Arguments:
                 lost = True
     if WAIT in words and not _could_be(WAIT, words[WAIT]):
         message = f"{WAIT} takes a number of seconds from 0 to {LONGEST_WAIT}."
-        problems.append(Problem(WAIT, words.pop(WAIT), message, ("0", str(LONGEST_WAIT))))
+        problems.append(Problem(WAIT, words[WAIT], message, ("0", str(LONGEST_WAIT))))
+        words[WAIT] = _nearest_wait(words[WAIT])
     return Arguments(words, tuple(problems), lost)
+
+
+def _nearest_wait(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124 - NaN
+        return DEFAULT_WAIT
+    return max(0, min(LONGEST_WAIT, value))
 
 
 def _could_be(name: str, value: Any) -> bool:
@@ -101,7 +108,7 @@ def _snake(name: str) -> str:
 
 def _meant(name: str, value: Any) -> Any:
     """The value in the table's spelling where it is plainly one of the table's; None where it was left out."""
-    if isinstance(value, str):
+    if isinstance(value, str) and name not in ("prompt", "reply_ref"):
         value = value.strip()
     if value is None or value == "":
         return None
