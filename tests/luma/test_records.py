@@ -28,7 +28,7 @@ COMPLETED: dict[str, Any] = {
         {"updated": ["yesterday"]},
         {"credits": "none"},
         {"credits": {"dm_usage": "a lot"}},
-        {"error": {"message": "?"}},
+        {"error": [7]},
         {"request": "as before"},
         {"request": {"prompt": ["?"]}},
         {"novel": {"field": 1}},
@@ -74,6 +74,21 @@ def test_only_completed_and_failed_are_the_end(status: Any, state: str) -> None:
 )
 def test_times_are_read_in_all_forms_that_the_api_has(text: str | None, time: datetime | None) -> None:
     assert parse_time(text) == time
+
+
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        ({"error": "NSFW"}, "NSFW"),
+        ({"error": {"message": "NSFW"}, "code": 422}, "NSFW"),
+        ({"error": "Failed", "errorDetails": "NSFW"}, "Failed; NSFW"),
+        ({"errorDetails": {"message": "NSFW"}}, "NSFW"),
+        ({"error": None}, None),
+    ],
+    ids=str,
+)
+def test_a_failed_job_s_reason_is_found_in_every_shape(record: dict[str, Any], why: str | None) -> None:
+    assert Job.model_validate({"jobid": "j1", "status": "failed"} | record).why_failed == why
 
 
 def test_elapsed_time_runs_to_the_end_of_a_finished_job_and_to_now_for_a_running_one() -> None:

@@ -49,6 +49,15 @@ async def test_half_a_character_in_an_answer_is_replaced(simulator: Simulator) -
     caught.value.message.encode()
 
 
+async def test_a_short_token_is_not_looked_for_in_what_is_passed_on_as_it_is() -> None:
+    body = b'{"jobid":"j1-email:joe@example.com","error":"joe","response":{"video":{"url":"https://x/joe.mp4"}}}'
+    luma = LumaClient("joe", transport=Canned(200, body))
+    job = await luma.get("j1")
+    assert job.outputs.video is not None
+    assert (job.jobid, job.outputs.video.url) == ("j1-email:joe@example.com", "https://x/joe.mp4")
+    assert job.error == "***"
+
+
 async def test_numbers_that_are_none_are_taken_as_absent() -> None:
     body = b'{"jobid":"j1","status":"completed","credits":{"dm_usage":NaN,"dm_relaxed_usage":1e999}}'
     job = await client_of(Canned(200, body)).get("j1")

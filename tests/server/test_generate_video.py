@@ -250,9 +250,10 @@ async def test_an_order_that_went_through_is_not_lost_when_following_it_fails(
 
 
 async def test_an_image_job_is_not_taken_for_a_video(connect: Callable[..., Client], simulator: Simulator) -> None:
-    body = b'{"jobid":"j1","type":"image","status":"completed","response":{"video":{"url":"https://x/y"}}}'
-    simulator.faults.append(Fault("GET", "/jobs", 200, body))
+    body = b'{"jobid":"j1","type":"image","status":"processing"}'
+    simulator.faults.append(Fault("GET", "/jobs", 200, body, times=100))
     result = await call(connect, "get_job", jobid="j1")
+    assert anyio.current_time() == 0
     assert content_of(result)["error"]["kind"] == "invalid_arguments"
     assert "image" in text_of(result)
 

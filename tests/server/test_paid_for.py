@@ -114,6 +114,18 @@ async def test_a_call_that_is_cancelled_while_it_orders_leaves_the_jobid_in_the_
     assert jobid in caplog.text
 
 
+async def test_an_ordered_job_that_the_api_does_not_list_is_to_be_asked_for_later(
+    connect: Callable[..., Client], simulator: Simulator
+) -> None:
+    simulator.faults.append(Fault("GET", "/jobs", 404, b'{"error":"Job not found"}', times=100))
+    async with connect() as client:
+        text, content = told(await client.call_tool("generate_video", {"prompt": "A fox"}))
+    [jobid] = simulator.service.jobs
+    assert (content["error"]["retry"], content["error"]["jobid"]) == ("later", jobid)
+    assert "do not order it again" in text
+    assert "jobid is wrong" not in text
+
+
 async def test_a_failure_of_our_own_keeps_no_jobid_from_the_agent(simulator: Simulator) -> None:
     times: list[datetime] = []
 

@@ -19,12 +19,14 @@ import httpx2
 from luma_mcp import errors
 from luma_mcp.check import either
 from luma_mcp.errors import NO_MONEY, LumaError, Problem
+from luma_mcp.luma.records import reason
 from luma_mcp.luma.retry import ORDER, READ, Effect, Fate, parse_retry_after
 from luma_mcp.matrix import API_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+OPAQUE = frozenset({"jobid", "url", "assetRef", "account", "email"})
 LONGEST_QUOTE = 300
 
 
@@ -218,18 +220,22 @@ def _json_object(body: bytes, token: str) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def _clean(value: Any, token: str) -> Any:
-    """Without the token, should the API repeat it, and without half characters, which no answer of ours can carry."""
+def _clean(value: Any, token: str, name: str = "") -> Any:
+    """Without the token, should the API repeat it, and without half characters, which no answer of ours can carry.
+
+    What is passed on as it is (`OPAQUE`) is left whole: a short token could stand in it by chance.
+    """
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace(token, "***")
+        text = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return text if name in OPAQUE else text.replace(token, "***")
     if isinstance(value, list):
-        return [_clean(item, token) for item in value]
+        return [_clean(item, token, name) for item in value]
     if isinstance(value, dict):
-        return {_clean(name, token): _clean(item, token) for name, item in value.items()}
+        return {_clean(n, token, "jobid"): _clean(item, token, str(n)) for n, item in value.items()}
     return value
 
 
 def _words(record: dict[str, Any] | None) -> str | None:
     """The API's own words."""
-    words = (record or {}).get("error")
-    return words.strip()[:LONGEST_QUOTE] or None if isinstance(words, str) else None
+    words = reason((record or {}).get("error"))
+    return words[:LONGEST_QUOTE] if words else None

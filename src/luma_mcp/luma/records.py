@@ -133,13 +133,24 @@ class Job(_Record):
     updated: _TextOrNone = None
     response: Annotated[Outputs | None, WrapValidator(_absent_if_odd)] = None
     credits: Annotated[Credits | None, WrapValidator(_absent_if_odd)] = None
-    error: _TextOrNone = None
+    error: Annotated[str | None, WrapValidator(lambda value, _: reason(value))] = None
     request: Annotated[VideoRequest | None, WrapValidator(lambda value, _: _request(value))] = None
 
     @property
     def state(self) -> State:
         """`running`, `completed` or `failed`, whatever the API calls it."""
         return FINISHED.get(self.status.casefold(), "running")
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it is a video; `image` jobs exist as well."""
+        return self.type in (None, "video")
+
+    @property
+    def why_failed(self) -> str | None:
+        """The API's reason, with its details where it has any."""
+        details = reason((self.model_extra or {}).get("errorDetails"))
+        return "; ".join(filter(None, (self.error, details))) or None
 
     @property
     def outputs(self) -> Outputs:
@@ -182,6 +193,13 @@ class Account(_Record):
     def free_slots(self) -> int:
         """How many more jobs it takes now; none while it has an error."""
         return 0 if self.error else max(0, (self.concurrency or 0) - (self.executing or 0))
+
+
+def reason(value: Any) -> str | None:
+    """The words of an error, which may come as a text or, in a shape that was not seen, as an object around one."""
+    if isinstance(value, dict):
+        value = value.get("message") or value.get("error")
+    return value.strip() or None if isinstance(value, str) else None
 
 
 def parse_time(text: str | None) -> datetime | None:

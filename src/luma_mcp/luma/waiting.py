@@ -114,7 +114,8 @@ class Watch:
 
     @property
     def _running(self) -> bool:
-        return self._seen is not None and self._seen.state == "running"
+        """Worth waiting for: seen, not finished, and a video."""
+        return self._seen is not None and self._seen.state == "running" and self._seen.is_video
 
     async def _next_look(self) -> None:
         looked_at = self._looked_at

@@ -49,9 +49,9 @@ def job_failed(job: Job) -> JobFailed:
     used = job.credits.dm_usage if job.credits else None
     money = " Whether it used credits is not told." if used is None else f" It used {used:g} credits."
     return JobFailed(
-        f'The video was not made; the API says: "{job.error or "no reason given"}".{money} '
+        f'The video was not made; the API says: "{job.why_failed or "no reason given"}".{money} '
         "Change the prompt or the options before ordering again: every order is a new job.",
-        api_message=job.error,
+        api_message=job.why_failed,
         jobid=job.jobid,
     )
 
@@ -163,7 +163,7 @@ def _job_lines(job: Job, content: Mapping[str, Any], *, simulated: bool) -> list
         used = f" Credits used: {content['credits_used']:g}." if "credits_used" in content else ""
         taken = f"Made in {content['elapsed_seconds']:.0f} s." if "elapsed_seconds" in content else ""
         lines.append(f"{taken}{used} Job: {job.jobid}".strip())
-    if job.state == "completed":
+    if "video" in content:
         lines.append(EXPIRY)
     lines += [SIMULATED] if simulated else []
     lines += [content["next_step"]] if "next_step" in content else []

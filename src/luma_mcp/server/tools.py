@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from luma_mcp.check import check
-from luma_mcp.errors import NO_MONEY, InvalidArguments, LumaError, NotConfigured, OutcomeUnknown, Problem, Upstream
+from luma_mcp.errors import (
+    NO_MONEY,
+    InvalidArguments,
+    LumaError,
+    NotConfigured,
+    NotFound,
+    OutcomeUnknown,
+    Problem,
+    Upstream,
+)
 from luma_mcp.luma.records import ExecutingJob, Job, VideoRequest
 from luma_mcp.matrix import API_NAMES, IMAGES
 from luma_mcp.server import arguments, options, present
@@ -41,6 +50,7 @@ NOT_CONFIGURED = (
     "it into this server's environment in the host's configuration. To try without one: luma-mcp --simulate. "
     "list_options works without a token."
 )
+LATER = "Ask for it with get_job in a while; do not order it again."
 NOT_LOST = "The job goes on and is not lost: ask for it with get_job; do not order it again."
 
 
@@ -99,6 +109,9 @@ class Tools:
             # Nobody gets this call's result any more: the log is where the jobid can still be found.
             logger.warning("The call was cancelled; its job goes on, ask for it with get_job: %s", job.jobid)
             raise
+        except NotFound as error:
+            message = f"The video was ordered, but the API does not list its job (yet, or any more). {LATER}"
+            raise Upstream(message, status=error.status, api_message=error.api_message, jobid=job.jobid) from error
         except LumaError as error:
             error.jobid = job.jobid
             error.message = f"The video was ordered, but following it failed. {error.message} {NOT_LOST}"
@@ -123,8 +136,10 @@ class Tools:
         if problems or not isinstance(jobid, str):
             raise InvalidArguments(problems=problems, suggestion={"jobid": jobid} if isinstance(jobid, str) else None)
         job = await self._followed(jobid, self._longest(asked.wait_seconds), ctx)
-        if job.type not in (None, "video"):
-            raise InvalidArguments(f"This is a job of type {job.type}, not a video.")
+        if not job.is_video:
+            raise InvalidArguments(
+                problems=[Problem("jobid", jobid, f"This is a job of type {job.type}, not a video.")]
+            )
         return present.job_result(job, self.wall_clock(), simulated=self.settings.simulated)
 
     async def _list_options(self, raw: dict[str, Any]) -> CallToolResult:
