@@ -76,11 +76,12 @@ def _text_problems(words: Mapping[str, Any]) -> Iterator[Problem]:
     if "prompt" not in words:
         yield Problem("prompt", None, f"prompt is missing; it takes {TEXTS['prompt'].expects}.")
     for name, row in {**TEXTS, **IMAGES}.items():
-        if name in words and (fault := _text_fault(words[name], row)):
+        if name in words and (fault := text_fault(words[name], row)):
             yield Problem(name, _echo(words[name]), f"{name} {fault}; it takes {row.expects}.")
 
 
-def _text_fault(value: Any, row: Text) -> str | None:
+def text_fault(value: Any, row: Text) -> str | None:
+    """What keeps the value from being one that this parameter takes, in words; None if nothing does."""
     if not isinstance(value, str):
         return "is not a text"
     if not value.strip():

@@ -1,4 +1,4 @@
-"""What an unknown name or value most likely meant. Only ever for a suggestion: nothing here is acted upon."""
+"""What an unknown name or value most likely meant. A guess is only ever suggested, never acted upon."""
 
 from __future__ import annotations
 
@@ -65,13 +65,18 @@ _NUMBERS = re.compile(r"(\d+(?:\.\d+)?)(?:[:x/](\d+(?:\.\d+)?))?[a-z]*")
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """The known parameter that `name` most likely stands for, if any is likely."""
     names = list(known)
-    words = name.casefold().split("_")
+    words = snake(name).split("_")
     plain = {n.replace("_", ""): n for n in names}
     guesses = [plain.get("".join(words)), _picture_name(set(words))]
     guesses += [_WORDS[word] for word in words if word in _WORDS]
     guesses += [n for n in names if set(words) & set(n.split("_"))]
-    guesses += [_WORDS.get(n, n) for n in get_close_matches(name.casefold(), [*names, *_WORDS], n=1)]
+    guesses += [_WORDS.get(n, n) for n in get_close_matches(snake(name), [*names, *_WORDS], n=1)]
     return next((guess for guess in guesses if guess in names), None)
+
+
+def snake(name: str) -> str:
+    """`imageStart` and `image_start` are one name."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).casefold()
 
 
 def nearest_value(word: str, values: tuple[str, ...]) -> str | None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 BASE_URL = "https://api.useapi.net/v1/luma"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+TOKEN_PATTERN = re.compile(r"[!-~]+")
+"""What an HTTP header can carry, in one word."""
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SCHEMAS = ("portable", "exact")
 LONGEST_WAIT = 600
@@ -34,7 +36,7 @@ class SettingsError(Exception):
 
 def _token(text: str) -> SecretStr:
     token = re.sub(r"^Bearer(\s+|$)", "", text)
-    if not re.fullmatch(r"[!-~]+", token):
+    if not TOKEN_PATTERN.fullmatch(token):
         raise ValueError("must be one word of plain characters, whole, as useapi.net shows it (user:…)")
     return SecretStr(token)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -144,7 +145,7 @@ async def test_a_passing_fault_of_a_look_never_ends_a_wait(
     luma: LumaClient, simulator: Simulator, fault: Fault
 ) -> None:
     job = await luma.submit(FOX)
-    simulator.faults.append(Fault(fault.method, fault.path, fault.status, fault.body, fault.headers, times=fault.times))
+    simulator.faults.append(replace(fault))
     assert (await luma.wait(job)).state == "completed"
     assert simulator.faults == []
 

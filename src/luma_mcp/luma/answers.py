@@ -105,7 +105,7 @@ def read_answer(call: Call, answer: Answer, token: str) -> dict[str, Any]:
             return {}
         raise _unreadable(call, answer, record)
     words = _words(record)
-    said = f' The API says: "{words}"' if words else ""
+    said = _said(words)
     pace = parse_retry_after(answer.headers.get("retry-after"), datetime.now(UTC))
     money = f" {NO_MONEY}" if call is SUBMIT else ""
     if status == 400:
@@ -175,7 +175,7 @@ def _unreadable(call: Call, answer: Answer, record: dict[str, Any] | None) -> Re
     kind = re.sub(r"[^\w/.+-].*", "", answer.headers.get("content-type", "")) or "content"
     what = "no usable fields" if record is not None else "an empty body" if not answer.body else f"unreadable {kind}"
     words = _words(record)
-    said = f' The API says: "{words}"' if words else ""
+    said = _said(words)
     details: dict[str, Any] = {"status": answer.status, "api_message": words}
     if call is SUBMIT:
         return Rejected(Fate.LOST, _unknown(f"The order was answered with {what} ({answer.status}){said}", **details))
@@ -233,6 +233,10 @@ def _clean(value: Any, token: str, name: str = "") -> Any:
     if isinstance(value, dict):
         return {_clean(n, token, "jobid"): _clean(item, token, str(n)) for n, item in value.items()}
     return value
+
+
+def _said(words: str | None) -> str:
+    return f' The API says: "{words}"' if words else ""
 
 
 def _words(record: dict[str, Any] | None) -> str | None:

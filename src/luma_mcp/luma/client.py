@@ -57,7 +57,7 @@ class LumaClient:
         self._wire = Wire(token, base_url, transport, chance)
         self._wall_clock = wall_clock
         self._watches: dict[str, Watch] = {}
-        self._ordered: OrderedDict[str, Job] = OrderedDict()
+        self._ordered: OrderedDict[str, VideoRequest] = OrderedDict()
 
     async def __aenter__(self) -> Self:
         return self
@@ -86,15 +86,14 @@ class LumaClient:
         complete = request.completed()
         record = await self._wire.send(answers.SUBMIT, body=complete.body(), patience=patience)
         job = Job.model_validate({**record, "request": complete})
-        self._ordered[job.jobid] = job
+        self._ordered[job.jobid] = complete
         if len(self._ordered) > REMEMBERED:
             self._ordered.popitem(last=False)
         return job
 
     def ordered(self, jobid: str) -> VideoRequest | None:
         """What this client ordered under that jobid, if it did."""
-        job = self._ordered.get(jobid)
-        return job.request if job else None
+        return self._ordered.get(jobid)
 
     async def get(self, jobid: str, *, patience: float = PATIENCE) -> Job:
         """The job as it is now: `GET /jobs/{jobid}`. Passing faults are retried within `patience` seconds."""

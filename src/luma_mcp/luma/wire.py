@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -14,7 +13,7 @@ from luma_mcp import errors
 from luma_mcp.luma import answers
 from luma_mcp.luma.answers import Answer, Call, Rejected
 from luma_mcp.luma.retry import ORDER, READ, Effect, pause
-from luma_mcp.settings import LOOPBACK
+from luma_mcp.settings import LOOPBACK, TOKEN_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +32,7 @@ class Wire:
     def __init__(
         self, token: str, base_url: str, transport: httpx2.AsyncBaseTransport | None, chance: Callable[[], float]
     ) -> None:
-        if not re.fullmatch(r"[!-~]+", token):
+        if not TOKEN_PATTERN.fullmatch(token):
             raise errors.NotConfigured("The API token must be one word of plain characters, whole (user:…).")
         self._token = token
         self._base_url = base_url.rstrip("/")

@@ -10,10 +10,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from luma_mcp.check import unknown_name
+from luma_mcp.check import text_fault, unknown_name
 from luma_mcp.errors import Problem
 from luma_mcp.matrix import CHOICES, IMAGES, TEXTS
-from luma_mcp.nearest import nearest_name
+from luma_mcp.nearest import nearest_name, snake
 from luma_mcp.settings import LONGEST_WAIT
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def read(raw: Mapping[str, Any], known: Iterable[str]) -> Arguments:
     strays: dict[str, Any] = {}
     problems: list[Problem] = []
     for given, value in raw.items():
-        name = _snake(given)
+        name = _ALIASES.get(snake(given), snake(given))
         meant = _meant(name, value)
         if meant is None:
             continue
@@ -70,7 +70,7 @@ def read(raw: Mapping[str, Any], known: Iterable[str]) -> Arguments:
     lost = False
     for given, value in strays.items():
         problems.append(unknown_name(given, value, names))
-        near = nearest_name(_snake(given), names)
+        near = nearest_name(given, names)
         if near and near not in words:
             meant = _meant(near, value)
             if _could_be(near, meant):
@@ -95,15 +95,9 @@ def _could_be(name: str, value: Any) -> bool:
     if name in CHOICES:
         return value in CHOICES[name].values
     if name == WAIT:
-        return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST_WAIT
+        return bool(_nearest_wait(value) == value)
     row = TEXTS.get(name) or IMAGES.get(name)
-    return isinstance(value, str) and (row is None or re.search(row.pattern, value) is not None)
-
-
-def _snake(name: str) -> str:
-    """`imageStart` and `image_start` are one name."""
-    snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).casefold()
-    return _ALIASES.get(snake, snake)
+    return text_fault(value, row) is None if row else isinstance(value, str)
 
 
 def _meant(name: str, value: Any) -> Any:

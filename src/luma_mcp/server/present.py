@@ -35,11 +35,11 @@ def answer(text: str, content: Mapping[str, Any], *, is_error: bool = False) -> 
 def job_result(job: Job, now: datetime, *, simulated: bool) -> CallToolResult:
     """A running or a finished job; one that failed is an error with the API's reason."""
     content = job_content(job, now)
-    notes = [f"{_players(job)}.", EXPIRY] if job.outputs.video else []
-    if notes := [*notes, *([SIMULATED] if simulated else [])]:
-        content["note"] = " ".join(notes)
+    notes = ([EXPIRY] if job.outputs.video else []) + ([SIMULATED] if simulated else [])
+    if told := ([f"{_players(job)}."] if job.outputs.video else []) + notes:
+        content["note"] = " ".join(told)
     if job.state != "failed":
-        return answer("\n".join(_job_lines(job, content, simulated=simulated)), content)
+        return answer("\n".join(_job_lines(job, content, notes)), content)
     failed = job_failed(job)
     return answer(f"{failed.message}\nJob: {job.jobid}", content | {"error": _error(failed)}, is_error=True)
 
@@ -145,7 +145,7 @@ def _video(job: Job, video: Media) -> dict[str, Any]:
     return {name: value for name, value in content.items() if value is not None}
 
 
-def _job_lines(job: Job, content: Mapping[str, Any], *, simulated: bool) -> list[str]:
+def _job_lines(job: Job, content: Mapping[str, Any], notes: list[str]) -> list[str]:
     lines = [_headline(job, content)]
     if request := job.request:
         words = (request.model, request.resolution, request.aspect_ratio, request.duration, request.dynamic_range)
@@ -163,11 +163,7 @@ def _job_lines(job: Job, content: Mapping[str, Any], *, simulated: bool) -> list
         used = f" Credits used: {content['credits_used']:g}." if "credits_used" in content else ""
         taken = f"Made in {content['elapsed_seconds']:.0f} s." if "elapsed_seconds" in content else ""
         lines.append(f"{taken}{used} Job: {job.jobid}".strip())
-    if "video" in content:
-        lines.append(EXPIRY)
-    lines += [SIMULATED] if simulated else []
-    lines += [content["next_step"]] if "next_step" in content else []
-    return lines
+    return lines + notes + ([content["next_step"]] if "next_step" in content else [])
 
 
 def _headline(job: Job, content: Mapping[str, Any]) -> str:
