@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 import anyio
+import trio
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+
+class ClockThatWaitsForThreads(trio.abc.Instrument):
+    """Keeps virtual time from jumping while a thread works: to the event loop that would look like waiting."""
+
+    def __init__(self, clock: MockClock) -> None:
+        self._clock = clock
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002
+        working = trio.to_thread.current_default_thread_limiter().borrowed_tokens > 0
+        threshold = math.inf if working else 0
+        if self._clock.autojump_threshold != threshold:
+            self._clock.autojump_threshold = threshold
 
 
 async def pass_time(seconds: float) -> None:

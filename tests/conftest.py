@@ -15,6 +15,7 @@ import anyio
 import httpx2
 import pytest
 from mcp import Client
+from tests.clock import ClockThatWaitsForThreads
 from trio.testing import MockClock
 
 from luma_mcp.luma.client import LumaClient
@@ -29,11 +30,18 @@ if TYPE_CHECKING:
 TOKEN = "user:4711-very-secret-token"
 EMAIL = "studio@example.com"
 MIDNIGHT = datetime(2026, 11, 22, tzinfo=UTC)
+IN_MEMORY = {"LUMA_MCP_JOURNAL": "off", "LUMA_MCP_THUMBNAILS": "0"}
+"""What tests do without, unless they are about it."""
 ERAS = ("2026-07-28", "legacy")
 
 
 def wall_clock() -> datetime:
     return MIDNIGHT + timedelta(seconds=anyio.current_time())
+
+
+async def resolve(host: str, port: int) -> list[str]:  # noqa: ARG001
+    """Every name is one of a public host: the transport carries the request, wherever it is to."""
+    return ["93.184.215.14"]
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +54,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
-    return "trio", {"clock": MockClock(autojump_threshold=0)}
+    clock = MockClock(autojump_threshold=0)
+    return "trio", {"clock": clock, "instruments": [ClockThatWaitsForThreads(clock)]}
 
 
 @pytest.fixture
@@ -75,8 +84,10 @@ def connect(simulator: Simulator) -> Callable[..., Client]:
         transport: httpx2.AsyncBaseTransport | None = None,
         environment: dict[str, str] | None = None,
     ) -> Client:
-        settings = Settings.from_environment({"USEAPI_TOKEN": TOKEN} if environment is None else environment)
+        settings = Settings.from_environment(
+            IN_MEMORY | ({"USEAPI_TOKEN": TOKEN} if environment is None else environment)
+        )
         through = transport or httpx2.ASGITransport(simulator)
-        return Client(build_server(settings, transport=through, wall_clock=wall_clock), mode=mode)
+        return Client(build_server(settings, transport=through, resolve=resolve, wall_clock=wall_clock), mode=mode)
 
     return to_server

@@ -18,21 +18,28 @@ MAY_KNOW = {
     "check": {"matrix", "rules", "errors", "nearest"},
     "tables": {"matrix"},
     "luma": {"matrix", "check", "errors", "settings", "luma"},
-    "server": TABLE | {"luma", "server", "__init__"},
+    "media": {"media"},
+    "journal": {"luma", "journal"},
+    "studio": {"matrix", "errors", "settings", "luma", "media", "journal", "studio"},
+    "server": TABLE | {"luma", "media", "studio", "server", "__init__"},
     "simulator": {"matrix", "check", "simulator"},
-    "cli": TABLE | {"luma", "server", "simulator", "cli", "__init__"},
+    "cli": TABLE | {"luma", "media", "journal", "studio", "server", "simulator", "cli", "__init__"},
     "__init__": {"luma"},
     "__main__": {"cli"},
 }
 ONLY_THERE = {
-    "httpx2": {"luma"},
+    "httpx2": {"luma", "media"},
+    "PIL": {"media"},
+    "pillow_heif": {"media"},
+    "sqlite3": {"journal"},
+    "platformdirs": {"studio"},
     "mcp": {"server", "cli"},
     "starlette": {"simulator"},
     "uvicorn": {"simulator"},
     "click": {"cli"},
 }
-TYPES_ONLY = {("server", "httpx2")}
-"""`build_server` names the transport's type that it passes on."""
+TYPES_ONLY = {("server", "httpx2"), ("studio", "httpx2")}
+"""`build_server` and `Studio` name the transport's type that they pass on."""
 
 
 def room(path: Path) -> str:

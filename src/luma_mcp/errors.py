@@ -165,10 +165,12 @@ class Moderated(LumaError):
 
 
 class Capacity(LumaError):
-    """All slots of all accounts are in use."""
+    """All slots of all accounts are in use: by the jobs `running`; of those finished, `deletable` could be deleted."""
 
     kind = "capacity"
     retry = "later"
+    running: tuple[str, ...] = ()
+    deletable: tuple[str, ...] = ()
 
 
 class AccountSession(LumaError):

@@ -120,14 +120,13 @@ CHOICES: Mapping[str, Choice] = MappingProxyType(
     }
 )
 
-_ASSET = "an assetRef as POST /assets/{email} returned it (not a link, a file or a jobid)"
-_ASSET_PATTERN = r"^[^\s/\\]+:[^\s/\\]+$"
+_IMAGE = "an https:// link, a whole path, the jobid of an earlier video, a data: URI or an assetRef"
 
 IMAGES: Mapping[str, Text] = MappingProxyType(
     {
-        "image_start": Text("imageStart", "First frame", _ASSET, _ASSET_PATTERN),
-        "image_end": Text("imageEnd", "Last frame", _ASSET, _ASSET_PATTERN),
-        "image_character": Text("imageCharacter", "A character to show", _ASSET, _ASSET_PATTERN),
+        "image_start": Text("imageStart", "First frame", _IMAGE, r"\S"),
+        "image_end": Text("imageEnd", "Last frame", _IMAGE, r"\S"),
+        "image_character": Text("imageCharacter", "A character to show", _IMAGE, r"\S"),
     }
 )
 

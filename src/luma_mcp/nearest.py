@@ -33,6 +33,12 @@ _WORDS = {
     "id": "jobid",
     "job": "jobid",
     "schema": "include_schema",
+    "download": "save",
+    "again": "new_take",
+    "force": "new_take",
+    "retake": "new_take",
+    "count": "limit",
+    "status": "state",
 }
 """Words that other tools have in the names of such parameters."""
 _NICKNAMES = {

@@ -6,8 +6,10 @@ so an empty value, and one that is still `${…}`, counts as unset.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -65,6 +67,30 @@ def _seconds(text: str) -> int:
     return int(text)
 
 
+def _folder(text: str) -> Path:
+    folder = Path(os.path.expanduser(text))  # noqa: PTH111 - leaves what cannot be expanded as it is
+    if "\0" in text or not folder.is_absolute():
+        raise ValueError(f'must be a whole path, not "{text}"')
+    return folder
+
+
+def _folders(text: str) -> tuple[Path, ...]:
+    return tuple(_folder(part.strip()) for part in text.split(os.pathsep) if part.strip())
+
+
+def _journal(text: str) -> str:
+    return "off" if text.casefold() in _NO else str(_folder(text))
+
+
+_YES, _NO = ("1", "yes", "on", "true"), ("0", "no", "off", "false")
+
+
+def _switch(text: str) -> bool:
+    if text.casefold() not in (*_YES, *_NO):
+        raise ValueError(f'must be 1 or 0, not "{text}"')
+    return text.casefold() in _YES
+
+
 def _one_of(values: tuple[str, ...]) -> Callable[[str], str]:
     def parse(text: str) -> str:
         for value in values:
@@ -88,10 +114,34 @@ class Settings:
     )
     base_url: str = _variable("LUMA_MCP_BASE_URL", _base_url, BASE_URL, "Where the API is.")
     email: str | None = _variable(
-        "LUMA_MCP_EMAIL", _email, None, "Luma account for jobs that name none and use no image."
+        "LUMA_MCP_EMAIL",
+        _email,
+        None,
+        "Luma account for jobs that name none, unless all their images are assetRefs of another.",
     )
     max_wait_seconds: int = _variable(
         "LUMA_MCP_MAX_WAIT_SECONDS", _seconds, LONGEST_WAIT, "Longest time that one call waits for its job, in seconds."
+    )
+    output_dir: Path | None = _variable(
+        "LUMA_MCP_OUTPUT_DIR", _folder, None, "Where `save` puts files. If unset: `Luma` in your videos folder."
+    )
+    input_dirs: tuple[Path, ...] | None = _variable(
+        "LUMA_MCP_INPUT_DIRS",
+        _folders,
+        None,
+        "Folders whose files may be used as images, separated as in `PATH`. If unset: your home, no hidden folders.",
+    )
+    allow_private_urls: bool = _variable(
+        "LUMA_MCP_ALLOW_PRIVATE_URLS", _switch, False, "`1`: image links may lead into your own network."
+    )
+    thumbnails: bool = _variable(
+        "LUMA_MCP_THUMBNAILS", _switch, True, "`0`: results carry no picture of the finished video."
+    )
+    journal: str | None = _variable(
+        "LUMA_MCP_JOURNAL",
+        _journal,
+        None,
+        "`off`, or another file for the journal of what was ordered. If unset: in your state folder.",
     )
     schema: str = _variable(
         "LUMA_MCP_SCHEMA",

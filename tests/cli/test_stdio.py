@@ -15,8 +15,6 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 from tests.conftest import EMAIL, ERAS, TOKEN
 
-from luma_mcp.luma.media import download
-from luma_mcp.luma.records import Media
 from luma_mcp.simulator.app import Fault, Simulator
 from luma_mcp.simulator.records import MEDIA
 from luma_mcp.simulator.serve import running
@@ -64,7 +62,8 @@ def base_url(simulator: Simulator) -> Iterator[str]:
 
 
 def stdio(*arguments: str, **environment: str) -> StdioServerParameters:
-    return StdioServerParameters(command=LUMA_MCP[0], args=[*LUMA_MCP[1:], *arguments], env=environment)
+    surroundings = {"LUMA_MCP_JOURNAL": "off"} | environment
+    return StdioServerParameters(command=LUMA_MCP[0], args=[*LUMA_MCP[1:], *arguments], env=surroundings)
 
 
 def content(result: Any) -> dict[str, Any]:
@@ -76,28 +75,29 @@ def content(result: Any) -> dict[str, Any]:
 async def test_a_client_gets_from_a_prompt_to_a_file_on_disk(
     base_url: str, clock: Clock, mode: str, tmp_path: Path
 ) -> None:
-    server = stdio(USEAPI_TOKEN=TOKEN, LUMA_MCP_BASE_URL=base_url)
+    server = stdio(USEAPI_TOKEN=TOKEN, LUMA_MCP_BASE_URL=base_url, LUMA_MCP_OUTPUT_DIR=str(tmp_path / "Luma"))
     with anyio.fail_after(STARTING):
         async with Client(server, mode=mode) as client:
             assert client.protocol_version == ("2025-11-25" if mode == "legacy" else mode)
             ordered = content(await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0}))
             assert ordered["state"] == "running"
             clock.now = 60.0
-            done = content(await client.call_tool("get_job", {"jobid": ordered["jobid"]}))
-            assert done["state"] == "completed"
-            await download(Media(url=done["video"]["url"]), tmp_path / "fox.mp4")
-    assert (tmp_path / "fox.mp4").read_bytes() == (MEDIA / "16x9-5s-sdr.mp4").read_bytes()
+            done = content(await client.call_tool("get_job", {"jobid": ordered["jobid"], "save": True}))
+    assert done["state"] == "completed"
+    [file] = done["saved_files"]
+    assert Path(file).parent == tmp_path / "Luma"
+    assert Path(file).read_bytes() == (MEDIA / "16x9-5s-sdr.mp4").read_bytes()
 
 
-async def test_an_answer_that_breaks_off_on_the_wire_is_outcome_unknown_and_ordered_once(
+async def test_an_order_whose_answer_breaks_off_on_the_wire_is_found_and_ordered_once(
     base_url: str, simulator: Simulator
 ) -> None:
     simulator.faults.append(Fault("POST", "/videos", 200, b'{"jobid":', {"content-length": "900"}, after=True))
     with anyio.fail_after(STARTING):
         async with Client(stdio(USEAPI_TOKEN=TOKEN, LUMA_MCP_BASE_URL=base_url)) as client:
-            result = await client.call_tool("generate_video", {"prompt": "A fox"})
-    assert content(result)["error"]["kind"] == "outcome_unknown"
-    assert simulator.requests["POST /videos"] == len(simulator.service.jobs) == 1
+            result = await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0})
+    assert [content(result)["jobid"]] == list(simulator.service.jobs)
+    assert simulator.requests["POST /videos"] == 1
 
 
 async def test_an_api_that_is_not_there_is_a_network_error_with_nothing_spent() -> None:
@@ -132,7 +132,7 @@ async def test_the_example_configuration_starts_this_server() -> None:
     with anyio.fail_after(STARTING):
         async with Client(server) as client:
             names = [tool.name for tool in (await client.list_tools()).tools]
-    assert names == ["generate_video", "get_job", "list_options"]
+    assert names == ["generate_video", "get_job", "list_jobs", "delete_job", "list_options"]
 
 
 def test_stdout_carries_protocol_lines_only_and_the_token_is_in_no_log(base_url: str) -> None:
@@ -146,6 +146,7 @@ def test_stdout_carries_protocol_lines_only_and_the_token_is_in_no_log(base_url:
         {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": order},
     ]
     environment = {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_BASE_URL": base_url, "LUMA_MCP_LOG_LEVEL": "DEBUG"}
+    environment["LUMA_MCP_JOURNAL"] = "off"
     with subprocess.Popen(
         LUMA_MCP, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
     ) as server:

@@ -121,7 +121,7 @@ async def test_what_an_unknown_argument_plainly_meant_is_carried_into_the_sugges
 
 
 @pytest.mark.parametrize(
-    "said", [{"first_frame": "https://example.com/a.png"}, {"hdr": True}, {"seconds": "a few"}, {"image": 7}], ids=str
+    "said", [{"first_frame": ["https://example.com/a.png"]}, {"hdr": True}, {"seconds": "a few"}, {"image": 7}], ids=str
 )
 async def test_nothing_is_suggested_that_has_lost_what_was_said(
     connect: Callable[..., Client], said: dict[str, Any]

@@ -223,17 +223,16 @@ async def test_a_full_house_is_told_after_a_while_with_nothing_ordered(
     assert 0 < anyio.current_time() <= 20
 
 
-async def test_a_lost_answer_is_outcome_unknown_and_names_the_job_it_may_have_become(
+async def test_an_order_whose_answer_is_lost_is_found_again_and_not_ordered_twice(
     connect: Callable[..., Client], simulator: Simulator
 ) -> None:
     way = Unreliable(simulator, httpx2.ReadTimeout("no answer"), delivered=True)
     async with connect(transport=way) as client:
         result = await client.call_tool("generate_video", {"prompt": "A fox"})
     [jobid] = simulator.service.jobs
-    error = content_of(result)["error"]
-    assert (error["kind"], error["retry"]) == ("outcome_unknown", "never")
-    assert jobid in text_of(result)
-    assert "not sent again" in text_of(result)
+    assert content_of(result)["jobid"] == jobid
+    assert "its job was found" in text_of(result)
+    assert "its job was found" in content_of(result)["note"]
     assert simulator.requests["POST /videos"] == 1
 
 
@@ -341,7 +340,7 @@ async def test_without_a_token_the_variable_and_its_source_are_named(
     connect: Callable[..., Client], simulator: Simulator, tool: str
 ) -> None:
     async with connect(environment={}) as client:
-        assert len((await client.list_tools()).tools) == 3
+        assert len((await client.list_tools()).tools) == 5
         result = await client.call_tool(tool, {"prompt": "A fox"} if tool == "generate_video" else {"jobid": "j1"})
     error = content_of(result)["error"]
     assert (error["kind"], error["retry"]) == ("not_configured", "after_change")

@@ -28,7 +28,7 @@ PROPERTY_KEYS = {
     "minimum",
     "maximum",
 }
-TOOLS = ("generate_video", "get_job", "list_options")
+TOOLS = ("generate_video", "get_job", "list_jobs", "delete_job", "list_options")
 
 
 async def listed(client: Client) -> dict[str, Tool]:
@@ -128,7 +128,9 @@ async def test_every_tool_has_a_title_and_all_four_hints(connect: Callable[..., 
         hints[name] = (given.read_only_hint, given.destructive_hint, given.idempotent_hint, given.open_world_hint)
     assert hints == {
         "generate_video": (False, False, False, True),
-        "get_job": (True, False, True, True),
+        "get_job": (False, False, True, True),
+        "list_jobs": (True, False, True, True),
+        "delete_job": (False, True, True, True),
         "list_options": (True, False, True, False),
     }
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from luma_mcp import errors
-from luma_mcp.luma.media import download
-from luma_mcp.luma.records import Media
+from luma_mcp.media.links import Links
+from luma_mcp.media.saving import save
 from luma_mcp.simulator.records import MEDIA, SECONDS, SIZES
 from luma_mcp.simulator.serve import new_simulator, running
 
@@ -67,12 +66,12 @@ def test_every_clip_has_a_first_and_a_last_frame(ratio: str, stem: str) -> None:
         assert (width, height) == SIZES[ratio]
 
 
-async def test_a_clip_and_a_zip_of_exr_frames_are_downloaded_whole(media_url: str, tmp_path: Path) -> None:
-    clip, frames = tmp_path / "clip.mp4", tmp_path / "frames.zip"
-    size = await download(Media(url=f"{media_url}/16x9-5s-sdr.mp4"), clip)
+async def test_a_clip_and_a_zip_of_exr_frames_are_served_whole(media_url: str, tmp_path: Path) -> None:
+    links = Links(own=media_url)
+    clip = await save(f"{media_url}/16x9-5s-sdr.mp4", tmp_path / "clip.mp4", links, unheard)
+    frames = await save(f"{media_url}/frames-exr.zip", tmp_path / "frames.zip", links, unheard)
+    await links.aclose()
     assert clip.read_bytes() == (MEDIA / "16x9-5s-sdr.mp4").read_bytes()
-    assert size == clip.stat().st_size
-    await download(Media(url=f"{media_url}/frames-exr.zip"), frames)
     with zipfile.ZipFile(io.BytesIO(frames.read_bytes())) as archive:
         assert archive.testzip() is None
         assert len(archive.namelist()) == 3
@@ -81,15 +80,5 @@ async def test_a_clip_and_a_zip_of_exr_frames_are_downloaded_whole(media_url: st
     assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "frames.zip"}
 
 
-async def test_a_link_that_has_expired_leaves_no_file(media_url: str, tmp_path: Path) -> None:
-    with pytest.raises(errors.NetworkError) as caught:
-        await download(Media(url=f"{media_url}/gone.mp4"), tmp_path / "clip.mp4")
-    assert "404" in caught.value.message
-    assert list(tmp_path.iterdir()) == []
-
-
-async def test_a_file_that_exists_is_never_overwritten(media_url: str, tmp_path: Path) -> None:
-    (tmp_path / "clip.mp4").write_bytes(b"mine")
-    with pytest.raises(FileExistsError):
-        await download(Media(url=f"{media_url}/16x9-5s-sdr.mp4"), tmp_path / "clip.mp4")
-    assert (tmp_path / "clip.mp4").read_bytes() == b"mine"
+async def unheard(here: int, total: int | None) -> None:
+    """Progress that nobody listens to."""

@@ -161,8 +161,11 @@ async def test_jobids_that_are_not_there(api: httpx2.AsyncClient, jobid: str, st
         assert (response.status_code, response.json()) == (status, {"error": words})
 
 
+PNG = b"\x89PNG\r\n\x1a\n and more"
+
+
 async def test_images_are_taken_as_bytes_and_usable_in_an_order(api: httpx2.AsyncClient) -> None:
-    response = await api.post(f"/assets/{EMAIL}", content=b"\x89PNG", headers={"content-type": "image/png"})
+    response = await api.post(f"/assets/{EMAIL}", content=PNG, headers={"content-type": "image/png"})
     body = response.json()
     assert body.keys() == {"assetRef", "email", "upload"}
     await order(api, imageStart=body["assetRef"], imageEnd=body["assetRef"])
@@ -173,7 +176,8 @@ async def test_images_are_taken_as_bytes_and_usable_in_an_order(api: httpx2.Asyn
     [
         (EMAIL, "image/gif", b"GIF", 400),
         (EMAIL, "image/png", b"", 400),
-        ("nobody@example.com", "image/png", b"\x89PNG", 404),
+        (EMAIL, "image/png", b"\xff\xd8\xff\xe0", 400),
+        ("nobody@example.com", "image/png", PNG, 404),
     ],
 )
 async def test_images_that_are_not_taken(

@@ -8,7 +8,6 @@ import shutil
 import sys
 import tempfile
 from contextlib import asynccontextmanager
-from itertools import count
 from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
@@ -20,9 +19,6 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 from mcp.types import TextContent
 
-from luma_mcp.errors import LumaError
-from luma_mcp.luma.media import download
-from luma_mcp.luma.records import Media
 from luma_mcp.simulator.serve import TOKEN
 
 if TYPE_CHECKING:
@@ -37,6 +33,7 @@ IMPOSSIBLE = {
     "model": "ray-v3-reasoning",
     "resolution": "draft",
 }
+SECOND = "Night falls, and the stars come out"
 
 
 def run() -> None:
@@ -45,16 +42,19 @@ def run() -> None:
     Raises:
         click.ClickException: something went wrong in it.
     """
-    try:
-        anyio.run(_demo)
-    except LumaError as error:
-        raise click.ClickException(error.message) from error
+    anyio.run(_demo)
 
 
 async def _demo() -> None:
     click.secho("luma-mcp demo: a simulated Luma API, the server, and an MCP client. No token, no cost.\n", bold=True)
+    folder = _folder()
     async with _simulator() as url:
-        environment = {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_BASE_URL": url}
+        environment = {
+            "USEAPI_TOKEN": TOKEN,
+            "LUMA_MCP_BASE_URL": url,
+            "LUMA_MCP_OUTPUT_DIR": str(folder),
+            "LUMA_MCP_JOURNAL": "off",
+        }
         command, *arguments = LUMA_MCP
         server = StdioServerParameters(command=command, args=arguments, env=environment)
         async with Client(server) as client:
@@ -65,10 +65,14 @@ async def _demo() -> None:
             table = next(part for part in parts if part.startswith("|"))
             _step(2, "list_options tells what can be made:\n" + indent(f"\n{table}\n", "   "))
             suggestion = await _refusal(client)
-            video = await _video(client, suggestion)
-        path = _free_path()
-        size = await download(Media(url=video["url"]), path)
-    _step(5, f"Saved {path} ({size / 1000:.0f} kB, {video['format']}; a stand-in clip, as all is simulated)")
+            _step(4, f"The suggestion is taken, and the file wanted (time runs {SPEED:.0f} times as fast here):")
+            first = await _video(client, {**suggestion, "save": True})
+            _step(5, "A second clip goes on from the first one's last frame: its jobid is the image_start.")
+            second = await _video(client, {"prompt": SECOND, "image_start": first["jobid"], "save": True})
+    _step(6, "Two files, ready to be joined (stand-in clips, as all is simulated):")
+    for file in (*first["saved_files"], *second["saved_files"]):
+        size = (await anyio.Path(file).stat()).st_size
+        click.echo(f"   {file} ({size / 1000:.0f} kB)")
     _next()
 
 
@@ -82,20 +86,24 @@ async def _refusal(client: Client) -> dict[str, Any]:
 
 
 async def _video(client: Client, arguments: dict[str, Any]) -> dict[str, Any]:
-    _step(4, f"The suggestion is taken (simulated time runs {SPEED:.0f} times as fast):")
     with click.progressbar(length=100, label="   generate_video", show_eta=False) as bar:
 
         async def on_progress(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
             # The server measures in its own time, and the simulated job runs ahead of it.
-            bar.update(int(min(progress * SPEED, 100)) - bar.pos)
+            bar.update(max(0, int(min(progress * SPEED, 100)) - bar.pos))
 
         result = await client.call_tool("generate_video", arguments, progress_callback=on_progress)
         while (content := _content(result)).get("state") == "running":
-            result = await client.call_tool("get_job", {"jobid": content["jobid"]}, progress_callback=on_progress)
+            again = {"jobid": content["jobid"], "save": True}
+            result = await client.call_tool("get_job", again, progress_callback=on_progress)
     if result.is_error:
         raise click.ClickException(content["error"]["message"])
-    click.echo(f"   Ready after {content['elapsed_seconds']:.0f} s; the result carries links to video and last frame.")
-    return dict(content["video"])
+    if "saved_files" not in content:
+        raise click.ClickException(content.get("save_problem", "nothing was saved"))
+    click.echo(f"   Ready after {content['elapsed_seconds']:.0f} s, and saved.")
+    for name, ref in content.get("assets", {}).items():
+        click.echo(f"   {name} was uploaded: {ref}")
+    return content
 
 
 def _next() -> None:
@@ -119,11 +127,9 @@ async def _simulator() -> AsyncIterator[str]:
         await process.wait()
 
 
-def _free_path() -> Path:
-    """A file that does not exist yet, here or, where nothing can be written here, in the temporary folder."""
-    folder = Path.cwd() if os.access(Path.cwd(), os.W_OK) else Path(tempfile.gettempdir())
-    names = (f"luma-demo{f'-{n}' if n > 1 else ''}.mp4" for n in count(1))
-    return next(folder / name for name in names if not (folder / name).exists())
+def _folder() -> Path:
+    """Where the videos go: here or, where nothing can be written here, in the temporary folder."""
+    return (Path.cwd() if os.access(Path.cwd(), os.W_OK) else Path(tempfile.gettempdir())) / "luma-demo"
 
 
 def _content(result: CallToolResult) -> dict[str, Any]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from luma_mcp import __version__
+from luma_mcp.matrix import CHOICES, IMAGES, TEXTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SPEED = click.FloatRange(min=0, min_open=True)
 _EPILOG = "Settings are environment variables: USEAPI_TOKEN, and LUMA_MCP_… as the README lists them."
+_IMAGES = f"IMAGE is {IMAGES['image_start'].expects}; here also a file's path from where you are."
 
 
 @click.group(invoke_without_command=True, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,6 +42,54 @@ def demo() -> None:
     from luma_mcp.cli.demo import run
 
     run()
+
+
+def _request(command: Callable[..., None]) -> Callable[..., None]:
+    """The parameters of a request as options, from the table."""
+    for name, image in reversed(tuple(IMAGES.items())):
+        command = click.option(f"--{name.replace('_', '-')}", metavar="IMAGE", help=f"{image.about}.")(command)
+    for name, choice in reversed(tuple(CHOICES.items())):
+        command = click.option(f"--{name.replace('_', '-')}", type=click.Choice(choice.values), help=choice.about)(
+            command
+        )
+    return command
+
+
+@main.command(short_help='Make a video: luma-mcp generate "a fox in the snow" --save', epilog=_IMAGES)
+@click.argument("prompt")
+@_request
+@click.option("--email", help=f"{TEXTS['email'].about}.")
+@click.option("--save", is_flag=True, help="Save the video, and print its path in place of its link.")
+@click.option("--new-take", is_flag=True, help="Order another, even if the same order is running.")
+@click.option("--simulate", is_flag=True, help="With a simulated Luma API: no token, no cost, a stand-in clip.")
+def generate(*, save: bool, new_take: bool, simulate: bool, **words: str | None) -> None:
+    """Make a video, wait for it, and print its link.
+
+    What is left out is the cheapest that fits. Ctrl-C ends the wait, not the job.
+    """
+    from luma_mcp.cli.generate import generate as run
+
+    said = {name: value for name, value in words.items() if value is not None}
+    run(said, save=save, another=new_take, simulate=simulate)
+
+
+@main.command()
+@click.argument("jobid")
+@click.option("--save", is_flag=True, help="Save the video, and print its path in place of its link.")
+def get(jobid: str, *, save: bool) -> None:
+    """Wait for a job that was ordered earlier."""
+    from luma_mcp.cli.generate import get as run
+
+    run(jobid, save=save)
+
+
+@main.command()
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, newest first.")
+def jobs(limit: int) -> None:
+    """Show what was ordered from this machine, and what runs."""
+    from luma_mcp.cli.jobs import jobs as run
+
+    run(limit=limit)
 
 
 @main.command()

@@ -6,13 +6,15 @@ import logging
 import os
 import signal
 import sys
-from contextlib import ExitStack
-from dataclasses import replace
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import click
-from pydantic import SecretStr
 
-from luma_mcp.settings import Settings, SettingsError
+from luma_mcp.cli.surroundings import read_settings, simulating
+
+if TYPE_CHECKING:
+    from luma_mcp.settings import Settings
 
 CHATTY = ("httpx2", "httpcore2")
 """They log the URL of every request, and a jobid in it carries an e-mail address."""
@@ -20,18 +22,8 @@ CHATTY = ("httpx2", "httpcore2")
 
 def serve(*, simulate: bool, speed: float) -> None:
     """Serves until stdin ends; exits with 2 if a setting cannot be used."""
-    try:
-        settings = Settings.from_environment(os.environ)
-    except SettingsError as error:
-        for line in str(error).splitlines():
-            click.echo(f"luma-mcp: {line}", err=True)
-        sys.exit(2)
-    with ExitStack() as stack:
-        if simulate:
-            from luma_mcp.simulator.serve import TOKEN, new_simulator, running
-
-            url = stack.enter_context(running(new_simulator(speed=speed)))
-            settings = replace(settings, token=SecretStr(TOKEN), base_url=url, email=None, simulated=True)
+    settings = read_settings()
+    with simulating(settings, speed=speed) if simulate else nullcontext(settings) as settings:
         # After the settings, so that a wrong one is told at once.
         from luma_mcp.server.build import build_server
 

@@ -19,8 +19,9 @@ import httpx2
 from luma_mcp import errors
 from luma_mcp.check import either
 from luma_mcp.errors import NO_MONEY, LumaError, Problem
+from luma_mcp.luma.calls import DELETE_JOB, GET_JOB, SUBMIT, Call
 from luma_mcp.luma.records import reason
-from luma_mcp.luma.retry import ORDER, READ, Effect, Fate, parse_retry_after
+from luma_mcp.luma.retry import Fate, parse_retry_after
 from luma_mcp.matrix import API_NAMES
 
 if TYPE_CHECKING:
@@ -29,32 +30,6 @@ if TYPE_CHECKING:
 OPAQUE = frozenset({"jobid", "url", "assetRef", "account", "email"})
 LONGEST_QUOTE = 300
 
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One endpoint. `needs`: fields without which a 2xx answer is unreadable; `missing`: what a 404 means."""
-
-    method: str
-    path: str
-    effect: Effect
-    needs: dict[str, type]
-    missing: str
-
-
-_NO_JOB = "No such job: the jobid is wrong, or the record has expired. Pass it exactly as it was returned."
-_NO_ACCOUNT = "No such account is configured at useapi.net."
-SUBMIT = Call(
-    "POST",
-    "/videos",
-    ORDER,
-    {"jobid": str},
-    f"The API does not know something that was sent: an assetRef (they live 30 days), or the email. {NO_MONEY}",
-)
-GET_JOB = Call("GET", "/jobs/{}", READ, {"jobid": str}, _NO_JOB)
-LIST_JOBS = Call("GET", "/jobs", READ, {"jobs": list}, _NO_JOB)
-DELETE_JOB = Call("DELETE", "/jobs/{}", ORDER, {}, _NO_JOB)
-LIST_ACCOUNTS = Call("GET", "/accounts", READ, {}, _NO_ACCOUNT)
-GET_ACCOUNT = Call("GET", "/accounts/{}", READ, {}, _NO_ACCOUNT)
 
 _MEANINGS: dict[int, tuple[type[LumaError], str]] = {
     401: (errors.Unauthorized, "The API does not accept the token: check that USEAPI_TOKEN is whole and current."),

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from luma_mcp import errors, matrix
-from luma_mcp.luma import answers
-from luma_mcp.luma.records import Account, ExecutingJob, Job, VideoRequest
+from luma_mcp.luma import calls
+from luma_mcp.luma.records import Account, Asset, ExecutingJob, Job, VideoRequest
 from luma_mcp.luma.waiting import Watch
-from luma_mcp.luma.wire import Wire
+from luma_mcp.luma.wire import Content, Wire
 from luma_mcp.settings import BASE_URL
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import httpx2
+
+    from luma_mcp.luma.wire import Witness
 
 PATIENCE = 20.0
 REMEMBERED = 1000
@@ -71,12 +73,13 @@ class LumaClient:
         """Closes the connections. The jobs go on."""
         await self._wire.aclose()
 
-    async def submit(self, request: VideoRequest, *, patience: float = PATIENCE) -> Job:
+    async def submit(self, request: VideoRequest, *, patience: float = PATIENCE, witness: Witness | None = None) -> Job:
         """Orders a video: `POST /videos`. What may have arrived is never sent again.
 
         Args:
             request: what to order; every choice is sent explicitly, also what was left out.
             patience: seconds within which a refused connection or a full house (429) is tried again.
+            witness: is told before each delivery, and after one that surely was none.
 
         Raises:
             InvalidArguments: it cannot be made; nothing was sent.
@@ -84,28 +87,48 @@ class LumaClient:
             LumaError: any other; nothing was ordered.
         """
         complete = request.completed()
-        record = await self._wire.send(answers.SUBMIT, body=complete.body(), patience=patience)
+        record = await self._wire.send(calls.SUBMIT, body=complete.body(), patience=patience, witness=witness)
         job = Job.model_validate({**record, "request": complete})
-        self._ordered[job.jobid] = complete
-        if len(self._ordered) > REMEMBERED:
-            self._ordered.popitem(last=False)
+        self.remember(job.jobid, complete)
         return job
 
     def ordered(self, jobid: str) -> VideoRequest | None:
-        """What this client ordered under that jobid, if it did."""
+        """What was ordered under that jobid, if this client knows."""
         return self._ordered.get(jobid)
+
+    def remember(self, jobid: str, request: VideoRequest) -> None:
+        """Tells the client what was ordered under that jobid elsewhere: the API's records do not repeat it."""
+        self._ordered[jobid] = request
+        if len(self._ordered) > REMEMBERED:
+            self._ordered.popitem(last=False)
+
+    async def upload(self, data: bytes, media_type: str, email: str, *, patience: float = PATIENCE) -> Asset:
+        """Uploads an image to an account: `POST /assets/{email}`.
+
+        Args:
+            data: at most 20 MB of it.
+            media_type: `image/jpeg`, `image/png` or `image/webp`.
+            email: the account to which it will belong; it lives there for 30 days.
+            patience: seconds within which passing faults are retried.
+        """
+        body = Content(data, media_type)
+        record = await self._wire.send(calls.UPLOAD, email, body=body, patience=patience)
+        return Asset.model_validate(record)
 
     async def get(self, jobid: str, *, patience: float = PATIENCE) -> Job:
         """The job as it is now: `GET /jobs/{jobid}`. Passing faults are retried within `patience` seconds."""
-        record = await self._wire.send(answers.GET_JOB, jobid, patience=patience)
+        record = await self._wire.send(calls.GET_JOB, jobid, patience=patience)
         job = Job.model_validate(record)
         return job if job.request else job.model_copy(update={"request": self.ordered(jobid)})
 
-    async def wait(self, job: str | Job, seconds: float = FOREVER) -> Job:
+    async def wait(
+        self, job: str | Job, seconds: float = FOREVER, *, typical: tuple[float, float] | None = None
+    ) -> Job:
         """The job when it has finished, well or not, or as it is when `seconds` are over: then it still runs.
 
         All who wait for one job share its looks. Passing faults of the API do not end a wait, and
-        cancelling one ends it at once and does nothing to the job.
+        cancelling one ends it at once and does nothing to the job. `typical`: from when until when jobs of this
+        kind end, in seconds, where that is known better than documented.
 
         Raises:
             LumaError: what no waiting can mend, such as a token that is no longer accepted.
@@ -115,7 +138,7 @@ class LumaClient:
         watch = self._watches.get(jobid)
         if watch is None:
             request = (seen.request if seen else None) or self.ordered(jobid)
-            typical = matrix.TYPICAL_SECONDS.get(request.resolution or "") if request else None
+            typical = typical or (matrix.TYPICAL_SECONDS.get(request.resolution or "") if request else None)
             watch = Watch(
                 lambda: self.get(jobid, patience=0),
                 self._wall_clock,
@@ -132,7 +155,7 @@ class LumaClient:
 
     async def list(self, *, patience: float = PATIENCE) -> tuple[ExecutingJob, ...]:
         """The jobs that are executing now, on all accounts: `GET /jobs`. Finished ones are never in it."""
-        record = await self._wire.send(answers.LIST_JOBS, patience=patience)
+        record = await self._wire.send(calls.LIST_JOBS, patience=patience)
         rows = (row for row in record["jobs"] if isinstance(row, dict) and isinstance(row.get("jobid"), str))
         return tuple(ExecutingJob.model_validate(row) for row in rows)
 
@@ -142,12 +165,12 @@ class LumaClient:
         Raises:
             Conflict: it still runs.
         """
-        await self._wire.send(answers.DELETE_JOB, jobid, patience=patience)
+        await self._wire.send(calls.DELETE_JOB, jobid, patience=patience)
 
     async def accounts(self, *, patience: float = PATIENCE) -> tuple[Account, ...]:
         """The configured Luma accounts and their slots: `GET /accounts`; empty where none is configured."""
         try:
-            record = await self._wire.send(answers.LIST_ACCOUNTS, patience=patience)
+            record = await self._wire.send(calls.LIST_ACCOUNTS, patience=patience)
         except errors.NotFound:
             return ()
         rows = ((email, row) for email, row in record.items() if isinstance(row, dict))
@@ -155,5 +178,5 @@ class LumaClient:
 
     async def account(self, email: str, *, patience: float = PATIENCE) -> Account:
         """One account, with its live session and credits: `GET /accounts/{email}`."""
-        record = await self._wire.send(answers.GET_ACCOUNT, email, patience=patience)
+        record = await self._wire.send(calls.GET_ACCOUNT, email, patience=patience)
         return Account.model_validate({**record, "email": email})

@@ -168,6 +168,13 @@ def _request(value: Any) -> VideoRequest | None:
     return value if isinstance(value, VideoRequest) else VideoRequest.from_body(value)
 
 
+class Asset(_Record):
+    """An uploaded image; it belongs to the account `email`, and lives 30 days. The assetRef is opaque."""
+
+    asset_ref: str = Field(alias="assetRef")
+    email: _TextOrNone = None
+
+
 class ExecutingJob(_Record):
     """A row of `GET /jobs`."""
 

@@ -26,6 +26,10 @@ class Fate(Enum):
     FINAL = "the API's answer stands, or trying again cannot help"
 
 
+NOT_DELIVERED = frozenset({Fate.NEVER_ARRIVED, Fate.REFUSED, Fate.FINAL})
+"""After these an order has certainly started nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Effect:
     """What sending a request twice would do."""

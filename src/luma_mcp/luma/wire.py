@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlsplit
 
 import anyio
@@ -11,19 +12,35 @@ import httpx2
 
 from luma_mcp import errors
 from luma_mcp.luma import answers
-from luma_mcp.luma.answers import Answer, Call, Rejected
-from luma_mcp.luma.retry import ORDER, READ, Effect, pause
+from luma_mcp.luma.answers import Answer, Rejected
+from luma_mcp.luma.calls import SUBMIT, Call
+from luma_mcp.luma.retry import NOT_DELIVERED, ORDER, Effect, pause
 from luma_mcp.settings import LOOPBACK, TOKEN_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 CONNECT_SECONDS = 10.0
-READ_SECONDS = 15.0
-ORDER_SECONDS = 40.0
-"""An order is given longer, because a time-out leaves its outcome unknown; but less than hosts give a tool call."""
 LARGEST_ANSWER = 2_000_000
 LONGEST_SEGMENT = 2_000
+
+
+class Witness(Protocol):
+    """Is told what becomes of an order at the very moment, so that it can be written down."""
+
+    def sending(self) -> None:
+        """It is about to go out. What is raised here keeps it from going."""
+
+    def not_delivered(self) -> None:
+        """It surely did not arrive, or was refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A body that is not JSON."""
+
+    data: bytes
+    media_type: str
 
 
 class Wire:
@@ -45,8 +62,17 @@ class Wire:
         while self._http:
             await self._http.popitem()[1].aclose()
 
-    async def send(self, call: Call, *names: str, body: Any = None, patience: float) -> dict[str, Any]:
-        """The JSON object that answers a call; `names` fill its path, `patience` in seconds bounds sending it again.
+    async def send(
+        self, call: Call, *names: str, body: Any = None, patience: float, witness: Witness | None = None
+    ) -> dict[str, Any]:
+        """The JSON object that answers a call.
+
+        Args:
+            call: what to call.
+            names: fill its path.
+            body: a JSON value, or `Content`.
+            patience: seconds that bound sending it again.
+            witness: is told before each delivery, and after one that was none.
 
         Raises:
             LumaError: named for the situation.
@@ -57,8 +83,12 @@ class Wire:
         while True:
             attempt += 1
             try:
+                if witness:
+                    witness.sending()
                 return await self._deliver(call, path, body)
             except Rejected as rejected:
+                if witness and rejected.fate in NOT_DELIVERED:
+                    witness.not_delivered()
                 seconds = pause(
                     call.effect,
                     rejected.fate,
@@ -72,11 +102,11 @@ class Wire:
             await anyio.sleep(seconds)
 
     async def _deliver(self, call: Call, path: str, body: Any) -> dict[str, Any]:
-        ordering = call is answers.SUBMIT
+        ordering = call is SUBMIT
         answer: Answer | None = None
         # A cancelled caller must not tear an order apart between its delivery and its answer: the job would run
         # and be billed, and nobody would know its jobid.
-        with anyio.CancelScope(shield=ordering), anyio.move_on_after(ORDER_SECONDS if ordering else READ_SECONDS):
+        with anyio.CancelScope(shield=ordering), anyio.move_on_after(call.seconds):
             try:
                 answer = await self._exchange(call, path, body)
             except (httpx2.HTTPError, httpx2.InvalidURL) as fault:
@@ -89,8 +119,15 @@ class Wire:
 
     async def _exchange(self, call: Call, path: str, body: Any) -> Answer:
         headers = {"Authorization": f"Bearer {self._token}"}
+        sent: dict[str, Any] = {"json": body}
+        if isinstance(body, Content):
+            headers["Content-Type"] = body.media_type
+            sent = {"content": body.data}
         http = self._connected(call.effect)
-        async with http.stream(call.method, self._base_url + path, json=body, headers=headers) as response:
+        timeout = httpx2.Timeout(call.seconds, connect=CONNECT_SECONDS)
+        async with http.stream(
+            call.method, self._base_url + path, headers=headers, timeout=timeout, **sent
+        ) as response:
             content = bytearray()
             async with aclosing(response.aiter_bytes()) as chunks:
                 async for chunk in chunks:
@@ -111,7 +148,6 @@ class Wire:
                 self._http[effect] = httpx2.AsyncClient(
                     transport=self._transport,
                     limits=limits,
-                    timeout=httpx2.Timeout(READ_SECONDS if effect is READ else ORDER_SECONDS, connect=CONNECT_SECONDS),
                     trust_env=not local,
                     follow_redirects=False,
                 )

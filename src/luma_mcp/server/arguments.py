@@ -14,15 +14,12 @@ from luma_mcp.check import text_fault, unknown_name
 from luma_mcp.errors import Problem
 from luma_mcp.matrix import CHOICES, IMAGES, TEXTS
 from luma_mcp.nearest import nearest_name, snake
-from luma_mcp.settings import LONGEST_WAIT
+from luma_mcp.server.parameters import DEFAULT_WAIT, OWN, WAIT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
-DEFAULT_WAIT = 45
-WAIT = "wait_seconds"
 _ALIASES = {"job_id": "jobid"}
-_YES_OR_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +38,13 @@ class Arguments:
         """The wait that was asked for, or the default one."""
         return float(self.words.get(WAIT, DEFAULT_WAIT))
 
-    def without_wait(self) -> dict[str, Any]:
+    def about_video(self) -> dict[str, Any]:
         """The words that are about the video."""
-        return {name: value for name, value in self.words.items() if name != WAIT}
+        return {name: value for name, value in self.words.items() if name not in OWN}
+
+    def about_call(self) -> dict[str, Any]:
+        """The words that are about the call."""
+        return {name: value for name, value in self.words.items() if name in OWN}
 
 
 def read(raw: Mapping[str, Any], known: Iterable[str]) -> Arguments:
@@ -77,25 +78,19 @@ def read(raw: Mapping[str, Any], known: Iterable[str]) -> Arguments:
                 words[near] = meant
             else:
                 lost = True
-    if WAIT in words and not _could_be(WAIT, words[WAIT]):
-        message = f"{WAIT} takes a number of seconds from 0 to {LONGEST_WAIT}."
-        problems.append(Problem(WAIT, words[WAIT], message, ("0", str(LONGEST_WAIT))))
-        words[WAIT] = _nearest_wait(words[WAIT])
+    for name, own in OWN.items():
+        if name in words and not _could_be(name, words[name]):
+            problems.append(Problem(name, words[name], f"{name} takes {own.takes}.", own.allowed))
+            words[name] = own.mend(words[name])
     return Arguments(words, tuple(problems), lost)
-
-
-def _nearest_wait(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124 - NaN
-        return DEFAULT_WAIT
-    return max(0, min(LONGEST_WAIT, value))
 
 
 def _could_be(name: str, value: Any) -> bool:
     """Whether the value is one that the parameter takes, whatever else is said."""
     if name in CHOICES:
         return value in CHOICES[name].values
-    if name == WAIT:
-        return bool(_nearest_wait(value) == value)
+    if name in OWN:
+        return bool(OWN[name].mend(value) == value)
     row = TEXTS.get(name) or IMAGES.get(name)
     return text_fault(value, row) is None if row else isinstance(value, str)
 
@@ -106,25 +101,17 @@ def _meant(name: str, value: Any) -> Any:
         value = value.strip()
     if value is None or value == "":
         return None
-    if not isinstance(value, str | int | float) or (isinstance(value, bool) and name != "include_schema"):
+    if name in OWN:
+        return OWN[name].read(value)
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
         return value
     if name in CHOICES:
         spelled = {_squash(v): v for v in CHOICES[name].values}
         spelled |= {number[1]: v for v in CHOICES[name].values if (number := re.fullmatch(r"(\d+)[sp]", v))}
         return spelled.get(_squash(value), value)
-    return _READERS[name](value) if name in _READERS else value
-
-
-def _seconds(value: str | float) -> Any:
-    return float(value.removesuffix("s")) if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?s?", value) else value
-
-
-_READERS: dict[str, Callable[[Any], Any]] = {
-    WAIT: _seconds,
-    "include_schema": lambda value: _YES_OR_NO.get(str(value).casefold(), value),
-    "jobid": lambda value: value.strip("\"'`") if isinstance(value, str) else value,
-    "reply_ref": str,
-}
+    if name == "jobid" and isinstance(value, str):
+        return value.strip("\"'`")
+    return str(value) if name == "reply_ref" else value
 
 
 def _squash(value: str | float) -> str:

@@ -7,20 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 from luma_mcp import tables
 from luma_mcp.check import check_options
-from luma_mcp.errors import InvalidArguments, Problem
+from luma_mcp.errors import InvalidArguments
 from luma_mcp.matrix import CHOICES, IMAGES, MODELS, OUTPUTS, SOURCE, SOURCE_DATE, TYPICAL_SECONDS, allowed
 from luma_mcp.server import arguments, present, schemas
+from luma_mcp.server.parameters import SCHEMA
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from mcp.types import CallToolResult
 
-PARAMETERS = (*schemas.OPTIONS, "include_schema")
+    Seen = Callable[[Mapping[str, str]], tuple[float, float] | None]
+
+PARAMETERS = (*schemas.OPTIONS, SCHEMA)
 
 
-def list_options(raw: Mapping[str, Any], *, longest_wait: int) -> CallToolResult:
+def list_options(raw: Mapping[str, Any], *, longest_wait: int, seen_seconds: Seen) -> CallToolResult:
     """Answers the tool's call.
+
+    Args:
+        raw: the client's arguments.
+        longest_wait: what a call may wait at most, in seconds.
+        seen_seconds: from when until when jobs of a kind have ended on this machine; None if too few have.
 
     Raises:
         InvalidArguments: an unknown name or value, or a choice that is impossible in itself.
@@ -29,22 +37,19 @@ def list_options(raw: Mapping[str, Any], *, longest_wait: int) -> CallToolResult
     chosen = {name: value for name, value in asked.words.items() if name in CHOICES}
     verdict = check_options(chosen)
     problems = [*asked.problems, *verdict.problems]
-    include_schema = asked.words.get("include_schema", False)
-    if not isinstance(include_schema, bool):
-        message = "include_schema is true or false."
-        problems.append(Problem("include_schema", include_schema, message, ("true", "false")))
     if problems:
         raise InvalidArguments(problems=problems, suggestion=verdict.nearest)
-    content = _content(chosen)
+    content = _content(chosen, seen_seconds)
     lines = [_text(content)]
-    if include_schema:
+    if asked.words.get(SCHEMA):
         content["schema"] = schemas.exact_schema(longest_wait)
         lines.append(f"Exact JSON Schema of generate_video: {json.dumps(content['schema'], separators=(',', ':'))}")
     return present.answer("\n\n".join(lines), content)
 
 
-def _content(chosen: Mapping[str, str]) -> dict[str, Any]:
+def _content(chosen: Mapping[str, str], seen_seconds: Seen) -> dict[str, Any]:
     left = allowed(chosen)
+    seen = {r: span for r in TYPICAL_SECONDS if (span := seen_seconds({**chosen, "resolution": r}))}
     return {
         "source": f"{SOURCE}, {SOURCE_DATE}",
         "models": [
@@ -66,7 +71,8 @@ def _content(chosen: Mapping[str, str]) -> dict[str, Any]:
         "chosen": dict(chosen),
         "allowed": {n: (True in values) if n in IMAGES else list(values) for n, values in left.items()},
         "rules": schemas.restrictions(),
-        "typical_seconds": {name: list(span) for name, span in TYPICAL_SECONDS.items()},
+        "typical_seconds": {name: [round(s) for s in seen.get(name, span)] for name, span in TYPICAL_SECONDS.items()},
+        "typical_seconds_measured": list(seen),
         "output_formats": {
             name: {"format": o.format, "plays_in_browser": o.plays_in_browser, "note": o.note}
             for name, o in OUTPUTS.items()
@@ -80,6 +86,9 @@ def _text(content: Mapping[str, Any]) -> str:
         f"Rules: {'. '.join(content['rules'])}.",
         f"Defaults, where they fit, else the cheapest that does: {_pairs(content['defaults'])}.",
     ]
+    if measured := content["typical_seconds_measured"]:
+        times = {name: "{} to {} s".format(*content["typical_seconds"][name]) for name in measured}
+        parts.append(f"As measured on this machine: {_pairs(times)}.")
     if content["chosen"]:
         left = {n: v if isinstance(v, bool) else " or ".join(v) for n, v in content["allowed"].items()}
         spoken = {n: ("yes" if v else "no") if isinstance(v, bool) else v for n, v in left.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from luma_mcp.errors import Kind, Retry
+from luma_mcp.studio.listing import ListedState
 
 _TEXT = {"type": "string"}
 _NUMBER = {"type": "number"}
@@ -31,6 +32,8 @@ _ERROR = _object(
             ),
         },
         "suggestion": {"type": "object", "description": "Complete valid arguments."},
+        "running": {"type": "array", "items": _TEXT, "description": "Jobs that hold the slots."},
+        "deletable": {"type": "array", "items": _TEXT, "description": "Finished jobs that delete_job can remove."},
     }
 )
 
@@ -58,6 +61,56 @@ JOB_OUTPUT = _object(
         "thumbnail_url": _TEXT,
         "last_frame_url": _TEXT,
         "credits_used": _NUMBER,
+        "saved_files": {"type": "array", "items": _TEXT, "description": "Absolute paths."},
+        "save_problem": _TEXT,
+        "assets": {"type": "object", "description": "assetRefs of the images, to use again within 30 days."},
+        "image_changes": {"type": "object", "description": "What was done to which picture."},
+        "note": _TEXT,
+        "error": _ERROR,
+    }
+)
+
+LIST_OUTPUT = _object(
+    {
+        "jobs": {
+            "type": "array",
+            "items": _object(
+                {
+                    "jobid": _TEXT,
+                    "state": {"type": "string", "enum": list(get_args(ListedState))},
+                    "created": _TEXT,
+                    "prompt": _TEXT,
+                    "model": _TEXT,
+                    "resolution": _TEXT,
+                    "aspect_ratio": _TEXT,
+                    "duration": _TEXT,
+                    "dynamic_range": _TEXT,
+                    "account": _TEXT,
+                    "elapsed_seconds": _NUMBER,
+                    "saved_files": {"type": "array", "items": _TEXT},
+                    "reason": {"type": "string", "description": "Why it failed."},
+                    "deleted": {"type": "boolean", "description": "Its slot was freed."},
+                }
+            ),
+        },
+        "accounts": {
+            "type": "array",
+            "items": _object(
+                {"email": _TEXT, "slots": {"type": "integer"}, "in_use": {"type": "integer"}, "problem": _TEXT}
+            ),
+        },
+        "problem": {"type": "string", "description": "What could not be asked."},
+        "next_step": _TEXT,
+        "note": _TEXT,
+        "error": _ERROR,
+    }
+)
+
+DELETE_OUTPUT = _object(
+    {
+        "jobid": _TEXT,
+        "deleted": {"type": "boolean"},
+        "saved_files": {"type": "array", "items": _TEXT},
         "note": _TEXT,
         "error": _ERROR,
     }
@@ -72,7 +125,12 @@ OPTIONS_OUTPUT = _object(
         "chosen": {"type": "object", "description": "What was fixed in this call."},
         "allowed": {"type": "object", "description": "The values still possible for the rest."},
         "rules": {"type": "array", "items": _TEXT},
-        "typical_seconds": {"type": "object"},
+        "typical_seconds": {"type": "object", "description": "By resolution: most jobs end from then until then."},
+        "typical_seconds_measured": {
+            "type": "array",
+            "items": _TEXT,
+            "description": "Of these the times were measured on this machine.",
+        },
         "output_formats": {"type": "object"},
         "schema": {"type": "object", "description": "generate_video's exact JSON Schema."},
         "error": _ERROR,

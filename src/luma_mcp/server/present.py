@@ -6,12 +6,14 @@ known is left out.
 
 from __future__ import annotations
 
+import base64
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
-from mcp.types import CallToolResult, TextContent
+from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
 
-from luma_mcp.errors import InvalidArguments, JobFailed, LumaError, Problem
+from luma_mcp.errors import Capacity, InvalidArguments, JobFailed, LumaError, Problem
 from luma_mcp.matrix import OUTPUTS, TYPICAL_SECONDS
 
 if TYPE_CHECKING:
@@ -19,27 +21,63 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from luma_mcp.luma.records import Job, Media
+    from luma_mcp.studio.files import Saved
 
 SIMULATED = "Simulated: nothing is generated and nothing was billed; the video is a stand-in clip."
 LONGEST_PROMPT = 120
+LONGEST_VALUE = 4000
 EXPIRY = "Links may expire: save what is to be kept."
 
 
-def answer(text: str, content: Mapping[str, Any], *, is_error: bool = False) -> CallToolResult:
-    """A tool's result."""
-    return CallToolResult(
-        content=[TextContent(type="text", text=text)], structured_content=dict(content), is_error=is_error
-    )
+HOW = {
+    "same": "Nothing was ordered now: the same order is running already, and this is its job. "
+    "To order another take of it, pass new_take true.",
+    "found": "The answer to the order was lost on the way; its job was found, and nothing was ordered twice.",
+}
 
 
-def job_result(job: Job, now: datetime, *, simulated: bool) -> CallToolResult:
+@dataclass
+class Extras:
+    """What a result tells beside the job.
+
+    Attributes:
+        how: how the job came to be, as `studio.ordering.Placed` tells it; None where it was only asked for.
+        assets: the assetRefs that images became, by parameter; `changes`: what was done to which picture.
+        save: whether files are wanted; `saved`: what became of that.
+        thumbnail: a small JPEG of the video.
+        typical: from when until when jobs of this kind end on this machine, in seconds.
+    """
+
+    how: Literal["new", "same", "found"] | None = None
+    assets: Mapping[str, str] = field(default_factory=dict)
+    changes: Mapping[str, str] = field(default_factory=dict)
+    save: bool = False
+    saved: Saved | None = None
+    thumbnail: bytes | None = None
+    typical: tuple[float, float] | None = None
+
+
+def answer(
+    text: str, content: Mapping[str, Any], *, is_error: bool = False, picture: bytes | None = None
+) -> CallToolResult:
+    """A tool's result; `picture` is a JPEG."""
+    blocks: list[ContentBlock] = [TextContent(type="text", text=text)]
+    if picture:
+        data = base64.b64encode(picture).decode("ascii")
+        blocks.append(ImageContent(type="image", data=data, mime_type="image/jpeg"))
+    return CallToolResult(content=blocks, structured_content=dict(content), is_error=is_error)
+
+
+def job_result(job: Job, now: datetime, extras: Extras, *, simulated: bool) -> CallToolResult:
     """A running or a finished job; one that failed is an error with the API's reason."""
-    content = job_content(job, now)
-    notes = ([EXPIRY] if job.outputs.video else []) + ([SIMULATED] if simulated else [])
+    content = job_content(job, now, extras)
+    notes = [HOW[extras.how]] if extras.how in HOW else []
+    notes += [EXPIRY] if job.outputs.video and not content.get("saved_files") else []
+    notes += [SIMULATED] if simulated else []
     if told := ([f"{_players(job)}."] if job.outputs.video else []) + notes:
         content["note"] = " ".join(told)
     if job.state != "failed":
-        return answer("\n".join(_job_lines(job, content, notes)), content)
+        return answer("\n".join(_job_lines(job, content, notes, extras)), content, picture=extras.thumbnail)
     failed = job_failed(job)
     return answer(f"{failed.message}\nJob: {job.jobid}", content | {"error": _error(failed)}, is_error=True)
 
@@ -56,14 +94,14 @@ def job_failed(job: Job) -> JobFailed:
     )
 
 
-def job_content(job: Job, now: datetime) -> dict[str, Any]:
+def job_content(job: Job, now: datetime, extras: Extras) -> dict[str, Any]:
     """The structured content of a job that has not failed; durations in seconds, sizes in pixels."""
     outputs = job.outputs
     content: dict[str, Any] = {
         "jobid": job.jobid,
         "status": job.status,
         "state": job.state,
-        "next_step": _next_step(job),
+        "next_step": _next_step(job, extras),
         "request": job.request.words() if job.request else None,
         "created": job.created,
         "updated": job.updated,
@@ -73,6 +111,10 @@ def job_content(job: Job, now: datetime) -> dict[str, Any]:
         "thumbnail_url": outputs.thumbnail.url if outputs.thumbnail else None,
         "last_frame_url": outputs.last_frame.url if outputs.last_frame else None,
         "credits_used": job.credits.dm_usage if job.credits else None,
+        "saved_files": list(extras.saved.files) if extras.saved else None,
+        "save_problem": extras.saved.problem if extras.saved else None,
+        "assets": dict(extras.assets) or None,
+        "image_changes": dict(extras.changes) or None,
     }
     return {name: value for name, value in content.items() if value is not None}
 
@@ -81,7 +123,7 @@ def error_result(error: LumaError, *, tool: str) -> CallToolResult:
     """A refusal or a failure of the named tool."""
     lines = [error.message]
     if isinstance(error, InvalidArguments) and error.suggestion:
-        lines.append(f"This would work: {tool} {json.dumps(error.suggestion, ensure_ascii=False)}")
+        lines.append(f"This would work: {tool} {json.dumps(_repeatable(error.suggestion), ensure_ascii=False)}")
     if error.jobid and error.jobid not in error.message:
         lines.append(f"Job: {error.jobid}")
     return answer("\n".join(lines), {"error": _error(error)}, is_error=True)
@@ -94,8 +136,16 @@ def _error(error: LumaError) -> dict[str, Any]:
         if error.problems:
             content["problems"] = [_problem(p) for p in error.problems]
         if error.suggestion:
-            content["suggestion"] = dict(error.suggestion)
+            content["suggestion"] = _repeatable(error.suggestion)
+    if isinstance(error, Capacity):
+        content |= {name: list(ids) for name in ("running", "deletable") if (ids := getattr(error, name))}
     return content
+
+
+def _repeatable(suggestion: Mapping[str, Any]) -> dict[str, Any]:
+    """Without a picture's data: hosts cut results, and the agent has it."""
+    long = {n: v for n, v in suggestion.items() if isinstance(v, str) and len(v) > LONGEST_VALUE}
+    return {**suggestion, **{name: f"<{name} as you sent it>" for name in long}}
 
 
 def _problem(problem: Problem) -> dict[str, Any]:
@@ -107,16 +157,19 @@ def _problem(problem: Problem) -> dict[str, Any]:
     }
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
     """Enough of it to know it by."""
     return text if len(text) <= LONGEST_PROMPT else f"{text[:LONGEST_PROMPT]}…"
 
 
-def _next_step(job: Job) -> str | None:
+def _next_step(job: Job, extras: Extras) -> str | None:
+    arguments = json.dumps({"jobid": job.jobid} | ({"save": True} if extras.save else {}), ensure_ascii=False)
     if job.state == "running":
-        return f'Call get_job with {{"jobid": "{job.jobid}"}} to wait for the video. Do not order it again.'
+        return f"Call get_job with {arguments} to wait for the video. Do not order it again."
     if job.state == "completed" and not job.outputs.video:
-        return f'Call get_job with {{"jobid": "{job.jobid}"}} again: the job is completed, but without a video link.'
+        return f"Call get_job with {arguments} again: the job is completed, but without a video link."
+    if extras.saved and extras.saved.unfinished:
+        return f"Call get_job with {arguments} to go on with the download."
     return None
 
 
@@ -145,11 +198,13 @@ def _video(job: Job, video: Media) -> dict[str, Any]:
     return {name: value for name, value in content.items() if value is not None}
 
 
-def _job_lines(job: Job, content: Mapping[str, Any], notes: list[str]) -> list[str]:
-    lines = [_headline(job, content)]
+def _job_lines(job: Job, content: Mapping[str, Any], notes: list[str], extras: Extras) -> list[str]:
+    lines = [_headline(job, content, extras)]
+    lines += [f"Saved: {file}" for file in content.get("saved_files", ())]
+    lines += [f"Not saved: {content['save_problem']}"] if "save_problem" in content else []
     if request := job.request:
         words = (request.model, request.resolution, request.aspect_ratio, request.duration, request.dynamic_range)
-        lines.append(f"Ordered: {', '.join(filter(None, words))}; prompt: {_shortened(request.prompt)}")
+        lines.append(f"Ordered: {', '.join(filter(None, words))}; prompt: {shortened(request.prompt)}")
     if video := content.get("video"):
         size = f"{video['width']}x{video['height']}, " if {"width", "height"} <= video.keys() else ""
         length = f"{video['duration_seconds']:g} s, " if "duration_seconds" in video else ""
@@ -163,15 +218,18 @@ def _job_lines(job: Job, content: Mapping[str, Any], notes: list[str]) -> list[s
         used = f" Credits used: {content['credits_used']:g}." if "credits_used" in content else ""
         taken = f"Made in {content['elapsed_seconds']:.0f} s." if "elapsed_seconds" in content else ""
         lines.append(f"{taken}{used} Job: {job.jobid}".strip())
+    for name, ref in extras.assets.items():
+        done = f" ({extras.changes[name]})" if name in extras.changes else ""
+        lines.append(f"{name}{done} can be used again for 30 days as {ref}")
     return lines + notes + ([content["next_step"]] if "next_step" in content else [])
 
 
-def _headline(job: Job, content: Mapping[str, Any]) -> str:
+def _headline(job: Job, content: Mapping[str, Any], extras: Extras) -> str:
     if job.state == "completed":
         video = content.get("video")
         return f"The video is ready: {video['url']}" if video else "The job is completed."
     elapsed = f" after {content['elapsed_seconds']:.0f} s" if "elapsed_seconds" in content else ""
     resolution = job.request.resolution if job.request else None
-    low, high = TYPICAL_SECONDS.get(resolution or "", (0, 0))
+    low, high = extras.typical or TYPICAL_SECONDS.get(resolution or "", (0, 0))
     usual = f"; {resolution} usually takes {low:.0f} to {high:.0f} s" if high else ""
     return f"The video is being made (status {job.status}{elapsed}{usual}). Job: {job.jobid}"

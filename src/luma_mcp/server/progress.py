@@ -1,4 +1,4 @@
-"""Progress while a call waits: it keeps hosts from cutting the call, and tells the person that it lives."""
+"""Progress while a call works: it keeps hosts from cutting the call, and tells the person that it lives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import anyio
 from luma_mcp.matrix import TYPICAL_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from mcp.server.mcpserver import Context
 
@@ -18,28 +18,85 @@ EVERY = 2.0
 """Seconds between two reports."""
 LONGEST_MESSAGE = 199
 UNKNOWN_TYPICAL = (30.0, 180.0)
+READY_TO_SAVE = 90.0
+"""Per cent of the way at which a video is ready whose file is still to come."""
+_STEP = 0.01
+
+
+class Reporter:
+    """The progress of one call, from 0 to 100: it only ever grows, as the protocol demands."""
+
+    def __init__(self, ctx: Context[Any, Any], *, whole: float = 100.0) -> None:
+        """`whole`: per cent of the call's work that waiting for the video is."""
+        self._ctx = ctx
+        self._whole = whole
+        self._last = -_STEP
+        self._doing = ""
+        self._told_at = float("-inf")
+
+    async def report(self, percent: float, message: str) -> None:
+        """Tells how far it is."""
+        self._last = max(percent, self._last + _STEP)
+        self._told_at = anyio.current_time()
+        await self._ctx.report_progress(min(self._last, 100), 100, message[:LONGEST_MESSAGE])
+
+    async def say(self, doing: str) -> None:
+        """Tells what is being done before the order."""
+        self._doing = doing
+        await self.report(0, doing)
+
+    async def saving(self, name: str, here: int, total: int | None) -> None:
+        """Tells how much of a file is here; now and then."""
+        if anyio.current_time() - self._told_at >= EVERY or here == total:
+            share = here / total if total else 0.5
+            of = f" of {total / 1e6:.1f}" if total else ""
+            await self.report(READY_TO_SAVE + 9 * share, f"Saving {name}: {here / 1e6:.1f}{of} MB")
+
+    @asynccontextmanager
+    async def ordering(self) -> AsyncIterator[None]:
+        """Reports while pictures are prepared and the order goes out; nothing where that is quick."""
+        self._doing = "Ordering"
+
+        async def tick(elapsed: float) -> None:
+            await self.report(0, f"{self._doing} ({elapsed:.0f} s)")
+
+        async with ticking(EVERY, tick):
+            yield
+
+    @asynccontextmanager
+    async def waiting(
+        self, jobid: str, resolution: str | None, typical: tuple[float, float] | None
+    ) -> AsyncIterator[None]:
+        """Reports for as long as the block runs.
+
+        The first message carries the jobid, so that a person who only sees progress can find the job again.
+        """
+        low, high = typical or TYPICAL_SECONDS.get(resolution or "", UNKNOWN_TYPICAL)
+        usual = f"{resolution or 'a video'} usually takes {low:.0f} to {high:.0f} s"
+        first, rest = f"Job {jobid}", f": {usual}"
+        await self.report(0, first + rest if len(first + rest) <= LONGEST_MESSAGE else first)
+        middle, share = (low + high) / 2, self._whole / 100
+
+        async def tick(elapsed: float) -> None:
+            await self.report(percent(elapsed, middle) * share, f"{elapsed:.0f} s; {usual}")
+
+        async with ticking(EVERY, tick):
+            yield
 
 
 @asynccontextmanager
-async def reporting(ctx: Context[Any, Any], jobid: str, resolution: str | None) -> AsyncIterator[None]:
-    """Reports for as long as the block runs.
-
-    The first message carries the jobid, so that a person who only sees progress can find the job again.
-    """
-    low, high = TYPICAL_SECONDS.get(resolution or "", UNKNOWN_TYPICAL)
-    usual = f"{resolution or 'a video'} usually takes {low:.0f} to {high:.0f} s"
+async def ticking(every: float, tick: Callable[[float], Awaitable[None]]) -> AsyncIterator[None]:
+    """Calls `tick` with the seconds that have passed, again and again for as long as the block runs."""
     begun = anyio.current_time()
 
-    async def report() -> None:
+    async def go_on() -> None:
         while True:
-            await anyio.sleep(EVERY)
-            elapsed = anyio.current_time() - begun
-            await ctx.report_progress(percent(elapsed, (low + high) / 2), 100, f"{elapsed:.0f} s; {usual}")
+            await anyio.sleep(every)
+            await tick(anyio.current_time() - begun)
 
-    await ctx.report_progress(0, 100, _short(f"Job {jobid}", f": {usual}"))
     fault: Exception | None = None
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(report)
+        tasks.start_soon(go_on)
         try:
             yield
         except Exception as error:  # noqa: BLE001 - raised again below, where no task group wraps it into a group
@@ -53,7 +110,3 @@ def percent(elapsed: float, typical: float) -> float:
     """How far a job probably is: steadily to 90 at its typical time, then ever slower; never quite 100."""
     share = elapsed / typical
     return 90 * share if share <= 1 else 100 - 10 / share
-
-
-def _short(first: str, rest: str) -> str:
-    return first + rest if len(first + rest) <= LONGEST_MESSAGE else first[:LONGEST_MESSAGE]

@@ -20,7 +20,9 @@ from luma_mcp.matrix import (
     Choice,
 )
 from luma_mcp.rules import Implication, conflicts, implications
-from luma_mcp.server.arguments import DEFAULT_WAIT, WAIT
+from luma_mcp.server.parameters import DEFAULT_LIMIT, DEFAULT_WAIT, LIMIT, NEW_TAKE, SAVE, SCHEMA, STATE, STATES, WAIT
+from luma_mcp.studio.images import FRAMES
+from luma_mcp.studio.listing import MOST
 
 Schema = dict[str, Any]
 
@@ -37,14 +39,25 @@ def portable_schema(longest_wait: int) -> Schema:
     properties |= {name: _choice(name, choice) for name, choice in CHOICES.items()}
     properties |= {name: _image(name) for name in IMAGES}
     properties |= {n: {"type": "string", "description": f"{TEXTS[n].about}."} for n in TEXTS if n != "prompt"}
-    properties[WAIT] = wait_property(longest_wait)
-    return _object(properties, ["prompt"])
+    return _object(properties | _about_call(longest_wait), ["prompt"])
 
 
 def get_job_schema(longest_wait: int) -> Schema:
     """`get_job`'s input schema."""
-    jobid = {"type": "string", "minLength": 1, "description": "Exactly as generate_video returned it."}
-    return _object({"jobid": jobid, WAIT: wait_property(longest_wait)}, ["jobid"])
+    about_call = {name: rule for name, rule in _about_call(longest_wait).items() if name != NEW_TAKE}
+    return _object(_JOBID | about_call, ["jobid"])
+
+
+def list_jobs_schema() -> Schema:
+    """`list_jobs`' input schema."""
+    limit = {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT_LIMIT, "description": "Most to list."}
+    state = {"type": "string", "enum": list(STATES), "description": "Only these. unknown: its answer was lost."}
+    return _object({LIMIT: limit, STATE: state}, [])
+
+
+def delete_job_schema() -> Schema:
+    """`delete_job`'s input schema."""
+    return _object(_JOBID, ["jobid"])
 
 
 def list_options_schema() -> Schema:
@@ -53,7 +66,7 @@ def list_options_schema() -> Schema:
         n: {"type": "string", "enum": list(CHOICES[n].values), "description": f"{CHOICES[n].about} to fix."}
         for n in OPTIONS
     }
-    properties["include_schema"] = {"type": "boolean", "description": "Also return generate_video's exact JSON Schema."}
+    properties[SCHEMA] = {"type": "boolean", "description": "Also return generate_video's exact JSON Schema."}
     return _object(properties, [])
 
 
@@ -72,17 +85,24 @@ def exact_request_schema() -> Schema:
 def exact_schema(longest_wait: int) -> Schema:
     """The exact schema with the tool's own parameter, as `LUMA_MCP_SCHEMA=exact` advertises it."""
     request = exact_request_schema()
-    return request | {"properties": request["properties"] | {WAIT: wait_property(longest_wait)}}
+    return request | {"properties": request["properties"] | _about_call(longest_wait)}
 
 
-def wait_property(longest_wait: int) -> Schema:
-    """How long a call waits for its job."""
+_JOBID: Schema = {"jobid": {"type": "string", "minLength": 1, "description": "Exactly as generate_video returned it."}}
+
+
+def _about_call(longest_wait: int) -> Schema:
+    """The parameters that say nothing of the video."""
     return {
-        "type": "integer",
-        "minimum": 0,
-        "maximum": longest_wait,
-        "default": min(DEFAULT_WAIT, longest_wait),
-        "description": "Seconds to wait for the video; 0 returns at once.",
+        SAVE: {"type": "boolean", "description": "Also save the video (and the EXR ZIP) as files on this machine."},
+        NEW_TAKE: {"type": "boolean", "description": "Order another even if the same order is running."},
+        WAIT: {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": longest_wait,
+            "default": min(DEFAULT_WAIT, longest_wait),
+            "description": "Seconds to wait for the video; 0 returns at once.",
+        },
     }
 
 
@@ -114,7 +134,8 @@ def _image(name: str) -> Schema:
     rules = [i for i in implications() if i.when == ((name, True),)]
     needs = " and ".join(f"{i.name} {' or '.join(i.values)}" for i in rules if i.values)
     excludes = " or ".join(i.name for i in rules if not i.values)
-    about = f"{IMAGES[name].about}: assetRef of an uploaded image."
+    frame = FRAMES[name][0].replace("_", " ")
+    about = f"{IMAGES[name].about}: {IMAGES[name].expects}. A jobid stands for its {frame}."
     about += f" Only with {needs}." if needs else ""
     return {"type": "string", "description": about + (f" Not with {excludes}." if excludes else "")}
 

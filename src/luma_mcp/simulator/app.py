@@ -6,6 +6,7 @@ Source: useapi.net, Luma API v1, pages of April 2026. Webhooks are accepted, and
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from starlette.routing import Route
 
 from luma_mcp.simulator.orders import SESSION_ERROR, order
 from luma_mcp.simulator.records import MEDIA, account_record, executing_record, job_record
-from luma_mcp.simulator.state import Service, error
+from luma_mcp.simulator.state import Service, Upload, error
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
 
 PREFIX = "/v1/luma"
 LARGEST_ASSET = 20_000_000
-IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")
+IMAGE_TYPES = {
+    "image/jpeg": re.compile(rb"\xff\xd8\xff"),
+    "image/png": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "image/webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
+}
+"""What it takes, and how such files begin."""
 
 
 @dataclass
@@ -134,10 +140,11 @@ class Simulator:
         if not self.service.accounts[email].session_valid:
             return JSONResponse(error(SESSION_ERROR), 596)
         kind, body = request.headers.get("content-type", ""), await request.body()
-        if kind not in IMAGE_TYPES or not 0 < len(body) <= LARGEST_ASSET:
+        beginning = IMAGE_TYPES.get(kind)
+        if not beginning or not beginning.match(body) or len(body) > LARGEST_ASSET:
             return JSONResponse(error(f"Unsupported content type {kind}, or empty or too large body"), 400)
-        ref = self.service.add_asset(email)
-        upload = {"id": ref.rsplit(":", 1)[1], "media": {"url": f"{request.base_url}media/asset/16x9-thumbnail.jpg"}}
+        ref = self.service.add_asset(email, Upload(kind, body))
+        upload = {"id": ref.rsplit(":", 1)[1], "media": {"url": f"{request.base_url}media/asset/{ref}"}}
         return JSONResponse({"assetRef": ref, "email": email, "upload": upload})
 
     async def _accounts(self, request: Request) -> Response:
@@ -168,6 +175,8 @@ class Simulator:
 
     async def _media(self, request: Request) -> Response:
         name = request.path_params["name"]
+        if upload := self.service.uploads.get(name):
+            return Response(upload.data, media_type=upload.media_type)
         if name not in {path.name for path in MEDIA.iterdir()}:
             return Response(status_code=404)
         return FileResponse(MEDIA / name)

@@ -34,6 +34,10 @@ WHEN_ASKED = {
 """What a prompt can ask for with `simulate:<word>`."""
 
 
+UPLOADS_KEPT = 20
+"""Uploaded pictures that are kept to be looked at; the assets themselves stay."""
+
+
 def asked_for(prompt: str) -> set[str]:
     """The words of `WHEN_ASKED` that a prompt asks for."""
     return set(re.findall(r"simulate:(\w+)", prompt)) & WHEN_ASKED.keys()
@@ -48,6 +52,14 @@ class SimulatedAccount:
     session_valid: bool = True
     subscribed: bool = True
     user_id: str = "12345"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What an asset was made of."""
+
+    media_type: str
+    data: bytes
 
 
 @dataclass
@@ -76,16 +88,21 @@ class Service:
     accounts: dict[str, SimulatedAccount] = field(default_factory=dict)
     jobs: dict[str, SimulatedJob] = field(default_factory=dict)
     assets: dict[str, str] = field(default_factory=dict)
+    uploads: dict[str, Upload] = field(default_factory=dict)
 
     def add_account(self, email: str, concurrency: int = 4) -> SimulatedAccount:
         """Configures an account, or refreshes it."""
         self.accounts[email] = SimulatedAccount(email, concurrency)
         return self.accounts[email]
 
-    def add_asset(self, email: str) -> str:
+    def add_asset(self, email: str, upload: Upload | None = None) -> str:
         """An uploaded image of that account; its assetRef."""
         ref = f"u{self.accounts[email].user_id}-email:{email}-image:{self._uuid()}"
         self.assets[ref] = email
+        if upload:
+            self.uploads[ref] = upload
+            if len(self.uploads) > UPLOADS_KEPT:
+                del self.uploads[next(iter(self.uploads))]
         return ref
 
     def start(self, request: dict[str, str], email: str, *, webhook: bool) -> SimulatedJob:

@@ -1,0 +1,47 @@
+"""The endpoints that are called, and what each needs and means. Source: useapi.net, Luma API v1, April 2026."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from luma_mcp.errors import NO_MONEY
+from luma_mcp.luma.retry import ORDER, READ
+
+if TYPE_CHECKING:
+    from luma_mcp.luma.retry import Effect
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One endpoint. `needs`: fields without which a 2xx answer is unreadable; `missing`: what a 404 means.
+
+    `seconds`: how long it may take from its connection to the end of its answer.
+    """
+
+    method: str
+    path: str
+    effect: Effect
+    needs: dict[str, type]
+    missing: str
+    seconds: float = 15.0
+
+
+_NO_JOB = "No such job: the jobid is wrong, or the record has expired. Pass it exactly as it was returned."
+_NO_ACCOUNT = "No such account is configured at useapi.net."
+SUBMIT = Call(
+    "POST",
+    "/videos",
+    ORDER,
+    {"jobid": str},
+    f"The API does not know something that was sent: an assetRef (they live 30 days), or the email. {NO_MONEY}",
+    # Longer, because a time-out leaves its outcome unknown; but less than hosts give a tool call.
+    seconds=40.0,
+)
+# Sent again like a read: an image that arrives twice costs nothing. 20 MB over a slow line take their time.
+UPLOAD = Call("POST", "/assets/{}", READ, {"assetRef": str}, _NO_ACCOUNT, seconds=120.0)
+GET_JOB = Call("GET", "/jobs/{}", READ, {"jobid": str}, _NO_JOB)
+LIST_JOBS = Call("GET", "/jobs", READ, {"jobs": list}, _NO_JOB)
+DELETE_JOB = Call("DELETE", "/jobs/{}", ORDER, {}, _NO_JOB)
+LIST_ACCOUNTS = Call("GET", "/accounts", READ, {}, _NO_ACCOUNT)
+GET_ACCOUNT = Call("GET", "/accounts/{}", READ, {}, _NO_ACCOUNT)

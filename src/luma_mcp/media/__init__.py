@@ -1,0 +1,1 @@
+"""Pictures in, files out: reads what a person or a site offers, and saves what was made. Orders nothing."""

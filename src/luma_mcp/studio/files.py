@@ -1,0 +1,122 @@
+"""A finished job's files: what they are called, and how they come into the output folder."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from luma_mcp.errors import LumaError
+from luma_mcp.luma.records import Job, Media, parse_time
+from luma_mcp.media.saving import NotSaved, save
+from luma_mcp.studio.turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from luma_mcp.journal.journal import Journal
+    from luma_mcp.luma.client import LumaClient
+    from luma_mcp.media.links import Links
+
+    TellBytes = Callable[[str, int, int | None], Awaitable[None]]
+
+PARTS = {"video": ".mp4", "video_hdr_exr": "-exr.zip"}
+"""The outputs of a job that are saved, and how their names end."""
+WORDS, LONGEST = 6, 40
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """Where a job's files are.
+
+    `problem`: why some are not there, in words; `unfinished`: another call would go on where this one ended.
+    """
+
+    files: tuple[str, ...]
+    problem: str | None = None
+    unfinished: bool = False
+
+
+def stem(job: Job) -> str:
+    """A name that a person can find: the day, a few words of the prompt, and a short id that is the job's own."""
+    created = parse_time(job.created) or datetime.now(UTC)
+    prompt = unicodedata.normalize("NFC", job.request.prompt if job.request else "video").casefold()
+    words = "-".join(re.findall(r"[^\W_]+", prompt)[:WORDS])[:LONGEST].strip("-") or "video"
+    return f"{created.astimezone():%Y-%m-%d}_{words}_{blake2b(job.jobid.encode(), digest_size=4).hexdigest()}"
+
+
+class Files:
+    """Saves jobs' files to a folder.
+
+    Args:
+        luma: the API; gives a fresh link where one has expired.
+        journal: knows what was saved before.
+        links: reads links.
+        folder: finds the output folder; it is made when it is first needed.
+    """
+
+    def __init__(self, luma: LumaClient, journal: Journal, *, links: Links, folder: Callable[[], Path]) -> None:
+        self._luma = luma
+        self._journal = journal
+        self._links = links
+        self._folder = folder
+        self._turns = Turns()
+
+    def saved(self, jobid: str) -> tuple[str, ...]:
+        """The job's files that are still where they were saved."""
+        order = self._journal.of_job(jobid)
+        return tuple(file for file in order.files if Path(file).is_file()) if order else ()
+
+    async def save(self, job: Job, *, seconds: float, tell: TellBytes) -> Saved:
+        """Saves the video, and for `hdr_exr` the ZIP, unless they are there already.
+
+        Args:
+            job: a completed one.
+            seconds: what is not here by then is told as a problem, and kept for the next time.
+            tell: is told the name of a file, its bytes that are here, and how many there will be.
+        """
+        wanted = [part for part in PARTS if getattr(job.outputs, part)]
+        files: list[str] = []
+        problem: str | None = None
+        unfinished = False
+        try:
+            with anyio.fail_after(seconds):
+                async with self._turns.of(job.jobid):
+                    there = self.saved(job.jobid)
+                    if len(there) >= len(wanted):
+                        return Saved(there)
+                    for part in wanted:
+                        files += [str(await self._one(job, part, tell))]
+        except NotSaved as fault:
+            problem = fault.message if fault.expired else f"{fault.message} The video's link still holds."
+        except TimeoutError:
+            problem, unfinished = "The download is not finished; what is here is kept.", True
+        if files and not problem:
+            self._journal.saved(job.jobid, tuple(files))
+        return Saved(tuple(files), problem, unfinished)
+
+    async def _one(self, job: Job, part: str, tell: TellBytes) -> Path:
+        media: Media = getattr(job.outputs, part)
+        target = self._folder() / f"{stem(job)}{PARTS[part]}"
+
+        async def tell_bytes(here: int, total: int | None) -> None:
+            await tell(target.name, here, total)
+
+        try:
+            return await save(media.url, target, self._links, tell_bytes)
+        except NotSaved as fault:
+            if not fault.expired:
+                raise
+            fresh: Media | None = None
+            with suppress(LumaError):
+                fresh = getattr((await self._luma.get(job.jobid)).outputs, part)
+            if fresh is None or fresh.url == media.url:
+                raise
+            return await save(fresh.url, target, self._links, tell_bytes)

@@ -1,0 +1,208 @@
+"""The safe ordering of paid jobs: each order is written down before it goes out, and delivered at most once.
+
+    intent ──sending──▶ sent ──answered──▶ running ──▶ completed, failed
+      ▲  │                │ ▲
+      │  └─ refused: forgotten
+      └── not delivered ──┘ └── no answer: its job is looked for; found ▶ running, not found ▶ unknown
+
+Whoever is killed leaves an intent (nothing was ordered) or an order that was sent; the next one to come finds
+its job in `GET /jobs`, if it is the only one that it can be.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+
+from luma_mcp.errors import LumaError, NotFound, OutcomeUnknown, Upstream
+from luma_mcp.luma.records import Job
+from luma_mcp.studio.lost import Search, told
+from luma_mcp.studio.turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from luma_mcp.journal.journal import Journal
+    from luma_mcp.journal.order import Order
+    from luma_mcp.luma.client import LumaClient
+
+logger = logging.getLogger(__name__)
+
+UNKNOWN_FOR = timedelta(minutes=15)
+"""How long the same order is held back after one whose outcome is unknown: longer than any job takes."""
+AGAIN = " To order it all the same, pass new_take true; ask the user first."
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What became of an order.
+
+    `new`: it was ordered now; `same`: it runs already, and nothing was ordered now; `found`: its answer was lost,
+    and its job was found.
+    """
+
+    job: Job
+    how: Literal["new", "same", "found"]
+
+
+class _LostIntent(Exception):
+    """Another process has begun the same order in the meantime."""
+
+
+class _Witness:
+    def __init__(self, journal: Journal, order: Order) -> None:
+        self._journal, self._order = journal, order
+
+    def sending(self) -> None:
+        if not self._journal.sending(self._order):
+            raise _LostIntent
+
+    def not_delivered(self) -> None:
+        self._journal.not_delivered(self._order)
+
+
+class Orders:
+    """Places orders, and finds what became of those whose answer was lost.
+
+    Args:
+        luma: the API.
+        journal: where they are written down.
+        wall_clock: the time of day, in UTC.
+    """
+
+    def __init__(self, luma: LumaClient, journal: Journal, wall_clock: Callable[[], datetime]) -> None:
+        self._luma = luma
+        self._journal = journal
+        self._wall_clock = wall_clock
+        self._search = Search(luma, journal)
+        self._turns = Turns()
+
+    async def running(self, key: str) -> Placed | None:
+        """The job of the same order, if one runs; None if a new one may be placed.
+
+        Raises:
+            OutcomeUnknown: there is one of which nobody knows whether it runs.
+            LumaError: whether it runs could not be asked.
+        """
+        order = self._journal.open_order(key)
+        if order is None:
+            return None
+        if order.jobid is None:
+            return await self._settled(order)
+        self._luma.remember(order.jobid, order.request)
+        try:
+            job = await self._luma.get(order.jobid)
+        except NotFound:
+            if self._age(order) < UNKNOWN_FOR:
+                raise
+            self._journal.gone(order.jobid)
+            return None
+        except LumaError as error:
+            error.jobid = order.jobid
+            error.message = f"The same order was placed before, and its job could not be looked at. {error.message}"
+            raise
+        self._journal.saw(job)
+        return Placed(job, "same") if job.state == "running" else None
+
+    async def place(self, order: Order, *, another: bool, patience: float) -> Placed:
+        """Orders it, unless the same order is open.
+
+        Args:
+            order: the intent; its request is complete.
+            another: order it even if the same one runs.
+            patience: seconds within which a refused connection or a full house (429) is tried again.
+
+        Raises:
+            OutcomeUnknown: it went out, no answer came, and its job was not found.
+            LumaError: any other; unless it says otherwise, nothing was ordered.
+        """
+        # One at a time of the same order: the second finds what the first has done.
+        async with self._turns.of(order.id if another else order.key):
+            while True:
+                if not another and (running := await self.running(order.key)):
+                    return running
+                if self._journal.claim(order, another=another):
+                    continue
+                try:
+                    return await self._sent(order, patience)
+                except _LostIntent:
+                    logger.info("another process has begun the same order")
+
+    async def _sent(self, order: Order, patience: float) -> Placed:
+        witness = _Witness(self._journal, order)
+        try:
+            job = await self._luma.submit(order.request, patience=patience, witness=witness)
+        except (OutcomeUnknown, Upstream) as error:
+            return await self._found(order, error)
+        except LumaError:
+            self._journal.drop(order)
+            raise
+        except anyio.get_cancelled_exc_class():
+            # Between two deliveries, neither of which arrived: the client shields the deliveries.
+            self._journal.drop_intent(order)
+            raise
+        self._journal.answered(order, job.jobid)
+        return Placed(job, "new")
+
+    async def _found(self, order: Order, error: OutcomeUnknown | Upstream) -> Placed:
+        """The job that a lost order has become.
+
+        Raises:
+            LumaError: the given one, with what was found instead.
+        """
+        # Told to the log as well: a caller that has gone away would never learn of it.
+        logger.warning("%s", error.message)
+        self._journal.unknown(order)
+        jobid, candidates = await self._search.look(order)
+        if jobid:
+            return self._adopted(order, jobid)
+        if candidates == [] and isinstance(error, Upstream):
+            # The API says itself that it failed, and shows no job of it.
+            self._journal.drop(order)
+        error.message += told(candidates)
+        if isinstance(error, OutcomeUnknown):
+            error.message += AGAIN
+        raise error
+
+    async def _settled(self, order: Order) -> Placed | None:
+        """An earlier order whose answer never came: its job, or None if none of it can run any more."""
+        jobid, candidates = await self._search.look(order)
+        if jobid:
+            return self._adopted(order, jobid)
+        if self._age(order) > UNKNOWN_FOR and not candidates:
+            self._journal.give_up(order)
+            return None
+        self._journal.unknown(order)
+        minutes = self._age(order).total_seconds() / 60
+        raise OutcomeUnknown(
+            f"The same order went out {minutes:.0f} minutes ago, and its answer was lost, so it may be running and "
+            f"billed. Nothing was ordered now.{told(candidates)}{AGAIN}"
+        )
+
+    async def recover(self, *, before: datetime | None = None) -> None:
+        """Looks for the jobs of all orders whose answer never came, or of those before a time."""
+        for order in self._journal.unsettled():
+            if before and order.ordered_at >= before:
+                continue
+            jobid, candidates = await self._search.look(order)
+            if jobid:
+                self._adopted(order, jobid)
+            elif self._age(order) > UNKNOWN_FOR and candidates is not None:
+                self._journal.give_up(order)
+            else:
+                self._journal.unknown(order)
+                logger.warning("An order of %s got no answer.%s", f"{order.ordered_at:%H:%M} UTC", told(candidates))
+
+    def _adopted(self, order: Order, jobid: str) -> Placed:
+        logger.warning("The answer to an order was lost; its job was found: %s", jobid)
+        self._luma.remember(jobid, order.request)
+        created = order.ordered_at.isoformat()
+        return Placed(Job(jobid=jobid, type="video", created=created, request=order.request), "found")
+
+    def _age(self, order: Order) -> timedelta:
+        return self._wall_clock() - order.ordered_at
