@@ -14,8 +14,9 @@ from luma_mcp.check import check
 from luma_mcp.cli.surroundings import now, read_settings, simulating
 from luma_mcp.errors import LumaError
 from luma_mcp.matrix import IMAGES, TYPICAL_SECONDS
-from luma_mcp.server.progress import READY_TO_SAVE, UNKNOWN_TYPICAL, percent, ticking
+from luma_mcp.server.progress import READY_TO_SAVE, UNKNOWN_TYPICAL, percent
 from luma_mcp.studio.studio import Studio
+from luma_mcp.studio.ticking import ticking
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

@@ -26,7 +26,8 @@ ASIDE_SECONDS = 60.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS orders (
     id TEXT PRIMARY KEY, api TEXT NOT NULL, key TEXT NOT NULL, state TEXT NOT NULL, request TEXT NOT NULL,
-    account TEXT, ordered_at REAL NOT NULL, sent_at REAL, jobid TEXT, seconds REAL, credits REAL, error TEXT,
+    account TEXT, ordered_at REAL NOT NULL, sent_at REAL, alive_at REAL,
+    jobid TEXT, seconds REAL, credits REAL, error TEXT,
     save INTEGER NOT NULL DEFAULT 0, files TEXT NOT NULL DEFAULT '[]', deleted INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS orders_by_key ON orders (api, key);
@@ -52,13 +53,15 @@ class Database:
 
     Args:
         path: the file; None: memory alone.
+        clock: seconds; tells when a file that was locked is tried again.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
+        self._clock = clock
         self._memory = _prepared(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
         self._file: sqlite3.Connection | None = None
-        self._aside_until = 0.0
+        self._aside_until = float("-inf")
 
     def close(self) -> None:
         """Closes the file."""
@@ -81,7 +84,7 @@ class Database:
         put(self._memory, table, row)
 
     def _on_file(self, work: Callable[[sqlite3.Connection], _T], otherwise: Callable[[], _T]) -> _T:
-        if self._path is None or time.monotonic() < self._aside_until:
+        if self._path is None or self._clock() < self._aside_until:
             return otherwise()
         try:
             if self._file is None:
@@ -118,13 +121,13 @@ class Database:
         code = getattr(fault, "sqlite_errorcode", None)
         damaged = code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
         locked = code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-        self._aside_until = time.monotonic() + ASIDE_SECONDS if locked or damaged else float("inf")
+        self._aside_until = self._clock() + ASIDE_SECONDS if locked or damaged else float("inf")
         what = "for a minute" if locked else "from now on"
         if damaged:
             moved = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
             with suppress(OSError):
                 path.replace(moved)
-                self._aside_until, what = 0.0, f"as {moved.name}, and a new one begun"
+                self._aside_until, what = float("-inf"), f"as {moved.name}, and a new one begun"
         logger.warning("The journal %s is set aside %s: %s", path, what, fault)
 
 

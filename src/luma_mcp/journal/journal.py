@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 from luma_mcp.journal.assets import Assets
@@ -32,10 +33,18 @@ class Journal:
         path: its file; None: memory alone.
         api: tells tokens and APIs apart; never the token itself. `EVERY_API`: all of them, to read only.
         wall_clock: the time of day, in UTC.
+        clock: seconds; tells when a file that was locked is tried again.
     """
 
-    def __init__(self, path: Path | None, *, api: str, wall_clock: Callable[[], datetime]) -> None:
-        self._database = Database(path)
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        api: str,
+        wall_clock: Callable[[], datetime],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = Database(path, clock)
         self.assets = Assets(self._database, api=api, wall_clock=wall_clock)
         self._api = api
         self._wall_clock = wall_clock
@@ -72,6 +81,10 @@ class Journal:
     def sending(self, order: Order) -> bool:
         """Notes that it is about to go out; False if the intent was lost to somebody else."""
         return self._advance(order, "sent", sent_at=self._wall_clock().timestamp())
+
+    def alive(self, order: Order) -> None:
+        """Notes that this process is still at it."""
+        self._update("alive_at = ? WHERE id = ?", self._wall_clock().timestamp(), order.id)
 
     def not_delivered(self, order: Order) -> None:
         """Notes that it surely did not arrive."""
@@ -146,6 +159,10 @@ class Journal:
         """Notes that its slot was freed."""
         self._update("deleted = 1 WHERE api = ? AND jobid = ?", self._api, jobid)
 
+    def now(self, order: Order) -> Order | None:
+        """The order as it is now; None if it was forgotten."""
+        return next(iter(self._orders("id = ?", order.id)), None)
+
     def of_job(self, jobid: str) -> Order | None:
         """The order of a job."""
         return next(iter(self._orders("jobid = ?", jobid)), None)
@@ -202,9 +219,9 @@ class Journal:
         self._database.write(lambda db: db.execute(f"UPDATE orders SET {change}", values))  # noqa: S608 - our own words
 
     def _advance(self, order: Order, state: OrderState, sent_at: float | None = None) -> bool:
-        change = "UPDATE orders SET state = ?, sent_at = COALESCE(?, sent_at) WHERE id = ? AND jobid IS NULL"
-        values = (state, sent_at, order.id)
-        return self._database.write(lambda db: db.execute(change, values).rowcount > 0)
+        change = "state = ?, sent_at = COALESCE(?, sent_at), alive_at = COALESCE(?, alive_at)"
+        sql, values = f"UPDATE orders SET {change} WHERE id = ? AND jobid IS NULL", (state, sent_at, sent_at, order.id)  # noqa: S608
+        return self._database.write(lambda db: db.execute(sql, values).rowcount > 0)
 
 
 def _row(database: sqlite3.Connection, order_id: str) -> dict[str, Any] | None:

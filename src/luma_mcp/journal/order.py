@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 OrderState = Literal["intent", "sent", "unknown", "running", "completed", "failed", "given_up"]
 """`intent`: not delivered yet, or surely not; `sent`: on its way; `unknown`: no answer came, and no job was found;
 `given_up`: it has been unknown for so long that no job of it can run any more."""
+UNSETTLED = ("sent", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One order. `key`: what makes it the same as another; `account`: where its job must be, if that is known."""
+    """One order.
+
+    `key`: what makes it the same as another; `account`: where its job must be, if that is known; `alive_at`: when
+    the process that sends it was last known to do so.
+    """
 
     key: str
     request: VideoRequest
@@ -29,6 +34,7 @@ class Order:
     save: bool = False
     state: OrderState = "intent"
     sent_at: datetime | None = None
+    alive_at: datetime | None = None
     jobid: str | None = None
     seconds: float | None = None
     credits: float | None = None
@@ -39,6 +45,7 @@ class Order:
 
 
 _PLAIN = ("id", "key", "state", "account", "jobid", "seconds", "credits", "error", "save", "deleted")
+_TIMES = ("ordered_at", "sent_at", "alive_at")
 
 
 def as_row(order: Order, api: str) -> dict[str, Any]:
@@ -48,8 +55,7 @@ def as_row(order: Order, api: str) -> dict[str, Any]:
         "api": api,
         "request": order.request.model_dump_json(exclude_none=True),
         "files": json.dumps(order.files),
-        "ordered_at": order.ordered_at.timestamp(),
-        "sent_at": order.sent_at.timestamp() if order.sent_at else None,
+        **{name: time.timestamp() if (time := getattr(order, name)) else None for name in _TIMES},
     }
 
 
@@ -65,7 +71,12 @@ def from_row(row: Mapping[str, Any] | None) -> Order | None:
             request=VideoRequest.model_validate_json(row["request"]),
             files=tuple(map(str, json.loads(row["files"]))),
             ordered_at=datetime.fromtimestamp(row["ordered_at"], UTC),
-            sent_at=datetime.fromtimestamp(row["sent_at"], UTC) if row["sent_at"] else None,
+            sent_at=_time(row["sent_at"]),
+            alive_at=_time(row["alive_at"]),
         )
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 OPAQUE = frozenset({"jobid", "url", "assetRef", "account", "email"})
 LONGEST_QUOTE = 300
+LONGEST_CHAIN = 20
 
 
 _MEANINGS: dict[int, tuple[type[LumaError], str]] = {
@@ -176,12 +177,13 @@ def _refused(call: Call, words: str | None) -> errors.InvalidArguments:
 def _connect_fault(fault: BaseException) -> tuple[str, bool]:
     """In words, and whether trying again is hopeless."""
     cause: BaseException | None = fault
-    while cause is not None:
+    # A chain of causes can go in a circle, where somebody raises one exception again.
+    for _ in range(LONGEST_CHAIN):
         if isinstance(cause, ssl.SSLError):
             return "its TLS certificate or handshake failed (a proxy, or a private certificate authority?)", True
         if isinstance(cause, socket.gaierror):
             return "its name could not be looked up (DNS; is this machine online?)", False
-        cause = cause.__cause__ or cause.__context__
+        cause = (cause.__cause__ or cause.__context__) if cause else None
     if isinstance(fault, httpx2.TimeoutException):
         return "connecting took too long (is this machine online?)", False
     return "the connection was refused or is not possible (is this machine online?)", False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import time
 import uuid
 from contextlib import suppress
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 ABANDONED = 60.0
 """Seconds without a byte after which a part is taken to be of a process that is gone."""
+
+
+STALE = 7 * 86_400.0
+"""Seconds after which nobody goes on with a part any more."""
+_PART = re.compile(r"\.[0-9a-f]{8}(\.[0-9a-f]{8})?\.part$")
 
 
 class Part:
@@ -102,8 +108,19 @@ class Part:
                     continue
                 self.discard()
             self._path = None
+            self._sweep()
             return path
         raise AssertionError("the names never end")
+
+    def _sweep(self) -> None:
+        """Removes what processes that are gone have left of this file, and long ago of any other."""
+        now = time.time()
+        for part in self._target.parent.glob(".*.part"):
+            with suppress(OSError):
+                age = now - part.stat().st_mtime
+                own = part.name.startswith(f".{self._target.name}.")
+                if _PART.search(part.name) and age > (ABANDONED if own else STALE):
+                    part.unlink()
 
     def _names(self) -> Iterator[Path]:
         yield self._target

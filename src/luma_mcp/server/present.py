@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from luma_mcp.luma.records import Job, Media
     from luma_mcp.studio.files import Saved
+    from luma_mcp.studio.ordering import How
 
 SIMULATED = "Simulated: nothing is generated and nothing was billed; the video is a stand-in clip."
 LONGEST_PROMPT = 120
@@ -48,7 +49,7 @@ class Extras:
         typical: from when until when jobs of this kind end on this machine, in seconds.
     """
 
-    how: Literal["new", "same", "found"] | None = None
+    how: How | None = None
     assets: Mapping[str, str] = field(default_factory=dict)
     changes: Mapping[str, str] = field(default_factory=dict)
     save: bool = False

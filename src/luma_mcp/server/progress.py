@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from luma_mcp.matrix import TYPICAL_SECONDS
+from luma_mcp.studio.ticking import ticking
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
     from mcp.server.mcpserver import Context
 
@@ -82,28 +83,6 @@ class Reporter:
 
         async with ticking(EVERY, tick):
             yield
-
-
-@asynccontextmanager
-async def ticking(every: float, tick: Callable[[float], Awaitable[None]]) -> AsyncIterator[None]:
-    """Calls `tick` with the seconds that have passed, again and again for as long as the block runs."""
-    begun = anyio.current_time()
-
-    async def go_on() -> None:
-        while True:
-            await anyio.sleep(every)
-            await tick(anyio.current_time() - begun)
-
-    fault: Exception | None = None
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(go_on)
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - raised again below, where no task group wraps it into a group
-            fault = error
-        tasks.cancel_scope.cancel()
-    if fault:
-        raise fault
 
 
 def percent(elapsed: float, typical: float) -> float:

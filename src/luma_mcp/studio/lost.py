@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,19 @@ CLOCKS_DIFFER = timedelta(seconds=30)
 LONGEST_DELIVERY = timedelta(seconds=60)
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a look has shown.
+
+    `jobid`: the order's job; `known`: it had it already, from its own process or another. Else `candidates`: the
+    jobs that it may be, None if they could not be looked up.
+    """
+
+    jobid: str | None = None
+    known: bool = False
+    candidates: list[str] | None = None
+
+
 class Search:
     """Looks among the running jobs for the one that an order has become."""
 
@@ -33,8 +47,8 @@ class Search:
         self._luma = luma
         self._journal = journal
 
-    async def look(self, order: Order) -> tuple[str | None, list[str] | None]:
-        """The jobid that the order adopts; else the jobs it may be, or None if they could not be looked up."""
+    async def look(self, order: Order) -> Finding:
+        """Gives the order its job, if it can be only one."""
         candidates: list[str] | None = None
         for seconds in LOOKS:
             await anyio.sleep(seconds)
@@ -46,6 +60,9 @@ class Search:
                     logger.info("%s", error.message)
             if rows is None:
                 continue
+            now = self._journal.now(order)
+            if now and now.jobid:
+                return Finding(now.jobid, known=True)
             known = self._journal.owned()
             candidates = [row.jobid for row in rows if self._may_be(order, row) and row.jobid not in known]
             rivals = [
@@ -54,10 +71,10 @@ class Search:
                 if other.id != order.id and any(self._may_be(other, row) for row in rows if row.jobid in candidates)
             ]
             if len(candidates) == 1 and not rivals and self._journal.adopt(order, candidates[0]):
-                return candidates[0], []
+                return Finding(candidates[0])
             if candidates:
                 break
-        return None, candidates
+        return Finding(candidates=candidates)
 
     @staticmethod
     def _may_be(order: Order, row: ExecutingJob) -> bool:

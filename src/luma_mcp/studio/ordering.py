@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 
 from luma_mcp.errors import LumaError, NotFound, OutcomeUnknown, Upstream
+from luma_mcp.journal.order import UNSETTLED
 from luma_mcp.luma.records import Job
 from luma_mcp.studio.lost import Search, told
+from luma_mcp.studio.ticking import ticking
 from luma_mcp.studio.turns import Turns
 
 if TYPE_CHECKING:
@@ -33,9 +35,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+BEAT = 1.0
+"""Seconds between two signs of life of an order that is on its way."""
+DEAD_AFTER = timedelta(seconds=3.5)
 UNKNOWN_FOR = timedelta(minutes=15)
 """How long the same order is held back after one whose outcome is unknown: longer than any job takes."""
 AGAIN = " To order it all the same, pass new_take true; ask the user first."
+
+
+How = Literal["new", "same", "found"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +55,7 @@ class Placed:
     """
 
     job: Job
-    how: Literal["new", "same", "found"]
+    how: How
 
 
 class _LostIntent(Exception):
@@ -135,8 +143,15 @@ class Orders:
 
     async def _sent(self, order: Order, patience: float) -> Placed:
         witness = _Witness(self._journal, order)
+
+        async def alive(_: float) -> None:
+            self._journal.alive(order)
+
         try:
-            job = await self._luma.submit(order.request, patience=patience, witness=witness)
+            async with ticking(BEAT, alive):
+                job = await self._luma.submit(order.request, patience=patience, witness=witness)
+                # Here, before anything can be cancelled.
+                self._journal.answered(order, job.jobid)
         except (OutcomeUnknown, Upstream) as error:
             return await self._found(order, error)
         except LumaError:
@@ -146,7 +161,6 @@ class Orders:
             # Between two deliveries, neither of which arrived: the client shields the deliveries.
             self._journal.drop_intent(order)
             raise
-        self._journal.answered(order, job.jobid)
         return Placed(job, "new")
 
     async def _found(self, order: Order, error: OutcomeUnknown | Upstream) -> Placed:
@@ -158,30 +172,36 @@ class Orders:
         # Told to the log as well: a caller that has gone away would never learn of it.
         logger.warning("%s", error.message)
         self._journal.unknown(order)
-        jobid, candidates = await self._search.look(order)
-        if jobid:
-            return self._adopted(order, jobid)
-        if candidates == [] and isinstance(error, Upstream):
+        finding = await self._search.look(order)
+        if finding.jobid:
+            return self._placed(order, finding.jobid, "found")
+        if finding.candidates == [] and isinstance(error, Upstream):
             # The API says itself that it failed, and shows no job of it.
             self._journal.drop(order)
-        error.message += told(candidates)
+        error.message += told(finding.candidates)
         if isinstance(error, OutcomeUnknown):
             error.message += AGAIN
         raise error
 
     async def _settled(self, order: Order) -> Placed | None:
-        """An earlier order whose answer never came: its job, or None if none of it can run any more."""
-        jobid, candidates = await self._search.look(order)
-        if jobid:
-            return self._adopted(order, jobid)
-        if self._age(order) > UNKNOWN_FOR and not candidates:
+        """An earlier order that has no jobid yet: its job, or None if none of it can run any more."""
+        now = await self._delivered(order)
+        if now is None or now.state == "intent":
+            return None
+        order = now
+        if order.jobid:
+            return self._placed(order, order.jobid, "same")
+        finding = await self._search.look(order)
+        if finding.jobid:
+            return self._placed(order, finding.jobid, "same" if finding.known else "found")
+        if self._age(order) > UNKNOWN_FOR and not finding.candidates:
             self._journal.give_up(order)
             return None
         self._journal.unknown(order)
-        minutes = self._age(order).total_seconds() / 60
+        minutes = round(self._age(order).total_seconds() / 60)
         raise OutcomeUnknown(
-            f"The same order went out {minutes:.0f} minutes ago, and its answer was lost, so it may be running and "
-            f"billed. Nothing was ordered now.{told(candidates)}{AGAIN}"
+            f"The same order went out {f'{minutes} minutes' if minutes > 1 else 'a moment'} ago, and its answer was "
+            f"lost, so it may be running and billed. Nothing was ordered now.{told(finding.candidates)}{AGAIN}"
         )
 
     async def recover(self, *, before: datetime | None = None) -> None:
@@ -189,20 +209,33 @@ class Orders:
         for order in self._journal.unsettled():
             if before and order.ordered_at >= before:
                 continue
-            jobid, candidates = await self._search.look(order)
-            if jobid:
-                self._adopted(order, jobid)
+            now = await self._delivered(order)
+            if now is None or now.state not in UNSETTLED:
+                continue
+            finding = await self._search.look(order)
+            candidates = finding.candidates
+            if finding.jobid:
+                self._placed(order, finding.jobid, "same" if finding.known else "found")
             elif self._age(order) > UNKNOWN_FOR and candidates is not None:
                 self._journal.give_up(order)
             else:
                 self._journal.unknown(order)
                 logger.warning("An order of %s got no answer.%s", f"{order.ordered_at:%H:%M} UTC", told(candidates))
 
-    def _adopted(self, order: Order, jobid: str) -> Placed:
-        logger.warning("The answer to an order was lost; its job was found: %s", jobid)
+    def _placed(self, order: Order, jobid: str, how: How) -> Placed:
+        if how == "found":
+            logger.warning("The answer to an order was lost; its job was found: %s", jobid)
         self._luma.remember(jobid, order.request)
-        created = order.ordered_at.isoformat()
-        return Placed(Job(jobid=jobid, type="video", created=created, request=order.request), "found")
+        job = Job(jobid=jobid, type="video", created=order.ordered_at.isoformat(), request=order.request)
+        return Placed(job, how)
+
+    async def _delivered(self, order: Order) -> Order | None:
+        """The order when nobody is delivering it any more, in this process or another; None if it was forgotten."""
+        now: Order | None = order
+        while now and now.state == "sent" and now.alive_at and self._wall_clock() - now.alive_at < DEAD_AFTER:
+            await anyio.sleep(BEAT)
+            now = self._journal.now(order)
+        return now
 
     def _age(self, order: Order) -> timedelta:
         return self._wall_clock() - order.ordered_at

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 THUMBNAIL_SECONDS = LOOK_SECONDS = 5.0
+SETTLE_SECONDS = 12.0
 MOST_DELETABLE = 5
 REMEMBERED_WISHES = timedelta(days=3)
 """So long after an order a new process still fetches files that were wanted."""
@@ -197,7 +198,7 @@ class Studio:
 
     async def jobs(self, *, limit: int, state: str | None) -> Listing:
         """What runs, and what was ordered from this machine, newest first."""
-        if self.journal.unsettled():
+        with anyio.move_on_after(SETTLE_SECONDS):
             await self.orders.recover()
         return await list_jobs(self.luma, self.journal, limit=limit, state=state)
 

@@ -1,0 +1,196 @@
+"""A server that can be killed at a given step of an order, and the API that tells when it has come to it."""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import uvicorn
+from tests.conftest import EMAIL, TOKEN
+
+from luma_mcp.simulator.app import PREFIX, Simulator
+from luma_mcp.simulator.state import Service
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+
+    from starlette.types import Message, Receive, Scope, Send
+
+STARTING = 60
+"""Seconds that a step may take on a busy machine before it counts as hanging."""
+HOST = "127.0.0.1"
+SLOTS = 20
+
+Hold = Literal["order", "answer", "media"]
+"""The next order before it is carried out, its answer after that, the next media body half way."""
+
+
+class Reached:
+    """A step that somebody has come to, or will."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    def wait(self) -> None:
+        assert self._event.wait(STARTING), "it did not come to this"
+
+
+class Api(Simulator):
+    """The simulator on time of its own. What it holds, it holds until the connection is gone.
+
+    Attributes:
+        now: its time in seconds, for tests to move.
+        hold: what it holds, once.
+        held, answered, brought: it holds that; the answer to an order, or a whole media body, was sent.
+        downloads: how many requests of media there were.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Service(clock=lambda: self.now), token=TOKEN)
+        self.service.add_account(EMAIL, SLOTS)
+        self.now = 0.0
+        self.hold: Hold | None = None
+        self.held, self.answered, self.brought = Reached(), Reached(), Reached()
+        self.downloads = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ordering, media = scope["method"] == "POST", scope["path"].startswith("/media/")
+        self.downloads += media
+        if ordering and self.hold == "order":
+            await self._held(receive)
+        elif ordering and self.hold == "answer":
+            await super().__call__(scope, receive, _nowhere)
+            await self._held(receive)
+        elif media and self.hold == "media":
+            await super().__call__(scope, receive, self._half(receive, send))
+        else:
+            await super().__call__(scope, receive, send)
+            if ordering or media:
+                (self.answered if ordering else self.brought).set()
+
+    async def _held(self, receive: Receive) -> None:
+        self.hold = None
+        self.held.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    def _half(self, receive: Receive, send: Send) -> Send:
+        async def sends_half(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+            elif self.hold:
+                body = message["body"]
+                await send({**message, "body": body[: len(body) // 2], "more_body": True})
+                await self._held(receive)
+
+        return sends_half
+
+
+async def _nowhere(_: Message) -> None:
+    """Where an answer goes that is held for ever."""
+
+
+class Address:
+    """A port of this machine, at which connections are refused until an API is served there."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self.base_url = f"http://{HOST}:{listener.getsockname()[1]}{PREFIX}"
+
+    @contextmanager
+    def serving(self, api: Api) -> Iterator[None]:
+        self._listener.listen()
+        config = uvicorn.Config(api, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [self._listener]}, name="api")
+        thread.start()
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+class Server:
+    """`python -m luma_mcp` and its host, which can kill it. It is killed at the latest when the block ends."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "luma_mcp"], stdin=pipe, stdout=pipe, env=environment, text=True
+        )
+        self._messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._listening = threading.Thread(target=self._listen, name="host")
+        self._listening.start()
+        self._calls = 0
+        client = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+        self._say({"id": 0, "method": "initialize", "params": client})
+        self._until(lambda message: message.get("id") == 0)
+        self._say({"method": "notifications/initialized"})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+    def kill(self) -> None:
+        """SIGKILL, and its end."""
+        self._process.kill()
+        self._process.wait(STARTING)
+        self._listening.join(STARTING)
+
+    def begin(self, tool: str, **arguments: Any) -> None:
+        """Calls a tool, and does not wait for its answer."""
+        self._calls += 1
+        call = {"name": tool, "arguments": arguments, "_meta": {"progressToken": self._calls}}
+        self._say({"id": self._calls, "method": "tools/call", "params": call})
+
+    def answer(self) -> dict[str, Any]:
+        """What the latest call is answered with."""
+        answered = self._until(lambda message: message.get("id") == self._calls)
+        return dict(answered["result"]["structuredContent"])
+
+    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        self.begin(tool, **arguments)
+        return self.answer()
+
+    def progress(self, beginning: str) -> str:
+        """The message of the first progress that begins so."""
+        told = self._until(lambda message: _told(message).startswith(beginning))
+        return _told(told)
+
+    def _say(self, message: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"jsonrpc": "2.0"} | message) + "\n")
+        self._process.stdin.flush()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._messages.put(json.loads(line))
+        self._messages.put(None)
+
+    def _until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        while True:
+            message = self._messages.get(timeout=STARTING)
+            assert message is not None, "the server is gone"
+            if wanted(message):
+                return message
+            assert "id" not in message, f"answered too early: {message}"
+
+
+def _told(message: dict[str, Any]) -> str:
+    return str(message.get("params", {}).get("message", ""))

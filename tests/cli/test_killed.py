@@ -1,0 +1,227 @@
+"""A server that is killed with SIGKILL at any step of an order: the next one finds the job, and the file is there.
+
+One order is one job, whoever is killed when: a second one is billed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.cli.killable import HOST, Address, Api, Server
+from tests.conftest import EMAIL, TOKEN
+
+from luma_mcp.simulator.records import MEDIA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Start = Callable[[], Server]
+
+FOX = {"prompt": "A fox", "wait_seconds": 0}
+LONG = 600.0
+"""Seconds within which a simulated job of any kind ends."""
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api()
+
+
+@pytest.fixture
+def address() -> Iterator[Address]:
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        yield Address(listener)
+
+
+@pytest.fixture
+def served(address: Address, api: Api) -> Iterator[None]:
+    with address.serving(api):
+        yield
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "Luma"
+
+
+@pytest.fixture
+def start(address: Address, folder: Path, tmp_path: Path) -> Iterator[Start]:
+    """Starts a server; all of a test share the journal, the folder and the API."""
+    environment = {
+        "USEAPI_TOKEN": TOKEN,
+        "LUMA_MCP_BASE_URL": address.base_url,
+        "LUMA_MCP_JOURNAL": str(tmp_path / "journal.db"),
+        "LUMA_MCP_OUTPUT_DIR": str(folder),
+        "LUMA_MCP_THUMBNAILS": "0",
+    }
+    with ExitStack() as servers:
+        yield lambda: servers.enter_context(Server(environment))
+
+
+def assert_one_job_and_its_file(api: Api, server: Server, jobid: str, folder: Path) -> None:
+    assert [jobid] == list(api.service.jobs)
+    api.now += LONG
+    done = server.call("get_job", jobid=jobid, save=True, wait_seconds=0)
+    assert done["state"] == "completed"
+    assert_whole(done, folder)
+    assert len(api.orders) == 1
+
+
+def assert_whole(done: dict[str, Any], folder: Path) -> None:
+    [file] = map(Path, done["saved_files"])
+    assert finished(folder) == [file]
+    assert file.read_bytes() == (MEDIA / "16x9-5s-sdr.mp4").read_bytes()
+
+
+def finished(folder: Path) -> list[Path]:
+    """What stands under a name that a person would take for a video."""
+    return [path for path in folder.iterdir() if not path.name.endswith(".part")]
+
+
+def test_killed_before_a_connection_was_made_nothing_runs_and_the_same_order_is_placed(
+    address: Address, api: Api, start: Start, folder: Path
+) -> None:
+    first = start()
+    first.begin("generate_video", prompt="A fox", wait_seconds=60)
+    # It is told when an order takes its time: refused again and again, it is written down and has not gone out.
+    first.progress("Ordering")
+    first.kill()
+    with address.serving(api):
+        second = start()
+        assert second.call("list_jobs")["jobs"] == []
+        ordered = second.call("generate_video", **FOX)
+        assert_one_job_and_its_file(api, second, ordered["jobid"], folder)
+
+
+@pytest.mark.usefixtures("served")
+def test_killed_before_the_order_arrived_the_same_order_is_held_back_until_another_take_is_asked_for(
+    api: Api, start: Start, folder: Path
+) -> None:
+    api.hold = "order"
+    first = start()
+    first.begin("generate_video", **FOX)
+    api.held.wait()
+    first.kill()
+    second = start()
+    [listed] = second.call("list_jobs")["jobs"]
+    assert (listed["state"], listed["prompt"]) == ("unknown", "A fox")
+    error = second.call("generate_video", **FOX)["error"]
+    assert error["kind"] == "outcome_unknown"
+    assert "new_take" in error["message"]
+    assert api.orders == []
+    ordered = second.call("generate_video", **FOX, new_take=True)
+    assert_one_job_and_its_file(api, second, ordered["jobid"], folder)
+
+
+@pytest.mark.usefixtures("served")
+def test_killed_before_the_answer_came_the_job_is_found_in_the_list(api: Api, start: Start, folder: Path) -> None:
+    killed_before_the_answer(api, start)
+    second = start()
+    [listed] = second.call("list_jobs")["jobs"]
+    assert (listed["state"], listed["prompt"]) == ("running", "A fox")
+    assert_one_job_and_its_file(api, second, listed["jobid"], folder)
+
+
+@pytest.mark.usefixtures("served")
+def test_killed_before_the_answer_came_the_same_order_is_the_job_that_runs(
+    api: Api, start: Start, folder: Path
+) -> None:
+    killed_before_the_answer(api, start)
+    second = start()
+    found = second.call("generate_video", **FOX)
+    assert "nothing was ordered" in found["note"].lower()
+    assert_one_job_and_its_file(api, second, found["jobid"], folder)
+
+
+def killed_before_the_answer(api: Api, start: Start) -> None:
+    api.hold = "answer"
+    first = start()
+    first.begin("generate_video", **FOX)
+    api.held.wait()
+    first.kill()
+
+
+@pytest.mark.usefixtures("served")
+def test_killed_before_the_answer_came_beside_a_job_of_somebody_else_it_says_that_it_may_be_either(
+    api: Api, start: Start
+) -> None:
+    killed_before_the_answer(api, start)
+    api.service.start({**api.orders[0], "prompt": "A hare"}, EMAIL, webhook=False)
+    error = start().call("generate_video", **FOX)["error"]
+    assert error["kind"] == "outcome_unknown"
+    assert all(jobid in error["message"] for jobid in api.service.jobs)
+    assert len(api.orders) == 1
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize("told", [False, True], ids=["as it is sent", "as the agent has it"])
+def test_killed_after_the_answer_the_same_order_is_the_job_that_runs(
+    api: Api, start: Start, folder: Path, told: bool
+) -> None:
+    first = start()
+    first.begin("generate_video", **FOX)
+    api.answered.wait()
+    jobid = first.answer()["jobid"] if told else None
+    first.kill()
+    second = start()
+    same = second.call("generate_video", **FOX)
+    assert jobid in (None, same["jobid"])
+    assert "nothing was ordered" in same["note"].lower()
+    assert_one_job_and_its_file(api, second, same["jobid"], folder)
+
+
+@pytest.mark.usefixtures("served")
+def test_killed_while_it_waits_the_next_server_fetches_the_file_without_being_asked(
+    api: Api, start: Start, folder: Path
+) -> None:
+    first = start()
+    first.begin("generate_video", prompt="A fox", save=True, wait_seconds=60)
+    told = first.progress("Job ")
+    first.kill()
+    [jobid] = api.service.jobs
+    assert jobid in told
+    api.now += LONG
+    second = start()
+    api.brought.wait()
+    done = second.call("get_job", jobid=jobid, wait_seconds=0)
+    assert_whole(done, folder)
+    assert (len(api.orders), api.downloads) == (1, 1)
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize("minutes", [0, 10], ids=["at once", "later"])
+def test_killed_while_it_downloads_the_file_is_whole_in_the_end_and_never_there_in_part(
+    api: Api, start: Start, folder: Path, minutes: int
+) -> None:
+    first = start()
+    jobid = first.call("generate_video", **FOX)["jobid"]
+    api.now += LONG
+    api.hold = "media"
+    first.begin("get_job", jobid=jobid, save=True, wait_seconds=0)
+    first.progress("Saving ")
+    first.kill()
+    assert finished(folder) == []
+    [part] = folder.iterdir()
+    begun = part.stat()
+    assert begun.st_size > 0
+    os.utime(part, (begun.st_atime - minutes * 60, begun.st_mtime - minutes * 60))
+    second = start()
+    assert_one_job_and_its_file(api, second, jobid, folder)
+
+
+@pytest.mark.usefixtures("served")
+def test_two_servers_with_the_same_order_at_once_make_one_job_and_both_know_it(api: Api, start: Start) -> None:
+    servers = start(), start()
+    for n in range(1, 6):
+        for server in servers:
+            server.begin("generate_video", prompt=f"Fox {n}", wait_seconds=0)
+        told = [server.answer() for server in servers]
+        newest = list(api.service.jobs)[-1]
+        assert [answer.get("jobid") for answer in told] == [newest, newest], told
+        assert len(api.orders) == n

@@ -1,0 +1,324 @@
+"""`image_start`, `image_end`, `image_character`: a picture from anywhere becomes an assetRef of the right account."""
+
+from __future__ import annotations
+
+import base64
+import io
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+from pillow_heif import register_heif_opener
+from tests.clock import pass_time
+from tests.conftest import EMAIL, ERAS, TOKEN
+
+from luma_mcp.simulator.app import Fault
+from luma_mcp.simulator.records import MEDIA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mcp import Client
+    from mcp.types import CallToolResult
+
+    from luma_mcp.simulator.app import Simulator
+
+    Server = Callable[..., Client]
+
+register_heif_opener()
+
+OTHER = "second@example.com"
+EXPIRED = "expired@example.com"
+DAY = 86_400
+SECRET = "the diary of a fox"
+UPLOADS = "POST /assets/…"
+
+
+def picture(form: str = "PNG", colour: str = "red", *, orientation: int = 1) -> bytes:
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (60, 40), colour).save(file, form, exif=exif)
+    return file.getvalue()
+
+
+RED = f"data:;base64,{base64.b64encode(picture()).decode()}"
+"""The red picture, as a data: URI."""
+
+
+def told(result: CallToolResult) -> tuple[str, dict[str, Any]]:
+    [block] = result.content
+    assert block.type == "text"
+    assert result.structured_content is not None
+    return block.text, dict(result.structured_content)
+
+
+@pytest.fixture
+def server(connect: Server, tmp_path: Path) -> Server:
+    """A server that keeps a journal and may read the test's folder; settings by name."""
+
+    def start(mode: str = ERAS[0], **settings: str) -> Client:
+        own = {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_INPUT_DIRS": str(tmp_path)}
+        return connect(mode=mode, environment={**own, "LUMA_MCP_JOURNAL": str(tmp_path / "journal.db"), **settings})
+
+    return start
+
+
+async def order(client: Client, **arguments: Any) -> tuple[str, dict[str, Any]]:
+    return told(await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0, **arguments}))
+
+
+@pytest.mark.parametrize("mode", ERAS)
+@pytest.mark.parametrize("kind", ["path", "quoted path", "file: URI", "data: URI", "link"])
+async def test_a_picture_from_anywhere_is_uploaded_as_it_is_and_its_asset_ref_comes_back(
+    server: Server, simulator: Simulator, tmp_path: Path, *, kind: str, mode: str
+) -> None:
+    shown, path = (MEDIA / "1x1-thumbnail.jpg").read_bytes(), tmp_path / "a fox.jpg"
+    path.write_bytes(shown)
+    places = {
+        "path": str(path),
+        "quoted path": f'"{path}"',
+        "file: URI": path.as_uri(),
+        "data: URI": f"data:image/png;base64,{base64.b64encode(shown).decode()}",
+        "link": "https://pictures.example.com/media/any/1x1-thumbnail.jpg",
+    }
+    async with server(mode) as client:
+        text, content = await order(client, image_start=places[kind])
+    [(ref, upload)] = simulator.service.uploads.items()
+    assert (upload.media_type, upload.data) == ("image/jpeg", shown)
+    assert (content["assets"], simulator.orders[0]["imageStart"]) == ({"image_start": ref}, ref)
+    assert ref in text
+
+
+@pytest.mark.parametrize(
+    ("data", "size", "done"),
+    [
+        (picture("HEIF"), (60, 40), "converted"),
+        (picture("BMP"), (60, 40), "converted"),
+        (picture("JPEG", orientation=6), (40, 60), "upright"),
+    ],
+)
+async def test_what_the_api_would_not_take_is_converted_and_turned_upright_and_that_is_said(
+    server: Server, simulator: Simulator, tmp_path: Path, *, data: bytes, size: Any, done: str
+) -> None:
+    (tmp_path / "photo.heic").write_bytes(data)
+    async with server() as client:
+        text, content = await order(client, image_start=str(tmp_path / "photo.heic"))
+    [upload] = simulator.service.uploads.values()
+    image = Image.open(io.BytesIO(upload.data))
+    assert (f"image/{str(image.format).lower()}", image.size) == (upload.media_type, size)
+    assert image.getexif().get(0x0112, 1) == 1
+    assert done in text
+    assert done in content["image_changes"]["image_start"]
+
+
+@pytest.mark.parametrize(
+    ("name", "frame"), [("image_start", "last_frame"), ("image_end", "last_frame"), ("image_character", "thumbnail")]
+)
+async def test_the_jobid_of_an_earlier_clip_is_its_last_frame_and_for_a_character_its_thumbnail(
+    server: Server, simulator: Simulator, name: str, frame: str
+) -> None:
+    async with server() as client:
+        _, clip = await order(client, aspect_ratio="21:9", wait_seconds=100)
+        _, content = await order(client, prompt="It goes on", model="ray-v3", **{name: clip["jobid"]})
+    [(ref, upload)] = simulator.service.uploads.items()
+    assert upload.data == (MEDIA / f"21x9-{frame}.jpg").read_bytes()
+    assert content["assets"] == {name: ref}
+
+
+@pytest.mark.parametrize(("wish", "wait"), [("", 0), ("simulate:fail", 100), ("unknown", 0), ("another user's", 0)])
+async def test_a_jobid_without_a_picture_is_refused_by_its_parameter_before_anything_is_ordered(
+    server: Server, simulator: Simulator, wish: str, wait: int
+) -> None:
+    async with server() as client:
+        jobid = {"unknown": "j1-u12345-x-bot:luma", "another user's": "j1-u9-x-bot:luma"}.get(wish, "")
+        if not jobid:
+            jobid = (await order(client, prompt=f"A fox {wish}", wait_seconds=wait))[1]["jobid"]
+        before = simulator.requests.copy()
+        text, content = await order(client, prompt="It goes on", image_start=jobid)
+    assert simulator.requests["POST /videos"] == before["POST /videos"]
+    assert "image_start" in text
+    assert "nothing was spent" in text
+    assert content["error"]["problems"][0]["field"] == "image_start"
+    assert ("get_job" in text) == (wish == "")
+
+
+async def test_the_same_picture_is_uploaded_once_for_the_first_frame_the_last_and_its_asset_ref(
+    server: Server, simulator: Simulator, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture())
+    async with server() as client:
+        _, content = await order(client, image_start=str(tmp_path / "a.png"), image_end=RED)
+        [ref] = simulator.service.uploads
+        await order(client, prompt="Again", image_start=ref)
+    assert content["assets"] == {"image_start": ref, "image_end": ref}
+    assert (simulator.orders[-1]["imageStart"], simulator.requests[UPLOADS]) == (ref, 1)
+
+
+async def test_the_same_order_with_the_same_picture_from_elsewhere_is_its_running_job_and_uploads_nothing(
+    server: Server, simulator: Simulator, tmp_path: Path
+) -> None:
+    simulator.service.add_account(OTHER)
+    (tmp_path / "a.png").write_bytes(picture())
+    async with server() as client:
+        _, first = await order(client, image_start=str(tmp_path / "a.png"))
+        _, second = await order(client, image_start=RED)
+        _, third = await order(client, image_start=first["assets"]["image_start"])
+    assert first["jobid"] == second["jobid"] == third["jobid"]
+    assert (simulator.requests[UPLOADS], simulator.requests["POST /videos"]) == (1, 1)
+
+
+@pytest.mark.parametrize(("days", "uploads"), [(0, 1), (28, 1), (31, 2)])
+async def test_the_same_bytes_are_uploaded_once_in_an_asset_s_life_also_by_another_process(
+    server: Server, simulator: Simulator, tmp_path: Path, *, days: int, uploads: int
+) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(picture())
+    async with server() as client:
+        _, first = await order(client, image_start=str(tmp_path / "a.png"))
+    await pass_time(days * DAY)
+    async with server() as client:
+        _, second = await order(client, prompt="A cat", image_end=str(tmp_path / "b.png"))
+    assert simulator.requests[UPLOADS] == uploads
+    assert (first["assets"]["image_start"] == second["assets"]["image_end"]) == (uploads == 1)
+
+
+async def test_an_asset_that_expired_early_is_uploaded_again_by_itself(
+    server: Server, simulator: Simulator, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture())
+    async with server() as client:
+        _, first = await order(client, image_start=str(tmp_path / "a.png"))
+        del simulator.service.assets[first["assets"]["image_start"]]
+        text, second = await order(client, prompt="A cat", image_start=str(tmp_path / "a.png"))
+    ref = second["assets"]["image_start"]
+    assert ref != first["assets"]["image_start"]
+    assert (simulator.orders[-1]["imageStart"], len(simulator.service.jobs)) == (ref, 2)
+    assert ref in text
+
+
+@pytest.mark.parametrize(
+    ("said", "running", "account"),
+    [
+        ({}, 0, OTHER),
+        ({}, 3, EMAIL),
+        ({"default": EMAIL}, 0, EMAIL),
+        ({"default": EMAIL, "named": OTHER}, 3, OTHER),
+        ({"asset": EMAIL}, 0, EMAIL),
+        ({"asset": EMAIL, "named": EMAIL}, 0, EMAIL),
+    ],
+)
+async def test_a_picture_goes_to_the_account_that_is_named_else_the_default_else_the_assets_else_the_freest(
+    server: Server, simulator: Simulator, *, said: dict[str, str], running: int, account: str
+) -> None:
+    service = simulator.service
+    service.add_account(OTHER, concurrency=5)
+    service.add_account(EXPIRED, concurrency=99).session_valid = False
+    for _ in range(running):
+        service.start({"prompt": "other", "model": "ray-v3", "resolution": "1080p"}, OTHER, webhook=False)
+    image_end = service.add_asset(said["asset"]) if "asset" in said else None
+    async with server(LUMA_MCP_EMAIL=said.get("default", "")) as client:
+        _, content = await order(client, image_start=RED, image_end=image_end, email=said.get("named"))
+    assert service.assets[content["assets"]["image_start"]] == account
+    assert service.jobs[content["jobid"]].email == account
+
+
+@pytest.mark.parametrize(
+    ("settings", "named", "images"),
+    [
+        ({}, OTHER, ["picture", EMAIL]),
+        ({"LUMA_MCP_EMAIL": OTHER}, None, ["picture", EMAIL]),
+        ({}, OTHER, [EMAIL]),
+        ({}, None, [EMAIL, OTHER]),
+    ],
+)
+async def test_a_conflict_of_accounts_is_explained_with_both_before_anything_is_uploaded(
+    server: Server, simulator: Simulator, *, settings: dict[str, str], named: Any, images: list[str]
+) -> None:
+    simulator.service.add_account(OTHER)
+    values = [RED if owner == "picture" else simulator.service.add_asset(owner) for owner in images]
+    async with server(**settings) as client:
+        text, _ = await order(client, email=named, **dict(zip(("image_start", "image_end"), values, strict=False)))
+    assert (simulator.requests[UPLOADS], simulator.service.jobs) == (0, {})
+    said = text.replace(values[-1], "").replace(values[0], "")
+    assert all(word in said for word in (EMAIL, OTHER, "nothing was spent"))
+
+
+async def test_an_account_that_is_not_configured_is_refused_with_those_that_are(
+    server: Server, simulator: Simulator
+) -> None:
+    async with server() as client:
+        text, _ = await order(client, image_start=RED, email="stduio@example.com")
+    assert (simulator.requests["POST /videos"], "nothing was spent" in text) == (0, True)
+    assert EMAIL in text
+
+
+UNUSABLE = {
+    "missing.png": "does not exist",
+    "notes.txt": "not a picture",
+    "cut.png": "damaged or cut short",
+    "empty.png": "empty",
+    "a.pdf": "PDF",
+    "photo.jpg": "whole path",
+    "outside": "outside the allowed folders",
+    "https://pictures.example.com/media/any/none.jpg": "404",
+    "data:image/png;base64,%%%": "base64",
+    "sandbox:/mnt/data/fox.png": "chat application",
+}
+
+
+def unusable(what: str, folder: Path) -> str:
+    contents = {"notes.txt": SECRET.encode(), "cut.png": picture()[:60], "empty.png": b"", "a.pdf": b"%PDF-1.7"}
+    if what in contents:
+        (folder / what).write_bytes(contents[what])
+    if what == "outside":
+        return "/etc/passwd"
+    return str(folder / what) if what in contents or what == "missing.png" else what
+
+
+@pytest.mark.parametrize(("what", "word"), UNUSABLE.items())
+async def test_an_image_that_cannot_be_used_is_refused_in_words_before_anything_is_spent(
+    server: Server, simulator: Simulator, tmp_path: Path, *, what: str, word: str
+) -> None:
+    async with server() as client:
+        text, content = await order(client, image_start=unusable(what, tmp_path))
+    [problem] = content["error"]["problems"]
+    assert (problem["field"], content["error"]["kind"]) == ("image_start", "invalid_arguments")
+    assert (word in text, word in problem["message"], "nothing was spent" in text) == (True, True, True)
+    assert SECRET not in f"{text}{content}"
+    assert (simulator.requests["POST /videos"], simulator.requests[UPLOADS]) == (0, 0)
+
+
+@pytest.mark.parametrize("start", ["photo.jpg", "missing.png", "notes.txt"])
+@pytest.mark.parametrize("rest", [{"resolution": "4k"}, {"image_end": "a.pdf"}])
+async def test_every_problem_of_images_and_words_is_told_at_once(
+    server: Server, tmp_path: Path, start: str, rest: dict[str, str]
+) -> None:
+    others = {n: unusable(value, tmp_path) if n == "image_end" else value for n, value in rest.items()}
+    async with server() as client:
+        _, content = await order(client, image_start=unusable(start, tmp_path), **others)
+    assert {problem["field"] for problem in content["error"]["problems"]} == {"image_start", *rest}
+
+
+async def test_an_upload_that_fails_says_nothing_was_spent_and_what_did_arrive_is_not_sent_again(
+    server: Server, simulator: Simulator
+) -> None:
+    link = "https://pictures.example.com/media/any/{}-thumbnail.jpg".format
+    ordered = partial(order, image_start=link("1x1"), image_end=link("4x3"))
+    async with server() as client:
+        simulator.faults.append(Fault("POST", f"/assets/{EMAIL}", 500, b'{"error":"disk full"}', times=1000))
+        text, content = await ordered(client)
+        assert (content["error"]["kind"], content["error"]["retry"]) == ("upstream", "later")
+        assert "nothing was spent" in text
+        simulator.faults.clear()
+        await order(client, prompt="A cat", image_start=link("1x1"))
+        await ordered(client)
+    assert (len(simulator.service.assets), len(simulator.service.jobs)) == (2, 2)
+
+
+async def test_what_a_picture_became_is_told_even_if_its_video_fails(server: Server) -> None:
+    async with server() as client:
+        text, content = await order(client, prompt="A fox simulate:fail", image_start=RED, wait_seconds=100)
+    assert content["error"]["kind"] == "job_failed"
+    assert content["assets"]["image_start"] in text

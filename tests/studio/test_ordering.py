@@ -1,0 +1,182 @@
+"""Orders that meet: at once in one process, from two processes, and after one whose outcome is unknown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx2
+import pytest
+from pydantic import SecretStr
+from tests.clock import pass_time
+from tests.conftest import TOKEN, resolve, wall_clock
+from tests.studio.faulty import Fault, Faulty
+from tests.transports import Held
+
+from luma_mcp.check import check
+from luma_mcp.errors import OutcomeUnknown
+from luma_mcp.settings import Settings
+from luma_mcp.studio.studio import Studio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from luma_mcp.simulator.app import Simulator
+    from luma_mcp.studio.ordering import Placed
+
+
+@pytest.fixture
+async def process(simulator: Simulator, tmp_path: Path) -> AsyncIterator[Callable[..., Studio]]:
+    """Starts a process of its own on the one journal."""
+    started: list[Studio] = []
+
+    def start(transport: httpx2.AsyncBaseTransport | None = None) -> Studio:
+        settings = Settings(token=SecretStr(TOKEN), journal=str(tmp_path / "journal.db"))
+        way = transport or httpx2.ASGITransport(simulator)
+        started.append(Studio(settings, wall_clock=wall_clock, transport=way, resolve=resolve))
+        return started[-1]
+
+    yield start
+    for studio in started:
+        await studio.aclose()
+
+
+async def unheard(_: str) -> None:
+    """Progress that nobody listens to."""
+
+
+async def place(studio: Studio, *, another: bool = False, **words: Any) -> Placed:
+    request = check({"prompt": "A fox", **words}).nearest or {}
+    ordered = await studio.order(request, another=another, save=False, patience=20, tell=unheard)
+    return ordered.placed
+
+
+async def test_two_of_the_same_at_once_are_one_job(process: Callable[..., Studio], simulator: Simulator) -> None:
+    studio, placed = process(), list["Placed"]()
+
+    async def one() -> None:
+        placed.append(await place(studio))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one)
+        tasks.start_soon(one)
+    assert sorted(p.how for p in placed) == ["new", "same"]
+    assert {p.job.jobid for p in placed} == set(simulator.service.jobs)
+    assert len(simulator.service.jobs) == 1
+
+
+async def test_another_process_finds_an_order_that_is_on_its_way(
+    process: Callable[..., Studio], simulator: Simulator
+) -> None:
+    way = Held(simulator)
+    first, second, placed = process(way), process(), list["Placed"]()
+
+    async def one() -> None:
+        placed.append(await place(first))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one)
+        await way.delivered.wait()
+        placed.append(await place(second))
+        way.may_answer.set()
+    assert simulator.requests["POST /videos"] == 1
+    assert [p.job.jobid for p in placed] == [*simulator.service.jobs] * 2
+
+
+async def test_an_intent_that_another_process_has_taken_over_is_not_sent(
+    process: Callable[..., Studio], simulator: Simulator
+) -> None:
+    """The first is held up by a full house; meanwhile the second places the same order."""
+    way = Faulty(simulator)
+    way.script = [Fault.FULL_WITH_PACE]
+    first, second, placed = process(way), process(), list["Placed"]()
+
+    async def one() -> None:
+        placed.append(await place(first))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one)
+        await pass_time(1)
+        placed.append(await place(second))
+    assert len(simulator.service.jobs) == 1
+    assert [(p.how, p.job.jobid) for p in placed] == [("new", j) for j in simulator.service.jobs] + [
+        ("same", j) for j in simulator.service.jobs
+    ]
+
+
+async def test_after_it_finished_the_same_is_a_new_job(process: Callable[..., Studio], simulator: Simulator) -> None:
+    studio = process()
+    first = await place(studio)
+    await pass_time(100)
+    second = await place(studio)
+    assert (first.how, second.how) == ("new", "new")
+    assert len(simulator.service.jobs) == 2
+
+
+@pytest.mark.parametrize("words", [{"duration": "10s"}, {"aspect_ratio": "9:16"}, {"prompt": "A cat"}], ids=str)
+async def test_what_differs_is_another_order(
+    process: Callable[..., Studio], simulator: Simulator, words: dict[str, Any]
+) -> None:
+    studio = process()
+    await place(studio)
+    assert (await place(studio, **words)).how == "new"
+    assert len(simulator.service.jobs) == 2
+
+
+async def test_an_unknown_outcome_holds_the_same_back_until_no_job_of_it_can_run(
+    process: Callable[..., Studio], simulator: Simulator
+) -> None:
+    way = Faulty(simulator)
+    studio = process(way)
+    way.script = [Fault.TIMED_OUT_BEFORE]
+    with pytest.raises(OutcomeUnknown):
+        await place(studio)
+    with pytest.raises(OutcomeUnknown, match="new_take") as held_back:
+        await place(studio)
+    assert "Nothing was ordered now" in held_back.value.message
+    assert not simulator.service.jobs
+    assert (await place(studio, another=True)).how == "new"
+    await pass_time(16 * 60)
+    assert (await place(studio)).how == "new"
+    assert len(simulator.service.jobs) == 2
+
+
+async def test_a_job_that_began_too_early_is_not_taken_for_a_lost_order_s(
+    process: Callable[..., Studio], simulator: Simulator
+) -> None:
+    request = {"prompt": "of another machine", "model": "ray-v3-flash", "resolution": "1080p"}
+    await pass_time(1000)
+    earlier = simulator.service.start(request, next(iter(simulator.service.accounts)), webhook=False)
+    await pass_time(60)
+    way = Faulty(simulator)
+    way.script = [Fault.TIMED_OUT_BEFORE]
+    with pytest.raises(OutcomeUnknown) as lost:
+        await place(process(way))
+    assert earlier.jobid not in lost.value.message
+
+
+async def test_a_job_of_another_account_is_not_taken_for_a_lost_order_s(
+    process: Callable[..., Studio], simulator: Simulator
+) -> None:
+    simulator.service.add_account("b@example.com")
+    request = {"prompt": "of another machine", "model": "ray-v3-flash", "resolution": "1080p"}
+    other = simulator.service.start(request, "b@example.com", webhook=False)
+    way = Faulty(simulator)
+    way.script = [Fault.TIMED_OUT_BEFORE]
+    with pytest.raises(OutcomeUnknown) as lost:
+        await place(process(way), email=next(iter(simulator.service.accounts)))
+    assert other.jobid not in lost.value.message
+
+
+async def test_a_cancelled_order_that_never_went_out_is_forgotten(
+    process: Callable[..., Studio], simulator: Simulator
+) -> None:
+    way = Faulty(simulator)
+    way.script = [Fault.FULL_WITH_PACE]
+    studio = process(way)
+    with anyio.move_on_after(1):
+        await place(studio)
+    assert studio.journal.unsettled() == []
+    assert (await place(process())).how == "new"
+    assert len(simulator.service.jobs) == 1
