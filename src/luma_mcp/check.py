@@ -68,7 +68,7 @@ def unknown_name(name: str, value: Any, known: Iterable[str]) -> Problem:
     names = tuple(known)
     near = nearest_name(name, names)
     takes = f" It takes {either(CHOICES[near].values)}." if near and near in CHOICES else ""
-    hint = f'did you mean "{near}"?{takes}' if near else f"leave it out. There are {', '.join(names)}."
+    hint = f'did you mean "{near}"?{takes}' if near else f"leave it out. The parameters are {', '.join(names)}."
     return Problem(name, _echo(value), f'"{name}" is not a parameter: {hint}', names)
 
 

@@ -151,6 +151,8 @@ class Settings:
     )
     log_level: str = _variable("LUMA_MCP_LOG_LEVEL", _one_of(LOG_LEVELS), "WARNING", "How much goes to stderr.")
     simulated: bool = False
+    speed: float = 1.0
+    """How many times faster than Luma a simulation is."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:

@@ -73,7 +73,7 @@ async def test_a_prompt_becomes_a_video(connect: Callable[..., Client], simulato
         "thumbnail_url": f"{url}/16x9-thumbnail.jpg",
         "last_frame_url": f"{url}/16x9-last_frame.jpg",
         "credits_used": 20,
-        "note": "plays in browsers. Links may expire: save what is to be kept.",
+        "note": "Plays in browsers. Links may expire: save what is to be kept.",
     }
     for word in (f"{url}/16x9-5s-sdr.mp4", f"{url}/16x9-thumbnail.jpg", "plays in browsers", job.jobid):
         assert word in text_of(result)
@@ -121,7 +121,7 @@ async def test_a_server_that_did_not_order_a_job_serves_it_all_the_same(connect:
     assert "request" not in content
     assert content["video"].keys() == {"url", "width", "height", "duration_seconds", "format"}
     assert "if it is HDR, no browser plays it" in text_of(result)
-    assert "if it is HDR, no browser plays it" in content["note"]
+    assert "If it is HDR, no browser plays it" in content["note"]
 
 
 @pytest.mark.parametrize("dynamic_range", ["hdr", "hdr_exr"])

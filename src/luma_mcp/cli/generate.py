@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
 
-from luma_mcp.check import check
 from luma_mcp.cli.surroundings import now, read_settings, simulating
-from luma_mcp.errors import LumaError
+from luma_mcp.errors import InvalidArguments, LumaError
 from luma_mcp.matrix import IMAGES, TYPICAL_SECONDS
+from luma_mcp.media.files import home_folder
+from luma_mcp.media.sources import LONGEST_PATH, Unusable, parse_source
 from luma_mcp.server.progress import READY_TO_SAVE, UNKNOWN_TYPICAL, percent
 from luma_mcp.studio.studio import Studio
 from luma_mcp.studio.ticking import ticking
@@ -22,14 +25,26 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from luma_mcp.luma.records import Job
+    from luma_mcp.settings import Settings
+
+    Work = Callable[[Studio, "_Bar"], Awaitable[None]]
 
 PATIENCE = 60.0
 SPEED = 10.0
 """How many times faster a simulation is."""
 EVERY = 0.5
 FOREVER = float("inf")
-NO_TOKEN = "USEAPI_TOKEN is not set: get an API token at https://useapi.net, or try with --simulate."  # noqa: S105
-NOT_LOST = "Stopped waiting. What was ordered goes on and is not lost: luma-mcp jobs"
+NO_TOKEN = "USEAPI_TOKEN is not set: get an API token at https://useapi.net"  # noqa: S105 - none
+SIMULATED = "Simulated: nothing is generated and nothing is billed; the video is a stand-in clip."
+ONLY_HERE = "Its link ends with this command: --save keeps the clip."
+IN_A_TERMINAL = {
+    "pass new_take true": "use --new-take",
+    "ask the user first": "if you are sure",
+    "Look with get_job": "Look with luma-mcp get",
+    "with get_job": "with luma-mcp get",
+    "exactly as generate_video returned it": "exactly as it was printed",
+}
+"""What messages say to agents, as a person at a terminal does it."""
 
 
 def generate(words: Mapping[str, str], *, save: bool, another: bool, simulate: bool) -> None:
@@ -38,22 +53,27 @@ def generate(words: Mapping[str, str], *, save: bool, another: bool, simulate: b
     Raises:
         click.ClickException: why there is no video.
     """
-    # In a terminal, a file is named from where one is.
-    local = {n: str(Path(v).absolute()) for n, v in words.items() if n in IMAGES and Path(v).is_file()}
-    verdict = check({**words, **local})
-    if verdict.problems or verdict.nearest is None:
-        raise click.UsageError("\n".join(problem.message for problem in verdict.problems))
-    request = verdict.nearest
+    said = {name: _from_here(value) if name in IMAGES else value for name, value in words.items()}
+    # Files that a person has typed may be read, wherever they are.
+    folders = [Path(said[name]).parent for name in IMAGES if said.get(name, "").startswith(str(Path(os.sep)))]
 
     async def work(studio: Studio, bar: _Bar) -> None:
-        ordered = await studio.order(request, another=another, save=save, patience=PATIENCE, tell=bar.say)
+        ordered = await studio.order(said, another=another, save=save, patience=PATIENCE, tell=bar.say)
+        bar.jobid = ordered.placed.job.jobid
         if ordered.placed.how == "same":
             bar.remark("The same order runs already: this is its job. --new-take orders another.")
-        for name, change in ordered.assets.changes.items():
+        for name, change in ordered.changes.items():
             bar.remark(f"{name}: {change}")
         await _finish(studio, ordered.placed.job, bar, save=save)
+        if simulate and not save:
+            click.echo(ONLY_HERE, err=True)
 
-    _run(work, simulate=simulate)
+    settings = read_settings()
+    settings = replace(settings, input_dirs=(*(settings.input_dirs or home_folder()), *folders))
+    if simulate:
+        click.echo(SIMULATED, err=True)
+    with simulating(settings, speed=SPEED) if simulate else nullcontext(settings) as surroundings:
+        _run(work, surroundings, label="Ordering", hint=", or try with --simulate")
 
 
 def get(jobid: str, *, save: bool) -> None:
@@ -66,14 +86,23 @@ def get(jobid: str, *, save: bool) -> None:
     async def work(studio: Studio, bar: _Bar) -> None:
         await _finish(studio, jobid, bar, save=save or studio.wants_files(jobid))
 
-    _run(work, simulate=False)
+    _run(work, read_settings(), label="Looking", hint="")
+
+
+def _from_here(value: str) -> str:
+    """In a terminal, a file is named from where one is."""
+    try:
+        return parse_source(value).text
+    except Unusable:
+        return value if len(value) > LONGEST_PATH or "://" in value else str(Path(value).absolute())
 
 
 class _Bar:
-    """A progress bar on stderr, from 0 to 100 per cent."""
+    """A progress bar on stderr, from 0 to 100 per cent; `jobid`: the job that it is about, once there is one."""
 
     def __init__(self, bar: Any) -> None:
         self._bar = bar
+        self.jobid: str | None = None
 
     async def say(self, what: str) -> None:
         """Shows what is being done."""
@@ -85,9 +114,9 @@ class _Bar:
         self._bar.label = what
         self._bar.update(max(0, int(percent) - self._bar.pos))
 
-    async def saving(self, name: str, here: int, total: int | None) -> None:
+    async def saving(self, name: str, _: int, __: int | None, share: float) -> None:
         """Shows how much of a file is here."""
-        await self.at(READY_TO_SAVE + 9 * (here / total if total else 0.5), f"Saving {name}")
+        await self.at(READY_TO_SAVE + 9 * share, f"Saving {name}")
 
     def remark(self, text: str) -> None:
         """Prints a line above the bar."""
@@ -106,7 +135,7 @@ async def _finish(studio: Studio, job: str | Job, bar: _Bar, *, save: bool) -> N
         ended = await studio.follow(job, FOREVER)
     video = ended.outputs.video
     if ended.state != "completed" or video is None:
-        raise click.ClickException(f"The video was not made: {ended.why_failed or 'no reason given'}")
+        raise click.ClickException(f"The video was not made: {ended.why_failed or 'no reason given'}\n{ended.jobid}")
     told, problem = [video.url], None
     if save:
         saved = await studio.files.save(ended, seconds=FOREVER, tell=bar.saving)
@@ -119,23 +148,40 @@ async def _finish(studio: Studio, job: str | Job, bar: _Bar, *, save: bool) -> N
         raise click.ClickException(problem)
 
 
-def _run(work: Callable[[Studio, _Bar], Awaitable[None]], *, simulate: bool) -> None:
-    asked = read_settings()
-    with simulating(asked, speed=SPEED) if simulate else nullcontext(asked) as settings:
-        if settings.token is None:
-            raise click.ClickException(NO_TOKEN)
+def _run(work: Work, settings: Settings, *, label: str, hint: str) -> None:
+    if settings.token is None:
+        raise click.ClickException(f"{NO_TOKEN}{hint}.")
+    bars: list[_Bar] = []
+
+    async def working() -> None:
+        studio = Studio(settings, wall_clock=now)
         try:
-            anyio.run(_working, work, settings)
-        except LumaError as error:
-            raise click.ClickException(error.message) from error
-        except KeyboardInterrupt:
-            raise click.ClickException(NOT_LOST) from None
+            with click.progressbar(length=100, label=label, file=sys.stderr) as bar:
+                bars.append(_Bar(bar))
+                await work(studio, bars[0])
+        finally:
+            await studio.aclose()
 
-
-async def _working(work: Callable[[Studio, _Bar], Awaitable[None]], settings: Any) -> None:
-    studio = Studio(settings, wall_clock=now)
     try:
-        with click.progressbar(length=100, label="Ordering", file=sys.stderr) as bar:
-            await work(studio, _Bar(bar))
-    finally:
-        await studio.aclose()
+        anyio.run(working)
+    except InvalidArguments as error:
+        raise click.UsageError(_for_a_person(error.message)) from error
+    except LumaError as error:
+        raise click.ClickException(_for_a_person(error.message) + _not_lost(bars, settings)) from error
+    except KeyboardInterrupt:
+        click.echo(f"\nStopped.{_not_lost(bars, settings)}", err=True)
+        sys.exit(130)
+
+
+def _not_lost(bars: list[_Bar], settings: Settings) -> str:
+    """What becomes of the job of a command that ends early."""
+    if settings.simulated or not (bars and bars[0].jobid):
+        return ""
+    how = f"luma-mcp jobs shows it, and this waits for it: luma-mcp get {bars[0].jobid}"
+    return f"\nThe job goes on and is not lost: {how}"
+
+
+def _for_a_person(message: str) -> str:
+    for said, meant in IN_A_TERMINAL.items():
+        message = message.replace(said, meant)
+    return message

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from luma_mcp.settings import Settings
 
 OFFLINE = "USEAPI_TOKEN is not set in this terminal: this is what the journal knows."
+UNKNOWN = "unknown: the answer to the order was lost, and no job of it was found; it may have run, and been billed."
 COLOURS = {"running": "yellow", "completed": "green", "failed": "red", "unknown": "magenta"}
 
 
@@ -31,6 +32,8 @@ def jobs(*, limit: int) -> None:
         click.echo("No jobs yet.")
     for account in listing.accounts:
         click.echo(f"{account.email}: {account.executing} of {account.concurrency} slots in use")
+    if any(job.state == "unknown" for job in listing.jobs):
+        click.echo(UNKNOWN, err=True)
     if listing.problem:
         click.echo(listing.problem, err=True)
 

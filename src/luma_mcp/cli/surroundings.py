@@ -34,7 +34,7 @@ def simulating(settings: Settings, *, speed: float) -> Iterator[Settings]:
     from luma_mcp.simulator.serve import TOKEN, new_simulator, running
 
     with running(new_simulator(speed=speed)) as url:
-        yield replace(settings, token=SecretStr(TOKEN), base_url=url, email=None, simulated=True)
+        yield replace(settings, token=SecretStr(TOKEN), base_url=url, email=None, simulated=True, speed=speed)
 
 
 def now() -> datetime:

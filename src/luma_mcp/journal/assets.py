@@ -41,6 +41,10 @@ class Assets:
         """The assetRef that lives in that account for those bytes."""
         return self._value("asset_ref", "digest = ? AND account = ?", digest, account)
 
+    def is_known(self, digest: str) -> bool:
+        """Whether those bytes were uploaded to any account."""
+        return self._value("asset_ref", "digest = ?", digest) is not None
+
     def account_of(self, asset_ref: str) -> str | None:
         """The account that it was uploaded to from here."""
         return self._value("account", "asset_ref = ?", asset_ref)

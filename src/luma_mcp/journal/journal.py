@@ -185,6 +185,11 @@ class Journal:
         """The orders, newest first; without those that were never delivered."""
         return self._orders("state <> 'intent'")[:limit]
 
+    def deletable(self, limit: int) -> list[str]:
+        """The jobids of finished jobs that were not deleted, the latest first."""
+        finished = self._orders("state IN ('completed', 'failed') AND deleted = 0 AND jobid NOT NULL")
+        return [order.jobid for order in finished[:limit] if order.jobid]
+
     def owned(self) -> set[str]:
         """The jobids that belong to an order."""
         known = self._database.read("SELECT jobid FROM orders WHERE api = ? AND jobid NOT NULL", (self._api,))

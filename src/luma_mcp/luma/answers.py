@@ -213,7 +213,7 @@ def _clean(value: Any, token: str, name: str = "") -> Any:
 
 
 def _said(words: str | None) -> str:
-    return f' The API says: "{words}"' if words else ""
+    return f' The API says: "{words}".' if words else ""
 
 
 def _words(record: dict[str, Any] | None) -> str | None:

@@ -163,7 +163,8 @@ def _in_words(fault: OSError, folder: Path) -> str:
         return f"There is no room left in {folder}. Make some, or set LUMA_MCP_OUTPUT_DIR to another folder."
     if isinstance(fault, PermissionError) or fault.errno == errno.EROFS:
         return f"The folder {folder} cannot be written to. Set LUMA_MCP_OUTPUT_DIR to another one."
-    return f"The folder {folder} cannot be used ({fault.strerror or type(fault).__name__})."
+    why = fault.strerror or type(fault).__name__
+    return f"The folder {folder} cannot be used ({why}). Set LUMA_MCP_OUTPUT_DIR to another one."
 
 
 def _refusal(status: int) -> Exception:

@@ -45,14 +45,15 @@ def result(listing: Listing, *, simulated: bool) -> CallToolResult:
     return answer("\n".join([*lines, *slots, *told]), content)
 
 
-def deleted(jobid: str, files: Sequence[str]) -> CallToolResult:
-    """That a job is gone, and what stays of it."""
+def deleted(jobid: str, files: Sequence[str], *, was_there: bool) -> CallToolResult:
+    """That a job is gone, and what stays of it; without `was_there`, it was gone before."""
     stays = (
         f"Its files stay: {', '.join(files)}."
         if files
         else "Its video was not saved on this machine; the links that were given out may stop working."
     )
-    note = f"The job is deleted and its slot is free. {stays}"
+    gone = "The job is deleted and its slot is free." if was_there else "The job was gone already, and holds no slot."
+    note = f"{gone} {stays}"
     content = {"jobid": jobid, "deleted": True, "note": note} | ({"saved_files": list(files)} if files else {})
     return answer(note, content)
 
@@ -87,6 +88,7 @@ def _account(account: Account) -> dict[str, Any]:
 
 def _lines(job: dict[str, Any]) -> list[str]:
     options = ", ".join(job[name] for name in CHOICES if name in job)
+    options += f" on {job['account']}" if "account" in job else ""
     prompt = f": {shortened(job['prompt'])}" if "prompt" in job else ""
     ended = f" after {job['elapsed_seconds']:.0f} s" if "elapsed_seconds" in job else ""
     gone = ", deleted" if job.get("deleted") else ""

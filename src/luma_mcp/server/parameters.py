@@ -61,7 +61,7 @@ OWN: Mapping[str, Own] = MappingProxyType(
             f"a whole number from 1 to {MOST}", _number, _between(1, MOST, DEFAULT_LIMIT, whole=True), ("1", str(MOST))
         ),
         STATE: Own(
-            " or ".join(STATES),
+            f"one of {', '.join(STATES)}",
             lambda value: value.casefold() if isinstance(value, str) else value,
             lambda value: value if value in STATES else STATES[0],
             STATES,

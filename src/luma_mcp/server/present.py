@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
 
 from luma_mcp.errors import Capacity, InvalidArguments, JobFailed, LumaError, Problem
-from luma_mcp.matrix import OUTPUTS, TYPICAL_SECONDS
+from luma_mcp.matrix import IMAGES, OUTPUTS, TYPICAL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,14 +43,13 @@ class Extras:
 
     Attributes:
         how: how the job came to be, as `studio.ordering.Placed` tells it; None where it was only asked for.
-        assets: the assetRefs that images became, by parameter; `changes`: what was done to which picture.
+        changes: what was done to which picture.
         save: whether files are wanted; `saved`: what became of that.
         thumbnail: a small JPEG of the video.
         typical: from when until when jobs of this kind end on this machine, in seconds.
     """
 
     how: How | None = None
-    assets: Mapping[str, str] = field(default_factory=dict)
     changes: Mapping[str, str] = field(default_factory=dict)
     save: bool = False
     saved: Saved | None = None
@@ -76,11 +75,12 @@ def job_result(job: Job, now: datetime, extras: Extras, *, simulated: bool) -> C
     notes += [EXPIRY] if job.outputs.video and not content.get("saved_files") else []
     notes += [SIMULATED] if simulated else []
     if told := ([f"{_players(job)}."] if job.outputs.video else []) + notes:
-        content["note"] = " ".join(told)
+        content["note"] = " ".join(sentence[0].upper() + sentence[1:] for sentence in told)
     if job.state != "failed":
         return answer("\n".join(_job_lines(job, content, notes, extras)), content, picture=extras.thumbnail)
     failed = job_failed(job)
-    return answer(f"{failed.message}\nJob: {job.jobid}", content | {"error": _error(failed)}, is_error=True)
+    lines = [failed.message, f"Job: {job.jobid}", *_asset_lines(job, extras), *notes]
+    return answer("\n".join(lines), content | {"error": _error(failed)}, is_error=True)
 
 
 def job_failed(job: Job) -> JobFailed:
@@ -114,7 +114,7 @@ def job_content(job: Job, now: datetime, extras: Extras) -> dict[str, Any]:
         "credits_used": job.credits.dm_usage if job.credits else None,
         "saved_files": list(extras.saved.files) if extras.saved else None,
         "save_problem": extras.saved.problem if extras.saved else None,
-        "assets": dict(extras.assets) or None,
+        "assets": _assets(job) or None,
         "image_changes": dict(extras.changes) or None,
     }
     return {name: value for name, value in content.items() if value is not None}
@@ -219,10 +219,19 @@ def _job_lines(job: Job, content: Mapping[str, Any], notes: list[str], extras: E
         used = f" Credits used: {content['credits_used']:g}." if "credits_used" in content else ""
         taken = f"Made in {content['elapsed_seconds']:.0f} s." if "elapsed_seconds" in content else ""
         lines.append(f"{taken}{used} Job: {job.jobid}".strip())
-    for name, ref in extras.assets.items():
-        done = f" ({extras.changes[name]})" if name in extras.changes else ""
-        lines.append(f"{name}{done} can be used again for 30 days as {ref}")
+    lines += _asset_lines(job, extras)
     return lines + notes + ([content["next_step"]] if "next_step" in content else [])
+
+
+def _assets(job: Job) -> dict[str, str]:
+    words = job.request.words() if job.request else {}
+    return {name: words[name] for name in IMAGES if name in words}
+
+
+def _asset_lines(job: Job, extras: Extras) -> list[str]:
+    changes = {name: f" ({change})" for name, change in extras.changes.items()}
+    lines = [f"{name}{changes.get(name, '')} is the assetRef {ref}" for name, ref in _assets(job).items()]
+    return [*lines, "An assetRef can be passed again; it lives 30 days from its upload."] if lines else []
 
 
 def _headline(job: Job, content: Mapping[str, Any], extras: Extras) -> str:

@@ -21,7 +21,6 @@ LONGEST_MESSAGE = 199
 UNKNOWN_TYPICAL = (30.0, 180.0)
 READY_TO_SAVE = 90.0
 """Per cent of the way at which a video is ready whose file is still to come."""
-_STEP = 0.01
 
 
 class Reporter:
@@ -31,27 +30,27 @@ class Reporter:
         """`whole`: per cent of the call's work that waiting for the video is."""
         self._ctx = ctx
         self._whole = whole
-        self._last = -_STEP
+        self._last: float | None = None
         self._doing = ""
         self._told_at = float("-inf")
 
     async def report(self, percent: float, message: str) -> None:
         """Tells how far it is."""
-        self._last = max(percent, self._last + _STEP)
+        # It never stands still: a host may take that for a call that hangs.
+        grown = 0.0 if self._last is None else self._last + (100 - self._last) / 1000
+        self._last = max(percent, grown)
         self._told_at = anyio.current_time()
-        await self._ctx.report_progress(min(self._last, 100), 100, message[:LONGEST_MESSAGE])
+        await self._ctx.report_progress(self._last, 100, message[:LONGEST_MESSAGE])
 
     async def say(self, doing: str) -> None:
-        """Tells what is being done before the order."""
+        """Notes what is being done before the order; it is told where that takes its time."""
         self._doing = doing
-        await self.report(0, doing)
 
-    async def saving(self, name: str, here: int, total: int | None) -> None:
-        """Tells how much of a file is here; now and then."""
-        if anyio.current_time() - self._told_at >= EVERY or here == total:
-            share = here / total if total else 0.5
-            of = f" of {total / 1e6:.1f}" if total else ""
-            await self.report(READY_TO_SAVE + 9 * share, f"Saving {name}: {here / 1e6:.1f}{of} MB")
+    async def saving(self, name: str, here: int, total: int | None, share: float) -> None:
+        """Tells how much of a file, and what share of all files, is here; now and then."""
+        if anyio.current_time() - self._told_at >= EVERY or share == 1:
+            of = f" of {_size(total)}" if total else ""
+            await self.report(READY_TO_SAVE + 9 * share, f"Saving {name}: {_size(here)}{of}")
 
     @asynccontextmanager
     async def ordering(self) -> AsyncIterator[None]:
@@ -83,6 +82,10 @@ class Reporter:
 
         async with ticking(EVERY, tick):
             yield
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1_000_000 else f"{count / 1e3:.0f} kB"
 
 
 def percent(elapsed: float, typical: float) -> float:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from luma_mcp.check import check
-from luma_mcp.errors import NO_MONEY, Capacity, InvalidArguments, LumaError, NotConfigured, NotFound, Problem, Upstream
+from luma_mcp.errors import InvalidArguments, LumaError, NotConfigured, NotFound, Problem, Upstream
 from luma_mcp.matrix import API_NAMES
 from luma_mcp.server import arguments, listed, options, present
 from luma_mcp.server.parameters import DEFAULT_LIMIT, LIMIT, NEW_TAKE, SAVE, STATE, WAIT
@@ -85,12 +84,6 @@ class Tools:
     async def _generate_video(self, raw: dict[str, Any], ctx: Context[Any, Any]) -> CallToolResult:
         studio = self._configured()
         asked = arguments.read(raw, (*API_NAMES, WAIT, SAVE, NEW_TAKE))
-        verdict = check(asked.about_video())
-        _, image_problems = studio.images.parsed(asked.about_video())
-        if problems := (*asked.problems, *verdict.problems, *image_problems):
-            lost = asked.lost or image_problems or verdict.nearest is None
-            nearest = None if lost or verdict.nearest is None else verdict.nearest | asked.about_call()
-            raise InvalidArguments(NO_MONEY, problems=problems, suggestion=nearest)
         save, seconds = bool(asked.words.get(SAVE)), self._longest(asked.wait_seconds)
         end = anyio.current_time() + seconds
         reporter = Reporter(ctx, whole=READY_TO_SAVE if save else 100.0)
@@ -98,21 +91,25 @@ class Tools:
         try:
             async with reporter.ordering():
                 ordered = await studio.order(
-                    verdict.nearest or {},
+                    asked.about_video(),
+                    problems=asked.problems,
                     another=bool(asked.words.get(NEW_TAKE)),
                     save=save,
                     patience=min(ORDER_PATIENCE, seconds),
                     tell=reporter.say,
                 )
-        except Capacity as error:
-            await studio.explain(error)
+        except InvalidArguments as error:
+            # What could not be carried over is not suggested away.
+            error.suggestion = (
+                {**error.suggestion, **asked.about_call()} if error.suggestion and not asked.lost else None
+            )
             raise
         except anyio.get_cancelled_exc_class():
             if ordered:
                 logger.warning(CANCELLED, ordered.placed.job.jobid)
             raise
         job = ordered.placed.job
-        extras = Extras(how=ordered.placed.how, assets=ordered.assets.refs, changes=ordered.assets.changes)
+        extras = Extras(how=ordered.placed.how, changes=ordered.changes)
         with _paid(job.jobid):
             # A cancellation that came while the order was on its way is seen here, with the jobid at hand.
             await anyio.lowlevel.checkpoint()
@@ -150,8 +147,8 @@ class Tools:
     async def _delete_job(self, raw: dict[str, Any]) -> CallToolResult:
         studio = self._configured()
         _, jobid = self._about_job(raw, ())
-        await studio.delete(jobid)
-        return listed.deleted(jobid, studio.files.saved(jobid))
+        was_there = await studio.delete(jobid)
+        return listed.deleted(jobid, studio.files.saved(jobid), was_there=was_there)
 
     def _about_job(self, raw: Mapping[str, Any], own: tuple[str, ...]) -> tuple[arguments.Arguments, str]:
         """The arguments of a tool that is about one job, and its jobid."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from luma_mcp.luma.client import LumaClient
     from luma_mcp.media.links import Links
 
-    TellBytes = Callable[[str, int, int | None], Awaitable[None]]
+    TellBytes = Callable[[str, int, int | None, float], Awaitable[None]]
 
 PARTS = {"video": ".mp4", "video_hdr_exr": "-exr.zip"}
 """The outputs of a job that are saved, and how their names end."""
@@ -80,7 +80,8 @@ class Files:
         Args:
             job: a completed one.
             seconds: what is not here by then is told as a problem, and kept for the next time.
-            tell: is told the name of a file, its bytes that are here, and how many there will be.
+            tell: is told the name of a file, its bytes that are here, how many there will be, and what share of all
+                files is here.
         """
         wanted = [part for part in PARTS if getattr(job.outputs, part)]
         files: list[str] = []
@@ -92,8 +93,9 @@ class Files:
                     there = self.saved(job.jobid)
                     if len(there) >= len(wanted):
                         return Saved(there)
-                    for part in wanted:
-                        files += [str(await self._one(job, part, tell))]
+                    for number, part in enumerate(wanted):
+                        shares = (number / len(wanted), (number + 1) / len(wanted))
+                        files += [str(await self._one(job, part, shares, tell))]
         except NotSaved as fault:
             problem = fault.message if fault.expired else f"{fault.message} The video's link still holds."
         except TimeoutError:
@@ -102,12 +104,13 @@ class Files:
             self._journal.saved(job.jobid, tuple(files))
         return Saved(tuple(files), problem, unfinished)
 
-    async def _one(self, job: Job, part: str, tell: TellBytes) -> Path:
+    async def _one(self, job: Job, part: str, shares: tuple[float, float], tell: TellBytes) -> Path:
         media: Media = getattr(job.outputs, part)
         target = self._folder() / f"{stem(job)}{PARTS[part]}"
 
         async def tell_bytes(here: int, total: int | None) -> None:
-            await tell(target.name, here, total)
+            begin, end = shares
+            await tell(target.name, here, total, begin + (end - begin) * (here / total if total else 0.5))
 
         try:
             return await save(media.url, target, self._links, tell_bytes)

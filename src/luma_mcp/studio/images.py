@@ -8,20 +8,31 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
-from luma_mcp.errors import NO_MONEY, InvalidArguments, NetworkError, NotFound, Problem
+from luma_mcp.check import either
+from luma_mcp.errors import (
+    NO_MONEY,
+    AccountSession,
+    Forbidden,
+    InvalidArguments,
+    NetworkError,
+    NotFound,
+    Problem,
+)
 from luma_mcp.matrix import IMAGES
 from luma_mcp.media.files import read_file
-from luma_mcp.media.pictures import prepare
+from luma_mcp.media.pictures import Picture, prepare
 from luma_mcp.media.sources import Kind, Source, Unusable, parse_source, read_data_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
     from luma_mcp.journal.journal import Journal
     from luma_mcp.luma.client import LumaClient
-    from luma_mcp.luma.records import Media
+    from luma_mcp.luma.records import Account, Media
     from luma_mcp.media.links import Links
+
+    Tell = Callable[[str], Awaitable[None]]
 
 FRAMES = {"image_start": ("last_frame",), "image_end": ("last_frame",), "image_character": ("thumbnail", "last_frame")}
 """What a jobid stands for, by parameter: a film goes on from the last frame, and two clips can end alike; a character
@@ -30,11 +41,16 @@ is taken from the thumbnail, or if there is none, from the last frame."""
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image that was found. `data`: its bytes, None for an assetRef; `identity`: the same for the same picture."""
+    """An image that was found.
+
+    `identity`: the same for the same picture; `data`: its bytes, None for an assetRef; `picture`: what to upload,
+    None where that was done before.
+    """
 
     source: Source
     identity: str
     data: bytes | None = None
+    picture: Picture | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,72 +83,66 @@ class Images:
         self._links = links
         self._folders = folders
 
-    def parsed(self, words: Mapping[str, Any]) -> tuple[dict[str, Source], list[Problem]]:
-        """What the image parameters among the words mean, and a problem for each that is nothing an image can be."""
-        found: dict[str, Source] = {}
-        faults: dict[str, Unusable] = {}
-        for name in (n for n in IMAGES if isinstance(words.get(n), str)):
-            try:
-                found[name] = parse_source(words[name], is_jobid=lambda text: self._journal.of_job(text) is not None)
-            except Unusable as fault:
-                faults[name] = fault
-        return found, _problems(faults)
-
-    async def read(self, sources: Mapping[str, Source]) -> dict[str, Image]:
-        """The images themselves. Nothing is uploaded yet.
+    async def find(self, words: Mapping[str, Any]) -> tuple[dict[str, Image], dict[str, Unusable]]:
+        """The images that the words name, ready to be uploaded; and what keeps the others from being used.
 
         Raises:
-            InvalidArguments: with a problem for each that cannot be used.
-            LumaError: the API or a site could not be reached.
+            LumaError: the API could not be asked for an earlier video.
         """
         found: dict[str, Image] = {}
         faults: dict[str, Unusable] = {}
-        for name, source in sources.items():
+        for name in (n for n in IMAGES if isinstance(words.get(n), str)):
             try:
+                source = parse_source(words[name], is_jobid=lambda text: self._journal.of_job(text) is not None)
                 found[name] = await self._read(name, source)
             except Unusable as fault:
                 faults[name] = fault
-        _raise(faults)
-        return found
+        return found, faults
 
-    async def uploaded(self, images: Mapping[str, Image], account: str | None, *, default: str | None) -> Assets:
+    async def upload(
+        self, images: Mapping[str, Image], account: str | None, *, default: str | None, tell: Tell
+    ) -> Assets:
         """The images as assetRefs of one account.
 
         Args:
-            images: what `read` found.
+            images: what `find` found.
             account: the one that the caller named.
             default: the one to use where none was named.
+            tell: is told what is being done.
 
         Raises:
-            InvalidArguments: they are of different accounts, or a picture cannot be used; nothing was uploaded.
+            InvalidArguments: they are of different accounts, or one is not configured; nothing was uploaded.
         """
         new = {name: image for name, image in images.items() if image.data is not None}
         refs = {name: image.source.text for name, image in images.items() if image.data is None}
-        if not new:
+        if not new and (len(refs) < 2 and not (refs and account)):
             return Assets(refs, account)
-        chosen = await self._account(account or default, refs, new)
-        reused = {n: ref for n, i in new.items() if (ref := self._journal.assets.find(i.identity, chosen))}
-        pictures = {}
-        faults: dict[str, Unusable] = {}
+        chosen = await self._account(account or (default if new else None), refs, new)
+        if not new or chosen is None:
+            return Assets(refs, chosen)
+        reused: list[str] = []
+        changes: dict[str, str] = {}
         for name, image in new.items():
-            if name not in reused and image.data is not None:
-                try:
-                    pictures[name] = await anyio.to_thread.run_sync(prepare, image.data)
-                except Unusable as fault:
-                    faults[name] = fault
-        _raise(faults)
-        changes = {}
-        for name, picture in pictures.items():
-            identity = new[name].identity
             # The same picture may be both the first frame and the last.
-            ref = self._journal.assets.find(identity, chosen)
-            if ref is None:
-                ref = (await self._luma.upload(picture.data, picture.media_type, chosen)).asset_ref
-                self._journal.assets.uploaded(identity, chosen, ref)
+            ref = self._journal.assets.find(image.identity, chosen)
+            if ref:
+                reused.append(ref)
+            else:
+                await tell(f"Uploading {name}")
+                ref = await self._uploaded(image, chosen)
             refs[name] = ref
-            if picture.changes:
-                changes[name] = ", ".join(picture.changes)
-        return Assets(refs | reused, chosen, changes, tuple(reused.values()))
+            if image.picture and image.picture.changes:
+                changes[name] = ", ".join(image.picture.changes)
+        return Assets(refs, chosen, changes, tuple(reused))
+
+    async def _uploaded(self, image: Image, account: str) -> str:
+        picture = image.picture
+        if picture is None:
+            # Known from another account, or forgotten since.
+            picture = await anyio.to_thread.run_sync(prepare, image.data or b"")
+        asset = await self._luma.upload(picture.data, picture.media_type, account)
+        self._journal.assets.uploaded(image.identity, account, asset.asset_ref)
+        return asset.asset_ref
 
     async def _read(self, name: str, source: Source) -> Image:
         if source.kind is Kind.ASSET:
@@ -145,14 +155,16 @@ class Images:
             data = await anyio.to_thread.run_sync(read_data_uri, source.text)
         else:
             data = await self._links.fetch((await self._frame(name, source.text)).url)
-        return Image(source, sha256(data).hexdigest(), data)
+        identity = sha256(data).hexdigest()
+        known = self._journal.assets.is_known(identity)
+        return Image(source, identity, data, None if known else await anyio.to_thread.run_sync(prepare, data))
 
     async def _frame(self, name: str, jobid: str) -> Media:
         """The picture of an earlier video that stands for it."""
         try:
             job = await self._luma.get(jobid)
-        except (NotFound, InvalidArguments):
-            raise Unusable("names a job that the API does not know, or no longer; give its saved picture") from None
+        except (NotFound, InvalidArguments, Forbidden):
+            raise Unusable("names a job that the API does not know (any more) for this token; give a picture") from None
         if job.state == "running":
             raise Unusable("names a video that is still being made; wait for it with get_job, then order this")
         frames = [frame for part in FRAMES[name] if (frame := getattr(job.outputs, part))]
@@ -160,27 +172,38 @@ class Images:
             raise Unusable(f"names a job without a picture to use ({job.status})")
         return frames[0]  # type: ignore[no-any-return]
 
-    async def _account(self, wanted: str | None, refs: Mapping[str, str], new: Mapping[str, Image]) -> str:
-        """The account to upload to: the one that is wanted, else that of the assetRefs, else that with most room."""
-        if wanted and not refs:
-            return wanted
+    async def _account(self, wanted: str | None, refs: Mapping[str, str], new: Mapping[str, Image]) -> str | None:
+        """The account of an order: the one that is wanted, else that of the assetRefs, else that with most room."""
         accounts = await self._luma.accounts()
-        emails = [account.email for account in accounts]
+        emails = tuple(account.email for account in accounts)
         owners = {name: owner for name, ref in refs.items() if (owner := self._owner(ref, emails))}
-        for name, owner in owners.items():
-            other = wanted or next(iter(owners.values()))
-            if owner != other:
-                message = (
-                    f"{name} is an asset of the account {owner}, but the order is for {other}, and an order can use "
-                    f'one account only; pass email "{owner}", or the image itself in place of the assetRef.'
-                )
-                raise InvalidArguments(NO_MONEY, problems=[Problem(name, refs[name], message)])
-        if wanted or owners:
-            return wanted or next(iter(owners.values()))
+        expected = wanted or next(iter(owners.values()), None)
+        if wanted and new and wanted not in emails:
+            fault = f'"{wanted}" is not a configured account; use {either(emails)}.'
+            raise InvalidArguments(NO_MONEY, problems=[Problem("email", wanted, f"email {fault}", emails)])
+        problems = [
+            Problem(
+                name,
+                refs[name],
+                f"{name} is an asset of the account {owner}, but the order is for {expected}, and an order can use one "
+                f'account only; pass email "{owner}", or the picture itself in place of the assetRef.',
+            )
+            for name, owner in owners.items()
+            if owner != expected
+        ]
+        if problems:
+            raise InvalidArguments(NO_MONEY, problems=problems)
+        return expected or (self._roomiest(accounts, new) if new else None)
+
+    def _roomiest(self, accounts: Sequence[Account], new: Mapping[str, Image]) -> str:
         usable = [account for account in accounts if not account.error]
+        if not accounts:
+            raise NotFound("No Luma account is configured at useapi.net: its owner must add one.")
         if not usable:
-            why = "has a valid session" if accounts else "is configured at useapi.net"
-            raise NotFound(f"No Luma account {why}, so images cannot be uploaded: its owner must add it there.")
+            raise AccountSession(
+                "Every Luma account has an error, most likely an expired session: its owner must add it again at "
+                "useapi.net; waiting does not help."
+            )
         has = {a.email: sum(bool(self._journal.assets.find(i.identity, a.email)) for i in new.values()) for a in usable}
         return max(usable, key=lambda account: (account.free_slots, has[account.email])).email
 
@@ -191,16 +214,13 @@ class Images:
         )
 
 
-def _raise(faults: Mapping[str, Unusable]) -> None:
-    """What cannot be used, all at once."""
-    if not faults:
-        return
-    if all(fault.passing for fault in faults.values()):
+def problems_of(faults: Mapping[str, Unusable]) -> list[Problem]:
+    """What keeps images from being used. Their values are not repeated: a link can hold a secret, a data: URI is long.
+
+    Raises:
+        NetworkError: there is nothing else than what may pass.
+    """
+    if faults and all(fault.passing for fault in faults.values()):
         said = " ".join(f"{name} {fault.fault}." for name, fault in faults.items())
         raise NetworkError(f"{said} Try again in a moment. {NO_MONEY}")
-    raise InvalidArguments(NO_MONEY, problems=_problems(faults))
-
-
-def _problems(faults: Mapping[str, Unusable]) -> list[Problem]:
-    # The values are not repeated: a link can hold a secret, a data: URI is long.
     return [Problem(name, None, f"{name} {fault.fault}.") for name, fault in faults.items()]

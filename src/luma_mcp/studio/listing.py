@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 ListedState = Literal["running", "completed", "failed", "unknown"]
 MOST = 100
 LOOKS_AT_A_TIME = 5
+PATIENCE = 2.0
+"""Seconds: the journal's part of the list is there all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,8 @@ async def list_jobs(luma: LumaClient, journal: Journal, *, limit: int, state: st
     listing = Listing()
     executing: tuple[ExecutingJob, ...] = ()
     try:
-        executing = await luma.list()
-        listing.accounts = await luma.accounts()
+        executing = await luma.list(patience=PATIENCE)
+        listing.accounts = await luma.accounts(patience=PATIENCE)
     except LumaError as error:
         listing.problem = f"What runs now could not be asked; this is what the journal knows. {error.message}"
     else:
@@ -113,7 +116,7 @@ def _of_order(order: Order, row: ExecutingJob | None) -> Listed:
         request=order.request,
         seconds=order.seconds,
         error=order.error,
-        files=order.files,
+        files=tuple(file for file in order.files if Path(file).is_file()),
         deleted=order.deleted,
     )
 

@@ -158,8 +158,10 @@ class Orders:
             self._journal.drop(order)
             raise
         except anyio.get_cancelled_exc_class():
-            # Between two deliveries, neither of which arrived: the client shields the deliveries.
+            # The client shields a delivery: either it was between two, neither of which arrived, or it is answered.
             self._journal.drop_intent(order)
+            if (now := self._journal.now(order)) and now.jobid:
+                logger.warning("The call was cancelled; its job goes on, ask for it with get_job: %s", now.jobid)
             raise
         return Placed(job, "new")
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -14,36 +11,38 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.to_thread
 
-from luma_mcp.errors import NO_MONEY, Capacity, InvalidArguments, LumaError, NotFound
+from luma_mcp.errors import Capacity, LumaError, NotFound
 from luma_mcp.journal.journal import Journal
 from luma_mcp.journal.order import Order
 from luma_mcp.luma.client import LumaClient
-from luma_mcp.luma.records import Job, VideoRequest
-from luma_mcp.matrix import CHOICES, IMAGES
+from luma_mcp.matrix import CHOICES, TYPICAL_SECONDS
 from luma_mcp.media.files import home_folder
 from luma_mcp.media.links import Links, look_up
-from luma_mcp.media.sources import Unusable
 from luma_mcp.settings import LOOPBACK
 from luma_mcp.studio.files import Files
-from luma_mcp.studio.images import Assets, Images
-from luma_mcp.studio.listing import MOST, Listing, list_jobs
+from luma_mcp.studio.images import Images
+from luma_mcp.studio.listing import Listing, list_jobs
 from luma_mcp.studio.ordering import Orders, Placed
 from luma_mcp.studio.places import api_of, journal_path, output_folder
+from luma_mcp.studio.requests import Judged, Requests
+from luma_mcp.studio.slots import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     import httpx2
 
+    from luma_mcp.errors import Problem
+    from luma_mcp.luma.records import Job, VideoRequest
     from luma_mcp.media.links import Resolve
     from luma_mcp.settings import Settings
+    from luma_mcp.studio.images import Tell
 
 logger = logging.getLogger(__name__)
 
-THUMBNAIL_SECONDS = LOOK_SECONDS = 5.0
+THUMBNAIL_SECONDS = 5.0
 SETTLE_SECONDS = 12.0
-MOST_DELETABLE = 5
 REMEMBERED_WISHES = timedelta(days=3)
 """So long after an order a new process still fetches files that were wanted."""
 RECOVERED_SAVE_SECONDS = 1800.0
@@ -51,10 +50,10 @@ RECOVERED_SAVE_SECONDS = 1800.0
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """An order that was placed, and the assetRefs that its images became."""
+    """An order that was placed; `changes`: what was done to which picture."""
 
     placed: Placed
-    assets: Assets
+    changes: Mapping[str, str] = field(default_factory=dict)
 
 
 class Studio:
@@ -84,7 +83,8 @@ class Studio:
         self.journal = Journal(journal_path(settings), api=api_of(settings.base_url, token), wall_clock=wall_clock)
         self._links = Links(transport=transport, resolve=resolve, allow_private=settings.allow_private_urls, own=own)
         folders = home_folder() if settings.input_dirs is None else settings.input_dirs
-        self.images = Images(self.luma, self.journal, links=self._links, folders=folders)
+        images = Images(self.luma, self.journal, links=self._links, folders=folders)
+        self._requests = Requests(images, settings.email)
         self.orders = Orders(self.luma, self.journal, wall_clock)
         self.files = Files(self.luma, self.journal, links=self._links, folder=lambda: output_folder(settings))
 
@@ -96,17 +96,19 @@ class Studio:
 
     async def order(
         self,
-        words: Mapping[str, str],
+        words: Mapping[str, Any],
         *,
-        another: bool,
-        save: bool,
+        problems: Iterable[Problem] = (),
+        another: bool = False,
+        save: bool = False,
         patience: float,
-        tell: Callable[[str], Awaitable[None]],
+        tell: Tell,
     ) -> Ordered:
         """Orders a video, its images from wherever they are; or finds the same order running.
 
         Args:
-            words: a complete request that `check` has found valid.
+            words: a caller's words, as `check` takes them; images may be anything that `media.sources` knows.
+            problems: what the caller has found wrong already, to be told together with the rest.
             another: order it even if the same one runs.
             save: whether its files are wanted.
             patience: seconds within which a refused connection or a full house is tried again.
@@ -115,22 +117,21 @@ class Studio:
         Raises:
             LumaError: named for the situation; says what happened to the money.
         """
+        await tell("Preparing")
+        judged = await self._requests.judge(words, problems)
+        if not another and (same := await self.orders.running(judged.key)):
+            return Ordered(same)
         try:
-            images = await self._with_images(words, tell)
-            key = _key(words, {name: image.identity for name, image in images.items()})
-            if not another and (same := await self.orders.running(key)):
-                return Ordered(same, Assets())
-            default = self._settings.email
-            assets = await self.images.uploaded(images, words.get("email"), default=default)
-        except LumaError as error:
-            if NO_MONEY not in error.message and error.kind != "outcome_unknown":
-                error.message += f" {NO_MONEY}"
+            return await self._place(judged, another=another, save=save, patience=patience, tell=tell)
+        except Capacity as error:
+            await explain(error, self.luma, self.journal)
             raise
-        request = VideoRequest(**{**words, **assets.refs})
-        if default and not images and not request.email:
-            request = request.model_copy(update={"email": default})
+
+    async def _place(self, judged: Judged, *, another: bool, save: bool, patience: float, tell: Tell) -> Ordered:
+        request, assets = await self._requests.make(judged, tell)
+        await tell("Ordering")
         account = request.email or assets.account
-        order = Order(key, request, self._wall_clock(), account=account, save=save)
+        order = Order(judged.key, request, self._wall_clock(), account=account, save=save)
         try:
             placed = await self.orders.place(order, another=another, patience=patience)
         except NotFound:
@@ -139,18 +140,8 @@ class Studio:
             # What was uploaded before has been forgotten there earlier than it should have been.
             for ref in assets.reused:
                 self.journal.assets.forget(ref)
-            assets = await self.images.uploaded(images, words.get("email"), default=default)
-            again = replace(order, request=request.model_copy(update=dict(assets.refs)))
-            placed = await self.orders.place(again, another=another, patience=patience)
-        return Ordered(placed, assets)
-
-    async def _with_images(self, words: Mapping[str, str], tell: Callable[[str], Awaitable[None]]) -> Any:
-        sources, problems = self.images.parsed(words)
-        if problems:
-            raise InvalidArguments(NO_MONEY, problems=problems)
-        if sources:
-            await tell(f"Preparing {' and '.join(sources)}")
-        return await self.images.read(sources)
+            return await self._place(judged, another=another, save=save, patience=patience, tell=tell)
+        return Ordered(placed, assets.changes)
 
     async def follow(self, job: str | Job, seconds: float) -> Job:
         """The job when it has finished or the time is up, with what was ordered, if that is known."""
@@ -158,9 +149,20 @@ class Studio:
         request = self.request_of(jobid)
         if request:
             self.luma.remember(jobid, request)
-        job = await self.luma.wait(job, seconds, typical=self.typical_seconds(request))
+        try:
+            job = await self.luma.wait(job, seconds, typical=self.typical_seconds(request))
+        except NotFound as error:
+            error.message += self._what_is_left(jobid)
+            raise
         self.journal.saw(job)
         return job
+
+    def _what_is_left(self, jobid: str) -> str:
+        """Of a job that the API does not know."""
+        order = self.journal.of_job(jobid)
+        deleted = " It was deleted from this machine." if order and order.deleted else ""
+        files = self.files.saved(jobid)
+        return deleted + (f" Its files are here: {', '.join(files)}." if files else "")
 
     def request_of(self, jobid: str) -> VideoRequest | None:
         """What was ordered under that jobid, by this process or another of this machine."""
@@ -175,10 +177,16 @@ class Studio:
         return bool(order and order.save)
 
     def typical_seconds(self, request: VideoRequest | None) -> tuple[float, float] | None:
-        """From when until when jobs of this kind end, as seen on this machine; None while too few were."""
+        """From when until when jobs of this kind end, as seen on this machine; None while too few were.
+
+        In a simulation that runs faster, as documented and as much faster.
+        """
         words = request.words() if request else {}
         if "resolution" not in words:
             return None
+        if self._settings.speed != 1:
+            low, high = TYPICAL_SECONDS[words["resolution"]]
+            return low / self._settings.speed, high / self._settings.speed
         kind = {name: words[name] for name in CHOICES if name in words and name != "aspect_ratio"}
         return self.journal.typical_seconds(kind) or self.journal.typical_seconds({"resolution": words["resolution"]})
 
@@ -192,7 +200,7 @@ class Studio:
         try:
             with anyio.fail_after(THUMBNAIL_SECONDS):
                 return await anyio.to_thread.run_sync(thumbnail, await self._links.fetch(media.url))
-        except (Unusable, TimeoutError) as fault:
+        except Exception as fault:  # noqa: BLE001 - the video is there, and this is only its picture
             logger.info("no thumbnail: %s", fault)
             return None
 
@@ -202,26 +210,21 @@ class Studio:
             await self.orders.recover()
         return await list_jobs(self.luma, self.journal, limit=limit, state=state)
 
-    async def explain(self, error: Capacity) -> None:
-        """Adds which jobs hold the slots, and which could be deleted."""
-        with anyio.move_on_after(LOOK_SECONDS), suppress(LumaError):
-            running = await self.luma.list(patience=0)
-            error.running = tuple(row.jobid for row in running)
-        finished = (o for o in self.journal.latest(MOST) if o.state in ("completed", "failed") and not o.deleted)
-        error.deletable = tuple(order.jobid for order in finished if order.jobid)[:MOST_DELETABLE]
-        if error.running:
-            error.message += f" Slots are held by the running jobs {', '.join(error.running)}."
-        if error.deletable:
-            error.message += f" Finished jobs that delete_job could remove: {', '.join(error.deletable)}."
-
-    async def delete(self, jobid: str) -> None:
-        """Frees the slot of a finished job. Its saved files stay.
+    async def delete(self, jobid: str) -> bool:
+        """Frees the slot of a finished job; False if the API knew no such job any more. Its saved files stay.
 
         Raises:
             Conflict: it still runs; nothing can stop it.
         """
-        await self.luma.delete(jobid)
+        try:
+            await self.luma.delete(jobid)
+        except NotFound:
+            if not self.journal.of_job(jobid):
+                raise
+            self.journal.deleted(jobid)
+            return False
         self.journal.deleted(jobid)
+        return True
 
     async def recover(self) -> None:
         """What an earlier process left behind: orders without an answer, files that were wanted."""
@@ -232,7 +235,7 @@ class Studio:
                     tasks.start_soon(self._fetch_files, order.jobid)
 
     async def _fetch_files(self, jobid: str) -> None:
-        async def tell(name: str, here: int, total: int | None) -> None:
+        async def tell(name: str, here: int, total: int | None, _: float) -> None:
             logger.debug("%s: %s of %s bytes", name, here, total)
 
         try:
@@ -242,9 +245,3 @@ class Studio:
                 logger.warning("Saved what was ordered earlier: %s", ", ".join(saved.files) or saved.problem)
         except LumaError as error:
             logger.warning("A job that was ordered earlier could not be followed: %s", error.message)
-
-
-def _key(words: Mapping[str, str], identities: Mapping[str, str]) -> str:
-    """What makes an order the same as another: all that was said, with its pictures by what they show."""
-    said = {name: identities.get(name, value) if name in IMAGES else value for name, value in words.items()}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
