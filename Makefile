@@ -11,8 +11,8 @@ install: .venv/run.stamp  ## the server, ready to be started as .venv/bin/luma-m
 demo: .venv/run.stamp  ## a refusal, a suggestion and a video, over a real MCP connection
 	@$(BIN)/luma-mcp demo
 
-test: .venv/dev.stamp
-	$(BIN)/python -m pytest
+test: .venv/dev.stamp  ## three at a time: many tests wait for processes that they have started
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

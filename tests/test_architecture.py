@@ -20,7 +20,7 @@ MAY_KNOW = {
     "luma": {"matrix", "check", "errors", "settings", "luma"},
     "media": {"media"},
     "journal": {"luma", "journal"},
-    "studio": {"matrix", "errors", "settings", "luma", "media", "journal", "studio"},
+    "studio": {"matrix", "check", "errors", "settings", "luma", "media", "journal", "studio"},
     "server": TABLE | {"luma", "media", "studio", "server", "__init__"},
     "simulator": {"matrix", "check", "simulator"},
     "cli": TABLE | {"luma", "media", "journal", "studio", "server", "simulator", "cli", "__init__"},
