@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 VERSION = 1
 BUSY_SECONDS = 1.0
 """How long another process's write is waited for. Each of ours takes a few milliseconds."""
+LAST_BUSY_SECONDS = 5.0
 ASIDE_SECONDS = 60.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS orders (
@@ -61,10 +62,14 @@ class Database:
         self._clock = clock
         self._memory = _prepared(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
         self._file: sqlite3.Connection | None = None
+        self._locked = False
         self._aside_until = float("-inf")
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the file; one that was locked gets what it has missed, if it can be had now."""
+        if self._path and self._file is None and self._locked:
+            with suppress(sqlite3.Error, OSError, _Newer):
+                self._file = self._opened(self._path, LAST_BUSY_SECONDS)
         self._memory.close()
         if self._file:
             self._file.close()
@@ -88,18 +93,18 @@ class Database:
             return otherwise()
         try:
             if self._file is None:
-                self._file = self._opened(self._path)
+                self._file = self._opened(self._path, BUSY_SECONDS)
             return work(self._file)
         except (sqlite3.Error, OSError, _Newer) as fault:
             self._set_aside(self._path, fault)
             return otherwise()
 
-    def _opened(self, path: Path) -> sqlite3.Connection:
+    def _opened(self, path: Path, busy: float) -> sqlite3.Connection:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Prompts and jobids are personal: for this user alone, from the first byte.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         path.chmod(0o600)
-        database = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
+        database = sqlite3.connect(path, isolation_level=None, timeout=busy, check_same_thread=False)
         try:
             _check_version(database)
             database.execute("PRAGMA journal_mode = WAL")
@@ -111,6 +116,7 @@ class Database:
         except BaseException:
             database.close()
             raise
+        self._locked = False
         return database
 
     def _set_aside(self, path: Path, fault: Exception) -> None:
@@ -120,7 +126,7 @@ class Database:
             self._file = None
         code = getattr(fault, "sqlite_errorcode", None)
         damaged = code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-        locked = code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+        locked = self._locked = code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
         self._aside_until = self._clock() + ASIDE_SECONDS if locked or damaged else float("inf")
         what = "for a minute" if locked else "from now on"
         if damaged:
