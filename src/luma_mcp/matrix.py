@@ -130,6 +130,16 @@ IMAGES: Mapping[str, Text] = MappingProxyType(
     }
 )
 
+FRAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "image_start": ("last_frame",),
+        "image_end": ("last_frame",),
+        "image_character": ("thumbnail", "last_frame"),
+    }
+)
+"""The output of an earlier job that its jobid stands for: a film goes on from the last frame, and two clips can end
+alike; a character is taken from the thumbnail, or if there is none, from the last frame. A choice of this project."""
+
 TEXTS: Mapping[str, Text] = MappingProxyType(
     {
         "prompt": Text("prompt", "What the video shows", "1 to 2000 characters of text", r"\S", 2000),

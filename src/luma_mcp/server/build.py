@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import anyio
@@ -15,10 +16,8 @@ from mcp.types import ToolAnnotations
 from pydantic import ConfigDict
 
 from luma_mcp import __version__
-from luma_mcp.media.links import look_up
 from luma_mcp.server import outputs, schemas
 from luma_mcp.server.tools import Tools
-from luma_mcp.studio.studio import Studio
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from luma_mcp.media.links import Resolve
     from luma_mcp.settings import Settings
+    from luma_mcp.studio.studio import Studio
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def build_server(
     settings: Settings,
     *,
     transport: httpx2.AsyncBaseTransport | None = None,
-    resolve: Resolve = look_up,
+    resolve: Resolve | None = None,
     wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> MCPServer[Any]:
     """The MCP server with its tools, ready to run on any transport of the SDK.
@@ -76,23 +76,29 @@ def build_server(
     Args:
         settings: what it was told by its environment.
         transport: what carries all requests; a test passes its own.
-        resolve: finds the addresses of hosts in links.
+        resolve: finds the addresses of hosts in links; this machine's own way if None.
         wall_clock: the time of day, in UTC.
     """
-    studio = Studio(settings, transport=transport, resolve=resolve, wall_clock=wall_clock) if settings.token else None
+
+    @cache
+    def studio() -> Studio | None:
+        # At its first use: a host that only lists the tools needs none of it.
+        from luma_mcp.studio.studio import Studio
+
+        if not settings.token:
+            return None
+        return Studio(settings, transport=transport, resolve=resolve, wall_clock=wall_clock)
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[Any]) -> AsyncIterator[None]:
-        if studio is None:
-            yield
-            return
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_recover, studio)
                 yield
                 tasks.cancel_scope.cancel()
         finally:
-            await studio.aclose()
+            if studio.cache_info().currsize and (opened := studio()):
+                await opened.aclose()
 
     return MCPServer(
         name="luma-mcp",
@@ -105,11 +111,12 @@ def build_server(
     )
 
 
-async def _recover(studio: Studio) -> None:
+async def _recover(studio: Callable[[], Studio | None]) -> None:
     """What an earlier process left behind; after a moment, for a host that only lists the tools and leaves."""
     await anyio.sleep(RECOVER_AFTER)
     try:
-        await studio.recover()
+        if opened := studio():
+            await opened.recover()
     except Exception:
         # The server serves, whatever state the past is in.
         logger.exception("what was left behind could not be recovered")

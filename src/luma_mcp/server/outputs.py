@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from luma_mcp.errors import Kind, Retry
-from luma_mcp.studio.listing import ListedState
+from luma_mcp.studio.states import ListedState
 
 _TEXT = {"type": "string"}
 _NUMBER = {"type": "number"}

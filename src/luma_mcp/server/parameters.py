@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_args
 
 from luma_mcp.settings import LONGEST_WAIT
-from luma_mcp.studio.listing import MOST, ListedState
+from luma_mcp.studio.states import MOST, ListedState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

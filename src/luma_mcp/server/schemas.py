@@ -13,6 +13,7 @@ from typing import Any
 
 from luma_mcp.matrix import (
     CHOICES,
+    FRAMES,
     IMAGES,
     MODELS,
     TEXTS,
@@ -21,8 +22,7 @@ from luma_mcp.matrix import (
 )
 from luma_mcp.rules import Implication, conflicts, implications
 from luma_mcp.server.parameters import DEFAULT_LIMIT, DEFAULT_WAIT, LIMIT, NEW_TAKE, SAVE, SCHEMA, STATE, STATES, WAIT
-from luma_mcp.studio.images import FRAMES
-from luma_mcp.studio.listing import MOST
+from luma_mcp.studio.states import MOST
 
 Schema = dict[str, Any]
 

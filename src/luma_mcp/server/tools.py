@@ -49,10 +49,10 @@ NOT_LOST = "The job goes on and is not lost: ask for it with get_job; do not ord
 
 @dataclass
 class Tools:
-    """The tools of one server. `studio` is None while there is no token."""
+    """The tools of one server. `studio` gives the one it works with; None while there is no token."""
 
     settings: Settings
-    studio: Studio | None
+    studio: Callable[[], Studio | None]
     wall_clock: Callable[[], datetime]
 
     async def generate_video(self, raw: dict[str, Any], ctx: Context[Any, Any]) -> CallToolResult:
@@ -132,7 +132,8 @@ class Tools:
         return await self._finished(job, Extras(), reporter, save=save, end=end)
 
     async def _list_options(self, raw: dict[str, Any]) -> CallToolResult:
-        seen = self.studio.journal.typical_seconds if self.studio else lambda _: None
+        studio = self.studio()
+        seen = studio.journal.typical_seconds if studio else lambda _: None
         return options.list_options(raw, longest_wait=self.settings.max_wait_seconds, seen_seconds=seen)
 
     async def _list_jobs(self, raw: dict[str, Any]) -> CallToolResult:
@@ -192,9 +193,10 @@ class Tools:
         return present.job_result(job, self.wall_clock(), extras, simulated=self.settings.simulated)
 
     def _configured(self) -> Studio:
-        if self.studio is None:
+        studio = self.studio()
+        if studio is None:
             raise NotConfigured(NOT_CONFIGURED)
-        return self.studio
+        return studio
 
     def _longest(self, seconds: float) -> float:
         return min(seconds, self.settings.max_wait_seconds)

@@ -18,7 +18,7 @@ from luma_mcp.errors import (
     NotFound,
     Problem,
 )
-from luma_mcp.matrix import IMAGES
+from luma_mcp.matrix import FRAMES, IMAGES
 from luma_mcp.media.files import read_file
 from luma_mcp.media.pictures import Picture, prepare
 from luma_mcp.media.sources import Kind, Source, Unusable, parse_source, read_data_uri
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from luma_mcp.media.links import Links
 
     Tell = Callable[[str], Awaitable[None]]
-
-FRAMES = {"image_start": ("last_frame",), "image_end": ("last_frame",), "image_character": ("thumbnail", "last_frame")}
-"""What a jobid stands for, by parameter: a film goes on from the last frame, and two clips can end alike; a character
-is taken from the thumbnail, or if there is none, from the last frame."""
 
 
 @dataclass(frozen=True, slots=True)

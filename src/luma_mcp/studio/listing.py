@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import anyio
 
 from luma_mcp.errors import LumaError, NotFound
 from luma_mcp.luma.records import Account, ExecutingJob, VideoRequest, parse_time
+from luma_mcp.studio.states import MOST, ListedState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from luma_mcp.journal.order import Order
     from luma_mcp.luma.client import LumaClient
 
-ListedState = Literal["running", "completed", "failed", "unknown"]
-MOST = 100
 LOOKS_AT_A_TIME = 5
 PATIENCE = 2.0
 """Seconds: the journal's part of the list is there all the same."""

@@ -62,7 +62,7 @@ class Studio:
     Args:
         settings: with a token.
         transport: what carries all requests; a test passes its own.
-        resolve: finds the addresses of hosts in links.
+        resolve: finds the addresses of hosts in links; this machine's own way if None.
         wall_clock: the time of day, in UTC.
     """
 
@@ -72,7 +72,7 @@ class Studio:
         *,
         wall_clock: Callable[[], datetime],
         transport: httpx2.AsyncBaseTransport | None = None,
-        resolve: Resolve = look_up,
+        resolve: Resolve | None = None,
     ) -> None:
         token = settings.token.get_secret_value() if settings.token else ""
         own = settings.base_url if urlsplit(settings.base_url).hostname in LOOPBACK else None
@@ -81,7 +81,9 @@ class Studio:
         self._begun = wall_clock()
         self.luma = LumaClient(token, base_url=settings.base_url, transport=transport, wall_clock=wall_clock)
         self.journal = Journal(journal_path(settings), api=api_of(settings.base_url, token), wall_clock=wall_clock)
-        self._links = Links(transport=transport, resolve=resolve, allow_private=settings.allow_private_urls, own=own)
+        self._links = Links(
+            transport=transport, resolve=resolve or look_up, allow_private=settings.allow_private_urls, own=own
+        )
         folders = home_folder() if settings.input_dirs is None else settings.input_dirs
         images = Images(self.luma, self.journal, links=self._links, folders=folders)
         self._requests = Requests(images, settings.email)
