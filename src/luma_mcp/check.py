@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LONGEST_ECHO = 80
 """Characters of a caller's value that a problem repeats."""
 
+_HALF = re.compile("[\ud800-\udfff]")
+
 _KEEP = ("image_start", "image_end", "image_character", "model", "dynamic_range", "aspect_ratio", "duration")
 """Where several mends change equally few words: what is kept rather than what follows it (and resolution)."""
 
@@ -67,9 +69,10 @@ def unknown_name(name: str, value: Any, known: Iterable[str]) -> Problem:
     """The problem of a parameter that does not exist, with the nearest that does."""
     names = tuple(known)
     near = nearest_name(name, names)
+    name = echo(name)
     takes = f" It takes {either(CHOICES[near].values)}." if near and near in CHOICES else ""
     hint = f'did you mean "{near}"?{takes}' if near else f"leave it out. The parameters are {', '.join(names)}."
-    return Problem(name, _echo(value), f'"{name}" is not a parameter: {hint}', names)
+    return Problem(name, echo(value), f'"{name}" is not a parameter: {hint}', names)
 
 
 def _text_problems(words: Mapping[str, Any]) -> Iterator[Problem]:
@@ -77,7 +80,7 @@ def _text_problems(words: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("prompt", None, f"prompt is missing; it takes {TEXTS['prompt'].expects}.")
     for name, row in {**TEXTS, **IMAGES}.items():
         if name in words and (fault := text_fault(words[name], row)):
-            yield Problem(name, _echo(words[name]), f"{name} {fault}; it takes {row.expects}.")
+            yield Problem(name, echo(words[name]), f"{name} {fault}; it takes {row.expects}.")
 
 
 def text_fault(value: Any, row: Text) -> str | None:
@@ -86,7 +89,7 @@ def text_fault(value: Any, row: Text) -> str | None:
         return "is not a text"
     if not value.strip():
         return "is empty"
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if _HALF.search(value):
         return "has half a character that no text can carry (a lone surrogate)"
     if row.max_length and len(value) > row.max_length:
         return f"has {len(value)} characters"
@@ -130,12 +133,12 @@ def _choice_problems(words: Mapping[str, Any], stated: Mapping[str, Any], best: 
         if name in kept:
             continue
         if name in IMAGES:
-            yield Problem(name, _echo(words[name]), f"{name} does not go with {_clashes(name, stated)}; leave it out.")
+            yield Problem(name, echo(words[name]), f"{name} does not go with {_clashes(name, stated)}; leave it out.")
             continue
         fitting = {c[name] for c in combinations() if fits(c, kept)}
         possible = tuple(v for v in CHOICES[name].values if v in fitting)
         fault = f"does not go with {_clashes(name, stated)}" if value in CHOICES[name].values else "is not offered"
-        yield Problem(name, _echo(value), f'{name} "{_echo(value)}" {fault}; use {either(possible)}.', possible)
+        yield Problem(name, echo(value), f'{name} "{echo(value)}" {fault}; use {either(possible)}.', possible)
 
 
 def _clashes(name: str, stated: Mapping[str, Any]) -> str:
@@ -151,5 +154,6 @@ def either(values: Iterable[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def _echo(value: Any) -> Any:
+def echo(value: Any) -> Any:
+    """A caller's value, shortened where it is long: hosts cut results, and the caller has it."""
     return value if len(str(value)) <= LONGEST_ECHO else f"{str(value)[:LONGEST_ECHO]}…"

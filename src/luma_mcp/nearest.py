@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+LONGEST = 100
+"""Characters of a word that anything is near to."""
 _PICTURE = {"image", "img", "photo", "picture", "frame", "keyframe"}
 _LAST = {"end", "last", "final"}
 _PERSON = {"character", "person", "face", "subject"}
@@ -71,6 +73,8 @@ _NUMBERS = re.compile(r"(\d+(?:\.\d+)?)(?:[:x/](\d+(?:\.\d+)?))?[a-z]*")
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """The known parameter that `name` most likely stands for, if any is likely."""
     names = list(known)
+    if len(name) > LONGEST:
+        return None
     words = snake(name).split("_")
     plain = {n.replace("_", ""): n for n in names}
     guesses = [plain.get("".join(words)), _picture_name(set(words))]
@@ -87,6 +91,8 @@ def snake(name: str) -> str:
 
 def nearest_value(word: str, values: tuple[str, ...]) -> str | None:
     """The value that is nearest to an unknown word: by nickname, in number (`480p`, `8s`, `2:1`), or in spelling."""
+    if len(word) > LONGEST:
+        return None
     text = re.sub(r"[\s_-]", "", word.casefold())
     if _NICKNAMES.get(text) in values:
         return _NICKNAMES[text]

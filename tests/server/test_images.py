@@ -12,6 +12,7 @@ from PIL import Image
 from pillow_heif import register_heif_opener
 from tests.clock import pass_time
 from tests.conftest import EMAIL, ERAS, TOKEN
+from tests.results import told
 
 from luma_mcp.simulator.app import Fault
 from luma_mcp.simulator.records import MEDIA
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mcp import Client
-    from mcp.types import CallToolResult
 
     from luma_mcp.simulator.app import Simulator
 
@@ -45,13 +45,6 @@ def picture(form: str = "PNG", colour: str = "red", *, orientation: int = 1) -> 
 
 RED = f"data:;base64,{base64.b64encode(picture()).decode()}"
 """The red picture, as a data: URI."""
-
-
-def told(result: CallToolResult) -> tuple[str, dict[str, Any]]:
-    [block] = result.content
-    assert block.type == "text"
-    assert result.structured_content is not None
-    return block.text, dict(result.structured_content)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from tests.clock import pass_time
 from tests.conftest import EMAIL, ERAS, TOKEN
+from tests.results import told
 from tests.transports import Unreliable
 
 from luma_mcp.simulator.app import Fault
@@ -18,20 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mcp import Client
-    from mcp.types import CallToolResult
 
     from luma_mcp.simulator.app import Simulator
 
     Server = Callable[..., Client]
 
 OTHER = "second@example.com"
-
-
-def told(result: CallToolResult) -> tuple[str, dict[str, Any]]:
-    [block] = result.content
-    assert block.type == "text"
-    assert result.structured_content is not None
-    return block.text, dict(result.structured_content)
 
 
 @pytest.fixture

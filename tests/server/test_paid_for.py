@@ -12,6 +12,7 @@ from mcp import Client
 from pydantic import SecretStr
 from tests.clock import pass_time
 from tests.conftest import ERAS, TOKEN, wall_clock
+from tests.results import told
 from tests.transports import Held, Unreliable
 
 from luma_mcp.server.build import build_server
@@ -22,16 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from mcp.types import CallToolResult
-
     from luma_mcp.simulator.app import Simulator
-
-
-def told(result: CallToolResult) -> tuple[str, dict[str, Any]]:
-    [block] = result.content
-    assert block.type == "text"
-    assert result.structured_content is not None
-    return block.text, dict(result.structured_content)
 
 
 async def test_a_lost_order_is_not_taken_for_a_job_that_is_known_to_be_another(

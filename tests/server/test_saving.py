@@ -8,13 +8,14 @@ import os
 import re
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
 from PIL import Image
 from tests.clock import pass_time
 from tests.conftest import ERAS, MIDNIGHT, TOKEN
+from tests.results import told
 
 from luma_mcp.simulator.app import Fault
 from luma_mcp.simulator.records import MEDIA
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from mcp import Client
-    from mcp.types import CallToolResult
 
     from luma_mcp.simulator.app import Simulator
 
@@ -32,13 +32,6 @@ if TYPE_CHECKING:
 DAY = f"{MIDNIGHT.astimezone():%Y-%m-%d}"
 VIDEO, FRAMES = MEDIA / "16x9-5s-sdr.mp4", MEDIA / "frames-exr.zip"
 READY = {"prompt": "A fox in the snow", "wait_seconds": 200}
-
-
-def told(result: CallToolResult) -> tuple[str, dict[str, Any]]:
-    block = result.content[0]
-    assert block.type == "text"
-    assert result.structured_content is not None
-    return block.text, dict(result.structured_content)
 
 
 @pytest.fixture
@@ -263,8 +256,9 @@ async def test_without_a_thumbnail_the_result_is_the_same(
     server: Server, simulator: Simulator, thumbnails: str, answer: Callable[[], httpx2.Response]
 ) -> None:
     async with server(LUMA_MCP_THUMBNAILS="1") as client:
-        jobid = told(await client.call_tool("generate_video", READY))[1]["jobid"]
+        _, ordered = told(await client.call_tool("generate_video", READY), pictures=1)
+        jobid = ordered["jobid"]
         shown = await client.call_tool("get_job", {"jobid": jobid})
     async with server(ERAS[0], Media(simulator, jpg=answer), LUMA_MCP_THUMBNAILS=thumbnails) as client:
         bare = await client.call_tool("get_job", {"jobid": jobid})
-    assert (len(shown.content), len(bare.content), told(shown)) == (2, 1, told(bare))
+    assert (len(shown.content), len(bare.content), told(shown, pictures=1)) == (2, 1, told(bare))

@@ -175,8 +175,10 @@ def _run(work: Work, settings: Settings, *, label: str, hint: str) -> None:
 
 def _not_lost(bars: list[_Bar], settings: Settings) -> str:
     """What becomes of the job of a command that ends early."""
-    if settings.simulated or not (bars and bars[0].jobid):
+    if settings.simulated or not bars:
         return ""
+    if not bars[0].jobid:
+        return "\nWhether an order was on its way: luma-mcp jobs"
     how = f"luma-mcp jobs shows it, and this waits for it: luma-mcp get {bars[0].jobid}"
     return f"\nThe job goes on and is not lost: {how}"
 

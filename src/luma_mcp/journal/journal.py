@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from luma_mcp.journal.assets import Assets
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 ENOUGH = 5
 """Finished jobs of a kind before their times say more than the documented ones."""
 RECENT = 50
+KEPT = timedelta(days=400)
 
 
 EVERY_API = "*"
@@ -33,7 +35,8 @@ class Journal:
         path: its file; None: memory alone.
         api: tells tokens and APIs apart; never the token itself. `EVERY_API`: all of them, to read only.
         wall_clock: the time of day, in UTC.
-        clock: seconds; tells when a file that was locked is tried again.
+        clock: seconds; tells when a file that could not be used is tried again.
+        movable: whether a file that is no database may be moved away.
     """
 
     def __init__(
@@ -43,8 +46,9 @@ class Journal:
         api: str,
         wall_clock: Callable[[], datetime],
         clock: Callable[[], float] = time.monotonic,
+        movable: bool = True,
     ) -> None:
-        self._database = Database(path, clock)
+        self._database = Database(path, clock, movable=movable)
         self.assets = Assets(self._database, api=api, wall_clock=wall_clock)
         self._api = api
         self._wall_clock = wall_clock
@@ -67,9 +71,13 @@ class Journal:
                     "ORDER BY ordered_at DESC LIMIT 1",
                     (self._api, order.key),
                 ).fetchone()
+                if found and (placed := from_row(_row(db, found[0]))):
+                    return placed
                 if found:
-                    return from_row(_row(db, found[0]))
+                    # What cannot be read cannot be followed either.
+                    db.execute("UPDATE orders SET state = 'given_up' WHERE id = ?", found)
                 db.execute("DELETE FROM orders WHERE api = ? AND key = ? AND state = 'intent'", (self._api, order.key))
+            db.execute("DELETE FROM orders WHERE ordered_at < ?", ((self._wall_clock() - KEPT).timestamp(),))
             put(db, "orders", as_row(order, self._api))
             return None
 
@@ -84,7 +92,8 @@ class Journal:
 
     def alive(self, order: Order) -> None:
         """Notes that this process is still at it."""
-        self._update("alive_at = ? WHERE id = ?", self._wall_clock().timestamp(), order.id)
+        values = (self._wall_clock().timestamp(), order.id)
+        self._database.try_to_write(lambda db: db.execute("UPDATE orders SET alive_at = ? WHERE id = ?", values))
 
     def not_delivered(self, order: Order) -> None:
         """Notes that it surely did not arrive."""
@@ -133,8 +142,11 @@ class Journal:
         return self._database.write(work)
 
     def saw(self, job: Job) -> None:
-        """Notes how a job ended; of one that runs there is nothing to note."""
+        """Notes how a job ended; of one that runs only that it does, should it have been given up."""
         if job.state == "running":
+            known = self.of_job(job.jobid)
+            if known and known.state == "given_up":
+                self._update("state = 'running' WHERE api = ? AND jobid = ?", self._api, job.jobid)
             return
         used = job.credits.dm_usage if job.credits else None
         seconds = job.elapsed_seconds(self._wall_clock())
@@ -156,8 +168,9 @@ class Journal:
         self._update("files = ? WHERE api = ? AND jobid = ?", json.dumps(files), self._api, jobid)
 
     def deleted(self, jobid: str) -> None:
-        """Notes that its slot was freed."""
-        self._update("deleted = 1 WHERE api = ? AND jobid = ?", self._api, jobid)
+        """Notes that its slot was freed; only a finished job's can be."""
+        ended = "state = CASE state WHEN 'running' THEN 'completed' ELSE state END"
+        self._update(f"deleted = 1, {ended} WHERE api = ? AND jobid = ?", self._api, jobid)
 
     def now(self, order: Order) -> Order | None:
         """The order as it is now; None if it was forgotten."""
@@ -183,12 +196,12 @@ class Journal:
 
     def latest(self, limit: int) -> list[Order]:
         """The orders, newest first; without those that were never delivered."""
-        return self._orders("state <> 'intent'")[:limit]
+        return self._orders("state <> 'intent'", limit=limit)
 
     def deletable(self, limit: int) -> list[str]:
         """The jobids of finished jobs that were not deleted, the latest first."""
-        finished = self._orders("state IN ('completed', 'failed') AND deleted = 0 AND jobid NOT NULL")
-        return [order.jobid for order in finished[:limit] if order.jobid]
+        finished = self._orders("state IN ('completed', 'failed') AND deleted = 0 AND jobid NOT NULL", limit=limit)
+        return [order.jobid for order in finished if order.jobid]
 
     def owned(self) -> set[str]:
         """The jobids that belong to an order."""
@@ -213,10 +226,11 @@ class Journal:
         tenth = len(seconds) // 10
         return seconds[tenth], max(seconds[-1 - tenth], seconds[tenth] + 1)
 
-    def _orders(self, where: str, *values: Any) -> list[Order]:
+    def _orders(self, where: str, *values: Any, limit: int = -1) -> list[Order]:
+        mine = "? = '*'" if self._api == EVERY_API else "api = ?"
         found = self._database.read(
-            f"SELECT * FROM orders WHERE api GLOB ? AND {where} ORDER BY ordered_at DESC",  # noqa: S608 - our own words
-            (self._api, *values),
+            f"SELECT * FROM orders WHERE {mine} AND {where} ORDER BY ordered_at DESC LIMIT ?",  # noqa: S608 - our words
+            (self._api, *values, limit),
         )
         return [order for row in found if (order := from_row(row))]
 

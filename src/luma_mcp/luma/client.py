@@ -16,6 +16,7 @@ from luma_mcp.settings import BASE_URL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
     from types import TracebackType
 
     import httpx2
@@ -56,7 +57,7 @@ class LumaClient:
         chance: Callable[[], float] = random.random,
         wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._wire = Wire(token, base_url, transport, chance)
+        self._wire = Wire(token, base_url, transport, chance, wall_clock)
         self._wall_clock = wall_clock
         self._watches: dict[str, Watch] = {}
         self._ordered: OrderedDict[str, VideoRequest] = OrderedDict()
@@ -72,6 +73,11 @@ class LumaClient:
     async def aclose(self) -> None:
         """Closes the connections. The jobs go on."""
         await self._wire.aclose()
+
+    @property
+    def clock_ahead(self) -> timedelta | None:
+        """How far the API's time of day is ahead of this machine's; None while no answer has told."""
+        return self._wire.clock_ahead
 
     async def submit(self, request: VideoRequest, *, patience: float = PATIENCE, witness: Witness | None = None) -> Job:
         """Orders a video: `POST /videos`. What may have arrived is never sent again.

@@ -17,6 +17,7 @@ from luma_mcp.errors import NO_MONEY, InvalidArguments
 from luma_mcp.matrix import API_NAMES
 
 State = Literal["running", "completed", "failed"]
+LONGEST_REASON, LONGEST_STATUS = 2000, 100
 FINISHED: dict[str, State] = {"completed": "completed", "failed": "failed"}
 """The API's terminal statuses. Any other name is a running one."""
 
@@ -128,7 +129,9 @@ class Job(_Record):
 
     jobid: str
     type: _TextOrNone = None
-    status: Annotated[str, WrapValidator(lambda value, _: value if isinstance(value, str) else "unknown")] = "created"
+    status: Annotated[
+        str, WrapValidator(lambda value, _: value[:LONGEST_STATUS] if isinstance(value, str) else "unknown")
+    ] = "created"
     created: _TextOrNone = None
     updated: _TextOrNone = None
     response: Annotated[Outputs | None, WrapValidator(_absent_if_odd)] = None
@@ -206,7 +209,7 @@ def reason(value: Any) -> str | None:
     """The words of an error, which may come as a text or, in a shape that was not seen, as an object around one."""
     if isinstance(value, dict):
         value = value.get("message") or value.get("error")
-    return value.strip() or None if isinstance(value, str) else None
+    return value.strip()[:LONGEST_REASON] or None if isinstance(value, str) else None
 
 
 def parse_time(text: str | None) -> datetime | None:

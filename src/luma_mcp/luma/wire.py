@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -47,7 +49,12 @@ class Wire:
     """Connections to the API with a token. `chance` gives random numbers from 0 to 1, to spread retries."""
 
     def __init__(
-        self, token: str, base_url: str, transport: httpx2.AsyncBaseTransport | None, chance: Callable[[], float]
+        self,
+        token: str,
+        base_url: str,
+        transport: httpx2.AsyncBaseTransport | None,
+        chance: Callable[[], float],
+        wall_clock: Callable[[], datetime],
     ) -> None:
         if not TOKEN_PATTERN.fullmatch(token):
             raise errors.NotConfigured("The API token must be one word of plain characters, whole (user:…).")
@@ -55,6 +62,8 @@ class Wire:
         self._base_url = base_url.rstrip("/")
         self._transport = transport
         self._chance = chance
+        self._wall_clock = wall_clock
+        self.clock_ahead: timedelta | None = None
         self._http: dict[Effect, httpx2.AsyncClient] = {}
 
     async def aclose(self) -> None:
@@ -128,6 +137,7 @@ class Wire:
         async with http.stream(
             call.method, self._base_url + path, headers=headers, timeout=timeout, **sent
         ) as response:
+            self._note_time(response.headers.get("date", ""))
             content = bytearray()
             async with aclosing(response.aiter_bytes()) as chunks:
                 async for chunk in chunks:
@@ -136,6 +146,11 @@ class Wire:
                         content.clear()
                         break
             return Answer(response.status_code, dict(response.headers), bytes(content))
+
+    def _note_time(self, date: str) -> None:
+        """How far the API's time of day is ahead of ours, where an answer tells."""
+        with suppress(ValueError, TypeError, IndexError, OverflowError):
+            self.clock_ahead = parsedate_to_datetime(date).astimezone(UTC) - self._wall_clock()
 
     def _connected(self, effect: Effect) -> httpx2.AsyncClient:
         if effect not in self._http:

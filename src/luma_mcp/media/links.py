@@ -100,7 +100,13 @@ class Links:
         """
         for _ in range(MOST_REDIRECTS + 1):
             place = _parsed(url)
-            http = self._client(own=_place(place) == self._own)
+            try:
+                http = self._client(own=_place(place) == self._own)
+            except (ImportError, ValueError, OSError) as fault:
+                name = type(fault).__name__
+                raise Unusable(
+                    f"is a link, and this machine's proxy or certificate variables forbid it ({name})"
+                ) from None
             response = await _asked(http, place, await self._checked_addresses(place), headers)
             try:
                 if not response.has_redirect_location:

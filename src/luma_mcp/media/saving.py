@@ -32,6 +32,10 @@ BEGINNINGS: dict[str, tuple[int, bytes]] = {".mp4": (4, b"ftyp"), ".zip": (0, b"
 """What files of a kind have, and where: an error page must not become a video."""
 
 
+LARGEST_UNTOLD = 5_000_000_000
+"""Bytes that are taken of a file whose length nobody tells."""
+
+
 class NotSaved(Exception):
     """Why there is no file, in words. `expired`: the link is no longer good; a new one may be."""
 
@@ -146,6 +150,8 @@ class _Download:
                     # In a thread: a slow disk must not hold up the other calls.
                     await anyio.to_thread.run_sync(file.write, chunk)
                     await self._tell(file.tell(), self._total)
+                    if self._total is None and file.tell() > LARGEST_UNTOLD:
+                        raise NotSaved("Its link brings more than a video can be.", expired=True)
         return None if self._part.size < (self._total or 0) else self._whole()
 
     def _whole(self) -> Path:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
 
+from luma_mcp.check import echo
 from luma_mcp.errors import Capacity, InvalidArguments, JobFailed, LumaError, Problem
 from luma_mcp.matrix import IMAGES, OUTPUTS, TYPICAL_SECONDS
 
@@ -33,7 +34,8 @@ EXPIRY = "Links may expire: save what is to be kept."
 HOW = {
     "same": "Nothing was ordered now: the same order is running already, and this is its job. "
     "To order another take of it, pass new_take true.",
-    "found": "The answer to the order was lost on the way; its job was found, and nothing was ordered twice.",
+    "found": "The answer to the order was lost on the way; its job was found: the only running one that fits by model, "
+    "account and time. Nothing was ordered twice.",
 }
 
 
@@ -151,8 +153,8 @@ def _repeatable(suggestion: Mapping[str, Any]) -> dict[str, Any]:
 
 def _problem(problem: Problem) -> dict[str, Any]:
     return {
-        "field": problem.field,
-        "value": problem.value,
+        "field": echo(problem.field),
+        "value": echo(problem.value),
         "message": problem.message,
         "allowed": list(problem.allowed),
     }

@@ -80,6 +80,12 @@ class Tools:
             return await call
         except LumaError as error:
             return present.error_result(error, tool=tool)
+        except Exception as error:
+            logger.exception("%s failed", tool)
+            what = (
+                f"{tool} failed in this server ({type(error).__name__}). list_jobs shows whether anything was ordered."
+            )
+            return present.error_result(Upstream(what), tool=tool)
 
     async def _generate_video(self, raw: dict[str, Any], ctx: Context[Any, Any]) -> CallToolResult:
         studio = self._configured()
@@ -187,7 +193,8 @@ class Tools:
             if save and job.outputs.video:
                 seconds = max(SAVE_SECONDS, end - anyio.current_time())
                 extras.saved = await studio.files.save(job, seconds=seconds, tell=reporter.saving)
-            extras.thumbnail = await studio.thumbnail(job)
+            if self.settings.thumbnails:
+                extras.thumbnail = await studio.files.thumbnail(job)
             await reporter.report(100, "The video is ready.")
         extras.typical = studio.typical_seconds(job.request)
         return present.job_result(job, self.wall_clock(), extras, simulated=self.settings.simulated)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import unicodedata
 from contextlib import suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 
 from luma_mcp.errors import LumaError
 from luma_mcp.luma.records import Job, Media, parse_time
@@ -27,9 +29,12 @@ if TYPE_CHECKING:
 
     TellBytes = Callable[[str, int, int | None, float], Awaitable[None]]
 
+logger = logging.getLogger(__name__)
+
 PARTS = {"video": ".mp4", "video_hdr_exr": "-exr.zip"}
 """The outputs of a job that are saved, and how their names end."""
 WORDS, LONGEST = 6, 40
+THUMBNAIL_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +51,13 @@ class Saved:
 
 def stem(job: Job) -> str:
     """A name that a person can find: the day, a few words of the prompt, and a short id that is the job's own."""
-    created = parse_time(job.created) or datetime.now(UTC)
+    try:
+        created = (parse_time(job.created) or datetime.now(UTC)).astimezone()
+    except (OverflowError, OSError, ValueError):
+        created = datetime.now(UTC).astimezone()
     prompt = unicodedata.normalize("NFC", job.request.prompt if job.request else "video").casefold()
     words = "-".join(re.findall(r"[^\W_]+", prompt)[:WORDS])[:LONGEST].strip("-") or "video"
-    return f"{created.astimezone():%Y-%m-%d}_{words}_{blake2b(job.jobid.encode(), digest_size=4).hexdigest()}"
+    return f"{created:%Y-%m-%d}_{words}_{blake2b(job.jobid.encode(), digest_size=4).hexdigest()}"
 
 
 class Files:
@@ -103,6 +111,20 @@ class Files:
         if files and not problem:
             self._journal.saved(job.jobid, tuple(files))
         return Saved(tuple(files), problem, unfinished)
+
+    async def thumbnail(self, job: Job) -> bytes | None:
+        """A small JPEG of the finished video; None if there is none to be had."""
+        media = job.outputs.thumbnail
+        if not media or job.state != "completed":
+            return None
+        from luma_mcp.media.pictures import thumbnail
+
+        try:
+            with anyio.fail_after(THUMBNAIL_SECONDS):
+                return await anyio.to_thread.run_sync(thumbnail, await self._links.fetch(media.url))
+        except Exception as fault:  # noqa: BLE001 - the video is there, and this is only its picture
+            logger.info("no thumbnail: %s", fault)
+            return None
 
     async def _one(self, job: Job, part: str, shares: tuple[float, float], tell: TellBytes) -> Path:
         media: Media = getattr(job.outputs, part)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import anyio.to_thread
 
 from luma_mcp.check import either
@@ -78,6 +79,8 @@ class Images:
         self._journal = journal
         self._links = links
         self._folders = folders
+        # One at a time: a large picture takes a gigabyte while it is decoded.
+        self._decoding = anyio.Lock()
 
     async def find(self, words: Mapping[str, Any]) -> tuple[dict[str, Image], dict[str, Unusable]]:
         """The images that the words name, ready to be uploaded; and what keeps the others from being used.
@@ -116,26 +119,23 @@ class Images:
         chosen = await self._account(account or (default if new else None), refs, new)
         if not new or chosen is None:
             return Assets(refs, chosen)
-        reused: list[str] = []
-        changes: dict[str, str] = {}
+        there = {i.identity: ref for i in new.values() if (ref := self._journal.assets.find(i.identity, chosen))}
+        reused, changes = tuple(there.values()), dict[str, str]()
         for name, image in new.items():
             # The same picture may be both the first frame and the last.
-            ref = self._journal.assets.find(image.identity, chosen)
-            if ref:
-                reused.append(ref)
-            else:
+            if image.identity not in there:
                 await tell(f"Uploading {name}")
-                ref = await self._uploaded(image, chosen)
-            refs[name] = ref
+                there[image.identity] = await self._uploaded(image, chosen)
+            refs[name] = there[image.identity]
             if image.picture and image.picture.changes:
                 changes[name] = ", ".join(image.picture.changes)
-        return Assets(refs, chosen, changes, tuple(reused))
+        return Assets(refs, chosen, changes, reused)
 
     async def _uploaded(self, image: Image, account: str) -> str:
         picture = image.picture
         if picture is None:
             # Known from another account, or forgotten since.
-            picture = await anyio.to_thread.run_sync(prepare, image.data or b"")
+            picture = await self._prepared(image.data or b"")
         asset = await self._luma.upload(picture.data, picture.media_type, account)
         self._journal.assets.uploaded(image.identity, account, asset.asset_ref)
         return asset.asset_ref
@@ -153,7 +153,11 @@ class Images:
             data = await self._links.fetch((await self._frame(name, source.text)).url)
         identity = sha256(data).hexdigest()
         known = self._journal.assets.is_known(identity)
-        return Image(source, identity, data, None if known else await anyio.to_thread.run_sync(prepare, data))
+        return Image(source, identity, data, None if known else await self._prepared(data))
+
+    async def _prepared(self, data: bytes) -> Picture:
+        async with self._decoding:
+            return await anyio.to_thread.run_sync(prepare, data)
 
     async def _frame(self, name: str, jobid: str) -> Media:
         """The picture of an earlier video that stands for it."""

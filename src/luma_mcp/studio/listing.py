@@ -12,10 +12,11 @@ import anyio
 
 from luma_mcp.errors import LumaError, NotFound
 from luma_mcp.luma.records import Account, ExecutingJob, VideoRequest, parse_time
+from luma_mcp.studio.lost import UNKNOWN_FOR
 from luma_mcp.studio.states import MOST, ListedState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from luma_mcp.journal.journal import Journal
     from luma_mcp.journal.order import Order
@@ -51,12 +52,15 @@ class Listing:
     problem: str | None = None
 
 
-async def list_jobs(luma: LumaClient, journal: Journal, *, limit: int, state: str | None) -> Listing:
+async def list_jobs(
+    luma: LumaClient, journal: Journal, wall_clock: Callable[[], datetime], *, limit: int, state: str | None
+) -> Listing:
     """The list, as far as it can be had: without the API, what the journal knows.
 
     Args:
         luma: the API.
         journal: what was ordered from this machine.
+        wall_clock: the time of day, in UTC.
         limit: how many at most.
         state: one of `ListedState`, if only those are wanted.
     """
@@ -68,7 +72,7 @@ async def list_jobs(luma: LumaClient, journal: Journal, *, limit: int, state: st
     except LumaError as error:
         listing.problem = f"What runs now could not be asked; this is what the journal knows. {error.message}"
     else:
-        await _look(luma, journal, {row.jobid for row in executing})
+        await _look(luma, journal, {row.jobid for row in executing}, wall_clock)
     running = {row.jobid: row for row in executing if row.type in (None, "video")}
     rows = of_journal(journal, running)
     known = {row.jobid for row in rows}
@@ -84,7 +88,7 @@ def of_journal(journal: Journal, running: Mapping[str, ExecutingJob] = MappingPr
     return [_of_order(order, running.get(order.jobid or "")) for order in journal.latest(MOST * 10)]
 
 
-async def _look(luma: LumaClient, journal: Journal, executing: set[str]) -> None:
+async def _look(luma: LumaClient, journal: Journal, executing: set[str], wall_clock: Callable[[], datetime]) -> None:
     """How the jobs have ended that the journal takes to be running, and the API does not list any more."""
     ended = [o.jobid for o in journal.latest(MOST) if o.state == "running" and o.jobid and o.jobid not in executing]
     limiter = anyio.CapacityLimiter(LOOKS_AT_A_TIME)
@@ -94,7 +98,10 @@ async def _look(luma: LumaClient, journal: Journal, executing: set[str]) -> None
             try:
                 journal.saw(await luma.get(jobid, patience=0))
             except NotFound:
-                journal.gone(jobid)
+                # Of a young one, a lagging replica may say so.
+                order = journal.of_job(jobid)
+                if order and wall_clock() - order.ordered_at > UNKNOWN_FOR:
+                    journal.gone(jobid)
             except LumaError:
                 # It stays as it was, and is looked at again the next time.
                 return

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 
-from luma_mcp.errors import LumaError, NotFound, OutcomeUnknown, Upstream
+from luma_mcp.errors import Forbidden, InvalidArguments, LumaError, NotFound, OutcomeUnknown, Upstream
 from luma_mcp.journal.order import UNSETTLED
 from luma_mcp.luma.records import Job
-from luma_mcp.studio.lost import Search, told
+from luma_mcp.studio.lost import UNKNOWN_FOR, Search, told
 from luma_mcp.studio.ticking import ticking
 from luma_mcp.studio.turns import Turns
 
@@ -37,9 +37,10 @@ logger = logging.getLogger(__name__)
 
 BEAT = 1.0
 """Seconds between two signs of life of an order that is on its way."""
-DEAD_AFTER = timedelta(seconds=3.5)
-UNKNOWN_FOR = timedelta(minutes=15)
-"""How long the same order is held back after one whose outcome is unknown: longer than any job takes."""
+DEAD_AFTER = 3.5
+"""Seconds without a sign of life after which the sender is taken to be gone."""
+OLD = timedelta(minutes=2)
+_SAME = "The same order was placed before, and nothing was ordered now."
 AGAIN = " To order it all the same, pass new_take true; ask the user first."
 
 
@@ -105,14 +106,14 @@ class Orders:
         self._luma.remember(order.jobid, order.request)
         try:
             job = await self._luma.get(order.jobid)
-        except NotFound:
-            if self._age(order) < UNKNOWN_FOR:
-                raise
-            self._journal.gone(order.jobid)
-            return None
+        except (NotFound, Forbidden, InvalidArguments) as error:
+            if self._age(order) > UNKNOWN_FOR:
+                self._journal.gone(order.jobid)
+                return None
+            raise Upstream(f"{_SAME} The API does not list its job.{AGAIN}", jobid=order.jobid) from error
         except LumaError as error:
             error.jobid = order.jobid
-            error.message = f"The same order was placed before, and its job could not be looked at. {error.message}"
+            error.message = f"{_SAME} Its job could not be looked at. {error.message}{AGAIN}"
             raise
         self._journal.saw(job)
         return Placed(job, "same") if job.state == "running" else None
@@ -177,7 +178,7 @@ class Orders:
         finding = await self._search.look(order)
         if finding.jobid:
             return self._placed(order, finding.jobid, "found")
-        if finding.candidates == [] and isinstance(error, Upstream):
+        if finding.shows_none and isinstance(error, Upstream):
             # The API says itself that it failed, and shows no job of it.
             self._journal.drop(order)
         error.message += told(finding.candidates)
@@ -196,7 +197,7 @@ class Orders:
         finding = await self._search.look(order)
         if finding.jobid:
             return self._placed(order, finding.jobid, "same" if finding.known else "found")
-        if self._age(order) > UNKNOWN_FOR and not finding.candidates:
+        if self._age(order) > UNKNOWN_FOR and finding.candidates in ([], None):
             self._journal.give_up(order)
             return None
         self._journal.unknown(order)
@@ -218,7 +219,7 @@ class Orders:
             candidates = finding.candidates
             if finding.jobid:
                 self._placed(order, finding.jobid, "same" if finding.known else "found")
-            elif self._age(order) > UNKNOWN_FOR and candidates is not None:
+            elif self._age(order) > UNKNOWN_FOR and candidates == []:
                 self._journal.give_up(order)
             else:
                 self._journal.unknown(order)
@@ -232,11 +233,17 @@ class Orders:
         return Placed(job, how)
 
     async def _delivered(self, order: Order) -> Order | None:
-        """The order when nobody is delivering it any more, in this process or another; None if it was forgotten."""
+        """The order when nobody is delivering it any more; None if it was forgotten."""
         now: Order | None = order
-        while now and now.state == "sent" and now.alive_at and self._wall_clock() - now.alive_at < DEAD_AFTER:
+        seen, since = order.alive_at, anyio.current_time()
+        # By its changes, not by its age alone: clocks are set, also between a kill and a restart.
+        while now and now.state == "sent" and seen and self._wall_clock() - seen < OLD:
+            if anyio.current_time() - since > DEAD_AFTER:
+                break
             await anyio.sleep(BEAT)
             now = self._journal.now(order)
+            if now and now.alive_at != seen:
+                seen, since = now.alive_at, anyio.current_time()
         return now
 
     def _age(self, order: Order) -> timedelta:

@@ -25,11 +25,14 @@ class Judged:
 
     words: Mapping[str, str]
     images: Mapping[str, Image]
+    account: str | None
 
     @property
     def key(self) -> str:
-        """What makes an order the same as another: all that was said, with its pictures by what they show."""
-        said = {name: self.images[name].identity if name in self.images else text for name, text in self.words.items()}
+        """What makes an order the same as another: all that was said or meant, its pictures by what they show."""
+        said = {name: text.strip() for name, text in self.words.items()}
+        said |= {name: image.identity for name, image in self.images.items()}
+        said |= {"email": self.account} if self.account else {}
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
@@ -64,7 +67,7 @@ class Requests:
             wrong += problems_of(faults) if not wrong else [p for n, f in faults.items() for p in problems_of({n: f})]
         if wrong or verdict.nearest is None:
             raise InvalidArguments(NO_MONEY, problems=wrong, suggestion=None if faults else verdict.nearest)
-        return Judged(verdict.nearest, images)
+        return Judged(verdict.nearest, images, verdict.nearest.get("email") or self._default)
 
     async def make(self, judged: Judged, tell: Tell) -> tuple[VideoRequest, Assets]:
         """The request as the API takes it, its images uploaded.

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import anyio
-import anyio.to_thread
 
-from luma_mcp.errors import Capacity, LumaError, NotFound
+from luma_mcp.errors import Capacity, NotFound
 from luma_mcp.journal.journal import Journal
 from luma_mcp.journal.order import Order
 from luma_mcp.luma.client import LumaClient
@@ -22,6 +21,7 @@ from luma_mcp.settings import LOOPBACK
 from luma_mcp.studio.files import Files
 from luma_mcp.studio.images import Images
 from luma_mcp.studio.listing import Listing, list_jobs
+from luma_mcp.studio.lost import UNKNOWN_FOR
 from luma_mcp.studio.ordering import Orders, Placed
 from luma_mcp.studio.places import api_of, journal_path, output_folder
 from luma_mcp.studio.requests import Judged, Requests
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-THUMBNAIL_SECONDS = 5.0
 SETTLE_SECONDS = 12.0
 REMEMBERED_WISHES = timedelta(days=3)
 """So long after an order a new process still fetches files that were wanted."""
@@ -80,7 +79,13 @@ class Studio:
         self._wall_clock = wall_clock
         self._begun = wall_clock()
         self.luma = LumaClient(token, base_url=settings.base_url, transport=transport, wall_clock=wall_clock)
-        self.journal = Journal(journal_path(settings), api=api_of(settings.base_url, token), wall_clock=wall_clock)
+        self.journal = Journal(
+            journal_path(settings),
+            api=api_of(settings.base_url, token),
+            wall_clock=wall_clock,
+            # A file that somebody has named may be something else of theirs.
+            movable=settings.journal is None,
+        )
         self._links = Links(
             transport=transport, resolve=resolve or look_up, allow_private=settings.allow_private_urls, own=own
         )
@@ -192,25 +197,11 @@ class Studio:
         kind = {name: words[name] for name in CHOICES if name in words and name != "aspect_ratio"}
         return self.journal.typical_seconds(kind) or self.journal.typical_seconds({"resolution": words["resolution"]})
 
-    async def thumbnail(self, job: Job) -> bytes | None:
-        """A small JPEG of the finished video; None if there is none to be had, or none is wanted."""
-        media = job.outputs.thumbnail
-        if not media or not self._settings.thumbnails or job.state != "completed":
-            return None
-        from luma_mcp.media.pictures import thumbnail
-
-        try:
-            with anyio.fail_after(THUMBNAIL_SECONDS):
-                return await anyio.to_thread.run_sync(thumbnail, await self._links.fetch(media.url))
-        except Exception as fault:  # noqa: BLE001 - the video is there, and this is only its picture
-            logger.info("no thumbnail: %s", fault)
-            return None
-
     async def jobs(self, *, limit: int, state: str | None) -> Listing:
         """What runs, and what was ordered from this machine, newest first."""
         with anyio.move_on_after(SETTLE_SECONDS):
             await self.orders.recover()
-        return await list_jobs(self.luma, self.journal, limit=limit, state=state)
+        return await list_jobs(self.luma, self.journal, self._wall_clock, limit=limit, state=state)
 
     async def delete(self, jobid: str) -> bool:
         """Frees the slot of a finished job; False if the API knew no such job any more. Its saved files stay.
@@ -241,9 +232,9 @@ class Studio:
             logger.debug("%s: %s of %s bytes", name, here, total)
 
         try:
-            job = await self.follow(jobid, float("inf"))
+            job = await self.follow(jobid, UNKNOWN_FOR.total_seconds())
             if job.state == "completed":
                 saved = await self.files.save(job, seconds=RECOVERED_SAVE_SECONDS, tell=tell)
                 logger.warning("Saved what was ordered earlier: %s", ", ".join(saved.files) or saved.problem)
-        except LumaError as error:
-            logger.warning("A job that was ordered earlier could not be followed: %s", error.message)
+        except Exception as error:  # noqa: BLE001 - one job's trouble is not the others'
+            logger.warning("A job that was ordered earlier could not be followed: %s", error)
