@@ -285,3 +285,86 @@ def test_what_a_locked_file_has_missed_is_written_when_the_process_ends(path: Pa
     second = opened(path)
     assert {o.jobid for o in second.latest(9)} == {"j0", "j1"}
     second.close()
+
+
+def test_what_a_locked_file_has_missed_includes_what_was_forgotten(path: Path) -> None:
+    """An order that was refused meanwhile is not found again as one whose outcome is unknown."""
+    seconds = [0.0]
+    journal = Journal(path, api=API, wall_clock=lambda: NOW, clock=lambda: seconds[0])
+    refused = order()
+    journal.claim(refused, another=False)
+    journal.sending(refused)
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        journal.drop(refused)
+        holder.execute("ROLLBACK")
+    seconds[0] = 61.0
+    assert journal.unsettled() == []
+    journal.close()
+
+
+def test_what_another_process_has_written_meanwhile_stays(path: Path) -> None:
+    seconds = [0.0]
+    first = Journal(path, api=API, wall_clock=lambda: NOW, clock=lambda: seconds[0])
+    lost = order()
+    first.claim(lost, another=False)
+    first.sending(lost)
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        first.unknown(lost)
+        holder.execute("ROLLBACK")
+    second = opened(path)
+    assert second.adopt(lost, "j1")
+    seconds[0] = 61.0
+    assert [o.jobid for o in first.latest(9)] == ["j1"]
+    first.close()
+    second.close()
+
+
+def test_a_file_that_is_removed_while_it_is_used_is_begun_anew_with_what_is_known(path: Path) -> None:
+    first = opened(path)
+    ordered(first, "j1")
+    for file in path.parent.iterdir():
+        file.unlink()
+    ordered(first, "j2", key="cat")
+    second = opened(path)
+    assert {o.jobid for o in second.latest(9)} == {"j1", "j2"}
+    first.close()
+    second.close()
+
+
+def test_a_sign_of_life_waits_for_nobody_and_sets_nothing_aside(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    journal = opened(path)
+    placed = order()
+    journal.claim(placed, another=False)
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        journal.alive(placed)
+        holder.execute("ROLLBACK")
+    journal.close()
+    assert caplog.records == []
+
+
+def notes(path: Path) -> None:
+    path.write_text("my notes\n" * 200)
+
+
+def another_program(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE bookmarks (url TEXT)")
+        database.commit()
+
+
+@pytest.mark.parametrize("make", [notes, another_program])
+def test_a_file_of_somebody_else_is_not_touched(path: Path, make: Callable[[Path], None]) -> None:
+    """The setting names the wrong file."""
+    path.parent.mkdir()
+    make(path)
+    path.chmod(0o644)
+    content = path.read_bytes()
+    journal = Journal(path, api=API, wall_clock=lambda: NOW, movable=False)
+    ordered(journal, "j1")
+    assert journal.of_job("j1") is not None
+    journal.close()
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (content, 0o644)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]

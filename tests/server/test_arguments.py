@@ -186,3 +186,22 @@ async def test_a_value_of_another_type_is_refused_and_not_crashed_on(
 ) -> None:
     error = await refused(connect, prompt="A fox", resolution=value)
     assert [p["field"] for p in error["problems"]] == ["resolution"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"image_start": "data:," + "A" * 500_000, "imageStart": "data:," + "B" * 500_000},
+        {"wait_seconds": "9" * 500_000},
+        {"model": "m" * 500_000},
+        {"x" * 500_000: 1},
+        {"image_start": "data:," + "A" * 500_000, "model": "ray-v4"},
+    ],
+    ids=lambda said: ", ".join(name[:20] for name in said),
+)
+async def test_what_is_long_is_not_sent_back_whole(connect: Callable[..., Client], said: dict[str, Any]) -> None:
+    """Hosts cut results at a megabyte, and the agent has what it sent."""
+    async with connect() as client:
+        result = await client.call_tool("generate_video", {"prompt": "A fox", **said})
+    assert result.is_error
+    assert len(result.model_dump_json()) < 50_000

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -14,8 +18,9 @@ from tests.studio.faulty import Fault, Faulty
 from tests.transports import Held
 
 from luma_mcp.check import check
-from luma_mcp.errors import OutcomeUnknown
+from luma_mcp.errors import OutcomeUnknown, Upstream
 from luma_mcp.settings import Settings
+from luma_mcp.simulator.app import Fault as ApiFault
 from luma_mcp.studio.studio import Studio
 
 if TYPE_CHECKING:
@@ -31,15 +36,22 @@ async def process(simulator: Simulator, tmp_path: Path) -> AsyncIterator[Callabl
     """Starts a process of its own on the one journal."""
     started: list[Studio] = []
 
-    def start(transport: httpx2.AsyncBaseTransport | None = None) -> Studio:
-        settings = Settings(token=SecretStr(TOKEN), journal=str(tmp_path / "journal.db"))
+    def start(
+        transport: httpx2.AsyncBaseTransport | None = None, *, email: str | None = None, ahead: float = 0
+    ) -> Studio:
+        settings = Settings(token=SecretStr(TOKEN), journal=str(tmp_path / "journal.db"), email=email)
         way = transport or httpx2.ASGITransport(simulator)
-        started.append(Studio(settings, wall_clock=wall_clock, transport=way, resolve=resolve))
+        clock = partial(_clock, ahead)
+        started.append(Studio(settings, wall_clock=clock, transport=way, resolve=resolve))
         return started[-1]
 
     yield start
     for studio in started:
         await studio.aclose()
+
+
+def _clock(ahead: float) -> datetime:
+    return wall_clock() + timedelta(seconds=ahead)
 
 
 async def unheard(_: str) -> None:
@@ -180,3 +192,74 @@ async def test_a_cancelled_order_that_never_went_out_is_forgotten(
     assert studio.journal.unsettled() == []
     assert (await place(process())).how == "new"
     assert len(simulator.service.jobs) == 1
+
+
+async def test_a_single_404_of_a_young_job_makes_no_second_one(
+    process: Callable[..., Studio], simulator: Simulator
+) -> None:
+    """A replica lags behind: neither the list nor the same order again take the job for gone."""
+    studio = process()
+    [job] = [(await place(studio)).job.jobid]
+    simulator.faults.append(ApiFault("GET", "/jobs", 200, b'{"executing":0,"jobs":[]}'))
+    simulator.faults.append(ApiFault("GET", f"/jobs/{job}", 404, b'{"error":"Job not found"}', times=2))
+    assert [listed.state for listed in (await studio.jobs(limit=9, state=None)).jobs] == ["running"]
+    with pytest.raises(Upstream, match="nothing was ordered now"):
+        await place(studio)
+    assert (await place(studio)).job.jobid == job
+    assert len(simulator.service.jobs) == 1
+
+
+async def test_after_its_job_was_deleted_the_same_is_a_new_job(
+    process: Callable[..., Studio], simulator: Simulator
+) -> None:
+    studio = process()
+    first = await place(studio)
+    await pass_time(100)
+    assert await studio.delete(first.job.jobid)
+    assert (await place(studio)).how == "new"
+    assert first.job.jobid not in simulator.service.jobs
+
+
+async def test_the_default_account_named_or_not_is_the_same_order(
+    process: Callable[..., Studio], simulator: Simulator
+) -> None:
+    account = next(iter(simulator.service.accounts))
+    studio = process(email=account)
+    assert (await place(studio)).how == "new"
+    assert (await place(studio, email=account)).how == "same"
+    assert (await place(studio, prompt="A fox ")).how == "same"
+
+
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+async def test_a_wall_clock_that_is_set_holds_nobody_up(
+    process: Callable[..., Studio], simulator: Simulator, ahead: float
+) -> None:
+    """Killed while an order was on its way, and the clock is set before the restart."""
+    way = Faulty(simulator)
+    way.script = [Fault.KILLED_BEFORE]
+    with pytest.raises(BaseExceptionGroup):
+        await place(process(way, ahead=ahead))
+    begun = anyio.current_time()
+    with suppress(OutcomeUnknown):
+        await place(process())
+    assert anyio.current_time() - begun < 30
+
+
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+async def test_a_lost_order_is_found_although_this_machine_s_clock_is_wrong(
+    process: Callable[..., Studio], simulator: Simulator, ahead: float
+) -> None:
+    """The API's answers tell its time of day."""
+    way = Dated(simulator)
+    way.script = [Fault.TIMED_OUT_AFTER]
+    placed = await place(process(way, ahead=ahead))
+    assert (placed.how, [placed.job.jobid]) == ("found", [*simulator.service.jobs])
+
+
+class Dated(Faulty):
+    """Its answers carry the date, as those of real servers do."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = await super().handle_async_request(request)
+        response.headers["date"] = format_datetime(wall_clock(), usegmt=True)
+        return response

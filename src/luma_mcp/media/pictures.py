@@ -23,6 +23,8 @@ LARGEST_UPLOAD = 20_000_000
 """Bytes that `POST /assets` takes. Source: useapi.net, Luma API v1."""
 MOST_PIXELS = 120_000_000
 """A small file can claim any size; the largest photos that phones take in wide use have 108 million pixels."""
+ENOUGH_PIXELS = 16_000_000
+"""What is made anew is made no larger: eight times what a 1080p video shows."""
 LARGEST_THUMBNAIL = 200_000
 THUMBNAIL_SIDE = 768
 TAKEN = {"JPEG": "image/jpeg", "MPO": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
@@ -30,6 +32,7 @@ TAKEN = {"JPEG": "image/jpeg", "MPO": "image/jpeg", "PNG": "image/png", "WEBP": 
 READ = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "HEIF")
 _ORIENTATION = 0x0112
 _PLAIN = {"RGB", "RGBA", "L", "LA", "P", "1"}
+_SCALABLE = {"RGB", "RGBA", "L", "LA", "CMYK"}
 _QUALITY = 92
 _PAGE = "leads to a web page, not to a picture; give a direct link to the picture"
 _DRAWING = "is an SVG drawing or another XML file; save it as PNG or JPEG first"
@@ -161,6 +164,10 @@ def _plain(image: Image) -> Image:
     """Upright, 8 bits, in sRGB: nothing that depends on what a decoder knows of orientation, depth or profiles."""
     profile, turn = image.info.get("icc_profile"), _turns().get(_orientation(image))
     with _decoding():
+        if image.width * image.height > ENOUGH_PIXELS and image.mode in _SCALABLE:
+            # First of all: each step below makes a copy.
+            share = (ENOUGH_PIXELS / (image.width * image.height)) ** 0.5
+            image = image.resize((max(1, int(image.width * share)), max(1, int(image.height * share))))
         transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
         if image.mode[0] in "IF":
             image, profile = _8_bits(image), None

@@ -36,7 +36,8 @@ class Finding:
     """What a look has shown.
 
     `jobid`: the order's job; `known`: it had it already, from its own process or another. Else `candidates`: the
-    jobs that it may be, None if they could not be looked up; `others`: those that it may be if a clock is wrong.
+    jobs that it may be, None if they could not be looked up; `others`: those that it may be
+    if a clock is wrong, where the API does not tell its time.
     """
 
     jobid: str | None = None
@@ -78,7 +79,8 @@ class Search:
             order = now or order
             alike = [row for row in rows if row.jobid not in known and _is_alike(order, row)]
             candidates = [row.jobid for row in alike if self._is_timely(order, row)]
-            others = tuple(row.jobid for row in alike if row.jobid not in candidates)
+            if self._luma.clock_ahead is None:
+                others = tuple(row.jobid for row in alike if row.jobid not in candidates)
             rivals = [
                 other
                 for other in self._journal.unsettled()

@@ -197,7 +197,7 @@ class Orders:
         finding = await self._search.look(order)
         if finding.jobid:
             return self._placed(order, finding.jobid, "same" if finding.known else "found")
-        if self._age(order) > UNKNOWN_FOR and finding.candidates in ([], None):
+        if self._age(order) > UNKNOWN_FOR and finding.shows_none:
             self._journal.give_up(order)
             return None
         self._journal.unknown(order)
@@ -219,7 +219,7 @@ class Orders:
             candidates = finding.candidates
             if finding.jobid:
                 self._placed(order, finding.jobid, "same" if finding.known else "found")
-            elif self._age(order) > UNKNOWN_FOR and candidates == []:
+            elif self._age(order) > UNKNOWN_FOR and finding.shows_none:
                 self._journal.give_up(order)
             else:
                 self._journal.unknown(order)
