@@ -25,7 +25,7 @@ SECRET = "swordfish"
 ATTACKS = (
     # Outside, in plain words
     *("{r}/outside/secret.png", "{r}/outside", "{r}/outside/secret.png/", "{r}", "/", "/etc/passwd", "/etc/hostname"),
-    *("{r}/home-secret/a.png", "{r}/hom", "{h}", "{h}/", "{h}/.", "/root/.ssh/id_rsa"),
+    *("{r}/home-secret/a.png", "{r}/hom", "{h}", "{h}/", "{h}/.", "/etc/ssh/ssh_host_rsa_key"),
     # Traversal
     *("{h}/../outside/secret.png", "{h}/pics/../../outside/secret.png", "{h}/./../outside/./secret.png"),
     *("{h}//..//outside//secret.png", "{h}/missing/../../outside/secret.png", "{h}/../home-secret/a.png"),
@@ -56,7 +56,7 @@ ATTACKS = (
     *("{h}/fifo", "{h}/socket", "{h}/pics", "{h}/pics/", "{h}/missing.png", "{h}/pics/a.png/x", "{h}/" + "x" * 300),
     *("/dev/zero", "/dev/null", "/dev/stdin", "/dev/tty", "/dev/fd/0", "/dev/random", "/proc/self/environ"),
     *("/proc/self/mem", "/proc/self/root{r}/outside/secret.png", "/proc/self/cwd/pyproject.toml", "/proc/self/fd/0"),
-    *("/proc/self/maps", "/proc/1/environ", "/proc/self/root/etc/passwd", "/sys/kernel/notes", "/dev/../etc/passwd"),
+    *("/proc/self/maps", "/proc/1/environ", "/proc/1/cwd/etc/passwd", "/sys/kernel/notes", "/dev/../etc/passwd"),
     # Other machines, homes, and what only a shell or Windows would expand
     *("//server/share/a.png", r"\\server\share\a.png", r"\\?\C:\a.png", r"\\.\pipe\x", r"\/server/a.png"),
     *(r"/\server\a.png",),
