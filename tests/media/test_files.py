@@ -82,7 +82,13 @@ WINDOWS_ATTACKS = (
     *(r"C:\x\a.png:stream", r"C:\x\a.png::$DATA", r"C:\x:hidden\a.png", "file:///C:/x/a.png%3Astream"),
     *("file:///C:/x/NUL",),
     *(r"\\server\share\a.png", "//server/share/a.png", r"\\?\C:\x\a.png", r"\\.\pipe\x", r"\\localhost\c$\a.png"),
-    *("file://server/C:/a.png", "file:////server/share/a.png", r"\Users\me\a.png", "/Users/me/a.png", r"..\secret.png"),
+    *(
+        "file://server/C:/a.png",
+        "file:////server/share/a.png",
+        r"\Users\me\a.png",
+        "/Photos/me/a.png",
+        r"..\secret.png",
+    ),
     *(r"%USERPROFILE%\a.png", r"file:\\server\share\a.png", r"\??\C:\a.png", "C:\\a\0.png"),
     *("file:///%5C%5C?%5CC:%5Ca.png",),
 )

@@ -26,14 +26,14 @@ BASE64 = base64.b64encode(BYTES).decode()
         ("http://example.com/a.png", Kind.LINK, "http://example.com/a.png"),
         ("HTTPS://EXAMPLE.COM/A.PNG", Kind.LINK, "HTTPS://EXAMPLE.COM/A.PNG"),
         (f"`{LINK}`", Kind.LINK, LINK),
-        ("/home/me/a b.png", Kind.FILE, "/home/me/a b.png"),
-        ("'/home/me/a b.png'", Kind.FILE, "/home/me/a b.png"),
-        ("/home/me/12:30.png", Kind.FILE, "/home/me/12:30.png"),
-        ("/home/me/j1-bot:luma", Kind.FILE, "/home/me/j1-bot:luma"),
-        ("~/a.png", Kind.FILE, "/home/of/me/a.png"),
-        ("file:///home/me/a%20b.png", Kind.FILE, "/home/me/a b.png"),
-        ("file:/home/me/a.png", Kind.FILE, "/home/me/a.png"),
-        ("file://localhost/home/me/a.png", Kind.FILE, "/home/me/a.png"),
+        ("/photos/me/a b.png", Kind.FILE, "/photos/me/a b.png"),
+        ("'/photos/me/a b.png'", Kind.FILE, "/photos/me/a b.png"),
+        ("/photos/me/12:30.png", Kind.FILE, "/photos/me/12:30.png"),
+        ("/photos/me/j1-bot:luma", Kind.FILE, "/photos/me/j1-bot:luma"),
+        ("~/a.png", Kind.FILE, "/photos/of/me/a.png"),
+        ("file:///photos/me/a%20b.png", Kind.FILE, "/photos/me/a b.png"),
+        ("file:/photos/me/a.png", Kind.FILE, "/photos/me/a.png"),
+        ("file://localhost/photos/me/a.png", Kind.FILE, "/photos/me/a.png"),
         ("data:image/png;base64,iVBORw0KGgo=", Kind.DATA, "data:image/png;base64,iVBORw0KGgo="),
         ("DATA:,x", Kind.DATA, "DATA:,x"),
         ("data:,file:///etc/passwd", Kind.DATA, "data:,file:///etc/passwd"),
@@ -41,7 +41,7 @@ BASE64 = base64.b64encode(BYTES).decode()
     ids=repr,
 )
 def test_each_form_is_taken_for_what_it_is(text: str, kind: Kind, meant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/of/me")
+    monkeypatch.setenv("HOME", "/photos/of/me")
     source = parse_source(text, windows=False)
     assert (source.kind, source.text) == (kind, meant)
 
@@ -49,13 +49,13 @@ def test_each_form_is_taken_for_what_it_is(text: str, kind: Kind, meant: str, mo
 @pytest.mark.parametrize(
     ("text", "path"),
     [
-        (r"C:\Users\me\a b.png", r"C:\Users\me\a b.png"),
-        (r'"C:\Users\me\a b.png"', r"C:\Users\me\a b.png"),
-        ("c:/Users/me/a.png", "c:/Users/me/a.png"),
+        (r"C:\Photos\me\a b.png", r"C:\Photos\me\a b.png"),
+        (r'"C:\Photos\me\a b.png"', r"C:\Photos\me\a b.png"),
+        ("c:/Photos/me/a.png", "c:/Photos/me/a.png"),
         (r"D:\console\nullable\com10.png", r"D:\console\nullable\com10.png"),
-        ("file:///C:/Users/me/a%20b.png", "C:/Users/me/a b.png"),
-        ("file://localhost/C:/Users/me/a.png", "C:/Users/me/a.png"),
-        ("file:/C:/Users/me/a.png", "C:/Users/me/a.png"),
+        ("file:///C:/Photos/me/a%20b.png", "C:/Photos/me/a b.png"),
+        ("file://localhost/C:/Photos/me/a.png", "C:/Photos/me/a.png"),
+        ("file:/C:/Photos/me/a.png", "C:/Photos/me/a.png"),
     ],
     ids=repr,
 )
@@ -69,7 +69,7 @@ def test_what_is_no_path_means_the_same_on_windows(text: str) -> None:
     assert parse_source(text, windows=True) == parse_source(text, windows=False)
 
 
-@pytest.mark.parametrize("text", [r"C:\Users\me\a.png", "C:/a.png", r"\a.png", "C:a.png"], ids=repr)
+@pytest.mark.parametrize("text", [r"C:\Photos\me\a.png", "C:/a.png", r"\a.png", "C:a.png"], ids=repr)
 def test_a_windows_path_on_another_system_is_named_as_such(text: str) -> None:
     with pytest.raises(Unusable, match="Windows path"):
         parse_source(text, windows=False)

@@ -179,9 +179,12 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 
 def _check_owner(database: sqlite3.Connection) -> None:
+    # In one transaction: another process may be making the file at this very moment.
+    database.execute("BEGIN")
     [version] = database.execute("PRAGMA user_version").fetchone()
     [owner] = database.execute("PRAGMA application_id").fetchone()
     [tables] = database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    database.execute("COMMIT")
     if owner != APPLICATION and (owner or tables):
         raise _NotOurs("it is a database of another program")
     if version > VERSION:
@@ -203,9 +206,13 @@ def put(database: sqlite3.Connection, table: str, row: dict[str, Any]) -> None:
 
 
 def _prepared(database: sqlite3.Connection) -> sqlite3.Connection:
-    database.executescript(_SCHEMA)
-    database.execute(f"PRAGMA application_id = {APPLICATION}")
-    database.execute(f"PRAGMA user_version = {VERSION}")
+    def work(db: sqlite3.Connection) -> None:
+        db.execute(f"PRAGMA application_id = {APPLICATION}")
+        db.execute(f"PRAGMA user_version = {VERSION}")
+        for statement in _SCHEMA.split(";"):
+            db.execute(statement)
+
+    transaction(database, work)
     return database
 
 

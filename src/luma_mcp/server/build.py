@@ -18,6 +18,7 @@ from pydantic import ConfigDict
 from luma_mcp import __version__
 from luma_mcp.server import outputs, schemas
 from luma_mcp.server.tools import Tools
+from luma_mcp.studio.places import has_journal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -93,7 +94,8 @@ def build_server(
     async def lifespan(_: MCPServer[Any]) -> AsyncIterator[None]:
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_recover, studio)
+                if settings.token:
+                    tasks.start_soon(_recover, settings, studio)
                 yield
                 tasks.cancel_scope.cancel()
         finally:
@@ -111,11 +113,11 @@ def build_server(
     )
 
 
-async def _recover(studio: Callable[[], Studio | None]) -> None:
+async def _recover(settings: Settings, studio: Callable[[], Studio | None]) -> None:
     """What an earlier process left behind; after a moment, for a host that only lists the tools and leaves."""
     await anyio.sleep(RECOVER_AFTER)
     try:
-        if opened := studio():
+        if has_journal(settings) and (opened := studio()):
             await opened.recover()
     except Exception:
         # The server serves, whatever state the past is in.

@@ -30,6 +30,12 @@ def journal_path(settings: Settings) -> Path | None:
     return user_state_path("luma-mcp", appauthor=False) / "journal.db"
 
 
+def has_journal(settings: Settings) -> bool:
+    """Whether anything was written down here before."""
+    path = journal_path(settings)
+    return path is not None and path.exists()
+
+
 def api_of(base_url: str, token: str) -> str:
     """Tells tokens and APIs apart, and gives neither away."""
     return hashlib.sha256(f"{base_url}\n{token}".encode()).hexdigest()[:16]
