@@ -1,9 +1,8 @@
 """The safe ordering of paid jobs: each order is written down before it goes out, and delivered at most once.
 
-    intent ──sending──▶ sent ──answered──▶ running ──▶ completed, failed
-      ▲  │                │ ▲
-      │  └─ refused: forgotten
-      └── not delivered ──┘ └── no answer: its job is looked for; found ▶ running, not found ▶ unknown
+    intent ─▶ sent ─▶ running ─▶ completed, failed
+      ▲        │ └──▶ unknown: no answer came. Its job is looked for: running if found, else given up after a while
+      └────────┘ surely not delivered; an order that was refused is forgotten
 
 Whoever is killed leaves an intent (nothing was ordered) or an order that was sent; the next one to come finds
 its job in `GET /jobs`, if it is the only one that it can be.
@@ -40,9 +39,9 @@ BEAT = 1.0
 DEAD_AFTER = 3.5
 """Seconds without a sign of life after which the sender is taken to be gone."""
 OLD = timedelta(minutes=2)
+"""A sign of life of this age is not waited upon at all."""
 _SAME = "The same order was placed before, and nothing was ordered now."
 AGAIN = " To order it all the same, pass new_take true; ask the user first."
-
 
 How = Literal["new", "same", "found"]
 
