@@ -302,3 +302,18 @@ async def test_orders_go_out_whatever_becomes_of_the_journal_and_the_token_is_ne
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert bool(files) == (setting == "journal.db")
     assert all(TOKEN.encode() not in file.read_bytes() for file in files)
+
+
+async def test_a_deleted_job_is_said_to_be_deleted_and_its_files_are_named(
+    server: Server, simulator: Simulator
+) -> None:
+    async with server() as client:
+        _, done = await order(client, wait_seconds=100, save=True)
+        await client.call_tool("delete_job", {"jobid": done["jobid"]})
+        begun, asked = anyio.current_time(), simulator.requests["GET /jobs/…"]
+        text, content = told(await client.call_tool("get_job", {"jobid": done["jobid"], "wait_seconds": 60}))
+    assert (content["error"]["kind"], content["error"]["jobid"]) == ("not_found", done["jobid"])
+    assert "deleted" in text
+    assert "jobid is wrong" not in text
+    assert done["saved_files"][0] in text
+    assert (anyio.current_time(), simulator.requests["GET /jobs/…"]) == (begun, asked)

@@ -156,20 +156,18 @@ class Studio:
         request = self.request_of(jobid)
         if request:
             self.luma.remember(jobid, request)
+        files = self.files.saved(jobid)
+        stays = f" Its files are here: {', '.join(files)}." if files else ""
+        order = self.journal.of_job(jobid)
+        if order and order.deleted:
+            raise NotFound(f"This job was deleted, and the API does not know it any more.{stays}", jobid=jobid)
         try:
             job = await self.luma.wait(job, seconds, typical=self.typical_seconds(request))
         except NotFound as error:
-            error.message += self._what_is_left(jobid)
+            error.message += stays
             raise
         self.journal.saw(job)
         return job
-
-    def _what_is_left(self, jobid: str) -> str:
-        """Of a job that the API does not know."""
-        order = self.journal.of_job(jobid)
-        deleted = " It was deleted from this machine." if order and order.deleted else ""
-        files = self.files.saved(jobid)
-        return deleted + (f" Its files are here: {', '.join(files)}." if files else "")
 
     def request_of(self, jobid: str) -> VideoRequest | None:
         """What was ordered under that jobid, by this process or another of this machine."""
