@@ -156,18 +156,22 @@ class Studio:
         request = self.request_of(jobid)
         if request:
             self.luma.remember(jobid, request)
-        files = self.files.saved(jobid)
-        stays = f" Its files are here: {', '.join(files)}." if files else ""
         order = self.journal.of_job(jobid)
         if order and order.deleted:
-            raise NotFound(f"This job was deleted, and the API does not know it any more.{stays}", jobid=jobid)
+            gone = "This job was deleted, and the API does not know it any more."
+            raise NotFound(gone + self._what_stays(jobid), jobid=jobid)
         try:
             job = await self.luma.wait(job, seconds, typical=self.typical_seconds(request))
         except NotFound as error:
-            error.message += stays
+            error.message += self._what_stays(jobid)
             raise
         self.journal.saw(job)
         return job
+
+    def _what_stays(self, jobid: str) -> str:
+        """Of a job that the API does not know."""
+        files = self.files.saved(jobid)
+        return f" Its files are here: {', '.join(files)}." if files else ""
 
     def request_of(self, jobid: str) -> VideoRequest | None:
         """What was ordered under that jobid, by this process or another of this machine."""
