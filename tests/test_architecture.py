@@ -8,11 +8,12 @@ from pathlib import Path
 import luma_mcp
 
 ROOT = Path(luma_mcp.__file__).parent
-TABLE = {"nearest", "matrix", "rules", "check", "errors", "settings", "tables"}
+TABLE = {"hosts", "nearest", "matrix", "rules", "check", "errors", "settings", "tables"}
 MAY_KNOW = {
     "matrix": set(),
     "errors": set(),
     "settings": set(),
+    "hosts": set(),
     "rules": {"matrix"},
     "nearest": set(),
     "check": {"matrix", "rules", "errors", "nearest"},
@@ -35,7 +36,7 @@ ONLY_THERE = {
     "platformdirs": {"studio"},
     "mcp": {"server", "cli"},
     "starlette": {"simulator"},
-    "uvicorn": {"simulator"},
+    "uvicorn": {"simulator", "cli"},
     "click": {"cli"},
 }
 TYPES_ONLY = {("server", "httpx2"), ("studio", "httpx2")}

@@ -10,6 +10,7 @@ LumaError                   has a kind, a retry word, and where there are any: s
 ├── Conflict                409: a running job cannot be deleted
 ├── Moderated               422: prompt or image refused
 ├── Capacity                429: all slots in use
+├── LimitReached            the owner's own limit of orders per hour
 ├── AccountSession          596: a Luma account must be added again by its owner
 ├── Upstream                the API answered, but with a failure of its own or unreadably
 ├── NetworkError            the API was not reached; nothing was ordered
@@ -40,6 +41,7 @@ Kind = Literal[
     "conflict",
     "moderated",
     "capacity",
+    "limit_reached",
     "account_session",
     "upstream",
     "network",
@@ -171,6 +173,13 @@ class Capacity(LumaError):
     retry = "later"
     running: tuple[str, ...] = ()
     deletable: tuple[str, ...] = ()
+
+
+class LimitReached(LumaError):
+    """As many videos as the owner of the server allows were ordered within the hour. Nothing was ordered."""
+
+    kind = "limit_reached"
+    retry = "later"
 
 
 class AccountSession(LumaError):

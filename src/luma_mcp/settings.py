@@ -24,6 +24,7 @@ TOKEN_PATTERN = re.compile(r"[!-~]+")
 """What an HTTP header can carry, in one word."""
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SCHEMAS = ("portable", "exact")
+CONFIRM = ("never", "expensive", "always")
 LONGEST_WAIT = 600
 
 _T = TypeVar("_T")
@@ -64,6 +65,12 @@ def _email(text: str) -> str:
 def _seconds(text: str) -> int:
     if not (text.isdecimal() and int(text) <= LONGEST_WAIT):
         raise ValueError(f'must be a whole number from 0 to {LONGEST_WAIT}, not "{text}"')
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 10_000):
+        raise ValueError(f'must be a whole number from 1 to 10000, not "{text}"')
     return int(text)
 
 
@@ -142,6 +149,15 @@ class Settings:
         _journal,
         None,
         "`off`, or another file for the journal of what was ordered. If unset: in your state folder.",
+    )
+    confirm: str = _variable(
+        "LUMA_MCP_CONFIRM",
+        _one_of(CONFIRM),
+        "never",
+        "`always`, or `expensive` (1080p, 10s, HDR): ask before ordering, in hosts that can show a question.",
+    )
+    max_jobs_per_hour: int | None = _variable(
+        "LUMA_MCP_MAX_JOBS_PER_HOUR", _count, None, "Videos that may be ordered from this machine within an hour."
     )
     schema: str = _variable(
         "LUMA_MCP_SCHEMA",

@@ -13,6 +13,7 @@ import re
 import tempfile
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from luma_mcp.errors import LumaError
 from luma_mcp.settings import Settings
 from luma_mcp.simulator.app import Simulator
 from luma_mcp.simulator.state import Service, SimulatedJob
+from luma_mcp.studio.recovery import recover
 from luma_mcp.studio.studio import Studio
 
 if TYPE_CHECKING:
@@ -156,7 +158,7 @@ class Orders(RuleBasedStateMachine):
         self.run(self.studio.aclose)
         self.studio = self.started()
         with suppress(LumaError):
-            self.attempt(self.studio.recover, faults or [])
+            self.attempt(partial(recover, self.studio), faults or [])
 
     @rule()
     def look(self) -> None:

@@ -8,11 +8,15 @@ import click
 
 from luma_mcp import __version__
 from luma_mcp.matrix import CHOICES, IMAGES, TEXTS
+from luma_mcp.settings import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 SPEED = click.FloatRange(min=0, min_open=True)
+ONLY_HERE = (
+    f"only {', '.join(LOOPBACK)}: whoever can reach the server can spend your credits, and it asks nobody who they are."
+)
 _EPILOG = "Settings are environment variables: USEAPI_TOKEN, and LUMA_MCP_… as the README lists them."
 _IMAGES = f"IMAGE is {IMAGES['image_start'].expects}; here also a file's path from where you are."
 
@@ -34,6 +38,25 @@ def main(context: click.Context, *, simulate: bool, speed: float) -> None:
         from luma_mcp.cli.serve import serve
 
         serve(simulate=simulate, speed=speed)
+
+
+def _loopback(context: click.Context, parameter: click.Parameter, host: str) -> str:
+    if host.strip("[]") not in LOOPBACK:
+        raise click.BadParameter(ONLY_HERE, context, parameter)
+    return host.strip("[]")
+
+
+@main.command("serve", short_help="Serve, on stdin and stdout or over HTTP.")
+@click.option("--http", is_flag=True, help="Over Streamable HTTP, for this machine alone; prints the URL.")
+@click.option("--host", default="127.0.0.1", show_default=True, callback=_loopback, help="With --http.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="With --http; 0: any.")
+@click.option("--simulate", is_flag=True, help="With a simulated Luma API: no token, no cost, stand-in clips.")
+@click.option("--speed", type=SPEED, default=4.0, show_default=True, help="With --simulate: so many times faster.")
+def serve_command(*, http: bool, host: str, port: int, simulate: bool, speed: float) -> None:
+    """Serve MCP: on stdin and stdout as without a command, or over HTTP."""
+    from luma_mcp.cli.serve import serve
+
+    serve(simulate=simulate, speed=speed, http=(host, port) if http else None)
 
 
 @main.command(short_help="A refusal, a suggestion, a video: no token, no cost.")

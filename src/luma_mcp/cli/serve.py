@@ -1,4 +1,4 @@
-"""The server on stdin and stdout, as hosts start it."""
+"""The server on stdin and stdout, as hosts start it, or over HTTP."""
 
 from __future__ import annotations
 
@@ -20,14 +20,19 @@ CHATTY = ("httpx2", "httpcore2")
 """They log the URL of every request, and a jobid in it carries an e-mail address."""
 
 
-def serve(*, simulate: bool, speed: float) -> None:
-    """Serves until stdin ends; exits with 2 if a setting cannot be used."""
+def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None) -> None:
+    """Serves until stdin ends, or at the address `http` until it is interrupted; exits with 2 for a wrong setting."""
     settings = read_settings()
     with simulating(settings, speed=speed) if simulate else nullcontext(settings) as settings:
         # After the settings, so that a wrong one is told at once.
         from luma_mcp.server.build import build_server
 
         _log_to_stderr(settings)
+        if http:
+            from luma_mcp.cli.http import serve_http
+
+            serve_http(build_server(settings), host=http[0], port=http[1])
+            return
         # The SDK reads stdin in a thread that nothing can interrupt: without this, Ctrl-C would wait for a line.
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
         if sys.stdin.isatty():

@@ -198,6 +198,10 @@ class Journal:
         """The orders, newest first; without those that were never delivered."""
         return self._orders("state <> 'intent'", limit=limit)
 
+    def since(self, when: datetime) -> list[Order]:
+        """The orders after a time, newest first; also those that are not delivered yet."""
+        return self._orders("ordered_at > ?", when.timestamp())
+
     def deletable(self, limit: int) -> list[str]:
         """The jobids of finished jobs that were not deleted, the latest first."""
         finished = self._orders("state IN ('completed', 'failed') AND deleted = 0 AND jobid NOT NULL", limit=limit)
@@ -209,11 +213,7 @@ class Journal:
         return {row["jobid"] for row in known}
 
     def typical_seconds(self, kind: Mapping[str, str]) -> tuple[float, float] | None:
-        """From when until when most jobs of a kind end, in seconds; None while too few were seen.
-
-        Args:
-            kind: values of the request's choices; the more, the narrower.
-        """
+        """From when until when most jobs with these choices end, in seconds; None while too few were seen."""
         fits = "".join(f" AND json_extract(request, '$.{name}') = ?" for name in kind)
         known = self._database.read(
             f"SELECT seconds FROM orders WHERE api = ? AND state = 'completed' AND seconds NOT NULL{fits} "  # noqa: S608

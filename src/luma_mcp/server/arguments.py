@@ -14,7 +14,7 @@ from luma_mcp.check import text_fault, unknown_name
 from luma_mcp.errors import Problem
 from luma_mcp.matrix import CHOICES, IMAGES, TEXTS
 from luma_mcp.nearest import nearest_name, snake
-from luma_mcp.server.parameters import DEFAULT_WAIT, OWN, WAIT
+from luma_mcp.server.parameters import OWN, WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,10 +33,9 @@ class Arguments:
     problems: tuple[Problem, ...]
     lost: bool = False
 
-    @property
-    def wait_seconds(self) -> float:
-        """The wait that was asked for, or the default one."""
-        return float(self.words.get(WAIT, DEFAULT_WAIT))
+    def wait_seconds(self, otherwise: float) -> float:
+        """The wait that was asked for, if any was."""
+        return float(self.words.get(WAIT, otherwise))
 
     def about_video(self) -> dict[str, Any]:
         """The words that are about the video."""

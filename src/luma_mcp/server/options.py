@@ -39,15 +39,16 @@ def list_options(raw: Mapping[str, Any], *, longest_wait: int, seen_seconds: See
     problems = [*asked.problems, *verdict.problems]
     if problems:
         raise InvalidArguments(problems=problems, suggestion=verdict.nearest)
-    content = _content(chosen, seen_seconds)
-    lines = [_text(content)]
+    about = content(chosen, seen_seconds)
+    lines = [_text(about)]
     if asked.words.get(SCHEMA):
-        content["schema"] = schemas.exact_schema(longest_wait)
-        lines.append(f"Exact JSON Schema of generate_video: {json.dumps(content['schema'], separators=(',', ':'))}")
-    return present.answer("\n\n".join(lines), content)
+        about["schema"] = schemas.exact_schema(longest_wait)
+        lines.append(f"Exact JSON Schema of generate_video: {json.dumps(about['schema'], separators=(',', ':'))}")
+    return present.answer("\n\n".join(lines), about)
 
 
-def _content(chosen: Mapping[str, str], seen_seconds: Seen) -> dict[str, Any]:
+def content(chosen: Mapping[str, str], seen_seconds: Seen) -> dict[str, Any]:
+    """The structured content: the whole table, and what still goes with what was chosen."""
     left = allowed(chosen)
     seen = {r: span for r in TYPICAL_SECONDS if (span := seen_seconds({**chosen, "resolution": r}))}
     return {

@@ -46,6 +46,11 @@ JOB_OUTPUT = _object(
         "request": {"type": "object", "description": "What was ordered, every value explicit, where it is known."},
         "created": _TEXT,
         "updated": _TEXT,
+        "typical_seconds": {
+            "type": "array",
+            "items": _NUMBER,
+            "description": "Most such jobs end from then until then.",
+        },
         "elapsed_seconds": _NUMBER,
         "video": _object(
             {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_args
 
+from luma_mcp.hosts import UNKNOWN_WAIT
 from luma_mcp.settings import LONGEST_WAIT
 from luma_mcp.studio.states import MOST, ListedState
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 WAIT, SAVE, NEW_TAKE, LIMIT, STATE, SCHEMA = "wait_seconds", "save", "new_take", "limit", "state", "include_schema"
-DEFAULT_WAIT, DEFAULT_LIMIT = 45, 20
+DEFAULT_LIMIT = 20
 STATES: tuple[str, ...] = get_args(ListedState)
 _YES_OR_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -54,7 +55,7 @@ OWN: Mapping[str, Own] = MappingProxyType(
         WAIT: Own(
             f"a number of seconds from 0 to {LONGEST_WAIT}",
             _number,
-            _between(0, LONGEST_WAIT, DEFAULT_WAIT),
+            _between(0, LONGEST_WAIT, UNKNOWN_WAIT),
             ("0", str(LONGEST_WAIT)),
         ),
         LIMIT: Own(

@@ -26,8 +26,8 @@ READY_TO_SAVE = 90.0
 class Reporter:
     """The progress of one call, from 0 to 100: it only ever grows, as the protocol demands."""
 
-    def __init__(self, ctx: Context[Any, Any], *, whole: float = 100.0) -> None:
-        """`whole`: per cent of the call's work that waiting for the video is."""
+    def __init__(self, ctx: Context[Any, Any] | None, *, whole: float = 100.0) -> None:
+        """`ctx`: the call; None: nobody listens. `whole`: per cent of the call's work that waiting for the video is."""
         self._ctx = ctx
         self._whole = whole
         self._last: float | None = None
@@ -40,7 +40,8 @@ class Reporter:
         grown = 0.0 if self._last is None else self._last + (100 - self._last) / 1000
         self._last = max(percent, grown)
         self._told_at = anyio.current_time()
-        await self._ctx.report_progress(self._last, 100, message[:LONGEST_MESSAGE])
+        if self._ctx:
+            await self._ctx.report_progress(self._last, 100, message[:LONGEST_MESSAGE])
 
     async def say(self, doing: str) -> None:
         """Notes what is being done before the order; it is told where that takes its time."""

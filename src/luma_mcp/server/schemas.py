@@ -21,7 +21,7 @@ from luma_mcp.matrix import (
     Choice,
 )
 from luma_mcp.rules import Implication, conflicts, implications
-from luma_mcp.server.parameters import DEFAULT_LIMIT, DEFAULT_WAIT, LIMIT, NEW_TAKE, SAVE, SCHEMA, STATE, STATES, WAIT
+from luma_mcp.server.parameters import DEFAULT_LIMIT, LIMIT, NEW_TAKE, SAVE, SCHEMA, STATE, STATES, WAIT
 from luma_mcp.studio.states import MOST
 
 Schema = dict[str, Any]
@@ -100,8 +100,7 @@ def _about_call(longest_wait: int) -> Schema:
             "type": "integer",
             "minimum": 0,
             "maximum": longest_wait,
-            "default": min(DEFAULT_WAIT, longest_wait),
-            "description": "Seconds to wait for the video; 0 returns at once.",
+            "description": "Seconds to wait for the video; 0 returns at once. If omitted, what your host allows.",
         },
     }
 

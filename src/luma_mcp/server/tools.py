@@ -7,21 +7,22 @@ silence: for a paid call that is a wrong video, billed.
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from luma_mcp.errors import InvalidArguments, LumaError, NotConfigured, NotFound, Problem, Upstream
+from luma_mcp.errors import InvalidArguments, LumaError, NotConfigured, Problem, Upstream
 from luma_mcp.matrix import API_NAMES
-from luma_mcp.server import arguments, listed, options, present
+from luma_mcp.server import arguments, clients, listed, options, present
+from luma_mcp.server.asking import is_expensive, question_about
+from luma_mcp.server.job import Extras
+from luma_mcp.server.paid import CANCELLED, paid
 from luma_mcp.server.parameters import DEFAULT_LIMIT, LIMIT, NEW_TAKE, SAVE, STATE, WAIT
-from luma_mcp.server.present import Extras
 from luma_mcp.server.progress import READY_TO_SAVE, Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from datetime import datetime
 
     from mcp.server.mcpserver import Context
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+ORDER_WORDS = (*API_NAMES, WAIT, SAVE, NEW_TAKE)
 ORDER_PATIENCE = 20.0
 """Seconds, at most, for which a full house or a refused connection is tried again before the agent is told."""
 SAVE_SECONDS = 12.0
@@ -42,9 +44,6 @@ NOT_CONFIGURED = (
     "it into this server's environment in the host's configuration. To try without one: luma-mcp --simulate. "
     "list_options works without a token."
 )
-CANCELLED = "The call was cancelled; its job goes on, ask for it with get_job: %s"
-LATER = "Ask for it with get_job in a while; do not order it again."
-NOT_LOST = "The job goes on and is not lost: ask for it with get_job; do not order it again."
 
 
 @dataclass
@@ -69,11 +68,28 @@ class Tools:
 
     async def list_jobs(self, raw: dict[str, Any], ctx: Context[Any, Any]) -> CallToolResult:  # noqa: ARG002
         """Tells what runs, and what was ordered from this machine."""
-        return await self._answered("list_jobs", self._list_jobs(raw))
+        return await self._answered("list_jobs", self.listing(raw))
 
     async def delete_job(self, raw: dict[str, Any], ctx: Context[Any, Any]) -> CallToolResult:  # noqa: ARG002
         """Frees the slot of a finished job."""
         return await self._answered("delete_job", self._delete_job(raw))
+
+    async def question(self, raw: dict[str, Any], ctx: Context[Any, Any]) -> str | None:
+        """What the person is to be asked before `generate_video`; None if nothing, or if it would order nothing."""
+        studio = self.studio()
+        if studio is None or not clients.can_be_asked(ctx):
+            return None
+        asked = arguments.read(raw, ORDER_WORDS)
+        try:
+            words = await studio.would_order(
+                asked.about_video(), problems=asked.problems, another=bool(asked.words.get(NEW_TAKE))
+            )
+        except LumaError:
+            # The call itself tells it.
+            return None
+        if words is None or (self.settings.confirm == "expensive" and not is_expensive(words)):
+            return None
+        return question_about(words)
 
     async def _answered(self, tool: str, call: Awaitable[CallToolResult]) -> CallToolResult:
         try:
@@ -89,8 +105,8 @@ class Tools:
 
     async def _generate_video(self, raw: dict[str, Any], ctx: Context[Any, Any]) -> CallToolResult:
         studio = self._configured()
-        asked = arguments.read(raw, (*API_NAMES, WAIT, SAVE, NEW_TAKE))
-        save, seconds = bool(asked.words.get(SAVE)), self._longest(asked.wait_seconds)
+        asked = arguments.read(raw, ORDER_WORDS)
+        save, seconds = bool(asked.words.get(SAVE)), self._seconds(asked, ctx)
         end = anyio.current_time() + seconds
         reporter = Reporter(ctx, whole=READY_TO_SAVE if save else 100.0)
         ordered: Ordered | None = None
@@ -115,11 +131,11 @@ class Tools:
                 logger.warning(CANCELLED, ordered.placed.job.jobid)
             raise
         job = ordered.placed.job
-        extras = Extras(how=ordered.placed.how, changes=ordered.changes)
-        with _paid(job.jobid):
+        extras = Extras(how=ordered.placed.how, changes=ordered.changes, player=clients.shows_apps(ctx))
+        with paid(job.jobid):
             # A cancellation that came while the order was on its way is seen here, with the jobid at hand.
             await anyio.lowlevel.checkpoint()
-            if anyio.current_time() < end:
+            if anyio.current_time() < end and not clients.takes_tasks(ctx):
                 job = await self._followed(job, end - anyio.current_time(), reporter)
             return await self._finished(job, extras, reporter, save=save, end=end)
 
@@ -127,22 +143,23 @@ class Tools:
         studio = self._configured()
         asked, jobid = self._about_job(raw, (WAIT, SAVE))
         save = bool(asked.words.get(SAVE, studio.wants_files(jobid)))
-        seconds = self._longest(asked.wait_seconds)
+        seconds = self._seconds(asked, ctx)
         end = anyio.current_time() + seconds
         reporter = Reporter(ctx, whole=READY_TO_SAVE if save else 100.0)
-        job = await self._followed(jobid, seconds, reporter)
-        if not job.is_video:
-            raise InvalidArguments(
-                problems=[Problem("jobid", jobid, f"This is a job of type {job.type}, not a video.")]
-            )
-        return await self._finished(job, Extras(), reporter, save=save, end=end)
+        job = _video(await self._followed(jobid, seconds, reporter))
+        return await self._finished(job, Extras(player=clients.shows_apps(ctx)), reporter, save=save, end=end)
 
     async def _list_options(self, raw: dict[str, Any]) -> CallToolResult:
         studio = self.studio()
         seen = studio.journal.typical_seconds if studio else lambda _: None
         return options.list_options(raw, longest_wait=self.settings.max_wait_seconds, seen_seconds=seen)
 
-    async def _list_jobs(self, raw: dict[str, Any]) -> CallToolResult:
+    async def listing(self, raw: Mapping[str, Any]) -> CallToolResult:
+        """What `list_jobs` answers.
+
+        Raises:
+            LumaError: it cannot.
+        """
         studio = self._configured()
         asked = arguments.read(raw, (LIMIT, STATE))
         if asked.problems:
@@ -150,6 +167,17 @@ class Tools:
         limit = int(asked.words.get(LIMIT, DEFAULT_LIMIT))
         listing = await studio.jobs(limit=limit, state=asked.words.get(STATE))
         return listed.result(listing, simulated=self.settings.simulated)
+
+    async def look(self, jobid: str) -> CallToolResult:
+        """What `generate_video` would return of its job now, without waiting.
+
+        Raises:
+            LumaError: the job is no video, or cannot be looked at.
+        """
+        studio = self._configured()
+        job = _video(await studio.follow(jobid, 0))
+        now = anyio.current_time()
+        return await self._finished(job, Extras(), Reporter(None), save=studio.wants_files(jobid), end=now)
 
     async def _delete_job(self, raw: dict[str, Any]) -> CallToolResult:
         studio = self._configured()
@@ -205,26 +233,13 @@ class Tools:
             raise NotConfigured(NOT_CONFIGURED)
         return studio
 
-    def _longest(self, seconds: float) -> float:
-        return min(seconds, self.settings.max_wait_seconds)
+    def _seconds(self, asked: arguments.Arguments, ctx: Context[Any, Any]) -> float:
+        """How long the call may wait: as it was asked to, or as its host allows."""
+        return min(asked.wait_seconds(clients.longest_wait(ctx)), self.settings.max_wait_seconds)
 
 
-@contextmanager
-def _paid(jobid: str) -> Iterator[None]:
-    """Whatever goes wrong in the block, the job is paid for: its jobid must reach the agent, or else the log."""
-    try:
-        yield
-    except anyio.get_cancelled_exc_class():
-        # Nobody gets this call's result any more: the log is where the jobid can still be found.
-        logger.warning(CANCELLED, jobid)
-        raise
-    except NotFound as error:
-        message = f"The video was ordered, but the API does not list its job (yet, or any more). {LATER}"
-        raise Upstream(message, status=error.status, api_message=error.api_message, jobid=jobid) from error
-    except LumaError as error:
-        error.jobid = jobid
-        error.message = f"The video was ordered, but following it failed. {error.message} {NOT_LOST}"
-        raise
-    except Exception as error:
-        logger.exception("following a job failed")
-        raise Upstream(f"The video was ordered, but following it failed here. {NOT_LOST}", jobid=jobid) from error
+def _video(job: Job) -> Job:
+    if not job.is_video:
+        message = f"This is a job of type {job.type}, not a video."
+        raise InvalidArguments(problems=[Problem("jobid", job.jobid, message)])
+    return job

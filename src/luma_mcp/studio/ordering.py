@@ -20,6 +20,8 @@ import anyio
 from luma_mcp.errors import Forbidden, InvalidArguments, LumaError, NotFound, OutcomeUnknown, Upstream
 from luma_mcp.journal.order import UNSETTLED
 from luma_mcp.luma.records import Job
+from luma_mcp.studio.delivery import JournalWitness, LostIntent
+from luma_mcp.studio.limits import HourlyLimit
 from luma_mcp.studio.lost import UNKNOWN_FOR, Search, told
 from luma_mcp.studio.ticking import ticking
 from luma_mcp.studio.turns import Turns
@@ -58,22 +60,6 @@ class Placed:
     how: How
 
 
-class _LostIntent(Exception):
-    """Another process has begun the same order in the meantime."""
-
-
-class _Witness:
-    def __init__(self, journal: Journal, order: Order) -> None:
-        self._journal, self._order = journal, order
-
-    def sending(self) -> None:
-        if not self._journal.sending(self._order):
-            raise _LostIntent
-
-    def not_delivered(self) -> None:
-        self._journal.not_delivered(self._order)
-
-
 class Orders:
     """Places orders, and finds what became of those whose answer was lost.
 
@@ -81,9 +67,13 @@ class Orders:
         luma: the API.
         journal: where they are written down.
         wall_clock: the time of day, in UTC.
+        per_hour: so many at most; None: any number.
     """
 
-    def __init__(self, luma: LumaClient, journal: Journal, wall_clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, luma: LumaClient, journal: Journal, wall_clock: Callable[[], datetime], *, per_hour: int | None = None
+    ) -> None:
+        self.limit = HourlyLimit(per_hour, journal, wall_clock)
         self._luma = luma
         self._journal = journal
         self._wall_clock = wall_clock
@@ -127,6 +117,7 @@ class Orders:
 
         Raises:
             OutcomeUnknown: it went out, no answer came, and its job was not found.
+            LimitReached: as many as the owner allows were ordered within the hour.
             LumaError: any other; unless it says otherwise, nothing was ordered.
         """
         # One at a time of the same order: the second finds what the first has done.
@@ -136,13 +127,14 @@ class Orders:
                     return running
                 if self._journal.claim(order, another=another):
                     continue
+                self.limit.check(order)
                 try:
                     return await self._sent(order, patience)
-                except _LostIntent:
+                except LostIntent:
                     logger.info("another process has begun the same order")
 
     async def _sent(self, order: Order, patience: float) -> Placed:
-        witness = _Witness(self._journal, order)
+        witness = JournalWitness(self._journal, order)
 
         async def alive(_: float) -> None:
             self._journal.alive(order)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -21,7 +19,6 @@ from luma_mcp.settings import LOOPBACK
 from luma_mcp.studio.files import Files
 from luma_mcp.studio.images import Images
 from luma_mcp.studio.listing import Listing, list_jobs
-from luma_mcp.studio.lost import UNKNOWN_FOR
 from luma_mcp.studio.ordering import Orders, Placed
 from luma_mcp.studio.places import api_of, journal_path, output_folder
 from luma_mcp.studio.requests import Judged, Requests
@@ -39,12 +36,7 @@ if TYPE_CHECKING:
     from luma_mcp.settings import Settings
     from luma_mcp.studio.images import Tell
 
-logger = logging.getLogger(__name__)
-
 SETTLE_SECONDS = 12.0
-REMEMBERED_WISHES = timedelta(days=3)
-"""So long after an order a new process still fetches files that were wanted."""
-RECOVERED_SAVE_SECONDS = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +69,7 @@ class Studio:
         own = settings.base_url if urlsplit(settings.base_url).hostname in LOOPBACK else None
         self._settings = settings
         self._wall_clock = wall_clock
-        self._begun = wall_clock()
+        self.begun = wall_clock()
         self.luma = LumaClient(token, base_url=settings.base_url, transport=transport, wall_clock=wall_clock)
         self.journal = Journal(
             journal_path(settings),
@@ -92,7 +84,7 @@ class Studio:
         folders = home_folder() if settings.input_dirs is None else settings.input_dirs
         images = Images(self.luma, self.journal, links=self._links, folders=folders)
         self._requests = Requests(images, settings.email)
-        self.orders = Orders(self.luma, self.journal, wall_clock)
+        self.orders = Orders(self.luma, self.journal, wall_clock, per_hour=settings.max_jobs_per_hour)
         self.files = Files(self.luma, self.journal, links=self._links, folder=lambda: output_folder(settings))
 
     async def aclose(self) -> None:
@@ -128,11 +120,22 @@ class Studio:
         judged = await self._requests.judge(words, problems)
         if not another and (same := await self.orders.running(judged.key)):
             return Ordered(same)
+        self.orders.limit.check()
         try:
             return await self._place(judged, another=another, save=save, patience=patience, tell=tell)
         except Capacity as error:
             await explain(error, self.luma, self.journal)
             raise
+
+    async def would_order(
+        self, words: Mapping[str, Any], *, problems: Iterable[Problem] = (), another: bool = False
+    ) -> Mapping[str, str] | None:
+        """The whole request that such an order would place; None if the same runs, so that it would place none."""
+        judged = await self._requests.judge(words, problems)
+        if not another and await self.orders.running(judged.key):
+            return None
+        self.orders.limit.check()
+        return judged.words
 
     async def _place(self, judged: Judged, *, another: bool, save: bool, patience: float, tell: Tell) -> Ordered:
         request, assets = await self._requests.make(judged, tell)
@@ -220,23 +223,3 @@ class Studio:
             return False
         self.journal.deleted(jobid)
         return True
-
-    async def recover(self) -> None:
-        """What an earlier process left behind: orders without an answer, files that were wanted."""
-        await self.orders.recover(before=self._begun)
-        async with anyio.create_task_group() as tasks:
-            for order in self.journal.without_files(self._begun - REMEMBERED_WISHES, self._begun):
-                if order.jobid:
-                    tasks.start_soon(self._fetch_files, order.jobid)
-
-    async def _fetch_files(self, jobid: str) -> None:
-        async def tell(name: str, here: int, total: int | None, _: float) -> None:
-            logger.debug("%s: %s of %s bytes", name, here, total)
-
-        try:
-            job = await self.follow(jobid, UNKNOWN_FOR.total_seconds())
-            if job.state == "completed":
-                saved = await self.files.save(job, seconds=RECOVERED_SAVE_SECONDS, tell=tell)
-                logger.warning("Saved what was ordered earlier: %s", ", ".join(saved.files) or saved.problem)
-        except Exception as error:  # noqa: BLE001 - one job's trouble is not the others'
-            logger.warning("A job that was ordered earlier could not be followed: %s", error)

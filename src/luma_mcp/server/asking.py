@@ -1,0 +1,67 @@
+"""Asking the person before money is spent, where the owner wishes it (`LUMA_MCP_CONFIRM`) and the client can.
+
+The SDK carries the question: on 2026-07-28 as a result that is answered by the same call again, before that as a
+request to the client. It reads the annotations of the functions below when they are made, so that this module has
+them evaluated.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any
+
+from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.resolve import Elicit, Resolve
+from mcp.types import CallToolResult
+from pydantic import BaseModel, Field
+
+from luma_mcp.matrix import CHOICES, IMAGES
+from luma_mcp.server.present import answer, shortened
+
+EXPENSIVE: Mapping[str, tuple[str, ...]] = {
+    "resolution": ("1080p",),
+    "duration": ("10s",),
+    "dynamic_range": ("hdr", "hdr_exr"),
+}
+"""What `LUMA_MCP_CONFIRM=expensive` asks about: any of these."""
+NOT_ORDERED = (
+    "Not ordered: the user was asked, and did not agree. Nothing was billed. Do not order it again by yourself; "
+    "ask the user what they would like instead."
+)
+Handler = Callable[[dict[str, Any], Context[Any, Any]], Awaitable[CallToolResult]]
+Question = Callable[[dict[str, Any], Context[Any, Any]], Awaitable[str | None]]
+
+
+class GoAhead(BaseModel):
+    """The person's answer."""
+
+    order: bool = Field(default=True, title="Order it", description="Yes: the video is ordered, and billed.")
+
+
+def asks_first(order: Handler, question: Question) -> Callable[..., Any]:
+    """The tool `generate_video` that asks `question` (nothing if it is None) before it orders."""
+
+    async def ask(raw: dict[str, Any], ctx: Context[Any, Any]) -> Elicit[GoAhead] | GoAhead:
+        asked = await question(raw, ctx)
+        return Elicit(asked, GoAhead) if asked else GoAhead()
+
+    async def generate_video(
+        raw: dict[str, Any], ctx: Context[Any, Any], said: Annotated[ElicitationResult[GoAhead], Resolve(ask)]
+    ) -> CallToolResult:
+        if isinstance(said, AcceptedElicitation) and said.data.order:
+            return await order(raw, ctx)
+        return answer(NOT_ORDERED, {"note": NOT_ORDERED})
+
+    return generate_video
+
+
+def is_expensive(words: Mapping[str, Any]) -> bool:
+    """Whether a complete request has anything that costs more."""
+    return any(words.get(name) in values for name, values in EXPENSIVE.items())
+
+
+def question_about(words: Mapping[str, Any]) -> str:
+    """What the person is asked; the same words give the same question."""
+    options = ", ".join(str(words[name]) for name in CHOICES if name in words)
+    pictures = [name.replace("_", " ") for name in IMAGES if name in words]
+    with_pictures = f", with {' and '.join(pictures)}" if pictures else ""
+    return f"Make this video? It is a billed job. {options}{with_pictures}. Prompt: {shortened(words['prompt'])}"

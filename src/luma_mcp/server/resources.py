@@ -1,0 +1,83 @@
+"""What can be read: the table, the exact schema, the jobs. Each is the structured content of a tool, as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
+
+from luma_mcp.errors import Forbidden, InvalidArguments, LumaError, NotFound
+from luma_mcp.server import options, schemas
+from luma_mcp.server.apps import PLAYER_URI
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from mcp.server.mcpserver import MCPServer
+    from mcp.types import CallToolResult
+
+    from luma_mcp.server.tools import Tools
+
+OPTIONS, SCHEMA = "luma://options", "luma://schemas/generate_video"
+JOBS, JOB = "luma://jobs", "luma://jobs/{jobid}"
+STATIC = (OPTIONS, SCHEMA, PLAYER_URI)
+"""These never change while the process lives."""
+JSON = "application/json"
+
+
+def add_resources(server: MCPServer[Any], tools: Tools) -> None:
+    """Adds them to the server."""
+
+    @server.resource(
+        OPTIONS,
+        name="options",
+        title="Video options",
+        mime_type=JSON,
+        description="What generate_video can make: models, resolutions, durations, dynamic ranges, image inputs.",
+    )
+    def table() -> str:
+        return _json(options.content({}, lambda _: None))
+
+    @server.resource(
+        SCHEMA,
+        name="generate_video_schema",
+        title="Exact schema of generate_video",
+        mime_type=JSON,
+        description="JSON Schema 2020-12 that accepts a request if and only if generate_video does.",
+    )
+    def schema() -> str:
+        return _json(schemas.exact_schema(tools.settings.max_wait_seconds))
+
+    @server.resource(
+        JOBS,
+        name="jobs",
+        title="Video jobs",
+        mime_type=JSON,
+        description="The running jobs and those ordered from this machine, newest first.",
+    )
+    async def jobs() -> str:
+        return await _told(tools.listing({}), JOBS)
+
+    @server.resource(
+        JOB,
+        name="job",
+        title="A video job",
+        mime_type=JSON,
+        description="One job: its state, and when it is completed its video.",
+    )
+    async def job(jobid: str) -> str:
+        return await _told(tools.look(jobid), JOB.format(jobid=jobid))
+
+
+async def _told(result: Awaitable[CallToolResult], uri: str) -> str:
+    try:
+        return _json((await result).structured_content)
+    except (NotFound, Forbidden, InvalidArguments) as error:
+        raise ResourceNotFoundError(f"{uri}: {error.message}") from error
+    except LumaError as error:
+        raise ResourceError(error.message) from error
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, ensure_ascii=False, indent=1)
