@@ -35,6 +35,7 @@ ONLY_THERE = {
     "sqlite3": {"journal"},
     "platformdirs": {"studio"},
     "mcp": {"server", "cli"},
+    "opentelemetry": {"luma", "cli"},
     "starlette": {"simulator"},
     "uvicorn": {"simulator", "cli"},
     "click": {"cli"},

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from luma_mcp.cli.surroundings import read_settings, simulating
+from luma_mcp.cli.tracing import tracing
 
 if TYPE_CHECKING:
     from luma_mcp.settings import Settings
@@ -23,7 +24,7 @@ CHATTY = ("httpx2", "httpcore2")
 def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None) -> None:
     """Serves until stdin ends, or at the address `http` until it is interrupted; exits with 2 for a wrong setting."""
     settings = read_settings()
-    with simulating(settings, speed=speed) if simulate else nullcontext(settings) as settings:
+    with tracing(), simulating(settings, speed=speed) if simulate else nullcontext(settings) as settings:
         # After the settings, so that a wrong one is told at once.
         from luma_mcp.server.build import build_server
 

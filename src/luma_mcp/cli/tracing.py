@@ -1,0 +1,43 @@
+"""Traces for those who collect them: off, unless OpenTelemetry's own environment variables say where they go."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+MISSING = "luma-mcp: {name} is set, but the packages that send traces are missing: install luma-mcp[otel]."
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """Sends the spans of the block to the endpoint that is named (OTLP over HTTP), if one is."""
+    name = next((name for name in ENDPOINTS if os.environ.get(name)), None)
+    if name is None or os.environ.get("OTEL_SDK_DISABLED", "").casefold() == "true":
+        yield
+        return
+    try:
+        from opentelemetry import trace
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        # The videos do not wait for their traces.
+        click.echo(MISSING.format(name=name), err=True)
+        yield
+        return
+    about = {} if os.environ.get("OTEL_SERVICE_NAME") else {SERVICE_NAME: "luma-mcp"}
+    provider = TracerProvider(resource=Resource.create(about))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    try:
+        yield
+    finally:
+        provider.shutdown()

@@ -1,0 +1,98 @@
+"""Traces: off until OpenTelemetry's own variables say where they go, and then without anything that is private."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from mcp import Client
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from tests.cli.test_stdio import STARTING, stdio
+from tests.conftest import TOKEN
+
+from luma_mcp.simulator.serve import EMAIL, new_simulator, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROMPT = "A fox that nobody else has to know of"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@contextmanager
+def collector() -> Iterator[tuple[str, list[bytes]]]:
+    """What is sent to an OTLP endpoint on this machine."""
+    bodies: list[bytes] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", bodies
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+async def make_a_video(**environment: str) -> None:
+    with running(new_simulator(speed=1000)) as base_url, anyio.fail_after(STARTING):
+        server = stdio(USEAPI_TOKEN=TOKEN, LUMA_MCP_BASE_URL=base_url, LUMA_MCP_THUMBNAILS="0", **environment)
+        async with Client(server) as client:
+            result = await client.call_tool("generate_video", {"prompt": PROMPT})
+            assert not result.is_error
+
+
+def spans(bodies: list[bytes]) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (span.name, {a.key: a.value.string_value or a.value.int_value for a in span.attributes})
+        for body in bodies
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+
+
+async def test_a_named_endpoint_gets_a_span_of_the_call_and_one_of_each_request() -> None:
+    with collector() as (endpoint, bodies):
+        await make_a_video(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+    found = spans(bodies)
+    names = [name for name, _ in found]
+    assert "tools/call generate_video" in names
+    assert names.count("POST /videos") == 1
+    order = dict(found)["POST /videos"]
+    assert order["http.request.method"] == "POST"
+    assert order["url.template"] == "/videos"
+    assert order["http.response.status_code"] == 200
+    assert dict(found)["GET /jobs/{}"]["server.address"] == "127.0.0.1"
+
+
+async def test_traces_carry_no_token_no_account_and_no_prompt() -> None:
+    with collector() as (endpoint, bodies):
+        await make_a_video(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+    everything = b"".join(bodies)
+    assert b"/videos" in everything
+    for private in (TOKEN, EMAIL, PROMPT):
+        assert private.encode() not in everything
+
+
+async def test_nothing_is_sent_where_tracing_is_disabled() -> None:
+    with collector() as (endpoint, bodies):
+        await make_a_video(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_SDK_DISABLED="true")
+    assert bodies == []
