@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 
 from luma_mcp.server import outputs, schemas
 from luma_mcp.server.apps import player_meta
-from luma_mcp.server.asking import asks_first
+from luma_mcp.server.asking import Questions, asks_first
 from luma_mcp.server.icons import icons
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def tools(settings: Settings, calls: Tools) -> list[Tool]:
             # Not destructive: it only ever adds a job; not idempotent: each call orders, and bills, another one.
             annotations=_hints(idempotent=False),
             meta=player_meta(),
-            questions=calls.question if settings.confirm != "never" else None,
+            questions=Questions(settings, calls.studio).before_order if settings.confirm != "never" else None,
         ),
         _tool(
             calls.get_job,

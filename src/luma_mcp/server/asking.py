@@ -6,7 +6,8 @@ them evaluated.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
 from mcp.server.mcpserver import Context
@@ -14,8 +15,16 @@ from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp.types import CallToolResult
 from pydantic import BaseModel, Field
 
+from luma_mcp.errors import LumaError
 from luma_mcp.matrix import CHOICES, IMAGES
+from luma_mcp.server import arguments
+from luma_mcp.server.clients import can_be_asked
+from luma_mcp.server.parameters import NEW_TAKE, ORDER_WORDS
 from luma_mcp.server.present import answer, shortened
+from luma_mcp.settings import Settings
+
+if TYPE_CHECKING:
+    from luma_mcp.studio.studio import Studio
 
 EXPENSIVE: Mapping[str, tuple[str, ...]] = {
     "resolution": ("1080p",),
@@ -29,6 +38,30 @@ NOT_ORDERED = (
 )
 Handler = Callable[[dict[str, Any], Context[Any, Any]], Awaitable[CallToolResult]]
 Question = Callable[[dict[str, Any], Context[Any, Any]], Awaitable[str | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What to ask, of one server; `studio` gives the one it works with, None while there is no token."""
+
+    settings: Settings
+    studio: "Callable[[], Studio | None]"
+
+    async def before_order(self, raw: dict[str, Any], ctx: Context[Any, Any]) -> str | None:
+        """The question before such a call; None if there is none to ask, or if it would order nothing."""
+        studio = self.studio()
+        if studio is None or not can_be_asked(ctx):
+            return None
+        asked = arguments.read(raw, ORDER_WORDS)
+        another = bool(asked.words.get(NEW_TAKE))
+        try:
+            words = await studio.would_order(asked.about_video(), problems=asked.problems, another=another)
+        except LumaError:
+            # The call itself tells it.
+            return None
+        if words is None or (self.settings.confirm == "expensive" and not is_expensive(words)):
+            return None
+        return question_about(words)
 
 
 class GoAhead(BaseModel):

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_args
 
 from luma_mcp.hosts import UNKNOWN_WAIT
+from luma_mcp.matrix import API_NAMES
 from luma_mcp.settings import LONGEST_WAIT
 from luma_mcp.studio.states import MOST, ListedState
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 WAIT, SAVE, NEW_TAKE, LIMIT, STATE, SCHEMA = "wait_seconds", "save", "new_take", "limit", "state", "include_schema"
+ORDER_WORDS = (*API_NAMES, WAIT, SAVE, NEW_TAKE)
+"""What `generate_video` takes."""
 DEFAULT_LIMIT = 20
 STATES: tuple[str, ...] = get_args(ListedState)
 _YES_OR_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from mcp.server.mcpserver import MCPServer
-    from mcp.types import CallToolResult
 
     from luma_mcp.server.tools import Tools
 
 OPTIONS, SCHEMA = "luma://options", "luma://schemas/generate_video"
 JOBS, JOB = "luma://jobs", "luma://jobs/{jobid}"
+_T = TypeVar("_T")
 STATIC = (OPTIONS, SCHEMA, PLAYER_URI)
 """These never change while the process lives."""
 JSON = "application/json"
@@ -57,7 +57,7 @@ def add_resources(server: MCPServer[Any], tools: Tools) -> None:
         description="The running jobs and those ordered from this machine, newest first.",
     )
     async def jobs() -> str:
-        return await _told(tools.listing({}), JOBS)
+        return _json((await _read(tools.listing({}), JOBS)).structured_content)
 
     @server.resource(
         JOB,
@@ -67,12 +67,12 @@ def add_resources(server: MCPServer[Any], tools: Tools) -> None:
         description="One job: its state, and when it is completed its video.",
     )
     async def job(jobid: str) -> str:
-        return await _told(tools.look(jobid), JOB.format(jobid=jobid))
+        return _json(await _read(tools.facts(jobid), JOB.format(jobid=jobid)))
 
 
-async def _told(result: Awaitable[CallToolResult], uri: str) -> str:
+async def _read(answer: Awaitable[_T], uri: str) -> _T:
     try:
-        return _json((await result).structured_content)
+        return await answer
     except (NotFound, Forbidden, InvalidArguments) as error:
         raise ResourceNotFoundError(f"{uri}: {error.message}") from error
     except LumaError as error:

@@ -7,18 +7,16 @@ silence: for a paid call that is a wrong video, billed.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from luma_mcp.errors import InvalidArguments, LumaError, NotConfigured, Problem, Upstream
-from luma_mcp.matrix import API_NAMES
 from luma_mcp.server import arguments, clients, listed, options, present
-from luma_mcp.server.asking import is_expensive, question_about
-from luma_mcp.server.job import Extras
+from luma_mcp.server.job import Extras, job_content
 from luma_mcp.server.paid import CANCELLED, paid
-from luma_mcp.server.parameters import DEFAULT_LIMIT, LIMIT, NEW_TAKE, SAVE, STATE, WAIT
+from luma_mcp.server.parameters import DEFAULT_LIMIT, LIMIT, NEW_TAKE, ORDER_WORDS, SAVE, STATE, WAIT
 from luma_mcp.server.progress import READY_TO_SAVE, Reporter
 
 if TYPE_CHECKING:
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ORDER_WORDS = (*API_NAMES, WAIT, SAVE, NEW_TAKE)
 ORDER_PATIENCE = 20.0
 """Seconds, at most, for which a full house or a refused connection is tried again before the agent is told."""
 SAVE_SECONDS = 12.0
@@ -53,6 +50,8 @@ class Tools:
     settings: Settings
     studio: Callable[[], Studio | None]
     wall_clock: Callable[[], datetime]
+    changes: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    """What was done to which picture, by jobid: for tasks that are asked for later."""
 
     async def generate_video(self, raw: dict[str, Any], ctx: Context[Any, Any]) -> CallToolResult:
         """Orders a video and waits for it."""
@@ -73,23 +72,6 @@ class Tools:
     async def delete_job(self, raw: dict[str, Any], ctx: Context[Any, Any]) -> CallToolResult:  # noqa: ARG002
         """Frees the slot of a finished job."""
         return await self._answered("delete_job", self._delete_job(raw))
-
-    async def question(self, raw: dict[str, Any], ctx: Context[Any, Any]) -> str | None:
-        """What the person is to be asked before `generate_video`; None if nothing, or if it would order nothing."""
-        studio = self.studio()
-        if studio is None or not clients.can_be_asked(ctx):
-            return None
-        asked = arguments.read(raw, ORDER_WORDS)
-        try:
-            words = await studio.would_order(
-                asked.about_video(), problems=asked.problems, another=bool(asked.words.get(NEW_TAKE))
-            )
-        except LumaError:
-            # The call itself tells it.
-            return None
-        if words is None or (self.settings.confirm == "expensive" and not is_expensive(words)):
-            return None
-        return question_about(words)
 
     async def _answered(self, tool: str, call: Awaitable[CallToolResult]) -> CallToolResult:
         try:
@@ -131,6 +113,8 @@ class Tools:
                 logger.warning(CANCELLED, ordered.placed.job.jobid)
             raise
         job = ordered.placed.job
+        if ordered.changes:
+            self.changes[job.jobid] = ordered.changes
         extras = Extras(how=ordered.placed.how, changes=ordered.changes, player=clients.shows_apps(ctx))
         with paid(job.jobid):
             # A cancellation that came while the order was on its way is seen here, with the jobid at hand.
@@ -176,8 +160,19 @@ class Tools:
         """
         studio = self._configured()
         job = _video(await studio.follow(jobid, 0))
-        now = anyio.current_time()
-        return await self._finished(job, Extras(), Reporter(None), save=studio.wants_files(jobid), end=now)
+        extras = Extras(changes=self.changes.get(jobid, {}))
+        save, now = studio.wants_files(jobid), anyio.current_time()
+        return await self._finished(job, extras, Reporter(None), save=save, end=now)
+
+    async def facts(self, jobid: str) -> dict[str, Any]:
+        """What is known of a job now, as structured content; nothing is fetched.
+
+        Raises:
+            LumaError: the job is no video, or cannot be looked at.
+        """
+        studio = self._configured()
+        job = _video(await studio.follow(jobid, 0))
+        return job_content(job, self.wall_clock(), Extras(typical=studio.typical_seconds(job.request)))
 
     async def _delete_job(self, raw: dict[str, Any]) -> CallToolResult:
         studio = self._configured()
