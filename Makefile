@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
-.PHONY: install demo test lint types docs check benchmark pins clean
+.PHONY: install demo test lint types conformance clients docs check benchmark pins clean
 
 install: .venv/run.stamp  ## the server, ready to be started as .venv/bin/luma-mcp
 	@echo "Ready: $(CURDIR)/$(BIN)/luma-mcp"
@@ -20,6 +20,12 @@ lint: .venv/dev.stamp
 
 types: .venv/dev.stamp
 	$(BIN)/mypy
+
+conformance: .venv/dev.stamp  ## the official MCP conformance suite, in both eras of the protocol (needs npm)
+	$(BIN)/python -m scripts.conformance
+
+clients: .venv/dev.stamp  ## the Inspector and the official TypeScript clients drive the server (needs npm)
+	$(BIN)/python -m scripts.clients
 
 docs: .venv/dev.stamp  ## writes the generated parts of the README and the tool snapshots
 	$(BIN)/python scripts/generate_docs.py
@@ -38,7 +44,7 @@ pins: .venv/dev.stamp  ## resolves the pins anew (needs uv); for Python 3.11 and
 		pyproject.toml requirements/build.in --group dev -c requirements/run.txt -o requirements/dev.txt
 
 clean:
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/*/node_modules player/node_modules
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit("luma-mcp needs Python 3.11 or later; this is %d.%d. Try: make PYTHON=python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'

@@ -17,7 +17,7 @@ from luma_mcp.server.apps import player
 from luma_mcp.server.completions import add_completions
 from luma_mcp.server.disclosure import CACHE_HINTS, disclose
 from luma_mcp.server.icons import icons
-from luma_mcp.server.prompts import prompts
+from luma_mcp.server.prompts import judge_prompt, prompts
 from luma_mcp.server.resources import add_resources
 from luma_mcp.server.tasks import Tasks
 from luma_mcp.server.tools import Tools
@@ -98,7 +98,7 @@ def build_server(
         icons=icons("server"),
         tools=tools(settings, calls),
         extensions=[player(settings), Tasks(Videos(calls))],
-        middleware=[disclose],
+        middleware=[disclose, judge_prompt],
         cache_hints=CACHE_HINTS,
         lifespan=lifespan,
         log_level=cast("Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL']", settings.log_level),

@@ -16,6 +16,8 @@ from luma_mcp.matrix import CHOICES
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+
     from luma_mcp.errors import Problem
 
 SHOTS = tuple(str(n) for n in range(2, 9))
@@ -119,6 +121,9 @@ ROWS = (
 )
 
 
+_NAMES = tuple(row.name for row in ROWS)
+
+
 def prompts() -> list[Prompt]:
     """All of them."""
     return [
@@ -138,6 +143,18 @@ def prompts() -> list[Prompt]:
         )
         for row in ROWS
     ]
+
+
+async def judge_prompt(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """A middleware: a prompt that is not there, or lacks its argument, is refused; the SDK would say that it broke."""
+    if ctx.method == "prompts/get":
+        asked = ctx.params or {}
+        needed = {row.name: next(iter(row.own)) for row in ROWS}.get(asked.get("name", ""))
+        if needed is None:
+            raise MCPError(INVALID_PARAMS, f"There is no prompt {asked.get('name')}; these are: {', '.join(_NAMES)}.")
+        if needed not in (asked.get("arguments") or {}):
+            raise MCPError(INVALID_PARAMS, f"{needed} is missing.")
+    return await call_next(ctx)
 
 
 def _rendering(row: _Row) -> Callable[..., str]:

@@ -1,0 +1,31 @@
+"""Drives the server with official clients: the Inspector's command line, and the TypeScript clients of both eras.
+
+    python -m scripts.clients
+
+Installs them (npm, by lock file), and runs tests/clients with `node --test`. Needs the network only for that.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from scripts.node_packages import install, node
+
+FOLDER = Path(__file__).parent.parent / "tests" / "clients"
+
+
+def main() -> int:
+    """What `node --test` ends with."""
+    install(FOLDER)
+    command = os.environ.get("LUMA_MCP") or str(Path(sys.executable).with_name("luma-mcp"))
+    tests = sorted(str(path) for path in FOLDER.glob("*.test.mjs"))
+    # The files wait more than they compute.
+    run = [node(FOLDER), "--test", "--test-reporter=spec", "--test-concurrency=3", *tests]
+    return subprocess.run(run, cwd=FOLDER, env=os.environ | {"LUMA_MCP": command}, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

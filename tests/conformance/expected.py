@@ -1,0 +1,123 @@
+"""Which scenarios of the official suite are judged, on which server, and which of their checks are known not to pass.
+
+Every scenario that the suite lists for a server stands in one of three tables: one that is new must be decided on.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Server = Literal["luma-mcp", "fixture"]
+
+VERSIONS = ("2026-07-28", "2025-11-25")
+"""Of the protocol; both eras are judged, each scenario at those that it applies to."""
+
+ANY_SERVER = (
+    "server-initialize",
+    "server-session-lifecycle",
+    "server-stateless",
+    "ping",
+    "completion-complete",
+    "tools-list",
+    "tools-call-error",
+    "server-sse-multiple-streams",
+    "resources-list",
+    "sep-2164-resource-not-found",
+    "prompts-list",
+    "dns-rebinding-protection",
+    "caching",
+    "http-header-validation",
+    "input-required-result-unsupported-methods",
+)
+"""They ask for nothing by a name that only the suite's own server would have: judged on `luma-mcp serve --http`."""
+
+FIXTURES = (
+    "server-stateless",  # again, as two of its checks call a tool
+    "tools-call-simple-text",
+    "tools-call-image",
+    "tools-call-audio",
+    "tools-call-embedded-resource",
+    "tools-call-mixed-content",
+    "tools-call-error",
+    "tools-call-with-progress",
+    "json-schema-2020-12",
+    "resources-read-text",
+    "resources-read-binary",
+    "resources-templates-read",
+    "prompts-get-simple",
+    "prompts-get-with-args",
+    "prompts-get-embedded-resource",
+    "prompts-get-with-image",
+    "http-custom-header-server-validation",
+    "input-required-result-basic-elicitation",
+    "input-required-result-basic-sampling",
+    "input-required-result-basic-list-roots",
+    "input-required-result-request-state",
+    "input-required-result-multiple-input-requests",
+    "input-required-result-multi-round",
+    "input-required-result-missing-input-response",
+    "input-required-result-non-tool-request",
+    "input-required-result-result-type",
+    "input-required-result-tampered-state",
+    "input-required-result-capability-check",
+    "input-required-result-ignore-extra-params",
+    "input-required-result-validate-input",
+    "tasks-lifecycle",
+    "tasks-capability-negotiation",
+    "tasks-wire-fields",
+    "tasks-request-state-removal",
+    "tasks-mrtr-input",
+    "tasks-request-headers",
+    "tasks-dispatch-and-envelope",
+    "tasks-status-notifications",
+    "tasks-required-task-error",
+    "tasks-mrtr-composition",
+)
+"""They call tools and read what a server of videos does not have: judged on the fixture server, behind our own code."""
+
+_STATELESS = "before 2026-07-28 it needs a session, and our HTTP has none: each request stands alone"
+_LOGGING = "logging is deprecated: the server logs to stderr"
+_SUBSCRIBING = "what the server has to read does not change under a reader, so it offers no subscription"
+_SKILLS = "an extension that the server does not have"
+LEFT_OUT = {
+    "tools-call-sampling": _STATELESS,
+    "tools-call-elicitation": _STATELESS,
+    "elicitation-sep1034-defaults": _STATELESS,
+    "elicitation-sep1330-enums": _STATELESS,
+    "server-sse-polling": _STATELESS,
+    "logging-set-level": _LOGGING,
+    "tools-call-with-logging": _LOGGING,
+    "resources-subscribe": _SUBSCRIBING,
+    "resources-unsubscribe": _SUBSCRIBING,
+    "sep-2640-skills-directory": _SKILLS,
+    "sep-2640-skills-enumeration": _SKILLS,
+    "sep-2640-skills-manifest": _SKILLS,
+}
+"""Not judged, and why. Questions are judged in the newer era, and over stdio in tests/server."""
+
+
+class Known(NamedTuple):
+    """A check that is known to fail or warn, and why that is right."""
+
+    server: Server
+    version: str
+    scenario: str
+    check: str
+    why: str
+
+
+_CALLS_A_TOOL = "calls the suite's tool test_missing_capability; judged on the fixture server, which has it"
+_MUTATES = "lets a tool of the suite's change a list first; ours never change while the server runs"
+_SESSION = "warns that the server gives no session id: it keeps no sessions, which the protocol allows"
+
+_TOOLS_CHANGED = "sep-2575-server-sends-tools-list-changed-on-subscription"
+_PROMPTS_CHANGED = "sep-2575-server-sends-prompts-list-changed-on-subscription"
+KNOWN = (
+    Known("luma-mcp", "2026-07-28", "server-stateless", "sep-2575-server-rejects-undeclared-capability", _CALLS_A_TOOL),
+    Known("luma-mcp", "2026-07-28", "server-stateless", "sep-2575-missing-capability-http-400", _CALLS_A_TOOL),
+    Known("luma-mcp", "2026-07-28", "server-stateless", _TOOLS_CHANGED, _MUTATES),
+    Known("luma-mcp", "2026-07-28", "server-stateless", _PROMPTS_CHANGED, _MUTATES),
+    Known("fixture", "2026-07-28", "server-stateless", _TOOLS_CHANGED, _MUTATES),
+    Known("fixture", "2026-07-28", "server-stateless", _PROMPTS_CHANGED, _MUTATES),
+    Known("luma-mcp", "2025-11-25", "server-sse-multiple-streams", "server-sse-multiple-streams-session", _SESSION),
+)
