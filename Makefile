@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
-.PHONY: install demo test lint types conformance clients docs check benchmark pins clean
+.PHONY: install demo test lint types conformance clients player player-test docs check benchmark pins clean
 
 install: .venv/run.stamp  ## the server, ready to be started as .venv/bin/luma-mcp
 	@echo "Ready: $(CURDIR)/$(BIN)/luma-mcp"
@@ -26,6 +26,16 @@ conformance: .venv/dev.stamp  ## the official MCP conformance suite, in both era
 
 clients: .venv/dev.stamp  ## the Inspector and the official TypeScript clients drive the server (needs npm)
 	$(BIN)/python -m scripts.clients
+
+player: player/node_modules/.stamp  ## builds the player in the chat into src/luma_mcp/server/player.html (needs npm)
+	cd player && npm run --silent build
+
+player-test: .venv/dev.stamp player/node_modules/.stamp  ## the player in a real Chromium, over the real server
+	cd player && npm run --silent check && npm test
+
+player/node_modules/.stamp: player/package-lock.json
+	cd player && npm ci --ignore-scripts --no-fund --no-audit --loglevel=error
+	@touch $@
 
 docs: .venv/dev.stamp  ## writes the generated parts of the README and the tool snapshots
 	$(BIN)/python scripts/generate_docs.py

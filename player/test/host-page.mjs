@@ -1,0 +1,36 @@
+/** The host's side of the page, in the browser: the library's own AppBridge around a sandboxed iframe. */
+
+import { AppBridge, PostMessageTransport, buildAllowAttribute } from "@modelcontextprotocol/ext-apps/app-bridge";
+
+let bridge;
+/** The methods of all messages of the page. */
+window.methods = [];
+window.addEventListener("message", ({ data }) => data?.method && window.methods.push(data.method));
+
+/** Shows the player. Calls and events go to the test by `hostCall` and `hostEvent`. */
+window.start = async ({ frame, capabilities, context, permissions, label }) => {
+  const iframe = Object.assign(document.createElement("iframe"), { title: label, allow: buildAllowAttribute(permissions) });
+  iframe.sandbox.add("allow-scripts");
+  document.querySelector("#chat").append(iframe);
+  bridge = new AppBridge(null, { name: "test host", version: "1" }, capabilities, { hostContext: context });
+  const asked = (name) => (params) => window.hostEvent(name, params);
+  if (capabilities.serverTools) bridge.oncalltool = (params) => window.hostCall(params);
+  if (capabilities.message) bridge.onmessage = asked("message");
+  if (capabilities.openLinks) bridge.onopenlink = asked("open");
+  if (capabilities.downloadFile) bridge.ondownloadfile = asked("download");
+  if (capabilities.updateModelContext) bridge.onupdatemodelcontext = asked("context");
+  bridge.onrequestdisplaymode = async ({ mode }) => {
+    await window.hostEvent("display", { mode });
+    bridge.setHostContext({ ...context, displayMode: mode });
+    return { mode };
+  };
+  if (context.displayMode === "fullscreen") iframe.style.height = "800px";
+  else bridge.onsizechange = ({ height }) => (iframe.style.height = `${height}px`);
+  const ready = new Promise((resolve) => (bridge.oninitialized = resolve));
+  await bridge.connect(new PostMessageTransport(iframe.contentWindow, iframe.contentWindow));
+  iframe.src = frame;
+  await ready;
+};
+
+/** Sends the page something, by the bridge's own method of that name. */
+window.send = (method, params) => bridge[method](params).then(() => undefined);

@@ -1,0 +1,41 @@
+/** The real server over stdio, as a host talks to it. */
+
+import { Client } from "@modelcontextprotocol/client";
+import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
+import { ROOT } from "./stage.mjs";
+
+const UI = "io.modelcontextprotocol/ui";
+const LUMA_MCP = process.env.LUMA_MCP ?? `${ROOT}.venv/bin/luma-mcp`;
+const LONGEST = 120_000;
+
+export class Server {
+  /** @param {string} baseUrl of the API */
+  static async open(baseUrl) {
+    const server = new Server();
+    const capabilities = { extensions: { [UI]: { mimeTypes: ["text/html;profile=mcp-app"] } } };
+    server.client = new Client({ name: "player-tests", version: "1" }, { capabilities });
+    const env = { PATH: process.env.PATH, HOME: process.env.HOME, LUMA_MCP_BASE_URL: baseUrl, USEAPI_TOKEN: "user:0-simulated", LUMA_MCP_JOURNAL: "off" };
+    await server.client.connect(new StdioClientTransport({ command: LUMA_MCP, env }));
+    return server;
+  }
+
+  /** @param {string} name @param {Record<string, unknown>} args */
+  call(name, args) {
+    return this.client.callTool({ name, arguments: args }, { timeout: LONGEST });
+  }
+
+  async tool(name) {
+    return (await this.client.listTools()).tools.find((tool) => tool.name === name);
+  }
+
+  /** The page as the server hands it out, and what it asks of the host. */
+  async page() {
+    const { _meta } = await this.tool("generate_video");
+    const [content] = (await this.client.readResource({ uri: _meta.ui.resourceUri })).contents;
+    return { html: content.text, mimeType: content.mimeType, ui: content._meta.ui };
+  }
+
+  close() {
+    return this.client.close();
+  }
+}
