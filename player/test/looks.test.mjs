@@ -191,7 +191,7 @@ test("a right-to-left prompt is read from the right, and a path is not turned ro
 });
 
 test("the pictures in docs/ can be drawn", { skip: !process.env.DOCS }, async () => {
-  const chat = await theatre.chat({ width: 640, context: { theme: "light" }, browser: { deviceScaleFactor: 2, colorScheme: "light" } });
+  const chat = await theatre.chat({ width: 640, context: { theme: "light" }, browser: { deviceScaleFactor: 2, colorScheme: "light", reducedMotion: "reduce" } });
   const few = "import sys; from PIL import Image; im = Image.open(sys.argv[1]).convert('RGB'); im.quantize(256, kmeans=5).save(sys.argv[1], optimize=True)";
   const draw = async (name) => {
     const path = `${DOCS}player-${name}.png`;
