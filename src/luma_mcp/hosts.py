@@ -32,10 +32,12 @@ class Host:
         wait: seconds that one call may wait for its job. The newest evidence found, not a promise of its makers.
         places: its configuration file on each system, with `{home}`, `{config}` (`$XDG_CONFIG_HOME`) and `{appdata}`
             (`%APPDATA%`); none where it cannot start servers of this machine.
+        packaged: the pattern, below `%LOCALAPPDATA%`, of the copy that its packaged (MSIX) edition for Windows reads.
         moved_by: the environment variable that names another folder for that file.
         format: `jsonc` may have comments and trailing commas.
         key: under which the servers are.
         types: whether an entry says `"type": "stdio"`.
+        fields: what else an entry says here, unless its owner says otherwise.
         restart: what a person does so that it reads the file again.
     """
 
@@ -44,10 +46,12 @@ class Host:
     client_names: tuple[str, ...]
     wait: int = UNKNOWN_WAIT
     places: Mapping[System, str] = field(default_factory=dict)
+    packaged: str | None = None
     moved_by: str | None = None
     format: Format = "json"
     key: str = "mcpServers"
     types: bool = False
+    fields: Mapping[str, int] = field(default_factory=dict)
     restart: str = ""
 
 
@@ -66,6 +70,8 @@ HOSTS = (
             "win32": "{appdata}/Claude/claude_desktop_config.json",
             "linux": "{config}/Claude/claude_desktop_config.json",
         },
+        # The usual installer is such a package since February 2026: github.com/anthropics/claude-code/issues/26073.
+        packaged="Packages/Claude_*/LocalCache/Roaming/Claude/claude_desktop_config.json",
         restart="Quit Claude Desktop and open it again.",
     ),
     Host(
@@ -121,6 +127,8 @@ HOSTS = (
         moved_by="CODEX_HOME",
         format="toml",
         key="mcp_servers",
+        # As long as a call of ours may last, and the answer's own time.
+        fields={"tool_timeout_sec": 660},
         restart="Start Codex anew; /mcp shows the server.",
     ),
     Host(

@@ -1,0 +1,179 @@
+"""`luma-mcp install` and `uninstall`: our entry in the hosts' configuration files, every step visible."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from luma_mcp.cli.install_questions import TRIES, ask_token, chosen, confirm, found, named, usage
+from luma_mcp.cli.surroundings import now, read_settings
+from luma_mcp.install import places
+from luma_mcp.install.config import Config, installed
+from luma_mcp.install.entry import NAME, PLACEHOLDER, TOKEN, Entry, snippet
+from luma_mcp.install.faults import Changed, InstallFault
+from luma_mcp.install.files import read, replace
+from luma_mcp.install.launch import launch_here
+from luma_mcp.install.shown import difference
+from luma_mcp.settings import VARIABLES, Settings, SettingsError
+from luma_mcp.studio.places import journal_path, output_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from luma_mcp.hosts import Host
+
+PROMPT = "Make a five-second draft of a fox walking through fresh snow at dawn."
+NOT_SIMULATED = {"LUMA_MCP_BASE_URL", "LUMA_MCP_EMAIL"}
+"""Variables that a simulation has no use for."""
+OF_THE_NETWORK = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+NOT_PASSED_ON = (
+    "{names}: set in this terminal, but a host that is not started from it knows nothing of that. If it does not reach "
+    "the API, add the same to the entry's env."
+)
+COLOURS = {"+": "green", "-": "red", "@": "cyan"}
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """The options of the two commands."""
+
+    everywhere: bool = False
+    simulate: bool = False
+    yes: bool = False
+    only_print: bool = False
+    force: bool = False
+    check: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is done to a file: its new text, given our entry in it; what to say of one that is so already; the end."""
+
+    change: Callable[[Config, Entry | None], str]
+    same: str
+    told: Callable[[Host, Entry | None], str]
+
+
+def install(word: str | None, wishes: Wishes) -> None:
+    """Puts our entry into the configuration of the host that is meant; exits with 1 where that was not done.
+
+    Raises:
+        click.ClickException: why not; the files are as they were.
+    """
+    settings = read_settings()
+    started = launch_here(places.this_system(), os.environ)
+    args = (*started.args, "--simulate") if wishes.simulate else started.args
+    env = _variables(wishes)
+    if wishes.only_print:
+        host, path = named(word) if word else usage("install")
+        token = {} if wishes.simulate else {TOKEN: PLACEHOLDER}
+        click.echo(f"For {path}:", err=True)
+        click.echo(snippet(host, command=started.command, args=args, env=token | env).rstrip("\n"))
+        return
+    hosts = chosen(word, "install", found(), everywhere=wishes.everywhere)
+    unknown = [name for name in OF_THE_NETWORK if os.environ.get(name)]
+    needed = (NOT_PASSED_ON.format(names=" and ".join(unknown)),) if unknown and not wishes.simulate else ()
+    for remark in (*started.remarks, *needed):
+        click.secho(remark, fg="yellow", err=True)
+    if not wishes.simulate:
+        env = {TOKEN: ask_token(settings, check=wishes.check)} | env
+    wanted = Entry(started.command, args, env)
+    work = _Work(
+        lambda config, entry: config.with_entry(wanted, replace=entry is not None and not entry.is_ours),
+        f"{NAME} is there already, just like this: nothing to change.",
+        lambda host, _: f"{host.restart} Then ask: {PROMPT}",
+    )
+    _each(hosts, wishes, work)
+
+
+def uninstall(word: str | None, wishes: Wishes) -> None:
+    """Takes our entry out of the configuration of the host that is meant; exits with 1 where that was not done.
+
+    Raises:
+        click.ClickException: why not; the files are as they were.
+    """
+    having = [(host, path) for host, path in found() if _has_entry(host, path)]
+    work = _Work(
+        lambda config, _: config.without_entry(),
+        f"{NAME} is not in it: nothing to change.",
+        lambda _, entry: f"Your videos and the journal of what was ordered stay{_where(entry)}.",
+    )
+    _each(chosen(word, "uninstall", having, everywhere=wishes.everywhere), wishes, work)
+
+
+def _variables(wishes: Wishes) -> dict[str, str]:
+    """The settings of this terminal, but for the token: the host knows nothing of them."""
+    names = {row.metadata["name"] for row in VARIABLES.values()} - {TOKEN}
+    names -= NOT_SIMULATED if wishes.simulate else set()
+    here = {name: os.environ.get(name, "").strip() for name in sorted(names)}
+    return {name: text for name, text in here.items() if text and "${" not in text}
+
+
+def _each(hosts: list[tuple[Host, Path]], wishes: Wishes, work: _Work) -> None:
+    left = 0
+    for host, path in hosts:
+        link = f" (a link to {os.path.realpath(path)})" if path.is_symlink() else ""
+        click.echo(f"{click.style(host.name, bold=True)}: {path}{link}")
+        try:
+            done = _one(host, path, wishes, work)
+        except InstallFault as fault:
+            click.secho(f"Error: {fault}", fg="red", err=True)
+            done = False
+        if not done:
+            left += 1
+            click.echo("Nothing was changed.")
+    if left:
+        sys.exit(1)
+
+
+def _one(host: Host, path: Path, wishes: Wishes, work: _Work) -> bool:
+    for attempt in range(TRIES):
+        snapshot = read(path)
+        config = Config.decode(host, path, snapshot.data)
+        entry = config.entry()
+        text = work.change(config, entry)
+        if text == config.text:
+            click.echo(work.same)
+            return True
+        click.echo("The file is new:" if snapshot.data is None else "This changes:")
+        for line in difference(config, Config(host, path, text)):
+            click.secho(f"  {line}", fg=COLOURS.get(line[:1]))
+        if entry and not entry.is_ours and not wishes.force:
+            click.secho(f"The {NAME} that is there is not luma-mcp: {entry.command or 'no command'}.", fg="yellow")
+            if not confirm("Change it all the same?", instead="--force"):
+                return False
+        if not wishes.yes and not confirm("Write it?", instead="--yes"):
+            return False
+        try:
+            backup = replace(snapshot, text, now())
+        except Changed:
+            if attempt + 1 == TRIES:
+                raise
+            click.echo("Somebody else has changed the file meanwhile. Once more, from how it is now:")
+            continue
+        click.secho("Written.", fg="green", nl=False)
+        click.echo(f" As it was, with all that it held: {backup}" if backup else "")
+        click.echo(work.told(host, entry))
+        return True
+    return False
+
+
+def _has_entry(host: Host, path: Path) -> bool:
+    try:
+        return installed(host, path) is not None
+    except InstallFault:
+        # Whoever wants to remove it is told why it cannot be seen.
+        return True
+
+
+def _where(entry: Entry | None) -> str:
+    try:
+        settings = Settings.from_environment(entry.env if entry else {})
+    except SettingsError:
+        return ""
+    return f": {output_folder(settings)}, {journal_path(settings) or 'no journal'}"

@@ -1,0 +1,92 @@
+"""Our entry among a host's servers: what it says, and how it is written."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from luma_mcp.install import json_edit, toml_edit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from luma_mcp.hosts import Host
+
+NAME = "luma"
+TOKEN = "USEAPI_TOKEN"  # noqa: S105 - a variable's name
+PLACEHOLDER = "user:your-token-from-useapi.net"
+_OURS = re.compile(r"luma[-_]mcp(\.exe|\.py)?([@=\[].*)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """How a host starts a server. The values of `env` hold a token."""
+
+    command: str
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it starts a luma-mcp, of whatever installation."""
+        words = (re.split(r"[\\/]", word)[-1] for word in (self.command, *self.args))
+        return any(_OURS.fullmatch(word) for word in words)
+
+    @property
+    def token(self) -> str | None:
+        """The token in it, if there is one."""
+        return self.env.get(TOKEN) or None
+
+
+class Editor(Protocol):
+    """Reads and changes the texts of one format; `json_edit` and `toml_edit` are two."""
+
+    def load(self, text: str, *, comments: bool) -> dict[str, Any]:
+        """What a text says."""
+
+    def spans(self, text: str, path: Sequence[str]) -> list[tuple[int, int]]:
+        """Where it says what is at that path."""
+
+    def put(self, text: str, path: Sequence[str], value: Any) -> str:
+        """The text with that value at that path."""
+
+    def cut(self, text: str, path: Sequence[str]) -> str:
+        """The text with nothing at that path."""
+
+
+def editor_of(host: Host) -> Editor:
+    """What changes that host's file."""
+    return toml_edit if host.format == "toml" else json_edit
+
+
+def path_of(host: Host) -> tuple[str, str]:
+    """Under which names our entry is in the host's file."""
+    return (host.key, NAME)
+
+
+def fields_of(host: Host, entry: Entry) -> dict[str, Any]:
+    """An entry as the host's file says it, when it is new."""
+    said: dict[str, Any] = {"type": "stdio"} if host.types else {}
+    said["command"] = entry.command
+    if entry.args:
+        said["args"] = list(entry.args)
+    said |= host.fields
+    if entry.env:
+        said["env"] = dict(entry.env)
+    return said
+
+
+def read_entry(said: Mapping[str, Any]) -> Entry:
+    """An entry of a file; what is not of its kind in it counts as not there."""
+    command, args, env = said.get("command"), said.get("args"), said.get("env")
+    return Entry(
+        command if isinstance(command, str) else "",
+        tuple(arg for arg in args if isinstance(arg, str)) if isinstance(args, list) else (),
+        {name: value for name, value in env.items() if isinstance(value, str)} if isinstance(env, dict) else {},
+    )
+
+
+def snippet(host: Host, *, command: str, args: Sequence[str], env: Mapping[str, str]) -> str:
+    """The text to paste into the host's file, JSON or TOML: our entry alone, in all that has to be around it."""
+    return editor_of(host).put("", path_of(host), fields_of(host, Entry(command, tuple(args), env)))

@@ -1,0 +1,55 @@
+"""What can be wrong with a host's configuration file.
+
+InstallFault        the file is left as it is; the message names the file, the place in it, and what to do
+├── Unparsable      it is not what the host could read, or not text
+├── WrongShape      it can be read, but the place of our entry is taken by something else, or is there twice
+├── Changed         somebody wrote to it while we looked
+└── NotWritable     the system does not let us
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Flaw(Exception):
+    """What is wrong with a text, and at which character of it; it has not heard of files."""
+
+    def __init__(self, what: str, at: int, *, parsed: bool = False) -> None:
+        """`parsed`: the text can be read, and says something that does not fit."""
+        super().__init__(what)
+        self.what = what
+        self.at = at
+        self.parsed = parsed
+
+
+class InstallFault(Exception):
+    """Base of all. `path`: the file; `line` and `column`, from 1, where there is such a place."""
+
+    def __init__(self, path: Path, what: str, mend: str, *, line: int | None = None, column: int | None = None) -> None:
+        place = f", line {line}, column {column}" if line else ""
+        super().__init__(f"{path}{place}: {what}\n{mend}")
+        self.path = path
+        self.what = what
+        self.mend = mend
+        self.line = line
+        self.column = column
+
+
+class Unparsable(InstallFault):
+    """Not what the host could read, or not text."""
+
+
+class WrongShape(InstallFault):
+    """The place of our entry is taken by something else, or is there twice."""
+
+
+class Changed(InstallFault):
+    """Somebody wrote to it meanwhile."""
+
+
+class NotWritable(InstallFault):
+    """The system does not let us."""

@@ -1,0 +1,40 @@
+"""Reads configuration files as their hosts do, without the code under test."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from typing import Any
+
+from tests.install.documents import BOM, KEYS
+
+
+def read(host: str, text: str) -> dict[str, Any]:
+    """What the host would understand. Comments and trailing commas go by a tokenizer of its own."""
+    text = text.removeprefix(BOM)
+    if host == "codex":
+        return tomllib.loads(text)
+    if host in ("cursor", "vscode", "gemini-cli"):
+        tokens = re.findall(r'"(?:[^"\\]|\\.)*"|//[^\r\n]*|/\*[\s\S]*?\*/|[^"/]+', text)
+        text = "".join(token for token in tokens if not token.startswith("/"))
+        parts = re.split(r'("(?:[^"\\]|\\.)*")', text)
+        text = "".join(part if n % 2 else re.sub(r",(\s*[}\]])", r"\1", part) for n, part in enumerate(parts))
+    value = json.loads(text or "{}", parse_float=str, parse_int=str)
+    assert isinstance(value, dict)
+    return value
+
+
+def servers(host: str, text: str) -> dict[str, Any]:
+    """The servers that the host would start."""
+    found = read(host, text).get(KEYS.get(host, "mcpServers"), {})
+    assert isinstance(found, dict)
+    return found
+
+
+def without_us(host: str, text: str) -> str:
+    """Everything else that the host would understand; as text, for `nan` equals itself there."""
+    data = read(host, text)
+    rest = {name: server for name, server in servers(host, text).items() if name != "luma"}
+    data.pop(KEYS.get(host, "mcpServers"), None)
+    return repr(data) + repr(rest)

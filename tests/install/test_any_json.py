@@ -1,0 +1,121 @@
+"""Whatever a JSON file looks like: comments, commas, white space and depth come at random."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from luma_mcp.install import json_edit
+from luma_mcp.install.faults import Flaw
+from luma_mcp.install.jsonc import Text
+
+MANY = int(os.environ.get("SCENARIOS", "2000")) // 20
+DERANDOMIZE = "SCENARIOS" not in os.environ
+PATH = ("mcpServers", "luma")
+ENTRY = {"command": "/opt/luma-mcp", "env": {"USEAPI_TOKEN": "user:1-x"}}
+NAMES = st.sampled_from(["a", "mcpServers", "luma", "b c", "", "{", "//", 'quo"te', "ключ", "env"]) | st.text(
+    max_size=4
+)
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=6)
+)
+VALUES = st.recursive(
+    SCALARS | st.sampled_from(['} // "', "/* */", ",]"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+SPACES = st.sampled_from(["", "", "", " ", "\n", "\n  ", "\n\t", "\r\n", "\r\n    ", "  "])
+COMMENTS = st.sampled_from(["", "", '// c, "luma": {}\n', "/* } , */", "/* a\n b */", " //\r\n"])
+SERVERS = st.dictionaries(NAMES.filter(lambda name: name != "luma"), VALUES, min_size=1, max_size=3)
+ROOTS = st.dictionaries(NAMES.filter(lambda name: name != "mcpServers"), VALUES, max_size=3)
+
+
+@st.composite
+def written(draw: st.DrawFn, value: Any, *, comments: bool) -> str:
+    """A value, in one of the many ways in which it can be written."""
+
+    def gap() -> str:
+        return draw(SPACES) + (draw(COMMENTS) + draw(SPACES) if comments else "")
+
+    def write(value: Any) -> str:
+        if not isinstance(value, dict | list) or not value:
+            inside = draw(SPACES) if value in ({}, []) and not isinstance(value, bool) else ""
+            text = json.dumps(value, ensure_ascii=draw(st.booleans()))
+            return text[0] + inside + text[1] if inside else text
+        if isinstance(value, dict):
+            items = [f"{json.dumps(name)}{gap()}:{gap()}{write(item)}" for name, item in value.items()]
+        else:
+            items = [write(item) for item in value]
+        last = draw(st.sampled_from(["", "", ","])) if comments else ""
+        inside = ",".join(f"{gap()}{item}{gap()}" for item in items) + (last and last + gap())
+        return f"{{{inside}}}" if isinstance(value, dict) else f"[{inside}]"
+
+    return gap() + write(value) + gap()
+
+
+@st.composite
+def documents(draw: st.DrawFn, *, with_luma: bool = False) -> tuple[str, bool]:
+    """A file with servers, and whether it may have comments."""
+    servers = draw(SERVERS)
+    if with_luma:
+        names = [*servers, "luma"]
+        servers = {name: servers.get(name, ENTRY) for name in draw(st.permutations(names))}
+    root = draw(ROOTS)
+    names = draw(st.permutations([*root, "mcpServers"]))
+    comments = draw(st.booleans())
+    whole = {name: servers if name == "mcpServers" else root[name] for name in names}
+    return draw(written(whole, comments=comments)), comments
+
+
+def without_luma(text: str, *, comments: bool) -> dict[str, Any]:
+    data = json_edit.load(text, comments=comments)
+    data["mcpServers"] = {name: server for name, server in data["mcpServers"].items() if name != "luma"}
+    return data
+
+
+@settings(max_examples=MANY, deadline=None, derandomize=DERANDOMIZE)
+@given(documents())
+def test_putting_in_and_cutting_out_gives_back_every_byte(document: tuple[str, bool]) -> None:
+    text, comments = document
+    after = json_edit.put(text, PATH, ENTRY)
+    assert json_edit.load(after, comments=comments)["mcpServers"]["luma"] == ENTRY
+    assert without_luma(after, comments=comments) == json_edit.load(text, comments=comments)
+    assert json_edit.put(after, PATH, ENTRY) == after
+    assert json_edit.cut(after, PATH) == text
+
+
+@settings(max_examples=MANY, deadline=None, derandomize=DERANDOMIZE)
+@given(documents(with_luma=True))
+def test_cutting_out_takes_one_member_and_one_comma(document: tuple[str, bool]) -> None:
+    text, comments = document
+    [(start, end)] = json_edit.spans(text, PATH)
+    after = json_edit.cut(text, PATH)
+    assert json_edit.load(after, comments=comments) == without_luma(text, comments=comments)
+    outside, left = ("".join(part.split()) for part in (text[:start] + text[end:], after))
+    assert len(outside) - len(left) in (0, 1)
+    assert any(outside[:n] + outside[n + 1 :] == left for n in range(len(outside))) or outside == left
+
+
+@settings(max_examples=MANY, deadline=None, derandomize=DERANDOMIZE)
+@given(documents(with_luma=True), st.sampled_from(["/new", 'C:\\"x"', "ключ"]))
+def test_a_value_is_replaced_where_it_stands(document: tuple[str, bool], command: str) -> None:
+    text, comments = document
+    [(start, end)] = json_edit.spans(text, (*PATH, "command"))
+    after = json_edit.put(text, (*PATH, "command"), command)
+    assert json_edit.load(after, comments=comments)["mcpServers"]["luma"] == {**ENTRY, "command": command}
+    assert (after[:start], after[len(after) - len(text) + end :]) == (text[:start], text[end:])
+
+
+@settings(max_examples=MANY, deadline=None, derandomize=DERANDOMIZE)
+@given(st.text(alphabet='{}[]",:/*\\ \n1aluma', max_size=40))
+def test_what_is_no_json_is_told_with_its_place_and_never_anything_else(text: str) -> None:
+    found = None
+    try:
+        assert isinstance(Text.read(text).value, dict)
+    except Flaw as flaw:
+        found = flaw.at
+    assert found is None or 0 <= found <= len(text)
