@@ -23,8 +23,11 @@ MAY_KNOW = {
     "journal": {"luma", "journal"},
     "studio": {"matrix", "check", "errors", "settings", "luma", "media", "journal", "studio"},
     "server": TABLE | {"luma", "media", "studio", "server", "__init__"},
+    "install": {"hosts", "install"},
     "simulator": {"matrix", "check", "simulator"},
-    "cli": TABLE | {"luma", "media", "journal", "studio", "server", "simulator", "cli", "__init__"},
+    "diagnosis": TABLE | {"luma", "media", "journal", "studio", "server", "install", "diagnosis", "__init__"},
+    "cli": TABLE
+    | {"luma", "media", "journal", "studio", "server", "simulator", "install", "diagnosis", "cli", "__init__"},
     "__init__": {"luma"},
     "__main__": {"cli"},
 }
@@ -34,14 +37,15 @@ ONLY_THERE = {
     "pillow_heif": {"media"},
     "sqlite3": {"journal"},
     "platformdirs": {"studio"},
-    "mcp": {"server", "cli"},
+    "mcp": {"server", "diagnosis", "cli"},
     "opentelemetry": {"luma", "cli"},
     "starlette": {"simulator"},
     "uvicorn": {"simulator", "cli"},
     "click": {"cli"},
+    "tomlkit": {"install"},
 }
-TYPES_ONLY = {("server", "httpx2"), ("studio", "httpx2")}
-"""`build_server` and `Studio` name the transport's type that they pass on."""
+TYPES_ONLY = {("server", "httpx2"), ("studio", "httpx2"), ("diagnosis", "httpx2")}
+"""`build_server`, `Studio` and `Surroundings` name the transport's type that they pass on."""
 
 
 def room(path: Path) -> str:

@@ -11,7 +11,7 @@ LumaError                   has a kind, a retry word, and where there are any: s
 ├── Moderated               422: prompt or image refused
 ├── Capacity                429: all slots in use
 ├── LimitReached            the owner's own limit of orders per hour
-├── AccountSession          596: a Luma account must be added again by its owner
+├── AccountSession          596: a Luma account's session must be refreshed by its owner
 ├── Upstream                the API answered, but with a failure of its own or unreadably
 ├── NetworkError            the API was not reached; nothing was ordered
 ├── OutcomeUnknown          an order went out and no readable answer came back
@@ -23,6 +23,7 @@ to the money.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -49,6 +50,17 @@ Kind = Literal[
     "job_failed",
 ]
 Retry = Literal["never", "after_change", "later"]
+Way = Literal["dns", "tls", "proxy", "refused", "timeout", "broken", "unsendable"]
+"""Where the way to the API ended: before it (`refused`: no connection), with it (`broken`), or on this machine."""
+
+
+REFRESH_ANY = "luma-mcp accounts refresh EMAIL (luma-mcp accounts shows which)"
+
+
+def refresh_command(email: str) -> str:
+    """The command by which the owner of a Luma account renews its session."""
+    # It comes from the API, and somebody will paste it into a shell.
+    return f"luma-mcp accounts refresh {shlex.quote(email)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +195,15 @@ class LimitReached(LumaError):
 
 
 class AccountSession(LumaError):
-    """The Luma account's session has expired. Waiting does not help; its owner must add it again."""
+    """The Luma account's session has expired. Waiting does not help; its owner must refresh it."""
 
     kind = "account_session"
     retry = "after_change"
+
+    def name(self, email: str | None) -> None:
+        """Puts the account's e-mail address, where it is known, into the command that ends it."""
+        if email:
+            self.message = self.message.replace(REFRESH_ANY, refresh_command(email), 1)
 
 
 class Upstream(LumaError):
@@ -197,10 +214,14 @@ class Upstream(LumaError):
 
 
 class NetworkError(LumaError):
-    """The API could not be reached: DNS, TLS, refused connection, time-out. Nothing was ordered."""
+    """The API could not be reached: DNS, TLS, refused connection, time-out. Nothing was ordered.
+
+    `way`: where it ended, for programs.
+    """
 
     kind = "network"
     retry = "later"
+    way: Way = "refused"
 
 
 class OutcomeUnknown(LumaError):

@@ -115,12 +115,103 @@ def jobs(limit: int) -> None:
     run(limit=limit)
 
 
+@main.command(short_help="What is well on this machine, what is not, and what ends it.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON: {ok, checks: [{name, status, detail, mend}]}.")
+@click.option("--simulate", is_flag=True, help="With a simulated Luma API: no token needed.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=1), default=8.0, show_default=True, help="How long a check may take."
+)
+def doctor(*, as_json: bool, simulate: bool, seconds: float) -> None:
+    """Check everything that a video needs, from Python to the hosts' entries; exits with 1 if something failed.
+
+    Nothing is ordered, and nothing is changed. No secret is shown.
+    """
+    from luma_mcp.cli.doctor import doctor as run
+
+    run(simulate=simulate, as_json=as_json, seconds=seconds)
+
+
+@main.group("accounts", invoke_without_command=True, short_help="The Luma accounts: list, add, refresh, remove.")
+@click.pass_context
+def accounts_group(context: click.Context) -> None:
+    """Show and change the Luma accounts that are configured at useapi.net. For their owner; agents cannot do it."""
+    if context.invoked_subcommand is None:
+        from luma_mcp.cli.accounts import list_accounts
+
+        list_accounts()
+
+
+@accounts_group.command("list")
+def accounts_list() -> None:
+    """Show the accounts: slots, session, credits, errors."""
+    from luma_mcp.cli.accounts import list_accounts
+
+    list_accounts()
+
+
+@accounts_group.command("add", short_help="Add an account, by the session of its login.")
+def accounts_add() -> None:
+    """Add the account of a Luma login. Asks for the value of its session cookie without showing it, or reads stdin."""
+    from luma_mcp.cli.accounts import add
+
+    add()
+
+
+@accounts_group.command("refresh", short_help="Renew the session of an account.")
+@click.argument("email")
+def accounts_refresh(email: str) -> None:
+    """Renew the session of the account EMAIL. Asks for a cookie as add does, and checks that it is of that account."""
+    from luma_mcp.cli.accounts import refresh
+
+    refresh(email)
+
+
+@accounts_group.command("remove", short_help="Remove an account; it cannot be undone.")
+@click.argument("email")
+@click.option("--yes", "sure", is_flag=True, help="Without a question.")
+def accounts_remove(email: str, *, sure: bool) -> None:
+    """Remove the account EMAIL from useapi.net. It cannot be undone, and its jobs can no longer be asked for."""
+    from luma_mcp.cli.accounts import remove
+
+    remove(email, sure=sure)
+
+
 @main.command()
 def options() -> None:
     """Show what Luma can make, as a table."""
     from luma_mcp import tables
 
     click.echo(tables.everything())
+
+
+@main.command("install", short_help="Put luma-mcp into a host's configuration: Claude Desktop, Cursor, …")
+@click.argument("host", required=False)
+@click.option("--all", "everywhere", is_flag=True, help="Into every host that is found here.")
+@click.option("--simulate", is_flag=True, help="With a simulated Luma API: no token, no cost, stand-in clips.")
+@click.option("--yes", is_flag=True, help="Write without asking.")
+@click.option("--print", "only_print", is_flag=True, help="Only print what belongs into the file.")
+@click.option("--force", is_flag=True, help="Also in place of another server of the name luma.")
+@click.option("--check/--no-check", default=True, help="Whether the token is tried out with one call (free).")
+def install_command(host: str | None, **wishes: bool) -> None:
+    """Put luma-mcp into the configuration of HOST, and leave everything else in it as it is.
+
+    Without HOST it shows what is found here, and asks. The token is USEAPI_TOKEN, or asked for and not shown.
+    """
+    from luma_mcp.cli.install import Wishes, install
+
+    install(host, Wishes(**wishes))
+
+
+@main.command("uninstall", short_help="Take luma-mcp out of a host's configuration.")
+@click.argument("host", required=False)
+@click.option("--all", "everywhere", is_flag=True, help="Out of every host that has it.")
+@click.option("--yes", is_flag=True, help="Write without asking.")
+@click.option("--force", is_flag=True, help="Also another server of the name luma.")
+def uninstall_command(host: str | None, **wishes: bool) -> None:
+    """Take luma-mcp out of the configuration of HOST, and leave everything else in it as it is."""
+    from luma_mcp.cli.install import Wishes, uninstall
+
+    uninstall(host, Wishes(**wishes))
 
 
 @main.command(short_help="Serve the simulated Luma API alone.")

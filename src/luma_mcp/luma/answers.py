@@ -18,7 +18,7 @@ import httpx2
 
 from luma_mcp import errors
 from luma_mcp.check import either
-from luma_mcp.errors import NO_MONEY, LumaError, Problem
+from luma_mcp.errors import NO_MONEY, REFRESH_ANY, LumaError, Problem, Way
 from luma_mcp.luma.calls import DELETE_JOB, GET_JOB, SUBMIT, Call
 from luma_mcp.luma.records import reason
 from luma_mcp.luma.retry import Fate, parse_retry_after
@@ -42,8 +42,8 @@ _MEANINGS: dict[int, tuple[type[LumaError], str]] = {
     596: (
         errors.AccountSession,
         (
-            "The Luma account's session has expired: its owner must add the account again at useapi.net; waiting does "
-            "not help. Another account can be named with email."
+            f"The Luma account's session has expired; waiting does not help. Its owner ends that in a terminal: "
+            f"{REFRESH_ANY}. Another account can be named with email."
         ),
     ),
 }
@@ -67,17 +67,17 @@ class Rejected(Exception):
         self.error = error
 
 
-def read_answer(call: Call, answer: Answer, token: str) -> dict[str, Any]:
-    """The JSON object of a 2xx answer.
+def read_answer(call: Call, answer: Answer, *secrets: str) -> dict[str, Any]:
+    """The JSON object of a 2xx answer; `secrets`: what was sent, and must not be repeated.
 
     Raises:
         Rejected: anything else.
     """
-    status, record = answer.status, _json_object(answer.body, token)
+    status, record = answer.status, _json_object(answer.body, secrets)
     if 200 <= status < 300:
         if record is not None and all(isinstance(record.get(n), t) and record[n] != "" for n, t in call.needs.items()):
             return record
-        if call is DELETE_JOB:
+        if call.method == "DELETE":
             return {}
         raise _unreadable(call, answer, record)
     words = _words(record)
@@ -107,32 +107,40 @@ def read_answer(call: Call, answer: Answer, token: str) -> dict[str, Any]:
     raise Rejected(Fate.FAILED if status >= 500 else Fate.FINAL, error)
 
 
-def no_answer(call: Call, why: str) -> Rejected:
+def no_answer(call: Call, why: str, way: Way = "timeout") -> Rejected:
     """The request went out, and no answer came back."""
     if call is SUBMIT:
         return Rejected(Fate.LOST, _unknown(f"The order went out, but {why}"))
-    return Rejected(Fate.LOST, errors.NetworkError(f"The API was asked, but {why}. Try again in a moment."))
+    return Rejected(Fate.LOST, _network(f"The API was asked, but {why}. Try again in a moment.", way))
 
 
 def transport_failed(call: Call, fault: Exception) -> Rejected:
     """What a failure of the transport means for this call."""
     money = f" {NO_MONEY}" if call is SUBMIT else ""
     if isinstance(fault, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError):
-        why, hopeless = _connect_fault(fault)
-        fate = Fate.FINAL if hopeless else Fate.NEVER_ARRIVED
-        return Rejected(fate, errors.NetworkError(f"The API was not reached: {why}.{money}"))
+        why, way = _connect_fault(fault)
+        fate = Fate.FINAL if way == "tls" else Fate.NEVER_ARRIVED
+        return Rejected(fate, _network(f"The API was not reached: {why}.{money}", way))
     if not isinstance(fault, httpx2.HTTPError) or isinstance(fault, _NOT_SENDABLE):
         return Rejected(Fate.FINAL, not_sendable(fault, money))
-    timed_out = isinstance(fault, httpx2.TimeoutException)
-    return no_answer(call, "no answer came in time" if timed_out else "the connection broke")
+    if isinstance(fault, httpx2.TimeoutException):
+        return no_answer(call, "no answer came in time")
+    return no_answer(call, "the connection broke", "broken")
 
 
 def not_sendable(fault: Exception, money: str = "") -> errors.NetworkError:
     """What forbids a request on this machine. The fault is named, not quoted: it could repeat the token."""
-    return errors.NetworkError(
+    return _network(
         f"The request could not be sent ({type(fault).__name__}): check LUMA_MCP_BASE_URL, and the proxy and "
-        f"certificate variables of the environment (HTTPS_PROXY, SSL_CERT_FILE).{money}"
+        f"certificate variables of the environment (HTTPS_PROXY, SSL_CERT_FILE).{money}",
+        "unsendable",
     )
+
+
+def _network(message: str, way: Way) -> errors.NetworkError:
+    error = errors.NetworkError(message)
+    error.way = way
+    return error
 
 
 _NOT_SENDABLE = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
@@ -174,41 +182,45 @@ def _refused(call: Call, words: str | None) -> errors.InvalidArguments:
     return errors.InvalidArguments(message, problems=problems, status=400, api_message=words)
 
 
-def _connect_fault(fault: BaseException) -> tuple[str, bool]:
-    """In words, and whether trying again is hopeless."""
+def _connect_fault(fault: BaseException) -> tuple[str, Way]:
+    """In words, and for programs."""
     cause: BaseException | None = fault
     # A chain of causes can go in a circle, where somebody raises one exception again.
     for _ in range(LONGEST_CHAIN):
         if isinstance(cause, ssl.SSLError):
-            return "its TLS certificate or handshake failed (a proxy, or a private certificate authority?)", True
+            return "its TLS certificate or handshake failed (a proxy, or a private certificate authority?)", "tls"
         if isinstance(cause, socket.gaierror):
-            return "its name could not be looked up (DNS; is this machine online?)", False
+            return "its name could not be looked up (DNS; is this machine online?)", "dns"
         cause = (cause.__cause__ or cause.__context__) if cause else None
     if isinstance(fault, httpx2.TimeoutException):
-        return "connecting took too long (is this machine online?)", False
-    return "the connection was refused or is not possible (is this machine online?)", False
+        return "connecting took too long (is this machine online?)", "timeout"
+    if isinstance(fault, httpx2.ProxyError):
+        return "the proxy did not let it through (HTTPS_PROXY)", "proxy"
+    return "the connection was refused or is not possible (is this machine online?)", "refused"
 
 
-def _json_object(body: bytes, token: str) -> dict[str, Any] | None:
+def _json_object(body: bytes, secrets: tuple[str, ...]) -> dict[str, Any] | None:
     try:
-        record = _clean(json.loads(body, parse_constant=lambda _: None), token)
+        record = _clean(json.loads(body, parse_constant=lambda _: None), secrets)
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
 
 
-def _clean(value: Any, token: str, name: str = "") -> Any:
-    """Without the token, should the API repeat it, and without half characters, which no answer of ours can carry.
+def _clean(value: Any, secrets: tuple[str, ...], name: str = "") -> Any:
+    """Without the secrets, should the API repeat one, and without half characters, which no answer of ours can carry.
 
     What is passed on as it is (`OPAQUE`) is left whole: a short token could stand in it by chance.
     """
     if isinstance(value, str):
         text = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        return text if name in OPAQUE else text.replace(token, "***")
+        for secret in () if name in OPAQUE else secrets:
+            text = text.replace(secret, "***")
+        return text
     if isinstance(value, list):
-        return [_clean(item, token, name) for item in value]
+        return [_clean(item, secrets, name) for item in value]
     if isinstance(value, dict):
-        return {_clean(n, token, "jobid"): _clean(item, token, str(n)) for n, item in value.items()}
+        return {_clean(n, secrets, "jobid"): _clean(item, secrets, str(n)) for n, item in value.items()}
     return value
 
 

@@ -28,7 +28,7 @@ class Call:
 
 
 _NO_JOB = "No such job: the jobid is wrong, or the record has expired. Pass it exactly as it was returned."
-_NO_ACCOUNT = "No such account is configured at useapi.net."
+_NO_ACCOUNT = "No such account is configured at useapi.net (luma-mcp accounts shows those that are)."
 SUBMIT = Call(
     "POST",
     "/videos",
@@ -44,4 +44,9 @@ GET_JOB = Call("GET", "/jobs/{}", READ, {"jobid": str}, _NO_JOB)
 LIST_JOBS = Call("GET", "/jobs", READ, {"jobs": list}, _NO_JOB)
 DELETE_JOB = Call("DELETE", "/jobs/{}", ORDER, {}, _NO_JOB)
 LIST_ACCOUNTS = Call("GET", "/accounts", READ, {}, _NO_ACCOUNT)
+# To add an account twice only refreshes it; but each time the API signs in at Luma with somebody's cookie, and what it
+# answers (500: "Please try again") is for the person who sits there. So it is sent again only if it never arrived.
+ADD_ACCOUNT = Call("POST", "/accounts", ORDER, {"account": str}, _NO_ACCOUNT, seconds=60.0)
+# A removal that arrived twice would be answered with "no such account".
+REMOVE_ACCOUNT = Call("DELETE", "/accounts/{}", ORDER, {}, _NO_ACCOUNT)
 GET_ACCOUNT = Call("GET", "/accounts/{}", READ, {}, _NO_ACCOUNT)

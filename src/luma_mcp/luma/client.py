@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from luma_mcp import errors, matrix
 from luma_mcp.luma import calls
-from luma_mcp.luma.records import Account, Asset, ExecutingJob, Job, VideoRequest
+from luma_mcp.luma.records import Account, AddedAccount, Asset, ExecutingJob, Job, VideoRequest
 from luma_mcp.luma.waiting import Watch
 from luma_mcp.luma.wire import Content, Wire
 from luma_mcp.settings import BASE_URL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import timedelta
     from types import TracebackType
 
     import httpx2
+    from pydantic import SecretStr
 
     from luma_mcp.luma.wire import Witness
 
@@ -93,7 +95,8 @@ class LumaClient:
             LumaError: any other; nothing was ordered.
         """
         complete = request.completed()
-        record = await self._wire.send(calls.SUBMIT, body=complete.body(), patience=patience, witness=witness)
+        with _of_account(complete.email):
+            record = await self._wire.send(calls.SUBMIT, body=complete.body(), patience=patience, witness=witness)
         job = Job.model_validate({**record, "request": complete})
         self.remember(job.jobid, complete)
         return job
@@ -118,7 +121,8 @@ class LumaClient:
             patience: seconds within which passing faults are retried.
         """
         body = Content(data, media_type)
-        record = await self._wire.send(calls.UPLOAD, email, body=body, patience=patience)
+        with _of_account(email):
+            record = await self._wire.send(calls.UPLOAD, email, body=body, patience=patience)
         return Asset.model_validate(record)
 
     async def get(self, jobid: str, *, patience: float = PATIENCE) -> Job:
@@ -184,5 +188,38 @@ class LumaClient:
 
     async def account(self, email: str, *, patience: float = PATIENCE) -> Account:
         """One account, with its live session and credits: `GET /accounts/{email}`."""
-        record = await self._wire.send(calls.GET_ACCOUNT, email, patience=patience)
+        with _of_account(email):
+            record = await self._wire.send(calls.GET_ACCOUNT, email, patience=patience)
         return Account.model_validate({**record, "email": email})
+
+    async def add_account(self, session: SecretStr, *, patience: float = PATIENCE) -> AddedAccount:
+        """Adds the Luma account that a login cookie belongs to, or refreshes its session: `POST /accounts`.
+
+        Args:
+            session: the cookie's value; it stands in no log and in no error.
+            patience: seconds within which a refused connection is tried again. What may have arrived is not.
+
+        Raises:
+            LumaError: after a 5xx or a broken connection it may have been added all the same.
+        """
+        secret = session.get_secret_value()
+        record = await self._wire.send(calls.ADD_ACCOUNT, body={"session": secret}, patience=patience, hidden=(secret,))
+        return AddedAccount.model_validate({**record, "email": record["account"]})
+
+    async def remove_account(self, email: str, *, patience: float = PATIENCE) -> None:
+        """Removes an account from useapi.net: `DELETE /accounts/{email}`. It cannot be undone.
+
+        Raises:
+            NotFound: no such account is configured.
+        """
+        await self._wire.send(calls.REMOVE_ACCOUNT, email, patience=patience)
+
+
+@contextmanager
+def _of_account(email: str | None) -> Iterator[None]:
+    """An expired session is told with the account that it is of."""
+    try:
+        yield
+    except errors.AccountSession as error:
+        error.name(email)
+        raise

@@ -205,6 +205,12 @@ class Account(_Record):
         return 0 if self.error else max(0, (self.concurrency or 0) - (self.executing or 0))
 
 
+class AddedAccount(Account):
+    """The answer of `POST /accounts`. `created`: it was not configured before."""
+
+    created: Annotated[bool | None, WrapValidator(_absent_if_odd)] = None
+
+
 def reason(value: Any) -> str | None:
     """The words of an error, which may come as a text or, in a shape that was not seen, as an object around one."""
     if isinstance(value, dict):

@@ -75,7 +75,13 @@ class Wire:
             await self._http.popitem()[1].aclose()
 
     async def send(
-        self, call: Call, *names: str, body: Any = None, patience: float, witness: Witness | None = None
+        self,
+        call: Call,
+        *names: str,
+        body: Any = None,
+        patience: float,
+        witness: Witness | None = None,
+        hidden: tuple[str, ...] = (),
     ) -> dict[str, Any]:
         """The JSON object that answers a call.
 
@@ -85,6 +91,7 @@ class Wire:
             body: a JSON value, or `Content`.
             patience: seconds that bound sending it again.
             witness: is told before each delivery, and after one that was none.
+            hidden: what no error may repeat, beside the token.
 
         Raises:
             LumaError: named for the situation.
@@ -98,7 +105,7 @@ class Wire:
                 if witness:
                     witness.sending()
                 with request_span(call, self._base_url, attempt=attempt) as span:
-                    return await self._deliver(call, path, body, span)
+                    return await self._deliver(call, path, body, span, hidden)
             except Rejected as rejected:
                 if witness and rejected.fate in NOT_DELIVERED:
                     witness.not_delivered()
@@ -114,7 +121,7 @@ class Wire:
                     raise rejected.error from rejected.__cause__
             await anyio.sleep(seconds)
 
-    async def _deliver(self, call: Call, path: str, body: Any, span: Span) -> dict[str, Any]:
+    async def _deliver(self, call: Call, path: str, body: Any, span: Span, hidden: tuple[str, ...]) -> dict[str, Any]:
         ordering = call is SUBMIT
         answer: Answer | None = None
         # A cancelled caller must not tear an order apart between its delivery and its answer: the job would run
@@ -129,7 +136,7 @@ class Wire:
         if answer is None:
             raise answers.no_answer(call, "no whole answer came in time")
         answered(span, answer.status)
-        return answers.read_answer(call, answer, self._token)
+        return answers.read_answer(call, answer, self._token, *hidden)
 
     async def _exchange(self, call: Call, path: str, body: Any) -> Answer:
         headers = {"Authorization": f"Bearer {self._token}"}

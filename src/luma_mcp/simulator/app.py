@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from luma_mcp.simulator.orders import SESSION_ERROR, order
+from luma_mcp.simulator.orders import NO_SUBSCRIPTION, SESSION_ERROR, order
 from luma_mcp.simulator.records import MEDIA, account_record, executing_record, job_record
 from luma_mcp.simulator.state import Service, Upload, error
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PREFIX = "/v1/luma"
 LARGEST_ASSET = 20_000_000
+NOT_VALIDATED = "Session refreshed but validation failed. Please try again."
 IMAGE_TYPES = {
     "image/jpeg": re.compile(rb"\xff\xd8\xff"),
     "image/png": re.compile(rb"\x89PNG\r\n\x1a\n"),
@@ -155,11 +156,16 @@ class Simulator:
             session = json.loads(await request.body()).get("session")
         except (ValueError, AttributeError):
             session = None
-        if not session:
+        if not isinstance(session, str) or not session:
             return JSONResponse(error("Parameter session is required"), 400)
-        email = f"{session}@example.com"
-        new = email not in self.service.accounts
-        account = self.service.add_account(email)
+        email = self.service.sign_in(session)
+        if email is None:
+            return JSONResponse(error(NOT_VALIDATED), 500)
+        known = self.service.accounts.get(email)
+        if known and not known.subscribed:
+            return JSONResponse(error(NO_SUBSCRIPTION), 402)
+        new = known is None
+        account = self.service.add_account(email, known.concurrency if known else 4)
         record = account_record(self.service, account, live=True)
         kept = ("account", "user_id", "concurrency", "luma_session_expires", "credits")
         return JSONResponse({name: record[name] for name in kept} | {"created": new})

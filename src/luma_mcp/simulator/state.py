@@ -6,6 +6,7 @@ test that owns the clock owns the service.
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 import uuid
@@ -86,6 +87,7 @@ class Service:
     speed: float = 1.0
     chance: random.Random = field(default_factory=random.Random)
     accounts: dict[str, SimulatedAccount] = field(default_factory=dict)
+    sessions: dict[str, str | None] = field(default_factory=dict)
     jobs: dict[str, SimulatedJob] = field(default_factory=dict)
     assets: dict[str, str] = field(default_factory=dict)
     uploads: dict[str, Upload] = field(default_factory=dict)
@@ -94,6 +96,13 @@ class Service:
         """Configures an account, or refreshes it."""
         self.accounts[email] = SimulatedAccount(email, concurrency)
         return self.accounts[email]
+
+    def sign_in(self, session: str) -> str | None:
+        """The e-mail address of the account that a cookie's value belongs to; None if it is no good any more.
+
+        `sessions` says so for those in it. To any other value belongs an account of its own, always the same.
+        """
+        return self.sessions.get(session, f"{hashlib.sha256(session.encode()).hexdigest()[:8]}@example.com")
 
     def add_asset(self, email: str, upload: Upload | None = None) -> str:
         """An uploaded image of that account; its assetRef."""
