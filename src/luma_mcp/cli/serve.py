@@ -21,6 +21,12 @@ CHATTY = ("httpx2", "httpcore2")
 """They log the URL of every request, and a jobid in it carries an e-mail address."""
 
 
+NOT_ASKED = (
+    "luma-mcp: LUMA_MCP_CONFIRM over HTTP: clients of protocol 2025-11-25 and older cannot be asked there, as each of "
+    "their requests stands alone; their orders go out without a question."
+)
+
+
 def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None) -> None:
     """Serves until stdin ends, or at the address `http` until it is interrupted; exits with 2 for a wrong setting."""
     settings = read_settings()
@@ -32,6 +38,8 @@ def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None) 
         if http:
             from luma_mcp.cli.http import serve_http
 
+            if settings.confirm != "never":
+                click.echo(NOT_ASKED, err=True)
             serve_http(build_server(settings), host=http[0], port=http[1])
             return
         # The SDK reads stdin in a thread that nothing can interrupt: without this, Ctrl-C would wait for a line.

@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from luma_mcp.journal.assets import Assets
-from luma_mcp.journal.database import Database, put, rows
+from luma_mcp.journal.claims import Full, claim, row_of
+from luma_mcp.journal.database import Database, put
 from luma_mcp.journal.order import Order, OrderState, as_row, from_row
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from luma_mcp.journal.claims import Room
     from luma_mcp.luma.records import Job
 
 ENOUGH = 5
@@ -57,31 +59,25 @@ class Journal:
         """Closes its file."""
         self._database.close()
 
-    def claim(self, order: Order, *, another: bool) -> Order | None:
+    def claim(self, order: Order, *, another: bool, room: Room | None = None) -> Order | None:
         """Writes the intent, unless the same order is open: then that one, and nothing is written.
 
         Whoever else had only the intent of the same order loses it, and may not send it any more.
         With `another`, the order stands beside any other.
+
+        Raises:
+            Full: there is no `room` for it; nothing is written.
         """
 
-        def work(db: sqlite3.Connection) -> Order | None:
-            if not another:
-                found = db.execute(
-                    "SELECT id FROM orders WHERE api = ? AND key = ? AND state IN ('sent', 'unknown', 'running') "
-                    "ORDER BY ordered_at DESC LIMIT 1",
-                    (self._api, order.key),
-                ).fetchone()
-                if found and (placed := from_row(_row(db, found[0]))):
-                    return placed
-                if found:
-                    # What cannot be read cannot be followed either.
-                    db.execute("UPDATE orders SET state = 'given_up' WHERE id = ?", found)
-                db.execute("DELETE FROM orders WHERE api = ? AND key = ? AND state = 'intent'", (self._api, order.key))
+        def work(db: sqlite3.Connection) -> Order | Full | None:
             db.execute("DELETE FROM orders WHERE ordered_at < ?", ((self._wall_clock() - KEPT).timestamp(),))
-            put(db, "orders", as_row(order, self._api))
-            return None
+            return claim(db, self._api, order, another=another, room=room)
 
         found = self._database.write(work)
+        if isinstance(found, Full):
+            # Memory may have had room.
+            self.drop_intent(order)
+            raise found
         if found is None:
             self._database.remember("orders", as_row(order, self._api))
         return found
@@ -124,7 +120,7 @@ class Journal:
                 "UPDATE orders SET jobid = NULL, state = 'unknown' WHERE api = ? AND jobid = ? AND id <> ?",
                 (self._api, jobid, order.id),
             )
-            row = _row(db, order.id) or as_row(order, self._api)
+            row = row_of(db, order.id) or as_row(order, self._api)
             put(db, "orders", row | {"jobid": jobid, "state": "running"})
 
         self._database.write(work)
@@ -241,7 +237,3 @@ class Journal:
         change = "state = ?, sent_at = COALESCE(?, sent_at), alive_at = COALESCE(?, alive_at)"
         sql, values = f"UPDATE orders SET {change} WHERE id = ? AND jobid IS NULL", (state, sent_at, sent_at, order.id)  # noqa: S608
         return self._database.write(lambda db: db.execute(sql, values).rowcount > 0)
-
-
-def _row(database: sqlite3.Connection, order_id: str) -> dict[str, Any] | None:
-    return next(iter(rows(database, "SELECT * FROM orders WHERE id = ?", (order_id,))), None)

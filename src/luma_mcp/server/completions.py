@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mcp.types import Completion, PromptReference
 
 from luma_mcp.matrix import CHOICES, allowed
-from luma_mcp.server.prompts import FIXED, SHOTS
+from luma_mcp.server.prompts import FIXED, ROWS, SHOTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -29,9 +29,18 @@ def add_completions(server: MCPServer[Any], jobids: Callable[[], Iterable[str]])
         argument: CompletionArgument,
         context: CompletionContext | None,
     ) -> Completion:
+        if argument.name not in _arguments(ref):
+            return Completion(values=[], total=0, has_more=False)
         fixed = FIXED.get(ref.name, {}) if isinstance(ref, PromptReference) else {}
         filled = (context.arguments if context else None) or {}
         return completion(argument.name, argument.value, {**filled, **fixed}, jobids)
+
+
+def _arguments(ref: PromptReference | ResourceTemplateReference) -> tuple[str, ...]:
+    if not isinstance(ref, PromptReference):
+        return ("jobid",)
+    row = next((row for row in ROWS if row.name == ref.name), None)
+    return (*row.own, *row.options) if row else ()
 
 
 def completion(name: str, begun: str, filled: Mapping[str, Any], jobids: Callable[[], Iterable[str]]) -> Completion:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from luma_mcp.check import check_options
 from luma_mcp.matrix import CHOICES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
@@ -149,10 +150,14 @@ async def judge_prompt(ctx: ServerRequestContext[Any, Any], call_next: CallNext)
     """A middleware: a prompt that is not there, or lacks its argument, is refused; the SDK would say that it broke."""
     if ctx.method == "prompts/get":
         asked = ctx.params or {}
-        needed = {row.name: next(iter(row.own)) for row in ROWS}.get(asked.get("name", ""))
+        name, given = asked.get("name"), asked.get("arguments") or {}
+        if not isinstance(name, str) or not isinstance(given, Mapping):
+            # The SDK judges the shape.
+            return await call_next(ctx)
+        needed = {row.name: next(iter(row.own)) for row in ROWS}.get(name)
         if needed is None:
-            raise MCPError(INVALID_PARAMS, f"There is no prompt {asked.get('name')}; these are: {', '.join(_NAMES)}.")
-        if needed not in (asked.get("arguments") or {}):
+            raise MCPError(INVALID_PARAMS, f"There is no prompt {name}; these are: {', '.join(_NAMES)}.")
+        if needed not in given:
             raise MCPError(INVALID_PARAMS, f"{needed} is missing.")
     return await call_next(ctx)
 

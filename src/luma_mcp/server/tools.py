@@ -14,7 +14,7 @@ import anyio
 
 from luma_mcp.errors import InvalidArguments, LumaError, NotConfigured, Problem, Upstream
 from luma_mcp.server import arguments, clients, listed, options, present
-from luma_mcp.server.job import Extras, job_content
+from luma_mcp.server.job import Extras
 from luma_mcp.server.paid import CANCELLED, paid
 from luma_mcp.server.parameters import DEFAULT_LIMIT, LIMIT, NEW_TAKE, ORDER_WORDS, SAVE, STATE, WAIT
 from luma_mcp.server.progress import READY_TO_SAVE, Reporter
@@ -36,6 +36,7 @@ ORDER_PATIENCE = 20.0
 """Seconds, at most, for which a full house or a refused connection is tried again before the agent is told."""
 SAVE_SECONDS = 12.0
 """What a download may take beyond the wait: with the usual wait, hosts that cut at 60 seconds still get the answer."""
+CHANGES_KEPT = 100
 NOT_CONFIGURED = (
     "USEAPI_TOKEN is not set, so no video can be ordered or looked up. Get an API token at https://useapi.net and put "
     "it into this server's environment in the host's configuration. To try without one: luma-mcp --simulate. "
@@ -115,6 +116,8 @@ class Tools:
         job = ordered.placed.job
         if ordered.changes:
             self.changes[job.jobid] = ordered.changes
+            if len(self.changes) > CHANGES_KEPT:
+                del self.changes[next(iter(self.changes))]
         extras = Extras(how=ordered.placed.how, changes=ordered.changes, player=clients.shows_apps(ctx))
         with paid(job.jobid):
             # A cancellation that came while the order was on its way is seen here, with the jobid at hand.
@@ -172,7 +175,9 @@ class Tools:
         """
         studio = self._configured()
         job = _video(await studio.follow(jobid, 0))
-        return job_content(job, self.wall_clock(), Extras(typical=studio.typical_seconds(job.request)))
+        extras = Extras(typical=studio.typical_seconds(job.request))
+        told = present.job_result(job, self.wall_clock(), extras, simulated=self.settings.simulated)
+        return dict(told.structured_content or {})
 
     async def _delete_job(self, raw: dict[str, Any]) -> CallToolResult:
         studio = self._configured()

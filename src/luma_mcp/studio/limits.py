@@ -6,13 +6,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from luma_mcp.errors import NO_MONEY, LimitReached
+from luma_mcp.journal.claims import Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
     from luma_mcp.journal.journal import Journal
-    from luma_mcp.journal.order import Order
 
 HOUR = timedelta(hours=1)
 PENDING = timedelta(minutes=1)
@@ -33,31 +33,34 @@ class HourlyLimit:
         self._journal = journal
         self._wall_clock = wall_clock
 
-    def check(self, order: Order | None = None) -> None:
-        """Passes if another one may be ordered, or the given one, whose intent is written.
+    def room(self) -> Room | None:
+        """What an order has to find when it is written down; None: anything will do."""
+        now = self._wall_clock()
+        return None if self._most is None else Room(self._most, now - HOUR, now - PENDING)
 
-        Of several intents at once the first ones pass, whoever looks: each counts what was written before it.
+    def check(self) -> None:
+        """Passes if another one could be ordered now; so that nobody is asked, and nothing uploaded, in vain.
 
         Raises:
-            LimitReached: it may not; its intent is dropped.
+            LimitReached: it could not.
         """
-        if self._most is None:
-            return
+        if self._most is not None and len(self._counted()) >= self._most:
+            raise self.reached()
+
+    def reached(self) -> LimitReached:
+        """The refusal, with the time of the next one."""
+        most, now, counted = self._most or 1, self._wall_clock(), self._counted()
+        free = (counted[-most] if len(counted) >= most else now) + HOUR
+        # To the minute in which it surely can.
+        free += timedelta(seconds=59, microseconds=999_999)
+        minutes = max(1, (free - now) // timedelta(minutes=1))
+        return LimitReached(
+            f"{most} video{'s were' if most > 1 else ' was'} ordered within the last hour: more the owner of this "
+            f"server does not allow (LUMA_MCP_MAX_JOBS_PER_HOUR). The next one can be ordered at {free:%H:%M} UTC, "
+            f"in {minutes} minute{'s' if minutes > 1 else ''}. {NO_MONEY} Tell the user, and do not try before."
+        )
+
+    def _counted(self) -> list[datetime]:
         now = self._wall_clock()
-        place = (order.ordered_at, order.id) if order else (now, "")
-        counted = sorted(
-            o.ordered_at
-            for o in self._journal.since(now - HOUR)
-            if (o.state != "intent" or now - o.ordered_at < PENDING) and (o.ordered_at, o.id) < place
-        )
-        if len(counted) < self._most:
-            return
-        if order:
-            self._journal.drop_intent(order)
-        free = counted[-self._most] + HOUR
-        minutes = max(1, -(-(free - now) // timedelta(minutes=1)))
-        raise LimitReached(
-            f"{self._most} video{'s were' if self._most > 1 else ' was'} ordered within the last hour: more the owner "
-            f"of this server does not allow (LUMA_MCP_MAX_JOBS_PER_HOUR). The next one can be ordered at {free:%H:%M} "
-            f"UTC, in {minutes} minute{'s' if minutes > 1 else ''}. {NO_MONEY} Tell the user, and do not try before."
-        )
+        orders = self._journal.since(now - HOUR)
+        return sorted(o.ordered_at for o in orders if o.state != "intent" or now - o.ordered_at < PENDING)

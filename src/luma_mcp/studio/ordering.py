@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 
 from luma_mcp.errors import Forbidden, InvalidArguments, LumaError, NotFound, OutcomeUnknown, Upstream
+from luma_mcp.journal.claims import Full
 from luma_mcp.journal.order import UNSETTLED
 from luma_mcp.luma.records import Job
 from luma_mcp.studio.delivery import JournalWitness, LostIntent
@@ -125,11 +126,12 @@ class Orders:
             while True:
                 if not another and (running := await self.running(order.key)):
                     return running
-                if self._journal.claim(order, another=another):
-                    continue
-                self.limit.check(order)
                 try:
+                    if self._journal.claim(order, another=another, room=self.limit.room()):
+                        continue
                     return await self._sent(order, patience)
+                except Full:
+                    raise self.limit.reached() from None
                 except LostIntent:
                     logger.info("another process has begun the same order")
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from luma_mcp.errors import Capacity, NotFound
+from luma_mcp.errors import AccountSession, Capacity, NotFound
 from luma_mcp.journal.journal import Journal
 from luma_mcp.journal.order import Order
 from luma_mcp.luma.client import LumaClient
@@ -144,6 +144,9 @@ class Studio:
         order = Order(judged.key, request, self._wall_clock(), account=account, save=save)
         try:
             placed = await self.orders.place(order, another=another, patience=patience)
+        except AccountSession as error:
+            error.name(account)
+            raise
         except NotFound:
             if not assets.reused:
                 raise

@@ -1,0 +1,56 @@
+"""Writing an intent, in one transaction: one open order of a kind, and no more within a time than are allowed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from luma_mcp.journal.database import put, rows
+from luma_mcp.journal.order import Order, as_row, from_row
+
+if TYPE_CHECKING:
+    import sqlite3
+    from datetime import datetime
+
+
+class Full(Exception):
+    """There is no room for another order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """So many orders since a time; of intents those count that are no older than `pending`."""
+
+    most: int
+    since: datetime
+    pending: datetime
+
+
+def claim(db: sqlite3.Connection, api: str, order: Order, *, another: bool, room: Room | None) -> Order | Full | None:
+    """Writes the intent and gives None; or writes nothing, and gives the same order that is open, or `Full`."""
+    if not another:
+        found = db.execute(
+            "SELECT id FROM orders WHERE api = ? AND key = ? AND state IN ('sent', 'unknown', 'running') "
+            "ORDER BY ordered_at DESC LIMIT 1",
+            (api, order.key),
+        ).fetchone()
+        if found and (placed := from_row(row_of(db, found[0]))):
+            return placed
+        if found:
+            # What cannot be read cannot be followed either.
+            db.execute("UPDATE orders SET state = 'given_up' WHERE id = ?", found)
+        db.execute("DELETE FROM orders WHERE api = ? AND key = ? AND state = 'intent'", (api, order.key))
+    if room:
+        counted = db.execute(
+            "SELECT COUNT(*) FROM orders WHERE api = ? AND ordered_at > ? AND (state <> 'intent' OR ordered_at > ?)",
+            (api, room.since.timestamp(), room.pending.timestamp()),
+        ).fetchone()
+        if counted[0] >= room.most:
+            return Full()
+    put(db, "orders", as_row(order, api))
+    return None
+
+
+def row_of(db: sqlite3.Connection, order_id: str) -> dict[str, Any] | None:
+    """An order's row."""
+    return next(iter(rows(db, "SELECT * FROM orders WHERE id = ?", (order_id,))), None)

@@ -1,0 +1,32 @@
+"""The program serving over HTTP, as its own process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SERVE = [sys.executable, "-m", "luma_mcp", "serve"]
+STARTING = 60
+"""Seconds that a step may take on a busy machine before it counts as hanging."""
+
+
+@contextmanager
+def served(*arguments: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The program serving over HTTP at any port; its URL and its process, which is killed at the end."""
+    with subprocess.Popen(
+        [*SERVE, "--http", "--port", "0", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={"LUMA_MCP_JOURNAL": "off", "LUMA_MCP_THUMBNAILS": "0", **environment},
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip(), process
+        finally:
+            process.kill()

@@ -1,0 +1,145 @@
+"""`luma-mcp serve --http`: the real program over real HTTP, for this machine alone."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import anyio
+import httpx2
+import pytest
+from click.testing import CliRunner
+from mcp import Client
+from tests.cli.serving import SERVE, STARTING, served
+from tests.conftest import ERAS
+
+from luma_mcp.cli.main import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+AT_ONCE = 30
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+only_with_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def ended(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The program, which is expected to refuse to serve."""
+    return subprocess.run([*SERVE, *arguments], env={}, capture_output=True, text=True, check=False, timeout=STARTING)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with served("--simulate", "--speed", "20") as (url, _):
+        yield url
+
+
+def ping(url: str, **headers: str) -> int:
+    """The HTTP status that a request with these headers gets."""
+    client = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": client}
+    accept = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+    return httpx2.post(url, content=json.dumps(message), headers=accept | headers, timeout=STARTING).status_code
+
+
+def test_a_page_of_somebody_else_s_cannot_use_it(url: str) -> None:
+    port = urlsplit(url).port
+    assert ping(url) == 200
+    assert ping(url, Origin=f"http://127.0.0.1:{port}") == 200
+    for origin in ("https://evil.example.com", "http://127.0.0.1.evil.example.com", "null"):
+        assert ping(url, Origin=origin) == 403
+    for host in (f"evil.example.com:{port}", "evil.example.com", f"127.0.0.1.evil.example.com:{port}"):
+        assert ping(url, Host=host) in (403, 421)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.10", "example.com", ""])  # noqa: S104
+def test_it_serves_no_other_machine_and_says_why(host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        # Where it could not serve anyway: a refusal that is missing ends the test as well.
+        port = str(taken.getsockname()[1])
+        refused = CliRunner().invoke(main, ["serve", "--http", "--simulate", "--port", port, "--host", host])
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    for word in ("--host", "127.0.0.1", "credits", "asks nobody who they are"):
+        assert word in " ".join(refused.stderr.split())
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104
+def test_the_program_itself_refuses_to_serve_other_machines(host: str) -> None:
+    refused = ended("--http", "--simulate", "--port", "0", "--host", host)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "credits" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("host", ["localhost", pytest.param("[::1]", marks=only_with_ipv6)])
+def test_other_names_of_this_machine_will_do(host: str) -> None:
+    with served("--simulate", "--host", host) as (url, _):
+        assert urlsplit(url).hostname == host.strip("[]")
+        assert ping(url) == 200
+
+
+def test_a_port_that_is_taken_is_told_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        refused = ended("--http", "--simulate", "--port", port)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    [line] = refused.stderr.strip().splitlines()
+    assert port in line
+    assert "--port" in line
+
+
+def test_a_wrong_setting_is_told_before_anything_is_served() -> None:
+    with served("--simulate", LUMA_MCP_LOG_LEVEL="LOUD") as (url, process):
+        assert (url, process.wait(STARTING)) == ("", 2)
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_it_soon_also_while_a_call_waits(signal_: signal.Signals) -> None:
+    with served("--simulate") as (url, process):
+        async with anyio.create_task_group() as calls:
+            waiting = anyio.Event()
+
+            async def on_progress(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
+                waiting.set()
+
+            async def call() -> None:
+                try:
+                    async with Client(url, mode=ERAS[0]) as client:
+                        order = {"prompt": "A fox simulate:stuck", "wait_seconds": 600}
+                        await client.call_tool("generate_video", order, progress_callback=on_progress)
+                except Exception:  # noqa: BLE001, S110 - it is cut off, in whichever way
+                    pass
+
+            calls.start_soon(call)
+            with anyio.fail_after(STARTING):
+                await waiting.wait()
+            process.send_signal(signal_)
+            code = await anyio.to_thread.run_sync(process.wait, AT_ONCE)
+            calls.cancel_scope.cancel()
+        assert code in (0, -signal_, 128 + signal_)
+
+
+@pytest.mark.parametrize(("confirm", "told"), [("always", True), ("expensive", True), ("never", False)])
+def test_that_older_clients_cannot_be_asked_over_http_is_told_at_the_start(confirm: str, *, told: bool) -> None:
+    with served("--simulate", LUMA_MCP_CONFIRM=confirm) as (_, process):
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=STARTING)
+    assert ("LUMA_MCP_CONFIRM" in errors and "2025-11-25" in errors) == told

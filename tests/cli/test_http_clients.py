@@ -1,0 +1,168 @@
+"""Clients of `luma-mcp serve --http`: both eras, several at once, and those that go away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import anyio
+import pytest
+from mcp import Client
+from mcp.types import ElicitResult
+from tests.cli.serving import STARTING, served
+from tests.conftest import EMAIL, ERAS, TOKEN
+
+from luma_mcp.simulator.app import Simulator
+from luma_mcp.simulator.serve import running
+from luma_mcp.simulator.state import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mcp.client.session import ClientRequestContext
+    from mcp.types import ElicitRequestParams
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def content(result: Any) -> dict[str, Any]:
+    assert result.structured_content is not None
+    return dict(result.structured_content)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with served("--simulate", "--speed", "100") as (url, _):
+        yield url
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_client_makes_a_video_with_progress_at_the_url_that_was_printed(url: str, mode: str) -> None:
+    seen: list[float] = []
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
+        seen.append(progress)
+
+    assert urlsplit(url).hostname == "127.0.0.1"
+    with anyio.fail_after(STARTING):
+        async with Client(url, mode=mode) as client:
+            assert client.protocol_version == ("2025-11-25" if mode == "legacy" else mode)
+            arguments = {"prompt": f"A fox {mode}", "wait_seconds": 60}
+            result = await client.call_tool("generate_video", arguments, progress_callback=on_progress)
+    assert content(result)["state"] == "completed"
+    assert seen == sorted(set(seen))
+    assert (seen[0], seen[-1]) == (0, 100)
+
+
+class Held(Simulator):
+    """Its time passes when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(Service(clock=lambda: self.now), token=TOKEN)
+        self.service.add_account(EMAIL, concurrency=20)
+        self.now = 0.0
+
+    def jobids(self, prompt: str) -> list[str]:
+        """Those of the jobs with that prompt."""
+        return [job.jobid for job in self.service.jobs.values() if job.request["prompt"] == prompt]
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[tuple[Held, str]]:
+    """A simulated API, and the URL of a server that uses it, and asks before it orders."""
+    simulator = Held()
+    with running(simulator) as base_url:
+        environment = {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_BASE_URL": base_url, "LUMA_MCP_CONFIRM": "always"}
+        with served(**environment) as (url, _):
+            yield simulator, url
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_two_clients_at_once_share_one_job(api: tuple[Held, str], mode: str) -> None:
+    simulator, url = api
+    jobids: list[str] = []
+    prompt = f"A fox for two, {mode}"
+
+    async def order() -> None:
+        async with Client(url, mode=mode) as client:
+            result = await client.call_tool("generate_video", {"prompt": prompt, "wait_seconds": 0})
+            jobids.append(content(result)["jobid"])
+
+    with anyio.fail_after(STARTING):
+        async with anyio.create_task_group() as clients:
+            for _ in range(2):
+                clients.start_soon(order)
+    assert jobids == simulator.jobids(prompt) * 2
+    assert len(jobids) == 2
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_client_that_goes_away_in_a_call_loses_nothing(api: tuple[Held, str], mode: str) -> None:
+    simulator, url = api
+    waiting = anyio.Event()
+    prompt = f"A fox that is left, {mode}"
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
+        waiting.set()
+
+    async def call() -> None:
+        async with Client(url, mode=mode) as client:
+            order = {"prompt": prompt, "wait_seconds": 600}
+            await client.call_tool("generate_video", order, progress_callback=on_progress)
+
+    with anyio.fail_after(STARTING):
+        async with anyio.create_task_group() as calls:
+            calls.start_soon(call)
+            await waiting.wait()
+            calls.cancel_scope.cancel()
+        [jobid] = simulator.jobids(prompt)
+        async with Client(url, mode=mode) as client:
+            same = content(await client.call_tool("generate_video", {"prompt": prompt, "wait_seconds": 0}))
+            simulator.now += 100.0
+            done = content(await client.call_tool("get_job", {"jobid": jobid, "wait_seconds": 20}))
+    assert (same["jobid"], done["state"], done["request"]["prompt"]) == (jobid, "completed", prompt)
+    assert simulator.jobids(prompt) == [jobid]
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_client_that_leaves_disturbs_none_that_waits(api: tuple[Held, str], mode: str) -> None:
+    simulator, url = api
+    waiting = anyio.Event()
+    prompt = f"A fox that takes its time, {mode}"
+    ends: list[str] = []
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
+        waiting.set()
+
+    async def call() -> None:
+        async with Client(url, mode=mode) as client:
+            order = {"prompt": prompt, "wait_seconds": 600}
+            result = await client.call_tool("generate_video", order, progress_callback=on_progress)
+            ends.append(content(result).get("state") or str(content(result)))
+
+    with anyio.fail_after(STARTING):
+        async with anyio.create_task_group() as calls:
+            calls.start_soon(call)
+            await waiting.wait()
+            for _ in range(3):
+                async with Client(url, mode=mode) as client:
+                    assert content(await client.call_tool("list_jobs", {}))["jobs"]
+            simulator.now += 100.0
+    assert ends == ["completed"]
+
+
+async def test_who_can_be_asked_is_asked_before_an_order(api: tuple[Held, str]) -> None:
+    """On 2026-07-28 each request says so; before, the first one did, and here each request stands alone."""
+    simulator, url = api
+    prompt = "A fox that nobody wants"
+
+    async def decline(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:  # noqa: ARG001
+        return ElicitResult(action="decline")
+
+    with anyio.fail_after(STARTING):
+        async with Client(url, mode="2026-07-28", elicitation_callback=decline) as client:
+            await client.call_tool("generate_video", {"prompt": prompt, "wait_seconds": 0})
+    assert simulator.jobids(prompt) == []

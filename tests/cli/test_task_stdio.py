@@ -1,0 +1,43 @@
+"""A task over stdin and stdout: the next process serves it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters
+from tests.cli.serving import SERVE, STARTING
+from tests.conftest import EMAIL, TOKEN
+from tests.server.declaring import TASKS, about_task, called, declaring
+
+from luma_mcp.simulator.app import Simulator
+from luma_mcp.simulator.serve import running
+from luma_mcp.simulator.state import Service
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def test_a_task_outlives_its_process(tmp_path: Path) -> None:
+    now = [0.0]
+    service = Service(clock=lambda: now[0])
+    service.add_account(EMAIL)
+    with running(Simulator(service, token=TOKEN)) as base_url, anyio.fail_after(STARTING):
+        environment = {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_BASE_URL": base_url, "LUMA_MCP_THUMBNAILS": "0"}
+        environment |= {"LUMA_MCP_JOURNAL": str(tmp_path / "journal.db"), "LUMA_MCP_OUTPUT_DIR": str(tmp_path / "Luma")}
+        server = StdioServerParameters(command=SERVE[0], args=SERVE[1:], env=environment)
+        async with declaring(Client(server, mode="2026-07-28"), TASKS) as client:
+            task = await called(client, "generate_video", prompt="A fox", save=True)
+            assert (await about_task(client, "tasks/get", task["taskId"]))["status"] == "working"
+        now[0] = 100.0
+        async with declaring(Client(server, mode="2026-07-28"), TASKS) as client:
+            done = await about_task(client, "tasks/get", task["taskId"])
+    assert (done["taskId"], done["status"]) == (task["taskId"], "completed")
+    assert done["result"]["structuredContent"]["saved_files"] == [str(file) for file in (tmp_path / "Luma").iterdir()]

@@ -1,0 +1,138 @@
+"""Every client makes the same video, and is shown nothing that it has not declared."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.clock import pass_time
+from tests.conftest import ERAS
+from tests.results import told
+from tests.server.declaring import APPS, TASKS, about_task, called, declaring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mcp import Client
+    from mcp.client.session import ClientRequestContext
+    from mcp.types import ElicitRequestParams, ElicitResult
+
+    Server = Callable[..., Client]
+
+PLAYER = "ui://luma-mcp/player.html"
+DECLARED = {"nothing": (), "apps": (APPS,), "tasks": (TASKS,), "both": (APPS, TASKS)}
+every_declaration = pytest.mark.parametrize("declared", DECLARED.values(), ids=DECLARED)
+every_era = pytest.mark.parametrize("mode", ERAS)
+
+
+async def never_asked(_: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+    raise AssertionError(f"asked, although the owner did not wish it: {params}")
+
+
+def same_but_for_times_and_ids(content: dict[str, Any]) -> dict[str, Any]:
+    """What is the same of two jobs of one order."""
+    own = {"jobid", "created", "updated", "elapsed_seconds", "thumbnail_url", "last_frame_url"}
+    return {name: value for name, value in content.items() if name not in own} | {
+        "video": {name: value for name, value in content["video"].items() if name != "url"}
+    }
+
+
+async def video(client: Client, *, as_task: bool) -> dict[str, Any]:
+    """The result of an order, whichever way it comes."""
+    ordered = await called(client, "generate_video", prompt="A fox", wait_seconds=200)
+    assert ordered.get("resultType", "complete") == ("task" if as_task else "complete")
+    if not as_task:
+        return ordered
+    await pass_time(200)
+    return dict((await about_task(client, "tasks/get", ordered["taskId"]))["result"])
+
+
+@every_era
+@every_declaration
+@pytest.mark.parametrize("asks", [None, never_asked], ids=["cannot be asked", "can be asked"])
+async def test_every_client_makes_the_same_video(
+    connect: Server, mode: str, declared: tuple[str, ...], asks: Any
+) -> None:
+    async with connect() as client:
+        plain = told(await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 200}))[1]
+    async with declaring(connect(mode=mode), *declared, asks=asks) as client:
+        result = await video(client, as_task=mode == ERAS[0] and TASKS in declared)
+    assert result["isError"] is False
+    assert same_but_for_times_and_ids(result["structuredContent"]) == same_but_for_times_and_ids(plain)
+    [block] = result["content"]
+    assert result["structuredContent"]["video"]["url"] in block["text"]
+
+
+@every_era
+@every_declaration
+async def test_the_player_is_shown_to_clients_that_show_apps_and_to_no_others(
+    connect: Server, mode: str, declared: tuple[str, ...]
+) -> None:
+    async with declaring(connect(mode=mode), *declared) as client:
+        tools = {tool.name: tool.meta for tool in (await client.list_tools()).tools}
+        uris = [resource.uri for resource in (await client.list_resources()).resources]
+        templates = [template.uri_template for template in (await client.list_resource_templates()).resource_templates]
+    with_player = [name for name, meta in tools.items() if meta]
+    assert with_player == (["generate_video", "get_job"] if APPS in declared else [])
+    assert all(tools[name] == {"ui": {"resourceUri": PLAYER}} for name in with_player)
+    assert ([uri for uri in uris if uri.startswith("ui:")] == [PLAYER]) == (APPS in declared)
+    assert {"luma://options", "luma://schemas/generate_video", "luma://jobs"} <= set(uris)
+    assert templates == ["luma://jobs/{jobid}"]
+
+
+@every_era
+@pytest.mark.parametrize(
+    "settings", [{}, {"mimeTypes": ["text/html"]}, {"mimeTypes": "text/html;profile=mcp-app"}], ids=repr
+)
+async def test_apps_of_another_kind_are_no_apps(connect: Server, mode: str, settings: dict[str, Any]) -> None:
+    async with declaring(connect(mode=mode), APPS, settings=settings) as client:
+        assert not any(tool.meta for tool in (await client.list_tools()).tools)
+        assert PLAYER not in [resource.uri for resource in (await client.list_resources()).resources]
+
+
+@every_era
+async def test_the_player_s_page_is_an_app_and_says_what_it_may_load(connect: Server, mode: str) -> None:
+    async with declaring(connect(mode=mode), APPS) as client:
+        [page] = (await client.read_resource(PLAYER)).contents
+        [listed] = [r for r in (await client.list_resources()).resources if r.uri == PLAYER]
+    assert page.mime_type == listed.mime_type == "text/html;profile=mcp-app"
+    for meta in (page.meta, listed.meta):
+        assert meta is not None
+        assert meta["ui"]["csp"]["resourceDomains"] == ["https://*.cdn-luma.com", "https://*.lumalabs.ai"]
+
+
+@every_era
+@pytest.mark.parametrize(
+    ("tool", "declared"),
+    [("generate_video", ()), ("generate_video", (APPS,)), *(("get_job", d) for d in DECLARED.values())],
+    ids=lambda value: value if isinstance(value, str) else "+".join(value) or "nothing",
+)
+async def test_a_running_job_s_next_step_tells_of_the_player_where_there_is_one(
+    connect: Server, mode: str, tool: str, declared: tuple[str, ...]
+) -> None:
+    async with connect() as client:
+        _, ordered = told(await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0}))
+    about = {"jobid": ordered["jobid"]} if tool == "get_job" else {"prompt": "A cat"}
+    async with declaring(connect(mode=mode), *declared) as client:
+        text, content = told(await client.call_tool(tool, {**about, "wait_seconds": 0}))
+    assert ("player" in text, "player" in content["next_step"]) == ((APPS in declared,) * 2)
+    assert content["next_step"] in text
+    assert "get_job" in content["next_step"]
+    assert json.dumps(content["jobid"]) in content["next_step"]
+
+
+@every_era
+@pytest.mark.parametrize(
+    ("resolution", "low", "high"), [("draft", 30, 60), ("540p", 68, 112), ("1080p", 135, 225)], ids=str
+)
+async def test_a_running_job_tells_how_long_such_jobs_take_and_a_finished_one_does_not(
+    connect: Server, *, mode: str, resolution: str, low: int, high: int
+) -> None:
+    async with connect(mode=mode) as client:
+        order = {"prompt": "A fox", "resolution": resolution, "wait_seconds": 0}
+        _, running = told(await client.call_tool("generate_video", order))
+        _, looked = told(await client.call_tool("get_job", {"jobid": running["jobid"], "wait_seconds": 0}))
+        _, done = told(await client.call_tool("get_job", {"jobid": running["jobid"], "wait_seconds": 300}))
+    assert running["typical_seconds"] == looked["typical_seconds"] == [low, high]
+    assert (done["state"], "typical_seconds" in done) == ("completed", False)
