@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
-.PHONY: install demo test lint types conformance clients player player-test docs check benchmark pins clean
+.PHONY: install demo test lint types conformance clients player player-test bundle bundle-test wheel-test workflows site \
+	demo-svg docs check benchmark pins clean
 
 install: .venv/run.stamp  ## the server, ready to be started as .venv/bin/luma-mcp
 	@echo "Ready: $(CURDIR)/$(BIN)/luma-mcp"
@@ -37,6 +38,30 @@ player/node_modules/.stamp: player/package-lock.json
 	cd player && npm ci --ignore-scripts --no-fund --no-audit --loglevel=error
 	@touch $@
 
+bundle: .venv/dev.stamp  ## dist/luma-mcp-VERSION.mcpb for Claude Desktop
+	$(BIN)/python -m scripts.build_bundle
+
+bundle-test: .venv/dev.stamp  ## the bundle judged by the official tool, unpacked, started, asked for a video (needs npm)
+	$(BIN)/python -m scripts.try_bundle
+
+wheel-test: .venv/dev.stamp  ## the tests against the built wheel, with the lowest allowed versions
+	$(BIN)/python -m scripts.try_wheel --lowest
+
+workflows: .venv/dev.stamp  ## judges .github/workflows (needs npm)
+	$(BIN)/python -m scripts.check_workflows
+
+demo-svg: .venv/dev.stamp  ## records docs/demo.svg anew
+	$(BIN)/python -m scripts.record_demo
+
+site: .venv/dev.stamp .venv/site.stamp  ## the documents as a site, in dist/site
+	NO_MKDOCS_2_WARNING=1 .venv/site/bin/mkdocs build --strict --quiet --site-dir dist/site
+	$(BIN)/python -m scripts.check_site dist/site
+
+.venv/site.stamp: .venv/python.stamp requirements/docs.txt
+	$(PYTHON) -m venv .venv/site
+	.venv/site/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/docs.txt
+	@touch $@
+
 docs: .venv/dev.stamp  ## writes the generated parts of the README and the tool snapshots
 	$(BIN)/python scripts/generate_docs.py
 
@@ -52,6 +77,8 @@ pins: .venv/dev.stamp  ## resolves the pins anew (needs uv); for Python 3.11 and
 		pyproject.toml requirements/build.in -o requirements/run.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 		pyproject.toml requirements/build.in --group dev -c requirements/run.txt -o requirements/dev.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+		requirements/docs.in -o requirements/docs.txt
 
 clean:
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/*/node_modules player/node_modules

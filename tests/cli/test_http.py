@@ -140,6 +140,6 @@ async def test_a_signal_ends_it_soon_also_while_a_call_waits(signal_: signal.Sig
 @pytest.mark.parametrize(("confirm", "told"), [("always", True), ("expensive", True), ("never", False)])
 def test_that_older_clients_cannot_be_asked_over_http_is_told_at_the_start(confirm: str, *, told: bool) -> None:
     with served("--simulate", LUMA_MCP_CONFIRM=confirm) as (_, process):
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         _, errors = process.communicate(timeout=STARTING)
     assert ("LUMA_MCP_CONFIRM" in errors and "2025-11-25" in errors) == told

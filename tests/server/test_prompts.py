@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 REQUIRED = {"make_video": "idea", "animate_picture": "picture", "continue_clip": "jobid", "short_film": "story"}
 OWN = {
     "make_video": {"idea": "A fox finds a red kite"},
-    "animate_picture": {"picture": "/home/ann/fox.png", "motion": "It turns its head"},
+    "animate_picture": {"picture": "/pictures/fox.png", "motion": "It turns its head"},
     "continue_clip": {"jobid": "j1v-u1-email:a@example.com-bot:luma", "next": "It runs into the woods"},
     "short_film": {"story": "A fox comes home", "shots": "4", "look": "Grainy, cold light"},
 }

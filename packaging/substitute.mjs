@@ -1,0 +1,18 @@
+// Prints the server's configuration as a host makes it of a manifest and of what a person filled in:
+//   node substitute.mjs FOLDER-OF-THE-BUNDLE '{"useapi_token": "…"}'
+import { readFile } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join, sep } from "node:path";
+
+import { getMcpConfigForManifest } from "@anthropic-ai/mcpb/node";
+
+const [, , folder, filled] = process.argv;
+const manifest = JSON.parse(await readFile(join(folder, "manifest.json"), "utf8"));
+const config = await getMcpConfigForManifest({
+  manifest,
+  extensionPath: folder,
+  systemDirs: { HOME: homedir() },
+  userConfig: JSON.parse(filled),
+  pathSeparator: sep,
+});
+console.log(JSON.stringify(config ?? null));

@@ -1,0 +1,67 @@
+"""Links that put the server into a host with one click, in the form that each host documents.
+
+They start `uvx luma-mcp`: a link cannot know any path of the machine that it is clicked on.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from scripts.generating.project import NAME
+
+from luma_mcp.install.entry import NAME as SERVER
+from luma_mcp.install.entry import PLACEHOLDER, TOKEN
+
+UVX: dict[str, Any] = {"command": "uvx", "args": [NAME]}
+
+
+def _compact(value: dict[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def cursor() -> str:
+    """Cursor: the entry in base64; its dialog shows it before anything is written, the token to be filled in."""
+    config = base64.b64encode(_compact({**UVX, "env": {TOKEN: PLACEHOLDER}}).encode()).decode()
+    return "cursor://anysphere.cursor-deeplink/mcp/install?" + urlencode({"name": SERVER, "config": config})
+
+
+def cursor_on_the_web() -> str:
+    """The same as an https link, for pages that let no other scheme through."""
+    return "https://cursor.com/install-mcp?" + cursor().split("?", 1)[1]
+
+
+def vscode(scheme: str = "vscode") -> str:
+    """VS Code (or `vscode-insiders`): it asks for the token as for a password, and keeps it itself."""
+    entry = {
+        "name": SERVER,
+        **UVX,
+        "env": {TOKEN: "${input:useapi_token}"},
+        "inputs": [
+            {
+                "type": "promptString",
+                "id": "useapi_token",
+                "description": "API token from useapi.net (user:…)",
+                "password": True,
+            }
+        ],
+    }
+    return f"{scheme}:mcp/install?{quote(_compact(entry), safe='')}"
+
+
+def vscode_on_the_web(scheme: str = "vscode") -> str:
+    """The same as an https link."""
+    site = "insiders.vscode.dev" if scheme == "vscode-insiders" else "vscode.dev"
+    return f"https://{site}/redirect?url={quote(vscode(scheme), safe='')}"
+
+
+def links_block() -> str:
+    """All of them, as a list."""
+    rows = [
+        ("Cursor", cursor_on_the_web()),
+        ("VS Code", vscode_on_the_web()),
+        ("VS Code Insiders", vscode_on_the_web("vscode-insiders")),
+    ]
+    return "\n".join(f"- [Install in {name}]({link})" for name, link in rows)

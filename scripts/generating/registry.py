@@ -1,0 +1,53 @@
+"""server.json: what the MCP registry is told, in its format of 2025-12-11.
+
+`registryBaseUrl` is left out: without it the registry takes the one index that it allows for this kind of package.
+`repository` and `websiteUrl` are optional, and are left out as well while the project has no public address.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scripts.generating.project import DESCRIPTION, NAME, REGISTRY_NAME, VERSION
+
+from luma_mcp.settings import VARIABLES
+
+if TYPE_CHECKING:
+    from dataclasses import Field
+
+SCHEMA = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json"
+SECRET = REQUIRED = frozenset({"token"})
+FORMATS = {"output_dir": "filepath", "max_wait_seconds": "number", "max_jobs_per_hour": "number"}
+BOOLEANS = frozenset({"allow_private_urls", "thumbnails"})
+
+
+def server_json() -> dict[str, Any]:
+    """The whole file."""
+    return {
+        "$schema": SCHEMA,
+        "name": REGISTRY_NAME,
+        "title": "Luma Ray 3 video",
+        "description": DESCRIPTION,
+        "version": VERSION,
+        "packages": [
+            {
+                "registryType": "pypi",
+                "identifier": NAME,
+                "version": VERSION,
+                "runtimeHint": "uvx",
+                "transport": {"type": "stdio"},
+                "environmentVariables": [_variable(name, row) for name, row in VARIABLES.items()],
+            }
+        ],
+    }
+
+
+def _variable(name: str, row: Field[Any]) -> dict[str, Any]:
+    about = {"name": row.metadata["name"], "description": row.metadata["about"].replace("`", "")}
+    if name in BOOLEANS:
+        about |= {"format": "boolean", "default": str(row.default).lower()}
+    elif row.default is not None:
+        about |= {"format": FORMATS.get(name, "string"), "default": str(row.default)}
+    else:
+        about |= {"format": FORMATS.get(name, "string")}
+    return about | {"isRequired": name in REQUIRED, "isSecret": name in SECRET}

@@ -1,0 +1,103 @@
+"""The bundle for Claude Desktop: what is in it, and what its manifest says. scripts/try_bundle.py starts it."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+from scripts.build_bundle import build
+from tests.conftest import TOKEN
+from tests.packaging.documents import ROOT
+
+from luma_mcp.settings import VARIABLES, Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MANIFEST: dict[str, Any] = json.loads((ROOT / "packaging" / "manifest.json").read_text(encoding="utf-8"))
+IN_A_CHECKOUT = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="it is packed of files that git knows")
+ENVIRONMENT: dict[str, str] = MANIFEST["server"]["mcp_config"]["env"]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("dist"))
+
+
+@IN_A_CHECKOUT
+def test_the_same_files_make_the_same_bundle(bundle: Path, tmp_path: Path) -> None:
+    assert build(tmp_path).read_bytes() == bundle.read_bytes()
+
+
+@IN_A_CHECKOUT
+def test_it_carries_what_it_needs_and_nothing_else(bundle: Path) -> None:
+    with zipfile.ZipFile(bundle) as archive:
+        names = archive.namelist()
+        pyproject = tomllib.loads(archive.read("pyproject.toml").decode())
+        manifest = json.loads(archive.read("manifest.json"))
+    assert {name.split("/")[0] for name in names} == {
+        "LICENSE",
+        "README.md",
+        "icon.png",
+        "manifest.json",
+        "pyproject.toml",
+        "src",
+    }
+    assert manifest["server"]["entry_point"] in names
+    assert not [name for name in names if "__pycache__" in name or ".venv" in name]
+    assert manifest == MANIFEST
+    # What was tested is what uv installs, and no tools of developers.
+    pins = pyproject["tool"]["uv"]["constraint-dependencies"]
+    pinned = {re.split(r"==", pin)[0] for pin in pins}
+    needed = {re.split(r"[><=]", dependency)[0] for dependency in pyproject["project"]["dependencies"]}
+    assert needed <= pinned
+    assert pyproject["tool"]["uv"]["default-groups"] == []
+
+
+def test_its_icon_is_a_picture_of_the_recommended_size() -> None:
+    with Image.open(ROOT / "packaging" / MANIFEST["icon"]) as icon:
+        assert (icon.format, icon.size, icon.mode) == ("PNG", (512, 512), "RGBA")
+
+
+def test_the_token_is_asked_for_as_a_secret() -> None:
+    field = MANIFEST["user_config"]["useapi_token"]
+    assert field["sensitive"] is True
+    assert field["required"] is True
+    assert MANIFEST["user_config"]["output_dir"]["type"] == "directory"
+
+
+def test_every_field_reaches_a_variable_that_the_server_reads() -> None:
+    assert set(ENVIRONMENT) <= {row.metadata["name"] for row in VARIABLES.values()}
+    used = re.findall(r"\$\{user_config\.(\w+)\}", json.dumps(ENVIRONMENT))
+    assert sorted(used) == sorted(MANIFEST["user_config"])
+
+
+@pytest.mark.parametrize("left_empty", ["", "unexpanded"])
+def test_a_field_that_is_left_empty_counts_as_unset(left_empty: str) -> None:
+    """It arrives as an empty text, or as the placeholder itself."""
+    arrived = {name: "" if left_empty == "" else value for name, value in ENVIRONMENT.items()}
+    assert Settings.from_environment(arrived) == Settings()
+    assert Settings.from_environment(arrived | {"USEAPI_TOKEN": TOKEN}).output_dir is None
+
+
+def test_a_field_that_is_filled_in_is_read(tmp_path: Path) -> None:
+    filled = {"useapi_token": TOKEN, "output_dir": str(tmp_path), "max_jobs_per_hour": "5"}
+    arrived = {
+        name: re.sub(r"\$\{user_config\.(\w+)\}", lambda match: filled[match[1]], value)
+        for name, value in ENVIRONMENT.items()
+    }
+    settings = Settings.from_environment(arrived)
+    assert settings.token is not None
+    assert settings.token.get_secret_value() == TOKEN
+    assert (settings.output_dir, settings.max_jobs_per_hour) == (tmp_path, 5)
+
+
+def test_a_prompt_of_the_manifest_has_a_place_for_each_argument() -> None:
+    for prompt in MANIFEST["prompts"]:
+        placed = re.findall(r"\$\{arguments\.(\w+)\}", prompt["text"])
+        assert sorted(set(placed)) == sorted(prompt["arguments"])

@@ -1,0 +1,116 @@
+"""server.json holds the registry's rules.
+
+They are written down here from its schema of 2025-12-11, and from what it checks besides
+(github.com/modelcontextprotocol/registry: docs/reference/server-json and internal/validators).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from tests.packaging.documents import ROOT
+
+from luma_mcp.settings import VARIABLES
+
+SERVER: dict[str, Any] = json.loads((ROOT / "server.json").read_text(encoding="utf-8"))
+FORMATS = ("string", "number", "boolean", "filepath")
+KNOWN = {
+    "server": {"$schema", "name", "title", "description", "version", "packages", "repository", "websiteUrl", "icons"},
+    "package": {
+        "registryType",
+        "identifier",
+        "version",
+        "runtimeHint",
+        "transport",
+        "environmentVariables",
+        "packageArguments",
+        "runtimeArguments",
+    },
+    "variable": {"name", "description", "format", "default", "isRequired", "isSecret", "choices", "placeholder"},
+}
+"""Fields that the format has, as far as ours may use them: others would be dropped without a word."""
+RANGE = re.compile(r"[\^~<>=*|, ]|\.x|latest")
+
+
+def faults(server: dict[str, Any]) -> list[str]:
+    """What the registry would refuse."""
+    found = [f"unknown field {name}" for name in server.keys() - KNOWN["server"]]
+    if not re.fullmatch(r"[a-zA-Z0-9.-]+/[a-zA-Z0-9._-]+", server["name"]) or not 3 <= len(server["name"]) <= 200:
+        found.append("name is not reverse DNS with one slash")
+    texts = ("title", "description")
+    found += [f"{name} is too long or empty" for name in texts if not 1 <= len(server[name]) <= 100]
+    if not 1 <= len(server["version"]) <= 255 or RANGE.search(server["version"]):
+        found.append("version is not one version")
+    for package in server["packages"]:
+        found += [f"unknown field {name}" for name in package.keys() - KNOWN["package"]]
+        found += [f"{name} is missing" for name in ("registryType", "identifier", "transport") if name not in package]
+        if package.get("transport") != {"type": "stdio"}:
+            found.append("a transport on this machine is stdio, and has no other field")
+        if not package.get("version") or RANGE.search(package["version"]):
+            found.append("a package of this type names one version")
+        found += [fault for variable in package["environmentVariables"] for fault in variable_faults(variable)]
+    return found
+
+
+def variable_faults(variable: dict[str, Any]) -> list[str]:
+    found = [f"unknown field {name}" for name in variable.keys() - KNOWN["variable"]]
+    if not variable.get("name"):
+        found.append("a variable has no name")
+    if variable.get("format", "string") not in FORMATS:
+        found.append(f"{variable['format']} is no format")
+    texts, switches = ("default", "description"), ("isRequired", "isSecret")
+    found += [f"{name} is no text" for name in texts if not isinstance(variable.get(name, ""), str)]
+    found += [f"{name} is neither true nor false" for name in switches if not isinstance(variable[name], bool)]
+    return found
+
+
+def test_it_holds_the_rules() -> None:
+    assert SERVER["$schema"] == "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json"
+    assert faults(SERVER) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "luma-mcp"},
+        {"name": "io.github.someone/luma/mcp"},
+        {"description": "x" * 101},
+        {"version": "^1.2.3"},
+        {"version": "latest"},
+        {"status": "active"},
+        {"packages": [SERVER["packages"][0] | {"registry_type": "pypi"}]},
+        {"packages": [SERVER["packages"][0] | {"version": "latest"}]},
+        {"packages": [SERVER["packages"][0] | {"transport": {"type": "http"}}]},
+        {"packages": [SERVER["packages"][0] | {"environmentVariables": [{"name": "A", "format": "url"}]}]},
+    ],
+    ids=str,
+)
+def test_what_breaks_a_rule_is_seen(wrong: dict[str, Any]) -> None:
+    for package in wrong.get("packages", ()):
+        for variable in package["environmentVariables"]:
+            variable.update({"isRequired": False, "isSecret": False} | variable)
+    assert faults(SERVER | wrong) != []
+
+
+def test_it_names_the_package_and_its_one_secret() -> None:
+    [package] = SERVER["packages"]
+    assert (package["registryType"], package["identifier"], package["runtimeHint"]) == ("pypi", "luma-mcp", "uvx")
+    variables = {variable["name"]: variable for variable in package["environmentVariables"]}
+    assert list(variables) == [row.metadata["name"] for row in VARIABLES.values()]
+    assert [name for name, said in variables.items() if said["isSecret"]] == ["USEAPI_TOKEN"]
+    assert [name for name, said in variables.items() if said["isRequired"]] == ["USEAPI_TOKEN"]
+
+
+@pytest.mark.parametrize("name", [name for name, row in VARIABLES.items() if row.default is not None])
+def test_a_default_is_what_the_server_would_take(name: str) -> None:
+    row = VARIABLES[name]
+    [told] = [v for v in SERVER["packages"][0]["environmentVariables"] if v["name"] == row.metadata["name"]]
+    assert row.metadata["parse"](told["default"]) == row.default
+
+
+def test_the_readme_says_whose_it_is() -> None:
+    """The registry looks for this line in the description of the package that is published."""
+    assert f"mcp-name: {SERVER['name']} " in (ROOT / "README.md").read_text(encoding="utf-8")

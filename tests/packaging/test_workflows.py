@@ -1,0 +1,85 @@
+"""The workflows do with the rights that they have what they say. scripts/check_workflows.py judges their form."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.packaging.documents import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GITHUB = ROOT / ".github"
+WORKFLOWS = sorted([*GITHUB.glob("workflows/*.yml"), *GITHUB.glob("actions/*/action.yml")])
+RELEASE = (GITHUB / "workflows" / "release.yml").read_text(encoding="utf-8")
+TESTS = (GITHUB / "workflows" / "tests.yml").read_text(encoding="utf-8")
+
+
+def jobs(workflow: str) -> dict[str, str]:
+    """The jobs by name."""
+    parts = re.split(r"^  (\w+):\n", workflow.split("\njobs:\n")[1], flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: str(path.relative_to(GITHUB)))
+def test_actions_of_others_are_pinned_by_commit(path: Path) -> None:
+    uses = re.findall(r"uses: (\S+)(.*)", path.read_text(encoding="utf-8"))
+    for action, remark in uses:
+        if action.startswith("./"):
+            assert (ROOT / action / "action.yml").exists()
+        else:
+            assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action), action
+            assert re.fullmatch(r" # v\d+\.\d+\.\d+", remark), f"{action} does not say its version"
+
+
+def test_an_action_has_one_version() -> None:
+    found: dict[str, set[str]] = {}
+    for path in WORKFLOWS:
+        for name, commit in re.findall(r"uses: ([\w./-]+)@(\w+)", path.read_text(encoding="utf-8")):
+            found.setdefault(name, set()).add(commit)
+    assert {name for name, commits in found.items() if len(commits) > 1} == set()
+
+
+@pytest.mark.parametrize("path", [p for p in WORKFLOWS if p.parent.name == "workflows"], ids=lambda path: path.name)
+def test_a_workflow_may_only_read_unless_a_job_says_otherwise(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert "\npermissions:\n  contents: read\n\n" in text
+    assert "pull_request_target" not in text
+    assert "secrets." not in text
+    # What somebody else has written, such as a title, is no part of a command.
+    assert not re.search(r"run:.*\$\{\{ *github\.", text)
+
+
+def test_only_what_publishes_may_write() -> None:
+    writing = {name: set(re.findall(r"([\w-]+): write", text)) for name, text in jobs(RELEASE).items()}
+    assert {name: rights for name, rights in writing.items() if rights} == {
+        "publish": {"id-token"},
+        "registry": {"id-token"},
+        "release": {"contents"},
+    }
+    assert "write" not in TESTS
+
+
+def test_nothing_is_published_before_it_was_tested() -> None:
+    needs = {name: re.findall(r"needs: \[?([\w, ]+)\]?", text) for name, text in jobs(RELEASE).items()}
+    assert needs == {
+        "build": [],
+        "wheel": ["build"],
+        "bundle": ["build"],
+        "publish": ["wheel, bundle"],
+        "registry": ["publish"],
+        "release": ["publish"],
+    }
+    # Built once: what is published is what was tested.
+    assert len(re.findall(r"hatchling build", RELEASE)) == 1
+    assert "environment: pypi" in jobs(RELEASE)["publish"]
+
+
+def test_the_tests_run_on_every_system_and_python_that_is_promised() -> None:
+    told = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    promised = re.findall(r"Python :: (3\.\d+)", told)
+    versions = ", ".join(f'"{version}"' for version in promised)
+    assert f"python: [{versions}]" in TESTS
+    assert "system: [ubuntu-latest, macos-latest, windows-latest]" in TESTS
