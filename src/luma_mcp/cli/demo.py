@@ -108,10 +108,9 @@ async def _video(client: Client, arguments: dict[str, Any]) -> dict[str, Any]:
 
 def _next() -> None:
     command = shutil.which("luma-mcp", path=str(Path(sys.executable).parent)) or "luma-mcp"
-    entry = {"mcpServers": {"luma": {"command": command, "args": ["--simulate"]}}}
-    click.secho("\nNext: put this into your host's MCP configuration, restart it, and ask for a video.", bold=True)
-    click.echo(json.dumps(entry))
-    click.echo('For real videos: "env": {"USEAPI_TOKEN": "user:…"} instead of "args". Tokens: https://useapi.net')
+    click.secho("\nNext: put it into your host, restart that, and ask for a video.", bold=True)
+    click.echo(f"{command} install              with your API token from https://useapi.net")
+    click.echo(f"{command} install --simulate   with stand-in clips, as here")
 
 
 @asynccontextmanager
