@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from mcp import Client
+from mcp.shared.exceptions import MCPError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from tests.cli.test_stdio import STARTING, stdio
 from tests.conftest import TOKEN
@@ -19,6 +20,7 @@ from luma_mcp.simulator.serve import EMAIL, new_simulator, running
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+FOREIGN = "j112226-u999-email:somebody@example.com:0000-bot:luma"
 PROMPT = "A fox that nobody else has to know of"
 
 
@@ -52,11 +54,15 @@ def collector() -> Iterator[tuple[str, list[bytes]]]:
 
 
 async def make_a_video(**environment: str) -> None:
+    """And fail at what there is to fail at."""
     with running(new_simulator(speed=1000)) as base_url, anyio.fail_after(STARTING):
         server = stdio(USEAPI_TOKEN=TOKEN, LUMA_MCP_BASE_URL=base_url, LUMA_MCP_THUMBNAILS="0", **environment)
         async with Client(server) as client:
             result = await client.call_tool("generate_video", {"prompt": PROMPT})
             assert not result.is_error
+            assert (await client.call_tool("get_job", {"jobid": FOREIGN})).is_error
+            with pytest.raises(MCPError):
+                await client.read_resource(f"luma://jobs/{FOREIGN}")
 
 
 def spans(bodies: list[bytes]) -> list[tuple[str, dict[str, Any]]]:
@@ -81,6 +87,8 @@ async def test_a_named_endpoint_gets_a_span_of_the_call_and_one_of_each_request(
     assert order["url.template"] == "/videos"
     assert order["http.response.status_code"] == 200
     assert dict(found)["GET /jobs/{}"]["server.address"] == "127.0.0.1"
+    refused = [about for name, about in found if about.get("http.response.status_code") == 403]
+    assert {about["error.type"] for about in refused} == {"403"}
 
 
 async def test_traces_carry_no_token_no_account_and_no_prompt() -> None:
@@ -88,7 +96,7 @@ async def test_traces_carry_no_token_no_account_and_no_prompt() -> None:
         await make_a_video(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
     everything = b"".join(bodies)
     assert b"/videos" in everything
-    for private in (TOKEN, EMAIL, PROMPT):
+    for private in (TOKEN, EMAIL, PROMPT, FOREIGN, "somebody@example.com", "does not belong"):
         assert private.encode() not in everything
 
 

@@ -19,7 +19,7 @@ class Full(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """So many orders since a time; of intents those count that are no older than `pending`."""
+    """So many orders since a time; of intents those count that gave a sign of life after `pending`."""
 
     most: int
     since: datetime
@@ -42,7 +42,8 @@ def claim(db: sqlite3.Connection, api: str, order: Order, *, another: bool, room
         db.execute("DELETE FROM orders WHERE api = ? AND key = ? AND state = 'intent'", (api, order.key))
     if room:
         counted = db.execute(
-            "SELECT COUNT(*) FROM orders WHERE api = ? AND ordered_at > ? AND (state <> 'intent' OR ordered_at > ?)",
+            "SELECT COUNT(*) FROM orders WHERE api = ? AND ordered_at > ? AND "
+            "(state <> 'intent' OR COALESCE(alive_at, ordered_at) > ?)",
             (api, room.since.timestamp(), room.pending.timestamp()),
         ).fetchone()
         if counted[0] >= room.most:

@@ -26,7 +26,7 @@ _tracer = get_tracer("luma-mcp")
 
 
 @contextmanager
-def request_span(call: Call, base_url: str, *, attempt: int) -> Iterator[Span]:
+def request_span(call: Call, base_url: str, *, attempt: int) -> Iterator[RequestSpan]:
     """One request, from its connection to the end of its answer; `attempt` counts from 1."""
     attributes: dict[str, str | int] = {
         "http.request.method": call.method,
@@ -47,24 +47,34 @@ def request_span(call: Call, base_url: str, *, attempt: int) -> Iterator[Span]:
         record_exception=False,
         set_status_on_exception=False,
     ) as span:
+        request = RequestSpan(span)
         try:
-            yield span
+            yield request
         except Exception as error:
-            failed(span, type(error).__qualname__)
+            # A rejection has its reason in it.
+            request.failed(type(getattr(error, "error", error)).__qualname__)
             raise
         except anyio.get_cancelled_exc_class():
-            failed(span, "cancelled")
+            request.failed("cancelled")
             raise
 
 
-def answered(span: Span, status: int) -> None:
-    """Notes the HTTP status."""
-    span.set_attribute("http.response.status_code", status)
-    if status >= 400:
-        failed(span, str(status))
+class RequestSpan:
+    """The span of one request, which is told how that went."""
 
+    def __init__(self, span: Span) -> None:
+        self._span = span
+        self._told = False
 
-def failed(span: Span, why: str) -> None:
-    """Notes the kind of a failure."""
-    span.set_attribute("error.type", why)
-    span.set_status(StatusCode.ERROR)
+    def answered(self, status: int) -> None:
+        """Notes the HTTP status."""
+        self._span.set_attribute("http.response.status_code", status)
+        if status >= 400:
+            self.failed(str(status))
+
+    def failed(self, why: str) -> None:
+        """Notes the kind of a failure; the first one is the cause of the others."""
+        if not self._told:
+            self._told = True
+            self._span.set_attribute("error.type", why)
+            self._span.set_status(StatusCode.ERROR)

@@ -17,13 +17,13 @@ from luma_mcp.luma import answers
 from luma_mcp.luma.answers import Answer, Rejected
 from luma_mcp.luma.calls import SUBMIT, Call
 from luma_mcp.luma.retry import NOT_DELIVERED, ORDER, Effect, pause
-from luma_mcp.luma.tracing import answered, request_span
+from luma_mcp.luma.tracing import request_span
 from luma_mcp.settings import LOOPBACK, TOKEN_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from opentelemetry.trace import Span
+    from luma_mcp.luma.tracing import RequestSpan
 
 CONNECT_SECONDS = 10.0
 LARGEST_ANSWER = 2_000_000
@@ -121,7 +121,9 @@ class Wire:
                     raise rejected.error from rejected.__cause__
             await anyio.sleep(seconds)
 
-    async def _deliver(self, call: Call, path: str, body: Any, span: Span, hidden: tuple[str, ...]) -> dict[str, Any]:
+    async def _deliver(
+        self, call: Call, path: str, body: Any, span: RequestSpan, hidden: tuple[str, ...]
+    ) -> dict[str, Any]:
         ordering = call is SUBMIT
         answer: Answer | None = None
         # A cancelled caller must not tear an order apart between its delivery and its answer: the job would run
@@ -135,7 +137,7 @@ class Wire:
                 raise answers.transport_failed(call, fault) from (fault if sent else None)
         if answer is None:
             raise answers.no_answer(call, "no whole answer came in time")
-        answered(span, answer.status)
+        span.answered(answer.status)
         return answers.read_answer(call, answer, self._token, *hidden)
 
     async def _exchange(self, call: Call, path: str, body: Any) -> Answer:

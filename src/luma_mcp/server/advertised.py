@@ -15,7 +15,7 @@ from luma_mcp.server.asking import Questions, asks_first
 from luma_mcp.server.icons import icons
 
 if TYPE_CHECKING:
-    from luma_mcp.server.asking import Handler, Question
+    from luma_mcp.server.asking import Handler
     from luma_mcp.server.tools import Tools
     from luma_mcp.settings import Settings
 
@@ -57,7 +57,7 @@ def tools(settings: Settings, calls: Tools) -> list[Tool]:
             # Not destructive: it only ever adds a job; not idempotent: each call orders, and bills, another one.
             annotations=_hints(idempotent=False),
             meta=player_meta(),
-            questions=Questions(settings, calls.studio).before_order if settings.confirm != "never" else None,
+            questions=Questions(settings, calls.studio) if settings.confirm != "never" else None,
         ),
         _tool(
             calls.get_job,
@@ -113,7 +113,7 @@ def _tool(
     output_schema: dict[str, Any],
     annotations: ToolAnnotations,
     meta: dict[str, Any] | None = None,
-    questions: Question | None = None,
+    questions: Questions | None = None,
 ) -> Tool:
     """A tool with the schemas that are given, taking its arguments raw."""
     about: dict[str, Any] = {

@@ -5,26 +5,31 @@ request to the client. It reads the annotations of the functions below when they
 them evaluated.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Annotated, Any
 
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp.types import CallToolResult
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, InstanceOf
 
 from luma_mcp.errors import LumaError
 from luma_mcp.matrix import CHOICES, IMAGES
 from luma_mcp.server import arguments
 from luma_mcp.server.clients import can_be_asked
 from luma_mcp.server.parameters import NEW_TAKE, ORDER_WORDS
+from luma_mcp.server.permits import Permit
 from luma_mcp.server.present import answer, shortened
 from luma_mcp.settings import Settings
 
 if TYPE_CHECKING:
     from luma_mcp.studio.studio import Studio
+
+logger = logging.getLogger(__name__)
 
 EXPENSIVE: Mapping[str, tuple[str, ...]] = {
     "resolution": ("1080p",),
@@ -36,32 +41,69 @@ NOT_ORDERED = (
     "Not ordered: the user was asked, and did not agree. Nothing was billed. Do not order it again by yourself; "
     "ask the user what they would like instead."
 )
-Handler = Callable[[dict[str, Any], Context[Any, Any]], Awaitable[CallToolResult]]
-Question = Callable[[dict[str, Any], Context[Any, Any]], Awaitable[str | None]]
+NOT_ASKABLE = (
+    "LUMA_MCP_CONFIRM is %s, but this client shows no questions: its orders go out without one. "
+    "LUMA_MCP_MAX_JOBS_PER_HOUR bounds them."
+)
+ANSWERS_KEPT = 1000
+Handler = Callable[..., Awaitable[CallToolResult]]
+
+_answered_with: ContextVar[str | None] = ContextVar("answered_with", default=None)
+"""The sealed state that came with an answer: each question has its own."""
 
 
-@dataclass(frozen=True, slots=True)
+async def note_answer(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """A middleware, outside of what unseals the state: notes which question a call answers."""
+    state = (ctx.params or {}).get("requestState")
+    _answered_with.set(state if isinstance(state, str) else None)
+    return await call_next(ctx)
+
+
 class Questions:
     """What to ask, of one server; `studio` gives the one it works with, None while there is no token."""
 
-    settings: Settings
-    studio: "Callable[[], Studio | None]"
+    def __init__(self, settings: Settings, studio: "Callable[[], Studio | None]") -> None:
+        self._settings = settings
+        self._studio = studio
+        self._told = False
+        self._spent: dict[str, None] = {}
 
-    async def before_order(self, raw: dict[str, Any], ctx: Context[Any, Any]) -> str | None:
-        """The question before such a call; None if there is none to ask, or if it would order nothing."""
-        studio = self.studio()
-        if studio is None or not can_be_asked(ctx):
-            return None
+    async def before_order(self, raw: dict[str, Any], ctx: Context[Any, Any]) -> str | Permit:
+        """The question before such a call; or what it may do without one.
+
+        What was found here holds for the call: it is not judged anew in the hope of another finding.
+        """
+        studio = self._studio()
+        if studio is None:
+            return Permit()
+        if not can_be_asked(ctx):
+            if not self._told:
+                logger.warning(NOT_ASKABLE, self._settings.confirm)
+                self._told = True
+            return Permit()
         asked = arguments.read(raw, ORDER_WORDS)
         another = bool(asked.words.get(NEW_TAKE))
         try:
             words = await studio.would_order(asked.about_video(), problems=asked.problems, another=another)
-        except LumaError:
-            # The call itself tells it.
-            return None
-        if words is None or (self.settings.confirm == "expensive" and not is_expensive(words)):
-            return None
+        except LumaError as error:
+            return Permit(refused=error)
+        if words is None:
+            return Permit(only_running=True)
+        if self._settings.confirm == "expensive" and not is_expensive(words):
+            return Permit()
         return question_about(words)
+
+    def after_yes(self) -> Permit:
+        """What a person's yes permits: one order, however often the client sends it."""
+        state = _answered_with.get()
+        if state is None:
+            return Permit()
+        if state in self._spent:
+            return Permit(only_running=True)
+        self._spent[state] = None
+        if len(self._spent) > ANSWERS_KEPT:
+            del self._spent[next(iter(self._spent))]
+        return Permit()
 
 
 class GoAhead(BaseModel):
@@ -70,19 +112,26 @@ class GoAhead(BaseModel):
     order: bool = Field(default=True, title="Order it", description="Yes: the video is ordered, and billed.")
 
 
-def asks_first(order: Handler, question: Question) -> Callable[..., Any]:
-    """The tool `generate_video` that asks `question` (nothing if it is None) before it orders."""
+class Unasked(GoAhead):
+    """Nobody was asked."""
+
+    permit: InstanceOf[Permit]
+
+
+def asks_first(order: Handler, questions: Questions) -> Callable[..., Any]:
+    """The tool `generate_video` that asks, where there is something to ask, before it orders."""
 
     async def ask(raw: dict[str, Any], ctx: Context[Any, Any]) -> Elicit[GoAhead] | GoAhead:
-        asked = await question(raw, ctx)
-        return Elicit(asked, GoAhead) if asked else GoAhead()
+        found = await questions.before_order(raw, ctx)
+        return Elicit(found, GoAhead) if isinstance(found, str) else Unasked(permit=found)
 
     async def generate_video(
         raw: dict[str, Any], ctx: Context[Any, Any], said: Annotated[ElicitationResult[GoAhead], Resolve(ask)]
     ) -> CallToolResult:
-        if isinstance(said, AcceptedElicitation) and said.data.order:
-            return await order(raw, ctx)
-        return answer(NOT_ORDERED, {"note": NOT_ORDERED})
+        if not (isinstance(said, AcceptedElicitation) and said.data.order):
+            return answer(NOT_ORDERED, {"note": NOT_ORDERED})
+        permit = said.data.permit if isinstance(said.data, Unasked) else questions.after_yes()
+        return await order(raw, ctx, permit=permit)
 
     return generate_video
 

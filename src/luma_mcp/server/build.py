@@ -14,6 +14,7 @@ from mcp.server.mcpserver import MCPServer
 from luma_mcp import __version__
 from luma_mcp.server.advertised import tools
 from luma_mcp.server.apps import player
+from luma_mcp.server.asking import note_answer
 from luma_mcp.server.completions import add_completions
 from luma_mcp.server.disclosure import CACHE_HINTS, disclose
 from luma_mcp.server.icons import icons
@@ -103,6 +104,8 @@ def build_server(
         lifespan=lifespan,
         log_level=cast("Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL']", settings.log_level),
     )
+    # Outermost: what unseals an answer's state would hide which question it is about.
+    server.middleware.insert(0, note_answer)
     add_resources(server, calls)
     for prompt in prompts():
         server.add_prompt(prompt)

@@ -57,7 +57,7 @@ def add_resources(server: MCPServer[Any], tools: Tools) -> None:
         description="The running jobs and those ordered from this machine, newest first.",
     )
     async def jobs() -> str:
-        return _json((await _read(tools.listing({}), JOBS)).structured_content)
+        return _json((await _read(tools.listing({}))).structured_content)
 
     @server.resource(
         JOB,
@@ -67,14 +67,14 @@ def add_resources(server: MCPServer[Any], tools: Tools) -> None:
         description="One job: its state, and when it is completed its video.",
     )
     async def job(jobid: str) -> str:
-        return _json(await _read(tools.facts(jobid), JOB.format(jobid=jobid)))
+        return _json(await _read(tools.facts(jobid)))
 
 
-async def _read(answer: Awaitable[_T], uri: str) -> _T:
+async def _read(answer: Awaitable[_T]) -> _T:
     try:
         return await answer
     except (NotFound, Forbidden, InvalidArguments) as error:
-        raise ResourceNotFoundError(f"{uri}: {error.message}") from error
+        raise ResourceNotFoundError(error.message) from error
     except LumaError as error:
         raise ResourceError(error.message) from error
 

@@ -7,6 +7,7 @@ for it with `tasks/get`. Everybody else gets the tool's own answer.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -27,7 +28,7 @@ from pydantic import Field
 from luma_mcp.server.clients import TASKS, takes_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
@@ -135,29 +136,25 @@ class Tasks(Extension):
         return COMPLETE
 
 
-class _asked:  # noqa: N801 - reads as what it is: a with-block
+@contextmanager
+def _asked(ctx: Request, params: _Named) -> Iterator[None]:
     """The rules of every request about a task; what the backend does not know is an invalid parameter."""
-
-    def __init__(self, ctx: Request, params: _Named) -> None:
-        self._ctx, self._params = ctx, params
-
-    def __enter__(self) -> None:
-        if not takes_tasks(self._ctx):
-            needed = MissingRequiredClientCapabilityErrorData(
-                required_capabilities=ClientCapabilities(extensions={TASKS: {}})
-            )
-            raise MCPError(
-                MISSING_REQUIRED_CLIENT_CAPABILITY,
-                f"This request must declare the extension {TASKS}",
-                needed.model_dump(by_alias=True, mode="json", exclude_none=True),
-            )
-        headers = getattr(self._ctx.request, "headers", None)
-        if headers is not None and decode_header_value(headers.get("mcp-name")) != self._params.task_id:
-            raise MCPError(HEADER_MISMATCH, "The header Mcp-Name must equal taskId")
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, UnknownTask):
-            raise MCPError(INVALID_PARAMS, str(error)) from error
+    if not takes_tasks(ctx):
+        needed = MissingRequiredClientCapabilityErrorData(
+            required_capabilities=ClientCapabilities(extensions={TASKS: {}})
+        )
+        raise MCPError(
+            MISSING_REQUIRED_CLIENT_CAPABILITY,
+            f"This request must declare the extension {TASKS}",
+            needed.model_dump(by_alias=True, mode="json", exclude_none=True),
+        )
+    headers = getattr(ctx.request, "headers", None)
+    if headers is not None and decode_header_value(headers.get("mcp-name")) != params.task_id:
+        raise MCPError(HEADER_MISMATCH, "The header Mcp-Name must equal taskId")
+    try:
+        yield
+    except UnknownTask as error:
+        raise MCPError(INVALID_PARAMS, str(error)) from error
 
 
 def _facts(task: Task) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from luma_mcp.server import arguments, clients, listed, options, present
 from luma_mcp.server.job import Extras
 from luma_mcp.server.paid import CANCELLED, paid
 from luma_mcp.server.parameters import DEFAULT_LIMIT, LIMIT, NEW_TAKE, ORDER_WORDS, SAVE, STATE, WAIT
+from luma_mcp.server.permits import ANYTHING
 from luma_mcp.server.progress import READY_TO_SAVE, Reporter
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mcp.types import CallToolResult
 
     from luma_mcp.luma.records import Job
+    from luma_mcp.server.permits import Permit
     from luma_mcp.settings import Settings
     from luma_mcp.studio.studio import Ordered, Studio
 
@@ -54,9 +56,11 @@ class Tools:
     changes: dict[str, Mapping[str, str]] = field(default_factory=dict)
     """What was done to which picture, by jobid: for tasks that are asked for later."""
 
-    async def generate_video(self, raw: dict[str, Any], ctx: Context[Any, Any]) -> CallToolResult:
+    async def generate_video(
+        self, raw: dict[str, Any], ctx: Context[Any, Any], *, permit: Permit = ANYTHING
+    ) -> CallToolResult:
         """Orders a video and waits for it."""
-        return await self._answered("generate_video", self._generate_video(raw, ctx))
+        return await self._answered("generate_video", self._generate_video(raw, ctx, permit))
 
     async def get_job(self, raw: dict[str, Any], ctx: Context[Any, Any]) -> CallToolResult:
         """Looks at a job, and waits for it."""
@@ -86,7 +90,7 @@ class Tools:
             )
             return present.error_result(Upstream(what), tool=tool)
 
-    async def _generate_video(self, raw: dict[str, Any], ctx: Context[Any, Any]) -> CallToolResult:
+    async def _generate_video(self, raw: dict[str, Any], ctx: Context[Any, Any], permit: Permit) -> CallToolResult:
         studio = self._configured()
         asked = arguments.read(raw, ORDER_WORDS)
         save, seconds = bool(asked.words.get(SAVE)), self._seconds(asked, ctx)
@@ -94,11 +98,14 @@ class Tools:
         reporter = Reporter(ctx, whole=READY_TO_SAVE if save else 100.0)
         ordered: Ordered | None = None
         try:
+            if permit.refused:
+                raise permit.refused
             async with reporter.ordering():
                 ordered = await studio.order(
                     asked.about_video(),
                     problems=asked.problems,
                     another=bool(asked.words.get(NEW_TAKE)),
+                    only_running=permit.only_running,
                     save=save,
                     patience=min(ORDER_PATIENCE, seconds),
                     tell=reporter.say,
@@ -163,9 +170,8 @@ class Tools:
         """
         studio = self._configured()
         job = _video(await studio.follow(jobid, 0))
-        extras = Extras(changes=self.changes.get(jobid, {}))
-        save, now = studio.wants_files(jobid), anyio.current_time()
-        return await self._finished(job, extras, Reporter(None), save=save, end=now)
+        extras, save = Extras(changes=self.changes.get(jobid, {})), studio.wants_files(jobid)
+        return await self._finished(job, extras, Reporter(None), save=save, end=anyio.current_time())
 
     async def facts(self, jobid: str) -> dict[str, Any]:
         """What is known of a job now, as structured content; nothing is fetched.
@@ -180,8 +186,7 @@ class Tools:
         return dict(told.structured_content or {})
 
     async def _delete_job(self, raw: dict[str, Any]) -> CallToolResult:
-        studio = self._configured()
-        _, jobid = self._about_job(raw, ())
+        studio, (_, jobid) = self._configured(), self._about_job(raw, ())
         was_there = await studio.delete(jobid)
         return listed.deleted(jobid, studio.files.saved(jobid), was_there=was_there)
 

@@ -35,16 +35,16 @@ class Videos:
         content = result.structured_content or {}
         if call.name != "generate_video" or content.get("state") != "running":
             return None
-        return _task(content, result)
+        return self._task(content, result)
 
     async def get(self, task_id: str) -> Task:
         """The job as `get_job` tells it."""
         result = await self._looked(task_id)
         content = result.structured_content or {}
         if content.get("state") == "running":
-            return _task(content, result)
+            return self._task(content, result)
         done = result.model_dump(by_alias=True, mode="json", exclude_none=True)
-        return _task(content, result, returned=done)
+        return self._task(content, result, returned=done)
 
     async def answer(self, task_id: str, answers: Mapping[str, Any]) -> None:  # noqa: ARG002 - it has no questions
         """A video asks nothing once it is ordered."""
@@ -64,18 +64,19 @@ class Videos:
             # Not the task's end: the next request may find it.
             raise MCPError(INTERNAL_ERROR, error.message, {"kind": error.kind, "retry": error.retry}) from error
 
-
-def _task(content: Mapping[str, Any], result: CallToolResult, *, returned: Mapping[str, Any] | None = None) -> Task:
-    created = str(content.get("created", ""))
-    span = content.get("typical_seconds")
-    pause = next_look(content.get("elapsed_seconds", 0.0), (span[0], span[1]) if span else None)
-    first = result.content[0] if result.content else None
-    return Task(
-        id=content["jobid"],
-        created=created,
-        updated=str(content.get("updated", created)),
-        message=first.text.splitlines()[0] if first is not None and first.type == "text" else None,
-        poll_ms=round(1000 * max(SHORTEST_POLL, pause)),
-        result=returned,
-        status="completed" if returned else "working",
-    )
+    def _task(
+        self, content: Mapping[str, Any], result: CallToolResult, *, returned: Mapping[str, Any] | None = None
+    ) -> Task:
+        created = str(content.get("created") or self._tools.wall_clock().isoformat())
+        span = content.get("typical_seconds")
+        pause = next_look(content.get("elapsed_seconds", 0.0), (span[0], span[1]) if span else None)
+        first = result.content[0] if result.content else None
+        return Task(
+            id=content["jobid"],
+            created=created,
+            updated=str(content.get("updated", created)),
+            message=first.text.splitlines()[0] if first is not None and first.type == "text" else None,
+            poll_ms=round(1000 * max(SHORTEST_POLL, pause)),
+            result=returned,
+            status="completed" if returned else "working",
+        )

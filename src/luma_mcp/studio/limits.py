@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 HOUR = timedelta(hours=1)
 PENDING = timedelta(minutes=1)
-"""An intent of this age was left behind by a process that was killed; it never goes out."""
+"""An intent without a sign of life for so long was left behind by a process that was killed; it never goes out."""
 
 
 class HourlyLimit:
@@ -63,4 +63,6 @@ class HourlyLimit:
     def _counted(self) -> list[datetime]:
         now = self._wall_clock()
         orders = self._journal.since(now - HOUR)
-        return sorted(o.ordered_at for o in orders if o.state != "intent" or now - o.ordered_at < PENDING)
+        return sorted(
+            o.ordered_at for o in orders if o.state != "intent" or now - (o.alive_at or o.ordered_at) < PENDING
+        )

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from luma_mcp.errors import AccountSession, Capacity, NotFound
+from luma_mcp.errors import NO_MONEY, AccountSession, Capacity, Conflict, NotFound
 from luma_mcp.journal.journal import Journal
 from luma_mcp.journal.order import Order
 from luma_mcp.luma.client import LumaClient
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from luma_mcp.studio.images import Tell
 
 SETTLE_SECONDS = 12.0
+ENDED = (
+    "The same order ran a moment ago, and runs no more: this call was not to order another. "
+    f"{NO_MONEY} list_jobs shows how it ended; call generate_video again if the user wants another one."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ class Studio:
         *,
         problems: Iterable[Problem] = (),
         another: bool = False,
+        only_running: bool = False,
         save: bool = False,
         patience: float,
         tell: Tell,
@@ -109,6 +114,7 @@ class Studio:
             words: a caller's words, as `check` takes them; images may be anything that `media.sources` knows.
             problems: what the caller has found wrong already, to be told together with the rest.
             another: order it even if the same one runs.
+            only_running: place nothing; only the same order's job is wanted, if it runs.
             save: whether its files are wanted.
             patience: seconds within which a refused connection or a full house is tried again.
             tell: is told what is being done before the order.
@@ -118,8 +124,10 @@ class Studio:
         """
         await tell("Preparing")
         judged = await self._requests.judge(words, problems)
-        if not another and (same := await self.orders.running(judged.key)):
+        if (only_running or not another) and (same := await self.orders.running(judged.key)):
             return Ordered(same)
+        if only_running:
+            raise Conflict(ENDED)
         self.orders.limit.check()
         try:
             return await self._place(judged, another=another, save=save, patience=patience, tell=tell)
