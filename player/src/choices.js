@@ -32,12 +32,10 @@ export function choices(card, host, lookAgain) {
   if (phase === "cancelled") return [{ id: "ask", label: "Look for it", act: () => ask(asking.LOOK_FOR_IT) }];
   if (phase === "told") return [];
   if (phase === "failed") {
-    const help = failing.help(card.told?.error ?? null, words);
-    const known = jobid && card.canLook && card.told?.job.state !== "failed";
-    return [
-      ...(known ? [{ id: "look", label: "Look again", primary: true, act: lookAgain }] : []),
-      ...(help ? [{ id: "help", label: help.label, primary: !known, act: () => ask(help.text) }] : []),
-    ];
+    const open = view.openJob(card);
+    if (open && card.canLook) return [{ id: "look", label: "Look again", primary: true, act: lookAgain }];
+    const help = failing.help(card.told?.error ?? null, words, open);
+    return help ? [{ id: "help", label: help.label, primary: true, act: () => ask(help.text) }] : [];
   }
   return [...files(card, host), ...(phase === "finished" && !jobid ? [] : [
     { id: "go-on", label: "Continue from the last frame", act: () => ask(asking.goOn(jobid, words)) },

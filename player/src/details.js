@@ -31,5 +31,5 @@ export function trouble(card) {
   const marked = parts.flatMap(({ text, changed }, place) => [place ? " · " : " ", changed ? element("strong", text) : text]);
   at("suggestion").replaceChildren("This would work:", ...marked);
   at("suggestion").hidden = !parts.length;
-  maybe("hint", failing.hint(error));
+  maybe("hint", failing.hint(error, view.openJob(card)));
 }

@@ -12,6 +12,7 @@ const HEADLINES = {
   conflict: "Not possible right now",
   moderated: "Content moderation refused this",
   capacity: "All video slots are in use",
+  limit_reached: "The hourly limit is reached",
   account_session: "The Luma account has to be added again",
   upstream: "The video service has a problem",
   network: "The video service could not be reached",
@@ -19,9 +20,16 @@ const HEADLINES = {
   job_failed: "The video was not made",
 };
 
+/** Where nothing was ordered. */
 const HINTS = {
   later: "Trying again a little later may help.",
   after_change: "Trying again helps only after a change.",
+};
+
+/** Where there is a job. */
+const LOOKING = {
+  later: "Looking again a little later may help. It orders nothing.",
+  after_change: "Looking again helps only after a change. It orders nothing.",
 };
 
 /** @param {Record<string, any> | null} error */
@@ -29,26 +37,45 @@ export function headline(error) {
   return HEADLINES[error?.kind] ?? "That did not work";
 }
 
-/** @param {Record<string, any> | null} error */
-export function hint(error) {
-  if (error?.kind === "outcome_unknown") return "Please do not order it again before that is clear: it could be paid twice.";
-  return HINTS[error?.retry] ?? "";
+/**
+ * Whether it was perhaps ordered: only where the server says that an order can be repeated, it surely was not.
+ *
+ * @param {Record<string, any>} error
+ */
+function uncertain({ kind, retry, status }) {
+  // Without a status it was this server that failed, nobody knows at which step.
+  return kind === "outcome_unknown" || !HINTS[retry] || (kind === "upstream" && !status);
 }
 
 /**
- * What the person can ask for in the chat; null if nothing would help.
+ * @param {Record<string, any> | null} error
+ * @param {string} [jobid] of the job that it is about
+ */
+export function hint(error, jobid) {
+  // The message of a limit says itself from when on an order can be placed.
+  if (!error || error.kind === "forbidden" || (error.kind === "limit_reached" && !jobid)) return "";
+  if (jobid) return LOOKING[error.retry] ?? "";
+  if (uncertain(error)) return "Please do not order it again before that is clear: it could be paid twice.";
+  return HINTS[error.retry];
+}
+
+/**
+ * What the person can ask for in the chat; null if nothing would help. What may be paid is never ordered again.
  *
  * @param {Record<string, any> | null} error
  * @param {Record<string, any>} words what was ordered, as far as known
+ * @param {string} [jobid] of the job that it is about
  * @returns {{ label: string, text: string } | null}
  */
-export function help(error, words) {
+export function help(error, words, jobid) {
   if (!error || error.kind === "forbidden") return null;
-  if (error.kind === "outcome_unknown") return { label: "Look for it", text: asking.LOOK_FOR_IT };
-  if (error.suggestion) return { label: "Make this instead", text: asking.instead(error.suggestion) };
+  if (jobid) return { label: "Ask for this video", text: asking.show(jobid) };
+  if (error.kind === "limit_reached") return null;
+  if (uncertain(error)) return { label: "Look for it", text: asking.LOOK_FOR_IT };
   if (error.kind === "job_failed" || error.kind === "moderated") {
     return { label: "Ask for a changed prompt", text: asking.change(error.message) };
   }
+  if (error.suggestion) return { label: "Make this instead", text: asking.instead(error.suggestion) };
   return words.prompt ? { label: "Try again", text: asking.again(words) } : null;
 }
 

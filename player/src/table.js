@@ -1,4 +1,4 @@
-/** Generated from src/luma_mcp/matrix.py: make docs. */
+/** Generated from src/luma_mcp/matrix.py and src/luma_mcp/errors.py: make docs. */
 
 /** From when until when a video usually ends, in seconds, by its resolution. */
 export const TYPICAL = {"draft": [30, 60], "540p": [68, 112], "720p": [90, 150], "1080p": [135, 225]};
@@ -17,3 +17,22 @@ export const CHEAPEST = {
 };
 
 export const DEFAULTS = {"model": "ray-v3-flash", "dynamic_range": "sdr"};
+
+/** Every kind of error. */
+export const KINDS = [
+  "invalid_arguments",
+  "not_configured",
+  "unauthorized",
+  "payment_required",
+  "forbidden",
+  "not_found",
+  "conflict",
+  "moderated",
+  "capacity",
+  "limit_reached",
+  "account_session",
+  "upstream",
+  "network",
+  "outcome_unknown",
+  "job_failed"
+];

@@ -29,7 +29,13 @@ export function phase({ told, cancelled, trouble }) {
 
 /** @param {Card} card */
 export function jobid({ told, args, jobid: named }) {
-  return told?.job.jobid ?? named ?? args.jobid;
+  return told?.job.jobid ?? told?.error?.jobid ?? named ?? args.jobid;
+}
+
+/** The job that may still run or be finished, and be paid; undefined if there is none, or it has failed. @param {Card} card */
+export function openJob(card) {
+  const { job, error } = card.told ?? {};
+  return job?.state === "failed" || error?.kind === "job_failed" ? undefined : jobid(card);
 }
 
 /** What was ordered, by the tool's own parameters. @param {Card} card @returns {Record<string, any>} */

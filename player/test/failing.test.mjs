@@ -66,20 +66,76 @@ for (const [word, [headline, label]] of Object.entries(REFUSED)) {
   });
 }
 
-test("after an order whose outcome nobody knows, nothing is offered that would order again", async () => {
-  const chat = await theatre.chat();
-  const error = { kind: "outcome_unknown", message: "The answer was lost. A job may be running, and billed.", retry: "never" };
+/** A chat in which an order got that error for an answer. */
+async function refused(error, how) {
+  const chat = await theatre.chat(how);
   await chat.send("sendToolInput", { arguments: { prompt: "Waves" } });
   await chat.send("sendToolResult", { isError: true, content: [{ type: "text", text: error.message }], structuredContent: { error } });
   await chat.becomes("failed");
-  assert.match(await text(chat), /A job may be running, and billed\./);
-  assert.match(await text(chat), /do not order it again/);
-  const labels = await chat.frame.getByRole("button").allInnerTexts();
-  assert.deepEqual(labels, ["Look for it"]);
-  await chat.button("Look for it").click();
-  const said = (await chat.asked("message")).content[0].text;
-  assert.match(said, /list_jobs/);
-  assert.doesNotMatch(said, /generate_video/);
+  assert.ok((await text(chat)).includes(error.message));
+  return { chat, labels: await chat.frame.getByRole("button").allInnerTexts() };
+}
+
+const UNCERTAIN = {
+  "an order whose answer was lost": { kind: "outcome_unknown", message: "The answer was lost. A job may be running, and billed.", retry: "never" },
+  "an order that failed without a jobid": { kind: "upstream", message: "The API failed (500). It gave no jobid for the order; whether a job runs is not certain.", retry: "never", status: 500 },
+  "a failure of the server itself": { kind: "upstream", message: "generate_video failed in this server (KeyError). list_jobs shows whether anything was ordered.", retry: "later" },
+};
+for (const [name, error] of Object.entries(UNCERTAIN)) {
+  test(`after ${name}, nothing is offered that would order again`, async () => {
+    const { chat, labels } = await refused(error);
+    assert.match(await text(chat), /do not order it again/);
+    assert.doesNotMatch(await text(chat), /Trying again/);
+    assert.deepEqual(labels, ["Look for it"]);
+    await chat.button("Look for it").click();
+    const said = (await chat.asked("message")).content[0].text;
+    assert.match(said, /list_jobs/);
+    assert.doesNotMatch(said, /generate_video/);
+    await chat.close();
+  });
+}
+
+test("an order that was placed, but could not be followed, can only be looked at", async () => {
+  const made = await theatre.server.call("generate_video", { prompt: "Waves", wait_seconds: 0 });
+  const { jobid } = made.structuredContent;
+  await theatre.stage.do("finish", { jobid });
+  const error = { kind: "unauthorized", message: "The video was ordered, but following it failed. The API does not know the token.", retry: "after_change", status: 401, jobid };
+
+  const blind = await refused(error, { capabilities: { serverTools: null } });
+  assert.deepEqual(blind.labels, ["Ask for this video"]);
+  await blind.chat.button("Ask for this video").click();
+  const said = (await blind.chat.asked("message")).content[0].text;
+  assert.ok(said.includes("get_job") && said.includes(jobid) && !said.includes("generate_video"));
+  await blind.chat.close();
+
+  const { chat, labels } = await refused(error);
+  assert.deepEqual(labels, ["Look again"]);
+  assert.doesNotMatch(await text(chat), /Trying again/);
+  await chat.button("Look again").click();
+  await chat.becomes("finished");
+  assert.deepEqual(chat.events.filter(({ name }) => name === "message"), []);
+  await chat.close();
+});
+
+test("a running job that can no longer be looked at is not offered to be ordered again", async () => {
+  const made = await theatre.server.call("generate_video", { prompt: "Waves in the dark", wait_seconds: 0 });
+  const error = { kind: "unauthorized", message: "The API does not know the token.", retry: "after_change", status: 401 };
+  const chat = await theatre.chat({ capabilities: { serverTools: null } });
+  await chat.send("sendToolInput", { arguments: { prompt: "Waves in the dark" } });
+  await chat.send("sendToolResult", made);
+  await chat.becomes("running");
+  await chat.send("sendToolResult", { isError: true, content: [], structuredContent: { error } });
+  await chat.becomes("failed");
+  assert.deepEqual(await chat.frame.getByRole("button").allInnerTexts(), ["Ask for this video"]);
+  await chat.close();
+});
+
+test("the owner's hourly limit is named, with its time, and nothing is offered that would order before", async () => {
+  const message = "2 videos were ordered within the last hour. The next one can be ordered at 14:05 UTC, in 12 minutes.";
+  const { chat, labels } = await refused({ kind: "limit_reached", message, retry: "later" });
+  await chat.frame.getByRole("heading", { name: "The hourly limit is reached" }).waitFor();
+  assert.deepEqual(labels, []);
+  assert.doesNotMatch(await text(chat), /Trying again/);
   await chat.close();
 });
 

@@ -1,10 +1,12 @@
-"""What the player has to know of the table: how long a video usually takes, before any job can tell."""
+"""What the player has to know: how long a video usually takes, before any job can tell; and what can go wrong."""
 
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 from luma_mcp.check import check
+from luma_mcp.errors import Kind
 from luma_mcp.matrix import CHOICES, MODELS, TYPICAL_SECONDS
 
 
@@ -19,7 +21,7 @@ def player_table() -> str:
     defaults = {name: CHOICES[name].default for name in ("model", "dynamic_range")}
     return "\n".join(
         [
-            "/** Generated from src/luma_mcp/matrix.py: make docs. */",
+            "/** Generated from src/luma_mcp/matrix.py and src/luma_mcp/errors.py: make docs. */",
             "",
             "/** From when until when a video usually ends, in seconds, by its resolution. */",
             f"export const TYPICAL = {json.dumps({n: list(span) for n, span in TYPICAL_SECONDS.items()})};",
@@ -28,6 +30,9 @@ def player_table() -> str:
             f"export const CHEAPEST = {json.dumps(resolutions, indent=2)};",
             "",
             f"export const DEFAULTS = {json.dumps(defaults)};",
+            "",
+            "/** Every kind of error. */",
+            f"export const KINDS = {json.dumps(get_args(Kind), indent=2)};",
             "",
         ]
     )
