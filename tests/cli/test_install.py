@@ -384,3 +384,74 @@ def test_a_proxy_of_the_terminal_is_named_and_its_password_is_not(run: Run) -> N
     assert done.returncode == 0
     assert "HTTPS_PROXY" in done.stderr
     assert "secret@" not in done.stdout + done.stderr
+
+
+@pytest.mark.usefixtures("api")
+def test_a_second_time_without_a_token_uses_the_one_that_is_there(
+    run: Run, home: Path, cursor: Path, simulator: Simulator
+) -> None:
+    assert run("install", "cursor", "--yes", USEAPI_TOKEN=TOKEN).returncode == 0
+    before = state(home)
+    second = run("install", "cursor", "--yes")
+    assert (second.returncode, "nothing to change" in second.stdout) == (0, True), second.stderr
+    assert "the token that is there already" in second.stdout
+    assert TOKEN not in second.stdout + second.stderr
+    assert simulator.requests == {"GET /accounts": 2}
+    assert state(home) == before
+    # A host that has none yet gets the same one.
+    (home / ".codex").mkdir()
+    assert run("install", "--all", "--yes").returncode == 0
+    assert servers(home / FILES["codex"])["luma"]["env"]["USEAPI_TOKEN"] == TOKEN
+    # One that is not right any more is no token.
+    cursor.write_text(cursor.read_text(encoding="utf-8").replace(TOKEN, "user:1-gone"), encoding="utf-8")
+    wrong = run("install", "cursor", "--yes")
+    assert (wrong.returncode, "does not accept the token" in wrong.stderr) == (1, True)
+    assert "1-gone" not in wrong.stdout + wrong.stderr
+
+
+@pytest.mark.parametrize("there", ["user:your-token-from-useapi.net", "two words"])
+def test_what_is_no_token_is_not_taken_for_the_one_that_is_there(run: Run, cursor: Path, there: str) -> None:
+    ours = {"command": "luma-mcp", "env": {"USEAPI_TOKEN": there}}
+    cursor.write_text(json.dumps({"mcpServers": {"luma": ours}}), encoding="utf-8")
+    done = run("install", "cursor", "--yes", "--no-check")
+    assert (done.returncode, "There is no token" in done.stderr) == (1, True)
+
+
+def test_a_token_that_the_host_fills_in_stays(run: Run, home: Path) -> None:
+    path = home / FILES["vscode"]
+    path.parent.mkdir(parents=True)
+    ours = {"command": "luma-mcp", "env": {"USEAPI_TOKEN": "${input:useapi}"}}
+    path.write_text(json.dumps({"servers": {"luma": ours}}), encoding="utf-8")
+    done = run("install", "vscode", "--yes")
+    assert (done.returncode, "the host fills it in" in done.stdout) == (0, True), done.stderr
+    assert servers(path)["luma"]["env"]["USEAPI_TOKEN"] == "${input:useapi}"
+    assert "holds your token" not in done.stdout
+
+
+def test_others_that_can_read_the_token_are_warned_of_and_the_mode_stays(run: Run, cursor: Path) -> None:
+    cursor.chmod(0o644)
+    warning = f"chmod 600 {cursor}"
+    assert warning not in run("install", "cursor", "--yes", "--simulate").stdout
+    assert warning in run("install", "cursor", "--yes", "--no-check", USEAPI_TOKEN=TOKEN).stdout
+    assert cursor.stat().st_mode & 0o777 == 0o644
+    assert warning not in run("uninstall", "cursor", "--yes").stdout
+    cursor.chmod(0o600)
+    assert "chmod" not in run("install", "cursor", "--yes", "--no-check", USEAPI_TOKEN=TOKEN).stdout
+
+
+def test_the_copies_that_hold_the_token_are_named(run: Run, cursor: Path) -> None:
+    first = run("install", "cursor", "--yes", "--no-check", USEAPI_TOKEN=TOKEN)
+    assert "holds your token" not in first.stdout
+    done = run("uninstall", "cursor", "--yes")
+    [copy] = [path for path in cursor.parent.glob("*.luma-backup-*") if TOKEN in path.read_text(encoding="utf-8")]
+    assert f"The copy {copy} holds your token: delete it when you are content." in done.stdout
+    assert TOKEN not in done.stdout
+
+
+def test_a_package_of_another_language_goes_only_by_force_and_its_secrets_are_not_shown(run: Run, cursor: Path) -> None:
+    other = {"command": "npx", "args": ["-y", "@someone/luma-mcp", "--api-key", "sk-SECRET"], "url": "https://SECRET@h"}
+    cursor.write_text(json.dumps({"mcpServers": {"luma": other}}, indent=2), encoding="utf-8")
+    done = run("install", "cursor", "--simulate", "--yes")
+    assert (done.returncode, "not luma-mcp: npx" in done.stdout) == (1, True)
+    assert "SECRET" not in done.stdout + done.stderr
+    assert servers(cursor)["luma"] == other

@@ -10,6 +10,7 @@ from luma_mcp.hosts import HOSTS
 from luma_mcp.install.config import Config, installed
 from luma_mcp.install.entry import Entry
 from luma_mcp.install.faults import InstallFault, Unparsable, WrongShape
+from luma_mcp.install.shown import difference
 
 HOST = {host.id: host for host in HOSTS}
 OURS = Entry("/opt/luma-mcp", (), {"USEAPI_TOKEN": "user:1-x"})
@@ -59,6 +60,7 @@ def test_a_file_that_cannot_be_read_is_named_with_line_and_column(
         ("cursor", '{"mcpServers": {\n  "luma": "luma-mcp"}}', 2, 3, '"luma"'),
         ("cursor", '{"mcpServers": {\n  "luma": null}}', 2, 3, '"luma"'),
         ("cursor", '{\n  "mcpServers": {},\n  "a": 1,\n  "mcpServers": {}\n}', 4, 3, "second time"),
+        ("cursor", '{\n  "mcpServers": {},\n  "mcpServers": []\n}', 3, 3, "second time"),
         ("cursor", '{"mcpServers": {\n  "luma": {},\n  "luma": {}}}', 3, 3, "second time"),
         ("codex", "mcp_servers = 1\n", 1, 1, '"mcp_servers"'),
         ("codex", 'a = 1\n[mcp_servers]\nluma = "x"\n', 3, 1, '"luma"'),
@@ -98,3 +100,30 @@ def test_depth_without_end_is_a_fault_like_any_other() -> None:
     for host, text in (("cursor", '{"a":' * 100_000), ("codex", "a = " + "[" * 100_000)):
         with pytest.raises(Unparsable):
             Config.decode(HOST[host], Path("file"), text.encode()).entry()
+
+
+@pytest.mark.parametrize("host", ["claude-desktop", "cursor", "codex"])
+def test_depth_is_written_to_or_a_fault_and_never_anything_else(host: str) -> None:
+    entry = (
+        '[mcp_servers.luma]\ncommand = "luma-mcp"\nx = {}\n'
+        if host == "codex"
+        else '{{"mcpServers": {{"luma": {{"command": "luma-mcp", "x": {}}}}}}}'
+    )
+    aside = "a = {}\n" if host == "codex" else '{{"a": {}}}'
+    other = Entry("/new/luma-mcp", ("--simulate",))
+    faults = 0
+    for depth in range(100, 1101, 10):
+        nested = "[" * depth + "]" * depth
+        for text in (entry.format(nested), aside.format(nested)):
+            config = Config.decode(HOST[host], Path("file"), text.encode())
+            for attempt in (
+                config.entry,
+                config.spans,
+                config.without_entry,
+                lambda config=config: difference(config, Config(config.host, config.path, config.with_entry(other))),
+            ):
+                try:
+                    attempt()
+                except InstallFault:
+                    faults += 1
+    assert faults

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from luma_mcp.install.faults import Changed, InstallFault, NotWritable
-from luma_mcp.install.files import read, replace
+from luma_mcp.install.files import copies_with, is_read_by_others, read, replace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -169,3 +169,23 @@ def test_a_link_in_a_circle_and_a_pipe_are_no_files(tmp_path: Path) -> None:
     for name in ("circle", "pipe"):
         with pytest.raises(InstallFault, match=r"circle|no file"):
             read(tmp_path / name)
+
+
+@on_posix
+@pytest.mark.parametrize(("rights", "read_by_others"), [(0o600, False), (0o640, True), (0o604, True), (0o700, False)])
+def test_it_is_known_who_may_read_a_file(tmp_path: Path, rights: int, *, read_by_others: bool) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_text("x", encoding="utf-8")
+    path.chmod(rights)
+    assert is_read_by_others(path) == read_by_others
+    assert not is_read_by_others(tmp_path / "none")
+
+
+def test_the_copies_that_hold_a_secret_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "mcp.json"
+    copies = []
+    for text in ("none", "with user:1-x in it", "none", "user:1-x"):
+        path.write_text(text, encoding="utf-8")
+        copies.append(replace(read(path), "new", NOON))
+    assert copies_with(path, "user:1-x") == [copies[1], copies[3]]
+    assert copies_with(tmp_path / "none" / "mcp.json", "user:1-x") == []

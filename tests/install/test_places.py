@@ -61,6 +61,12 @@ def test_every_host_that_can_be_installed_for_is_in_this_test() -> None:
         ("codex", {"CODEX_HOME": "/srv/codex"}, "/srv/codex/config.toml"),
         ("codex", {"CODEX_HOME": " "}, "/people/ana/.codex/config.toml"),
         ("claude-code", {"CLAUDE_CONFIG_DIR": "/srv/claude"}, "/srv/claude/.claude.json"),
+        ("codex", {"CODEX_HOME": "relx"}, "/people/ana/.codex/config.toml"),
+        ("codex", {"CODEX_HOME": "~/x"}, "/people/ana/x/config.toml"),
+        ("codex", {"CODEX_HOME": "~bob/x"}, "/people/ana/.codex/config.toml"),
+        ("claude-code", {"CLAUDE_CONFIG_DIR": "~"}, "/people/ana/.claude.json"),
+        ("claude-code", {"CLAUDE_CONFIG_DIR": "./here"}, "/people/ana/.claude.json"),
+        ("vscode", {"XDG_CONFIG_HOME": "~/cfg"}, "/people/ana/cfg/Code/User/mcp.json"),
         ("cursor", {"CODEX_HOME": "/srv/codex"}, "/people/ana/.cursor/mcp.json"),
     ],
 )

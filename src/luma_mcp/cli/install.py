@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
-from luma_mcp.cli.install_questions import TRIES, ask_token, chosen, confirm, found, named, usage
+from luma_mcp.cli.install_questions import TRIES, chosen, confirm, find_tokens, found, named, usage
 from luma_mcp.cli.surroundings import now, read_settings
 from luma_mcp.install import places
 from luma_mcp.install.config import Config, installed
 from luma_mcp.install.entry import NAME, PLACEHOLDER, TOKEN, Entry, snippet
 from luma_mcp.install.faults import Changed, InstallFault
-from luma_mcp.install.files import read, replace
+from luma_mcp.install.files import copies_with, is_read_by_others, read, replace
 from luma_mcp.install.launch import launch_here
-from luma_mcp.install.shown import difference
+from luma_mcp.install.shown import difference, shown_command
 from luma_mcp.settings import VARIABLES, Settings, SettingsError
 from luma_mcp.studio.places import journal_path, output_folder
 
@@ -80,11 +81,15 @@ def install(word: str | None, wishes: Wishes) -> None:
     needed = (NOT_PASSED_ON.format(names=" and ".join(unknown)),) if unknown and not wishes.simulate else ()
     for remark in (*started.remarks, *needed):
         click.secho(remark, fg="yellow", err=True)
-    if not wishes.simulate:
-        env = {TOKEN: ask_token(settings, check=wishes.check)} | env
-    wanted = Entry(started.command, args, env)
+    tokens = {} if wishes.simulate else find_tokens(hosts, settings, check=wishes.check)
+
+    def put(config: Config, entry: Entry | None) -> str:
+        token = {TOKEN: tokens[config.path]} if config.path in tokens else {}
+        wanted = Entry(started.command, args, token | env)
+        return config.with_entry(wanted, replace=entry is not None and not entry.is_ours)
+
     work = _Work(
-        lambda config, entry: config.with_entry(wanted, replace=entry is not None and not entry.is_ours),
+        put,
         f"{NAME} is there already, just like this: nothing to change.",
         lambda host, _: f"{host.restart} Then ask: {PROMPT}",
     )
@@ -139,12 +144,14 @@ def _one(host: Host, path: Path, wishes: Wishes, work: _Work) -> bool:
         text = work.change(config, entry)
         if text == config.text:
             click.echo(work.same)
+            _warn_of_readers(config)
             return True
         click.echo("The file is new:" if snapshot.data is None else "This changes:")
-        for line in difference(config, Config(host, path, text)):
+        new = Config(host, path, text)
+        for line in difference(config, new):
             click.secho(f"  {line}", fg=COLOURS.get(line[:1]))
         if entry and not entry.is_ours and not wishes.force:
-            click.secho(f"The {NAME} that is there is not luma-mcp: {entry.command or 'no command'}.", fg="yellow")
+            click.secho(f"The {NAME} that is there is not luma-mcp: {shown_command(entry)}.", fg="yellow")
             if not confirm("Change it all the same?", instead="--force"):
                 return False
         if not wishes.yes and not confirm("Write it?", instead="--yes"):
@@ -158,9 +165,32 @@ def _one(host: Host, path: Path, wishes: Wishes, work: _Work) -> bool:
             continue
         click.secho("Written.", fg="green", nl=False)
         click.echo(f" As it was, with all that it held: {backup}" if backup else "")
+        _warn_of_readers(new)
+        _warn_of_copies(path, entry)
         click.echo(work.told(host, entry))
         return True
     return False
+
+
+def _warn_of_readers(config: Config) -> None:
+    """What is there keeps the rights that its owner has given it; that it holds a token now may be news."""
+    if _token_of(config.entry()) and is_read_by_others(config.path):
+        ends = f"chmod 600 {shlex.quote(str(config.path))}"
+        click.secho(
+            f"Others on this machine can read this file, and the token in it. This ends it: {ends}", fg="yellow"
+        )
+
+
+def _warn_of_copies(path: Path, entry: Entry | None) -> None:
+    if token := _token_of(entry):
+        for copy in copies_with(path, token):
+            click.secho(f"The copy {copy} holds your token: delete it when you are content.", fg="yellow")
+
+
+def _token_of(entry: Entry | None) -> str | None:
+    """The token in an entry, if it is one, and not a name that the host puts it in for."""
+    token = entry.token if entry else None
+    return None if token is None or token == PLACEHOLDER or "${" in token else token
 
 
 def _has_entry(host: Host, path: Path) -> bool:

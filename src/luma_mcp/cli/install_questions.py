@@ -12,7 +12,9 @@ import click
 
 from luma_mcp.errors import LumaError, Unauthorized
 from luma_mcp.install import places
-from luma_mcp.install.entry import TOKEN
+from luma_mcp.install.config import installed
+from luma_mcp.install.entry import PLACEHOLDER, TOKEN
+from luma_mcp.install.faults import InstallFault
 from luma_mcp.luma.client import LumaClient
 from luma_mcp.settings import Settings, SettingsError
 
@@ -93,13 +95,47 @@ def confirm(question: str, *, instead: str) -> bool:
     return click.confirm(question, default=False)
 
 
-def ask_token(settings: Settings, *, check: bool) -> str:
-    """The token of the environment, else one that is asked for, and that the API accepts as far as can be told.
+def find_tokens(hosts: list[tuple[Host, Path]], settings: Settings, *, check: bool) -> dict[Path, str]:
+    """The token for each of the files: of the environment, else that of our entry there, else one that is asked for.
 
     Raises:
-        click.ClickException: there is none.
+        click.ClickException: there is none that the API accepts, as far as can be told.
+    """
+    own = {path: None if settings.token else _own_token(host, path) for host, path in hosts}
+    known = {token for token in own.values() if token}
+    # What is right for the one host is right for another that has none yet.
+    usual = known.pop() if len(known) == 1 else None
+    asked: dict[str | None, str] = {}
+    for token in own.values():
+        there = token or usual
+        if there not in asked:
+            asked[there] = ask_token(settings, there=there, check=check)
+    return {path: asked[token or usual] for path, token in own.items()}
+
+
+def _own_token(host: Host, path: Path) -> str | None:
+    """The token of our entry; None where there is none to use."""
+    try:
+        entry = installed(host, path)
+    except InstallFault:
+        # Said when it is to be written.
+        return None
+    return entry.token if entry and entry.is_ours and entry.token != PLACEHOLDER else None
+
+
+def ask_token(settings: Settings, *, there: str | None = None, check: bool) -> str:
+    """The token of the environment, else the one that is there, else one that is asked for.
+
+    Raises:
+        click.ClickException: there is none that the API accepts, as far as can be told.
     """
     token = settings.token.get_secret_value() if settings.token else None
+    if token is None and there:
+        if "${" in there:
+            click.echo("The token that is there already stays: the host fills it in, so it is not checked here.")
+            return there
+        click.echo("USEAPI_TOKEN is not set here: the token that is there already is used.")
+        token = _read(there)
     for _ in range(TRIES):
         if token is None:
             token = _typed_token()
@@ -114,9 +150,12 @@ def ask_token(settings: Settings, *, check: bool) -> str:
 def _typed_token() -> str | None:
     if not sys.stdin.isatty():
         raise click.ClickException(NO_TOKEN)
-    typed = click.prompt("API token of useapi.net (user:…; it is not shown)", hide_input=True)
+    return _read(click.prompt("API token of useapi.net (user:…; it is not shown)", hide_input=True))
+
+
+def _read(text: str) -> str | None:
     try:
-        token = Settings.from_environment({TOKEN: typed}).token
+        token = Settings.from_environment({TOKEN: text}).token
     except SettingsError as error:
         click.echo(f"{error}.")
         return None

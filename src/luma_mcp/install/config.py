@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from luma_mcp.install.entry import Entry, editor_of, fields_of, path_of, read_entry
-from luma_mcp.install.faults import Flaw, InstallFault, Unparsable, WrongShape
+from luma_mcp.install.faults import Flaw, InstallFault, Unparsable, WrongShape, bounded
 from luma_mcp.install.files import read
 
 if TYPE_CHECKING:
@@ -95,15 +95,22 @@ class Config:
         return self._changed(lambda text: editor_of(self.host).cut(text, path_of(self.host)))
 
     def spans(self) -> list[tuple[int, int]]:
-        """Where our entry is in the body."""
-        return editor_of(self.host).spans(self.body, path_of(self.host))
+        """Where our entry is in the body.
+
+        Raises:
+            InstallFault: the file cannot be read.
+        """
+        try:
+            return editor_of(self.host).spans(self.body, path_of(self.host))
+        except Flaw as flaw:
+            raise self._fault(flaw) from flaw
 
     def _said(self) -> dict[str, Any] | None:
         key, name = path_of(self.host)
         try:
             servers = self._load(self.body).get(key, {})
             # Also tells whether a name on the way is there twice.
-            spans = self.spans() if isinstance(servers, dict) else []
+            spans = editor_of(self.host).spans(self.body, path_of(self.host)) if isinstance(servers, dict) else []
         except Flaw as flaw:
             raise self._fault(flaw) from flaw
         if not isinstance(servers, dict):
@@ -114,7 +121,10 @@ class Config:
         return said
 
     def _taken(self, path: tuple[str, ...], what: str) -> Flaw:
-        spans = editor_of(self.host).spans(self.body, path)
+        try:
+            spans = editor_of(self.host).spans(self.body, path)
+        except Flaw as flaw:
+            return flaw
         return Flaw(f'"{path[-1]}" is here, but {what}.', spans[0][0] if spans else 0, parsed=True)
 
     def _changed(self, change: Callable[[str], str]) -> str:
@@ -132,6 +142,7 @@ class Config:
             raise self._fault(Flaw("this is written in a way that luma-mcp does not change.", 0, parsed=True))
         return BOM + after if self.text.startswith(BOM) else after
 
+    @bounded
     def _rest(self, text: str) -> str:
         key, name = path_of(self.host)
         data = self._load(text)

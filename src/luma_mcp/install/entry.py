@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 from luma_mcp.install import json_edit, toml_edit
@@ -16,7 +17,17 @@ if TYPE_CHECKING:
 NAME = "luma"
 TOKEN = "USEAPI_TOKEN"  # noqa: S105 - a variable's name
 PLACEHOLDER = "user:your-token-from-useapi.net"
-_OURS = re.compile(r"luma[-_]mcp(\.exe|\.py)?([@=\[].*)?", re.IGNORECASE)
+_OURS = re.compile(r"luma[-_]mcp(\.exe|\.py)?", re.IGNORECASE)
+_PACKAGE = re.compile(r"luma[-_]mcp(\.exe|\.py)?([@=\[].*)?", re.IGNORECASE)
+_RUNNERS = {"uvx": ((),), "uv": (("tool", "run"), ("run",)), "pipx": (("run",),)}
+"""What starts a package by its name, and the words before that name."""
+_WITH_A_VALUE = re.compile(
+    r"-[picfP]|--(from|spec|with|with-editable|with-requirements|python|python-preference|directory|project|package|"
+    r"extra|group|only-group|no-group|index|default-index|index-url|extra-index-url|index-strategy|find-links|"
+    r"keyring-provider|env-file|config-file|cache-dir|allow-insecure-host|refresh-package|reinstall-package|"
+    r"upgrade-package|resolution|prerelease|exclude-newer|link-mode|constraints|overrides|color|pip-args|backend)"
+)
+"""Options of theirs whose next word is no package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +40,35 @@ class Entry:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it starts a luma-mcp, of whatever installation."""
-        words = (re.split(r"[\\/]", word)[-1] for word in (self.command, *self.args))
-        return any(_OURS.fullmatch(word) for word in words)
+        """Whether it starts a luma-mcp, of whatever installation: as a command, a module, or a Python package."""
+        command, args = _base(self.command), self.args
+        if command in ("cmd", "cmd.exe") and [arg.casefold() for arg in args[:1]] == ["/c"]:
+            return Entry(args[1], args[2:]).is_ours if args[1:] else False
+        if _OURS.fullmatch(command) or ("-m", "luma_mcp") in pairwise(args):
+            return True
+        words, ways = _plain_words(args), _RUNNERS.get(command.removesuffix(".exe"), ())
+        named = (words[len(way)] for way in ways if words[: len(way)] == way and len(words) > len(way))
+        # `@someone/luma-mcp` is a package of another language.
+        return any(_PACKAGE.fullmatch(_base(word)) for word in named if not word.startswith("@"))
 
     @property
     def token(self) -> str | None:
         """The token in it, if there is one."""
         return self.env.get(TOKEN) or None
+
+
+def _base(word: str) -> str:
+    return re.split(r"[\\/]", word)[-1].casefold()
+
+
+def _plain_words(args: Sequence[str]) -> tuple[str, ...]:
+    """What is no option, nor the value of one."""
+    before = ("", *args)
+    return tuple(
+        arg
+        for last, arg in zip(before, args, strict=False)
+        if not arg.startswith("-") and not _WITH_A_VALUE.fullmatch(last)
+    )
 
 
 class Editor(Protocol):

@@ -9,10 +9,15 @@ InstallFault        the file is left as it is; the message names the file, the p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class Flaw(Exception):
@@ -24,6 +29,19 @@ class Flaw(Exception):
         self.what = what
         self.at = at
         self.parsed = parsed
+
+
+def bounded(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """The same function; a text that is nested deeper than Python goes is a `Flaw` to it."""
+
+    @wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return function(*args, **kwargs)
+        except RecursionError as error:
+            raise Flaw("this is nested too deeply to be read.", 0) from error
+
+    return call
 
 
 class InstallFault(Exception):

@@ -94,6 +94,31 @@ def replace(snapshot: Snapshot, text: str, now: datetime) -> Path | None:
     return backup
 
 
+def copies(path: Path) -> list[Path]:
+    """The copies beside a file, oldest first.
+
+    Raises:
+        OSError: their folder cannot be listed.
+    """
+    beside = (file.name for file in path.parent.iterdir() if file.name.startswith(path.name))
+    found = [match for name in beside if (match := _BACKUP.fullmatch(name, len(path.name)))]
+    return [path.with_name(match.string) for match in sorted(found, key=lambda match: (match[1], int(match[2] or 1)))]
+
+
+def copies_with(path: Path, secret: str) -> list[Path]:
+    """Those of the copies that hold a secret; what cannot be read is left out."""
+    with suppress(OSError):
+        return [copy for copy in copies(path) if secret.encode() in copy.read_bytes()]
+    return []
+
+
+def is_read_by_others(path: Path) -> bool:
+    """Whether other users of this machine may read a file; not known on Windows."""
+    with suppress(OSError):
+        return os.name == "posix" and bool(path.stat().st_mode & 0o044)
+    return False
+
+
 def _exchange(snapshot: Snapshot, new: Path, backup: Path | None) -> None:
     """Looks for the last time, and at once puts the new file in the place of the old one."""
     try:
@@ -149,10 +174,8 @@ def _copy(snapshot: Snapshot, now: datetime) -> Path:
 
 def _prune(path: Path) -> None:
     with suppress(OSError):
-        beside = (file.name for file in path.parent.iterdir() if file.name.startswith(path.name))
-        copies = [found for name in beside if (found := _BACKUP.fullmatch(name, len(path.name)))]
-        for old in sorted(copies, key=lambda found: (found[1], int(found[2] or 1)))[:-KEPT]:
-            path.with_name(old.string).unlink()
+        for old in copies(path)[:-KEPT]:
+            old.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

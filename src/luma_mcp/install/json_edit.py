@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from luma_mcp.install.faults import bounded
 from luma_mcp.install.jsonc import Member, Object, Text, as_read, is_blank, skip
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 DEFAULT_INDENT = "  "
 
 
+@bounded
 def load(text: str, *, comments: bool) -> dict[str, Any]:
     """What a text says; an empty one says `{}`.
 
@@ -22,6 +24,7 @@ def load(text: str, *, comments: bool) -> dict[str, Any]:
     return {} if not text.strip() or (comments and is_blank(text)) else Text.read(text, comments=comments).value
 
 
+@bounded
 def spans(text: str, path: Sequence[str]) -> list[tuple[int, int]]:
     """Where the member at that path is, if it is there."""
     if is_blank(text):
@@ -30,6 +33,7 @@ def spans(text: str, path: Sequence[str]) -> list[tuple[int, int]]:
     return [(found[-1].start, found[-1].end)] if len(found) == len(path) else []
 
 
+@bounded
 def put(text: str, path: Sequence[str], value: Any) -> str:
     """The text with that value at that path; what is missing on the way is made.
 
@@ -52,6 +56,7 @@ def put(text: str, path: Sequence[str], value: Any) -> str:
     return text[: member.value_start] + written + text[member.end :]
 
 
+@bounded
 def cut(text: str, path: Sequence[str]) -> str:
     """The text without the member at that path; an object that becomes empty stays.
 

@@ -83,7 +83,7 @@ class Text:
             if not comments and extra <= at:
                 raise Flaw("here is a comment or a trailing comma, and this host reads neither.", extra) from error
             raise Flaw(f"this is not JSON: {error.msg[0].lower()}{error.msg[1:]}.", at) from error
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise Flaw(f"this is not JSON that can be read: {error}.", start) from error
         rest = skip(read.plain, end)
         if rest < len(text):

@@ -60,7 +60,7 @@ def _plain(word: str) -> str:
 
 
 def _filled(host: Host, place: str, system: System, environment: Mapping[str, str], home: Path) -> Path:
-    if host.moved_by and (moved := environment.get(host.moved_by, "").strip()):
+    if host.moved_by and (moved := _absolute(environment.get(host.moved_by), system, home)):
         return Path(moved) / PurePosixPath(place).name
     return Path(place.format(**_folders(system, environment, home)))
 
@@ -68,13 +68,14 @@ def _filled(host: Host, place: str, system: System, environment: Mapping[str, st
 def _folders(system: System, environment: Mapping[str, str], home: Path) -> dict[str, str]:
     return {
         "home": str(home),
-        "config": _absolute(environment.get("XDG_CONFIG_HOME"), system) or f"{home}/.config",
-        "appdata": _absolute(environment.get("APPDATA"), system) or f"{home}/AppData/Roaming",
-        "localappdata": _absolute(environment.get("LOCALAPPDATA"), system) or f"{home}/AppData/Local",
+        "config": _absolute(environment.get("XDG_CONFIG_HOME"), system, home) or f"{home}/.config",
+        "appdata": _absolute(environment.get("APPDATA"), system, home) or f"{home}/AppData/Roaming",
+        "localappdata": _absolute(environment.get("LOCALAPPDATA"), system, home) or f"{home}/AppData/Local",
     }
 
 
-def _absolute(folder: str | None, system: System) -> str | None:
-    """The base directory specification ignores what is not absolute, and so do we."""
-    pure: PurePath = PureWindowsPath(folder or "") if system == "win32" else PurePosixPath(folder or "")
+def _absolute(folder: str | None, system: System, home: Path) -> str | None:
+    """The base directory specification ignores what is not absolute, and so do we; `~` is the home."""
+    folder = re.sub(r"^~(?=[\\/]|$)" if system == "win32" else "^~(?=/|$)", lambda _: str(home), (folder or "").strip())
+    pure: PurePath = PureWindowsPath(folder) if system == "win32" else PurePosixPath(folder)
     return folder if pure.is_absolute() else None

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import tomlkit
 
 from luma_mcp.install import toml
-from luma_mcp.install.faults import Flaw
+from luma_mcp.install.faults import Flaw, bounded
 from luma_mcp.install.toml import Statement, statements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+@bounded
 def load(text: str, *, comments: bool = True) -> dict[str, Any]:  # noqa: ARG001 - they are always allowed
     """What a text says.
 
@@ -23,6 +24,7 @@ def load(text: str, *, comments: bool = True) -> dict[str, Any]:  # noqa: ARG001
     return toml.load(text)
 
 
+@bounded
 def spans(text: str, path: Sequence[str]) -> list[tuple[int, int]]:
     """Where the lines are that say something at that path or below it; without the comments that follow them."""
     wanted = tuple(path)
@@ -36,6 +38,7 @@ def spans(text: str, path: Sequence[str]) -> list[tuple[int, int]]:
     return found
 
 
+@bounded
 def put(text: str, path: Sequence[str], value: Any) -> str:
     """The text with that value at that path. A new table becomes a section at the end.
 
@@ -57,6 +60,7 @@ def put(text: str, path: Sequence[str], value: Any) -> str:
     return _add(text, wanted, literal)
 
 
+@bounded
 def cut(text: str, path: Sequence[str]) -> str:
     """The text without what is said at that path; a table that becomes empty stays, where it was written out."""
     wanted = tuple(path)
