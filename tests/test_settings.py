@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from luma_mcp.settings import Settings, SettingsError
+from luma_mcp.settings import VARIABLES, Settings, SettingsError
+
+if TYPE_CHECKING:
+    from dataclasses import Field
 
 
 @pytest.mark.parametrize("value", ["", "   ", "${USEAPI_TOKEN}", "${user_config.token}", "Bearer ${TOKEN}"])
@@ -58,6 +63,24 @@ def test_a_value_that_cannot_be_used_is_one_line_that_names_the_variable(name: s
     assert str(caught.value).startswith(f"{name} must be ")
     assert "\n" not in str(caught.value)
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("row", VARIABLES.values(), ids=lambda row: row.metadata["name"])
+@pytest.mark.parametrize(
+    "value",
+    ["user:1-hidden", "user:1-hid@den", " Bearer user:1-hidden", '"user:1-hidden"', "USEAPI_TOKEN=user:1-hidden"],
+)
+def test_a_token_that_was_pasted_into_the_wrong_variable_is_refused_and_not_repeated(
+    row: Field[object], value: str
+) -> None:
+    name = row.metadata["name"]
+    if name == "USEAPI_TOKEN":
+        return
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({name: value})
+    assert str(caught.value).startswith(f"{name} must be ")
+    assert "USEAPI_TOKEN" in str(caught.value)
+    assert "1-hid" not in str(caught.value)
 
 
 def test_all_values_that_cannot_be_used_are_told_at_once() -> None:

@@ -39,6 +39,7 @@ class Host:
         types: whether an entry says `"type": "stdio"`.
         fields: what else an entry says here, unless its owner says otherwise.
         restart: what a person does so that it reads the file again.
+        asks: whether it can show a server's question (elicitation), as far as is known.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Host:
     types: bool = False
     fields: Mapping[str, int] = field(default_factory=dict)
     restart: str = ""
+    asks: bool = False
 
 
 def _everywhere(place: str) -> dict[System, str]:
@@ -84,6 +86,7 @@ HOSTS = (
         moved_by="CLAUDE_CONFIG_DIR",
         types=True,
         restart="Start a new session; /mcp shows the server.",
+        asks=True,
     ),
     Host(
         "cursor",
@@ -93,6 +96,7 @@ HOSTS = (
         places=_everywhere("{home}/.cursor/mcp.json"),
         format="jsonc",
         restart="Cursor sees it at once; Settings, MCP shows the server.",
+        asks=True,
     ),
     Host(
         "vscode",
@@ -109,6 +113,7 @@ HOSTS = (
         key="servers",
         types=True,
         restart="Run the command MCP: List Servers, and start luma.",
+        asks=True,
     ),
     Host(
         "windsurf",

@@ -24,6 +24,8 @@ TOKEN_PATTERN = re.compile(r"[!-~]+")
 """What an HTTP header can carry, in one word."""
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SCHEMAS = ("portable", "exact")
+_TOKEN_LIKE = re.compile(r"[\"']?(\w+\s*=\s*)?[\"']?(Bearer\s+)?user:", re.IGNORECASE)
+TOKEN_ELSEWHERE = "must be something else: what it is looks like an API token, which belongs into USEAPI_TOKEN"  # noqa: S105 - words
 CONFIRM = ("never", "expensive", "always")
 LONGEST_WAIT = 600
 
@@ -157,7 +159,7 @@ class Settings:
         "`always`, or `expensive` (1080p, 10s, HDR): ask before ordering, in hosts that can show a question.",
     )
     max_jobs_per_hour: int | None = _variable(
-        "LUMA_MCP_MAX_JOBS_PER_HOUR", _count, None, "Videos that may be ordered from this machine within an hour."
+        "LUMA_MCP_MAX_JOBS_PER_HOUR", _count, None, "Videos that may be ordered with this token from this machine within an hour."
     )
     schema: str = _variable(
         "LUMA_MCP_SCHEMA",
@@ -182,6 +184,10 @@ class Settings:
         for name, row in VARIABLES.items():
             text = environment.get(row.metadata["name"], "").strip()
             if not text or re.search(r"\$\{.*\}", text):
+                continue
+            if name != "token" and _TOKEN_LIKE.match(text):
+                # Neither taken nor repeated: what is set in a variable that is not secret gets shown.
+                faults.append(f"{row.metadata['name']} {TOKEN_ELSEWHERE}")
                 continue
             try:
                 values[name] = row.metadata["parse"](text)

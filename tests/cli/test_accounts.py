@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 LUMA_MCP = [sys.executable, "-m", "luma_mcp"]
 COOKIE = "s3cr3t-cookie-value-0123"
 OTHER = "other@example.com"
+EVIL = "\x1b]0;pwned\x07\x1b[2J\x9b31mfox\u202e\u2066@example.com"
+OBEYED = "\x1b\x07\x9b\u202e\u2066"
 PATIENT = 120
 """Seconds that a command may take on a busy machine before it counts as hanging."""
 
@@ -74,6 +77,21 @@ def test_accounts_are_told_with_slots_session_credits_and_what_is_wrong(
     assert [word for word in (EMAIL, "0 of 4", "until 20", "1200 of 10000") if word not in first] == []
     assert [word for word in (OTHER, "0 of 1", "expired") if word not in second] == []
     assert f"luma-mcp accounts refresh {OTHER}" in done.stderr
+
+
+@pytest.mark.parametrize("command", [("list",), ("remove", "x"), ("remove", EVIL), ("remove", f"x{EVIL}")])
+def test_what_the_api_says_is_shown_and_not_obeyed_by_the_terminal(
+    run: Run, simulator: Simulator, command: tuple[str, ...]
+) -> None:
+    """Neither its words, nor an address in a command that somebody will paste."""
+    simulator.service.accounts.clear()
+    simulator.service.add_account(EVIL)
+    rows = {EVIL: {"email": EVIL, "concurrency": 4, "error": EVIL}}
+    simulator.faults.append(Fault("GET", "/accounts", 200, json.dumps(rows).encode(), times=9))
+    done = run(*command, typed="n\n")
+    told = done.stdout + done.stderr
+    assert told.count("fox") >= 1
+    assert [sign for sign in OBEYED if sign in told] == []
 
 
 def test_where_no_account_is_configured_the_command_that_adds_one_is_named(run: Run, simulator: Simulator) -> None:

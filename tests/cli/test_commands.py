@@ -43,7 +43,12 @@ def test_options_shows_the_whole_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("LUMA_MCP_MAX_WAIT_SECONDS", "soon"), ("USEAPI_TOKEN", "user:1 not-a-token")]
+    ("name", "value"),
+    [
+        ("LUMA_MCP_MAX_WAIT_SECONDS", "soon"),
+        ("USEAPI_TOKEN", "user:1 not-a-token"),
+        ("LUMA_MCP_EMAIL", "user:1-not-a-token"),
+    ],
 )
 def test_a_setting_that_cannot_be_used_is_one_line_on_stderr_and_exit_2(name: str, value: str) -> None:
     done = run(**{name: value})
@@ -55,4 +60,29 @@ def test_a_setting_that_cannot_be_used_is_one_line_on_stderr_and_exit_2(name: st
 
 def test_an_end_of_input_ends_the_server_quietly() -> None:
     done = run()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("serve", "--port", "9000"), "--port goes with --http"),
+        (("serve", "--port", "8787", "--simulate"), "--port goes with --http"),
+        (("serve", "--host", "localhost"), "--host goes with --http"),
+        (("serve", "--speed", "9"), "--speed goes with --simulate"),
+        (("serve", "--http", "--speed", "9"), "--speed goes with --simulate"),
+        (("--speed", "9"), "--speed goes with --simulate"),
+        (("--simulate", "generate", "A fox"), "--simulate stands behind the command"),
+        (("--speed", "9", "serve", "--simulate"), "--speed stands behind the command"),
+    ],
+)
+def test_an_option_that_would_be_without_effect_is_refused_with_what_is_missing(
+    arguments: tuple[str, ...], words: str
+) -> None:
+    done = run(*arguments, USEAPI_TOKEN="user:1-fox", LUMA_MCP_BASE_URL="http://127.0.0.1:9")
+    assert (done.returncode, done.stdout, words in done.stderr) == (2, "", True), done.stderr
+
+
+def test_options_that_go_together_are_taken() -> None:
+    done = run("serve", "--simulate", "--speed", "9")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

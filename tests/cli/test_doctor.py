@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.conftest import EMAIL, TOKEN
 
+from luma_mcp.simulator.app import Fault
 from luma_mcp.simulator.serve import new_simulator, running
 
 if TYPE_CHECKING:
@@ -77,6 +78,18 @@ def test_each_failure_is_marked_and_followed_by_its_mend_and_the_exit_is_1(run: 
         f"→ luma-mcp accounts refresh {EMAIL}",
     ]
     assert lines[-1].startswith("2 failures.")
+
+
+def test_what_the_api_says_is_shown_and_not_obeyed_by_the_terminal(run: Run, simulator: Simulator) -> None:
+    evil = "\x1b]0;pwned\x07\x1b[2J\x9b31mfox\u202e\u2066"
+    row = {"email": f"{evil}@example.com", "concurrency": 4, "error": f"{evil}\n\u2713 all is well"}
+    simulator.faults.append(Fault("GET", "/accounts", 200, json.dumps({row["email"]: row}).encode(), times=9))
+    done = run()
+    assert done.returncode == 1
+    assert "fox@example.com" in done.stdout
+    assert [sign for sign in "\x1b\x07\x9b\u202e\u2066" if sign in done.stdout] == []
+    assert "\n\u2713 all is well" not in done.stdout
+    assert "\\u001b" not in run("--json").stdout
 
 
 def test_agents_get_json_with_the_same_findings(run: Run, simulator: Simulator) -> None:

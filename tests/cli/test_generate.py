@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import signal
 import subprocess
 import sys
@@ -201,6 +202,52 @@ def test_jobs_shows_what_was_ordered_with_a_token_and_without(run: Run, simulato
         assert TOKEN not in f"{shown}"
     assert (f"{EMAIL}: 0 of 4 slots" in asked.stdout, "USEAPI_TOKEN" in alone.stderr) == (True, True)
     assert "A fox" not in run("jobs", "--limit", "1").stdout
+
+
+@pytest.mark.usefixtures("api")
+def test_a_prompt_and_the_api_s_words_are_shown_and_not_obeyed_by_the_terminal(run: Run, simulator: Simulator) -> None:
+    evil = "\x1b]0;pwned\x07\x1b[2J\x9b31mfox\u202e"
+    run("generate", f"A {evil}")
+    refusal = json.dumps({"error": evil}).encode()
+    simulator.faults.append(Fault("POST", "/videos", 422, refusal, times=9))
+    for shown in (run("jobs"), run("jobs", USEAPI_TOKEN=""), run("generate", "A cat")):
+        told = shown.stdout + shown.stderr
+        assert "fox" in told
+        assert [sign for sign in "\x1b\x07\x9b\u202e" if sign in told] == []
+
+
+@pytest.mark.usefixtures("api")
+def test_what_a_host_s_entry_knows_serves_every_command_that_needs_a_token_and_says_so(
+    run: Run, home: Path, simulator: Simulator, api: str
+) -> None:
+    entry = {"command": "luma-mcp", "env": {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_BASE_URL": api}}
+    (home / ".cursor").mkdir()
+    (home / ".cursor" / "mcp.json").write_text(json.dumps({"mcpServers": {"luma": entry}}))
+    bare = {"USEAPI_TOKEN": "", "LUMA_MCP_BASE_URL": ""}
+    made = run("generate", "A fox", **bare)
+    [jobid] = simulator.service.jobs
+    for done in (made, run("get", jobid, **bare), run("jobs", **bare), run("accounts", **bare)):
+        assert done.returncode == 0, done.stderr
+        assert "With the token of Cursor's entry." in done.stderr
+        assert TOKEN not in f"{done}"
+    assert "Cursor" not in run("generate", "A fox", "--simulate", **bare).stderr
+    assert "Cursor" not in run("accounts").stderr
+
+
+@pytest.mark.usefixtures("api")
+def test_a_limit_that_is_reached_tells_when_and_nothing_that_contradicts_it(run: Run, simulator: Simulator) -> None:
+    limited = {"LUMA_MCP_MAX_JOBS_PER_HOUR": "1"}
+    assert run("generate", "A fox", **limited).returncode == 0
+    done = run("generate", "A cat", **limited)
+    assert (done.returncode, done.stdout, len(simulator.orders)) == (1, "", 1)
+    assert "nothing was spent" in done.stderr
+    assert [words for words in ("Tell the user", "on its way", "not lost") if words in done.stderr] == []
+
+
+@pytest.mark.usefixtures("api")
+def test_an_order_whose_fate_is_not_known_names_where_to_look(run: Run, simulator: Simulator) -> None:
+    simulator.faults.append(Fault("POST", "/videos", 500, b'{"error":"Internal"}', times=9))
+    assert "Whether an order was on its way: luma-mcp jobs" in run("generate", "A fox").stderr
 
 
 @pytest.mark.usefixtures("api")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import socket
 import sys
@@ -248,6 +249,14 @@ def test_every_way_in_which_the_api_tells_of_an_expired_session_is_a_failure(
     simulator.faults.append(Fault("GET", f"/accounts/{EMAIL.replace('@', '%40')}", *answer, times=9))
     simulator.faults.append(Fault("GET", f"/accounts/{EMAIL}", *answer, times=9))
     assert machine.diagnose().failure(f"account {EMAIL}").mend == f"luma-mcp accounts refresh {EMAIL}"
+
+
+def test_what_the_api_says_is_plain_before_anybody_prints_it(machine: Machine, simulator: Simulator) -> None:
+    evil = "\x1b]0;pwned\x07\x1b[2J\x9b31mfox\u202e\r\n\tin the snow"
+    rows = {f"{evil}@example.com": {"error": evil}}
+    simulator.faults.append(Fault("GET", "/accounts", 200, json.dumps(rows).encode(), times=9))
+    finding = machine.diagnose().one("account ]0;pwned[2J31mfox\n\tin the snow@example.com")
+    assert '"]0;pwned[2J31mfox\n\tin the snow"' in finding.detail
 
 
 def test_an_account_that_could_not_be_asked_for_is_no_failure(machine: Machine, simulator: Simulator) -> None:

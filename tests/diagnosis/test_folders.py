@@ -248,6 +248,14 @@ def test_a_token_that_cannot_be_one_is_not_shown(machine: Machine) -> None:
     assert "hunter2" not in repr(diagnosis)
 
 
+@pytest.mark.parametrize("name", ["LUMA_MCP_EMAIL", "LUMA_MCP_OUTPUT_DIR", "LUMA_MCP_LOG_LEVEL"])
+def test_a_token_in_another_variable_is_not_shown_and_belongs_elsewhere(machine: Machine, name: str) -> None:
+    machine.set(**{name: "user:1-hunter2@mine"})
+    diagnosis = machine.diagnose()
+    assert "USEAPI_TOKEN" in diagnosis.failure("settings").detail
+    assert "hunter2" not in repr(diagnosis)
+
+
 def test_each_setting_is_told_with_where_it_came_from_but_for_the_token(machine: Machine) -> None:
     machine.set(LUMA_MCP_SCHEMA="exact", LUMA_MCP_LOG_LEVEL="${LEVEL}", LUMA_MCP_OUTPUT_DRI="/x")
     told = [finding for finding in machine.diagnose().findings if finding.name == "settings"]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import getpass
-import os
 import shlex
 import sys
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -15,12 +13,9 @@ import click
 from pydantic import SecretStr
 
 from luma_mcp import errors
-from luma_mcp.cli.surroundings import read_settings
+from luma_mcp.cli.surroundings import NO_TOKEN, one_line, settings_with_token
 from luma_mcp.diagnosis.accounts import credits_of, session, slots
-from luma_mcp.diagnosis.entries import host_files
-from luma_mcp.diagnosis.surroundings import borrowed
 from luma_mcp.errors import LumaError, refresh_command
-from luma_mcp.install.places import this_system
 from luma_mcp.luma.client import LumaClient
 from luma_mcp.settings import TOKEN_PATTERN
 
@@ -31,7 +26,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NO_TOKEN = "USEAPI_TOKEN is not set: get an API token at https://useapi.net."  # noqa: S105 - none
 NONE = "No Luma account is configured at useapi.net. To add one: luma-mcp accounts add"
 WHERE = (
     "useapi.net works with the login of your Luma account: it needs the value of a session cookie, which you find as "
@@ -57,13 +51,16 @@ def list_accounts() -> None:
         click.echo(NONE)
         return
     rows: list[tuple[str, ...]] = [("account", "slots", "session", "credits", "error")]
-    rows += [(a.email, *map(_bare, (slots(a), session(a), credits_of(a))), a.error or "") for a in accounts]
+    rows += [
+        tuple(map(one_line, (a.email, *map(_bare, (slots(a), session(a), credits_of(a))), a.error or "")))
+        for a in accounts
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
     for account in accounts:
         if account.error:
-            click.echo(f"{account.email}: {refresh_command(account.email)}", err=True)
+            click.echo(one_line(f"{account.email}: {refresh_command(account.email)}"), err=True)
 
 
 def _bare(words: str) -> str:
@@ -98,7 +95,7 @@ def add() -> None:
         click.ClickException: why it was not added.
     """
     cookie = _cookie()
-    click.echo(_told(_asked(lambda luma: luma.add_account(cookie), adding=True)))
+    click.echo(one_line(_told(_asked(lambda luma: luma.add_account(cookie), adding=True))))
 
 
 def refresh(email: str) -> None:
@@ -111,7 +108,7 @@ def refresh(email: str) -> None:
     account = _asked(lambda luma: luma.add_account(cookie), adding=True)
     told = _told(account)
     if account.email.casefold() == email.casefold():
-        click.echo(told)
+        click.echo(one_line(told))
         return
     away = (
         f" If it is not to be there: luma-mcp accounts remove {shlex.quote(account.email)}." if account.created else ""
@@ -144,13 +141,13 @@ def remove(email: str, *, sure: bool) -> None:
     running = f" {account.executing} of its jobs run now." if account.executing else ""
     if not sure:
         click.echo(
-            f"useapi.net will forget {account.email}: its jobs can no longer be asked for, and that cannot be undone."
-            f"{running} The account at Luma itself stays.",
+            f"useapi.net will forget {one_line(account.email)}: its jobs can no longer be asked for, and that cannot "
+            f"be undone.{running} The account at Luma itself stays.",
             err=True,
         )
-        click.confirm(f"Remove {account.email}?", abort=True, err=True)
+        click.confirm(f"Remove {one_line(account.email)}?", abort=True, err=True)
     _asked(lambda luma: luma.remove_account(account.email))
-    click.echo(f"{account.email} was removed.")
+    click.echo(f"{one_line(account.email)} was removed.")
 
 
 def _cookie() -> SecretStr:
@@ -176,11 +173,9 @@ def _cookie() -> SecretStr:
 
 def _asked(question: Callable[[LumaClient], Awaitable[T]], *, adding: bool = False) -> T:
     """The API's answer."""
-    settings, token_of = borrowed(read_settings(), host_files(this_system(), os.environ, Path.home()))
+    settings = settings_with_token()
     if settings.token is None:
-        raise click.ClickException(NO_TOKEN)
-    if token_of:
-        click.echo(f"With the token of {token_of.host.name}'s entry.", err=True)
+        raise click.ClickException(f"{NO_TOKEN}.")
     token, base_url = settings.token.get_secret_value(), settings.base_url
 
     async def ask() -> T:

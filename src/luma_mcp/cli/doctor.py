@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
-from luma_mcp.cli.surroundings import simulating
+from luma_mcp.cli.surroundings import one_line, simulating
 from luma_mcp.diagnosis.checks import examine
 from luma_mcp.diagnosis.surroundings import look_around
 from luma_mcp.install.places import this_system
@@ -51,12 +51,13 @@ def _as_json(findings: Sequence[Finding], *, ok: bool) -> str:
 
 def _screen(findings: Sequence[Finding], failures: int) -> str:
     lines = []
-    width = max(len(finding.name) for finding in findings)
+    width = max(len(one_line(finding.name)) for finding in findings)
     for finding in findings:
         mark, colour = MARKS[finding.status]
-        lines.append(f"{click.style(mark, fg=colour)} {finding.name:<{width}}  {finding.detail}")
-        if finding.mend:
-            lines.append(f"  {'':<{width}}  → {click.style(finding.mend, bold=True)}")
+        name, detail, mend = map(one_line, (finding.name, finding.detail, finding.mend))
+        lines.append(f"{click.style(mark, fg=colour)} {name:<{width}}  {detail}")
+        if mend:
+            lines.append(f"  {'':<{width}}  → {click.style(mend, bold=True)}")
     many = "1 failure" if failures == 1 else f"{failures} failures"
     lines.append(
         "\nAll is well." if not failures else f"\n{many}. What ends each stands after →; then: luma-mcp doctor"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from luma_mcp.cli.surroundings import now, read_settings, simulating
-from luma_mcp.errors import InvalidArguments, LumaError
+from luma_mcp.cli.surroundings import NO_TOKEN, now, one_line, read_settings, settings_with_token, simulating
+from luma_mcp.errors import NO_MONEY, InvalidArguments, LumaError
 from luma_mcp.matrix import IMAGES, TYPICAL_SECONDS
 from luma_mcp.media.files import home_folder
 from luma_mcp.media.sources import LONGEST_PATH, Unusable, parse_source
@@ -34,7 +34,6 @@ SPEED = 10.0
 """How many times faster a simulation is."""
 EVERY = 0.5
 FOREVER = float("inf")
-NO_TOKEN = "USEAPI_TOKEN is not set: get an API token at https://useapi.net"  # noqa: S105 - none
 SIMULATED = "Simulated: nothing is generated and nothing is billed; the video is a stand-in clip."
 ONLY_HERE = "Its link ends with this command: --save keeps the clip."
 IN_A_TERMINAL = {
@@ -43,6 +42,7 @@ IN_A_TERMINAL = {
     "Look with get_job": "Look with luma-mcp get",
     "with get_job": "with luma-mcp get",
     "exactly as generate_video returned it": "exactly as it was printed",
+    " Tell the user, and do not try before.": "",
 }
 """What messages say to agents, as a person at a terminal does it."""
 
@@ -68,7 +68,7 @@ def generate(words: Mapping[str, str], *, save: bool, another: bool, simulate: b
         if simulate and not save:
             click.echo(ONLY_HERE, err=True)
 
-    settings = read_settings()
+    settings = read_settings() if simulate else settings_with_token()
     settings = replace(settings, input_dirs=(*(settings.input_dirs or home_folder()), *folders))
     if simulate:
         click.echo(SIMULATED, err=True)
@@ -86,7 +86,7 @@ def get(jobid: str, *, save: bool) -> None:
     async def work(studio: Studio, bar: _Bar) -> None:
         await _finish(studio, jobid, bar, save=save or studio.wants_files(jobid))
 
-    _run(work, read_settings(), label="Looking", hint="")
+    _run(work, settings_with_token(), label="Looking", hint="")
 
 
 def _from_here(value: str) -> str:
@@ -106,12 +106,12 @@ class _Bar:
 
     async def say(self, what: str) -> None:
         """Shows what is being done."""
-        self._bar.label = what
+        self._bar.label = one_line(what)
         self._bar.render_progress()
 
     async def at(self, percent: float, what: str) -> None:
         """Shows how far it is."""
-        self._bar.label = what
+        self._bar.label = one_line(what)
         self._bar.update(max(0, int(percent) - self._bar.pos))
 
     async def saving(self, name: str, _: int, __: int | None, share: float) -> None:
@@ -120,6 +120,7 @@ class _Bar:
 
     def remark(self, text: str) -> None:
         """Prints a line above the bar."""
+        text = one_line(text)
         click.echo(f"\r\033[K{text}" if sys.stderr.isatty() else text, err=True)
 
 
@@ -136,7 +137,7 @@ async def _finish(studio: Studio, job: str | Job, bar: _Bar, *, save: bool) -> N
     video = ended.outputs.video
     if ended.state != "completed" or video is None:
         raise click.ClickException(f"The video was not made: {ended.why_failed or 'no reason given'}\n{ended.jobid}")
-    told, problem = [video.url], None
+    told, problem = [one_line(video.url)], None
     if save:
         saved = await studio.files.save(ended, seconds=FOREVER, tell=bar.saving)
         told, problem = list(saved.files) or told, saved.problem
@@ -167,15 +168,15 @@ def _run(work: Work, settings: Settings, *, label: str, hint: str) -> None:
     except InvalidArguments as error:
         raise click.UsageError(_for_a_person(error.message)) from error
     except LumaError as error:
-        raise click.ClickException(_for_a_person(error.message) + _not_lost(bars, settings)) from error
+        raise click.ClickException(_for_a_person(error.message) + _not_lost(bars, settings, error.message)) from error
     except KeyboardInterrupt:
         click.echo(f"\nStopped.{_not_lost(bars, settings)}", err=True)
         sys.exit(130)
 
 
-def _not_lost(bars: list[_Bar], settings: Settings) -> str:
-    """What becomes of the job of a command that ends early."""
-    if settings.simulated or not bars:
+def _not_lost(bars: list[_Bar], settings: Settings, message: str = "") -> str:
+    """What becomes of the job of a command that ends early; nothing, if the message says that there is none."""
+    if settings.simulated or not bars or NO_MONEY in message:
         return ""
     if not bars[0].jobid:
         return "\nWhether an order was on its way: luma-mcp jobs"

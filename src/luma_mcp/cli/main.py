@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from luma_mcp import __version__
+from luma_mcp.cli.refusals import BEFORE_A_COMMAND, NOT_OVER_HTTP, NOT_SIMULATED, Plain, refuse
 from luma_mcp.matrix import CHOICES, IMAGES, TEXTS
 from luma_mcp.settings import LOOPBACK
 
@@ -21,7 +22,9 @@ _EPILOG = "Settings are environment variables: USEAPI_TOKEN, and LUMA_MCP_… as
 _IMAGES = f"IMAGE is {IMAGES['image_start'].expects}; here also a file's path from where you are."
 
 
-@click.group(invoke_without_command=True, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Plain, invoke_without_command=True, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.option("--simulate", is_flag=True, help="Serve with a simulated Luma API: no token, no cost, stand-in clips.")
 @click.option(
     "--speed", type=SPEED, default=4.0, show_default=True, help="With --simulate: how many times faster jobs are made."
@@ -34,7 +37,12 @@ def main(context: click.Context, *, simulate: bool, speed: float) -> None:
     Without a command it serves on stdin and stdout: that is what a host (Claude Desktop, an IDE) starts.
     To see it work first: luma-mcp demo.
     """
-    if context.invoked_subcommand is None:
+    if context.invoked_subcommand is not None:
+        # It would have no effect there, and what was meant as a simulation would be billed.
+        refuse(context, BEFORE_A_COMMAND, "simulate", "speed")
+    else:
+        if not simulate:
+            refuse(context, NOT_SIMULATED, "speed")
         from luma_mcp.cli.serve import serve
 
         serve(simulate=simulate, speed=speed)
@@ -52,8 +60,13 @@ def _loopback(context: click.Context, parameter: click.Parameter, host: str) -> 
 @click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="With --http; 0: any.")
 @click.option("--simulate", is_flag=True, help="With a simulated Luma API: no token, no cost, stand-in clips.")
 @click.option("--speed", type=SPEED, default=4.0, show_default=True, help="With --simulate: so many times faster.")
-def serve_command(*, http: bool, host: str, port: int, simulate: bool, speed: float) -> None:
+@click.pass_context
+def serve_command(context: click.Context, *, http: bool, host: str, port: int, simulate: bool, speed: float) -> None:
     """Serve MCP: on stdin and stdout as without a command, or over HTTP."""
+    if not http:
+        refuse(context, NOT_OVER_HTTP, "host", "port")
+    if not simulate:
+        refuse(context, NOT_SIMULATED, "speed")
     from luma_mcp.cli.serve import serve
 
     serve(simulate=simulate, speed=speed, http=(host, port) if http else None)

@@ -11,6 +11,7 @@ import anyio
 
 from luma_mcp import __version__, errors
 from luma_mcp.diagnosis.api import PATIENCE
+from luma_mcp.diagnosis.entry_settings import of_entry
 from luma_mcp.diagnosis.finding import Finding, failed, note, passed
 from luma_mcp.diagnosis.handshake import OUR_NAME, NoHandshake, start
 from luma_mcp.install.entry import TOKEN
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from luma_mcp.settings import Settings
 
 AT_A_TIME = 3
+SLOW_FOLDERS = "the folders or the journal that its entry names did not answer in time"
 SHARE = 0.6
 """Of the time of a check; ending what was started takes up to five seconds more, where it does not want to end."""
 
@@ -37,17 +39,29 @@ async def hosts(here: Surroundings) -> Iterable[Finding]:
     if not here.files:
         return [note("hosts", "none has a configuration file here; luma-mcp install HOST puts luma-mcp into one")]
     limiter = anyio.CapacityLimiter(AT_A_TIME)
-    findings = {file.host.id: _late(here, file) for file in here.files}
+    findings = {file.host.id: [_late(here, file)] for file in here.files}
 
     async def look(file: HostFile) -> None:
         async with limiter:
-            findings[file.host.id] = await _host(here, file)
+            started = [await _host(here, file)]
+            findings[file.host.id] = [*started, failed(file.host.name, SLOW_FOLDERS, f"Correct them in {file.path}.")]
+            findings[file.host.id] = [*started, *await _settings(here, file)]
 
     with anyio.move_on_after(here.seconds * SHARE):
         async with anyio.create_task_group() as tasks:
             for file in here.files:
                 tasks.start_soon(look, file)
-    return findings.values()
+    return [finding for found in findings.values() for finding in found]
+
+
+async def _settings(here: Surroundings, file: HostFile) -> Iterable[Finding]:
+    if file.entry is None or not file.entry.is_ours:
+        return []
+    try:
+        return await of_entry(here, file, file.settings())
+    except SettingsError:
+        # Which is told of the entry itself.
+        return []
 
 
 def _late(here: Surroundings, file: HostFile) -> Finding:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 OPAQUE = frozenset({"jobid", "url", "assetRef", "account", "email"})
 LONGEST_QUOTE = 300
 LONGEST_CHAIN = 20
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal would obey rather than show: control characters, and what turns the direction of writing around."""
 
 
 _MEANINGS: dict[int, tuple[type[LumaError], str]] = {
@@ -199,6 +201,11 @@ def _connect_fault(fault: BaseException) -> tuple[str, Way]:
     return "the connection was refused or is not possible (is this machine online?)", "refused"
 
 
+def plain(text: str) -> str:
+    """Without what a terminal would obey; newlines and tabs stay."""
+    return _UNPRINTABLE.sub("", text)
+
+
 def _json_object(body: bytes, secrets: tuple[str, ...]) -> dict[str, Any] | None:
     try:
         record = _clean(json.loads(body, parse_constant=lambda _: None), secrets)
@@ -208,12 +215,12 @@ def _json_object(body: bytes, secrets: tuple[str, ...]) -> dict[str, Any] | None
 
 
 def _clean(value: Any, secrets: tuple[str, ...], name: str = "") -> Any:
-    """Without the secrets, should the API repeat one, and without half characters, which no answer of ours can carry.
+    """Without the secrets, should the API repeat one, without half characters, which no answer can carry, and plain.
 
     What is passed on as it is (`OPAQUE`) is left whole: a short token could stand in it by chance.
     """
     if isinstance(value, str):
-        text = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        text = plain(value.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
         for secret in () if name in OPAQUE else secrets:
             text = text.replace(secret, "***")
         return text
