@@ -159,7 +159,10 @@ class Settings:
         "`always`, or `expensive` (1080p, 10s, HDR): ask before ordering, in hosts that can show a question.",
     )
     max_jobs_per_hour: int | None = _variable(
-        "LUMA_MCP_MAX_JOBS_PER_HOUR", _count, None, "Videos that may be ordered with this token from this machine within an hour."
+        "LUMA_MCP_MAX_JOBS_PER_HOUR",
+        _count,
+        None,
+        "Videos that may be ordered with this token from this machine within an hour.",
     )
     schema: str = _variable(
         "LUMA_MCP_SCHEMA",
