@@ -174,7 +174,9 @@ def test_a_proxy_that_is_gone_or_refuses_is_named_without_its_password(machine: 
         assert machine.diagnose().failures == []
 
 
-def test_a_name_that_dns_does_not_know_is_told_as_such(machine: Machine) -> None:
+def test_a_name_that_dns_does_not_know_is_told_as_such_and_passes_in_another_network(
+    machine: Machine, simulator: Simulator
+) -> None:
     """As the transport raises it: a real look-up would leave this machine."""
 
     class Nowhere(httpx2.AsyncBaseTransport):
@@ -188,6 +190,7 @@ def test_a_name_that_dns_does_not_know_is_told_as_such(machine: Machine) -> None
     machine.unset("LUMA_MCP_BASE_URL")
     failure = machine.diagnose(transport=Nowhere()).failure("api")
     assert failure.mend == "Connect this machine to a network whose DNS knows api.useapi.net."
+    assert machine.diagnose(transport=httpx2.ASGITransport(simulator)).failures == []
 
 
 async def test_an_api_that_does_not_answer_ends_the_check_in_its_time_and_passes_with_more(
