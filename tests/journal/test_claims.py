@@ -53,7 +53,8 @@ def test_what_was_refused_for_want_of_room_leaves_nothing_in_any_memory(path: Pa
     ordered(first, "j1")
     assert not has_room(second)
     path.unlink()
-    assert not [o for o in second.since(NOW - timedelta(days=1)) if o.key == "cat"]
+    everything = Room(1, NOW - timedelta(days=1), NOW - timedelta(days=1))
+    assert not [o for o in second.counted(everything) if o.key == "cat"]
 
 
 def test_what_is_dated_in_the_future_counts_too(path: Path) -> None:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
+IN_ROOM = "ordered_at > ? AND (state <> 'intent' OR COALESCE(alive_at, ordered_at) > ?)"
+"""Which orders take a place: the one rule, for who writes an intent and for who tells when there is room again."""
+
+
 class Full(Exception):
     """There is no room for another order."""
 
@@ -24,6 +28,11 @@ class Room:
     most: int
     since: datetime
     pending: datetime
+
+    @property
+    def times(self) -> tuple[float, float]:
+        """What `IN_ROOM` compares with."""
+        return self.since.timestamp(), self.pending.timestamp()
 
 
 def claim(db: sqlite3.Connection, api: str, order: Order, *, another: bool, room: Room | None) -> Order | Full | None:
@@ -42,9 +51,8 @@ def claim(db: sqlite3.Connection, api: str, order: Order, *, another: bool, room
         db.execute("DELETE FROM orders WHERE api = ? AND key = ? AND state = 'intent'", (api, order.key))
     if room:
         counted = db.execute(
-            "SELECT COUNT(*) FROM orders WHERE api = ? AND ordered_at > ? AND "
-            "(state <> 'intent' OR COALESCE(alive_at, ordered_at) > ?)",
-            (api, room.since.timestamp(), room.pending.timestamp()),
+            f"SELECT COUNT(*) FROM orders WHERE api = ? AND {IN_ROOM}",  # noqa: S608 - our own words
+            (api, *room.times),
         ).fetchone()
         if counted[0] >= room.most:
             return Full()

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from luma_mcp.journal.assets import Assets
-from luma_mcp.journal.claims import Full, claim, row_of
+from luma_mcp.journal.claims import IN_ROOM, Full, claim, row_of
 from luma_mcp.journal.database import Database, put
 from luma_mcp.journal.order import Order, OrderState, as_row, from_row
 
@@ -194,9 +194,9 @@ class Journal:
         """The orders, newest first; without those that were never delivered."""
         return self._orders("state <> 'intent'", limit=limit)
 
-    def since(self, when: datetime) -> list[Order]:
-        """The orders after a time, newest first; also those that are not delivered yet."""
-        return self._orders("ordered_at > ?", when.timestamp())
+    def counted(self, room: Room) -> list[Order]:
+        """The orders that take a place in it, newest first."""
+        return self._orders(IN_ROOM, *room.times)
 
     def deletable(self, limit: int) -> list[str]:
         """The jobids of finished jobs that were not deleted, the latest first."""

@@ -61,8 +61,5 @@ class HourlyLimit:
         )
 
     def _counted(self) -> list[datetime]:
-        now = self._wall_clock()
-        orders = self._journal.since(now - HOUR)
-        return sorted(
-            o.ordered_at for o in orders if o.state != "intent" or now - (o.alive_at or o.ordered_at) < PENDING
-        )
+        room = self.room()
+        return sorted(order.ordered_at for order in self._journal.counted(room)) if room else []
