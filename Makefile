@@ -6,11 +6,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --requir
 .PHONY: install demo test lint types conformance clients player player-test bundle bundle-test wheel-test workflows site \
 	demo-svg docs check benchmark pins clean
 
-install: .venv/run.stamp  ## the server, ready to be started as .venv/bin/luma-mcp
-	@echo "Ready: $(CURDIR)/$(BIN)/luma-mcp"
+install: .venv/run.stamp  ## the server, ready to be started as .venv/bin/luma-ray-mcp
+	@echo "Ready: $(CURDIR)/$(BIN)/luma-ray-mcp"
 
 demo: .venv/run.stamp  ## a refusal, a suggestion and a video, over a real MCP connection
-	@$(BIN)/luma-mcp demo
+	@$(BIN)/luma-ray-mcp demo
 
 test: .venv/dev.stamp  ## three at a time: many tests wait for processes that they have started
 	$(BIN)/python -m pytest -n 3 --dist worksteal
@@ -38,7 +38,7 @@ player/node_modules/.stamp: player/package-lock.json
 	cd player && npm ci --ignore-scripts --no-fund --no-audit --loglevel=error
 	@touch $@
 
-bundle: .venv/dev.stamp  ## dist/luma-mcp-VERSION.mcpb for Claude Desktop
+bundle: .venv/dev.stamp  ## dist/luma-ray-mcp-VERSION.mcpb for Claude Desktop
 	$(BIN)/python -m scripts.build_bundle
 
 bundle-test: .venv/dev.stamp  ## the bundle judged by the official tool, unpacked, started, asked for a video (needs npm)
@@ -84,7 +84,7 @@ clean:
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/*/node_modules player/node_modules
 
 .venv/python.stamp:
-	@$(PYTHON) -c 'import sys; sys.exit("luma-mcp needs Python 3.11 or later; this is %d.%d. Try: make PYTHON=python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit("luma-ray-mcp needs Python 3.11 or later; this is %d.%d. Try: make PYTHON=python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	@touch $@
 

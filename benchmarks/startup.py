@@ -25,7 +25,7 @@ def add(a: int, b: int) -> int:
     return a + b
 server.run("stdio")
 """
-SERVERS = {"one-tool server": [sys.executable, "-c", ONE_TOOL], "luma-mcp": [sys.executable, "-m", "luma_mcp"]}
+SERVERS = {"one-tool server": [sys.executable, "-c", ONE_TOOL], "luma-ray-mcp": [sys.executable, "-m", "luma_mcp"]}
 CLIENT = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "benchmark", "version": "1"}}
 MESSAGES = (
     {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": CLIENT},

@@ -1,4 +1,4 @@
-"""Packs the bundle for Claude Desktop: dist/luma-mcp-VERSION.mcpb, of files that git knows.
+"""Packs the bundle for Claude Desktop: dist/luma-ray-mcp-VERSION.mcpb, of files that git knows.
 
     python -m scripts.build_bundle [FOLDER]
 

@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent.parent / "tests" / "clients"
 def main() -> int:
     """What `node --test` ends with."""
     install(FOLDER)
-    command = os.environ.get("LUMA_MCP") or str(Path(sys.executable).with_name("luma-mcp"))
+    command = os.environ.get("LUMA_MCP") or str(Path(sys.executable).with_name("luma-ray-mcp"))
     tests = sorted(str(path) for path in FOLDER.glob("*.test.mjs"))
     # The files wait more than they compute.
     run = [node(FOLDER), "--test", "--test-reporter=spec", "--test-concurrency=3", *tests]

@@ -2,7 +2,7 @@
 
     python -m scripts.conformance
 
-Installs the suite (npm, by lock file), starts `luma-mcp serve --simulate --http` and the fixture server of
+Installs the suite (npm, by lock file), starts `luma-ray-mcp serve --simulate --http` and the fixture server of
 tests/conformance on loopback, and holds what the suite finds against tests/conformance/expected.py. Fails on a check
 that fails and is not known to, and on one that is known to fail and does not. Needs the network only to install.
 """
@@ -35,7 +35,7 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "tests" / "conformance"
 SUITE = FOLDER / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
 COMMANDS: dict[Server, list[str]] = {
-    "luma-mcp": ["-m", "luma_mcp", "serve", "--simulate", "--http", "--port", "0"],
+    "luma-ray-mcp": ["-m", "luma_mcp", "serve", "--simulate", "--http", "--port", "0"],
     "fixture": ["-m", "tests.conformance.fixture_server"],
 }
 AT_A_TIME = 3
@@ -74,11 +74,11 @@ async def found(state: Path) -> list[Check]:
             await run(url, version, written, scenario)
 
     async with (
-        serving("luma-mcp", state) as ours,
+        serving("luma-ray-mcp", state) as ours,
         serving("fixture", state) as fixture,
         anyio.create_task_group() as runs,
     ):
-        for server, url in (("luma-mcp", ours), ("fixture", fixture)):
+        for server, url in (("luma-ray-mcp", ours), ("fixture", fixture)):
             for version in VERSIONS:
                 runs.start_soon(one, url, version, state / f"{server} {version}")
         for scenario in FIXTURES:

@@ -4,7 +4,7 @@
 
 Generated: the blocks of README.md and docs/ between `<!-- generated: NAME -->` and `<!-- end -->`; a snapshot of each
 tool as it is advertised, in tests/server/snapshots; the player's copy of the table; the bundle's manifest and icon in
-packaging/; server.json; and the example of a configuration. A page is begun for every host that has none.
+packaging/; and the example of a configuration. A page is begun for every host that has none.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from scripts.generating.host_pages import FRAME  # noqa: E402
 from scripts.generating.icon import icon_png, same_picture  # noqa: E402
 from scripts.generating.manifest import manifest  # noqa: E402
 from scripts.generating.player_table import player_table  # noqa: E402
-from scripts.generating.registry import server_json  # noqa: E402
 from scripts.generating.snippets import snippet  # noqa: E402
 
 from luma_mcp.hosts import HOSTS  # noqa: E402
@@ -91,7 +90,6 @@ def generated(tools: list[Tool], prompts: dict[str, tuple[Prompt, str]]) -> dict
         snapshot = tool.model_dump(mode="json", by_alias=True, exclude_none=True)
         files[SNAPSHOTS / f"{tool.name}.json"] = _json(snapshot)
     files[ROOT / "packaging" / "manifest.json"] = _json(manifest(tools, prompts))
-    files[ROOT / "server.json"] = _json(server_json())
     files[ROOT / "player" / "src" / "table.js"] = player_table()
     files[ROOT / "claude_desktop_config.example.json"] = snippet(HOSTS[0])
     return files

@@ -1,4 +1,4 @@
-"""Records docs/demo.svg: runs `luma-mcp demo` in a terminal of its own and draws what it shows.
+"""Records docs/demo.svg: runs `luma-ray-mcp demo` in a terminal of its own and draws what it shows.
 
     python -m scripts.record_demo
 
@@ -21,10 +21,10 @@ from scripts.recording.svg import animation
 from scripts.recording.terminal import Terminal
 
 COLUMNS = 118
-TYPED = "luma-mcp demo"
+TYPED = "luma-ray-mcp demo"
 LONGEST_PAUSE = 0.9
 AT_THE_END = 6.0
-TITLE = "luma-mcp demo: a refusal, its suggestion, and two clips, the second going on where the first ended"
+TITLE = "luma-ray-mcp demo: a refusal, its suggestion, and two clips, the second going on where the first ended"
 
 Event = tuple[float, str]
 
@@ -32,7 +32,7 @@ Event = tuple[float, str]
 def record() -> list[Event]:
     """When the demo wrote what, in seconds from its start."""
     events: list[Event] = []
-    program = Path(sys.executable).with_name("luma-mcp")
+    program = Path(sys.executable).with_name("luma-ray-mcp")
     with tempfile.TemporaryDirectory() as folder:
         began, before = time.monotonic(), Path.cwd()
 

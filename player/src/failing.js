@@ -4,7 +4,7 @@ import * as asking from "./asking.js";
 
 const HEADLINES = {
   invalid_arguments: "This video cannot be made like that",
-  not_configured: "luma-mcp is not set up yet",
+  not_configured: "luma-ray-mcp is not set up yet",
   unauthorized: "The API token was not accepted",
   payment_required: "There is no subscription, or no credit left",
   forbidden: "This video belongs to another account",

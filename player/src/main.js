@@ -13,7 +13,7 @@ import { Stage } from "./stage.js";
 import { joined, passing, read } from "./told.js";
 import * as view from "./view.js";
 
-const app = new App({ name: "luma-mcp player", version: "1" }, { availableDisplayModes: ["inline", "fullscreen"] });
+const app = new App({ name: "luma-ray-mcp player", version: "1" }, { availableDisplayModes: ["inline", "fullscreen"] });
 const host = new Host(app);
 const ending = new AbortController();
 const stage = new Stage(at("video"), at("still"), fresh, (problem) => change({ problem }));

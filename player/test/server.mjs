@@ -5,7 +5,7 @@ import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import { ROOT } from "./stage.mjs";
 
 const UI = "io.modelcontextprotocol/ui";
-const LUMA_MCP = process.env.LUMA_MCP ?? `${ROOT}.venv/bin/luma-mcp`;
+const LUMA_MCP = process.env.LUMA_MCP ?? `${ROOT}.venv/bin/luma-ray-mcp`;
 const LONGEST = 120_000;
 
 export class Server {

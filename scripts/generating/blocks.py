@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scripts.generating.host_pages import host_block, hosts_block
-from scripts.generating.links import links_block
 from scripts.generating.project import REGISTRY_NAME
 from scripts.generating.snippets import snippet_block
 
@@ -58,7 +57,6 @@ def blocks(tools: list[Tool]) -> dict[str, str]:
         "matrix": matrix_block(),
         "tools": tools_block(tools),
         "settings": settings_block(),
-        "links": links_block(),
         "hosts": hosts_block(),
         "hosts in readme": hosts_block("docs/hosts/"),
         "registry name": f"<!-- mcp-name: {REGISTRY_NAME} -->",

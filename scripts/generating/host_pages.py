@@ -37,7 +37,7 @@ def hosts_block(folder: str = "") -> str:
     """All of them, each with its page, which is in that folder as seen from the document."""
     rows = [["host", "how to install", "a call waits at most", "configuration"]]
     for host in HOSTS:
-        how = f"`luma-mcp install {host.id}`" if host.places else "not possible"
+        how = f"`luma-ray-mcp install {host.id}`" if host.places else "not possible"
         form = f"`{host.key}`, {host.format.upper()}" if host.places else ""
         rows.append([f"[{host.name}]({folder}{host.id}.md)", how, f"{host.wait} s", form])
     return tables.table(rows)
@@ -46,7 +46,7 @@ def hosts_block(folder: str = "") -> str:
 def host_block(host: Host) -> str:
     """The part of its page that the table of hosts knows."""
     if not host.places:
-        return f"{host.name} starts no servers on your machine, so luma-mcp cannot be added to it."
+        return f"{host.name} starts no servers on your machine, so luma-ray-mcp cannot be added to it."
     rows = [["system", "configuration file"]]
     rows += [[name, f"`{place(host, system)}`"] for system, name in SYSTEM_NAMES.items() if system in host.places]
     packaged = ""
@@ -55,7 +55,8 @@ def host_block(host: Host) -> str:
         packaged = f"On Windows, the edition that comes as a package (MSIX) reads `{path}` instead.\n\n"
     moved = f"`{host.moved_by}` names another folder for it, if it is set.\n\n" if host.moved_by else ""
     return (
-        f"In one step: `luma-mcp install {host.id}`. It asks for the token, and keeps everything else in the file.\n\n"
+        f"In one step: `luma-ray-mcp install {host.id}`. It asks for the token, and keeps everything else "
+        "in the file.\n\n"
         f"By hand:\n\n{tables.table(rows)}\n\n{packaged}{moved}Merge this into it, with your path and token:\n\n"
         f"{snippet_block(host)}\n\n{host.restart}\n\n"
         f"A call waits at most {host.wait} seconds for its video here. It answers then, and the job goes on; the agent "

@@ -1,6 +1,7 @@
 """Links that put the server into a host with one click, in the form that each host documents.
 
-They start `uvx luma-mcp`: a link cannot know any path of the machine that it is clicked on.
+They run the published package by name, so they are written at release time only (`scripts/release_files.py`): until the
+name is ours on the index, a committed link would run somebody else's package.
 """
 
 from __future__ import annotations

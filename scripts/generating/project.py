@@ -13,7 +13,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(enco
 NAME: str = PROJECT["name"]
 DESCRIPTION: str = PROJECT["description"]
 VERSION = __version__
-OWNER = "luma-mcp"
+OWNER = "luma-ray-mcp"
 """The GitHub account that publishes: it owns the name in the MCP registry. The release workflow runs for no other."""
 REGISTRY_NAME = f"io.github.{OWNER}/{NAME}"
 SYSTEMS = ("darwin", "win32", "linux")

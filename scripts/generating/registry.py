@@ -1,4 +1,4 @@
-"""server.json: what the MCP registry is told, in its format of 2025-12-11.
+"""server.json for the MCP registry, in its format of 2025-12-11. Written at release time, into dist/.
 
 `registryBaseUrl` is left out: without it the registry takes the one index that it allows for this kind of package.
 `repository` and `websiteUrl` are optional, and are left out as well while the project has no public address.

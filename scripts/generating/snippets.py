@@ -10,7 +10,7 @@ from luma_mcp.install.entry import PLACEHOLDER, TOKEN
 if TYPE_CHECKING:
     from luma_mcp.hosts import Host
 
-COMMAND = "/path/to/luma-mcp/.venv/bin/luma-mcp"
+COMMAND = "/path/to/luma-ray-mcp/.venv/bin/luma-ray-mcp"
 """As `make install` prints it."""
 
 

@@ -1,4 +1,4 @@
-"""What a terminal shows while a program writes to it: as much of one as `luma-mcp demo` needs."""
+"""What a terminal shows while a program writes to it: as much of one as `luma-ray-mcp demo` needs."""
 
 from __future__ import annotations
 

@@ -54,13 +54,13 @@ Way = Literal["dns", "tls", "proxy", "refused", "timeout", "broken", "unsendable
 """Where the way to the API ended: before it (`refused`: no connection), with it (`broken`), or on this machine."""
 
 
-REFRESH_ANY = "luma-mcp accounts refresh EMAIL (luma-mcp accounts shows which)"
+REFRESH_ANY = "luma-ray-mcp accounts refresh EMAIL (luma-ray-mcp accounts shows which)"
 
 
 def refresh_command(email: str) -> str:
     """The command by which the owner of a Luma account renews its session."""
     # It comes from the API, and somebody will paste it into a shell.
-    return f"luma-mcp accounts refresh {shlex.quote(email)}"
+    return f"luma-ray-mcp accounts refresh {shlex.quote(email)}"
 
 
 @dataclass(frozen=True, slots=True)

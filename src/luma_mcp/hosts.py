@@ -1,6 +1,6 @@
 """The hosts that people use: ONE table of what has to be known of each.
 
-How long a call waits, what `luma-mcp install` writes and where, and every snippet in the documents come from it: a
+How long a call waits, what `luma-ray-mcp install` writes and where, and every snippet in the documents come from it: a
 new host is one row in `HOSTS`.
 """
 

@@ -1,4 +1,4 @@
-"""`luma-mcp accounts`, as the owner of the accounts types it, against the simulated API over real HTTP."""
+"""`luma-ray-mcp accounts`, as the owner of the accounts types it, against the simulated API over real HTTP."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_accounts_are_told_with_slots_session_credits_and_what_is_wrong(
     assert heading.split() == ["account", "slots", "session", "credits", "error"]
     assert [word for word in (EMAIL, "0 of 4", "until 20", "1200 of 10000") if word not in first] == []
     assert [word for word in (OTHER, "0 of 1", "expired") if word not in second] == []
-    assert f"luma-mcp accounts refresh {OTHER}" in done.stderr
+    assert f"luma-ray-mcp accounts refresh {OTHER}" in done.stderr
 
 
 @pytest.mark.parametrize("command", [("list",), ("remove", "x"), ("remove", EVIL), ("remove", f"x{EVIL}")])
@@ -97,7 +97,7 @@ def test_what_the_api_says_is_shown_and_not_obeyed_by_the_terminal(
 def test_where_no_account_is_configured_the_command_that_adds_one_is_named(run: Run, simulator: Simulator) -> None:
     simulator.service.accounts.clear()
     done = run()
-    assert (done.returncode, "luma-mcp accounts add" in done.stdout) == (0, True)
+    assert (done.returncode, "luma-ray-mcp accounts add" in done.stdout) == (0, True)
 
 
 def test_a_piped_session_adds_its_account_and_tells_which_that_is(run: Run, simulator: Simulator) -> None:
@@ -148,7 +148,7 @@ def test_the_session_of_another_account_is_told_as_such_and_how_to_take_it_back(
     simulator.service.sessions[COOKIE] = OTHER
     done = run("refresh", EMAIL, typed=COOKIE)
     assert (done.returncode, done.stdout) == (1, "")
-    for words in (f"was one of {OTHER}", f"{EMAIL} is as it was", f"luma-mcp accounts remove {OTHER}"):
+    for words in (f"was one of {OTHER}", f"{EMAIL} is as it was", f"luma-ray-mcp accounts remove {OTHER}"):
         assert words in done.stderr
     assert not simulator.service.accounts[EMAIL].session_valid
 
@@ -172,8 +172,8 @@ def test_what_cannot_be_a_cookie_s_value_is_not_sent(run: Run, simulator: Simula
             '{"error": "Session refreshed but validation failed. Please try again."}',
             ["run the same command again"],
         ),
-        (503, "", ["503", "not certain", "luma-mcp accounts shows it"]),
-        (200, "<html>", ["unreadable", "luma-mcp accounts shows it"]),
+        (503, "", ["503", "not certain", "luma-ray-mcp accounts shows it"]),
+        (200, "<html>", ["unreadable", "luma-ray-mcp accounts shows it"]),
     ],
 )
 def test_a_refused_session_is_told_in_plain_words_with_the_next_step_and_sent_once(

@@ -28,7 +28,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 def test_help_tells_what_to_do_first() -> None:
     done = run("--help")
     assert done.returncode == 0
-    for word in ("luma-mcp demo", "--simulate", "USEAPI_TOKEN", "options", "simulator"):
+    for word in ("luma-ray-mcp demo", "--simulate", "USEAPI_TOKEN", "options", "simulator"):
         assert word in done.stdout
 
 
@@ -54,7 +54,7 @@ def test_a_setting_that_cannot_be_used_is_one_line_on_stderr_and_exit_2(name: st
     done = run(**{name: value})
     assert (done.returncode, done.stdout) == (2, "")
     [line] = done.stderr.splitlines()
-    assert line.startswith(f"luma-mcp: {name} must be ")
+    assert line.startswith(f"luma-ray-mcp: {name} must be ")
     assert "not-a-token" not in line
 
 

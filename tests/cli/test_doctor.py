@@ -1,4 +1,4 @@
-"""`luma-mcp doctor` as it is typed: its screen, its JSON, its exit code. What it finds: tests/diagnosis."""
+"""`luma-ray-mcp doctor` as it is typed: its screen, its JSON, its exit code. What it finds: tests/diagnosis."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_each_failure_is_marked_and_followed_by_its_mend_and_the_exit_is_1(run: 
     after = [following.strip() for line, following in pairwise(lines) if line.startswith("✗")]
     assert after == [
         "→ Set LUMA_MCP_MAX_WAIT_SECONDS as this line says, or unset it.",
-        f"→ luma-mcp accounts refresh {EMAIL}",
+        f"→ luma-ray-mcp accounts refresh {EMAIL}",
     ]
     assert lines[-1].startswith("2 failures.")
 
@@ -100,7 +100,7 @@ def test_agents_get_json_with_the_same_findings(run: Run, simulator: Simulator) 
     told = json.loads(done.stdout)
     assert (done.returncode, told["ok"]) == (1, False)
     [failure] = [check for check in told["checks"] if check["status"] == "failed"]
-    assert (failure["name"], failure["mend"]) == ("accounts", "luma-mcp accounts add")
+    assert (failure["name"], failure["mend"]) == ("accounts", "luma-ray-mcp accounts add")
     assert {tuple(check) for check in told["checks"]} == {("name", "status", "detail", "mend")}
 
 

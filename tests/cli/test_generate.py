@@ -1,4 +1,4 @@
-"""`luma-mcp generate`, `get` and `jobs`, as a person types them in a terminal."""
+"""`luma-ray-mcp generate`, `get` and `jobs`, as a person types them in a terminal."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_ctrl_c_ends_the_wait_and_says_how_to_find_what_was_ordered(
         waiting.send_signal(signal.SIGINT)
         out, told = waiting.communicate(timeout=PATIENT)
     assert (waiting.returncode != 0, out, "Traceback" in told) == (True, "", False)
-    assert ("luma-mcp jobs" in told, "not lost" in told) == (not simulated, not simulated)
+    assert ("luma-ray-mcp jobs" in told, "not lost" in told) == (not simulated, not simulated)
     assert [job["prompt"] for job in simulator.orders] == ["A fox simulate:stuck"] * (not simulated)
     if not simulated:
         shown = run("jobs").stdout
@@ -220,7 +220,7 @@ def test_a_prompt_and_the_api_s_words_are_shown_and_not_obeyed_by_the_terminal(r
 def test_what_a_host_s_entry_knows_serves_every_command_that_needs_a_token_and_says_so(
     run: Run, home: Path, simulator: Simulator, api: str
 ) -> None:
-    entry = {"command": "luma-mcp", "env": {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_BASE_URL": api}}
+    entry = {"command": "luma-ray-mcp", "env": {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_BASE_URL": api}}
     (home / ".cursor").mkdir()
     (home / ".cursor" / "mcp.json").write_text(json.dumps({"mcpServers": {"luma": entry}}))
     bare = {"USEAPI_TOKEN": "", "LUMA_MCP_BASE_URL": ""}
@@ -247,7 +247,7 @@ def test_a_limit_that_is_reached_tells_when_and_nothing_that_contradicts_it(run:
 @pytest.mark.usefixtures("api")
 def test_an_order_whose_fate_is_not_known_names_where_to_look(run: Run, simulator: Simulator) -> None:
     simulator.faults.append(Fault("POST", "/videos", 500, b'{"error":"Internal"}', times=9))
-    assert "Whether an order was on its way: luma-mcp jobs" in run("generate", "A fox").stderr
+    assert "Whether an order was on its way: luma-ray-mcp jobs" in run("generate", "A fox").stderr
 
 
 @pytest.mark.usefixtures("api")

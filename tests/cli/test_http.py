@@ -1,4 +1,4 @@
-"""`luma-mcp serve --http`: the real program over real HTTP, for this machine alone."""
+"""`luma-ray-mcp serve --http`: the real program over real HTTP, for this machine alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients of `luma-mcp serve --http`: both eras, several at once, and those that go away."""
+"""Clients of `luma-ray-mcp serve --http`: both eras, several at once, and those that go away."""
 
 from __future__ import annotations
 

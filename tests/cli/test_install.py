@@ -1,4 +1,4 @@
-"""`luma-mcp install` and `uninstall`, as people type them; then what was written is started as a host would."""
+"""`luma-ray-mcp install` and `uninstall`, as people type them; then what was written is started as a host would."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def test_a_token_without_an_account_is_written_and_warned_of(run: Run, home: Pat
     simulator.service.accounts.clear()
     done = run("install", "cursor", "--yes", USEAPI_TOKEN=TOKEN)
     assert done.returncode == 0
-    assert "luma-mcp accounts add" in done.stderr
+    assert "luma-ray-mcp accounts add" in done.stderr
     assert "luma" in servers(home / FILES["cursor"])
 
 
@@ -287,12 +287,12 @@ def test_without_a_terminal_nothing_is_written_unasked(run: Run, home: Path, cur
     before = state(home)
     for arguments, words in (
         (["install", "cursor", "--simulate"], ["--yes"]),
-        (["install", "--simulate"], ["luma-mcp install HOST", "Found here: cursor", "--all"]),
-        (["install", "--print"], ["luma-mcp install HOST", "gemini-cli"]),
+        (["install", "--simulate"], ["luma-ray-mcp install HOST", "Found here: cursor", "--all"]),
+        (["install", "--print"], ["luma-ray-mcp install HOST", "gemini-cli"]),
         (["install", "emacs"], ["no host", "claude-desktop"]),
         (["install", "claude"], ["more than one", "claude-desktop, claude-code."]),
         (["install", "ChatGPT"], ["no servers of this machine"]),
-        (["uninstall", "--all"], ["luma-mcp uninstall HOST"]),
+        (["uninstall", "--all"], ["luma-ray-mcp uninstall HOST"]),
     ):
         done = run(*arguments)
         assert done.returncode == 1, arguments
@@ -350,7 +350,7 @@ def test_another_server_of_our_name_goes_only_by_force(run: Run, home: Path, cur
     before = state(home)
     for command in (["install", "cursor", "--simulate"], ["uninstall", "cursor"]):
         done = run(*command, "--yes")
-        assert (done.returncode, "not luma-mcp: uvx" in done.stdout, "--force" in done.stderr) == (1, True, True)
+        assert (done.returncode, "not luma-ray-mcp: uvx" in done.stdout, "--force" in done.stderr) == (1, True, True)
         assert "ghp_neighbour" not in done.stdout + done.stderr
         assert state(home) == before
     assert run("install", "cursor", "--simulate", "--yes", "--force").returncode == 0
@@ -411,7 +411,7 @@ def test_a_second_time_without_a_token_uses_the_one_that_is_there(
 
 @pytest.mark.parametrize("there", ["user:your-token-from-useapi.net", "two words"])
 def test_what_is_no_token_is_not_taken_for_the_one_that_is_there(run: Run, cursor: Path, there: str) -> None:
-    ours = {"command": "luma-mcp", "env": {"USEAPI_TOKEN": there}}
+    ours = {"command": "luma-ray-mcp", "env": {"USEAPI_TOKEN": there}}
     cursor.write_text(json.dumps({"mcpServers": {"luma": ours}}), encoding="utf-8")
     done = run("install", "cursor", "--yes", "--no-check")
     assert (done.returncode, "There is no token" in done.stderr) == (1, True)
@@ -420,7 +420,7 @@ def test_what_is_no_token_is_not_taken_for_the_one_that_is_there(run: Run, curso
 def test_a_token_that_the_host_fills_in_stays(run: Run, home: Path) -> None:
     path = home / FILES["vscode"]
     path.parent.mkdir(parents=True)
-    ours = {"command": "luma-mcp", "env": {"USEAPI_TOKEN": "${input:useapi}"}}
+    ours = {"command": "luma-ray-mcp", "env": {"USEAPI_TOKEN": "${input:useapi}"}}
     path.write_text(json.dumps({"servers": {"luma": ours}}), encoding="utf-8")
     done = run("install", "vscode", "--yes")
     assert (done.returncode, "the host fills it in" in done.stdout) == (0, True), done.stderr
@@ -449,9 +449,13 @@ def test_the_copies_that_hold_the_token_are_named(run: Run, cursor: Path) -> Non
 
 
 def test_a_package_of_another_language_goes_only_by_force_and_its_secrets_are_not_shown(run: Run, cursor: Path) -> None:
-    other = {"command": "npx", "args": ["-y", "@someone/luma-mcp", "--api-key", "sk-SECRET"], "url": "https://SECRET@h"}
+    other = {
+        "command": "npx",
+        "args": ["-y", "@someone/luma-ray-mcp", "--api-key", "sk-SECRET"],
+        "url": "https://SECRET@h",
+    }
     cursor.write_text(json.dumps({"mcpServers": {"luma": other}}, indent=2), encoding="utf-8")
     done = run("install", "cursor", "--simulate", "--yes")
-    assert (done.returncode, "not luma-mcp: npx" in done.stdout) == (1, True)
+    assert (done.returncode, "not luma-ray-mcp: npx" in done.stdout) == (1, True)
     assert "SECRET" not in done.stdout + done.stderr
     assert servers(cursor)["luma"] == other

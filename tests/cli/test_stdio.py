@@ -126,7 +126,7 @@ async def test_the_example_configuration_starts_this_server() -> None:
     [entry] = example["mcpServers"].values()
     assert entry["env"].keys() == {"USEAPI_TOKEN"}
     folder, name = entry["command"].split("/.venv/bin/")
-    assert folder == "/path/to/luma-mcp"
+    assert folder == "/path/to/luma-ray-mcp"
     command = Path(sys.executable).parent / name
     server = StdioServerParameters(command=str(command), args=entry.get("args", []), env=entry["env"])
     with anyio.fail_after(STARTING):

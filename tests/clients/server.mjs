@@ -9,14 +9,14 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
 /** The command, as a host would start it. */
-export const COMMAND = process.env.LUMA_MCP ?? fileURLToPath(new URL("../../.venv/bin/luma-mcp", import.meta.url));
+export const COMMAND = process.env.LUMA_MCP ?? fileURLToPath(new URL("../../.venv/bin/luma-ray-mcp", import.meta.url));
 
 /** A simulation that makes a draft in two seconds. */
 export const SIMULATED = ["--simulate", "--speed", "20"];
 
 /** An environment with a home and a journal of its own, and `away()`, which removes them. */
 export function surroundings() {
-  const folder = mkdtempSync(join(tmpdir(), "luma-mcp-clients-"));
+  const folder = mkdtempSync(join(tmpdir(), "luma-ray-mcp-clients-"));
   const own = { HOME: folder, XDG_STATE_HOME: folder, LUMA_MCP_JOURNAL: join(folder, "journal.db") };
   const env = { PATH: process.env.PATH, ...own };
   return { folder, env, own, away: () => rmSync(folder, { recursive: true, force: true }) };

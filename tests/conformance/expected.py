@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Server = Literal["luma-mcp", "fixture"]
+Server = Literal["luma-ray-mcp", "fixture"]
 
 VERSIONS = ("2026-07-28", "2025-11-25")
 """Of the protocol; both eras are judged, each scenario at those that it applies to."""
@@ -29,7 +29,7 @@ ANY_SERVER = (
     "http-header-validation",
     "input-required-result-unsupported-methods",
 )
-"""They ask for nothing by a name that only the suite's own server would have: judged on `luma-mcp serve --http`."""
+"""They ask for nothing by a name that only the suite's own server would have: judged on `luma-ray-mcp serve --http`."""
 
 FIXTURES = (
     "server-stateless",  # again, as two of its checks call a tool
@@ -113,11 +113,13 @@ _SESSION = "warns that the server gives no session id: it keeps no sessions, whi
 _TOOLS_CHANGED = "sep-2575-server-sends-tools-list-changed-on-subscription"
 _PROMPTS_CHANGED = "sep-2575-server-sends-prompts-list-changed-on-subscription"
 KNOWN = (
-    Known("luma-mcp", "2026-07-28", "server-stateless", "sep-2575-server-rejects-undeclared-capability", _CALLS_A_TOOL),
-    Known("luma-mcp", "2026-07-28", "server-stateless", "sep-2575-missing-capability-http-400", _CALLS_A_TOOL),
-    Known("luma-mcp", "2026-07-28", "server-stateless", _TOOLS_CHANGED, _MUTATES),
-    Known("luma-mcp", "2026-07-28", "server-stateless", _PROMPTS_CHANGED, _MUTATES),
+    Known(
+        "luma-ray-mcp", "2026-07-28", "server-stateless", "sep-2575-server-rejects-undeclared-capability", _CALLS_A_TOOL
+    ),
+    Known("luma-ray-mcp", "2026-07-28", "server-stateless", "sep-2575-missing-capability-http-400", _CALLS_A_TOOL),
+    Known("luma-ray-mcp", "2026-07-28", "server-stateless", _TOOLS_CHANGED, _MUTATES),
+    Known("luma-ray-mcp", "2026-07-28", "server-stateless", _PROMPTS_CHANGED, _MUTATES),
     Known("fixture", "2026-07-28", "server-stateless", _TOOLS_CHANGED, _MUTATES),
     Known("fixture", "2026-07-28", "server-stateless", _PROMPTS_CHANGED, _MUTATES),
-    Known("luma-mcp", "2025-11-25", "server-sse-multiple-streams", "server-sse-multiple-streams-session", _SESSION),
+    Known("luma-ray-mcp", "2025-11-25", "server-sse-multiple-streams", "server-sse-multiple-streams-session", _SESSION),
 )

@@ -26,7 +26,7 @@ def fixture_server() -> MCPServer[Any]:
     """The server, with jobs of its own."""
     jobs = Jobs()
     server = MCPServer[Any](
-        name="luma-mcp-fixture",
+        name="luma-ray-mcp-fixture",
         version="0",
         tools=tools(),
         extensions=[Tasks(jobs)],

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LISTED = re.compile(r"^  - (?P<name>\S+) \[(?P<versions>.*)\]$", re.MULTILINE)
 FOLDER = re.compile(r"^server-(?P<name>.+)-\d{4}-\d\d-\d\dT[\d-]+Z$")
-JUDGED: dict[Server, tuple[str, ...]] = {"luma-mcp": ANY_SERVER, "fixture": FIXTURES}
+JUDGED: dict[Server, tuple[str, ...]] = {"luma-ray-mcp": ANY_SERVER, "fixture": FIXTURES}
 
 
 def listed(text: str) -> dict[str, tuple[str, ...]]:

@@ -71,11 +71,11 @@ def test_a_scenario_without_a_single_check_is_told() -> None:
         if name != "ping"
     ]
 
-    assert missing(scenarios, checks) == ["luma-mcp 2026-07-28 ping"]
+    assert missing(scenarios, checks) == ["luma-ray-mcp 2026-07-28 ping"]
 
 
 def test_what_is_left_out_is_judged_nowhere_and_every_known_failure_is_judged() -> None:
     assert not {*LEFT_OUT} & {*ANY_SERVER, *FIXTURES}
     for known in KNOWN:
-        assert known.scenario in (ANY_SERVER if known.server == "luma-mcp" else FIXTURES)
+        assert known.scenario in (ANY_SERVER if known.server == "luma-ray-mcp" else FIXTURES)
         assert known.why

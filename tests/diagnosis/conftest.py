@@ -78,7 +78,7 @@ class Machine:
         return Diagnosis(anyio.run(examine, self.around(**changes)))
 
     def type(self, command: str, *answers: str, piped: str | None = None) -> None:
-        """Types a command to the letter into a shell where luma-mcp is installed, and answers what it asks.
+        """Types a command to the letter into a shell where luma-ray-mcp is installed, and answers what it asks.
 
         A secret is piped: what is typed before it is asked for is thrown away.
         """

@@ -207,7 +207,7 @@ async def test_an_api_that_does_not_answer_ends_the_check_in_its_time_and_passes
     begun = anyio.current_time()
     [api, _] = await examine(machine.around(transport=transport, seconds=8.0), API)
     assert anyio.current_time() - begun < 10
-    assert (api.status, api.mend) == ("failed", "Give it more time: luma-mcp doctor --seconds 30")
+    assert (api.status, api.mend) == ("failed", "Give it more time: luma-ray-mcp doctor --seconds 30")
     findings = await examine(machine.around(transport=transport, seconds=30.0), API)
     assert [finding for finding in findings if finding.status != "passed"] == []
 
@@ -218,7 +218,7 @@ def test_where_no_account_is_configured_the_command_that_is_named_adds_one(
 ) -> None:
     simulator.service.accounts.clear()
     failure = machine.diagnose().failure("accounts")
-    assert failure.mend == "luma-mcp accounts add"
+    assert failure.mend == "luma-ray-mcp accounts add"
     machine.type(failure.mend, piped=COOKIE)
     assert machine.diagnose().failures == []
 
@@ -233,7 +233,7 @@ def test_an_expired_session_is_refreshed_by_the_command_that_is_named(
     simulator.service.add_account(email).session_valid = False
     failure = machine.diagnose().failure(f"account {email}")
     assert "expired" in failure.detail
-    assert failure.mend.startswith("luma-mcp accounts refresh ")
+    assert failure.mend.startswith("luma-ray-mcp accounts refresh ")
     machine.type(failure.mend, piped=COOKIE)
     assert machine.diagnose().failures == []
 
@@ -251,7 +251,7 @@ def test_every_way_in_which_the_api_tells_of_an_expired_session_is_a_failure(
 ) -> None:
     simulator.faults.append(Fault("GET", f"/accounts/{EMAIL.replace('@', '%40')}", *answer, times=9))
     simulator.faults.append(Fault("GET", f"/accounts/{EMAIL}", *answer, times=9))
-    assert machine.diagnose().failure(f"account {EMAIL}").mend == f"luma-mcp accounts refresh {EMAIL}"
+    assert machine.diagnose().failure(f"account {EMAIL}").mend == f"luma-ray-mcp accounts refresh {EMAIL}"
 
 
 def test_what_the_api_says_is_plain_before_anybody_prints_it(machine: Machine, simulator: Simulator) -> None:

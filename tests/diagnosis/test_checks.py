@@ -42,20 +42,20 @@ async def test_a_check_that_needs_more_time_gets_it_from_the_command_that_is_nam
         return [passed("slow", "it took its time")]
 
     [finding] = await examine(machine.around(seconds=8.0), [Check("slow", slow)])
-    assert finding.mend == "luma-mcp doctor --seconds 60"
+    assert finding.mend == "luma-ray-mcp doctor --seconds 60"
     [finding] = await examine(machine.around(seconds=60.0), [Check("slow", slow)])
     assert finding.status == "passed"
 
 
 def test_an_old_python_is_to_be_replaced(machine: Machine) -> None:
     failure = machine.diagnose(python=(3, 10, 4)).failure("python")
-    assert failure.mend == "Install Python 3.11 or later, and luma-mcp anew with it."
+    assert failure.mend == "Install Python 3.11 or later, and luma-ray-mcp anew with it."
     assert machine.diagnose(python=(3, 11, 0)).failures == []
 
 
 def test_a_package_that_is_missing_is_named_with_the_versions_that_go(machine: Machine) -> None:
     failure = machine.diagnose(version_of=lambda name: None if name == "pillow" else "99").failures[-1]
-    assert "pillow is missing; luma-mcp needs pillow>=12.1" in failure.detail
+    assert "pillow is missing; luma-ray-mcp needs pillow>=12.1" in failure.detail
     assert failure.mend.endswith("install 'pillow>=12.1'")
 
 
@@ -74,8 +74,8 @@ def test_a_server_that_does_not_answer_is_told_for_each_era_and_one_that_does_pa
     failures = machine.diagnose(new_server=broken).failures
     assert [failure.name for failure in failures] == ["server 2026-07-28", "server legacy"]
     assert all("no module named fox" in failure.detail for failure in failures)
-    assert all(failure.mend.startswith("Install luma-mcp anew") for failure in failures)
-    toolless = MCPServer[Any]("luma-mcp")
+    assert all(failure.mend.startswith("Install luma-ray-mcp anew") for failure in failures)
+    toolless = MCPServer[Any]("luma-ray-mcp")
     assert len(machine.diagnose(new_server=lambda _: toolless).failures) == 2
     assert machine.diagnose().failures == []
 

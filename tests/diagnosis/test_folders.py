@@ -180,7 +180,7 @@ def version(path: Path, pragma: str) -> None:
 
 @pytest.mark.parametrize(
     ("pragma", "words"),
-    [("PRAGMA user_version = 999", "newer luma-mcp"), ("PRAGMA application_id = 7", "another program")],
+    [("PRAGMA user_version = 999", "newer luma-ray-mcp"), ("PRAGMA application_id = 7", "another program")],
 )
 def test_a_journal_that_is_not_for_this_program_is_left_alone_for_another_file(
     machine: Machine, pragma: str, words: str
@@ -278,7 +278,7 @@ def test_a_package_of_a_version_that_does_not_go_is_replaced_by_the_command_that
     (shadow / "METADATA").write_text("Metadata-Version: 2.1\nName: mcp\nVersion: 9.9\n")
     machine.set(PYTHONPATH=shadow.parent)
     told = as_a_person(machine)
-    assert "mcp 9.9 is here, and luma-mcp needs mcp<3,>=2.3" in told
+    assert "mcp 9.9 is here, and luma-ray-mcp needs mcp<3,>=2.3" in told
     assert f"→ {BIN / 'python'}" in told
     assert "pip install 'mcp<3,>=2.3'" in told
     (shadow / "METADATA").write_text("Metadata-Version: 2.1\nName: mcp\nVersion: 2.3.0\n")

@@ -61,14 +61,14 @@ def test_an_entry_that_starts_passes_and_nothing_else_is_started(machine: Machin
     configure(machine)
     finding = look(machine)
     assert finding.status == "passed", finding
-    assert "starts: luma-mcp " in finding.detail
+    assert "starts: luma-ray-mcp " in finding.detail
     assert TOKEN not in finding.detail
 
 
 def test_a_host_without_our_entry_is_a_note_with_the_command_that_makes_one(machine: Machine) -> None:
     write(machine, '{"mcpServers": {"other": {"command": "other"}}}')
     finding = look(machine)
-    assert (finding.status, finding.mend) == ("note", "luma-mcp install cursor")
+    assert (finding.status, finding.mend) == ("note", "luma-ray-mcp install cursor")
     machine.type(finding.mend, "y")
     assert look(machine).status == "passed"
 
@@ -80,6 +80,28 @@ def test_a_server_of_our_name_that_is_another_s_is_not_started(machine: Machine)
     assert not trace.exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("luma-mcp", ()), ("uvx", ("luma-mcp",)), ("uvx", ("luma-ray-mcp",)), ("pipx", ("run", "luma-mcp"))],
+    ids=lambda arguments: " ".join([arguments[0], *arguments[1]]),
+)
+def test_a_package_of_the_index_is_not_started_and_the_token_is_to_be_replaced(
+    machine: Machine, arguments: tuple[str, tuple[str, ...]]
+) -> None:
+    name, args = arguments
+    trace = machine.home / "started"
+    command = machine.home / "bin" / name
+    command.parent.mkdir()
+    command.write_text(f"#!/bin/sh\ntouch {trace}\n")
+    command.chmod(0o755)
+    configure(machine, {**known(), "PATH": str(command.parent)}, command=name, args=list(args))
+    finding = look(machine)
+    assert finding.status == "failed"
+    assert "an unrelated project" in finding.detail
+    assert "replace your API token" in str(finding.mend)
+    assert not trace.exists()
+
+
 def test_where_there_is_no_host_that_is_a_note(machine: Machine) -> None:
     assert look(machine).status == "note"
 
@@ -87,9 +109,9 @@ def test_where_there_is_no_host_that_is_a_note(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ({"command": str(BIN / "gone" / "luma-mcp"), "args": []}, "cannot be found"),
-        ({"command": "luma-mcp", "args": []}, "hosts see no shell's PATH"),
-        ({"command": "./luma-mcp", "args": []}, "hosts see no shell's PATH"),
+        ({"command": str(BIN / "gone" / "luma-ray-mcp"), "args": []}, "cannot be found"),
+        ({"command": "luma-ray-mcp", "args": []}, "hosts see no shell's PATH"),
+        ({"command": "./luma-ray-mcp", "args": []}, "hosts see no shell's PATH"),
         ({"args": ["-c", NOISY, "-m", "luma_mcp"]}, 'no module named fox; the token is ***"'),
         ({"args": ["-c", "print('hello')", "-m", "luma_mcp"]}, "does not become a server"),
         ({"args": ["-c", ANOTHER, "-m", "luma_mcp"]}, "is another server (another)"),
@@ -106,7 +128,7 @@ def test_an_entry_that_does_not_start_is_mended_by_installing_it_anew(
     configure(machine, **entry)
     environment = {n: v for n, v in os.environ.items() if n != "USEAPI_TOKEN" or entry.get("env") != {}}
     finding = look(machine, environment=environment)
-    assert (finding.status, finding.mend) == ("failed", "luma-mcp install cursor"), finding
+    assert (finding.status, finding.mend) == ("failed", "luma-ray-mcp install cursor"), finding
     assert words in finding.detail
     assert [secret for secret in (TOKEN, "last-year") if secret in finding.detail] == []
     machine.type(finding.mend, "y")
@@ -116,7 +138,7 @@ def test_an_entry_that_does_not_start_is_mended_by_installing_it_anew(
 def test_a_command_that_never_answers_is_ended_in_its_time(machine: Machine) -> None:
     configure(machine, args=["-c", "import sys; sys.stdin.read()", "-m", "luma_mcp"])
     finding = look(machine, seconds=2.0)
-    assert (finding.status, finding.mend) == ("failed", "luma-mcp install cursor")
+    assert (finding.status, finding.mend) == ("failed", "luma-ray-mcp install cursor")
     assert "did not answer within 1.2 s" in finding.detail
     machine.type(finding.mend, "y")
     assert look(machine).status == "passed"
@@ -138,15 +160,15 @@ def test_a_file_that_cannot_be_read_is_told_with_its_place(machine: Machine) -> 
     finding = look(machine)
     assert finding.status == "failed"
     assert f"{path}, line 1, column " in finding.detail
-    assert finding.mend.startswith("Correct the file there; luma-mcp install cursor --print")
+    assert finding.mend.startswith("Correct the file there; luma-ray-mcp install cursor --print")
     path.write_text(whole)
     assert look(machine).status == "passed"
 
 
 def test_an_entry_that_simulates_needs_no_token_and_is_installed_anew_as_a_simulation(machine: Machine) -> None:
-    configure(machine, {}, command="luma-mcp", args=["--simulate"])
+    configure(machine, {}, command="luma-ray-mcp", args=["--simulate"])
     finding = look(machine)
-    assert finding.mend == "luma-mcp install cursor --simulate"
+    assert finding.mend == "luma-ray-mcp install cursor --simulate"
     machine.type(finding.mend, "y")
     assert look(machine, environment={}).status == "passed"
 
@@ -164,13 +186,13 @@ def test_the_token_of_an_entry_serves_where_the_terminal_has_none(machine: Machi
     diagnosis = machine.diagnose()
     assert diagnosis.failures == []
     assert diagnosis.one("token").detail == "the one of Cursor's entry is accepted (not shown)"
-    machine.type("luma-mcp accounts")
+    machine.type("luma-ray-mcp accounts")
 
 
 def test_a_host_s_programs_are_found_as_the_host_finds_them(machine: Machine) -> None:
     machine.set(PATH=BIN)
     assert found("sh", bare_path("linux", {})) is not None
-    assert found("luma-mcp", bare_path("linux", {})) is None
+    assert found("luma-ray-mcp", bare_path("linux", {})) is None
     assert found(sys.executable, bare_path("darwin", {})) == sys.executable
     assert bare_path("win32", {"SYSTEMROOT": r"D:\Windows"}) == r"D:\Windows\system32;D:\Windows"
 
@@ -207,9 +229,9 @@ def test_a_setting_of_an_entry_that_this_terminal_does_not_have_is_looked_at_and
     assert f"of its entry ({variable}): {machine.home / 'file'}" in failure.detail
     assert words in failure.detail
     assert variable in failure.mend
-    assert failure.mend.endswith(", and put that into the entry: luma-mcp install cursor")
+    assert failure.mend.endswith(", and put that into the entry: luma-ray-mcp install cursor")
     machine.set(**{variable: machine.home / good})
-    machine.type("luma-mcp install cursor --yes")
+    machine.type("luma-ray-mcp install cursor --yes")
     assert machine.diagnose().failures == []
 
 

@@ -16,7 +16,7 @@ from luma_mcp.install.jsonc import Text
 MANY = int(os.environ.get("SCENARIOS", "2000")) // 20
 DERANDOMIZE = "SCENARIOS" not in os.environ
 PATH = ("mcpServers", "luma")
-ENTRY = {"command": "/opt/luma-mcp", "env": {"USEAPI_TOKEN": "user:1-x"}}
+ENTRY = {"command": "/opt/luma-ray-mcp", "env": {"USEAPI_TOKEN": "user:1-x"}}
 NAMES = st.sampled_from(["a", "mcpServers", "luma", "b c", "", "{", "//", 'quo"te', "ключ", "env"]) | st.text(
     max_size=4
 )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from luma_mcp.hosts import Host
 
 HOST = {host.id: host for host in HOSTS}
-OURS = Entry("/opt/luma/bin/luma-mcp", (), {"USEAPI_TOKEN": "user:1-x", "LUMA_MCP_EMAIL": "fox@example.com"})
+OURS = Entry("/opt/luma/bin/luma-ray-mcp", (), {"USEAPI_TOKEN": "user:1-x", "LUMA_MCP_EMAIL": "fox@example.com"})
 TYPED = ("claude-code", "vscode")
 
 
@@ -70,7 +70,7 @@ def test_taken_out_again_the_file_is_what_it_was_byte_for_byte(host: str, name: 
 def test_what_was_changed_in_it_later_goes_out_with_it(host: str, name: str) -> None:
     before = DOCUMENTS[host][name]
     first = config(host, before).with_entry(OURS)
-    other = Entry("/usr/bin/uvx", ("luma-mcp", "--simulate"), {"LUMA_MCP_JOURNAL": "off"})
+    other = Entry("/usr/bin/uvx", ("luma-ray-mcp", "--simulate"), {"LUMA_MCP_JOURNAL": "off"})
     second = config(host, first).with_entry(other)
     merged = Entry(other.command, other.args, {**OURS.env, **other.env})
     assert servers(host, second)["luma"] == expected(host, merged)
@@ -114,7 +114,7 @@ OWNED = {
     "in one line": (
         "windsurf",
         """
-        {"mcpServers": {"luma": {"command": "/old/luma-mcp", "args": ["--simulate"], "disabled": true, "env":
+        {"mcpServers": {"luma": {"command": "/old/luma-ray-mcp", "args": ["--simulate"], "disabled": true, "env":
         {"USEAPI_TOKEN": "user:0-old", "LUMA_MCP_OUTPUT_DIR": "/srv/videos"}}, "z": {"command": "z"}}}
         """,
     ),
@@ -125,7 +125,7 @@ OWNED = {
           "mcpServers": {
             "luma": { // mine
               "disabled": true, "env": {"LUMA_MCP_OUTPUT_DIR": "/srv/videos"}, // for now
-              "command": "uv", "args": ["run", "luma-mcp"],
+              "command": "uv", "args": ["run", "luma-ray-mcp"],
             },
           },
         }
@@ -135,7 +135,7 @@ OWNED = {
         "codex",
         """
         [mcp_servers.luma] # mine
-        command = "luma-mcp"
+        command = "luma-ray-mcp"
         args = ["--simulate"]
         disabled = true # for now
         env = { LUMA_MCP_OUTPUT_DIR = "/srv/videos" }
@@ -147,7 +147,7 @@ OWNED = {
     "dotted keys": (
         "codex",
         """
-        mcp_servers.luma.command = "luma-mcp"
+        mcp_servers.luma.command = "luma-ray-mcp"
         mcp_servers.luma.disabled = true
         mcp_servers.luma.env.LUMA_MCP_OUTPUT_DIR = "/srv/videos"
         model = "x"
@@ -157,7 +157,7 @@ OWNED = {
         "codex",
         """
         [mcp_servers]
-        luma = { command = "luma-mcp", disabled = true, env = { LUMA_MCP_OUTPUT_DIR = "/srv/videos" } } # mine
+        luma = { command = "luma-ray-mcp", disabled = true, env = { LUMA_MCP_OUTPUT_DIR = "/srv/videos" } } # mine
         z = { command = "z" }
         """,
     ),
@@ -170,7 +170,7 @@ OWNED = {
         x = 1
         [mcp_servers.luma]
         disabled = true
-        command = "luma-mcp"
+        command = "luma-ray-mcp"
         """,
     ),
 }
@@ -191,10 +191,12 @@ def test_an_entry_of_ours_keeps_what_its_owner_has_added(host: str, text: str) -
 
 
 def test_an_owners_time_limit_and_further_arguments_stay() -> None:
-    text = '[mcp_servers.luma]\ncommand = "luma-mcp"\nargs = ["--simulate", "--speed", "20"]\ntool_timeout_sec = 90\n'
-    after = config("codex", text).with_entry(Entry("/new/luma-mcp", ("--simulate",)))
+    text = (
+        '[mcp_servers.luma]\ncommand = "luma-ray-mcp"\nargs = ["--simulate", "--speed", "20"]\ntool_timeout_sec = 90\n'
+    )
+    after = config("codex", text).with_entry(Entry("/new/luma-ray-mcp", ("--simulate",)))
     said = servers("codex", after)["luma"]
-    assert said == {"command": "/new/luma-mcp", "args": ["--simulate", "--speed", "20"], "tool_timeout_sec": 90}
+    assert said == {"command": "/new/luma-ray-mcp", "args": ["--simulate", "--speed", "20"], "tool_timeout_sec": 90}
 
 
 @pytest.mark.parametrize(
@@ -217,32 +219,37 @@ def test_another_server_of_our_name_is_known_as_such_and_replaced_whole(text: st
 @pytest.mark.parametrize(
     ("command", "args", "ours"),
     [
-        ("/opt/x/bin/luma-mcp", (), True),
-        ("C:\\Tools\\luma-mcp.exe", (), True),
-        ("uvx", ("luma-mcp@latest",), True),
-        ("uvx", ("--from", "git+https://example.com/luma-mcp", "luma-mcp"), True),
-        ("uv", ("run", "--directory", "/srv/luma-mcp", "--no-dev", "luma-mcp"), True),
+        ("/opt/x/bin/luma-ray-mcp", (), True),
+        ("C:\\Tools\\luma-ray-mcp.exe", (), True),
+        ("uvx", ("luma-ray-mcp@latest",), False),
+        ("uvx", ("--from", "git+https://example.com/luma-ray-mcp", "luma-ray-mcp"), True),
+        ("uv", ("run", "--directory", "/srv/luma-ray-mcp", "--no-dev", "luma-ray-mcp"), True),
         ("/venv/bin/python", ("-m", "luma_mcp", "--simulate"), True),
-        ("/opt/uvx", ("--python", "3.12", "--from", "git+https://example.com/x", "luma-mcp[all]==1.2"), True),
-        ("C:\\bin\\uv.exe", ("tool", "run", "--refresh", "luma-mcp"), True),
-        ("uv", ("--directory", "/srv/x", "run", "luma-mcp", "--simulate"), True),
+        ("/opt/uvx", ("--python", "3.12", "--from", "git+https://example.com/x", "luma-ray-mcp[all]==1.2"), True),
+        ("C:\\bin\\uv.exe", ("tool", "run", "--refresh", "luma-ray-mcp"), False),
+        ("uv", ("--directory", "/srv/x", "run", "luma-ray-mcp", "--simulate"), True),
         ("uv", ("run", "--project", "/srv/x", "python", "-m", "luma_mcp"), True),
-        ("pipx", ("run", "--spec", "/srv/x.whl", "luma-mcp"), True),
-        ("cmd", ("/c", "uvx", "luma-mcp"), True),
-        ("npx", ("-y", "@someone/luma-mcp", "--project", "7"), False),
-        ("npx", ("-y", "luma-mcp"), False),
-        ("uvx", ("@someone/luma-mcp",), False),
-        ("uvx", ("--with", "luma-mcp", "another"), False),
-        ("uvx", ("another", "luma-mcp"), False),
-        ("uv", ("run", "--directory", "/srv/luma-mcp", "another.py"), False),
-        ("uv", ("pip", "install", "luma-mcp"), False),
-        ("docker", ("run", "ghcr.io/someone/luma-mcp"), False),
+        ("pipx", ("run", "--spec", "/srv/x.whl", "luma-ray-mcp"), True),
+        ("cmd", ("/c", "uvx", "luma-ray-mcp"), False),
+        ("npx", ("-y", "@someone/luma-ray-mcp", "--project", "7"), False),
+        ("npx", ("-y", "luma-ray-mcp"), False),
+        ("uvx", ("@someone/luma-ray-mcp",), False),
+        ("uvx", ("--with", "luma-ray-mcp", "another"), False),
+        ("uvx", ("another", "luma-ray-mcp"), False),
+        ("uv", ("run", "--directory", "/srv/luma-ray-mcp", "another.py"), False),
+        ("uv", ("pip", "install", "luma-ray-mcp"), False),
+        ("docker", ("run", "ghcr.io/someone/luma-ray-mcp"), False),
         ("python", ("-m", "another", "luma_mcp"), False),
         ("cmd", ("/c",), False),
         ("npx", ("-y", "luma-ai-mcp-server"), False),
         ("luma", (), False),
-        ("npx", ("luma-mcp-of-others",), False),
+        ("npx", ("luma-ray-mcp-of-others",), False),
         ("", (), False),
+        ("/srv/luma-mcp/.venv/bin/luma-mcp", (), True),
+        ("luma-mcp", (), False),
+        ("uvx", ("luma-mcp",), False),
+        ("uvx", ("--from", "luma-mcp", "luma-mcp"), False),
+        ("uv", ("run", "--directory", "/srv/luma-mcp", "luma-mcp"), True),
     ],
 )
 def test_ours_is_what_starts_a_luma_mcp(command: str, args: tuple[str, ...], *, ours: bool) -> None:
@@ -251,8 +258,8 @@ def test_ours_is_what_starts_a_luma_mcp(command: str, args: tuple[str, ...], *, 
 
 @pytest.mark.parametrize("host", [host for host in HOSTS if host.places])
 def test_a_snippet_is_a_whole_file_for_its_host(host: Host) -> None:
-    text = snippet(host, command="/opt/luma-mcp", args=["--simulate"], env={"USEAPI_TOKEN": PLACEHOLDER})
-    entry = Entry("/opt/luma-mcp", ("--simulate",), {"USEAPI_TOKEN": PLACEHOLDER})
+    text = snippet(host, command="/opt/luma-ray-mcp", args=["--simulate"], env={"USEAPI_TOKEN": PLACEHOLDER})
+    entry = Entry("/opt/luma-ray-mcp", ("--simulate",), {"USEAPI_TOKEN": PLACEHOLDER})
     assert servers(host.id, text) == {"luma": expected(host.id, entry)}
 
 

@@ -13,7 +13,7 @@ from luma_mcp.install.faults import InstallFault, Unparsable, WrongShape
 from luma_mcp.install.shown import difference
 
 HOST = {host.id: host for host in HOSTS}
-OURS = Entry("/opt/luma-mcp", (), {"USEAPI_TOKEN": "user:1-x"})
+OURS = Entry("/opt/luma-ray-mcp", (), {"USEAPI_TOKEN": "user:1-x"})
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_file_that_cannot_be_read_is_named_with_line_and_column(
         assert words in fault.what
         place = f"{Path('folder') / 'file'}, line {line}, column {column}: "
         assert str(fault).startswith(place)
-        assert f"luma-mcp install {host} --print" in fault.mend
+        assert f"luma-ray-mcp install {host} --print" in fault.mend
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_file_that_cannot_be_read_is_named_with_line_and_column(
         ("claude-desktop", '{\n  "mcpServers": []\n}', 2, 3, '"mcpServers"'),
         ("claude-desktop", '{\n  "mcpServers": null\n}', 2, 3, '"mcpServers"'),
         ("vscode", '{\n  "servers": "none"\n}', 2, 3, '"servers"'),
-        ("cursor", '{"mcpServers": {\n  "luma": "luma-mcp"}}', 2, 3, '"luma"'),
+        ("cursor", '{"mcpServers": {\n  "luma": "luma-ray-mcp"}}', 2, 3, '"luma"'),
         ("cursor", '{"mcpServers": {\n  "luma": null}}', 2, 3, '"luma"'),
         ("cursor", '{\n  "mcpServers": {},\n  "a": 1,\n  "mcpServers": {}\n}', 4, 3, "second time"),
         ("cursor", '{\n  "mcpServers": {},\n  "mcpServers": []\n}', 3, 3, "second time"),
@@ -77,13 +77,13 @@ def test_what_is_in_our_place_is_left_there(host: str, text: str, line: int, col
 
 
 def test_a_variable_that_is_there_twice_is_not_guessed_at() -> None:
-    text = '{"mcpServers": {"luma": {"command": "luma-mcp", "env": {"USEAPI_TOKEN": "a", "USEAPI_TOKEN": "b"}}}}'
+    text = '{"mcpServers": {"luma": {"command": "luma-ray-mcp", "env": {"USEAPI_TOKEN": "a", "USEAPI_TOKEN": "b"}}}}'
     with pytest.raises(InstallFault, match="second time"):
         Config.decode(HOST["cursor"], Path("file"), text.encode()).with_entry(OURS)
 
 
 def test_variables_that_are_no_object_are_left_alone() -> None:
-    text = '{"mcpServers": {"luma": {"command": "luma-mcp", "env": ["USEAPI_TOKEN"]}}}'
+    text = '{"mcpServers": {"luma": {"command": "luma-ray-mcp", "env": ["USEAPI_TOKEN"]}}}'
     with pytest.raises(WrongShape, match="env"):
         Config.decode(HOST["cursor"], Path("file"), text.encode()).with_entry(OURS)
 
@@ -105,12 +105,12 @@ def test_depth_without_end_is_a_fault_like_any_other() -> None:
 @pytest.mark.parametrize("host", ["claude-desktop", "cursor", "codex"])
 def test_depth_is_written_to_or_a_fault_and_never_anything_else(host: str) -> None:
     entry = (
-        '[mcp_servers.luma]\ncommand = "luma-mcp"\nx = {}\n'
+        '[mcp_servers.luma]\ncommand = "luma-ray-mcp"\nx = {}\n'
         if host == "codex"
-        else '{{"mcpServers": {{"luma": {{"command": "luma-mcp", "x": {}}}}}}}'
+        else '{{"mcpServers": {{"luma": {{"command": "luma-ray-mcp", "x": {}}}}}}}'
     )
     aside = "a = {}\n" if host == "codex" else '{{"a": {}}}'
-    other = Entry("/new/luma-mcp", ("--simulate",))
+    other = Entry("/new/luma-ray-mcp", ("--simulate",))
     faults = 0
     for depth in range(100, 1101, 10):
         nested = "[" * depth + "]" * depth

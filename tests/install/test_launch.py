@@ -42,13 +42,17 @@ def started(
 @pytest.mark.parametrize(
     ("executable", "system", "command"),
     [
-        ("/opt/luma/.venv/bin/python", "linux", "/opt/luma/.venv/bin/luma-mcp"),
-        (r"C:\luma\.venv\Scripts\python.exe", "win32", r"C:\luma\.venv\Scripts\luma-mcp.exe"),
-        ("/srv/.local/share/uv/tools/luma-mcp/bin/python", "linux", "/srv/.local/share/uv/tools/luma-mcp/bin/luma-mcp"),
+        ("/opt/luma/.venv/bin/python", "linux", "/opt/luma/.venv/bin/luma-ray-mcp"),
+        (r"C:\luma\.venv\Scripts\python.exe", "win32", r"C:\luma\.venv\Scripts\luma-ray-mcp.exe"),
         (
-            "/srv/.local/share/pipx/venvs/luma-mcp/bin/python",
+            "/srv/.local/share/uv/tools/luma-ray-mcp/bin/python",
             "linux",
-            "/srv/.local/share/pipx/venvs/luma-mcp/bin/luma-mcp",
+            "/srv/.local/share/uv/tools/luma-ray-mcp/bin/luma-ray-mcp",
+        ),
+        (
+            "/srv/.local/share/pipx/venvs/luma-ray-mcp/bin/python",
+            "linux",
+            "/srv/.local/share/pipx/venvs/luma-ray-mcp/bin/luma-ray-mcp",
         ),
     ],
 )
@@ -74,26 +78,31 @@ def test_without_a_script_this_python_runs_the_package() -> None:
 @pytest.mark.parametrize(
     ("runner", "args"),
     [
-        ("uvx", ("luma-mcp",)),
-        ("uv", ("tool", "run", "luma-mcp")),
-        ("pipx", ("run", "luma-mcp")),
+        ("uvx", ("--from", "/srv/luma", "luma-ray-mcp")),
+        ("uv", ("tool", "run", "--from", "/srv/luma", "luma-ray-mcp")),
+        ("pipx", ("run", "--spec", "/srv/luma", "luma-ray-mcp")),
     ],
 )
 def test_a_passing_environment_is_not_written_down(
     executable: str, system: System, runner: str, args: tuple[str, ...]
 ) -> None:
-    found = started(executable, system, commands={runner: f"/usr/bin/{runner}"}, cache="/elsewhere")
+    found = started(executable, system, commands={runner: f"/usr/bin/{runner}"}, cache="/elsewhere", source="/srv/luma")
     assert (found.command, found.args) == (f"/usr/bin/{runner}", args)
     [remark] = found.remarks
     assert f"/usr/bin/{runner}" in remark
 
 
 def test_a_passing_environment_of_a_repository_is_made_from_it_again() -> None:
-    source = "git+https://example.com/luma-mcp@main"
+    source = "git+https://example.com/luma-ray-mcp@main"
     found = started("/srv/.cache/uv/archive-v0/X/bin/python", commands={"uvx": "/usr/bin/uvx"}, source=source)
-    assert found.args == ("--from", source, "luma-mcp")
+    assert found.args == ("--from", source, "luma-ray-mcp")
     found = started("/srv/.cache/pipx/3fa/bin/python", commands={"pipx": "/usr/bin/pipx"}, source=source)
-    assert found.args == ("run", "--spec", source, "luma-mcp")
+    assert found.args == ("run", "--spec", source, "luma-ray-mcp")
+
+
+def test_our_name_is_never_run_from_an_index() -> None:
+    found = started("/srv/.cache/uv/archive-v0/X/bin/python", commands={"uvx": "/usr/bin/uvx"})
+    assert (found.command, found.args) == ("/srv/.cache/uv/archive-v0/X/bin/python", ("-m", "luma_mcp"))
 
 
 def test_a_passing_environment_that_nothing_can_make_again_is_warned_of() -> None:
@@ -108,11 +117,11 @@ def test_a_passing_environment_that_nothing_can_make_again_is_warned_of() -> Non
         ("/tmp/luma/.venv/bin/python", "linux", "temporary"),  # noqa: S108
         ("/private/var/folders/x/T/venv/bin/python", "darwin", "temporary"),
         (r"C:\x\AppData\Local\Temp\venv\Scripts\python.exe", "win32", "temporary"),
-        (f"{USERS}/ana/Documents/luma-mcp/.venv/bin/python", "darwin", "guards"),
-        (f"{USERS}/ana/Downloads/luma-mcp/.venv/bin/python", "darwin", "guards"),
-        ("/Volumes/Stick/luma-mcp/.venv/bin/python", "darwin", "guards"),
-        (r"C:\x\OneDrive - Fox\luma-mcp\.venv\Scripts\python.exe", "win32", "guards"),
-        (r"\\server\share\luma-mcp\.venv\Scripts\python.exe", "win32", "guards"),
+        (f"{USERS}/ana/Documents/luma-ray-mcp/.venv/bin/python", "darwin", "guards"),
+        (f"{USERS}/ana/Downloads/luma-ray-mcp/.venv/bin/python", "darwin", "guards"),
+        ("/Volumes/Stick/luma-ray-mcp/.venv/bin/python", "darwin", "guards"),
+        (r"C:\x\OneDrive - Fox\luma-ray-mcp\.venv\Scripts\python.exe", "win32", "guards"),
+        (r"\\server\share\luma-ray-mcp\.venv\Scripts\python.exe", "win32", "guards"),
     ],
 )
 def test_folders_that_vanish_or_are_guarded_are_warned_of(executable: str, system: System, word: str) -> None:
@@ -122,7 +131,7 @@ def test_folders_that_vanish_or_are_guarded_are_warned_of(executable: str, syste
 
 def test_a_python_that_vanishes_below_an_environment_that_does_not_is_warned_of() -> None:
     assert started("/opt/luma/bin/python", base="/tmp/python/bin/python3").remarks  # noqa: S108
-    assert not started(f"{USERS}/ana/luma-mcp/.venv/bin/python", "darwin").remarks
+    assert not started(f"{USERS}/ana/luma-ray-mcp/.venv/bin/python", "darwin").remarks
 
 
 @pytest.mark.parametrize(
@@ -133,8 +142,8 @@ def test_a_python_that_vanishes_below_an_environment_that_does_not_is_warned_of(
         ("not JSON", None),
         ("[]", None),
         ('{"url": 3}', None),
-        ({"url": "file:///srv/luma-mcp", "dir_info": {"editable": True}}, None),
-        ({"url": "file:///srv/luma-mcp", "dir_info": {}}, str(Path("/srv/luma-mcp"))),
+        ({"url": "file:///srv/luma-ray-mcp", "dir_info": {"editable": True}}, None),
+        ({"url": "file:///srv/luma-ray-mcp", "dir_info": {}}, str(Path("/srv/luma-ray-mcp"))),
         (
             {"url": "https://example.com/l.git", "vcs_info": {"vcs": "git", "requested_revision": "v1"}},
             "git+https://example.com/l.git@v1",

@@ -15,7 +15,7 @@ from luma_mcp.install.shown import LONGEST, difference
 
 HOST = {host.id: host for host in HOSTS}
 TOKEN = "user:4711-very-secret-token"
-OURS = Entry("/opt/luma-mcp", (), {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_EMAIL": "fox@example.com"})
+OURS = Entry("/opt/luma-ray-mcp", (), {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_EMAIL": "fox@example.com"})
 
 
 def config(host: str, text: str) -> Config:
@@ -32,7 +32,7 @@ def test_our_command_is_seen_and_no_secret_is_neither_ours_nor_a_neighbours(host
     after = config(host, before).with_entry(OURS)
     for lines in (changed(host, before, after), changed(host, after, before)):
         shown = "\n".join(lines)
-        assert "/opt/luma-mcp" in shown
+        assert "/opt/luma-ray-mcp" in shown
         assert "user:…" in shown
         assert "fox@example.com" in shown
         assert [secret for secret in (TOKEN, "4711", "ghp_neighbour") if secret in shown] == []
@@ -41,7 +41,7 @@ def test_our_command_is_seen_and_no_secret_is_neither_ours_nor_a_neighbours(host
 
 def test_another_token_is_seen_to_be_another_one() -> None:
     first = config("cursor", "").with_entry(OURS)
-    other = config("cursor", first).with_entry(Entry("/opt/luma-mcp", (), {"USEAPI_TOKEN": "user:12-other"}))
+    other = config("cursor", first).with_entry(Entry("/opt/luma-ray-mcp", (), {"USEAPI_TOKEN": "user:12-other"}))
     lines = changed("cursor", first, other)
     assert [line for line in lines if line[0] in "+-"] == [
         '-        "USEAPI_TOKEN": "user:…",',
@@ -55,7 +55,7 @@ def test_a_file_without_line_breaks_is_not_shown_as_one() -> None:
     lines = changed("cursor", before, config("cursor", before).with_entry(OURS))
     assert all(line.startswith("+ ") for line in lines)
     assert "server-1" not in "\n".join(lines)
-    assert '"command": "/opt/luma-mcp"' in "\n".join(lines)
+    assert '"command": "/opt/luma-ray-mcp"' in "\n".join(lines)
 
 
 SECRETS = {
@@ -65,7 +65,7 @@ SECRETS = {
         {"mcpServers": {
           "luma": {
             "command": "uvx",
-            "args": ["--from", "https://SECRET@h/x.whl", "luma-mcp", "--speed", "SECRET"],
+            "args": ["--from", "https://SECRET@h/x.whl", "luma-ray-mcp", "--speed", "SECRET"],
             "env": {
               "HTTPS_PROXY": "http://bob:SECRET@proxy:8080", "PIN": 471147,
               "LUMA_MCP_API_KEY": "SECRET",
@@ -122,7 +122,7 @@ SECRETS = {
         "codex",
         """
         [mcp_servers.luma]
-        command = "luma-mcp" # SECRET
+        command = "luma-ray-mcp" # SECRET
         args = ["--simulate", '''SECRET''']
         [mcp_servers.luma.env]
         NOTE = \"\"\"SECRET
@@ -133,7 +133,7 @@ SECRETS = {
     "in one line": (
         "windsurf",
         """
-        {"mcpServers": {"luma": {"command": "luma-mcp", "args": ["SECRET"], "env": {"A": "SECRET"}}}, "b": "SECRET"}
+        {"mcpServers": {"luma": {"command": "luma-ray-mcp", "args": ["SECRET"], "env": {"A": "SECRET"}}}, "b": "SECRET"}
         """,
     ),
 }
@@ -148,12 +148,12 @@ def test_whatever_is_not_known_to_be_harmless_is_hidden(host: str, text: str) ->
         shown = "\n".join(lines)
         assert "SECRET" not in shown
         assert "471147" not in shown
-        assert "/opt/luma-mcp" in shown
+        assert "/opt/luma-ray-mcp" in shown
         assert "fox@example.com" in shown
 
 
 def test_what_has_only_moved_is_not_said_to_be_new() -> None:
-    first = config("cursor", '{"mcpServers": {"luma": {"command": "luma-mcp", "args": ["x"], "url": "y"}}}')
+    first = config("cursor", '{"mcpServers": {"luma": {"command": "luma-ray-mcp", "args": ["x"], "url": "y"}}}')
     shown = "\n".join(changed("cursor", first.text, first.with_entry(OURS)))
     assert '"url": "…", "env": {"USEAPI_TOKEN": "user:… (new)", ' in shown
     assert shown.count("(new)") == 1
@@ -162,11 +162,13 @@ def test_what_has_only_moved_is_not_said_to_be_new() -> None:
 def test_what_an_entry_of_ours_does_is_seen() -> None:
     first = config("codex", "").with_entry(
         Entry(
-            "C:\\Program Files\\uv\\uvx.exe", ("--from", "git+https://github.com/x/luma-mcp@v1", "luma-mcp"), OURS.env
+            "C:\\Program Files\\uv\\uvx.exe",
+            ("--from", "git+https://github.com/x/luma-ray-mcp@v1", "luma-ray-mcp"),
+            OURS.env,
         )
     )
     second = config("codex", first).with_entry(Entry("/a b/python", ("-m", "luma_mcp", "--simulate"), OURS.env))
     shown = "\n".join(changed("codex", first, second))
-    for seen in ("uvx.exe", "@v1", '"luma-mcp"', "/a b/python", '"-m", "luma_mcp", "--simulate"'):
+    for seen in ("uvx.exe", "@v1", '"luma-ray-mcp"', "/a b/python", '"-m", "luma_mcp", "--simulate"'):
         assert seen in shown
     assert "tool_timeout_sec = 660" in "\n".join(changed("codex", "", first))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 COOKIE = "s3cr3t-cookie-value-0123"
 SESSION = SecretStr(COOKIE)
-REFRESH = f"luma-mcp accounts refresh {EMAIL}."
+REFRESH = f"luma-ray-mcp accounts refresh {EMAIL}."
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,7 @@ async def test_an_expired_session_of_nobody_knows_which_account_names_the_comman
     simulator.service.accounts[EMAIL].session_valid = False
     with pytest.raises(errors.AccountSession) as caught:
         await luma.submit(VideoRequest(prompt="A fox"))
-    assert "luma-mcp accounts refresh EMAIL (luma-mcp accounts shows which)" in caught.value.message
+    assert "luma-ray-mcp accounts refresh EMAIL (luma-ray-mcp accounts shows which)" in caught.value.message
 
 
 async def test_an_address_that_a_shell_would_take_apart_is_quoted(simulator: Simulator) -> None:
@@ -102,7 +102,7 @@ async def test_an_address_that_a_shell_would_take_apart_is_quoted(simulator: Sim
     simulator.faults.append(Fault("GET", "/accounts/", 596, b'{"error": "Luma account has an error."}'))
     with pytest.raises(errors.AccountSession) as caught:
         await client_of(httpx2.ASGITransport(simulator)).account(email)
-    assert f"luma-mcp accounts refresh '{email}'." in caught.value.message
+    assert f"luma-ray-mcp accounts refresh '{email}'." in caught.value.message
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ GUI = {} if sys.platform == "win32" else {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin
 STARTING = 60
 """Seconds that a start may take on a busy machine before it counts as hanging."""
 NOWHERE = {"LUMA_MCP_BASE_URL": "http://127.0.0.1:9/v1/luma", "LUMA_MCP_JOURNAL": "off"}
-OURS = ("luma-mcp", "uvx", "uv")
+OURS = ("luma-ray-mcp", "uvx", "uv")
 
 
 async def tools_of(entry: Mapping[str, Any]) -> list[str]:
@@ -25,9 +25,9 @@ async def tools_of(entry: Mapping[str, Any]) -> list[str]:
     command = entry["command"].replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".exe")
     assert command in OURS, f"{entry['command']} is not ours"
     arguments = list(entry.get("args", ()))
-    if command != "luma-mcp":
+    if command != "luma-ray-mcp":
         # What comes after the name of the package is for us.
-        arguments = arguments[arguments.index("luma-mcp") + 1 :]
+        arguments = arguments[arguments.index("luma-ray-mcp") + 1 :]
     environment = {**GUI, **entry.get("env", {}), **NOWHERE}
     server = StdioServerParameters(command=sys.executable, args=["-m", "luma_mcp", *arguments], env=environment)
     with anyio.fail_after(STARTING):

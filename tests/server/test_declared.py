@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Server = Callable[..., Client]
 
-PLAYER = "ui://luma-mcp/player.html"
+PLAYER = "ui://luma-ray-mcp/player.html"
 DECLARED = {"nothing": (), "apps": (APPS,), "tasks": (TASKS,), "both": (APPS, TASKS)}
 every_declaration = pytest.mark.parametrize("declared", DECLARED.values(), ids=DECLARED)
 every_era = pytest.mark.parametrize("mode", ERAS)

@@ -148,7 +148,7 @@ async def test_reading_a_job_saves_nothing_although_its_files_are_wanted(server:
         "luma://jobs/",
         "luma://jobs/a/b",
         "luma://schemas/list_jobs",
-        "ui://luma-mcp/other.html",
+        "ui://luma-ray-mcp/other.html",
         "file:///etc/passwd",
     ],
 )

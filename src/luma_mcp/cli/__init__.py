@@ -1,1 +1,1 @@
-"""For people: the commands of `luma-mcp`."""
+"""For people: the commands of `luma-ray-mcp`."""

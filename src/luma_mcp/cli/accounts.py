@@ -1,4 +1,4 @@
-"""`luma-mcp accounts`: for the owner of the Luma accounts. No tool of an agent does any of this."""
+"""`luma-ray-mcp accounts`: for the owner of the Luma accounts. No tool of an agent does any of this."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NONE = "No Luma account is configured at useapi.net. To add one: luma-mcp accounts add"
+NONE = "No Luma account is configured at useapi.net. To add one: luma-ray-mcp accounts add"
 WHERE = (
     "useapi.net works with the login of your Luma account: it needs the value of a session cookie, which you find as "
     "useapi.net's page on Luma accounts describes. It goes to useapi.net, and is not kept here."
@@ -34,9 +34,9 @@ WHERE = (
 NO_COOKIE = "This is not the value of a cookie: it is one word of plain characters. Copy it whole, and nothing else."
 NOT_HIDDEN = (
     "This terminal cannot hide what is typed. Put the value into a file that only you can read, and give it on "
-    "stdin: luma-mcp accounts add < FILE"
+    "stdin: luma-ray-mcp accounts add < FILE"
 )
-UNCERTAIN = "Whether it was done is not certain: luma-mcp accounts shows it."
+UNCERTAIN = "Whether it was done is not certain: luma-ray-mcp accounts shows it."
 LONGEST_SESSION = 10_000
 
 
@@ -111,7 +111,9 @@ def refresh(email: str) -> None:
         click.echo(one_line(told))
         return
     away = (
-        f" If it is not to be there: luma-mcp accounts remove {shlex.quote(account.email)}." if account.created else ""
+        f" If it is not to be there: luma-ray-mcp accounts remove {shlex.quote(account.email)}."
+        if account.created
+        else ""
     )
     raise click.ClickException(
         f"The session was one of {account.email}, and {email} is as it was. {told}.{away}\n"

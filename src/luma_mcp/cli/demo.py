@@ -1,4 +1,4 @@
-"""`luma-mcp demo`: the simulated API and the server as subprocesses, and a real MCP client that talks to it."""
+"""`luma-ray-mcp demo`: the simulated API and the server as subprocesses, and a real MCP client that talks to it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def run() -> None:
 
 
 async def _demo() -> None:
-    click.secho("luma-mcp demo: a simulated Luma API, the server, and an MCP client. No token, no cost.\n", bold=True)
+    click.secho(
+        "luma-ray-mcp demo: a simulated Luma API, the server, and an MCP client. No token, no cost.\n", bold=True
+    )
     folder = _folder()
     async with _simulator() as url:
         environment = {
@@ -107,7 +109,7 @@ async def _video(client: Client, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _next() -> None:
-    command = shutil.which("luma-mcp", path=str(Path(sys.executable).parent)) or "luma-mcp"
+    command = shutil.which("luma-ray-mcp", path=str(Path(sys.executable).parent)) or "luma-ray-mcp"
     click.secho("\nNext: put it into your host, restart that, and ask for a video.", bold=True)
     click.echo(f"{command} install              with your API token from https://useapi.net")
     click.echo(f"{command} install --simulate   with stand-in clips, as here")

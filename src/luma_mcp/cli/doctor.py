@@ -1,4 +1,4 @@
-"""`luma-mcp doctor`: the diagnosis on one screen, or as JSON."""
+"""`luma-ray-mcp doctor`: the diagnosis on one screen, or as JSON."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _screen(findings: Sequence[Finding], failures: int) -> str:
             lines.append(f"  {'':<{width}}  → {click.style(mend, bold=True)}")
     many = "1 failure" if failures == 1 else f"{failures} failures"
     lines.append(
-        "\nAll is well." if not failures else f"\n{many}. What ends each stands after →; then: luma-mcp doctor"
+        "\nAll is well." if not failures else f"\n{many}. What ends each stands after →; then: luma-ray-mcp doctor"
     )
     return _writable("\n".join(lines))
 

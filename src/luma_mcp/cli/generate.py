@@ -1,4 +1,4 @@
-"""`luma-mcp generate` and `get`: from a terminal what an agent does, with a progress bar."""
+"""`luma-ray-mcp generate` and `get`: from a terminal what an agent does, with a progress bar."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ ONLY_HERE = "Its link ends with this command: --save keeps the clip."
 IN_A_TERMINAL = {
     "pass new_take true": "use --new-take",
     "ask the user first": "if you are sure",
-    "Look with get_job": "Look with luma-mcp get",
-    "with get_job": "with luma-mcp get",
+    "Look with get_job": "Look with luma-ray-mcp get",
+    "with get_job": "with luma-ray-mcp get",
     "exactly as generate_video returned it": "exactly as it was printed",
     " Tell the user, and do not try before.": "",
 }
@@ -179,8 +179,8 @@ def _not_lost(bars: list[_Bar], settings: Settings, message: str = "") -> str:
     if settings.simulated or not bars or NO_MONEY in message:
         return ""
     if not bars[0].jobid:
-        return "\nWhether an order was on its way: luma-mcp jobs"
-    how = f"luma-mcp jobs shows it, and this waits for it: luma-mcp get {bars[0].jobid}"
+        return "\nWhether an order was on its way: luma-ray-mcp jobs"
+    how = f"luma-ray-mcp jobs shows it, and this waits for it: luma-ray-mcp get {bars[0].jobid}"
     return f"\nThe job goes on and is not lost: {how}"
 
 

@@ -1,4 +1,4 @@
-"""`luma-mcp install` and `uninstall`: our entry in the hosts' configuration files, every step visible."""
+"""`luma-ray-mcp install` and `uninstall`: our entry in the hosts' configuration files, every step visible."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def _one(host: Host, path: Path, wishes: Wishes, work: _Work) -> bool:
         for line in difference(config, new):
             click.secho(f"  {line}", fg=COLOURS.get(line[:1]))
         if entry and not entry.is_ours and not wishes.force:
-            click.secho(f"The {NAME} that is there is not luma-mcp: {shown_command(entry)}.", fg="yellow")
+            click.secho(f"The {NAME} that is there is not luma-ray-mcp: {shown_command(entry)}.", fg="yellow")
             if not confirm("Change it all the same?", instead="--force"):
                 return False
         if not wishes.yes and not confirm("Write it?", instead="--yes"):

@@ -1,4 +1,4 @@
-"""What `luma-mcp install` asks a person: which host, which token, and whether it may write."""
+"""What `luma-ray-mcp install` asks a person: which host, which token, and whether it may write."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NO_TOKEN = (
 )
 NO_ACCOUNT = (
     "The token is right, but no Luma account is configured with it yet, so no video can be made: add yours with "
-    "luma-mcp accounts add, or at https://useapi.net."
+    "luma-ray-mcp accounts add, or at https://useapi.net."
 )
 
 
@@ -81,7 +81,7 @@ def usage(command: str, here: list[tuple[Host, Path]] | None = None) -> NoReturn
         click.ClickException: always.
     """
     seen = f" Found here: {', '.join(host.id for host, _ in here)} (--all: all of them)." if here else ""
-    raise click.ClickException(f"Say which: luma-mcp {command} HOST, with HOST one of {_ids()}.{seen}")
+    raise click.ClickException(f"Say which: luma-ray-mcp {command} HOST, with HOST one of {_ids()}.{seen}")
 
 
 def confirm(question: str, *, instead: str) -> bool:

@@ -1,4 +1,4 @@
-"""`luma-mcp jobs`: the journal for a person; with a token, as the API knows it now."""
+"""`luma-ray-mcp jobs`: the journal for a person; with a token, as the API knows it now."""
 
 from __future__ import annotations
 

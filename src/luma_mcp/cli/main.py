@@ -1,4 +1,4 @@
-"""`luma-mcp` and its commands. Each imports what it needs when it is called, so that `--help` is quick."""
+"""`luma-ray-mcp` and its commands. Each imports what it needs when it is called, so that `--help` is quick."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _IMAGES = f"IMAGE is {IMAGES['image_start'].expects}; here also a file's path fr
 @click.option(
     "--speed", type=SPEED, default=4.0, show_default=True, help="With --simulate: how many times faster jobs are made."
 )
-@click.version_option(__version__, prog_name="luma-mcp")
+@click.version_option(__version__, prog_name="luma-ray-mcp")
 @click.pass_context
 def main(context: click.Context, *, simulate: bool, speed: float) -> None:
     """Luma Ray 3 video for AI agents, as an MCP server.
 
     Without a command it serves on stdin and stdout: that is what a host (Claude Desktop, an IDE) starts.
-    To see it work first: luma-mcp demo.
+    To see it work first: luma-ray-mcp demo.
     """
     if context.invoked_subcommand is not None:
         # It would have no effect there, and what was meant as a simulation would be billed.
@@ -91,7 +91,7 @@ def _request(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@main.command(short_help='Make a video: luma-mcp generate "a fox in the snow" --save', epilog=_IMAGES)
+@main.command(short_help='Make a video: luma-ray-mcp generate "a fox in the snow" --save', epilog=_IMAGES)
 @click.argument("prompt")
 @_request
 @click.option("--email", help=f"{TEXTS['email'].about}.")
@@ -197,7 +197,7 @@ def options() -> None:
     click.echo(tables.everything())
 
 
-@main.command("install", short_help="Put luma-mcp into a host's configuration: Claude Desktop, Cursor, …")
+@main.command("install", short_help="Put luma-ray-mcp into a host's configuration: Claude Desktop, Cursor, …")
 @click.argument("host", required=False)
 @click.option("--all", "everywhere", is_flag=True, help="Into every host that is found here.")
 @click.option("--simulate", is_flag=True, help="With a simulated Luma API: no token, no cost, stand-in clips.")
@@ -206,7 +206,7 @@ def options() -> None:
 @click.option("--force", is_flag=True, help="Also in place of another server of the name luma.")
 @click.option("--check/--no-check", default=True, help="Whether the token is tried out with one call (free).")
 def install_command(host: str | None, **wishes: bool) -> None:
-    """Put luma-mcp into the configuration of HOST, and leave everything else in it as it is.
+    """Put luma-ray-mcp into the configuration of HOST, and leave everything else in it as it is.
 
     Without HOST it shows what is found here, and asks. The token is USEAPI_TOKEN, or asked for and not shown.
     """
@@ -215,13 +215,13 @@ def install_command(host: str | None, **wishes: bool) -> None:
     install(host, Wishes(**wishes))
 
 
-@main.command("uninstall", short_help="Take luma-mcp out of a host's configuration.")
+@main.command("uninstall", short_help="Take luma-ray-mcp out of a host's configuration.")
 @click.argument("host", required=False)
 @click.option("--all", "everywhere", is_flag=True, help="Out of every host that has it.")
 @click.option("--yes", is_flag=True, help="Write without asking.")
 @click.option("--force", is_flag=True, help="Also another server of the name luma.")
 def uninstall_command(host: str | None, **wishes: bool) -> None:
-    """Take luma-mcp out of the configuration of HOST, and leave everything else in it as it is."""
+    """Take luma-ray-mcp out of the configuration of HOST, and leave everything else in it as it is."""
     from luma_mcp.cli.install import Wishes, uninstall
 
     uninstall(host, Wishes(**wishes))

@@ -22,8 +22,8 @@ CHATTY = ("httpx2", "httpcore2")
 
 
 NOT_ASKED = (
-    "luma-mcp: LUMA_MCP_CONFIRM over HTTP: clients of protocol 2025-11-25 and older cannot be asked there, as each of "
-    "their requests stands alone; their orders go out without a question."
+    "luma-ray-mcp: LUMA_MCP_CONFIRM over HTTP: clients of protocol 2025-11-25 and older cannot be asked there, as each "
+    "of their requests stands alone; their orders go out without a question."
 )
 
 
@@ -45,7 +45,9 @@ def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None) 
         # The SDK reads stdin in a thread that nothing can interrupt: without this, Ctrl-C would wait for a line.
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
         if sys.stdin.isatty():
-            click.echo("luma-mcp waits for an MCP client on stdin (Ctrl-C ends it). To see it: luma-mcp demo", err=True)
+            click.echo(
+                "luma-ray-mcp waits for an MCP client on stdin (Ctrl-C ends it). To see it: luma-ray-mcp demo", err=True
+            )
         build_server(settings).run("stdio")
 
 

@@ -27,7 +27,7 @@ def read_settings() -> Settings:
         return Settings.from_environment(os.environ)
     except SettingsError as error:
         for line in str(error).splitlines():
-            click.echo(f"luma-mcp: {line}", err=True)
+            click.echo(f"luma-ray-mcp: {line}", err=True)
         sys.exit(2)
 
 

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-MISSING = "luma-mcp: {name} is set, but the packages that send traces are missing: install luma-mcp[otel]."
+MISSING = (
+    "luma-ray-mcp: {name} is set, but the packages that send traces are missing: install the extra otel "
+    '(uv tool install ".[otel]" in the clone).'
+)
 
 
 @contextmanager
@@ -36,7 +39,7 @@ def tracing() -> Iterator[None]:
         click.echo(MISSING.format(name=name), err=True)
         yield
         return
-    about = {} if os.environ.get("OTEL_SERVICE_NAME") else {SERVICE_NAME: "luma-mcp"}
+    about = {} if os.environ.get("OTEL_SERVICE_NAME") else {SERVICE_NAME: "luma-ray-mcp"}
     provider = TracerProvider(resource=Resource.create(about))
     provider.add_span_processor(BatchSpanProcessor(_without_texts(OTLPSpanExporter())))
     trace.set_tracer_provider(provider)

@@ -23,7 +23,7 @@ def of_accounts(
 ) -> Iterable[Finding]:
     """A line for each account; `live`: what was told of one alone, where it was."""
     if not accounts:
-        yield failed("accounts", f"none is configured at {here.settings.base_url}", "luma-mcp accounts add")
+        yield failed("accounts", f"none is configured at {here.settings.base_url}", "luma-ray-mcp accounts add")
         return
     for account in accounts:
         yield of_account(here, account, live.get(account.email))

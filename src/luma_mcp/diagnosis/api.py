@@ -68,7 +68,7 @@ def of_way(here: Surroundings, error: LumaError | None) -> Finding:
         return failed("api", error.message, _mend(here, error.way, proxy))
     if isinstance(error, errors.Upstream):
         own = error.status is not None and error.status >= 500
-        wait = "Wait a while, and run luma-mcp doctor again: the fault is the API's own."
+        wait = "Wait a while, and run luma-ray-mcp doctor again: the fault is the API's own."
         other = f"Something else answers for it: sign in to this network, or {_other_address(url)}."
         return failed("api", error.message, wait if own else other)
     return passed("api", f"{url} answers" + (f", through the proxy {proxy}" if proxy else ""))
@@ -84,7 +84,7 @@ def _mend(here: Surroundings, way: errors.Way, proxy: str | None) -> str:
         "tls": "Set SSL_CERT_FILE to the PEM file of the authority that your network's certificates come from.",
         "proxy": through,
         "refused": f"Let this machine connect to {host} (a firewall, or no network?).",
-        "timeout": "Give it more time: luma-mcp doctor --seconds 30",
+        "timeout": "Give it more time: luma-ray-mcp doctor --seconds 30",
         "broken": f"Let whatever stands between this machine and {host} pass HTTPS on, or {_other_address(url)}.",
         "unsendable": "Unset those of SSL_CERT_FILE, SSL_CERT_DIR, HTTPS_PROXY and ALL_PROXY that are not right.",
     }
@@ -102,13 +102,13 @@ def _other_address(url: str) -> str:
 def of_token(here: Surroundings, error: LumaError | None) -> Finding:
     """Whether there is a token, and the API accepts it."""
     if "USEAPI_TOKEN" in here.faults or here.settings.token is None:
-        simulate = "To try without one: luma-mcp doctor --simulate."
+        simulate = "To try without one: luma-ray-mcp doctor --simulate."
         return failed("token", "USEAPI_TOKEN is not set here, nor in the entry of a host", f"{NEW_TOKEN} {simulate}")
     source = f"of {here.token_of.host.name}'s entry" if here.token_of else "of the simulation"
     if not here.token_of and not here.settings.simulated:
         source = "of the environment"
     if isinstance(error, errors.Unauthorized):
-        mend = f"luma-mcp install {here.token_of.host.id}" if here.token_of else NEW_TOKEN
+        mend = f"luma-ray-mcp install {here.token_of.host.id}" if here.token_of else NEW_TOKEN
         return failed("token", f"the API does not accept the one {source}", mend)
     if isinstance(error, errors.PaymentRequired):
         return failed("token", error.message, "Renew the subscription at https://useapi.net.")

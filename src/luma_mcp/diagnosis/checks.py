@@ -25,7 +25,7 @@ class Check:
 
     name: str
     look: Callable[[Surroundings], Awaitable[Iterable[Finding]]]
-    late: str = "luma-mcp doctor --seconds 60"
+    late: str = "luma-ray-mcp doctor --seconds 60"
     grace: float = 1.0
 
 

@@ -54,7 +54,7 @@ def _mend(file: HostFile, variable: str, mend: str) -> str:
     """Of what is to be set in the terminal, the same for the entry; what mends a folder does so for both."""
     if variable not in mend:
         return mend
-    return f"{mend.rstrip('.')}, and put that into the entry: luma-mcp install {file.host.id}"
+    return f"{mend.rstrip('.')}, and put that into the entry: luma-ray-mcp install {file.host.id}"
 
 
 def _notes(file: HostFile, settings: Settings) -> Iterable[Finding]:

@@ -44,7 +44,7 @@ def _not_writable(folder: Path) -> str:
             return f"{there} is no folder"
         # It has no name where the system can do without one, and is gone at once.
         with tempfile.TemporaryFile(dir=there) as file:
-            file.write(b"luma-mcp")
+            file.write(b"luma-ray-mcp")
     except OSError as fault:
         return fault.strerror or type(fault).__name__
     return ""
@@ -97,7 +97,7 @@ def _journal(path: Path) -> Finding:
 _WORDS = {
     "locked": "is locked by another process",
     "damaged": "is damaged",
-    "newer": "was written by a newer luma-mcp",
+    "newer": "was written by a newer luma-ray-mcp",
     "foreign": "belongs to another program",
     "unusable": "cannot be used",
 }
@@ -117,7 +117,7 @@ def _mend(path: Path, seen: Health) -> str:
         return f"{shell('mkdir', folder)} && {shell('mv', *parts, folder)}"
     if seen.state == "unusable" and path.is_file():
         return f"{shell('chmod', 'u+rwx', path.parent)} && {shell('chmod', 'u+rw', path)}"
-    return f"Update luma-mcp. Or: {OTHER_JOURNAL}" if seen.state == "newer" else OTHER_JOURNAL
+    return f"Update luma-ray-mcp. Or: {OTHER_JOURNAL}" if seen.state == "newer" else OTHER_JOURNAL
 
 
 def _why(seen: Health) -> str:

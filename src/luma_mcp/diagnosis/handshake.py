@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 ERAS = ("2026-07-28", "legacy")
 """How clients begin, as the SDK calls it."""
-OUR_NAME = "luma-mcp"
-ANEW = "Install luma-mcp anew, in a new environment: make clean install (in its folder)."
+OUR_NAME = "luma-ray-mcp"
+ANEW = "Install luma-ray-mcp anew, in a new environment: make clean install (in its folder)."
 
 
 class NoHandshake(Exception):

@@ -37,7 +37,9 @@ SHARE = 0.6
 async def hosts(here: Surroundings) -> Iterable[Finding]:
     """Each host that is here has our entry, and what it names starts and answers."""
     if not here.files:
-        return [note("hosts", "none has a configuration file here; luma-mcp install HOST puts luma-mcp into one")]
+        return [
+            note("hosts", "none has a configuration file here; luma-ray-mcp install HOST puts luma-ray-mcp into one")
+        ]
     limiter = anyio.CapacityLimiter(AT_A_TIME)
     findings = {file.host.id: [_late(here, file)] for file in here.files}
 
@@ -67,12 +69,12 @@ async def _settings(here: Surroundings, file: HostFile) -> Iterable[Finding]:
 def _late(here: Surroundings, file: HostFile) -> Finding:
     command = f"its command {file.entry.command}" if file.entry else "it"
     detail = f"{command} did not answer within {here.seconds * SHARE:g} s"
-    return failed(file.host.name, f"{detail} (if it only is slow: luma-mcp doctor --seconds 60)", _anew(file))
+    return failed(file.host.name, f"{detail} (if it only is slow: luma-ray-mcp doctor --seconds 60)", _anew(file))
 
 
 def _anew(file: HostFile) -> str:
     simulate = " --simulate" if file.entry and "--simulate" in file.entry.args else ""
-    return f"luma-mcp install {file.host.id}{simulate}"
+    return f"luma-ray-mcp install {file.host.id}{simulate}"
 
 
 class _Wrong(Exception):
@@ -85,9 +87,8 @@ async def _host(here: Surroundings, file: HostFile) -> Finding:
         mend = f"Correct the file there; {_anew(file)} --print shows what belongs into it."
         return failed(name, str(file.fault).splitlines()[0], mend)
     entry = file.entry
-    if entry is None or not entry.is_ours:
-        other = f": its server luma is another one ({entry.command}), which was not started" if entry else ""
-        return note(name, f"{file.path} has no entry of ours{other}", anew)
+    if entry is None or not entry.is_ours or entry.has_old_name:
+        return _not_started(file)
     try:
         settings = file.settings()
         server = await _started(here, entry, settings)
@@ -99,7 +100,22 @@ async def _host(here: Surroundings, file: HostFile) -> Finding:
     if doubt:
         return note(name, doubt)
     other = "" if server.version == __version__ else f", not {__version__} as here"
-    return passed(name, f"{entry.command} starts: luma-mcp {server.version}{other}, {server.tools} tools")
+    return passed(name, f"{entry.command} starts: luma-ray-mcp {server.version}{other}, {server.tools} tools")
+
+
+def _not_started(file: HostFile) -> Finding:
+    """The finding on a file whose entry is missing, or runs something that must not be started."""
+    entry = file.entry
+    if entry and (entry.index_package or entry.has_old_name):
+        what = f"the package {entry.index_package} from an index" if entry.index_package else entry.command
+        detail = (
+            f"its entry runs {what}, which belongs to an unrelated project. It was not started here, but "
+            f"{file.host.name} starts it, with your API token in its environment"
+        )
+        fix = f"{_anew(file)} --force, then replace your API token at useapi.net: it may have been read."
+        return failed(file.host.name, detail, fix)
+    other = f": its server luma is another one ({entry.command}), which was not started" if entry else ""
+    return note(file.host.name, f"{file.path} has no entry of ours{other}", _anew(file))
 
 
 async def _started(here: Surroundings, entry: Entry, settings: Settings) -> Server:

@@ -23,28 +23,28 @@ SECRET = "USEAPI_TOKEN"  # noqa: S105 - its name
 
 
 async def python(here: Surroundings) -> Iterable[Finding]:
-    """The Python is one of those that luma-mcp runs on."""
+    """The Python is one of those that luma-ray-mcp runs on."""
     version = ".".join(map(str, here.python))
     if here.python < OLDEST_PYTHON:
-        mend = f"Install Python {'.'.join(map(str, OLDEST_PYTHON))} or later, and luma-mcp anew with it."
+        mend = f"Install Python {'.'.join(map(str, OLDEST_PYTHON))} or later, and luma-ray-mcp anew with it."
         return [failed("python", f"{version} is too old", mend)]
     return [passed("python", f"{version} ({sys.executable})")]
 
 
 async def packages(here: Surroundings) -> Iterable[Finding]:
-    """Each package that luma-mcp needs is here, in a version that it can work with."""
+    """Each package that luma-ray-mcp needs is here, in a version that it can work with."""
     try:
-        needs = [need for need in map(_need, metadata.requires("luma-mcp") or ()) if need]
+        needs = [need for need in map(_need, metadata.requires("luma-ray-mcp") or ()) if need]
     except metadata.PackageNotFoundError:
-        return [note("packages", "luma-mcp is not installed as a package here: what it needs is not known")]
+        return [note("packages", "luma-ray-mcp is not installed as a package here: what it needs is not known")]
     findings = []
     for name, rules in needs:
         version = here.version_of(name)
         if version is None or not all(_holds(version, *rule) for rule in rules):
             wanted = name + ",".join(map("".join, rules))
-            found = f"{version} is here, and luma-mcp needs" if version else "is missing; luma-mcp needs"
+            found = f"{version} is here, and luma-ray-mcp needs" if version else "is missing; luma-ray-mcp needs"
             findings.append(failed("packages", f"{name} {found} {wanted}", _install(wanted)))
-    mcp = f"luma-mcp {__version__}, mcp {here.version_of('mcp')}"
+    mcp = f"luma-ray-mcp {__version__}, mcp {here.version_of('mcp')}"
     return findings or [passed("packages", f"{mcp}; all {len(needs)} in their ranges")]
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from luma_mcp.hosts import Host
 
 BOM = "\ufeff"
-BY_HAND = "Mend it there, or add the entry by hand: luma-mcp install {host} --print shows it."
+BY_HAND = "Mend it there, or add the entry by hand: luma-ray-mcp install {host} --print shows it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class Config:
         except Flaw as flaw:
             raise self._fault(flaw) from flaw
         if not unharmed:
-            raise self._fault(Flaw("this is written in a way that luma-mcp does not change.", 0, parsed=True))
+            raise self._fault(Flaw("this is written in a way that luma-ray-mcp does not change.", 0, parsed=True))
         return BOM + after if self.text.startswith(BOM) else after
 
     @bounded

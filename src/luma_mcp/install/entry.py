@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 NAME = "luma"
 TOKEN = "USEAPI_TOKEN"  # noqa: S105 - a variable's name
 PLACEHOLDER = "user:your-token-from-useapi.net"
-_OURS = re.compile(r"luma[-_]mcp(\.exe|\.py)?", re.IGNORECASE)
-_PACKAGE = re.compile(r"luma[-_]mcp(\.exe|\.py)?([@=\[].*)?", re.IGNORECASE)
+_OURS = re.compile(r"luma[-_]ray[-_]mcp(\.exe|\.py)?", re.IGNORECASE)
+_OLD_NAME = re.compile(r"luma[-_]mcp(\.exe|\.py)?", re.IGNORECASE)
+"""What this project was called before. On the package index the name belongs to an unrelated project."""
+_PACKAGE = re.compile(r"luma[-_](ray[-_])?mcp(\.exe|\.py)?([@=\[].*)?", re.IGNORECASE)
 _RUNNERS = {"uvx": ((),), "uv": (("tool", "run"), ("run",)), "pipx": (("run",),)}
 """What starts a package by its name, and the words before that name."""
+_SOURCES = ("--from", "--spec", "--directory", "--project")
+"""Runner options that say where the package comes from, so that no index is asked for its name."""
 _WITH_A_VALUE = re.compile(
     r"-[picfP]|--(from|spec|with|with-editable|with-requirements|python|python-preference|directory|project|package|"
     r"extra|group|only-group|no-group|index|default-index|index-url|extra-index-url|index-strategy|find-links|"
@@ -40,16 +44,64 @@ class Entry:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it starts a luma-mcp, of whatever installation: as a command, a module, or a Python package."""
-        command, args = _base(self.command), self.args
-        if command in ("cmd", "cmd.exe") and [arg.casefold() for arg in args[:1]] == ["/c"]:
-            return Entry(args[1], args[2:]).is_ours if args[1:] else False
-        if _OURS.fullmatch(command) or ("-m", "luma_mcp") in pairwise(args):
+        """Whether it is an entry of this project: it runs one of its installations, under the old name or the new.
+
+        An entry that runs a package by name from an index is not: see `index_package`.
+        """
+        if self._inner:
+            return self._inner.is_ours
+        command = _base(self.command)
+        if _OURS.fullmatch(command) or ("-m", "luma_mcp") in pairwise(self.args):
             return True
-        words, ways = _plain_words(args), _RUNNERS.get(command.removesuffix(".exe"), ())
-        named = (words[len(way)] for way in ways if words[: len(way)] == way and len(words) > len(way))
-        # `@someone/luma-mcp` is a package of another language.
-        return any(_PACKAGE.fullmatch(_base(word)) for word in named if not word.startswith("@"))
+        if _OLD_NAME.fullmatch(command):
+            # Without a path it is whatever the index's package has put on PATH.
+            return command != self.command.casefold()
+        return self._package is not None and self._has_source
+
+    @property
+    def has_old_name(self) -> bool:
+        """Whether it runs something called luma-mcp, which may be another project's. It must not be started."""
+        if self._inner:
+            return self._inner.has_old_name
+        if _OLD_NAME.fullmatch(_base(self.command)):
+            return True
+        return self._package is not None and bool(_OLD_NAME.match(_base(self._package)))
+
+    @property
+    def index_package(self) -> str | None:
+        """The package that it runs by name from an index, if that has our name or had it.
+
+        Such a package is not ours: this project is not published. It gets the token of the entry's environment.
+        """
+        if self._inner:
+            return self._inner.index_package
+        return None if self._has_source else self._package
+
+    @property
+    def _inner(self) -> Entry | None:
+        """What `cmd /c` starts."""
+        is_shell = _base(self.command) in ("cmd", "cmd.exe") and [a.casefold() for a in self.args[:1]] == ["/c"]
+        return Entry(self.args[1], self.args[2:]) if is_shell and self.args[1:] else None
+
+    @property
+    def _has_source(self) -> bool:
+        """Whether the runner takes it from a path, an address or a project, rather than from an index by name."""
+        if _plain_words(self.args)[:1] == ("run",) and _base(self.command).removesuffix(".exe") == "uv":
+            return True
+        options = [*pairwise(self.args), *(arg.partition("=")[::2] for arg in self.args)]
+        return any(option in _SOURCES and re.search(r"[\\/]", value) for option, value in options)
+
+    @property
+    def _package(self) -> str | None:
+        """The package of ours, by name, that uvx, uv or pipx is to run."""
+        words, ways = _plain_words(self.args), _RUNNERS.get(_base(self.command).removesuffix(".exe"), ())
+        for way in ways:
+            if words[: len(way)] == way and len(words) > len(way):
+                name = words[len(way)]
+                # `@someone/luma-ray-mcp` is a package of another language.
+                if _PACKAGE.fullmatch(_base(name)) and not name.startswith("@"):
+                    return name
+        return None
 
     @property
     def token(self) -> str | None:

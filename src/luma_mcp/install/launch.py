@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from luma_mcp.hosts import System
 
-PACKAGE = "luma-mcp"
+PACKAGE = "luma-ray-mcp"
 _PASSING = re.compile(
     r"/uv/(cache/)?(archive|builds|environments)-v\d+/|/pipx/(\.?cache)/|/\.cache/pipx/", re.IGNORECASE
 )
@@ -81,13 +81,15 @@ def launch(
     plain = pure.as_posix()
     if _PASSING.search(plain) or (cache and plain.startswith(_slashes(cache).rstrip("/") + "/")):
         runner = which("uvx") or which("uv") or which("pipx")
-        if runner:
+        # Without a source it would run whatever an index has under our name.
+        if runner and source:
             return _through(runner, source)
         gone = (
-            f"{executable} is of a temporary environment, and stops working when that is cleaned up: install luma-mcp."
+            f"{executable} is of a temporary environment, and stops working when that is cleaned up: install "
+            "luma-ray-mcp."
         )
         return Launch(executable, ("-m", "luma_mcp"), (gone,))
-    script = str(pure.with_name("luma-mcp.exe" if system == "win32" else "luma-mcp"))
+    script = str(pure.with_name("luma-ray-mcp.exe" if system == "win32" else "luma-ray-mcp"))
     remarks = _warnings(plain, system) or _warnings(_slashes(base), system)
     return Launch(script, (), remarks) if exists(script) else Launch(executable, ("-m", "luma_mcp"), remarks)
 
@@ -109,23 +111,25 @@ def source_of(direct_url: str | None) -> str | None:
     return url2pathname(parts.path) if parts.scheme == "file" else str(said["url"])
 
 
-def _through(runner: str, source: str | None) -> Launch:
+def _through(runner: str, source: str) -> Launch:
     name = Path(_slashes(runner)).name.casefold().removesuffix(".exe")
-    origin = ("--spec" if name == "pipx" else "--from", source) if source else ()
+    origin = ("--spec" if name == "pipx" else "--from", source)
     before = {"uv": ("tool", "run"), "pipx": ("run",)}.get(name, ())
-    said = f"This luma-mcp runs from a temporary environment: the host will start it through {runner}."
+    said = f"This luma-ray-mcp runs from a temporary environment: the host will start it through {runner}."
     return Launch(runner, (*before, *origin, PACKAGE), (said,))
 
 
 def _warnings(plain: str, system: System) -> tuple[str, ...]:
     if _TEMPORARY.search(plain):
-        return (f"{plain} is in a folder for temporary files: when it is cleaned up, the host cannot start luma-mcp.",)
+        return (
+            f"{plain} is in a folder for temporary files: when it is cleaned up, the host cannot start luma-ray-mcp.",
+        )
     guarded = _GUARDED.get(system)
     if guarded and guarded.search(plain):
         return (
             (
                 f"{plain} is in a folder that the system guards, or that is not always there: if the host cannot "
-                "start luma-mcp, install it elsewhere."
+                "start luma-ray-mcp, install it elsewhere."
             ),
         )
     return ()

@@ -40,7 +40,7 @@ _KNOWN = re.compile(
     r"no-dev|no-sync|no-cache|frozen|offline|isolated|refresh|quiet)"
 )
 """Words of a command line that say nothing of anybody."""
-_PACKAGE = re.compile(r"luma[-_]mcp(\[[\w,-]*\])?((==|@)[\w.]{1,20})?", re.IGNORECASE)
+_PACKAGE = re.compile(r"luma[-_](ray[-_])?mcp(\[[\w,-]*\])?((==|@)[\w.]{1,20})?", re.IGNORECASE)
 _SOURCE = re.compile(r"(git\+)?https://(github|gitlab)\.com/[^\s?#@:]+(@[^\s?#@:]+)?|(?!.*://)[^\s?@=]+")
 """A path, or an address of a public place without a password, with or without a revision."""
 _SETTING = re.compile(r"LUMA_MCP_(?!\w*(TOKEN|KEY|SECRET|PASS|AUTH|CREDENTIAL|COOKIE|HEADER))\w+", re.IGNORECASE)

@@ -28,7 +28,7 @@ class Call:
 
 
 _NO_JOB = "No such job: the jobid is wrong, or the record has expired. Pass it exactly as it was returned."
-_NO_ACCOUNT = "No such account is configured at useapi.net (luma-mcp accounts shows those that are)."
+_NO_ACCOUNT = "No such account is configured at useapi.net (luma-ray-mcp accounts shows those that are)."
 SUBMIT = Call(
     "POST",
     "/videos",

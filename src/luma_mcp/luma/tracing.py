@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from luma_mcp.luma.calls import Call
 
-_tracer = get_tracer("luma-mcp")
+_tracer = get_tracer("luma-ray-mcp")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from luma_mcp.settings import LOOPBACK
 if TYPE_CHECKING:
     from luma_mcp.settings import Settings
 
-PLAYER_URI = "ui://luma-mcp/player.html"
+PLAYER_URI = "ui://luma-ray-mcp/player.html"
 PLAYER = Path(__file__).with_name("player.html")
 MEDIA_ORIGINS = ("https://*.cdn-luma.com", "https://*.lumalabs.ai")
 """Where Luma keeps videos. The API's pages promise no host: from another one, the page falls back to links."""

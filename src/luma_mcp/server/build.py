@@ -92,7 +92,7 @@ def build_server(
 
     calls = Tools(settings, studio, wall_clock)
     server = MCPServer[Any](
-        name="luma-mcp",
+        name="luma-ray-mcp",
         title="Luma Ray 3 video",
         version=__version__,
         instructions=INSTRUCTIONS + (SIMULATED if settings.simulated else ""),

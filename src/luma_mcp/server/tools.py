@@ -41,7 +41,7 @@ SAVE_SECONDS = 12.0
 CHANGES_KEPT = 100
 NOT_CONFIGURED = (
     "USEAPI_TOKEN is not set, so no video can be ordered or looked up. Get an API token at https://useapi.net and put "
-    "it into this server's environment in the host's configuration. To try without one: luma-mcp --simulate. "
+    "it into this server's environment in the host's configuration. To try without one: luma-ray-mcp --simulate. "
     "list_options works without a token."
 )
 

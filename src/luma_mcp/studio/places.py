@@ -27,7 +27,7 @@ def journal_path(settings: Settings) -> Path | None:
         return Path(settings.journal)
     from platformdirs import user_state_path
 
-    return user_state_path("luma-mcp", appauthor=False) / "journal.db"
+    return user_state_path("luma-ray-mcp", appauthor=False) / "journal.db"
 
 
 def has_journal(settings: Settings) -> bool:
