@@ -15,8 +15,8 @@ import statistics
 import sys
 from typing import TYPE_CHECKING
 
-from luma_mcp.luma.waiting import next_look
-from luma_mcp.matrix import TYPICAL_SECONDS
+from luma_mcp.api.polling import next_poll_delay
+from luma_mcp.catalog.useapi import TYPICAL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,8 +57,8 @@ def measure(name: str, pace: Callable[[str, float], float]) -> tuple[float, floa
 def main() -> int:
     """Prints the table; 0 if the schedule reaches its marks."""
     print(f"{JOBS} jobs{'':<12}{'mean lag':>12}{'99 % below':>14}{'worst':>12}{'looks per job':>14}")
-    ours = measure("adaptive", lambda kind, age: next_look(age, TYPICAL_SECONDS[kind]))
-    measure("adaptive, kind unknown", lambda _, age: next_look(age, None))
+    ours = measure("adaptive", lambda kind, age: next_poll_delay(age, TYPICAL_SECONDS[kind]))
+    measure("adaptive, kind unknown", lambda _, age: next_poll_delay(age, None))
     five = measure("every 5 s", lambda *_: 5.0)
     measure("every 10 s", lambda *_: 10.0)
     print(f"\nagainst the 5 s loop: {ours[0] / five[0]:.2f} of its mean lag with {ours[2] / five[2]:.2f} of its looks")

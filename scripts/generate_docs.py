@@ -29,9 +29,9 @@ from scripts.generating.manifest import manifest  # noqa: E402
 from scripts.generating.player_table import player_table  # noqa: E402
 from scripts.generating.snippets import snippet  # noqa: E402
 
+from luma_mcp.catalog.useapi import CHOICES  # noqa: E402
 from luma_mcp.hosts import HOSTS  # noqa: E402
-from luma_mcp.matrix import CHOICES  # noqa: E402
-from luma_mcp.server.build import build_server  # noqa: E402
+from luma_mcp.server.app import build_server  # noqa: E402
 from luma_mcp.settings import Settings  # noqa: E402
 
 if TYPE_CHECKING:

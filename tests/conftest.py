@@ -18,8 +18,8 @@ from mcp import Client
 from tests.clock import ClockThatWaitsForThreads
 from trio.testing import MockClock
 
-from luma_mcp.luma.client import LumaClient
-from luma_mcp.server.build import build_server
+from luma_mcp.api.useapi.client import LumaClient
+from luma_mcp.server.app import build_server
 from luma_mcp.settings import Settings
 from luma_mcp.simulator.app import Simulator
 from luma_mcp.simulator.state import Service

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from tests import table
 
-from luma_mcp.check import check, check_options
-from luma_mcp.matrix import API_NAMES, CHOICES, IMAGES
+from luma_mcp.catalog.useapi import API_NAMES, CHOICES, IMAGES
+from luma_mcp.catalog.validate import check, check_options
 from luma_mcp.server.schemas import exact_request_schema
 from luma_mcp.simulator.app import PREFIX, Simulator
 from luma_mcp.simulator.state import Service

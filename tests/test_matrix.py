@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from tests import table
 
-from luma_mcp import matrix, rules
-from luma_mcp.matrix import API_NAMES, CHOICES, IMAGES, allowed, combinations
+from luma_mcp.catalog import rules, useapi
+from luma_mcp.catalog.useapi import API_NAMES, CHOICES, IMAGES, allowed, combinations
 
 ASSETS = dict.fromkeys(table.IMAGES, "u1-email:a@example.com-image:1")
 
 
-def as_combination(request: dict[str, str]) -> matrix.Combination:
+def as_combination(request: dict[str, str]) -> useapi.Combination:
     return {n: request[n] for n in CHOICES} | {n: n in request for n in IMAGES}
 
 
@@ -86,6 +86,6 @@ def test_a_combination_is_valid_if_and_only_if_it_holds_every_rule() -> None:
         broken = [
             rule
             for rule in rules.implications()
-            if matrix.fits(chosen, dict(rule.when)) and chosen[rule.name] not in (rule.values or (False,))
+            if useapi.fits(chosen, dict(rule.when)) and chosen[rule.name] not in (rule.values or (False,))
         ]
         assert (not broken) == table.is_valid(request), (request, broken)

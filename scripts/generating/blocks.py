@@ -8,9 +8,9 @@ from scripts.generating.host_pages import host_block, hosts_block
 from scripts.generating.project import REGISTRY_NAME
 from scripts.generating.snippets import snippet_block
 
-from luma_mcp import tables
+from luma_mcp.catalog import tables
+from luma_mcp.catalog.useapi import SOURCE, SOURCE_DATE
 from luma_mcp.hosts import HOSTS
-from luma_mcp.matrix import SOURCE, SOURCE_DATE
 from luma_mcp.settings import VARIABLES
 
 if TYPE_CHECKING:

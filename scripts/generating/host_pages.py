@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from scripts.generating.snippets import snippet_block
 
-from luma_mcp import tables
+from luma_mcp.catalog import tables
 from luma_mcp.hosts import HOSTS
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Links that put the server into a host with one click, in the form that each host documents.
+"""SafeHttpClient that put the server into a host with one click, in the form that each host documents.
 
 They run the published package by name, so they are written at release time only (`scripts/release_files.py`): until the
 name is ours on the index, a committed link would run somebody else's package.

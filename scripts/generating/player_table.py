@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import get_args
 
-from luma_mcp.check import check
+from luma_mcp.catalog.useapi import CHOICES, MODELS, TYPICAL_SECONDS
+from luma_mcp.catalog.validate import check
 from luma_mcp.errors import Kind
-from luma_mcp.matrix import CHOICES, MODELS, TYPICAL_SECONDS
 
 
 def player_table() -> str:

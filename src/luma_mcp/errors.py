@@ -50,7 +50,7 @@ Kind = Literal[
     "job_failed",
 ]
 Retry = Literal["never", "after_change", "later"]
-Way = Literal["dns", "tls", "proxy", "refused", "timeout", "broken", "unsendable"]
+FailureStage = Literal["dns", "tls", "proxy", "refused", "timeout", "broken", "unsendable"]
 """Where the way to the API ended: before it (`refused`: no connection), with it (`broken`), or on this machine."""
 
 
@@ -221,7 +221,7 @@ class NetworkError(LumaError):
 
     kind = "network"
     retry = "later"
-    way: Way = "refused"
+    way: FailureStage = "refused"
 
 
 class OutcomeUnknown(LumaError):

@@ -18,8 +18,8 @@ from tests.conformance.rounds import add_rounds
 from tests.conformance.schemas import tools
 
 from luma_mcp.cli.http import serve_http
-from luma_mcp.server.disclosure import CACHE_HINTS, disclose
 from luma_mcp.server.tasks import Tasks
+from luma_mcp.server.visibility import CACHE_HINTS, disclose
 
 
 def fixture_server() -> MCPServer[Any]:

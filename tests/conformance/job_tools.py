@@ -20,7 +20,7 @@ from mcp.types import (
 from mcp.types.jsonrpc import INTERNAL_ERROR, MISSING_REQUIRED_CLIENT_CAPABILITY
 from tests.conformance.asked import answered, asking, form
 
-from luma_mcp.server.clients import TASKS, takes_tasks
+from luma_mcp.server.client_capabilities import TASKS, supports_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +54,7 @@ def _add_computing(server: MCPServer[Any], jobs: Jobs) -> None:
     async def slow_compute(ctx: Context[Any, Any], seconds: float = 0, label: str = "") -> CallToolResult:
         """Computes for some seconds; at once where the client takes no tasks or there is nothing to wait for."""
         done = text(f"{label} took {seconds} s")
-        if seconds and takes_tasks(ctx):
+        if seconds and supports_tasks(ctx):
             return text("computing", job=jobs.start(lambda _: done, seconds=seconds))
         await anyio.sleep(seconds)
         return done
@@ -62,7 +62,7 @@ def _add_computing(server: MCPServer[Any], jobs: Jobs) -> None:
     @server.tool(structured_output=False)
     async def failing_job(ctx: Context[Any, Any]) -> CallToolResult:
         """Fails as a tool, after a second; for clients that take tasks alone."""
-        if not takes_tasks(ctx):
+        if not supports_tasks(ctx):
             needed = MissingRequiredClientCapabilityErrorData(
                 required_capabilities=ClientCapabilities(extensions={TASKS: {}})
             )

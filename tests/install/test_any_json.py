@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luma_mcp.install import json_edit
-from luma_mcp.install.faults import Flaw
+from luma_mcp.install.errors import ParseError
 from luma_mcp.install.jsonc import Text
 
 MANY = int(os.environ.get("SCENARIOS", "2000")) // 20
@@ -116,6 +116,6 @@ def test_what_is_no_json_is_told_with_its_place_and_never_anything_else(text: st
     found = None
     try:
         assert isinstance(Text.read(text).value, dict)
-    except Flaw as flaw:
+    except ParseError as flaw:
         found = flaw.at
     assert found is None or 0 <= found <= len(text)

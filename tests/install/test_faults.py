@@ -8,9 +8,9 @@ import pytest
 
 from luma_mcp.hosts import HOSTS
 from luma_mcp.install.config import Config, installed
+from luma_mcp.install.diff import difference
 from luma_mcp.install.entry import Entry
-from luma_mcp.install.faults import InstallFault, Unparsable, WrongShape
-from luma_mcp.install.shown import difference
+from luma_mcp.install.errors import InstallError, Unparsable, WrongShape
 
 HOST = {host.id: host for host in HOSTS}
 OURS = Entry("/opt/luma-ray-mcp", (), {"USEAPI_TOKEN": "user:1-x"})
@@ -70,7 +70,7 @@ def test_a_file_that_cannot_be_read_is_named_with_line_and_column(
 def test_what_is_in_our_place_is_left_there(host: str, text: str, line: int, column: int, words: str) -> None:
     config = Config.decode(HOST[host], Path("file"), text.encode())
     for attempt in (config.entry, config.without_entry, lambda: config.with_entry(OURS, replace=True)):
-        with pytest.raises(InstallFault) as caught:
+        with pytest.raises(InstallError) as caught:
             attempt()
         assert words in caught.value.what
         assert (caught.value.line, caught.value.column) == (line, column)
@@ -78,7 +78,7 @@ def test_what_is_in_our_place_is_left_there(host: str, text: str, line: int, col
 
 def test_a_variable_that_is_there_twice_is_not_guessed_at() -> None:
     text = '{"mcpServers": {"luma": {"command": "luma-ray-mcp", "env": {"USEAPI_TOKEN": "a", "USEAPI_TOKEN": "b"}}}}'
-    with pytest.raises(InstallFault, match="second time"):
+    with pytest.raises(InstallError, match="second time"):
         Config.decode(HOST["cursor"], Path("file"), text.encode()).with_entry(OURS)
 
 
@@ -124,6 +124,6 @@ def test_depth_is_written_to_or_a_fault_and_never_anything_else(host: str) -> No
             ):
                 try:
                     attempt()
-                except InstallFault:
+                except InstallError:
                     faults += 1
     assert faults

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from luma_mcp.install.faults import Changed, InstallFault, NotWritable
+from luma_mcp.install.errors import Changed, InstallError, NotWritable
 from luma_mcp.install.files import copies_with, is_read_by_others, read, replace
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def test_what_is_read_only_is_left_alone(tmp_path: Path, protected: str) -> None
 
 def test_a_folder_in_its_place_is_said_to_be_one(tmp_path: Path) -> None:
     (tmp_path / "mcp.json").mkdir()
-    with pytest.raises(InstallFault, match="this is a folder"):
+    with pytest.raises(InstallError, match="this is a folder"):
         read(tmp_path / "mcp.json")
 
 
@@ -167,7 +167,7 @@ def test_a_link_in_a_circle_and_a_pipe_are_no_files(tmp_path: Path) -> None:
     (tmp_path / "circle").symlink_to("circle")
     os.mkfifo(tmp_path / "pipe")
     for name in ("circle", "pipe"):
-        with pytest.raises(InstallFault, match=r"circle|no file"):
+        with pytest.raises(InstallError, match=r"circle|no file"):
             read(tmp_path / name)
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from luma_mcp.install.launch import Launch, launch, launch_here, source_of
-from luma_mcp.install.places import this_system
+from luma_mcp.install.command import Launch, launch, launch_here, source_of
+from luma_mcp.install.paths import this_system
 
 if TYPE_CHECKING:
     from luma_mcp.hosts import System

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import pytest
 
 from luma_mcp.hosts import HOSTS
-from luma_mcp.install.places import INSTALLABLE, config_path, find, is_here, named
+from luma_mcp.install.paths import INSTALLABLE, config_path, find, is_here, named
 
 HOST = {host.id: host for host in HOSTS}
 ANA = {"darwin": Path("/people/ana"), "linux": Path("/people/ana"), "win32": Path(r"C:\people\ana")}

@@ -10,8 +10,8 @@ from tests.install.documents import CASES, DOCUMENTS
 
 from luma_mcp.hosts import HOSTS
 from luma_mcp.install.config import Config
+from luma_mcp.install.diff import LONGEST, difference
 from luma_mcp.install.entry import Entry
-from luma_mcp.install.shown import LONGEST, difference
 
 HOST = {host.id: host for host in HOSTS}
 TOKEN = "user:4711-very-secret-token"

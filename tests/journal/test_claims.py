@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.journal.test_journal import API, NOW, opened, order, ordered
 
-from luma_mcp.journal.claims import Full, Room
+from luma_mcp.journal.claims import LimitExceeded, RateWindow
 from luma_mcp.journal.journal import Journal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 LATER = NOW + timedelta(seconds=90)
-ROOM = Room(1, NOW - timedelta(hours=1), LATER - timedelta(minutes=1))
+ROOM = RateWindow(1, NOW - timedelta(hours=1), LATER - timedelta(minutes=1))
 """For one order within an hour, as judged at `LATER`."""
 
 
@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 def has_room(journal: Journal) -> bool:
     try:
         assert journal.claim(order("cat", "A cat"), another=True, room=ROOM) is None
-    except Full:
+    except LimitExceeded:
         return False
     return True
 
@@ -53,7 +53,7 @@ def test_what_was_refused_for_want_of_room_leaves_nothing_in_any_memory(path: Pa
     ordered(first, "j1")
     assert not has_room(second)
     path.unlink()
-    everything = Room(1, NOW - timedelta(days=1), NOW - timedelta(days=1))
+    everything = RateWindow(1, NOW - timedelta(days=1), NOW - timedelta(days=1))
     assert not [o for o in second.counted(everything) if o.key == "cat"]
 
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.conftest import TOKEN
 
+from luma_mcp.api.protocol import Credits, Job, VideoRequest
 from luma_mcp.journal.database import VERSION
 from luma_mcp.journal.journal import EVERY_API, Journal
-from luma_mcp.journal.order import Order
-from luma_mcp.luma.records import Credits, Job, VideoRequest
-from luma_mcp.studio.places import api_of
+from luma_mcp.journal.orders import Order
+from luma_mcp.service.paths import api_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

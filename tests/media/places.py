@@ -13,8 +13,8 @@ import anyio
 import httpx2
 import pytest
 
-from luma_mcp.media.links import Links
-from luma_mcp.media.saving import NotSaved, save
+from luma_mcp.media.download import NotSaved, save
+from luma_mcp.media.safe_http import SafeHttpClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -173,7 +173,7 @@ async def saved(
         if tell:
             tell(here, total)
 
-    links = Links(transport=transport, resolve=resolve)
+    links = SafeHttpClient(transport=transport, resolve=resolve)
     with anyio.fail_after(3600):
         return await save(URL, target, links, telling)
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from luma_mcp.media.files import home_folder, read_file
-from luma_mcp.media.sources import LARGEST, Kind, Unusable, parse_source
+from luma_mcp.media.local_files import home_folder, read_file
+from luma_mcp.media.sources import LARGEST, ImageError, Kind, parse_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ ATTACKS = (
     *("file:////server/share/a.png",),
     *("file:relative.png", "file:", "file://", "file:///", "file://[{h}/a.png", "file:~/../outside/secret.png"),
     *("file:///%5c%5cserver/share/a.png", "file:%2f%2fserver/share/a.png"),
-    # Links
+    # SafeHttpClient
     *("{h}/to_file", "{h}/to_file_relative", "{h}/to_folder/secret.png", "{h}/chain", "{h}/to_up/outside/secret.png"),
     *("{h}/to_hidden/key.png", "{h}/to_hidden_file", "{h}/dangling_out", "{h}/dangling_in", "{h}/loop", "{h}/loop_a"),
     *("{h}/to_zero", "{h}/to_proc/{r}/outside/secret.png", "{h}/to_folder/../outside/secret.png", "~/to_file"),
@@ -173,7 +173,7 @@ def read(text: str, root: Path, *folders: str, windows: bool = False) -> bytes:
 
 
 def refusal(text: str, root: Path, *, windows: bool = False) -> str:
-    with pytest.raises(Unusable) as refused:
+    with pytest.raises(ImageError) as refused:
         read(text, root, windows=windows)
     return str(refused.value)
 
@@ -187,7 +187,7 @@ def test_what_is_not_a_file_of_an_allowed_folder_is_not_read(attack: str, root: 
 
 @pytest.mark.parametrize("attack", WINDOWS_ATTACKS, ids=ascii)
 def test_a_windows_path_to_a_device_a_stream_or_another_machine_is_refused_unread(attack: str) -> None:
-    with pytest.raises(Unusable):
+    with pytest.raises(ImageError):
         parse_source(attack, windows=True)
 
 
@@ -216,12 +216,12 @@ def test_an_allowed_folder_may_be_named_by_a_link(root: Path) -> None:
 
 
 def test_a_folder_that_is_allowed_lets_nothing_above_it_be_read(root: Path) -> None:
-    with pytest.raises(Unusable):
+    with pytest.raises(ImageError):
         read("{h}/a.png", root, "home/pics")
 
 
 def test_nothing_is_read_where_nothing_is_allowed(root: Path) -> None:
-    with pytest.raises(Unusable, match="LUMA_MCP_INPUT_DIRS"):
+    with pytest.raises(ImageError, match="LUMA_MCP_INPUT_DIRS"):
         read_file(str(root / "home/a.png"), [])
 
 
@@ -234,7 +234,7 @@ def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
         file.truncate(LARGEST + 1)
     tracemalloc.start()
     try:
-        with pytest.raises(Unusable, match="100 MB"):
+        with pytest.raises(ImageError, match="100 MB"):
             read_file(str(tmp_path / "large.png"), [tmp_path])
         assert tracemalloc.get_traced_memory()[1] < LARGEST / 10
     finally:
@@ -247,7 +247,7 @@ def test_no_file_is_left_open(name: str, root: Path) -> None:
     for _ in range(3):
         try:
             read("{h}/" + name, root)
-        except Unusable:
+        except ImageError:
             continue
     assert next_descriptor() == before
 
@@ -266,7 +266,7 @@ def test_a_folder_is_called_one(root: Path) -> None:
 @pytest.mark.parametrize("uri", ["file://{h}" + "/a" * 5000, "file://{h}/" + "x" * 5000], ids=["parts", "name"])
 def test_a_uri_with_an_endless_path_is_refused_before_the_disk_is_asked(uri: str, root: Path) -> None:
     # Every part of a path is looked at, and the time grows with the square of their number.
-    with pytest.raises(Unusable):
+    with pytest.raises(ImageError):
         parse_source(uri.format(h=root / "home"))
 
 

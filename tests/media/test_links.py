@@ -10,8 +10,8 @@ import pytest
 from tests.clock import pass_time
 from tests.media.places import PUBLIC, PUBLIC6, Answer, Network, Shelf, Stream, redirect, resolve
 
-from luma_mcp.media.links import Links
-from luma_mcp.media.sources import LARGEST, Unusable
+from luma_mcp.media.safe_http import SafeHttpClient
+from luma_mcp.media.sources import LARGEST, ImageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -65,12 +65,12 @@ ATTACKS = [*f"{NOT_HTTP} {CREDENTIALS} {CONFUSING}".split(), *SPACED, *LONG]
 NO_LINKS = ["", "http:", "http://", "//public.example/", "public.example", "http:public.example", " http://127.0.0.1/"]
 
 
-def links(network: httpx2.AsyncBaseTransport, *, allow_private: bool = False, own: str | None = None) -> Links:
-    return Links(transport=network, resolve=resolve, allow_private=allow_private, own=own)
+def links(network: httpx2.AsyncBaseTransport, *, allow_private: bool = False, own: str | None = None) -> SafeHttpClient:
+    return SafeHttpClient(transport=network, resolve=resolve, allow_private=allow_private, own=own)
 
 
-async def refused(network: httpx2.AsyncBaseTransport, url: str, *, own: str | None = None) -> Unusable:
-    with pytest.raises(Unusable) as caught:
+async def refused(network: httpx2.AsyncBaseTransport, url: str, *, own: str | None = None) -> ImageError:
+    with pytest.raises(ImageError) as caught:
         await links(network, own=own).fetch(url)
     return caught.value
 
@@ -145,14 +145,16 @@ class Changing:
 async def test_the_connection_goes_to_the_address_that_was_checked_whatever_the_name_means_later() -> None:
     network = Network()
     resolver = Changing(PUBLIC, "127.0.0.1")
-    assert await Links(transport=network, resolve=resolver).fetch("http://rebinding.example/") == b"a picture"
+    assert await SafeHttpClient(transport=network, resolve=resolver).fetch("http://rebinding.example/") == b"a picture"
     assert network.addresses == [PUBLIC]
 
 
 async def test_a_name_is_checked_anew_when_a_redirect_leads_back_to_it() -> None:
     network = Network({"http://rebinding.example/": redirect("/again")})
-    with pytest.raises(Unusable):
-        await Links(transport=network, resolve=Changing(PUBLIC, "127.0.0.1")).fetch("http://rebinding.example/")
+    with pytest.raises(ImageError):
+        await SafeHttpClient(transport=network, resolve=Changing(PUBLIC, "127.0.0.1")).fetch(
+            "http://rebinding.example/"
+        )
     assert network.addresses == [PUBLIC]
 
 
@@ -225,7 +227,7 @@ async def test_the_own_network_may_be_read_where_that_is_allowed(url: str) -> No
 @pytest.mark.parametrize("url", ["ftp://intranet/a", "http://me:pw@intranet/", "http://intranet:99999/"], ids=repr)
 async def test_what_is_no_plain_link_stays_refused_where_the_own_network_is_allowed(url: str) -> None:
     network = Network()
-    with pytest.raises(Unusable):
+    with pytest.raises(ImageError):
         await links(network, allow_private=True).fetch(url)
     assert network.addresses == []
 

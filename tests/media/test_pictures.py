@@ -14,8 +14,8 @@ from PIL import Image, ImageCms
 from PIL.Image import Transpose
 from pillow_heif import register_heif_opener
 
-from luma_mcp.media.pictures import LARGEST_THUMBNAIL, LARGEST_UPLOAD, Picture, prepare, thumbnail
-from luma_mcp.media.sources import Unusable
+from luma_mcp.media.images import LARGEST_THUMBNAIL, LARGEST_UPLOAD, Picture, prepare, thumbnail
+from luma_mcp.media.sources import ImageError
 
 register_heif_opener()
 
@@ -205,14 +205,14 @@ def claiming(kind: str, side: int) -> bytes:
 @pytest.mark.parametrize("side", [12_000, 16_383], ids=repr)
 @pytest.mark.parametrize("kind", [*CLAIMS, "TIFF"])
 def test_a_bomb_is_refused_by_its_header(kind: str, side: int) -> None:
-    with pytest.raises(Unusable, match="million pixels"):
+    with pytest.raises(ImageError, match="million pixels"):
         prepare(claiming(kind, side))
-    with pytest.raises(Unusable, match="million pixels"):
+    with pytest.raises(ImageError, match="million pixels"):
         thumbnail(claiming(kind, side))
 
 
 def test_a_bomb_that_is_whole_is_refused() -> None:
-    with pytest.raises(Unusable, match="million pixels"):
+    with pytest.raises(ImageError, match="million pixels"):
         prepare(encoded(Image.new("1", (20_000, 20_000)), "PNG"))
 
 
@@ -220,7 +220,7 @@ def test_a_bomb_that_is_whole_is_refused() -> None:
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_picture_that_is_cut_short_is_refused_as_damaged(kind: str, share: float) -> None:
     data = encoded(noise("RGB", 64), kind)
-    with pytest.raises(Unusable, match="damaged or cut short"):
+    with pytest.raises(ImageError, match="damaged or cut short"):
         prepare(data[: int(len(data) * share)])
 
 
@@ -244,7 +244,7 @@ def test_a_picture_that_is_cut_short_is_refused_as_damaged(kind: str, share: flo
 )
 def test_what_is_no_picture_is_refused_with_a_hint_and_not_quoted(data: bytes, hint: str) -> None:
     for make in (prepare, thumbnail):
-        with pytest.raises(Unusable) as refused:
+        with pytest.raises(ImageError) as refused:
             make(data)
         assert hint in str(refused.value)
         assert "swordfish" not in str(refused.value)
@@ -272,7 +272,7 @@ def test_what_follows_a_gif_s_first_frame_ends_in_a_picture_or_a_refusal(tail: b
 def answer(data: bytes) -> str:
     try:
         return prepare(data).media_type
-    except Unusable as refused:
+    except ImageError as refused:
         return refused.fault
 
 

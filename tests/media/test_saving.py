@@ -21,8 +21,8 @@ from tests.media.places import (
     saved,
 )
 
-from luma_mcp.media.links import Links
-from luma_mcp.media.saving import NotSaved, save
+from luma_mcp.media.download import NotSaved, save
+from luma_mcp.media.safe_http import SafeHttpClient
 from luma_mcp.simulator.app import PREFIX
 from luma_mcp.simulator.records import MEDIA
 from luma_mcp.simulator.serve import new_simulator, running
@@ -331,7 +331,7 @@ async def test_a_finished_jobs_media_are_saved_over_real_sockets(tmp_path: Path,
         assert total == (MEDIA / name).stat().st_size >= here
 
     with running(new_simulator()) as base_url:
-        links = Links(own=base_url)
+        links = SafeHttpClient(own=base_url)
         try:
             url = f"{base_url.removesuffix(PREFIX)}/media/any/{name}"
             assert await save(url, tmp_path / name, links, tell) == tmp_path / name

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from luma_mcp.media.sources import LARGEST, Kind, Unusable, parse_source, read_data_uri
+from luma_mcp.media.sources import LARGEST, ImageError, Kind, parse_source, read_data_uri
 
 ASSET = "u12345-email:studio@example.com-image:0f8fad5b-d9cb-469f-a165-70867728950e"
 JOBID = "j0326140530123456789v-u12345-email:studio@example.com-video:a1b2c3d4-0000-4000-8000-000000000000-bot:luma"
@@ -71,7 +71,7 @@ def test_what_is_no_path_means_the_same_on_windows(text: str) -> None:
 
 @pytest.mark.parametrize("text", [r"C:\Photos\me\a.png", "C:/a.png", r"\a.png", "C:a.png"], ids=repr)
 def test_a_windows_path_on_another_system_is_named_as_such(text: str) -> None:
-    with pytest.raises(Unusable, match="Windows path"):
+    with pytest.raises(ImageError, match="Windows path"):
         parse_source(text, windows=False)
 
 
@@ -86,25 +86,25 @@ def test_the_id_of_a_job_that_is_known_is_one_whatever_it_looks_like() -> None:
     ids=repr,
 )
 def test_what_only_the_chat_application_can_reach_is_refused_as_that(text: str) -> None:
-    with pytest.raises(Unusable, match="chat application"):
+    with pytest.raises(ImageError, match="chat application"):
         parse_source(text)
 
 
 @pytest.mark.parametrize("text", ["ftp://a/b.png", "s3://bucket/a.png", "javascript:alert(1)", "x-y://z"], ids=repr)
 def test_an_address_that_is_not_fetched_is_refused_by_its_scheme(text: str) -> None:
-    with pytest.raises(Unusable, match=text.split(":", maxsplit=1)[0]):
+    with pytest.raises(ImageError, match=text.split(":", maxsplit=1)[0]):
         parse_source(text)
 
 
 @pytest.mark.parametrize("text", ["", "  ", "''", "a cat on a roof", "a.png", "./a.png", "pictures/a.png"], ids=repr)
 def test_what_is_none_of_the_forms_is_answered_with_all_of_them(text: str) -> None:
-    with pytest.raises(Unusable, match=r"assetRef.*jobid.*https.*path.*data"):
+    with pytest.raises(ImageError, match=r"assetRef.*jobid.*https.*path.*data"):
         parse_source(text, windows=False)
 
 
 @pytest.mark.parametrize("start", ["iVBORw0KGgo", "/9j/4AAQSkZJRg"], ids=["PNG", "JPEG"])
 def test_base64_alone_is_answered_with_what_is_missing(start: str) -> None:
-    with pytest.raises(Unusable, match="data:image/jpeg;base64,") as refused:
+    with pytest.raises(ImageError, match="data:image/jpeg;base64,") as refused:
         parse_source(start + "A" * 5000)
     assert "AAAA" not in str(refused.value)
 
@@ -149,7 +149,7 @@ def test_a_data_uri_is_read_in_every_spelling(uri: str) -> None:
     ids=ascii,
 )
 def test_a_data_uri_that_is_broken_is_refused_without_quoting_it(uri: str, said: str) -> None:
-    with pytest.raises(Unusable, match=said) as refused:
+    with pytest.raises(ImageError, match=said) as refused:
         read_data_uri(parse_source(uri).text)
     assert "swordf" not in str(refused.value)
 
@@ -158,5 +158,5 @@ def test_a_data_uri_that_is_broken_is_refused_without_quoting_it(uri: str, said:
     ("head", "letters"), [("data:;base64,", LARGEST // 3 * 4 + 8), ("data:,", LARGEST + 1)], ids=repr
 )
 def test_a_data_uri_that_is_too_large_is_refused(head: str, letters: int) -> None:
-    with pytest.raises(Unusable, match="100 MB"):
+    with pytest.raises(ImageError, match="100 MB"):
         read_data_uri(head + "A" * letters)

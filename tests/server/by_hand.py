@@ -12,7 +12,7 @@ import uvicorn
 from tests.conftest import EMAIL, IN_MEMORY, TOKEN
 from tests.server.declaring import SETTINGS
 
-from luma_mcp.server.build import build_server
+from luma_mcp.server.app import build_server
 from luma_mcp.settings import Settings
 from luma_mcp.simulator.app import Simulator
 from luma_mcp.simulator.serve import running

@@ -15,7 +15,7 @@ from tests.conftest import ERAS, TOKEN, wall_clock
 from tests.results import told
 from tests.transports import Held, Unreliable
 
-from luma_mcp.server.build import build_server
+from luma_mcp.server.app import build_server
 from luma_mcp.settings import Settings
 from luma_mcp.simulator.app import Fault
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from luma_mcp.media.links import Links
-from luma_mcp.media.saving import save
+from luma_mcp.media.download import save
+from luma_mcp.media.safe_http import SafeHttpClient
 from luma_mcp.simulator.records import MEDIA, SECONDS, SIZES
 from luma_mcp.simulator.serve import new_simulator, running
 
@@ -67,7 +67,7 @@ def test_every_clip_has_a_first_and_a_last_frame(ratio: str, stem: str) -> None:
 
 
 async def test_a_clip_and_a_zip_of_exr_frames_are_served_whole(media_url: str, tmp_path: Path) -> None:
-    links = Links(own=media_url)
+    links = SafeHttpClient(own=media_url)
     clip = await save(f"{media_url}/16x9-5s-sdr.mp4", tmp_path / "clip.mp4", links, unheard)
     frames = await save(f"{media_url}/frames-exr.zip", tmp_path / "frames.zip", links, unheard)
     await links.aclose()

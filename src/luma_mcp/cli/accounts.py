@@ -13,16 +13,16 @@ import click
 from pydantic import SecretStr
 
 from luma_mcp import errors
-from luma_mcp.cli.surroundings import NO_TOKEN, one_line, settings_with_token
-from luma_mcp.diagnosis.accounts import credits_of, session, slots
+from luma_mcp.api.useapi.client import LumaClient
+from luma_mcp.cli.context import NO_TOKEN, one_line, settings_with_token
+from luma_mcp.doctor.accounts import credits_of, session, slots
 from luma_mcp.errors import LumaError, refresh_command
-from luma_mcp.luma.client import LumaClient
 from luma_mcp.settings import TOKEN_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from luma_mcp.luma.records import Account, AddedAccount
+    from luma_mcp.api.protocol import Account, AddedAccount
 
 T = TypeVar("T")
 

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
-from luma_mcp.cli.surroundings import one_line, simulating
-from luma_mcp.diagnosis.checks import examine
-from luma_mcp.diagnosis.surroundings import look_around
-from luma_mcp.install.places import this_system
+from luma_mcp.cli.context import one_line, simulating
+from luma_mcp.doctor.checks import examine
+from luma_mcp.doctor.environment import look_around
+from luma_mcp.install.paths import this_system
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from luma_mcp.diagnosis.finding import Finding
+    from luma_mcp.doctor.check_result import Finding
 
 MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "note": ("–", "yellow")}
 PLAIN_MARKS = {"✓": "ok", "✗": "!!", "–": "--", "→": "->", "…": "..."}

@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from luma_mcp.cli.surroundings import NO_TOKEN, now, one_line, read_settings, settings_with_token, simulating
+from luma_mcp.catalog.useapi import IMAGES, TYPICAL_SECONDS
+from luma_mcp.cli.context import NO_TOKEN, now, one_line, read_settings, settings_with_token, simulating
 from luma_mcp.errors import NO_MONEY, InvalidArguments, LumaError
-from luma_mcp.matrix import IMAGES, TYPICAL_SECONDS
-from luma_mcp.media.files import home_folder
-from luma_mcp.media.sources import LONGEST_PATH, Unusable, parse_source
+from luma_mcp.media.local_files import home_folder
+from luma_mcp.media.sources import LONGEST_PATH, ImageError, parse_source
 from luma_mcp.server.progress import READY_TO_SAVE, UNKNOWN_TYPICAL, percent
-from luma_mcp.studio.studio import Studio
-from luma_mcp.studio.ticking import ticking
+from luma_mcp.service.periodic import periodic
+from luma_mcp.service.service import VideoService
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from luma_mcp.luma.records import Job
+    from luma_mcp.api.protocol import Job
     from luma_mcp.settings import Settings
 
-    Work = Callable[[Studio, "_Bar"], Awaitable[None]]
+    Work = Callable[[VideoService, "_Bar"], Awaitable[None]]
 
 PATIENCE = 60.0
 SPEED = 10.0
@@ -57,7 +57,7 @@ def generate(words: Mapping[str, str], *, save: bool, another: bool, simulate: b
     # Files that a person has typed may be read, wherever they are.
     folders = [Path(said[name]).parent for name in IMAGES if said.get(name, "").startswith(str(Path(os.sep)))]
 
-    async def work(studio: Studio, bar: _Bar) -> None:
+    async def work(studio: VideoService, bar: _Bar) -> None:
         ordered = await studio.order(said, another=another, save=save, patience=PATIENCE, tell=bar.say)
         bar.jobid = ordered.placed.job.jobid
         if ordered.placed.how == "same":
@@ -83,7 +83,7 @@ def get(jobid: str, *, save: bool) -> None:
         click.ClickException: why there is no video.
     """
 
-    async def work(studio: Studio, bar: _Bar) -> None:
+    async def work(studio: VideoService, bar: _Bar) -> None:
         await _finish(studio, jobid, bar, save=save or studio.wants_files(jobid))
 
     _run(work, settings_with_token(), label="Looking", hint="")
@@ -93,7 +93,7 @@ def _from_here(value: str) -> str:
     """In a terminal, a file is named from where one is."""
     try:
         return parse_source(value).text
-    except Unusable:
+    except ImageError:
         return value if len(value) > LONGEST_PATH or "://" in value else str(Path(value).absolute())
 
 
@@ -124,7 +124,7 @@ class _Bar:
         click.echo(f"\r\033[K{text}" if sys.stderr.isatty() else text, err=True)
 
 
-async def _finish(studio: Studio, job: str | Job, bar: _Bar, *, save: bool) -> None:
+async def _finish(studio: VideoService, job: str | Job, bar: _Bar, *, save: bool) -> None:
     request = studio.request_of(job if isinstance(job, str) else job.jobid)
     resolution = (request and request.resolution) or ""
     low, high = studio.typical_seconds(request) or TYPICAL_SECONDS.get(resolution, UNKNOWN_TYPICAL)
@@ -132,7 +132,7 @@ async def _finish(studio: Studio, job: str | Job, bar: _Bar, *, save: bool) -> N
     async def tick(elapsed: float) -> None:
         await bar.at(percent(elapsed, (low + high) / 2) * READY_TO_SAVE / 100, "Making the video")
 
-    async with ticking(EVERY, tick):
+    async with periodic(EVERY, tick):
         ended = await studio.follow(job, FOREVER)
     video = ended.outputs.video
     if ended.state != "completed" or video is None:
@@ -155,7 +155,7 @@ def _run(work: Work, settings: Settings, *, label: str, hint: str) -> None:
     bars: list[_Bar] = []
 
     async def working() -> None:
-        studio = Studio(settings, wall_clock=now)
+        studio = VideoService(settings, wall_clock=now)
         try:
             with click.progressbar(length=100, label=label, file=sys.stderr) as bar:
                 bars.append(_Bar(bar))

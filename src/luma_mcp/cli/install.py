@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from luma_mcp.cli.context import now, read_settings
 from luma_mcp.cli.install_questions import TRIES, chosen, confirm, find_tokens, found, named, usage
-from luma_mcp.cli.surroundings import now, read_settings
-from luma_mcp.install import places
+from luma_mcp.install import paths
+from luma_mcp.install.command import launch_here
 from luma_mcp.install.config import Config, installed
+from luma_mcp.install.diff import difference, shown_command
 from luma_mcp.install.entry import NAME, PLACEHOLDER, TOKEN, Entry, snippet
-from luma_mcp.install.faults import Changed, InstallFault
+from luma_mcp.install.errors import Changed, InstallError
 from luma_mcp.install.files import copies_with, is_read_by_others, read, replace
-from luma_mcp.install.launch import launch_here
-from luma_mcp.install.shown import difference, shown_command
+from luma_mcp.service.paths import journal_path, output_folder
 from luma_mcp.settings import VARIABLES, Settings, SettingsError
-from luma_mcp.studio.places import journal_path, output_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class InstallOptions:
     """The options of the two commands."""
 
     everywhere: bool = False
@@ -60,14 +60,14 @@ class _Work:
     told: Callable[[Host, Entry | None], str]
 
 
-def install(word: str | None, wishes: Wishes) -> None:
+def install(word: str | None, wishes: InstallOptions) -> None:
     """Puts our entry into the configuration of the host that is meant; exits with 1 where that was not done.
 
     Raises:
         click.ClickException: why not; the files are as they were.
     """
     settings = read_settings()
-    started = launch_here(places.this_system(), os.environ)
+    started = launch_here(paths.this_system(), os.environ)
     args = (*started.args, "--simulate") if wishes.simulate else started.args
     env = _variables(wishes)
     if wishes.only_print:
@@ -96,7 +96,7 @@ def install(word: str | None, wishes: Wishes) -> None:
     _each(hosts, wishes, work)
 
 
-def uninstall(word: str | None, wishes: Wishes) -> None:
+def uninstall(word: str | None, wishes: InstallOptions) -> None:
     """Takes our entry out of the configuration of the host that is meant; exits with 1 where that was not done.
 
     Raises:
@@ -111,7 +111,7 @@ def uninstall(word: str | None, wishes: Wishes) -> None:
     _each(chosen(word, "uninstall", having, everywhere=wishes.everywhere), wishes, work)
 
 
-def _variables(wishes: Wishes) -> dict[str, str]:
+def _variables(wishes: InstallOptions) -> dict[str, str]:
     """The settings of this terminal, but for the token: the host knows nothing of them."""
     names = {row.metadata["name"] for row in VARIABLES.values()} - {TOKEN}
     names -= NOT_SIMULATED if wishes.simulate else set()
@@ -119,14 +119,14 @@ def _variables(wishes: Wishes) -> dict[str, str]:
     return {name: text for name, text in here.items() if text and "${" not in text}
 
 
-def _each(hosts: list[tuple[Host, Path]], wishes: Wishes, work: _Work) -> None:
+def _each(hosts: list[tuple[Host, Path]], wishes: InstallOptions, work: _Work) -> None:
     left = 0
     for host, path in hosts:
         link = f" (a link to {os.path.realpath(path)})" if path.is_symlink() else ""
         click.echo(f"{click.style(host.name, bold=True)}: {path}{link}")
         try:
             done = _one(host, path, wishes, work)
-        except InstallFault as fault:
+        except InstallError as fault:
             click.secho(f"Error: {fault}", fg="red", err=True)
             done = False
         if not done:
@@ -136,7 +136,7 @@ def _each(hosts: list[tuple[Host, Path]], wishes: Wishes, work: _Work) -> None:
         sys.exit(1)
 
 
-def _one(host: Host, path: Path, wishes: Wishes, work: _Work) -> bool:
+def _one(host: Host, path: Path, wishes: InstallOptions, work: _Work) -> bool:
     for attempt in range(TRIES):
         snapshot = read(path)
         config = Config.decode(host, path, snapshot.data)
@@ -196,7 +196,7 @@ def _token_of(entry: Entry | None) -> str | None:
 def _has_entry(host: Host, path: Path) -> bool:
     try:
         return installed(host, path) is not None
-    except InstallFault:
+    except InstallError:
         # Whoever wants to remove it is told why it cannot be seen.
         return True
 

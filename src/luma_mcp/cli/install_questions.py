@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, NoReturn
 import anyio
 import click
 
+from luma_mcp.api.useapi.client import LumaClient
 from luma_mcp.errors import LumaError, Unauthorized
-from luma_mcp.install import places
+from luma_mcp.install import paths
 from luma_mcp.install.config import installed
 from luma_mcp.install.entry import PLACEHOLDER, TOKEN
-from luma_mcp.install.faults import InstallFault
-from luma_mcp.luma.client import LumaClient
+from luma_mcp.install.errors import InstallError
 from luma_mcp.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
+    from luma_mcp.api.protocol import Account
     from luma_mcp.hosts import Host
-    from luma_mcp.luma.records import Account
 
 TRIES = 3
 NO_TOKEN = (
@@ -35,8 +35,8 @@ NO_ACCOUNT = (
 
 def found() -> list[tuple[Host, Path]]:
     """The hosts that seem to be on this machine, with their files."""
-    known = ((host, _place(host)) for host in places.INSTALLABLE)
-    return [(host, path) for host, path in known if path and places.is_here(path, Path.home())]
+    known = ((host, _place(host)) for host in paths.INSTALLABLE)
+    return [(host, path) for host, path in known if path and paths.is_here(path, Path.home())]
 
 
 def named(word: str) -> tuple[Host, Path]:
@@ -45,7 +45,7 @@ def named(word: str) -> tuple[Host, Path]:
     Raises:
         click.ClickException: there is none, or more than one.
     """
-    meant = places.named(word)
+    meant = paths.named(word)
     if len(meant) == 1:
         if path := _place(meant[0]):
             return meant[0], path
@@ -117,7 +117,7 @@ def _own_token(host: Host, path: Path) -> str | None:
     """The token of our entry; None where there is none to use."""
     try:
         entry = installed(host, path)
-    except InstallFault:
+    except InstallError:
         # Said when it is to be written.
         return None
     return entry.token if entry and entry.is_ours and entry.token != PLACEHOLDER else None
@@ -187,8 +187,8 @@ async def _accounts(token: str, base_url: str) -> tuple[Account, ...]:
 
 
 def _place(host: Host) -> Path | None:
-    return places.find(host, places.this_system(), os.environ, Path.home())
+    return paths.find(host, paths.this_system(), os.environ, Path.home())
 
 
 def _ids() -> str:
-    return ", ".join(host.id for host in places.INSTALLABLE)
+    return ", ".join(host.id for host in paths.INSTALLABLE)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
-from luma_mcp.cli.surroundings import NO_TOKEN, now, one_line, settings_with_token
+from luma_mcp.catalog.useapi import CHOICES
+from luma_mcp.cli.context import NO_TOKEN, now, one_line, settings_with_token
 from luma_mcp.journal.journal import EVERY_API, Journal
-from luma_mcp.matrix import CHOICES
-from luma_mcp.studio.listing import Listed, Listing, of_journal
-from luma_mcp.studio.places import journal_path
-from luma_mcp.studio.studio import Studio
+from luma_mcp.service.jobs import Listed, Listing, of_journal
+from luma_mcp.service.paths import journal_path
+from luma_mcp.service.service import VideoService
 
 if TYPE_CHECKING:
     from luma_mcp.settings import Settings
@@ -39,7 +39,7 @@ def jobs(*, limit: int) -> None:
 
 
 async def _asked(settings: Settings, limit: int) -> Listing:
-    studio = Studio(settings, wall_clock=now)
+    studio = VideoService(settings, wall_clock=now)
     try:
         return await studio.jobs(limit=limit, state=None)
     finally:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from luma_mcp import __version__
-from luma_mcp.cli.refusals import BEFORE_A_COMMAND, NOT_OVER_HTTP, NOT_SIMULATED, Plain, refuse
-from luma_mcp.matrix import CHOICES, IMAGES, TEXTS
+from luma_mcp.catalog.useapi import CHOICES, IMAGES, TEXTS
+from luma_mcp.cli.option_checks import BEFORE_A_COMMAND, NOT_OVER_HTTP, NOT_SIMULATED, Plain, refuse
 from luma_mcp.settings import LOOPBACK
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def accounts_remove(email: str, *, sure: bool) -> None:
 @main.command()
 def options() -> None:
     """Show what Luma can make, as a table."""
-    from luma_mcp import tables
+    from luma_mcp.catalog import tables
 
     click.echo(tables.everything())
 
@@ -210,9 +210,9 @@ def install_command(host: str | None, **wishes: bool) -> None:
 
     Without HOST it shows what is found here, and asks. The token is USEAPI_TOKEN, or asked for and not shown.
     """
-    from luma_mcp.cli.install import Wishes, install
+    from luma_mcp.cli.install import InstallOptions, install
 
-    install(host, Wishes(**wishes))
+    install(host, InstallOptions(**wishes))
 
 
 @main.command("uninstall", short_help="Take luma-ray-mcp out of a host's configuration.")
@@ -222,9 +222,9 @@ def install_command(host: str | None, **wishes: bool) -> None:
 @click.option("--force", is_flag=True, help="Also another server of the name luma.")
 def uninstall_command(host: str | None, **wishes: bool) -> None:
     """Take luma-ray-mcp out of the configuration of HOST, and leave everything else in it as it is."""
-    from luma_mcp.cli.install import Wishes, uninstall
+    from luma_mcp.cli.install import InstallOptions, uninstall
 
-    uninstall(host, Wishes(**wishes))
+    uninstall(host, InstallOptions(**wishes))
 
 
 @main.command(short_help="Serve the simulated Luma API alone.")

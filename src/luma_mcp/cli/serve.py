@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from luma_mcp.cli.surroundings import read_settings, simulating
+from luma_mcp.cli.context import read_settings, simulating
 from luma_mcp.cli.tracing import tracing
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None) 
     settings = read_settings()
     with tracing(), simulating(settings, speed=speed) if simulate else nullcontext(settings) as settings:
         # After the settings, so that a wrong one is told at once.
-        from luma_mcp.server.build import build_server
+        from luma_mcp.server.app import build_server
 
         _log_to_stderr(settings)
         if http:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from luma_mcp.install.entry import Entry, editor_of, fields_of, path_of, read_entry
-from luma_mcp.install.faults import Flaw, InstallFault, Unparsable, WrongShape, bounded
+from luma_mcp.install.errors import InstallError, ParseError, Unparsable, WrongShape, bounded
 from luma_mcp.install.files import read
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Config:
         """Our entry as it stands.
 
         Raises:
-            InstallFault: the file cannot be read, or something else is in its place.
+            InstallError: the file cannot be read, or something else is in its place.
         """
         said = self._said()
         return None if said is None else read_entry(said)
@@ -61,7 +61,7 @@ class Config:
         Of an entry of ours everything is kept that is not given anew: other variables, other fields.
 
         Raises:
-            InstallFault: the file cannot be read, or is written in a way that cannot be changed safely.
+            InstallError: the file cannot be read, or is written in a way that cannot be changed safely.
         """
         path, said = path_of(self.host), self._said()
         put, cut = editor_of(self.host).put, editor_of(self.host).cut
@@ -89,7 +89,7 @@ class Config:
         """The text without our entry.
 
         Raises:
-            InstallFault: the file cannot be read, or is written in a way that cannot be changed safely.
+            InstallError: the file cannot be read, or is written in a way that cannot be changed safely.
         """
         self._said()
         return self._changed(lambda text: editor_of(self.host).cut(text, path_of(self.host)))
@@ -98,11 +98,11 @@ class Config:
         """Where our entry is in the body.
 
         Raises:
-            InstallFault: the file cannot be read.
+            InstallError: the file cannot be read.
         """
         try:
             return editor_of(self.host).spans(self.body, path_of(self.host))
-        except Flaw as flaw:
+        except ParseError as flaw:
             raise self._fault(flaw) from flaw
 
     def _said(self) -> dict[str, Any] | None:
@@ -111,7 +111,7 @@ class Config:
             servers = self._load(self.body).get(key, {})
             # Also tells whether a name on the way is there twice.
             spans = editor_of(self.host).spans(self.body, path_of(self.host)) if isinstance(servers, dict) else []
-        except Flaw as flaw:
+        except ParseError as flaw:
             raise self._fault(flaw) from flaw
         if not isinstance(servers, dict):
             raise self._fault(self._taken((key,), "is no object with servers in it"))
@@ -120,12 +120,12 @@ class Config:
             raise self._fault(self._taken((key, name), "is no server"))
         return said
 
-    def _taken(self, path: tuple[str, ...], what: str) -> Flaw:
+    def _taken(self, path: tuple[str, ...], what: str) -> ParseError:
         try:
             spans = editor_of(self.host).spans(self.body, path)
-        except Flaw as flaw:
+        except ParseError as flaw:
             return flaw
-        return Flaw(f'"{path[-1]}" is here, but {what}.', spans[0][0] if spans else 0, parsed=True)
+        return ParseError(f'"{path[-1]}" is here, but {what}.', spans[0][0] if spans else 0, parsed=True)
 
     def _changed(self, change: Callable[[str], str]) -> str:
         """The text after a change that has touched our entry alone.
@@ -136,10 +136,10 @@ class Config:
         try:
             after = change(self.body)
             unharmed = self._rest(after) == self._rest(self.body)
-        except Flaw as flaw:
+        except ParseError as flaw:
             raise self._fault(flaw) from flaw
         if not unharmed:
-            raise self._fault(Flaw("this is written in a way that luma-ray-mcp does not change.", 0, parsed=True))
+            raise self._fault(ParseError("this is written in a way that luma-ray-mcp does not change.", 0, parsed=True))
         return BOM + after if self.text.startswith(BOM) else after
 
     @bounded
@@ -154,7 +154,7 @@ class Config:
     def _load(self, text: str) -> dict[str, Any]:
         return editor_of(self.host).load(text, comments=self.host.format != "json")
 
-    def _fault(self, flaw: Flaw) -> InstallFault:
+    def _fault(self, flaw: ParseError) -> InstallError:
         lines = re.split(r"\r\n|\r|\n", self.body[: flaw.at])
         kind = WrongShape if flaw.parsed else Unparsable
         return kind(self.path, flaw.what, BY_HAND.format(host=self.host.id), line=len(lines), column=len(lines[-1]) + 1)
@@ -164,6 +164,6 @@ def installed(host: Host, path: Path) -> Entry | None:
     """Our entry in that file as it stands; None where there is none, or no file.
 
     Raises:
-        InstallFault: the file cannot be read.
+        InstallError: the file cannot be read.
     """
     return Config.decode(host, path, read(path).data).entry()

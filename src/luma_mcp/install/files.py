@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from luma_mcp.install.faults import Changed, InstallFault, NotWritable
+from luma_mcp.install.errors import Changed, InstallError, NotWritable
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -43,19 +43,19 @@ def read(path: Path) -> Snapshot:
     """Looks at a file, through a link if it is one.
 
     Raises:
-        InstallFault: it is no file, or cannot be read.
+        InstallError: it is no file, or cannot be read.
     """
     try:
         target = Path(os.path.realpath(path))
         if target.is_symlink():
-            raise InstallFault(path, "this link leads round in a circle.", "Mend the link, and try again.")
+            raise InstallError(path, "this link leads round in a circle.", "Mend the link, and try again.")
         if target.exists() and not target.is_file():
-            raise InstallFault(path, "this is a folder, not a file." if target.is_dir() else "this is no file.", _MOVE)
+            raise InstallError(path, "this is a folder, not a file." if target.is_dir() else "this is no file.", _MOVE)
         return Snapshot(path, target, target.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return Snapshot(path, target, None)
     except OSError as error:
-        raise InstallFault(path, f"it cannot be read: {error.strerror}.", "Look at its permissions.") from error
+        raise InstallError(path, f"it cannot be read: {error.strerror}.", "Look at its permissions.") from error
 
 
 _MOVE = "Move it away, and try again."
@@ -125,7 +125,7 @@ def _exchange(snapshot: Snapshot, new: Path, backup: Path | None) -> None:
         if read(snapshot.path) != snapshot:
             raise Changed(snapshot.path, "it was changed by somebody else meanwhile.", "Try again.")
         new.replace(snapshot.target)
-    except (OSError, InstallFault):
+    except (OSError, InstallError):
         if backup:
             backup.unlink(missing_ok=True)
         raise

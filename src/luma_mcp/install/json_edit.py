@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from luma_mcp.install.faults import bounded
+from luma_mcp.install.errors import bounded
 from luma_mcp.install.jsonc import Member, Object, Text, as_read, is_blank, skip
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def load(text: str, *, comments: bool) -> dict[str, Any]:
     """What a text says; an empty one says `{}`.
 
     Raises:
-        Flaw: it is no JSON, or no object.
+        ParseError: it is no JSON, or no object.
     """
     return {} if not text.strip() or (comments and is_blank(text)) else Text.read(text, comments=comments).value
 
@@ -38,7 +38,7 @@ def put(text: str, path: Sequence[str], value: Any) -> str:
     """The text with that value at that path; what is missing on the way is made.
 
     Raises:
-        Flaw: a name on the way is there twice, or stands for no object.
+        ParseError: a name on the way is there twice, or stands for no object.
     """
     newline = "\r\n" if text.count("\r\n") * 2 > text.count("\n") else "\n"
     if is_blank(text):
@@ -61,7 +61,7 @@ def cut(text: str, path: Sequence[str]) -> str:
     """The text without the member at that path; an object that becomes empty stays.
 
     Raises:
-        Flaw: a name on the way is there twice, or stands for no object.
+        ParseError: a name on the way is there twice, or stands for no object.
     """
     if is_blank(text):
         return text

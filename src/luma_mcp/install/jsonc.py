@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from luma_mcp.install.faults import Flaw
+from luma_mcp.install.errors import ParseError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,7 @@ class Text:
         """Reads a text whose root is an object; `comments`: whether those and trailing commas are allowed.
 
         Raises:
-            Flaw: it is no JSON, or no object.
+            ParseError: it is no JSON, or no object.
         """
         bare, plain = _blanked(text)
         read = cls(text, bare, plain) if comments else cls(text, text, text)
@@ -81,15 +81,17 @@ class Text:
             at = min(error.pos, len(text))
             extra = next((i for i, c in enumerate(plain) if c != text[i]), len(text))
             if not comments and extra <= at:
-                raise Flaw("here is a comment or a trailing comma, and this host reads neither.", extra) from error
-            raise Flaw(f"this is not JSON: {error.msg[0].lower()}{error.msg[1:]}.", at) from error
+                raise ParseError(
+                    "here is a comment or a trailing comma, and this host reads neither.", extra
+                ) from error
+            raise ParseError(f"this is not JSON: {error.msg[0].lower()}{error.msg[1:]}.", at) from error
         except ValueError as error:
-            raise Flaw(f"this is not JSON that can be read: {error}.", start) from error
+            raise ParseError(f"this is not JSON that can be read: {error}.", start) from error
         rest = skip(read.plain, end)
         if rest < len(text):
-            raise Flaw("the JSON ends before this, but the file goes on.", rest)
+            raise ParseError("the JSON ends before this, but the file goes on.", rest)
         if not isinstance(value, dict):
-            raise Flaw("the outermost value has to be an object, {…}.", start, parsed=True)
+            raise ParseError("the outermost value has to be an object, {…}.", start, parsed=True)
         return read
 
     @property
@@ -120,13 +122,13 @@ class Text:
         """The members along a path, as far as it leads, and the object where the last or the first missing one is.
 
         Raises:
-            Flaw: a name on the way is there twice, or stands for no object.
+            ParseError: a name on the way is there twice, or stands for no object.
         """
         here, found = self.root, list[Member]()
         for depth, name in enumerate(path):
             same = [member for member in here.members if member.name == name]
             if len(same) > 1:
-                raise Flaw(
+                raise ParseError(
                     f'"{name}" is here for the second time, and only one of them counts.', same[1].start, parsed=True
                 )
             if not same:
@@ -134,7 +136,7 @@ class Text:
             found.append(same[0])
             if depth + 1 < len(path):
                 if not isinstance(same[0].value, dict):
-                    raise Flaw(f'"{name}" has to be an object, {{…}}.', same[0].value_start, parsed=True)
+                    raise ParseError(f'"{name}" has to be an object, {{…}}.', same[0].value_start, parsed=True)
                 here = self.object_at(same[0].value_start, same[0])
         return here, found
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from luma_mcp.install.faults import Flaw
+from luma_mcp.install.errors import ParseError
 
 _STRING_OR_COMMENT = re.compile(
     r""""{3}(?:\\.|[^\\])*?"{3,5}|'{3}.*?'{3,5}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|(#[^\n\r]*)""", re.DOTALL
@@ -43,7 +43,7 @@ def load(text: str) -> dict[str, Any]:
     """What a text says.
 
     Raises:
-        Flaw: it is no TOML.
+        ParseError: it is no TOML.
     """
     try:
         return tomllib.loads(text)
@@ -54,7 +54,7 @@ def load(text: str) -> dict[str, Any]:
             lines = text.replace("\r\n", " \n").split("\n")
             at = sum(len(line) + 1 for line in lines[: int(found[1]) - 1]) + int(found[2]) - 1
         what = _PLACE.sub("", str(error))
-        raise Flaw(f"this is not TOML: {what[0].lower()}{what[1:]}.", min(at, len(text))) from error
+        raise ParseError(f"this is not TOML: {what[0].lower()}{what[1:]}.", min(at, len(text))) from error
 
 
 @lru_cache(maxsize=2)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import tomlkit
 
 from luma_mcp.install import toml
-from luma_mcp.install.faults import Flaw, bounded
+from luma_mcp.install.errors import ParseError, bounded
 from luma_mcp.install.toml import Statement, statements
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def load(text: str, *, comments: bool = True) -> dict[str, Any]:  # noqa: ARG001
     """What a text says.
 
     Raises:
-        Flaw: it is no TOML.
+        ParseError: it is no TOML.
     """
     return toml.load(text)
 
@@ -43,7 +43,7 @@ def put(text: str, path: Sequence[str], value: Any) -> str:
     """The text with that value at that path. A new table becomes a section at the end.
 
     Raises:
-        Flaw: a name on the way stands for no table.
+        ParseError: a name on the way stands for no table.
     """
     wanted = tuple(path)
     said = _said(load(text), wanted)
@@ -81,7 +81,7 @@ def cut(text: str, path: Sequence[str]) -> str:
 def _said(data: Any, path: tuple[str, ...]) -> Any:
     for name in path:
         if not isinstance(data, dict):
-            raise Flaw(f'"{name}" cannot be here: what is around it is no table.', 0, parsed=True)
+            raise ParseError(f'"{name}" cannot be here: what is around it is no table.', 0, parsed=True)
         if name not in data:
             return None
         data = data[name]
@@ -148,7 +148,7 @@ def _add(text: str, path: tuple[str, ...], literal: str) -> str:
             gap = "" if text[: last.end].endswith("\n") or not last.end else newline
             end = newline if not gap or text[last.end :] else ""
             return f"{text[: last.end]}{gap}{key} = {literal}{end}{text[last.end :]}"
-    raise Flaw("there is no table to put it into.", 0, parsed=True)
+    raise ParseError("there is no table to put it into.", 0, parsed=True)
 
 
 def _literal(value: Any) -> str:

@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from luma_mcp.journal.database import put, rows
-from luma_mcp.journal.order import Order, as_row, from_row
+from luma_mcp.journal.orders import Order, as_row, from_row
 
 if TYPE_CHECKING:
     import sqlite3
     from datetime import datetime
 
 
-IN_ROOM = "ordered_at > ? AND (state <> 'intent' OR COALESCE(alive_at, ordered_at) > ?)"
+COUNTS_TOWARDS_LIMIT = "ordered_at > ? AND (state <> 'intent' OR COALESCE(alive_at, ordered_at) > ?)"
 """Which orders take a place: the one rule, for who writes an intent and for who tells when there is room again."""
 
 
-class Full(Exception):
+class LimitExceeded(Exception):
     """There is no room for another order."""
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class RateWindow:
     """So many orders since a time; of intents those count that gave a sign of life after `pending`."""
 
     most: int
@@ -31,12 +31,14 @@ class Room:
 
     @property
     def times(self) -> tuple[float, float]:
-        """What `IN_ROOM` compares with."""
+        """What `COUNTS_TOWARDS_LIMIT` compares with."""
         return self.since.timestamp(), self.pending.timestamp()
 
 
-def claim(db: sqlite3.Connection, api: str, order: Order, *, another: bool, room: Room | None) -> Order | Full | None:
-    """Writes the intent and gives None; or writes nothing, and gives the same order that is open, or `Full`."""
+def claim(
+    db: sqlite3.Connection, api: str, order: Order, *, another: bool, room: RateWindow | None
+) -> Order | LimitExceeded | None:
+    """Writes the intent and gives None; or writes nothing, and gives the same order that is open, or `LimitExceeded`."""
     if not another:
         found = db.execute(
             "SELECT id FROM orders WHERE api = ? AND key = ? AND state IN ('sent', 'unknown', 'running') "
@@ -51,11 +53,11 @@ def claim(db: sqlite3.Connection, api: str, order: Order, *, another: bool, room
         db.execute("DELETE FROM orders WHERE api = ? AND key = ? AND state = 'intent'", (api, order.key))
     if room:
         counted = db.execute(
-            f"SELECT COUNT(*) FROM orders WHERE api = ? AND {IN_ROOM}",  # noqa: S608 - our own words
+            f"SELECT COUNT(*) FROM orders WHERE api = ? AND {COUNTS_TOWARDS_LIMIT}",  # noqa: S608 - our own words
             (api, *room.times),
         ).fetchone()
         if counted[0] >= room.most:
-            return Full()
+            return LimitExceeded()
     put(db, "orders", as_row(order, api))
     return None
 

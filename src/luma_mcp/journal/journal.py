@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from luma_mcp.journal.assets import Assets
-from luma_mcp.journal.claims import IN_ROOM, Full, claim, row_of
+from luma_mcp.journal.claims import COUNTS_TOWARDS_LIMIT, LimitExceeded, claim, row_of
 from luma_mcp.journal.database import Database, put
-from luma_mcp.journal.order import Order, OrderState, as_row, from_row
+from luma_mcp.journal.orders import Order, OrderState, as_row, from_row
 
 if TYPE_CHECKING:
     import sqlite3
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from luma_mcp.journal.claims import Room
-    from luma_mcp.luma.records import Job
+    from luma_mcp.api.protocol import Job
+    from luma_mcp.journal.claims import RateWindow
 
 ENOUGH = 5
 """Finished jobs of a kind before their times say more than the documented ones."""
@@ -59,22 +59,22 @@ class Journal:
         """Closes its file."""
         self._database.close()
 
-    def claim(self, order: Order, *, another: bool, room: Room | None = None) -> Order | None:
+    def claim(self, order: Order, *, another: bool, room: RateWindow | None = None) -> Order | None:
         """Writes the intent, unless the same order is open: then that one, and nothing is written.
 
         Whoever else had only the intent of the same order loses it, and may not send it any more.
         With `another`, the order stands beside any other.
 
         Raises:
-            Full: there is no `room` for it; nothing is written.
+            LimitExceeded: there is no `room` for it; nothing is written.
         """
 
-        def work(db: sqlite3.Connection) -> Order | Full | None:
+        def work(db: sqlite3.Connection) -> Order | LimitExceeded | None:
             db.execute("DELETE FROM orders WHERE ordered_at < ?", ((self._wall_clock() - KEPT).timestamp(),))
             return claim(db, self._api, order, another=another, room=room)
 
         found = self._database.write(work)
-        if isinstance(found, Full):
+        if isinstance(found, LimitExceeded):
             # Memory may have had room.
             self.drop_intent(order)
             raise found
@@ -194,9 +194,9 @@ class Journal:
         """The orders, newest first; without those that were never delivered."""
         return self._orders("state <> 'intent'", limit=limit)
 
-    def counted(self, room: Room) -> list[Order]:
+    def counted(self, room: RateWindow) -> list[Order]:
         """The orders that take a place in it, newest first."""
-        return self._orders(IN_ROOM, *room.times)
+        return self._orders(COUNTS_TOWARDS_LIMIT, *room.times)
 
     def deletable(self, limit: int) -> list[str]:
         """The jobids of finished jobs that were not deleted, the latest first."""

@@ -27,7 +27,7 @@ _NOT_FETCHED = {"ftp", "ftps", "sftp", "s3", "gs", "javascript", "mailto", "abou
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])\s*(\.|$)", re.IGNORECASE)
 
 
-class Unusable(Exception):
+class ImageError(Exception):
     """What keeps an image from being used, in words that follow the parameter's name.
 
     `passing`: the same may work in a while.
@@ -68,7 +68,7 @@ def parse_source(
         windows: whether paths are read as Windows does.
 
     Raises:
-        Unusable: nothing that an image can be.
+        ImageError: nothing that an image can be.
     """
     text = text.strip().strip("\"'`")
     scheme = found[1].casefold() if (found := _SCHEME.match(text)) else ""
@@ -79,13 +79,15 @@ def parse_source(
     if scheme == "file":
         return Source(Kind.FILE, _path(_from_uri(text, windows=windows), windows=windows))
     if len(text) > LONGEST_PATH:
-        raise Unusable('looks like base64 alone; write "data:image/jpeg;base64," in front of it, or better give a path')
+        raise ImageError(
+            'looks like base64 alone; write "data:image/jpeg;base64," in front of it, or better give a path'
+        )
     if is_jobid(text) or _JOBID.fullmatch(text):
         return Source(Kind.JOB, text)
     if scheme in _CHAT_ONLY:
-        raise Unusable("is inside the chat application, where this server cannot reach; give a whole path or a link")
+        raise ImageError("is inside the chat application, where this server cannot reach; give a whole path or a link")
     if scheme in _NOT_FETCHED or (scheme and "://" in text):
-        raise Unusable(f"is a {scheme} address; it takes {OFFERS}")
+        raise ImageError(f"is a {scheme} address; it takes {OFFERS}")
     if ":" in text and not re.search(r"[\s/\\]", text) and not _DRIVE.match(text):
         return Source(Kind.ASSET, text)
     return Source(Kind.FILE, _path(text, windows=windows))
@@ -95,9 +97,9 @@ def _from_uri(uri: str, *, windows: bool) -> str:
     try:
         parts = urlsplit(uri)
     except ValueError:
-        raise Unusable("is not a file: URI that can be read; give a whole path") from None
+        raise ImageError("is not a file: URI that can be read; give a whole path") from None
     if parts.netloc.casefold() not in ("", "localhost"):
-        raise Unusable(_NETWORK)
+        raise ImageError(_NETWORK)
     # A name that has # or ? in it as they are is still one name.
     path = unquote(uri.partition(":")[2].removeprefix(f"//{parts.netloc}" if parts.netloc or "://" in uri else ""))
     return path[1:] if windows and re.match(r"/[A-Za-z]:", path) else path
@@ -110,25 +112,25 @@ def _path(text: str, *, windows: bool) -> str:
     """A whole path, `~` expanded.
 
     Raises:
-        Unusable: a path that is not whole, or that names a device or another machine.
+        ImageError: a path that is not whole, or that names a device or another machine.
     """
     if len(text) > LONGEST_PATH:
-        raise Unusable("is longer than a path can be")
+        raise ImageError("is longer than a path can be")
     if re.search("[\0\ud800-\udfff]", text):
-        raise Unusable("has a null byte, or half a character, in it")
+        raise ImageError("has a null byte, or half a character, in it")
     if re.match(r"[\\/]{2}", text):
-        raise Unusable(_NETWORK)
+        raise ImageError(_NETWORK)
     if windows:
         parts = re.split(r"[\\/]", _DRIVE.sub("", text, count=1))
         if any(":" in part or _DEVICE.match(part.strip()) for part in parts):
-            raise Unusable("names a device or a stream, not a file")
+            raise ImageError("names a device or a stream, not a file")
     elif _DRIVE.match(text) or text.startswith("\\"):
-        raise Unusable("is a Windows path, and this server does not run on Windows; give the path as it is here")
+        raise ImageError("is a Windows path, and this server does not run on Windows; give the path as it is here")
     # A bare ~ only: ~name would tell which users there are.
     path = os.path.expanduser(text) if re.match(r"~([\\/]|$)", text) else text  # noqa: PTH111 - may stay as it is
     whole = bool(re.match(r"[A-Za-z]:[\\/]", path)) if windows else path.startswith("/")
     if not whole:
-        raise Unusable(f"is not {OFFERS}; a file is named by its whole path (~ is your home)")
+        raise ImageError(f"is not {OFFERS}; a file is named by its whole path (~ is your home)")
     return path
 
 
@@ -136,26 +138,26 @@ def read_data_uri(uri: str) -> bytes:
     """The bytes of a data: URI; what it says of their type is not believed.
 
     Raises:
-        Unusable: it holds none, too many, or what is not base64.
+        ImageError: it holds none, too many, or what is not base64.
     """
     head, comma, payload = uri.partition(",")
     if not comma or not payload.strip():
-        raise Unusable("is a data: URI without data")
+        raise ImageError("is a data: URI without data")
     if len(payload) > LARGEST * 4 // 3 + 4:
-        raise Unusable(too_large())
+        raise ImageError(too_large())
     if not head.casefold().rstrip().endswith(";base64"):
         try:
             data = unquote_to_bytes(payload)
         except UnicodeEncodeError:
-            raise Unusable("is a data: URI with half a character in it") from None
+            raise ImageError("is a data: URI with half a character in it") from None
         if len(data) > LARGEST:
-            raise Unusable(too_large())
+            raise ImageError(too_large())
         return data
     text = re.sub(r"\s+", "", unquote(payload)).rstrip("=").replace("-", "+").replace("_", "/")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise Unusable("is a data: URI whose base64 is broken or cut short") from None
+        raise ImageError("is a data: URI whose base64 is broken or cut short") from None
 
 
 def too_large() -> str:

@@ -10,11 +10,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from luma_mcp.check import text_fault, unknown_name
+from luma_mcp.catalog.suggest import nearest_name, snake
+from luma_mcp.catalog.useapi import CHOICES, IMAGES, TEXTS
+from luma_mcp.catalog.validate import text_fault, unknown_name
 from luma_mcp.errors import Problem
-from luma_mcp.matrix import CHOICES, IMAGES, TEXTS
-from luma_mcp.nearest import nearest_name, snake
-from luma_mcp.server.parameters import OWN, WAIT
+from luma_mcp.server.call_options import OWN, WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcp.types import Completion, PromptReference
 
-from luma_mcp.matrix import CHOICES, allowed
+from luma_mcp.catalog.useapi import CHOICES, allowed
 from luma_mcp.server.prompts import FIXED, ROWS, SHOTS
 
 if TYPE_CHECKING:

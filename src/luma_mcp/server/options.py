@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from luma_mcp import tables
-from luma_mcp.check import check_options
+from luma_mcp.catalog import tables
+from luma_mcp.catalog.useapi import CHOICES, IMAGES, MODELS, OUTPUTS, SOURCE, SOURCE_DATE, TYPICAL_SECONDS, allowed
+from luma_mcp.catalog.validate import check_options
 from luma_mcp.errors import InvalidArguments
-from luma_mcp.matrix import CHOICES, IMAGES, MODELS, OUTPUTS, SOURCE, SOURCE_DATE, TYPICAL_SECONDS, allowed
-from luma_mcp.server import arguments, present, schemas
-from luma_mcp.server.parameters import SCHEMA
+from luma_mcp.server import arguments, results, schemas
+from luma_mcp.server.call_options import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,7 +44,7 @@ def list_options(raw: Mapping[str, Any], *, longest_wait: int, seen_seconds: See
     if asked.words.get(SCHEMA):
         about["schema"] = schemas.exact_schema(longest_wait)
         lines.append(f"Exact JSON Schema of generate_video: {json.dumps(about['schema'], separators=(',', ':'))}")
-    return present.answer("\n\n".join(lines), about)
+    return results.answer("\n\n".join(lines), about)
 
 
 def content(chosen: Mapping[str, str], seen_seconds: Seen) -> dict[str, Any]:

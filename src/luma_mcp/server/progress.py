@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from luma_mcp.matrix import TYPICAL_SECONDS
-from luma_mcp.studio.ticking import ticking
+from luma_mcp.catalog.useapi import TYPICAL_SECONDS
+from luma_mcp.service.periodic import periodic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -61,7 +61,7 @@ class Reporter:
         async def tick(elapsed: float) -> None:
             await self.report(0, f"{self._doing} ({elapsed:.0f} s)")
 
-        async with ticking(EVERY, tick):
+        async with periodic(EVERY, tick):
             yield
 
     @asynccontextmanager
@@ -81,7 +81,7 @@ class Reporter:
         async def tick(elapsed: float) -> None:
             await self.report(percent(elapsed, middle) * share, f"{elapsed:.0f} s; {usual}")
 
-        async with ticking(EVERY, tick):
+        async with periodic(EVERY, tick):
             yield
 
 

@@ -11,8 +11,8 @@ from mcp.server.mcpserver.prompts.base import PromptArgument
 from mcp.shared.exceptions import MCPError
 from mcp.types.jsonrpc import INVALID_PARAMS
 
-from luma_mcp.check import check_options
-from luma_mcp.matrix import CHOICES
+from luma_mcp.catalog.useapi import CHOICES
+from luma_mcp.catalog.validate import check_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable

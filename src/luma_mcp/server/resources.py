@@ -9,7 +9,7 @@ from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 
 from luma_mcp.errors import Forbidden, InvalidArguments, LumaError, NotFound
 from luma_mcp.server import options, schemas
-from luma_mcp.server.apps import PLAYER_URI
+from luma_mcp.server.ui import PLAYER_URI
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

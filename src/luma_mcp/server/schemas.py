@@ -11,18 +11,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from luma_mcp.matrix import (
-    CHOICES,
-    FRAMES,
-    IMAGES,
-    MODELS,
-    TEXTS,
-    TYPICAL_SECONDS,
-    Choice,
-)
-from luma_mcp.rules import Implication, conflicts, implications
-from luma_mcp.server.parameters import DEFAULT_LIMIT, LIMIT, NEW_TAKE, SAVE, SCHEMA, STATE, STATES, WAIT
-from luma_mcp.studio.states import MOST
+from luma_mcp.catalog.rules import Implication, conflicts, implications
+from luma_mcp.catalog.useapi import CHOICES, FRAMES, IMAGES, MODELS, TEXTS, TYPICAL_SECONDS, Choice
+from luma_mcp.server.call_options import DEFAULT_LIMIT, LIMIT, NEW_TAKE, SAVE, SCHEMA, STATE, STATES, WAIT
+from luma_mcp.service.states import MOST
 
 Schema = dict[str, Any]
 

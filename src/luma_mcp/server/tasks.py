@@ -25,7 +25,7 @@ from mcp.types.jsonrpc import HEADER_MISMATCH, INVALID_PARAMS, MISSING_REQUIRED_
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import Field
 
-from luma_mcp.server.clients import TASKS, takes_tasks
+from luma_mcp.server.client_capabilities import TASKS, supports_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -114,7 +114,7 @@ class Tasks(Extension):
     ) -> HandlerResult:
         """Hands the answer on, or the task that it is about."""
         result = await call_next(ctx)
-        if not isinstance(result, CallToolResult) or not takes_tasks(ctx):
+        if not isinstance(result, CallToolResult) or not supports_tasks(ctx):
             return result
         task = self._backend.started(params, result)
         return {"resultType": "task", **_facts(task)} if task else result
@@ -139,7 +139,7 @@ class Tasks(Extension):
 @contextmanager
 def _asked(ctx: Request, params: _Named) -> Iterator[None]:
     """The rules of every request about a task; what the backend does not know is an invalid parameter."""
-    if not takes_tasks(ctx):
+    if not supports_tasks(ctx):
         needed = MissingRequiredClientCapabilityErrorData(
             required_capabilities=ClientCapabilities(extensions={TASKS: {}})
         )

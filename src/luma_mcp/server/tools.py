@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from luma_mcp.errors import InvalidArguments, LumaError, NotConfigured, Problem, Upstream
-from luma_mcp.server import arguments, clients, listed, options, present
-from luma_mcp.server.job import Extras
-from luma_mcp.server.paid import CANCELLED, paid
-from luma_mcp.server.parameters import DEFAULT_LIMIT, LIMIT, NEW_TAKE, ORDER_WORDS, SAVE, STATE, WAIT
-from luma_mcp.server.permits import ANYTHING
+from luma_mcp.server import arguments, client_capabilities, list_results, options, results
+from luma_mcp.server.attach_job_id import CANCELLED, paid
+from luma_mcp.server.call_options import DEFAULT_LIMIT, LIMIT, NEW_TAKE, ORDER_WORDS, SAVE, STATE, WAIT
+from luma_mcp.server.decisions import ANYTHING
+from luma_mcp.server.job_content import ResultContext
 from luma_mcp.server.progress import READY_TO_SAVE, Reporter
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
     from mcp.types import CallToolResult
 
-    from luma_mcp.luma.records import Job
-    from luma_mcp.server.permits import Permit
+    from luma_mcp.api.protocol import Job
+    from luma_mcp.server.decisions import ConfirmationDecision
+    from luma_mcp.service.service import Ordered, VideoService
     from luma_mcp.settings import Settings
-    from luma_mcp.studio.studio import Ordered, Studio
 
 logger = logging.getLogger(__name__)
 
@@ -51,13 +51,13 @@ class Tools:
     """The tools of one server. `studio` gives the one it works with; None while there is no token."""
 
     settings: Settings
-    studio: Callable[[], Studio | None]
+    studio: Callable[[], VideoService | None]
     wall_clock: Callable[[], datetime]
     changes: dict[str, Mapping[str, str]] = field(default_factory=dict)
     """What was done to which picture, by jobid: for tasks that are asked for later."""
 
     async def generate_video(
-        self, raw: dict[str, Any], ctx: Context[Any, Any], *, permit: Permit = ANYTHING
+        self, raw: dict[str, Any], ctx: Context[Any, Any], *, permit: ConfirmationDecision = ANYTHING
     ) -> CallToolResult:
         """Orders a video and waits for it."""
         return await self._answered("generate_video", self._generate_video(raw, ctx, permit))
@@ -82,15 +82,17 @@ class Tools:
         try:
             return await call
         except LumaError as error:
-            return present.error_result(error, tool=tool)
+            return results.error_result(error, tool=tool)
         except Exception as error:
             logger.exception("%s failed", tool)
             what = (
                 f"{tool} failed in this server ({type(error).__name__}). list_jobs shows whether anything was ordered."
             )
-            return present.error_result(Upstream(what), tool=tool)
+            return results.error_result(Upstream(what), tool=tool)
 
-    async def _generate_video(self, raw: dict[str, Any], ctx: Context[Any, Any], permit: Permit) -> CallToolResult:
+    async def _generate_video(
+        self, raw: dict[str, Any], ctx: Context[Any, Any], permit: ConfirmationDecision
+    ) -> CallToolResult:
         studio = self._configured()
         asked = arguments.read(raw, ORDER_WORDS)
         save, seconds = bool(asked.words.get(SAVE)), self._seconds(asked, ctx)
@@ -125,11 +127,13 @@ class Tools:
             self.changes[job.jobid] = ordered.changes
             if len(self.changes) > CHANGES_KEPT:
                 del self.changes[next(iter(self.changes))]
-        extras = Extras(how=ordered.placed.how, changes=ordered.changes, player=clients.shows_apps(ctx))
+        extras = ResultContext(
+            how=ordered.placed.how, changes=ordered.changes, player=client_capabilities.supports_apps(ctx)
+        )
         with paid(job.jobid):
             # A cancellation that came while the order was on its way is seen here, with the jobid at hand.
             await anyio.lowlevel.checkpoint()
-            if anyio.current_time() < end and not clients.takes_tasks(ctx):
+            if anyio.current_time() < end and not client_capabilities.supports_tasks(ctx):
                 job = await self._followed(job, end - anyio.current_time(), reporter)
             return await self._finished(job, extras, reporter, save=save, end=end)
 
@@ -141,7 +145,9 @@ class Tools:
         end = anyio.current_time() + seconds
         reporter = Reporter(ctx, whole=READY_TO_SAVE if save else 100.0)
         job = _video(await self._followed(jobid, seconds, reporter))
-        return await self._finished(job, Extras(player=clients.shows_apps(ctx)), reporter, save=save, end=end)
+        return await self._finished(
+            job, ResultContext(player=client_capabilities.supports_apps(ctx)), reporter, save=save, end=end
+        )
 
     async def _list_options(self, raw: dict[str, Any]) -> CallToolResult:
         studio = self.studio()
@@ -160,7 +166,7 @@ class Tools:
             raise InvalidArguments(problems=asked.problems, suggestion=asked.words)
         limit = int(asked.words.get(LIMIT, DEFAULT_LIMIT))
         listing = await studio.jobs(limit=limit, state=asked.words.get(STATE))
-        return listed.result(listing, simulated=self.settings.simulated)
+        return list_results.result(listing, simulated=self.settings.simulated)
 
     async def look(self, jobid: str) -> CallToolResult:
         """What `generate_video` would return of its job now, without waiting.
@@ -170,7 +176,7 @@ class Tools:
         """
         studio = self._configured()
         job = _video(await studio.follow(jobid, 0))
-        extras, save = Extras(changes=self.changes.get(jobid, {})), studio.wants_files(jobid)
+        extras, save = ResultContext(changes=self.changes.get(jobid, {})), studio.wants_files(jobid)
         return await self._finished(job, extras, Reporter(None), save=save, end=anyio.current_time())
 
     async def facts(self, jobid: str) -> dict[str, Any]:
@@ -181,14 +187,14 @@ class Tools:
         """
         studio = self._configured()
         job = _video(await studio.follow(jobid, 0))
-        extras = Extras(typical=studio.typical_seconds(job.request))
-        told = present.job_result(job, self.wall_clock(), extras, simulated=self.settings.simulated)
+        extras = ResultContext(typical=studio.typical_seconds(job.request))
+        told = results.job_result(job, self.wall_clock(), extras, simulated=self.settings.simulated)
         return dict(told.structured_content or {})
 
     async def _delete_job(self, raw: dict[str, Any]) -> CallToolResult:
         studio, (_, jobid) = self._configured(), self._about_job(raw, ())
         was_there = await studio.delete(jobid)
-        return listed.deleted(jobid, studio.files.saved(jobid), was_there=was_there)
+        return list_results.deleted(jobid, studio.files.saved(jobid), was_there=was_there)
 
     def _about_job(self, raw: Mapping[str, Any], own: tuple[str, ...]) -> tuple[arguments.Arguments, str]:
         """The arguments of a tool that is about one job, and its jobid."""
@@ -215,7 +221,7 @@ class Tools:
             return await studio.follow(job, seconds)
 
     async def _finished(
-        self, job: Job, extras: Extras, reporter: Reporter, *, save: bool, end: float
+        self, job: Job, extras: ResultContext, reporter: Reporter, *, save: bool, end: float
     ) -> CallToolResult:
         """The result, with the files and the thumbnail if it is completed."""
         studio = self._configured()
@@ -230,9 +236,9 @@ class Tools:
                 extras.thumbnail = await studio.files.thumbnail(job)
             await reporter.report(100, "The video is ready.")
         extras.typical = studio.typical_seconds(job.request)
-        return present.job_result(job, self.wall_clock(), extras, simulated=self.settings.simulated)
+        return results.job_result(job, self.wall_clock(), extras, simulated=self.settings.simulated)
 
-    def _configured(self) -> Studio:
+    def _configured(self) -> VideoService:
         studio = self.studio()
         if studio is None:
             raise NotConfigured(NOT_CONFIGURED)
@@ -240,7 +246,7 @@ class Tools:
 
     def _seconds(self, asked: arguments.Arguments, ctx: Context[Any, Any]) -> float:
         """How long the call may wait: as it was asked to, or as its host allows."""
-        return min(asked.wait_seconds(clients.longest_wait(ctx)), self.settings.max_wait_seconds)
+        return min(asked.wait_seconds(client_capabilities.longest_wait(ctx)), self.settings.max_wait_seconds)
 
 
 def _video(job: Job) -> Job:

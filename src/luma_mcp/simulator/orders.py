@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from luma_mcp.check import check
-from luma_mcp.matrix import API_NAMES, CHOICES, IMAGES
+from luma_mcp.catalog.useapi import API_NAMES, CHOICES, IMAGES
+from luma_mcp.catalog.validate import check
 from luma_mcp.simulator.records import created_record
 from luma_mcp.simulator.state import asked_for, error
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from luma_mcp.matrix import TYPICAL_SECONDS
+from luma_mcp.catalog.useapi import TYPICAL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,1 @@
+"""The useapi.net API."""

@@ -1,0 +1,1 @@
+"""What can be made with each API: one catalog per API, as a value."""
