@@ -6,29 +6,31 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --requir
 .PHONY: install demo test lint types conformance clients player player-test bundle bundle-test wheel-test workflows site \
 	demo-svg docs check benchmark pins clean
 
-install: .venv/run.stamp  ## the server, ready to be started as .venv/bin/luma-ray-mcp
-	@echo "Ready: $(CURDIR)/$(BIN)/luma-ray-mcp"
+install: .venv/run.stamp  ## the command as .venv/bin/luma-ray-mcp, without uv or pipx
+	@echo "Installed. The command is: $(CURDIR)/$(BIN)/luma-ray-mcp"
+	@echo "Next: $(CURDIR)/$(BIN)/luma-ray-mcp install"
 
-demo: .venv/run.stamp  ## a refusal, a suggestion and a video, over a real MCP connection
+demo: .venv/run.stamp  ## a rejection, a suggestion and two clips, over a real MCP connection
 	@$(BIN)/luma-ray-mcp demo
 
-test: .venv/dev.stamp  ## three at a time: many tests wait for processes that they have started
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+test: .venv/dev.stamp  ## three at a time, because many tests wait for processes; COVERAGE=95 fails below 95 %
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(if $(COVERAGE),--cov=luma_mcp --cov-branch --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE))
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python scripts/check_style.py
 
 types: .venv/dev.stamp
 	$(BIN)/mypy
 
-conformance: .venv/dev.stamp  ## the official MCP conformance suite, in both eras of the protocol (needs npm)
+conformance: .venv/dev.stamp  ## the official MCP conformance suite, for both protocol versions (needs npm)
 	$(BIN)/python -m scripts.conformance
 
 clients: .venv/dev.stamp  ## the Inspector and the official TypeScript clients drive the server (needs npm)
 	$(BIN)/python -m scripts.clients
 
-player: player/node_modules/.stamp  ## builds the player in the chat into src/luma_mcp/server/player.html (needs npm)
+player: player/node_modules/.stamp  ## builds the player into src/luma_mcp/server/player.html (needs npm)
 	cd player && npm run --silent build
 
 player-test: .venv/dev.stamp player/node_modules/.stamp  ## the player in a real Chromium, over the real server
@@ -41,19 +43,24 @@ player/node_modules/.stamp: player/package-lock.json
 bundle: .venv/dev.stamp  ## dist/luma-ray-mcp-VERSION.mcpb for Claude Desktop
 	$(BIN)/python -m scripts.build_bundle
 
-bundle-test: .venv/dev.stamp  ## the bundle judged by the official tool, unpacked, started, asked for a video (needs npm)
+bundle-test: .venv/dev.stamp  ## checks the bundle with the official tool, then unpacks and starts it, and orders a video (needs npm)
 	$(BIN)/python -m scripts.try_bundle
 
 wheel-test: .venv/dev.stamp  ## the tests against the built wheel, with the lowest allowed versions
 	$(BIN)/python -m scripts.try_wheel --lowest
 
-workflows: .venv/dev.stamp  ## judges .github/workflows (needs npm)
+workflows: .venv/dev.stamp  ## checks .github/workflows (needs npm)
 	$(BIN)/python -m scripts.check_workflows
 
-demo-svg: .venv/dev.stamp  ## records docs/demo.svg anew
-	$(BIN)/python -m scripts.record_demo
+demo-svg: .venv/dev.stamp .venv/record.stamp  ## records docs/demo.svg again
+	$(BIN)/python -m scripts.record_demo .venv/record/bin/termtosvg
 
-site: .venv/dev.stamp .venv/site.stamp  ## the documents as a site, in dist/site
+.venv/record.stamp: .venv/python.stamp requirements/record.txt
+	$(PYTHON) -m venv .venv/record
+	.venv/record/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/record.txt
+	@touch $@
+
+site: .venv/dev.stamp .venv/site.stamp  ## the documentation site, in dist/site
 	NO_MKDOCS_2_WARNING=1 .venv/site/bin/mkdocs build --strict --quiet --site-dir dist/site
 	$(BIN)/python -m scripts.check_site dist/site
 
@@ -62,7 +69,7 @@ site: .venv/dev.stamp .venv/site.stamp  ## the documents as a site, in dist/site
 	.venv/site/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/docs.txt
 	@touch $@
 
-docs: .venv/dev.stamp  ## writes the generated parts of the README and the tool snapshots
+docs: .venv/dev.stamp  ## writes the generated parts of the documentation, and the tool snapshots
 	$(BIN)/python scripts/generate_docs.py
 
 check: test lint types
@@ -72,13 +79,15 @@ benchmark: .venv/dev.stamp
 	$(BIN)/python benchmarks/polling.py
 	$(BIN)/python benchmarks/startup.py
 
-pins: .venv/dev.stamp  ## resolves the pins anew (needs uv); for Python 3.11 and later, on every system
+pins: .venv/dev.stamp  ## resolves the pins again (needs uv), for Python 3.11 and later on every system
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 		pyproject.toml requirements/build.in -o requirements/run.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 		pyproject.toml requirements/build.in --group dev -c requirements/run.txt -o requirements/dev.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 		requirements/docs.in -o requirements/docs.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+		requirements/record.in -o requirements/record.txt
 
 clean:
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/*/node_modules player/node_modules
