@@ -1,7 +1,7 @@
 /**
- * Builds the player into one HTML file that asks for nothing from outside.
+ * Builds the player into one HTML file that loads nothing else.
  *
- * `node build.mjs` writes it, `node build.mjs --check` exits with 1 if the committed one is not what the sources make.
+ * `node build.mjs` writes it; `node build.mjs --check` exits with 1 if the committed file differs from the build.
  */
 
 import { readFile, writeFile } from "node:fs/promises";
@@ -10,13 +10,13 @@ import * as esbuild from "esbuild";
 
 const HERE = new URL("./", import.meta.url);
 export const BUILT = new URL("../src/luma_mcp/server/player.html", HERE);
-const STYLES = ["looks.css", "card.css", "controls.css"];
+const STYLES = ["theme.css", "card.css", "controls.css"];
 const PACKAGES = ["@modelcontextprotocol/ext-apps", "@modelcontextprotocol/client", "@modelcontextprotocol/core", "zod"];
 const TARGET = ["chrome111", "safari16.4", "firefox113"];
 
-/** Leaves out what an App never uses: messages in forty languages, and a validator of JSON schemas. */
-const slim = {
-  name: "slim",
+/** Leaves out what an App never uses: messages in forty languages, and a validator for JSON schemas. */
+const leaveOutUnused = {
+  name: "leave-out-unused",
   setup(build) {
     build.onLoad({ filter: /zod[\\/]v4[\\/]locales[\\/]index\.js$/ }, () => ({ contents: 'export { default as en } from "./en.js";' }));
     build.onLoad({ filter: /client[\\/]dist[\\/]shimsBrowser\.mjs$/ }, () => ({
@@ -26,7 +26,7 @@ const slim = {
 };
 
 /** @param {string} entry */
-async function bundled(entry) {
+async function bundle(entry) {
   const result = await esbuild.build({
     entryPoints: [fileURLToPath(new URL(entry, HERE))],
     absWorkingDir: fileURLToPath(HERE),
@@ -37,18 +37,18 @@ async function bundled(entry) {
     target: TARGET,
     legalComments: "none",
     write: false,
-    plugins: [slim],
+    plugins: [leaveOutUnused],
   });
   return result.outputFiles[0].text.trim();
 }
 
-/** The licences of what is inlined, once each. */
-async function notices() {
+/** The licences of the packages in the bundle, each text once. */
+async function readLicences() {
   const texts = await Promise.all(
     PACKAGES.map(async (name) => {
-      const at = new URL(`node_modules/${name}/`, HERE);
-      const { version, license } = JSON.parse(await readFile(new URL("package.json", at), "utf8"));
-      const text = await readFile(new URL("LICENSE", at), "utf8").catch(() => "");
+      const folder = new URL(`node_modules/${name}/`, HERE);
+      const { version, license } = JSON.parse(await readFile(new URL("package.json", folder), "utf8"));
+      const text = await readFile(new URL("LICENSE", folder), "utf8").catch(() => "");
       return { title: `${name} ${version} (${license})`, text: text.replaceAll("\r\n", "\n").trim() };
     }),
   );
@@ -58,14 +58,14 @@ async function notices() {
 }
 
 export async function build() {
-  const source = (name) => readFile(new URL(`src/${name}`, HERE), "utf8");
-  const css = (await Promise.all(STYLES.map(source))).join("\n");
+  const read = (name) => readFile(new URL(`src/${name}`, HERE), "utf8");
+  const css = (await Promise.all(STYLES.map(read))).join("\n");
   const style = (await esbuild.transform(css, { loader: "css", minify: true, target: TARGET })).code.trim();
-  const script = await bundled("src/main.js");
-  if (/<!--|<\/script/i.test(script)) throw new Error("The script holds what would end it inside HTML.");
-  const about = `Built by player/build.mjs from player/src: change it there. It holds:\n\n${await notices()}`;
-  return (await source("page.html"))
-    .replace("</title>", () => `</title>\n<!--\n${about.replaceAll("--", "- -")}\n-->`)
+  const script = await bundle("src/main.js");
+  if (/<!--|<\/script/i.test(script)) throw new Error("The script contains text that would end it inside HTML.");
+  const comment = `Built by player/build.mjs from player/src: change it there. It contains:\n\n${await readLicences()}`;
+  return (await read("page.html"))
+    .replace("</title>", () => `</title>\n<!--\n${comment.replaceAll("--", "- -")}\n-->`)
     .replace("/* style */", () => style)
     .replace("/* script */", () => script);
 }
@@ -75,7 +75,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   if (process.argv.includes("--check")) {
     const committed = await readFile(BUILT, "utf8").catch(() => "");
     if (committed !== html) {
-      console.error("src/luma_mcp/server/player.html is not what player/src makes. Run: npm ci && npm run build (in player/)");
+      console.error("src/luma_mcp/server/player.html is out of date. Run: npm ci && npm run build (in player/)");
       process.exit(1);
     }
     console.log("player.html is up to date");

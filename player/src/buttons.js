@@ -1,63 +1,63 @@
-/** A row of buttons that stays as it is while the same ones are wanted, so that none loses the focus. */
+/** A row of buttons. It is not rebuilt while the same buttons are wanted, so that none loses the focus. */
 
 /**
- * @typedef {object} Wanted
+ * @typedef {object} Action
  * @property {string} id
  * @property {string} label
  * @property {boolean} [primary]
- * @property {() => unknown} act
+ * @property {() => unknown} run
  */
 
-/** Milliseconds in which a second click does nothing: what is asked twice may be paid twice. */
-const ONCE_IN = 3000;
+/** Milliseconds in which a second click does nothing: what is requested twice may be charged twice. */
+const DEBOUNCE = 3000;
 
-/** @param {HTMLElement} row @param {Wanted[]} wanted */
-export function show(row, wanted) {
-  const ids = wanted.map((button) => button.id).join(" ");
+/** @param {HTMLElement} row @param {Action[]} actions */
+export function renderButtons(row, actions) {
+  const ids = actions.map((action) => action.id).join(" ");
   if (row.dataset.ids !== ids) {
     row.dataset.ids = ids;
-    row.replaceChildren(...wanted.map(({ id }) => made(id)));
+    row.replaceChildren(...actions.map(({ id }) => createButton(id)));
   }
-  wanted.forEach(({ label, primary, act }, place) => {
-    const button = /** @type {HTMLButtonElement} */ (row.children[place]);
+  actions.forEach(({ label, primary, run }, index) => {
+    const button = /** @type {HTMLButtonElement} */ (row.children[index]);
     button.textContent = label;
     button.classList.toggle("primary", Boolean(primary));
-    button.onclick = () => once(button, act);
+    button.onclick = () => runOnce(button, run);
   });
 }
 
 /** @param {string} id */
-function made(id) {
+function createButton(id) {
   const button = document.createElement("button");
   button.type = "button";
-  button.dataset.does = id;
+  button.dataset.action = id;
   return button;
 }
 
-/** @param {HTMLButtonElement} button @param {() => unknown} act */
-async function once(button, act) {
+/** @param {HTMLButtonElement} button @param {() => unknown} run */
+async function runOnce(button, run) {
   if (button.ariaDisabled === "true") return;
   button.ariaDisabled = "true";
-  setTimeout(() => (button.ariaDisabled = null), ONCE_IN);
-  await act();
+  setTimeout(() => (button.ariaDisabled = null), DEBOUNCE);
+  await run();
 }
 
 /**
- * Puts a text on the clipboard; false if the host does not let it.
+ * Puts a text on the clipboard; false if the host does not allow it.
  *
  * @param {string} text
  */
-export async function copied(text) {
+export async function copyText(text) {
   return navigator.clipboard ? navigator.clipboard.writeText(text).then(() => true, () => false) : false;
 }
 
 /**
- * A field that holds a text, selected, ready to be copied by hand.
+ * A field with a text that is selected on focus, ready to be copied by hand.
  *
  * @param {string} text
  * @param {string} label
  */
-export function field(text, label) {
+export function createCopyField(text, label) {
   const area = document.createElement("textarea");
   Object.assign(area, { value: text, readOnly: true, rows: text.length > 90 ? 4 : 1, ariaLabel: label });
   area.onfocus = () => {

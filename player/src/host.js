@@ -1,13 +1,13 @@
-/** What the page asks of the host that shows it. Whatever a host does not do, comes back as false. */
+/** What the player asks of the host that shows it. Whatever a host does not support returns false. */
 
 import { applyDocumentTheme, applyHostFonts, applyHostStyleVariables } from "@modelcontextprotocol/ext-apps";
-import { read } from "./told.js";
+import { parseResult } from "./result.js";
 
-/** Seconds that a call may take beyond the wait that it asks for. */
-const GRACE = 25;
+/** Seconds that a call may take beyond the wait that it requests. */
+const CALL_OVERHEAD = 25;
 
-/** @param {Promise<any>} asked */
-const agreed = (asked) => asked.then((result) => !result?.isError, () => false);
+/** @param {Promise<any>} request */
+const succeeded = (request) => request.then((result) => !result?.isError, () => false);
 
 export class Host {
   /** @param {import("@modelcontextprotocol/ext-apps").App} app */
@@ -15,13 +15,13 @@ export class Host {
     this.app = app;
   }
 
-  get able() {
+  get capabilities() {
     return this.app.getHostCapabilities() ?? {};
   }
 
-  /** Whether the page itself may call the server's tools. */
-  get canLook() {
-    return Boolean(this.able.serverTools);
+  /** Whether the player may call the server's tools. */
+  get canPoll() {
+    return Boolean(this.capabilities.serverTools);
   }
 
   get context() {
@@ -29,63 +29,63 @@ export class Host {
   }
 
   /**
-   * Asks for a job, and waits on the server for so long; free.
+   * Fetches a job, and waits on the server for so long. It costs nothing.
    *
    * @param {string} jobid
    * @param {number} seconds
    * @param {AbortSignal} signal
    */
-  async look(jobid, seconds, signal) {
+  async getJob(jobid, seconds, signal) {
     const call = { name: "get_job", arguments: { jobid, wait_seconds: seconds } };
-    return read(await this.app.callServerTool(call, { timeout: (seconds + GRACE) * 1000, signal }));
+    return parseResult(await this.app.callServerTool(call, { timeout: (seconds + CALL_OVERHEAD) * 1000, signal }));
   }
 
-  /** @param {string} text said in the chat, as the person */
-  async say(text) {
-    return agreed(this.app.sendMessage({ role: "user", content: [{ type: "text", text }] }));
+  /** Sends a message into the chat in the user's name. @param {string} text */
+  async sendMessage(text) {
+    return succeeded(this.app.sendMessage({ role: "user", content: [{ type: "text", text }] }));
   }
 
   /** @param {string} url */
-  async open(url) {
-    return agreed(this.app.openLink({ url }));
+  async openLink(url) {
+    return succeeded(this.app.openLink({ url }));
   }
 
   /** @param {string} url @param {string} name @param {string} mimeType */
   async download(url, name, mimeType) {
     const contents = [{ type: /** @type {const} */ ("resource_link"), uri: url, name, mimeType }];
-    return this.able.downloadFile ? agreed(this.app.downloadFile({ contents })) : false;
+    return this.capabilities.downloadFile ? succeeded(this.app.downloadFile({ contents })) : false;
   }
 
   /**
-   * Lets the model know, for when it next thinks.
+   * Gives the model information for its next turn.
    *
    * @param {string} text
    * @param {Record<string, unknown>} facts
    */
-  async tell(text, facts) {
-    const takes = this.able.updateModelContext;
-    if (!takes) return false;
-    const structured = takes.structuredContent ? { structuredContent: facts } : {};
-    return agreed(this.app.updateModelContext({ content: [{ type: "text", text }], ...structured }));
+  async updateModel(text, facts) {
+    const supported = this.capabilities.updateModelContext;
+    if (!supported) return false;
+    const structured = supported.structuredContent ? { structuredContent: facts } : {};
+    return succeeded(this.app.updateModelContext({ content: [{ type: "text", text }], ...structured }));
   }
 
   /** @param {"inline" | "fullscreen"} mode */
-  async display(mode) {
-    return agreed(this.app.requestDisplayMode({ mode }));
+  async setDisplayMode(mode) {
+    return succeeded(this.app.requestDisplayMode({ mode }));
   }
 
-  /** Takes on the host's looks. */
-  dress() {
-    const { theme, styles, safeAreaInsets: inset, displayMode, containerDimensions } = this.context;
+  /** Applies the host's theme, fonts and insets to the page. */
+  applyTheme() {
+    const { theme, styles, safeAreaInsets: insets, displayMode, containerDimensions } = this.context;
     const root = document.documentElement;
     if (theme) applyDocumentTheme(theme);
     if (styles?.variables) applyHostStyleVariables(styles.variables);
     if (styles?.css?.fonts) applyHostFonts(styles.css.fonts);
-    for (const side of inset ? ["top", "right", "bottom", "left"] : []) {
-      root.style.setProperty(`--inset-${side}`, `${Number(inset[side]) || 0}px`);
+    for (const side of insets ? ["top", "right", "bottom", "left"] : []) {
+      root.style.setProperty(`--inset-${side}`, `${Number(insets[side]) || 0}px`);
     }
     root.dataset.display = displayMode ?? "inline";
-    const tallest = containerDimensions?.maxHeight ?? containerDimensions?.height;
-    if (tallest) root.style.setProperty("--tallest", `${Number(tallest)}px`);
+    const maxHeight = containerDimensions?.maxHeight ?? containerDimensions?.height;
+    if (maxHeight) root.style.setProperty("--max-height", `${Number(maxHeight)}px`);
   }
 }

@@ -1,130 +1,142 @@
-/** The player: what the host brings becomes a card, and a running job is followed until its video is here. */
+/** The player: shows what the host passes on as a card, and polls a running job until its video is ready. */
 
 import { App, PostMessageTransport } from "@modelcontextprotocol/ext-apps";
-import { ended } from "./asking.js";
-import { show as showButtons } from "./buttons.js";
-import { choices, notice } from "./choices.js";
-import { follow } from "./following.js";
+import { listActions, showNotice } from "./actions.js";
+import { renderButtons } from "./buttons.js";
+import { describeEnd } from "./chat.js";
+import { byId } from "./dom.js";
 import { Host } from "./host.js";
-import { safe } from "./links.js";
-import { at } from "./page.js";
-import { show, strip, tick, unfolding } from "./screen.js";
-import { Stage } from "./stage.js";
-import { joined, passing, read } from "./told.js";
+import { safeUrl } from "./links.js";
+import { MediaArea } from "./media.js";
+import { pollUntilFinished } from "./polling.js";
+import { makePromptExpandable, renderCard, renderMediaProblem, renderProgress } from "./render.js";
+import { isTransient, mergeResults, parseResult } from "./result.js";
 import * as view from "./view.js";
 
 const app = new App({ name: "luma-ray-mcp player", version: "1" }, { availableDisplayModes: ["inline", "fullscreen"] });
 const host = new Host(app);
-const ending = new AbortController();
-const stage = new Stage(at("video"), at("still"), fresh, (problem) => change({ problem }));
+const teardown = new AbortController();
+const media = new MediaArea(byId("video"), byId("still"), fetchVideoUrl, (mediaProblem) => update({ mediaProblem }));
 
 /** @type {view.Card} */
-const card = { args: {}, told: null, cancelled: false, trouble: false, why: "", canLook: true, problem: null, since: performance.now() };
-let following = false;
-let modelKnows = false;
+const card = {
+  args: {},
+  result: null,
+  isCancelled: false,
+  isDisturbed: false,
+  disturbance: "",
+  canPoll: true,
+  mediaProblem: null,
+  startedAt: performance.now(),
+};
+let isPolling = false;
+let isModelUpdated = false;
 
-/** @param {Partial<view.Card>} [news] */
-function change(news = {}) {
-  Object.assign(card, news);
+/** Changes the card and renders it. @param {Partial<view.Card>} [changes] */
+function update(changes = {}) {
+  Object.assign(card, changes);
   const phase = view.phase(card);
-  const buttons = choices(card, host, lookAgain);
-  showButtons(at("buttons"), buttons);
-  at("buttons").hidden = !buttons.length;
-  // What will be there is already laid out, so that nothing moves when it comes.
-  at("buttons").inert = ["ordering", "running"].includes(phase) && card.canLook;
-  show(card, performance.now());
-  strip(card, () => stage.again());
+  const actions = listActions(card, host, pollOnce);
+  renderButtons(byId("buttons"), actions);
+  byId("buttons").hidden = !actions.length;
+  // The buttons of the finished video are laid out from the start, so that nothing moves when it comes.
+  byId("buttons").inert = ["ordering", "running"].includes(phase) && card.canPoll;
+  renderCard(card, performance.now());
+  renderMediaProblem(card, () => media.retry());
   const { availableDisplayModes: modes = [], displayMode } = host.context;
-  at("full").hidden = phase !== "finished" || Boolean(card.problem) || !modes.includes("fullscreen");
-  at("full").ariaLabel = displayMode === "fullscreen" ? "Back to the chat" : "Full screen";
+  byId("fullscreen").hidden = phase !== "finished" || Boolean(card.mediaProblem) || !modes.includes("fullscreen");
+  byId("fullscreen").ariaLabel = displayMode === "fullscreen" ? "Back to the chat" : "Full screen";
 }
 
-/** @param {import("./told.js").Told} next */
-function received(next) {
-  const watched = card.told?.phase === "running";
-  const told = joined(card.told, next);
-  const { job, phase } = told;
-  const elapsed = Number.isFinite(job.elapsed_seconds);
-  change({ told, ...(elapsed ? { since: performance.now() - job.elapsed_seconds * 1000 } : {}) });
-  if (phase === "finished" || phase === "told") {
-    void stage.poster([safe(job.thumbnail_url), told.picture, safe(job.last_frame_url)]);
+/** @param {import("./result.js").ToolResult} next */
+function applyResult(next) {
+  const wasRunning = card.result?.phase === "running";
+  const result = mergeResults(card.result, next);
+  const { job, phase } = result;
+  if (Number.isFinite(job.elapsed_seconds)) card.startedAt = performance.now() - job.elapsed_seconds * 1000;
+  update({ result });
+  if (phase === "finished" || phase === "text") {
+    void media.showPoster([safeUrl(job.thumbnail_url), result.picture, safeUrl(job.last_frame_url)]);
   }
-  const url = safe(job.video?.url);
-  if (phase === "finished" && url && !view.hdr(card)) stage.play(url);
-  if (!watched || phase === "running" || modelKnows) return;
-  modelKnows = true;
-  void host.tell(...ended(view.jobid(card), told));
+  const url = safeUrl(job.video?.url);
+  if (phase === "finished" && url && !view.isHdr(card)) media.load(url);
+  if (!wasRunning || phase === "running" || isModelUpdated) return;
+  isModelUpdated = true;
+  void host.updateModel(...describeEnd(view.jobid(card), result));
 }
 
-/** Follows the job of the card, if it is known and the host lets the page look. */
-function followJob() {
+/** Polls the card's job, if it is known and the host allows it. */
+function startPolling() {
   const jobid = view.jobid(card);
-  if (!card.canLook || typeof jobid !== "string" || following) return;
-  following = true;
-  const look = async (seconds) => {
-    const next = await host.look(jobid, seconds, ending.signal);
-    card.why = passing(next) ? (next.error?.message ?? "") : "";
+  if (!card.canPoll || typeof jobid !== "string" || isPolling) return;
+  isPolling = true;
+  const poll = async (seconds) => {
+    const next = await host.getJob(jobid, seconds, teardown.signal);
+    card.disturbance = isTransient(next) ? (next.error?.message ?? "") : "";
     return next;
   };
-  const onTrouble = (trouble) => trouble !== card.trouble && change({ trouble });
-  void follow({ look, onTold: received, onTrouble, signal: ending.signal }).finally(() => (following = false));
+  const onConnection = (isDisturbed) => isDisturbed !== card.isDisturbed && update({ isDisturbed });
+  void pollUntilFinished({ poll, onResult: applyResult, onConnection, signal: teardown.signal }).finally(() => (isPolling = false));
 }
 
-/** A job that could not be looked at is not lost: once more, as the person asks for it. */
-async function lookAgain() {
-  const next = await host.look(view.jobid(card), 0, ending.signal).catch(() => null);
-  if (!next) return notice("The chat did not let the player look. Try again in a while.");
-  notice("");
-  received(next);
-  if (next.phase === "running") followJob();
+/** Polls once more when the person asks for it: a job that could not be polled is not lost. */
+async function pollOnce() {
+  const next = await host.getJob(view.jobid(card), 0, teardown.signal).catch(() => null);
+  if (!next) return showNotice("The chat did not let the player check the job. Try again in a while.");
+  showNotice("");
+  applyResult(next);
+  if (next.phase === "running") startPolling();
 }
 
-/** A new link to the same video, for one that no longer works. */
-async function fresh() {
+/** A new link to the same video, in place of one that no longer works. */
+async function fetchVideoUrl() {
   const jobid = view.jobid(card);
-  if (!card.canLook || !jobid) return null;
-  const next = await host.look(jobid, 0, ending.signal).catch(() => null);
+  if (!card.canPoll || !jobid) return null;
+  const next = await host.getJob(jobid, 0, teardown.signal).catch(() => null);
   if (next?.phase !== "finished") return null;
-  card.told = joined(card.told, next);
-  return safe(next.job.video.url);
+  card.result = mergeResults(card.result, next);
+  return safeUrl(next.job.video.url);
 }
 
-app.ontoolinputpartial = (params) => change({ args: params.arguments ?? {} });
-// The order goes out now; before, the model was still writing it.
-app.ontoolinput = (params) => change({ args: params.arguments ?? {}, ...(card.told ? {} : { since: performance.now() }) });
-app.ontoolresult = (result) => {
-  card.canLook = host.canLook;
-  const next = read(result);
+app.ontoolinputpartial = (params) => update({ args: params.arguments ?? {} });
+app.ontoolinput = (params) => {
+  // The order is sent now; until now the model was still writing it.
+  if (!card.result) card.startedAt = performance.now();
+  update({ args: params.arguments ?? {} });
+};
+app.ontoolresult = (toolResult) => {
+  card.canPoll = host.canPoll;
+  const next = parseResult(toolResult);
   card.jobid ??= next.job.jobid ?? next.error?.jobid;
-  // Where only the way to a known job is disturbed, it is looked for from here.
-  if (passing(next) && card.canLook && view.jobid(card)) change({ trouble: true, why: next.error?.message ?? "" });
-  else received(next);
-  if (["ordering", "running", "told"].includes(view.phase(card))) followJob();
+  // If only the connection to a known job is disturbed, the player polls it itself.
+  if (isTransient(next) && card.canPoll && view.jobid(card)) update({ isDisturbed: true, disturbance: next.error?.message ?? "" });
+  else applyResult(next);
+  if (["ordering", "running", "text"].includes(view.phase(card))) startPolling();
 };
 app.ontoolcancelled = () => {
-  change({ cancelled: true, canLook: host.canLook });
-  if (!card.told) followJob();
+  update({ isCancelled: true, canPoll: host.canPoll });
+  if (!card.result) startPolling();
 };
 app.onhostcontextchanged = () => {
-  host.dress();
-  change();
+  host.applyTheme();
+  update();
 };
 app.onteardown = () => {
-  ending.abort();
-  stage.stop();
+  teardown.abort();
+  media.stop();
   return {};
 };
-at("full").onclick = () => host.display(host.context.displayMode === "fullscreen" ? "inline" : "fullscreen");
+byId("fullscreen").onclick = () => host.setDisplayMode(host.context.displayMode === "fullscreen" ? "inline" : "fullscreen");
 
-unfolding();
-change();
+makePromptExpandable();
+update();
 setInterval(() => {
-  if (["ordering", "running"].includes(view.phase(card))) tick(card, performance.now());
+  if (["ordering", "running"].includes(view.phase(card))) renderProgress(card, performance.now());
 }, 1000);
 app.connect(new PostMessageTransport(window.parent, window.parent)).then(
   () => {
-    host.dress();
-    change({ canLook: host.canLook });
+    host.applyTheme();
+    update({ canPoll: host.canPoll });
   },
-  () => at("headline").replaceChildren("This page shows videos inside a chat."),
+  () => byId("headline").replaceChildren("This page shows videos inside a chat."),
 );

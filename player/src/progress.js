@@ -1,11 +1,11 @@
-/** How far a video probably is, and how long that takes, in words. */
+/** How far a video has probably come, and times as text. */
 
-/** Seconds from when until when a video usually ends, where nobody says so. */
+/** Seconds in which a video usually finishes, if nothing is known about it. */
 export const UNKNOWN_TYPICAL = [30, 180];
 
 /**
- * Per cent of the way: steadily to 90 at the typical time, then ever slower; never quite 100. As the server's
- * own progress tells it.
+ * Percentage of the way: up to 90 linearly at the typical time, then ever slower, and never quite 100. The server's own
+ * progress messages use the same formula.
  *
  * @param {number} elapsed seconds
  * @param {number} typical seconds
@@ -16,11 +16,11 @@ export function percent(elapsed, typical) {
 }
 
 /**
- * Minutes and seconds: `1:05`; from an hour on `1:02:05`.
+ * Minutes and seconds: `1:05`; from one hour on `1:02:05`.
  *
  * @param {number} seconds
  */
-export function clock(seconds) {
+export function formatTime(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
   const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
   const tail = String(whole % 60).padStart(2, "0");
@@ -28,12 +28,12 @@ export function clock(seconds) {
 }
 
 /**
- * The range in which such videos end, if the server named one that makes sense.
+ * The range of seconds in which such videos finish, if the server named a plausible one.
  *
  * @param {unknown} typical
  * @returns {[number, number] | null}
  */
-export function range(typical) {
+export function parseRange(typical) {
   if (!Array.isArray(typical) || typical.length !== 2) return null;
   const [low, high] = typical;
   return Number.isFinite(low) && Number.isFinite(high) && high > 0 && low <= high ? [low, high] : null;

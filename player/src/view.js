@@ -1,152 +1,157 @@
-/** What is to be seen of a card: pure words, worked out anew whenever something changes. */
+/** What a card shows: pure functions from the card's state, computed again whenever something changes. */
 
-import { clock, percent, range, UNKNOWN_TYPICAL } from "./progress.js";
-import { CHEAPEST, DEFAULTS, TYPICAL } from "./table.js";
+import { formatTime, parseRange, percent, UNKNOWN_TYPICAL } from "./progress.js";
+import { CHEAPEST, CHOICES, DEFAULTS, IMAGES, PLAYS_IN_BROWSER, TYPICAL } from "./table.js";
 
 /**
  * @typedef {object} Card
- * @property {Record<string, any>} args what the tool was called with, as far as it is here
- * @property {import("./told.js").Told | null} told
+ * @property {Record<string, any>} args of the tool call, as far as they have arrived
+ * @property {import("./result.js").ToolResult | null} result
  * @property {string} [jobid] of the job that a failed call was about
- * @property {boolean} cancelled the wait of the model's call
- * @property {boolean} trouble looking does not work just now
- * @property {string} why of the trouble
- * @property {boolean} canLook
- * @property {"blocked" | "lost" | null} problem of the video on the stage
- * @property {number} since when elapsed time counts, in milliseconds of `performance.now()`
+ * @property {boolean} isCancelled whether the model's call was cancelled
+ * @property {boolean} isDisturbed whether polling fails at the moment
+ * @property {string} disturbance why it fails
+ * @property {boolean} canPoll
+ * @property {"blocked" | "lost" | null} mediaProblem
+ * @property {number} startedAt when the elapsed time starts, in milliseconds of `performance.now()`
  */
 
-const OPTIONS = ["model", "resolution", "aspect_ratio", "duration", "dynamic_range"];
-const IMAGES = { image_start: "first frame given", image_end: "last frame given", image_character: "character given" };
-const CALL_ONLY = new Set(["wait_seconds", "save", "new_take"]);
-/** Seconds in which an order is surely placed, or refused. */
-const ORDERED_IN = 5;
+/** Arguments that are about the call and not about the video. */
+const CALL_OPTIONS = new Set(["wait_seconds", "save", "new_take"]);
+/** Seconds within which an order is surely accepted or rejected. */
+const ORDER_SECONDS = 5;
 
-/** @param {Card} card @returns {"ordering" | "running" | "finished" | "failed" | "told" | "cancelled"} */
-export function phase({ told, cancelled, trouble }) {
-  return told ? told.phase : cancelled && !trouble ? "cancelled" : "ordering";
+/** @param {Card} card @returns {"ordering" | "running" | "finished" | "failed" | "text" | "cancelled"} */
+export function phase({ result, isCancelled, isDisturbed }) {
+  if (result) return result.phase;
+  return isCancelled && !isDisturbed ? "cancelled" : "ordering";
 }
 
 /** @param {Card} card */
-export function jobid({ told, args, jobid: named }) {
-  return told?.job.jobid ?? told?.error?.jobid ?? named ?? args.jobid;
+export function jobid({ result, args, jobid: known }) {
+  return result?.job.jobid ?? result?.error?.jobid ?? known ?? args.jobid;
 }
 
-/** The job that may still run or be finished, and be paid; undefined if there is none, or it has failed. @param {Card} card */
+/** The job that may be running or finished, and charged; undefined if there is none or it has failed. @param {Card} card */
 export function openJob(card) {
-  const { job, error } = card.told ?? {};
+  const { job, error } = card.result ?? {};
   return job?.state === "failed" || error?.kind === "job_failed" ? undefined : jobid(card);
 }
 
-/** What was ordered, by the tool's own parameters. @param {Card} card @returns {Record<string, any>} */
-export function words({ told, args }) {
-  if (told?.job.request) return told.job.request;
-  return args.jobid ? {} : Object.fromEntries(Object.entries(args).filter(([name]) => !CALL_ONLY.has(name)));
+/** What was ordered, by the tool's parameters. @param {Card} card @returns {Record<string, any>} */
+export function request({ result, args }) {
+  if (result?.job.request) return result.job.request;
+  return args.jobid ? {} : Object.fromEntries(Object.entries(args).filter(([name]) => !CALL_OPTIONS.has(name)));
 }
 
 /** @param {Card} card */
 export function options(card) {
-  const said = words(card);
-  const images = Object.keys(IMAGES).filter((name) => said[name]).map((name) => IMAGES[name]);
-  return [...OPTIONS.map((name) => said[name]).filter((value) => typeof value === "string"), ...images].join(" · ");
+  const args = request(card);
+  const values = CHOICES.map((name) => args[name]).filter((value) => typeof value === "string");
+  const images = IMAGES.filter((name) => args[name]).map((name) => `with ${name.replaceAll("_", " ")}`);
+  return [...values, ...images].join(" · ");
 }
 
-/** Width to height. @param {Card} card */
-export function ratio(card) {
-  const asked = /^(\d{1,2}):(\d{1,2})$/.exec(String(words(card).aspect_ratio ?? ""));
-  const { width, height } = card.told?.job.video ?? {};
-  const [wide, high] = asked ? [Number(asked[1]), Number(asked[2])] : [Number(width), Number(height)];
-  return wide > 0 && high > 0 ? wide / high : 16 / 9;
+/** Width divided by height. @param {Card} card */
+export function aspectRatio(card) {
+  const requested = /^(\d{1,2}):(\d{1,2})$/.exec(String(request(card).aspect_ratio ?? ""));
+  const video = card.result?.job.video ?? {};
+  const [width, height] = requested ? [Number(requested[1]), Number(requested[2])] : [Number(video.width), Number(video.height)];
+  return width > 0 && height > 0 ? width / height : 16 / 9;
 }
 
-/** Whether browsers cannot show it. @param {Card} card */
-export function hdr(card) {
-  const plays = card.told?.job.video?.plays_in_browser;
-  return plays === undefined ? String(words(card).dynamic_range ?? "").startsWith("hdr") : !plays;
+/** Whether it is a video that no browser can play. @param {Card} card */
+export function isHdr(card) {
+  return (card.result?.job.video?.plays_in_browser ?? PLAYS_IN_BROWSER[request(card).dynamic_range]) === false;
 }
 
 /** @param {Card} card */
-export function explains(card) {
-  if (!hdr(card) || phase(card) === "failed") return "";
-  const frames = words(card).dynamic_range === "hdr_exr" || card.told?.job.exr_zip_url;
+export function hdrNote(card) {
+  if (!isHdr(card) || phase(card) === "failed") return "";
+  const hasFrames = request(card).dynamic_range === "hdr_exr" || card.result?.job.exr_zip_url;
   return (
-    "HDR video (HEVC Main 10, HDR10/PQ): no browser can show it. Download it and open it in VLC, mpv or an HDR " +
-    `player.${frames ? " The EXR frames for grading come as a ZIP." : ""}`
+    "HDR video (HEVC Main 10, HDR10/PQ): no browser can play it. Download it and open it in VLC, mpv or an HDR " +
+    `player.${hasFrames ? " The EXR frames for grading come as a ZIP." : ""}`
   );
 }
 
 /** Whether the order may still be on its way. @param {Card} card @param {number} now */
-function placing(card, now) {
-  return phase(card) === "ordering" && !card.args.jobid && (now - card.since) / 1000 < ORDERED_IN;
+function isOrdering(card, now) {
+  return phase(card) === "ordering" && !card.args.jobid && (now - card.startedAt) / 1000 < ORDER_SECONDS;
 }
 
 /** @param {Card} card @param {number} now */
 export function headline(card, now) {
-  const states = {
-    ordering: card.args.jobid ? "Looking for the video…" : placing(card, now) ? "Ordering…" : "Waiting for the video…",
-    running: card.told?.job.state === "completed" ? "Made. Fetching the video…" : "Your video is being made",
-    cancelled: "The wait was cancelled",
-  };
-  return states[phase(card)] ?? "";
+  switch (phase(card)) {
+    case "ordering":
+      if (card.args.jobid) return "Looking for the video…";
+      return isOrdering(card, now) ? "Ordering…" : "Waiting for the video…";
+    case "running":
+      return card.result?.job.state === "completed" ? "Done. Fetching the video…" : "Your video is being made";
+    case "cancelled":
+      return "The wait was cancelled";
+    default:
+      return "";
+  }
 }
 
 /** @param {Card} card */
-export function under(card) {
-  if (phase(card) === "running" && !card.canLook) return "Ask for this video again to see it.";
+export function subheadline(card) {
+  if (phase(card) === "running" && !card.canPoll) return "Ask for this video again to see it.";
   if (phase(card) !== "cancelled") return "";
-  return "If the order had already gone out, the video is still being made.";
+  return "If the order was already sent, the video is still being made.";
 }
 
-/** From when until when it usually ends: as the job tells it, or before there is one, as such orders do. @param {Card} card */
-export function usual(card) {
-  if (phase(card) !== "ordering") return range(card.told?.job.typical_seconds);
-  const { model, dynamic_range: dynamicRange, resolution } = { ...DEFAULTS, ...words(card) };
-  return card.args.jobid ? null : range(TYPICAL[resolution ?? CHEAPEST[`${model} ${dynamicRange}`]]);
+/** Seconds in which it usually finishes: from the job, or before there is one from the table. @param {Card} card */
+export function typicalSeconds(card) {
+  if (phase(card) !== "ordering") return parseRange(card.result?.job.typical_seconds);
+  const { model, dynamic_range: dynamicRange, resolution } = { ...DEFAULTS, ...request(card) };
+  return card.args.jobid ? null : parseRange(TYPICAL[resolution ?? CHEAPEST[`${model} ${dynamicRange}`]]);
 }
 
 /** @param {Card} card @param {number} now */
 export function times(card, now) {
-  if (!["ordering", "running"].includes(phase(card)) || (phase(card) === "running" && !card.canLook)) return "";
-  const passed = clock((now - card.since) / 1000);
-  if (card.trouble) return `${passed} · Reconnecting…`;
-  const span = placing(card, now) ? null : usual(card);
-  return span ? `${passed} · usually ${clock(span[0])} to ${clock(span[1])}` : passed;
+  if (!["ordering", "running"].includes(phase(card)) || (phase(card) === "running" && !card.canPoll)) return "";
+  const elapsed = formatTime((now - card.startedAt) / 1000);
+  if (card.isDisturbed) return `${elapsed} · Reconnecting…`;
+  const typical = isOrdering(card, now) ? null : typicalSeconds(card);
+  return typical ? `${elapsed} · usually ${formatTime(typical[0])} to ${formatTime(typical[1])}` : elapsed;
 }
 
-/** Per cent of the way; null while nobody knows. @param {Card} card @param {number} now */
-export function done(card, now) {
-  if (placing(card, now) || (phase(card) === "ordering" && !usual(card))) return null;
+/** Percentage of the way; null while it is not known. @param {Card} card @param {number} now */
+export function progress(card, now) {
+  if (isOrdering(card, now) || (phase(card) === "ordering" && !typicalSeconds(card))) return null;
   if (!["ordering", "running"].includes(phase(card))) return null;
-  const [low, high] = usual(card) ?? UNKNOWN_TYPICAL;
-  return percent((now - card.since) / 1000, (low + high) / 2);
+  const [low, high] = typicalSeconds(card) ?? UNKNOWN_TYPICAL;
+  return percent((now - card.startedAt) / 1000, (low + high) / 2);
 }
 
 /** @param {Card} card */
-export function meanwhile(card) {
-  if (card.trouble && card.why) return card.why;
-  if (phase(card) === "running" && !card.canLook) return `This chat does not let the player look. Job ${jobid(card)}`;
+export function statusNote(card) {
+  if (card.isDisturbed && card.disturbance) return card.disturbance;
+  if (phase(card) === "running" && !card.canPoll) return `This chat does not let the player check the job. Job ${jobid(card)}`;
   if (phase(card) !== "running") return "";
-  const first = card.cancelled ? "The wait was cancelled, but not the video." : "You can go on chatting.";
+  const first = card.isCancelled ? "The wait was cancelled, but not the video." : "You can keep chatting.";
   return `${first} The video appears here when it is ready.`;
 }
 
 /** @param {Card} card */
 export function facts(card) {
-  const { elapsed_seconds: took, credits_used: credits } = card.told?.job ?? {};
+  const { elapsed_seconds: elapsed, credits_used: credits } = card.result?.job ?? {};
   if (phase(card) !== "finished") return "";
   const used = Number.isFinite(credits) ? `${credits} ${credits === 1 ? "credit" : "credits"}` : "";
-  return [Number.isFinite(took) ? `Made in ${clock(took)}` : "", used].filter(Boolean).join(" · ");
+  return [Number.isFinite(elapsed) ? `Made in ${formatTime(elapsed)}` : "", used].filter(Boolean).join(" · ");
+}
+
+/** Why the video does not play. @param {Card} card */
+export function mediaProblem(card) {
+  if (card.mediaProblem === "blocked") return "This chat does not show videos from other sites.";
+  if (card.mediaProblem !== "lost") return "";
+  const advice = card.canPoll ? "" : " Ask for this video again to get a new link.";
+  return `The video could not be loaded: its link may have expired.${advice}`;
 }
 
 /** @param {Card} card */
-export function strip(card) {
-  if (card.problem === "blocked") return "This chat does not show videos from outside.";
-  if (card.problem !== "lost") return "";
-  const end = card.canLook ? "" : " Ask for this video again to get a fresh link.";
-  return `The video could not be loaded: its link may have expired.${end}`;
-}
-
-/** @param {Card} card */
-export function simulated({ told }) {
-  return /\bSimulated:/.test(String(told?.job.note ?? ""));
+export function isSimulated({ result }) {
+  return result?.job.simulated === true;
 }

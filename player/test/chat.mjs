@@ -1,4 +1,4 @@
-/** A chat in a real browser: a host page on one loopback origin, the player in an iframe from another. */
+/** A chat in a real browser: a host page on one loopback origin, and the player in an iframe from another. */
 
 import { existsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
@@ -7,27 +7,29 @@ import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
 import { chromium } from "playwright-core";
+import { SimulatedApi } from "./api.mjs";
 import { Server } from "./server.mjs";
-import { Stage } from "./stage.mjs";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome"];
-const PLACES = (process.env.PATH ?? "").split(delimiter).flatMap((folder) => NAMES.map((name) => join(folder, name)));
-const CHROMIUM = process.env.CHROMIUM ?? PLACES.find((place) => existsSync(place));
-const PICTURES = fileURLToPath(new URL("../screenshots/", import.meta.url));
-const EVERYTHING = { serverTools: {}, openLinks: {}, downloadFile: {}, message: { text: {} }, updateModelContext: { text: {}, structuredContent: {} } };
+const PATHS = (process.env.PATH ?? "").split(delimiter).flatMap((folder) => NAMES.map((name) => join(folder, name)));
+const CHROMIUM = process.env.CHROMIUM ?? PATHS.find((path) => existsSync(path));
+const SCREENSHOTS = fileURLToPath(new URL("../screenshots/", import.meta.url));
+const ALL_CAPABILITIES = { serverTools: {}, openLinks: {}, downloadFile: {}, message: { text: {} }, updateModelContext: { text: {}, structuredContent: {} } };
+/** Pixels around the player: the page's margins and the frame's border. */
+const FRAME = 34;
 /** Milliseconds that anything may take before a test fails. */
-export const PATIENCE = 20_000;
+export const TIMEOUT = 20_000;
 
-/** As hosts build it from the resource's `_meta.ui.csp`. */
-function policy({ resourceDomains = [], connectDomains = [] } = {}) {
-  const outside = resourceDomains.join(" ");
+/** The policy that hosts build from the resource's `_meta.ui.csp`. */
+function buildPolicy({ resourceDomains = [], connectDomains = [] } = {}) {
+  const resources = resourceDomains.join(" ");
   return [
     "default-src 'none'",
     "script-src 'unsafe-inline'",
     "style-src 'unsafe-inline'",
-    `img-src data: ${outside}`,
-    `media-src data: ${outside}`,
-    `font-src ${outside || "'none'"}`,
+    `img-src data: ${resources}`,
+    `media-src data: ${resources}`,
+    `font-src ${resources || "'none'"}`,
     `connect-src ${connectDomains.join(" ") || "'none'"}`,
     "frame-src 'none'",
     "base-uri 'none'",
@@ -35,10 +37,10 @@ function policy({ resourceDomains = [], connectDomains = [] } = {}) {
   ].join("; ");
 }
 
-/** @param {(request: import("node:http").IncomingMessage) => { body: string, headers?: Record<string, string> } | null} answer */
-async function site(answer) {
+/** @param {(request: import("node:http").IncomingMessage) => { body: string, headers?: Record<string, string> } | null} respond */
+async function serve(respond) {
   const server = createServer((request, response) => {
-    const { body, headers } = answer(request) ?? {};
+    const { body, headers } = respond(request) ?? {};
     response.writeHead(body === undefined ? 404 : 200, { "content-type": "text/html; charset=utf-8", ...headers });
     response.end(body);
   });
@@ -46,66 +48,66 @@ async function site(answer) {
   return { origin: `http://127.0.0.1:${server.address().port}`, close: () => server.close() };
 }
 
-/** Everything that tests of one file share. */
-export class Theatre {
-  static async open() {
-    const theatre = new Theatre();
-    theatre.stage = await Stage.open();
-    theatre.server = await Server.open(theatre.stage.baseUrl);
-    theatre.page = await theatre.server.page();
-    const bundle = await esbuild.build({ entryPoints: [fileURLToPath(new URL("host-page.mjs", import.meta.url))], bundle: true, format: "iife", write: false });
+/** What the tests of one file share: the API, the server and the browser. */
+export class TestBed {
+  static async start() {
+    const bed = new TestBed();
+    bed.api = await SimulatedApi.start();
+    bed.server = await Server.start(bed.api.baseUrl);
+    bed.page = await bed.server.page();
+    const bundle = await esbuild.build({ entryPoints: [fileURLToPath(new URL("host_page.mjs", import.meta.url))], bundle: true, format: "iife", write: false });
     const script = bundle.outputFiles[0].text.replaceAll("</script", "<\\/script");
-    const looks = "body{margin:16px;font:14px system-ui,sans-serif}iframe{display:block;width:100%;border:1px solid #8884;border-radius:12px;height:120px;box-sizing:content-box}";
-    theatre.outside = await site(({ url }) => (url === "/" ? { body: `<!doctype html><link rel="icon" href="data:,"><style>${looks}</style><main id="chat"></main><script>${script}</script>` } : null));
-    theatre.policies = [];
-    theatre.frames = await site(({ url }) => {
-      const csp = theatre.policies[Number(url.slice(1))];
-      return csp ? { body: theatre.page.html, headers: { "content-security-policy": csp } } : null;
+    const style = "body{margin:16px;font:14px system-ui,sans-serif}iframe{display:block;width:100%;border:1px solid #8884;border-radius:12px;height:120px;box-sizing:border-box}";
+    bed.hostSite = await serve(({ url }) => (url === "/" ? { body: `<!doctype html><link rel="icon" href="data:,"><style>${style}</style><main id="chat"></main><script>${script}</script>` } : null));
+    bed.policies = [];
+    bed.playerSite = await serve(({ url }) => {
+      const csp = bed.policies[Number(url.slice(1))];
+      return csp ? { body: bed.page.html, headers: { "content-security-policy": csp } } : null;
     });
     if (!CHROMIUM) throw new Error("No Chromium on PATH: install one, or name it in CHROMIUM.");
-    theatre.browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--headless"] });
-    return theatre;
+    bed.browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--headless"] });
+    return bed;
   }
 
-  async close() {
+  async stop() {
     await this.browser.close();
-    this.frames.close();
-    this.outside.close();
-    await this.server.close();
-    await this.stage.close();
+    this.playerSite.close();
+    this.hostSite.close();
+    await this.server.stop();
+    await this.api.stop();
   }
 
   /**
    * A new chat with the player in it.
    *
-   * @param {object} [how]
-   * @param {Record<string, any>} [how.capabilities] of the host, beside or instead of all
-   * @param {Record<string, any>} [how.context] of the host
-   * @param {number} [how.width]
-   * @param {object} [how.csp] instead of the resource's own
-   * @param {object} [how.browser] options of the browser context
+   * @param {object} [options]
+   * @param {Record<string, any>} [options.capabilities] of the host; null removes one
+   * @param {Record<string, any>} [options.context] of the host
+   * @param {number} [options.width] of the player
+   * @param {object} [options.csp] instead of the resource's own
+   * @param {object} [options.browser] options of the browser context
    */
   async chat({ capabilities = {}, context = {}, width = 640, csp = this.page.ui.csp, browser = {} } = {}) {
-    const able = Object.fromEntries(Object.entries({ ...EVERYTHING, ...capabilities }).filter(([, value]) => value));
-    const window = await this.browser.newContext({ viewport: { width: width + 34, height: 900 }, ...browser });
-    window.setDefaultTimeout(PATIENCE);
-    const chat = new Chat(this, await window.newPage());
-    const place = this.policies.push(policy(csp)) - 1;
-    await chat.open({ frame: `${this.frames.origin}/${place}`, capabilities: able, context, permissions: this.page.ui.permissions, label: "Luma" });
+    const supported = Object.fromEntries(Object.entries({ ...ALL_CAPABILITIES, ...capabilities }).filter(([, value]) => value));
+    const browserContext = await this.browser.newContext({ viewport: { width: width + FRAME, height: 900 }, ...browser });
+    browserContext.setDefaultTimeout(TIMEOUT);
+    const chat = new Chat(this, await browserContext.newPage());
+    const index = this.policies.push(buildPolicy(csp)) - 1;
+    await chat.open({ frame: `${this.playerSite.origin}/${index}`, capabilities: supported, context, permissions: this.page.ui.permissions, label: "Luma" });
     return chat;
   }
 }
 
 export class Chat {
   calls = [];
-  answered = [];
+  results = [];
   events = [];
   console = [];
-  refuse = {};
-  cut = 0;
+  rejected = {};
+  failures = 0;
 
-  constructor(theatre, page) {
-    Object.assign(this, { theatre, page });
+  constructor(bed, page) {
+    Object.assign(this, { bed, page });
   }
 
   async open(setting) {
@@ -115,46 +117,46 @@ export class Chat {
     await page.exposeFunction("hostCall", (params) => this.#call(params));
     await page.exposeFunction("hostEvent", (name, params) => {
       this.events.push({ name, params });
-      return this.refuse[name] ? { isError: true } : {};
+      return this.rejected[name] ? { isError: true } : {};
     });
     await page.addInitScript(() => {
       window.shifts = [];
       new PerformanceObserver((list) => {
-        for (const entry of list.getEntries()) window.shifts.push({ value: entry.value, who: entry.sources.map((s) => s.node?.id || s.node?.className) });
+        for (const entry of list.getEntries()) window.shifts.push({ value: entry.value, nodes: entry.sources.map((s) => s.node?.id || s.node?.className) });
       }).observe({ type: "layout-shift", buffered: true });
     });
-    await page.goto(`${this.theatre.outside.origin}/`);
-    await page.evaluate((how) => window.start(how), setting);
+    await page.goto(`${this.bed.hostSite.origin}/`);
+    await page.evaluate((options) => window.start(options), setting);
     this.frame = page.frames().find((frame) => frame.url() === setting.frame);
   }
 
-  /** A call that the page makes through the host. */
+  /** A call that the player makes through the host. */
   async #call(params) {
     this.calls.push(params);
-    if (this.cut > 0) {
-      this.cut -= 1;
+    if (this.failures > 0) {
+      this.failures -= 1;
       throw new Error("The host cannot reach the server.");
     }
     if (this.held) await this.held;
-    const result = await this.theatre.server.call(params.name, params.arguments);
-    this.answered.push(result);
+    const result = await this.bed.server.call(params.name, params.arguments);
+    this.results.push(result);
     return result;
   }
 
-  /** Waits until the page has made so many calls, or got so many answers. @param {"calls" | "answered"} [what] */
-  looked(count, what = "calls") {
-    return this.#enough(() => this[what].length >= count, `${count} ${what}`);
+  /** Waits until the player has made so many calls, or has got so many results. @param {"calls" | "results"} [what] */
+  waitForCalls(count, what = "calls") {
+    return this.#waitUntil(() => this[what].length >= count, `${count} ${what}`);
   }
 
-  async #enough(truth, what) {
-    const end = Date.now() + PATIENCE;
-    while (!truth()) {
-      if (Date.now() > end) throw new Error(`Not in time: ${what}`);
+  async #waitUntil(condition, description) {
+    const end = Date.now() + TIMEOUT;
+    while (!condition()) {
+      if (Date.now() > end) throw new Error(`Not in time: ${description}`);
       await this.page.waitForTimeout(20);
     }
   }
 
-  /** From now on the page's calls wait until the function that comes back is called. */
+  /** From now on the player's calls wait until the returned function is called. */
   hold() {
     const { promise, resolve } = deferred();
     this.held = promise;
@@ -165,47 +167,53 @@ export class Chat {
   }
 
   send(method, params) {
-    return this.page.evaluate(([name, what]) => window.send(name, what), [method, params]);
+    return this.page.evaluate(([name, value]) => window.send(name, value), [method, params]);
   }
 
-  /** The model calls a tool: the page gets what hosts pass on. @returns the result */
+  /** The model calls a tool, and the player gets what hosts pass on. @returns the result */
   async call(name, args) {
     await this.send("sendToolInput", { arguments: args });
-    const result = await this.theatre.server.call(name, args);
+    const result = await this.bed.server.call(name, args);
     await this.send("sendToolResult", result);
     return result;
   }
 
   /** @param {string} id */
-  at(id) {
+  byId(id) {
     return this.frame.locator(`#${id}`);
   }
 
-  /** @param {string} name as it is shown */
-  button(name) {
-    return this.frame.getByRole("button", { name, exact: true });
+  /** @param {string} label */
+  button(label) {
+    return this.frame.getByRole("button", { name: label, exact: true });
   }
 
-  /** @param {"ordering" | "running" | "finished" | "failed" | "told" | "cancelled"} phase */
-  async becomes(phase) {
+  /** @param {"ordering" | "running" | "finished" | "failed" | "text" | "cancelled"} phase */
+  async waitForPhase(phase) {
     await this.frame.locator(`#card[data-phase="${phase}"]`).waitFor();
   }
 
-  /** Waits for something that is true in the page. */
-  until(truth, argument) {
-    return this.frame.waitForFunction(truth, argument, { timeout: PATIENCE });
+  /** Waits for a condition in the player's page. */
+  until(condition, argument) {
+    return this.frame.waitForFunction(condition, argument, { timeout: TIMEOUT });
   }
 
-  /** Waits until the page has asked the host for something of that name. */
-  async asked(name, count = 1) {
-    const those = () => this.events.filter((event) => event.name === name);
-    await this.#enough(() => those().length >= count, name);
-    return those()[count - 1].params;
+  /** Waits until the player has sent the host so many requests of that name, and returns the last one. */
+  async waitForEvent(name, count = 1) {
+    const matching = () => this.events.filter((event) => event.name === name);
+    await this.#waitUntil(() => matching().length >= count, name);
+    return matching()[count - 1].params;
   }
 
-  async picture(name) {
-    await mkdir(PICTURES, { recursive: true });
-    await this.page.locator("#chat").screenshot({ path: `${PICTURES}${name}.png`, animations: "disabled" });
+  /** The text of the message that the player has sent into the chat. */
+  async waitForMessage(count = 1) {
+    return (await this.waitForEvent("message", count)).content[0].text;
+  }
+
+  /** Saves a picture of the whole card. @param {string} name */
+  async screenshot(name) {
+    await mkdir(SCREENSHOTS, { recursive: true });
+    await this.page.locator("#chat").screenshot({ path: `${SCREENSHOTS}${name}.png`, animations: "disabled" });
   }
 
   close() {

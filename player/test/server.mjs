@@ -2,15 +2,15 @@
 
 import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
-import { ROOT } from "./stage.mjs";
+import { ROOT } from "./api.mjs";
 
 const UI = "io.modelcontextprotocol/ui";
 const LUMA_MCP = process.env.LUMA_MCP ?? `${ROOT}.venv/bin/luma-ray-mcp`;
-const LONGEST = 120_000;
+const CALL_TIMEOUT = 120_000;
 
 export class Server {
   /** @param {string} baseUrl of the API */
-  static async open(baseUrl) {
+  static async start(baseUrl) {
     const server = new Server();
     const capabilities = { extensions: { [UI]: { mimeTypes: ["text/html;profile=mcp-app"] } } };
     server.client = new Client({ name: "player-tests", version: "1" }, { capabilities });
@@ -21,21 +21,18 @@ export class Server {
 
   /** @param {string} name @param {Record<string, unknown>} args */
   call(name, args) {
-    return this.client.callTool({ name, arguments: args }, { timeout: LONGEST });
+    return this.client.callTool({ name, arguments: args }, { timeout: CALL_TIMEOUT });
   }
 
-  async tool(name) {
-    return (await this.client.listTools()).tools.find((tool) => tool.name === name);
-  }
-
-  /** The page as the server hands it out, and what it asks of the host. */
+  /** The page as the server delivers it, and what it asks of the host. */
   async page() {
-    const { _meta } = await this.tool("generate_video");
+    const { tools } = await this.client.listTools();
+    const { _meta } = tools.find((tool) => tool.name === "generate_video");
     const [content] = (await this.client.readResource({ uri: _meta.ui.resourceUri })).contents;
     return { html: content.text, mimeType: content.mimeType, ui: content._meta.ui };
   }
 
-  close() {
+  stop() {
     return this.client.close();
   }
 }

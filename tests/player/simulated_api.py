@@ -1,8 +1,8 @@
-"""The simulated API for the player's browser tests, which move it: a command per line on stdin, an answer on stdout.
+"""The simulated API for the player's browser tests, which control it with one command per line on stdin.
 
-Commands are JSON objects with `do`: `finish` (all running jobs, or `jobid`), `age` (their `seconds`), `expire` (links
-given so far stop working), `dead` (`true`: no link to a video works), `told` (what was ordered and asked). The first
-line out names the base URL.
+Commands are JSON objects with `command`: `finish` (all running jobs, or `jobid`), `age` (make them `seconds` older),
+`expire` (the links given so far stop working), `break_links` (`broken`: whether no link to a video works), `report`
+(what was ordered and requested). Each command gets a line of output; the very first line names the base URL.
 """
 
 from __future__ import annotations
@@ -17,62 +17,65 @@ from urllib.parse import parse_qs
 
 from starlette.responses import Response
 
-from luma_mcp.simulator.app import PREFIX, Simulator
-from luma_mcp.simulator.serve import EMAIL, running
+from luma_mcp.catalog.useapi import USEAPI
+from luma_mcp.simulator.app import EMAIL, PREFIX, Simulator, running
 from luma_mcp.simulator.state import Service, SimulatedJob
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
 SLOTS = 40
-"""Enough for the jobs of all tests that share a stage."""
+"""Enough for the jobs of all tests that share one API."""
 
 
-class Stage(Simulator):
+class ControlledSimulator(Simulator):
     """A simulator whose links to videos can expire."""
 
     def __init__(self) -> None:
-        service = Service(clock=time.monotonic)
+        service = Service(USEAPI, clock=time.monotonic)
         service.add_account(EMAIL, SLOTS)
         super().__init__(service)
         self.generation = 0
-        self.dead = False
+        self.broken = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].endswith(".mp4"):
-            given = parse_qs(scope["query_string"].decode()).get("link", [""])[0]
-            if given != str(self.generation) or self.dead:
+            generation = parse_qs(scope["query_string"].decode()).get("link", [""])[0]
+            if generation != str(self.generation) or self.broken:
                 await Response(status_code=403)(scope, receive, send)
                 return
-        looks = scope["type"] == "http" and scope["method"] == "GET" and scope["path"].startswith(f"{PREFIX}/jobs/")
-        await super().__call__(scope, receive, _Signing(send, self.generation) if looks else send)
+        is_job = scope["type"] == "http" and scope["method"] == "GET" and scope["path"].startswith(f"{PREFIX}/jobs/")
+        if is_job:
+            send = _LinkSigner(send, self.generation)
+        await super().__call__(scope, receive, send)
 
-    def chosen(self, jobid: str | None) -> list[SimulatedJob]:
-        """The job of that id, or all that run."""
-        return [self.service.jobs[jobid]] if jobid else self.service.executing()
-
-    def do(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Carries out one command."""
-        match command["do"]:
+    def run(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Run one command."""
+        match command["command"]:
             case "finish":
-                for job in self.chosen(command.get("jobid")):
+                for job in self._get_jobs_of(command):
                     job.seconds = max(time.monotonic() - job.begun, 0.001)
             case "age":
-                for job in self.chosen(command.get("jobid")):
+                for job in self._get_jobs_of(command):
                     job.begun -= command["seconds"]
                     job.created -= timedelta(seconds=command["seconds"])
                     job.seconds += command["seconds"]
             case "expire":
                 self.generation += 1
-            case "dead":
-                self.dead = command["dead"]
-            case "told":
+            case "break_links":
+                self.broken = command["broken"]
+            case "report":
                 return {"orders": self.orders, "requests": self.requests}
         return {}
 
+    def _get_jobs_of(self, command: dict[str, Any]) -> list[SimulatedJob]:
+        """The job that a command names, or all running jobs."""
+        jobid = command.get("jobid")
+        return [self.service.jobs[jobid]] if jobid else self.service.executing()
 
-class _Signing:
-    """Passes an answer on, with a link to its video that carries the present generation."""
+
+class _LinkSigner:
+    """Passes a response on, with links to videos that carry the current generation."""
 
     def __init__(self, send: Send, generation: int) -> None:
         self._send = send
@@ -93,18 +96,18 @@ class _Signing:
         await self._send({"type": "http.response.body", "body": body})
 
 
-def _say(answer: dict[str, Any]) -> None:
+def _write(answer: dict[str, Any]) -> None:
     sys.stdout.write(f"{json.dumps(answer)}\n")
     sys.stdout.flush()
 
 
 def main() -> None:
-    """Serves until stdin ends."""
-    stage = Stage()
-    with running(stage) as url:
-        _say({"base_url": url})
+    """Serve until stdin ends."""
+    simulator = ControlledSimulator()
+    with running(simulator) as url:
+        _write({"base_url": url})
         for line in sys.stdin:
-            _say(stage.do(json.loads(line)))
+            _write(simulator.run(json.loads(line)))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,71 @@
+/** The messages that the buttons send into the chat in the user's name. An agent can act on each at once. */
+
+import { safeUrl } from "./links.js";
+import { CHOICES } from "./table.js";
+
+/** @param {Record<string, any>} args */
+const toJson = (args) => JSON.stringify(args);
+
+/** @param {Record<string, any>} args @param {string[]} names */
+function pick(args, names) {
+  return Object.fromEntries(names.filter((name) => args[name] !== undefined).map((name) => [name, args[name]]));
+}
+
+/** @param {string} jobid @param {Record<string, any>} request */
+export function continueVideo(jobid, request) {
+  const args = { image_start: jobid, ...pick(request, [...CHOICES, "email"]) };
+  return (
+    `Continue from the last frame of this video: call generate_video with ${toJson(args)} and a prompt for what ` +
+    "happens next (the jobid stands for its last frame). If I have not told you what happens next, ask me first."
+  );
+}
+
+/** @param {string | undefined} jobid @param {Record<string, any>} request */
+export function newTake(jobid, request) {
+  if (!request.prompt) {
+    return `Make another take of the video ${jobid}: call generate_video with the same arguments and "new_take": true.`;
+  }
+  return `Make another take of this video: call generate_video with ${toJson({ ...request, new_take: true })}`;
+}
+
+/** @param {string} jobid */
+export function showVideo(jobid) {
+  return `Show me this video: call get_job with ${toJson({ jobid })}`;
+}
+
+/** @param {Record<string, any>} suggestion */
+export function useSuggestion(suggestion) {
+  return `Make this instead: call generate_video with ${toJson(suggestion)}`;
+}
+
+/** @param {Record<string, any>} args */
+export function tryAgain(args) {
+  return `Please try this order again, once: call generate_video with ${toJson(args)}`;
+}
+
+/** @param {string} reason */
+export function changePrompt(reason) {
+  return (
+    `The video was not made (${toJson(reason)}). Propose a changed prompt that avoids this, and order it with ` +
+    "generate_video when I agree."
+  );
+}
+
+export const FIND_ORDER =
+  "Do not order the video again. Call list_jobs to see whether the order arrived, and show me its job with get_job.";
+
+/**
+ * What the model is told when a job that the player has polled ends.
+ *
+ * @param {string} jobid
+ * @param {import("./result.js").ToolResult} result
+ * @returns {[string, Record<string, unknown>]} as text and as facts
+ */
+export function describeEnd(jobid, { job, error, phase }) {
+  const url = safeUrl(job.video?.url);
+  if (phase !== "finished" || !url) {
+    return [`Job ${jobid} ended without a video: ${error?.message ?? job.status ?? "no reason given"}`, { jobid, state: "failed" }];
+  }
+  const text = `The video of job ${jobid} is ready, and the user sees it in the player: ${url} There is no need to wait for it with get_job.`;
+  return [text, { jobid, state: "completed", video_url: url }];
+}

@@ -1,0 +1,134 @@
+/** What went wrong, for people: a headline for each kind of error, and what the person can do about it. */
+
+import * as chat from "./chat.js";
+import { CHOICES, IMAGES } from "./table.js";
+
+const HEADLINES = {
+  invalid_arguments: "This video cannot be made like that",
+  not_configured: "luma-ray-mcp is not set up yet",
+  unauthorized: "The API token was not accepted",
+  payment_required: "There is no subscription, or no credits are left",
+  forbidden: "This video belongs to another account",
+  not_found: "This was not found",
+  conflict: "This is not possible right now",
+  moderated: "Content moderation rejected this",
+  capacity: "All video slots are in use",
+  limit_reached: "The hourly limit is reached",
+  account_session: "The Luma account needs to be renewed",
+  upstream: "The video service has a problem",
+  network: "The video service could not be reached",
+  outcome_unknown: "It is not known whether this was ordered",
+  job_failed: "The video was not made",
+};
+
+/** Where nothing was charged. */
+const RETRY_HINTS = {
+  later: "Trying again a little later may help.",
+  after_change: "Trying again only helps after a change.",
+};
+
+/** Where there is a job. */
+const POLL_HINTS = {
+  later: "Looking again a little later may help. It orders nothing.",
+  after_change: "Looking again only helps after a change. It orders nothing.",
+};
+
+/** What has to change first. */
+const SETUP_HINTS = {
+  not_configured: "Set USEAPI_TOKEN in this server's settings.",
+  unauthorized: "Check that USEAPI_TOKEN is complete and current.",
+  payment_required: "Renew the subscription or add credits.",
+  account_session: "The owner of the account can renew it at useapi.net. Waiting does not help.",
+};
+
+const CHARGED = {
+  no: "Nothing was charged.",
+  unknown: "It is not known whether this was charged.",
+};
+
+/** @param {Record<string, any> | null} error */
+export function headline(error) {
+  return HEADLINES[error?.kind] ?? "That did not work";
+}
+
+/**
+ * Whether ordering again could be charged twice. Only the server's own "no" rules that out.
+ *
+ * @param {Record<string, any>} error
+ */
+function mayBeCharged({ kind, charged }) {
+  return charged !== "no" || kind === "outcome_unknown";
+}
+
+/**
+ * What the error says happened. Problems are listed one by one elsewhere; then only the money is left to mention.
+ *
+ * @param {Record<string, any> | null} error
+ * @param {string} text of the result, for one without an error object
+ */
+export function describeError(error, text) {
+  if (!error) return text;
+  if (listProblems(error).length) return CHARGED[error.charged] ?? "";
+  return String(error.message ?? "");
+}
+
+/** The sentences about what is wrong with each argument. @param {Record<string, any> | null} error @returns {string[]} */
+export function listProblems(error) {
+  const problems = Array.isArray(error?.problems) ? error.problems : [];
+  return problems.map(({ message }) => String(message ?? ""));
+}
+
+/**
+ * @param {Record<string, any> | null} error
+ * @param {string} [jobid] of the job that it is about
+ */
+export function hint(error, jobid) {
+  // The message of a limit names the time from which the next order is possible.
+  if (!error || error.kind === "forbidden" || (error.kind === "limit_reached" && !jobid)) return "";
+  const setup = SETUP_HINTS[error.kind];
+  if (jobid) return [setup, POLL_HINTS[error.retry]].filter(Boolean).join(" ");
+  if (error.kind === "job_failed") return RETRY_HINTS.after_change;
+  if (mayBeCharged(error)) return "Please do not order it again until that is clear: it could be charged twice.";
+  return setup ?? RETRY_HINTS[error.retry] ?? "";
+}
+
+/**
+ * The one thing that the person can ask for in the chat; null if nothing would help. What may have been charged is never
+ * ordered again.
+ *
+ * @param {Record<string, any> | null} error
+ * @param {Record<string, any>} args what was ordered, as far as known
+ * @param {string} [jobid] of the job that it is about
+ * @returns {{ label: string, text: string } | null}
+ */
+export function nextStep(error, args, jobid) {
+  if (!error || error.kind === "forbidden") return null;
+  if (jobid) return { label: "Ask for this video", text: chat.showVideo(jobid) };
+  if (error.kind === "limit_reached") return null;
+  const isOver = error.kind === "job_failed" || (error.kind === "moderated" && !mayBeCharged(error));
+  if (isOver) return { label: "Ask for a changed prompt", text: chat.changePrompt(error.reason ?? error.message) };
+  if (mayBeCharged(error) || !RETRY_HINTS[error.retry]) return { label: "Find the order", text: chat.FIND_ORDER };
+  if (error.suggestion) return { label: "Make this instead", text: chat.useSuggestion(error.suggestion) };
+  return args.prompt ? { label: "Try again", text: chat.tryAgain(args) } : null;
+}
+
+/**
+ * A suggestion's values, and for each that differs from what was requested, from which value.
+ *
+ * @param {Record<string, any>} suggestion
+ * @param {Record<string, any>} args
+ * @returns {{ text: string, isChanged: boolean }[]}
+ */
+export function compareSuggestion(suggestion, args) {
+  return [...CHOICES, ...IMAGES].filter((name) => suggestion[name] !== undefined).map((name) => {
+    const [value, before] = [shorten(suggestion[name]), args[name]];
+    if (before === undefined || shorten(before) === value) return { text: value, isChanged: false };
+    return { text: `${value} (not ${shorten(before)})`, isChanged: true };
+  });
+}
+
+/** @param {unknown} value */
+function shorten(value) {
+  const text = String(value);
+  return text.length > 40 ? `${text.slice(0, 39)}…` : text;
+}
