@@ -1,8 +1,8 @@
-"""Packs the bundle for Claude Desktop: dist/luma-ray-mcp-VERSION.mcpb, of files that git knows.
+"""Build the bundle for Claude Desktop, dist/luma-ray-mcp-VERSION.mcpb, from files that git tracks.
 
     python -m scripts.build_bundle [FOLDER]
 
-The same files make the same bundle, byte for byte (with the same zlib).
+The same files give the same bundle, byte for byte (with the same zlib).
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from pathlib import Path
 from scripts.generating.project import NAME, ROOT, VERSION
 
 PACKED = ("src", "pyproject.toml", "README.md", "LICENSE")
-BESIDES = {"manifest.json": "packaging/manifest.json", "icon.png": "packaging/icon.png"}
-"""Where else these are in the repository."""
-LONG_AGO = (1980, 1, 1, 0, 0, 0)
+# Files of the bundle that have another place in the repository.
+MOVED = {"manifest.json": "packaging/manifest.json", "icon.png": "packaging/icon.png"}
+# The earliest time that a ZIP can have; a fixed one keeps the bundle reproducible.
+EARLIEST = (1980, 1, 1, 0, 0, 0)
 FOR_UV = """
-# Added in the bundle: what was tested is what is installed, and no tool of its developers.
+# Added in the bundle: installs the versions that were tested, and no development tools.
 [tool.uv]
 default-groups = []
 constraint-dependencies = [
@@ -31,40 +32,36 @@ constraint-dependencies = [
 
 
 def packed_files() -> dict[str, Path]:
-    """What is in a bundle, by its name there."""
+    """Get the files of a bundle by their names in it."""
     command = ["git", "ls-files", "-z", "--", *PACKED]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     files = {name: ROOT / name for name in filter(None, listed.split("\0"))}
-    return files | {name: ROOT / place for name, place in BESIDES.items()}
+    return files | {name: ROOT / place for name, place in MOVED.items()}
 
 
 def pins() -> list[str]:
-    """The versions in requirements/run.txt, each with the systems that it is for."""
+    """Get the versions in requirements/run.txt, each with the systems that it is for."""
     text = (ROOT / "requirements" / "run.txt").read_text(encoding="utf-8")
     return re.findall(r"^([\w.-]+==[^\\\n]*?)[ ]*\\?$", text, flags=re.MULTILINE)
 
 
 def content(name: str, path: Path) -> bytes:
-    """A file as it is packed."""
+    """Get the content of a file as it is in the bundle."""
     if name == "pyproject.toml":
-        told = FOR_UV.format(pins="\n".join(f"  {json.dumps(pin)}," for pin in pins()))
-        return path.read_bytes() + told.encode()
+        constraints = FOR_UV.format(pins="\n".join(f"  {json.dumps(pin)}," for pin in pins()))
+        return path.read_bytes() + constraints.encode()
     return path.read_bytes()
 
 
 def build(folder: Path) -> Path:
-    """Packs it.
-
-    Returns:
-        Its path.
-    """
+    """Build the bundle and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     bundle = folder / f"{NAME}-{VERSION}.mcpb"
     with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, path in sorted(packed_files().items()):
-            entry = zipfile.ZipInfo(name, LONG_AGO)
+            entry = zipfile.ZipInfo(name, EARLIEST)
             entry.compress_type = zipfile.ZIP_DEFLATED
-            # As on Unix, whatever packs it: a plain file that everybody may read.
+            # The same on every system: a plain file that everybody may read, as Unix stores it.
             entry.create_system = 3
             entry.external_attr = 0o100644 << 16
             archive.writestr(entry, content(name, path), compresslevel=9)
@@ -72,7 +69,7 @@ def build(folder: Path) -> Path:
 
 
 def main() -> int:
-    """0: it is packed."""
+    """Return 0 once it is built."""
     bundle = build(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "dist")
     print(f"{bundle} ({bundle.stat().st_size / 1000:.0f} kB)")
     return 0

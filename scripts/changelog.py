@@ -1,4 +1,4 @@
-"""Reads CHANGELOG.md, and prints what it says of one release.
+"""Parse CHANGELOG.md, and print the notes of one release.
 
 python -m scripts.changelog [VERSION]
 """
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 from scripts.generating.project import ROOT, VERSION
 
+# The kinds of changes in Keep a Changelog.
 KINDS = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
-"""Those of Keep a Changelog."""
 UNRELEASED = "Unreleased"
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A part of the page: `version` (or "Unreleased"), `date` as it is written, and the text below its heading."""
+    """A section of the page: `version` (or "Unreleased"), `date` as it is written, and the text below the heading."""
 
     version: str
     date: str | None
@@ -26,18 +26,22 @@ class Release:
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """To compare versions by."""
+        """The version as numbers, for comparisons."""
         return tuple(int(n) for n in re.findall(r"\d+", self.version))
 
     @property
     def sections(self) -> dict[str, str]:
-        """Its changes by their kind."""
+        """Its changes by kind."""
         parts = re.split(r"^### (.+)\n", self.text, flags=re.MULTILINE)
         return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def releases(text: str | None = None) -> list[Release]:
-    """All of them, as they are on the page."""
+    """Get all releases in the order of the page.
+
+    Raises:
+        ValueError: a heading has another form.
+    """
     page = text if text is not None else (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     parts = re.split(r"^## (.+)\n", page, flags=re.MULTILINE)
     found = []
@@ -50,13 +54,13 @@ def releases(text: str | None = None) -> list[Release]:
 
 
 def main() -> int:
-    """0 if there is such a release."""
+    """Return 0 if there is such a release."""
     version = sys.argv[1] if len(sys.argv) > 1 else VERSION
     for release in releases():
         if release.version == version:
             print(release.text)
             return 0
-    print(f"CHANGELOG.md has no part for {version}", file=sys.stderr)
+    print(f"CHANGELOG.md has no section for {version}", file=sys.stderr)
     return 1
 
 

@@ -1,4 +1,4 @@
-"""Tells which committed file names a package registry's host, a machine's path, or a token.
+"""List the committed files that name a package registry's host, a machine's path, or a token.
 
     python scripts/check_hygiene.py
 
@@ -23,7 +23,7 @@ FORBIDDEN = {
 
 
 def main() -> int:
-    """0 if there is none."""
+    """Return 0 if there are none."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
     found = 0
     for name in filter(None, listed.stdout.split("\0")):

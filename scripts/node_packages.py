@@ -1,4 +1,4 @@
-"""Node packages that are pinned in a folder with package.json and package-lock.json, and a Node.js to run them."""
+"""Install the Node packages that a folder pins in package-lock.json, and find a Node.js to run them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-OLDEST_NODE = (22, 19)
-"""What the Inspector needs."""
+# What the Inspector needs.
+MIN_NODE = (22, 19)
 NO_NPM = "npm is missing. It comes with Node.js: install that from nodejs.org, or Debian's and Ubuntu's package npm."
 NO_NODE = "Node.js 22.19 or later is missing, and npm has none for this system that is pinned here."
 
 
 def install(folder: Path) -> None:
-    """What the lock file says, if it is not there yet. No package runs a script of its own on this machine."""
+    """Install what the lock file lists, if that is not done yet. Packages' install scripts are not run."""
     lock = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
     stamp = folder / "node_modules" / ".installed"
     if stamp.exists() and stamp.read_text() == lock:
@@ -27,19 +27,19 @@ def install(folder: Path) -> None:
     if npm is None:
         sys.exit(NO_NPM)
     print(f"npm ci, in {folder.name}", flush=True)
-    # npm's own Node.js may be older than what the packages need: they run on the one that is installed with them.
+    # The machine's Node.js may be older than what the packages need: they run on the one that is installed with them.
     subprocess.run([npm, "ci", "--ignore-scripts", "--loglevel=error"], cwd=folder, check=True)
     stamp.write_text(lock)
 
 
 def node(folder: Path) -> str:
-    """A Node.js: the pinned one, which npm has for Linux, else the machine's own if it is new enough."""
+    """Get the path of a Node.js: the pinned one, which npm has for Linux, or the machine's own if it is new enough."""
     for pinned in sorted(folder.glob("node_modules/node-*/bin/node")):
         return str(pinned)
     own = shutil.which("node")
     if own is None:
         sys.exit(NO_NODE)
-    told = subprocess.run([own, "--version"], capture_output=True, text=True, check=True).stdout
-    if tuple(map(int, told.strip().removeprefix("v").split(".")[:2])) < OLDEST_NODE:
-        sys.exit(f"{NO_NODE} This machine's is {told.strip()}.")
+    version = subprocess.run([own, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    if tuple(map(int, version.removeprefix("v").split(".")[:2])) < MIN_NODE:
+        sys.exit(f"{NO_NODE} This machine's is {version}.")
     return own

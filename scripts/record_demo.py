@@ -1,99 +1,96 @@
-"""Records docs/demo.svg: runs `luma-ray-mcp demo` in a terminal of its own and draws what it shows.
+"""Record docs/demo.svg: run `luma-ray-mcp demo` in a terminal and let termtosvg draw what it prints.
 
-    python -m scripts.record_demo
+    python -m scripts.record_demo TERMTOSVG
 
-What is shown is what was written. The pace is made for reading: long pauses are cut short, and what appears at once
-appears line by line. Lines wrap between words. The folder that it ran in is shown as `~`. Needs a Unix.
+TERMTOSVG is the program of that name, from the package termtosvg-ng. Nothing that the demo prints is changed, except
+that its folder is shown as `~` and the program without its path. The pace is made for reading. Needs a Unix.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import pty
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from scripts.generating.project import ROOT
-from scripts.generating.snippets import COMMAND
-from scripts.recording.svg import animation
-from scripts.recording.terminal import Terminal
+from scripts.generating.project import NAME, ROOT
 
-COLUMNS = 118
-TYPED = "luma-ray-mcp demo"
-LONGEST_PAUSE = 0.9
-AT_THE_END = 6.0
-TITLE = "luma-ray-mcp demo: a refusal, its suggestion, and two clips, the second going on where the first ended"
+COLUMNS, ROWS = 118, 36
+COMMAND = f"{NAME} demo"
+# Until here the animation is still, so that a page does not open with an empty terminal.
+FIRST_SECONDS = 3.0
+MAX_PAUSE = 1.5
+PAUSE_PER_LINE = 0.25
+LAST_SECONDS = 8.0
+# For readers that do not see the picture, and for those who want no motion: they see its first picture.
+HEAD = """<title>luma-ray-mcp demo: a rejection, its suggestion, and two clips, the second continuing the first</title>
+<style>@media (prefers-reduced-motion: reduce) { #screen_view { animation: none !important } }</style>
+"""
 
 Event = tuple[float, str]
 
 
 def record() -> list[Event]:
-    """When the demo wrote what, in seconds from its start."""
+    """Run the demo and return what it printed, with the seconds since its start."""
     events: list[Event] = []
-    program = Path(sys.executable).with_name("luma-ray-mcp")
+    program = Path(sys.executable).with_name(NAME)
     with tempfile.TemporaryDirectory() as folder:
-        began, before = time.monotonic(), Path.cwd()
+        started, previous_folder = time.monotonic(), Path.cwd()
 
         def read(terminal: int) -> bytes:
             data = os.read(terminal, 65536)
-            events.append((time.monotonic() - began, data.decode()))
+            events.append((time.monotonic() - started, data.decode()))
             return data
 
-        os.environ.update(COLUMNS=str(COLUMNS), TERM="xterm-256color")
+        os.environ.update(COLUMNS=str(COLUMNS), TERM="xterm-256color", PATH=f"{program.parent}:{os.environ['PATH']}")
         try:
             os.chdir(folder)
-            status = pty.spawn([str(program), "demo"], read)
+            status = pty.spawn([NAME, "demo"], read)
         finally:
-            os.chdir(before)
+            os.chdir(previous_folder)
         if status:
             sys.exit("the demo failed")
-        real = str(Path(folder).resolve())
-    return [(at, text.replace(real, "~").replace(str(program), COMMAND)) for at, text in events]
+        real_folder = str(Path(folder).resolve())
+    return [(seconds, text.replace(real_folder, "~").replace(str(program), NAME)) for seconds, text in events]
 
 
-def reading(line: str) -> float:
-    """Seconds that a line stays the newest."""
-    if line.lstrip().startswith("|"):
-        return 0.1
-    return 0.3 + len(line) / 140 if line.strip() else 0.1
-
-
-def paced(events: list[Event]) -> list[Event]:
-    """The same, line by line, for people to follow."""
-    now, last, shown = 0.0, 0.0, []
-    for at, text in events:
-        now += min(at - last, LONGEST_PAUSE)
-        last = at
+def pace(events: list[Event]) -> list[Event]:
+    """Return the events line by line, without long pauses, after a first picture that has content."""
+    paced: list[Event] = [(0.0, f"$ {COMMAND}\r\n")]
+    now = previous = 0.0
+    for seconds, text in events:
+        now += min(seconds - previous, MAX_PAUSE)
+        previous = seconds
         for line in text.splitlines(keepends=True):
-            shown.append((now, line))
-            now += reading(line) if line.endswith("\n") else 0.0
-    return shown
+            paced.append((max(0.0, now - FIRST_SECONDS), line))
+            if line.strip():
+                now += PAUSE_PER_LINE
+    return paced
 
 
-def typed() -> list[Event]:
-    """The command, as a person types it."""
-    return [(0.0, "$ "), *((0.6 + 0.07 * n, letter) for n, letter in enumerate(TYPED)), (1.9, "\n")]
-
-
-def draw(events: list[Event]) -> str:
-    """The picture."""
-    terminal, start = Terminal(COLUMNS), typed()
-    for at, text in start:
-        terminal.write(text, at)
-    end = start[-1][0]
-    for at, text in paced(events):
-        end = start[-1][0] + at
-        terminal.write(text, end)
-    return animation(terminal, round(end + AT_THE_END, 1), TITLE)
+def write_cast(path: Path, events: list[Event]) -> None:
+    """Write the events in the format asciicast 2, which recorders and players of terminals share."""
+    lines = [json.dumps({"version": 2, "width": COLUMNS, "height": ROWS})]
+    lines += [json.dumps([round(seconds, 3), "o", text]) for seconds, text in events]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main() -> int:
-    """0: it is recorded."""
-    drawn = draw(record())
-    (ROOT / "docs" / "demo.svg").write_text(drawn, encoding="utf-8", newline="\n")
-    print(f"wrote docs/demo.svg ({len(drawn) / 1000:.0f} kB)")
+    """Return 0 once it is recorded."""
+    target = ROOT / "docs" / "demo.svg"
+    with tempfile.TemporaryDirectory() as folder:
+        cast = Path(folder) / "demo.cast"
+        write_cast(cast, pace(record()))
+        loop_delay = str(round(LAST_SECONDS * 1000))
+        render = [sys.argv[1], "render", str(cast), str(target), "-t", "window_frame", "-m", "50", "-D", loop_delay]
+        subprocess.run(render, check=True)
+    root, rest = target.read_text(encoding="utf-8").split(">", 1)
+    target.write_text(f"{root}>\n{HEAD}{rest.lstrip()}", encoding="utf-8", newline="\n")
+    print(f"wrote {target.relative_to(ROOT)} ({target.stat().st_size / 1000:.0f} kB)")
     return 0
 
 

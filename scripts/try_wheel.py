@@ -1,9 +1,9 @@
-"""Builds the wheel and the sdist once, and runs the tests against the installed wheel, away from the sources.
+"""Build the wheel and the sdist once, and run the tests against the installed wheel, away from the sources.
 
     python -m scripts.try_wheel [--lowest] [--dist FOLDER] [-- ARGUMENTS OF PYTEST]
 
-Without --lowest: with the pinned packages of requirements/. With it: with the lowest version that pyproject.toml allows
-of each package that it names (needs uv, which is fetched if it is missing). A wheel in FOLDER is not built anew.
+By default with the pinned packages of requirements/. With --lowest, with the lowest version that pyproject.toml allows
+of each package that it names; that needs uv, which is installed if it is missing. A wheel in FOLDER is used as it is.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ PIP = ("-m", "pip", "--disable-pip-version-check", "install", "--quiet")
 EXTRAS = ("otel",)
 
 
-def built(folder: Path, scratch: Path) -> Path:
-    """The wheel in the folder, with the sdist beside it; both are built of a copy if they are not there."""
+def get_wheel(folder: Path, scratch: Path) -> Path:
+    """Get the wheel in the folder. Without one, build it and the sdist from a copy of the sources."""
     wheel = folder / f"{NAME.replace('-', '_')}-{VERSION}-py3-none-any.whl"
     if not wheel.exists():
-        copied(scratch, but="node_modules")
+        copy_sources(scratch, without="node_modules")
         subprocess.run([sys.executable, "-m", "hatchling", "build", "-d", str(folder)], cwd=scratch, check=True)
     return wheel
 
 
-def lowest(folder: Path) -> Path:
-    """Requirements: what pyproject.toml names in its lowest versions, and all else, with the tools of the tests."""
+def write_lowest(folder: Path) -> Path:
+    """Write requirements with the lowest versions of what pyproject.toml names, and all else, and return their path."""
     resolve = [uv(folder / "uv"), "pip", "compile", "--quiet", "--no-header", "--no-annotate", "pyproject.toml"]
     resolve += [part for extra in EXTRAS for part in ("--extra", extra)]
     resolve += ["--python-version", f"{sys.version_info.major}.{sys.version_info.minor}"]
@@ -49,8 +49,8 @@ def lowest(folder: Path) -> Path:
     return everything
 
 
-def environment(folder: Path, wheel: Path, requirements: Path, *hashes: str) -> Path:
-    """A clean environment with the wheel in it; its Python."""
+def create_environment(folder: Path, wheel: Path, requirements: Path, *hashes: str) -> Path:
+    """Create an environment with the wheel in it, and return its Python."""
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     subprocess.run([str(python), *PIP, *hashes, "-r", str(requirements)], check=True)
@@ -58,33 +58,33 @@ def environment(folder: Path, wheel: Path, requirements: Path, *hashes: str) -> 
     return python
 
 
-def copied(folder: Path, *, but: str) -> None:
-    """A copy of what is in the repository and not ignored, without folders of that name."""
+def copy_sources(folder: Path, *, without: str) -> None:
+    """Copy what is in the repository and not ignored, without folders of that name."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in sorted(set(filter(None, listed.split("\0")))):
-        if {but, "node_modules"} & set(Path(name).parts) or not (ROOT / name).is_file():
+        if {without, "node_modules"} & set(Path(name).parts) or not (ROOT / name).is_file():
             continue
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
 
 
 def main() -> int:
-    """What the tests end with."""
+    """Return the exit code of the tests."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--lowest", action="store_true")
     parser.add_argument("--dist", type=Path)
     parser.add_argument("pytest", nargs="*", default=["-n", "3", "--dist", "worksteal", "-q"])
-    said = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix=NAME) as name:
         scratch = Path(name).resolve()
-        wheel = built((said.dist or scratch / "dist").resolve(), scratch / "sources")
-        if said.lowest:
-            python = environment(scratch / "venv", wheel, lowest(scratch))
+        wheel = get_wheel((options.dist or scratch / "dist").resolve(), scratch / "sources")
+        if options.lowest:
+            python = create_environment(scratch / "venv", wheel, write_lowest(scratch))
         else:
-            python = environment(scratch / "venv", wheel, ROOT / "requirements" / "dev.txt", "--require-hashes")
+            python = create_environment(scratch / "venv", wheel, ROOT / "requirements" / "dev.txt", "--require-hashes")
         checkout = scratch / "checkout"
-        copied(checkout, but="src")
+        copy_sources(checkout, without="src")
         place = subprocess.run(
             [str(python), "-c", "import luma_mcp; print(luma_mcp.__file__)"],
             cwd=checkout,
@@ -93,10 +93,10 @@ def main() -> int:
             check=True,
         ).stdout
         if not place.startswith(str(scratch / "venv")):
-            sys.exit(f"the tests would not run against the wheel, but against {place}")
-        surroundings = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        run = [str(python), "-m", "pytest", *said.pytest]
-        return subprocess.run(run, cwd=checkout, env=surroundings, check=False).returncode
+            sys.exit(f"the tests would run against {place}, not against the wheel")
+        variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        run = [str(python), "-m", "pytest", *options.pytest]
+        return subprocess.run(run, cwd=checkout, env=variables, check=False).returncode
 
 
 if __name__ == "__main__":

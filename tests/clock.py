@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import trio
+import trio.testing
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -19,7 +20,10 @@ class ClockThatWaitsForThreads(trio.abc.Instrument):
         self._clock = clock
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002
-        working = trio.to_thread.current_default_thread_limiter().borrowed_tokens > 0
+        # The journal has a limiter of its own, so the default limiter does not show all threads. The count does not
+        # show threads that were abandoned.
+        is_limiter_in_use = trio.to_thread.current_default_thread_limiter().borrowed_tokens > 0
+        working = is_limiter_in_use or trio.testing.active_thread_count() > 0
         threshold = math.inf if working else 0
         if self._clock.autojump_threshold != threshold:
             self._clock.autojump_threshold = threshold

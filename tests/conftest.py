@@ -1,7 +1,7 @@
 """What all tests share: virtual time, a simulated service, and a server connected to it.
 
-Tests run on trio with a clock that jumps to the next event as soon as everybody waits: three minutes of
-waiting take no time, and nothing sleeps. Tests that need real sockets ask for asyncio.
+Tests run on trio with a clock that jumps to the next event as soon as everybody waits: three minutes of waiting take no
+time, and nothing sleeps. Tests that need real sockets ask for asyncio.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tests.clock import ClockThatWaitsForThreads
 from trio.testing import MockClock
 
 from luma_mcp.api.useapi.client import LumaClient
+from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.server.app import build_server
 from luma_mcp.settings import Settings
 from luma_mcp.simulator.app import Simulator
@@ -27,12 +28,15 @@ from luma_mcp.simulator.state import Service
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from luma_mcp.catalog.models import Catalog
+
 TOKEN = "user:4711-very-secret-token"
 EMAIL = "studio@example.com"
 MIDNIGHT = datetime(2026, 11, 22, tzinfo=UTC)
 IN_MEMORY = {"LUMA_MCP_JOURNAL": "off", "LUMA_MCP_THUMBNAILS": "0"}
-"""What tests do without, unless they are about it."""
+"""What tests do without unless they are about it."""
 ERAS = ("2026-07-28", "legacy")
+"""The newest version of the protocol, and the handshake before it."""
 
 
 def wall_clock() -> datetime:
@@ -40,13 +44,13 @@ def wall_clock() -> datetime:
 
 
 async def resolve(host: str, port: int) -> list[str]:  # noqa: ARG001
-    """Every name is one of a public host: the transport carries the request, wherever it is to."""
+    """Resolve every name to a public address. The transport carries the request wherever it goes."""
     return ["93.184.215.14"]
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees what the machine happens to have set."""
+    """No test depends on what the machine happens to have set."""
     for name in list(os.environ):
         if name.startswith("LUMA_MCP_") or name == "USEAPI_TOKEN" or name.upper().endswith("_PROXY"):
             monkeypatch.delenv(name)
@@ -60,7 +64,12 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 @pytest.fixture
 def simulator() -> Simulator:
-    service = Service(clock=anyio.current_time, wall_clock=wall_clock, chance=random.Random(1))
+    return simulator_of(USEAPI)
+
+
+def simulator_of(catalog: Catalog) -> Simulator:
+    """A simulated service in virtual time that offers this catalog, with one account."""
+    service = Service(catalog, clock=anyio.current_time, wall_clock=wall_clock, rng=random.Random(1))
     service.add_account(EMAIL)
     return Simulator(service, token=TOKEN)
 
@@ -71,23 +80,22 @@ def luma(simulator: Simulator) -> LumaClient:
 
 
 def client_of(transport: httpx2.AsyncBaseTransport) -> LumaClient:
-    return LumaClient(TOKEN, transport=transport, chance=lambda: 0.5, wall_clock=wall_clock)
+    return LumaClient(TOKEN, transport=transport, jitter=lambda: 0.5, wall_clock=wall_clock)
 
 
 @pytest.fixture
 def connect(simulator: Simulator) -> Callable[..., Client]:
-    """Connects an MCP client to a server over the simulator; settings as environment variables."""
+    """Connects an MCP client to a server over the simulator; `environment`: all that is set, with the token."""
 
-    def to_server(
+    def connect_to_server(
         *,
-        mode: str = "2026-07-28",
+        mode: str = ERAS[0],
         transport: httpx2.AsyncBaseTransport | None = None,
         environment: dict[str, str] | None = None,
     ) -> Client:
-        settings = Settings.from_environment(
-            IN_MEMORY | ({"USEAPI_TOKEN": TOKEN} if environment is None else environment)
-        )
+        stated = {"USEAPI_TOKEN": TOKEN} if environment is None else environment
+        settings = Settings.from_environment(IN_MEMORY | stated)
         through = transport or httpx2.ASGITransport(simulator)
         return Client(build_server(settings, transport=through, resolve=resolve, wall_clock=wall_clock), mode=mode)
 
-    return to_server
+    return connect_to_server

@@ -1,4 +1,4 @@
-"""What a tool's result says, in both of its forms."""
+"""What a tool's result contains, in both of its forms."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from mcp.types import CallToolResult
 
 
-def told(result: CallToolResult, *, pictures: int = 0) -> tuple[str, dict[str, Any]]:
+def read_result(result: CallToolResult, *, pictures: int = 0) -> tuple[str, dict[str, Any]]:
     """The text and the structured content; so many pictures follow the text, and nothing else."""
     first, *rest = result.content
     assert first.type == "text"

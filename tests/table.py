@@ -1,6 +1,6 @@
-"""The tests' own copy of the table, written by hand from the page "Generate Videos" of useapi.net (April 6, 2026).
+"""The tests' own copy of the catalog, written by hand from useapi.net's page "Generate Videos" (April 6, 2026).
 
-It shares nothing with `luma_mcp.matrix`: where the two differ, one of them was mistyped.
+It shares nothing with `luma_mcp.catalog`: if the two differ, one of them has a typing mistake.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ def is_valid(request: dict[str, str]) -> bool:
 
 def full_product(images: dict[str, str]) -> list[dict[str, str]]:
     """Every request there is: 3 models, 4 resolutions, 2 durations, 3 ranges, 6 ratios, 8 combinations of images."""
-    axes = (MODELS, RESOLUTIONS, DURATIONS, DYNAMIC_RANGES, ASPECT_RATIOS)
     names = ("model", "resolution", "duration", "dynamic_range", "aspect_ratio")
-    return [
-        {"prompt": "A fox in the snow", **dict(zip(names, values, strict=True)), **given}
-        for values in product(*axes)
-        for given in (
-            {name: images[name] for name, is_given in zip(IMAGES, flags, strict=True) if is_given}
-            for flags in product((False, True), repeat=3)
-        )
-    ]
+    requests: list[dict[str, str]] = []
+    for values in product(MODELS, RESOLUTIONS, DURATIONS, DYNAMIC_RANGES, ASPECT_RATIOS):
+        for flags in product((False, True), repeat=len(IMAGES)):
+            request = {"prompt": "A fox in the snow", **dict(zip(names, values, strict=True))}
+            for name, given in zip(IMAGES, flags, strict=True):
+                if given:
+                    request[name] = images[name]
+            requests.append(request)
+    return requests

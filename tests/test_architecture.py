@@ -1,57 +1,128 @@
-"""Dependencies point down. CONTRIBUTING.md draws the layers."""
+"""Dependencies point down and have no cycles. CONTRIBUTING.md draws the layers."""
 
 from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from scripts.check_style import find_forbidden
 
 import luma_mcp
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from collections.abc import Set as AbstractSet
+
 ROOT = Path(luma_mcp.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+LEAVES = {"errors", "text", "settings", "hosts"}
+"""Modules that import nothing of this package."""
 BELOW = {
     "errors": set(),
+    "text": set(),
     "settings": set(),
     "hosts": set(),
     "catalog": {"errors"},
-    "api": {"catalog", "errors", "settings"},
-    "media": set(),
-    "journal": {"api"},
-    "service": {"catalog", "api", "media", "journal", "errors", "settings"},
-    "server": {"catalog", "api", "media", "service", "errors", "settings", "hosts", "__init__"},
-    "install": {"hosts"},
-    "simulator": {"catalog"},
-    "doctor": {"catalog", "api", "media", "journal", "service", "server", "install", "errors", "settings", "hosts"}
-    | {"__init__"},
-    "cli": {"catalog", "api", "media", "journal", "service", "server", "simulator", "install", "doctor", "errors"}
-    | {"settings", "hosts", "__init__"},
-    "__init__": {"api"},
+    "api": {"catalog", *LEAVES},
+    "media": {*LEAVES},
+    "journal": {"api", *LEAVES},
+    "service": {"catalog", "api", "media", "journal", *LEAVES},
+    "server": {"catalog", "api", "media", "service", "__init__", *LEAVES},
+    "simulator": {"catalog", "errors"},
+    "credentials": {"install", *LEAVES},
+    "install": {"service", "__init__", *LEAVES},
+    "doctor": {
+        "catalog",
+        "api",
+        "media",
+        "journal",
+        "service",
+        "server",
+        "install",
+        "credentials",
+        "__init__",
+        *LEAVES,
+    },
+    "cli": {
+        "catalog",
+        "api",
+        "media",
+        "journal",
+        "service",
+        "server",
+        "simulator",
+        "install",
+        "doctor",
+        "credentials",
+        "__init__",
+        *LEAVES,
+    },
+    "__init__": {"api", "errors"},
     "__main__": {"cli"},
 }
-"""What each package may import beside itself."""
-ONLY_THERE = {
+"""What each package may import besides itself."""
+COMMANDS = {"install/cli.py", "doctor/cli.py"}
+"""The commands of these packages: they may import what the command line may."""
+ONLY_IN = {
     "httpx2": {"api", "media"},
     "PIL": {"media"},
     "pillow_heif": {"media"},
     "sqlite3": {"journal"},
     "platformdirs": {"service"},
     "mcp": {"server", "doctor", "cli"},
-    "opentelemetry": {"api", "cli"},
+    "opentelemetry": {"api"},
     "starlette": {"simulator"},
     "uvicorn": {"simulator", "cli"},
-    "click": {"cli"},
+    "click": {"cli", "install", "doctor"},
     "tomlkit": {"install"},
 }
+"""Third-party packages that only these packages may import."""
 TYPES_ONLY = {("server", "httpx2"), ("service", "httpx2"), ("doctor", "httpx2")}
-"""`build_server`, `VideoService` and `Environment` name the transport's type that they pass on."""
+"""They name the type of the transport that they pass on."""
+COMPOSITION_ROOTS = {"server/app.py", "api/useapi/client.py", "simulator/app.py", "doctor", "cli"}
+"""Files and packages that choose the catalog. Everything else receives it as a parameter."""
+LITERAL_TYPES = {"ModelName", "Resolution", "AspectRatio", "Duration", "DynamicRange"}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
 
 
 def package_of(path: Path) -> str:
     return path.relative_to(ROOT).with_suffix("").parts[0]
 
 
-def imported(path: Path) -> set[str]:
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def nodes_at_import(node: ast.AST) -> Iterator[ast.AST]:
+    """Everything that runs when the module is imported: nothing in functions, nothing for type checkers only."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or is_type_checking(child):
+            continue
+        yield child
+        yield from nodes_at_import(child)
+
+
+def nodes_at_runtime(node: ast.AST) -> Iterator[ast.AST]:
+    """Everything but what is for type checkers only."""
+    for child in ast.iter_child_nodes(node):
+        if not is_type_checking(child):
+            yield child
+            yield from nodes_at_runtime(child)
+
+
+def imported(nodes: Iterator[ast.AST]) -> set[str]:
+    """The dotted names that these nodes import."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -59,18 +130,118 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def test_each_package_imports_only_what_lies_below() -> None:
-    for path in ROOT.rglob("*.py"):
-        for name in (n for n in imported(path) if n.split(".")[0] == "luma_mcp"):
-            known = name.split(".")[1]
-            is_module = (ROOT / known).is_dir() or (ROOT / f"{known}.py").exists()
-            assert (known if is_module else "__init__") in BELOW[package_of(path)] | {package_of(path)}, (
-                f"{path} imports {name}"
-            )
+def module_of(imported_name: str) -> str | None:
+    """The module of this package that an imported name is or comes from, as a path without suffix."""
+    parts = imported_name.split(".")
+    if parts[0] != "luma_mcp":
+        return None
+    for end in (len(parts), len(parts) - 1):
+        path = ROOT.joinpath(*parts[1:end])
+        if path.with_suffix(".py").exists():
+            return name_of(path.with_suffix(".py"))
+        if (path / "__init__.py").exists():
+            return name_of(path / "__init__.py")
+    return None
 
 
-def test_each_third_party_package_has_its_place() -> None:
-    for path in ROOT.rglob("*.py"):
-        for package in {name.split(".")[0] for name in imported(path)} & ONLY_THERE.keys():
-            allowed = package_of(path) in ONLY_THERE[package] or (package_of(path), package) in TYPES_ONLY
-            assert allowed, f"{path} imports {package}"
+def find_cycle(graph: Mapping[str, AbstractSet[str]]) -> list[str]:
+    """The modules of one cycle, in order; empty if there is none."""
+    finished: set[str] = set()
+
+    def visit(module: str, path: list[str]) -> list[str]:
+        if module in path:
+            return [*path[path.index(module) :], module]
+        if module in finished:
+            return []
+        for target in sorted(graph.get(module, ())):
+            cycle = visit(target, [*path, module])
+            if cycle:
+                return cycle
+        finished.add(module)
+        return []
+
+    for module in sorted(graph):
+        cycle = visit(module, [])
+        if cycle:
+            return cycle
+    return []
+
+
+def test_packages_import_only_what_lies_below() -> None:
+    found = []
+    for path in FILES:
+        for name in imported(ast.walk(parse(path))):
+            module = module_of(name)
+            if module is None:
+                continue
+            package = module.split("/")[0].removesuffix(".py")
+            below = BELOW["cli" if name_of(path) in COMMANDS else package_of(path)]
+            if package not in {package_of(path), *below}:
+                found.append(f"{name_of(path)} imports {name}")
+    assert found == []
+
+
+def test_there_are_no_import_cycles() -> None:
+    graph: dict[str, set[str]] = {}
+    for path in FILES:
+        modules = {module_of(name) for name in imported(nodes_at_import(parse(path)))}
+        graph[name_of(path)] = {module for module in modules if module} - {name_of(path)}
+    assert find_cycle(graph) == []
+
+
+@pytest.mark.parametrize(
+    ("graph", "cycle"),
+    [
+        ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b", "c"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b"}, "b": {"c"}, "c": {"b"}}, ["b", "c", "b"]),
+        ({"a": {"a"}}, ["a", "a"]),
+    ],
+)
+def test_the_cycle_finder(graph: dict[str, set[str]], cycle: list[str]) -> None:
+    assert find_cycle(graph) == cycle
+
+
+def test_third_party_packages_have_their_place() -> None:
+    found = []
+    for path in FILES:
+        package = package_of(path)
+        at_runtime = {name.split(".")[0] for name in imported(nodes_at_runtime(parse(path)))}
+        anywhere = {name.split(".")[0] for name in imported(ast.walk(parse(path)))}
+        for name in anywhere & ONLY_IN.keys():
+            only_types = (package, name) in TYPES_ONLY and name not in at_runtime
+            if package not in ONLY_IN[name] and not only_types:
+                found.append(f"{name_of(path)} imports {name}")
+    assert found == []
+
+
+def test_only_composition_roots_name_a_catalog() -> None:
+    found = []
+    for path in FILES:
+        if name_of(path) in COMPOSITION_ROOTS or package_of(path) in COMPOSITION_ROOTS | {"catalog"}:
+            continue
+        names = {name for name in imported(ast.walk(parse(path))) if name.startswith("luma_mcp.catalog.useapi")}
+        tables = {name for name in names if name.split(".")[-1] not in LITERAL_TYPES}
+        found += [f"{name_of(path)} imports {name}" for name in tables]
+    assert found == []
+
+
+def test_names_say_what_a_value_is() -> None:
+    found = []
+    for path in FILES:
+        found += find_forbidden(path, parse(path))
+    assert found == []
+
+
+def test_forbidden_names_are_found_in_every_kind_of_name() -> None:
+    source = "def said(told): asked_before = told.words\nimport a as _said\nclass Words: aforesaid = 'told'"
+    found = find_forbidden(Path("a.py"), ast.parse(source))
+    assert sorted(position.split()[1] for position in found) == [
+        "Words",
+        "_said",
+        "asked_before",
+        "said",
+        "told",
+        "told",
+        "words",
+    ]

@@ -1,27 +1,180 @@
-"""The tree of errors is complete: one class for each kind, each drawn in the module's docstring."""
+"""Errors carry facts; their short texts are built from them. The tree of errors is complete."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import get_args
 
+import pytest
+
 from luma_mcp import errors
-from luma_mcp.errors import Kind, LumaError, Retry
+from luma_mcp.errors import (
+    Charged,
+    FailureStage,
+    InvalidArguments,
+    Kind,
+    LumaError,
+    NotFound,
+    Problem,
+    ProblemCode,
+    Retry,
+    Upstream,
+    format_choices,
+    format_problem,
+)
 
 CLASSES = LumaError.__subclasses__()
+NEXT = datetime(2026, 11, 22, 9, 5, tzinfo=UTC)
 
 
-def test_every_kind_has_its_one_class() -> None:
+def test_every_kind_has_one_class() -> None:
     assert sorted(c.kind for c in CLASSES) == sorted(get_args(Kind))
-    assert {c.retry for c in CLASSES} <= set(get_args(Retry))
+    assert {c.default_retry for c in CLASSES} <= set(get_args(Retry))
 
 
-def test_every_class_is_drawn_in_the_docstring() -> None:
+def test_the_docstring_draws_every_class() -> None:
     assert errors.__doc__ is not None
     drawn = [line.split()[1] for line in errors.__doc__.splitlines() if line[:1] in "├└" and line]
     assert sorted(drawn) == sorted(c.__name__ for c in CLASSES)
 
 
-def test_an_order_s_unknown_outcome_is_the_one_error_after_which_nothing_may_be_sent_again_but_a_foreign_job_s() -> (
-    None
-):
-    assert {c.kind for c in CLASSES if c.retry == "never"} == {"outcome_unknown", "forbidden"}
+def test_only_two_kinds_are_never_retried() -> None:
+    """An order with an unknown outcome, and somebody else's job."""
+    assert {c.kind for c in CLASSES if c.default_retry == "never"} == {"outcome_unknown", "forbidden"}
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (InvalidArguments(), "The API rejected the request."),
+        (
+            InvalidArguments([Problem("prompt", "empty"), Problem("jobid", "missing")], charged="no"),
+            "prompt is empty. jobid is missing. Nothing was charged.",
+        ),
+        (errors.NotConfigured("USEAPI_TOKEN"), "USEAPI_TOKEN is not set, or not usable. Nothing was charged."),
+        (errors.Unauthorized(), "The API does not accept the token."),
+        (errors.PaymentRequired(), "The account has no subscription or no credits left."),
+        (errors.Forbidden(), "The job belongs to another user."),
+        (NotFound("job"), "The API does not know this job."),
+        (NotFound("job", deleted=True), "The job was deleted."),
+        (errors.Conflict(), "A running job can be neither deleted nor stopped."),
+        (errors.Conflict("just_finished"), "An identical job has just finished; nothing was ordered."),
+        (
+            errors.Moderated(api_message="prompt rejected", charged="no"),
+            'Content moderation rejected the prompt or an image. The API says: "prompt rejected". Nothing was charged.',
+        ),
+        (errors.Capacity(), "All slots are in use."),
+        (
+            errors.LimitReached(3, NEXT, retry_after=60),
+            "The limit of 3 videos per hour is reached; the next one is allowed at 09:05 UTC. Nothing was charged.",
+        ),
+        (errors.AccountSession(), "The session of the Luma account has expired."),
+        (Upstream(status=500), "The API failed (500)."),
+        (Upstream("unexpected_status", status=302), "The API answered with an unexpected status (302)."),
+        (
+            Upstream("unreadable", detail="unreadable text/html", status=200),
+            "The API answered with unreadable text/html (200).",
+        ),
+        (Upstream("not_listed"), "The API does not list the job that was ordered (yet, or any more)."),
+        (Upstream("internal", detail="KeyError"), "This program failed (KeyError)."),
+        (errors.NetworkError("dns"), "The API was not reached: its name could not be resolved."),
+        (
+            errors.NetworkError("unsendable", detail="ImportError"),
+            "The API was not reached: the request cannot be sent with this machine's settings (ImportError).",
+        ),
+        (
+            errors.OutcomeUnknown("the connection broke"),
+            "The order was sent, but the connection broke: a job may be running and charged.",
+        ),
+        (errors.JobFailed(jobid="j1", api_message=None, credits_used=None), "The video was not made."),
+    ],
+    ids=lambda value: value.kind if isinstance(value, LumaError) else value[:40],
+)
+def test_an_error_s_text_is_built_from_its_facts(error: LumaError, text: str) -> None:
+    assert str(error) == text
+
+
+def test_an_expired_session_names_its_account() -> None:
+    error = errors.AccountSession()
+    error.email = "a@example.com"
+    assert "a@example.com" in str(error)
+    error.all_accounts = True
+    assert str(error).startswith("No Luma account is usable")
+
+
+@pytest.mark.parametrize("stage", get_args(FailureStage))
+def test_every_stage_has_a_text(stage: FailureStage) -> None:
+    assert str(errors.NetworkError(stage)).startswith("The API was not reached: ")
+
+
+@pytest.mark.parametrize("what", ["job", "asset", "account", "order_input", "any_account"])
+def test_every_unknown_thing_has_a_text(what: str) -> None:
+    assert str(NotFound(what)).startswith("The API does not know ")  # type: ignore[arg-type]  # a parametrized literal
+
+
+@pytest.mark.parametrize(
+    ("credits_used", "charged"), [(20.0, "yes"), (0.0, "no"), (None, "unknown")], ids=["20", "0", "not known"]
+)
+def test_a_failed_job_is_charged_as_it_used_credits(credits_used: float | None, charged: Charged) -> None:
+    error = errors.JobFailed(jobid="j1", api_message="NSFW", credits_used=credits_used)
+    assert (error.charged, error.jobid, error.api_message) == (charged, "j1", "NSFW")
+
+
+def test_an_unknown_outcome_may_be_charged() -> None:
+    assert errors.OutcomeUnknown("the connection broke").charged == "unknown"
+
+
+def test_an_error_s_own_retry_wins() -> None:
+    assert (Upstream().retry, Upstream(retry="never").retry) == ("later", "never")
+
+
+def test_choices_are_quoted_and_joined() -> None:
+    assert [format_choices(values) for values in ((), ("a",), ("a", "b"), ("a", "b", "c"))] == [
+        "",
+        '"a"',
+        '"a" or "b"',
+        '"a", "b" or "c"',
+    ]
+
+
+@pytest.mark.parametrize("code", get_args(ProblemCode))
+def test_every_problem_code_is_one_sentence(code: ProblemCode) -> None:
+    text = format_problem(
+        Problem("model", code, value="ray-v9", allowed=("ray-v3",), conflicts_with=("image_end",), reason="is odd")
+    )
+    assert text.endswith((".", "?"))
+    assert "model" in text
+
+
+@pytest.mark.parametrize(
+    ("problem", "text"),
+    [
+        (
+            Problem("length", "unknown_parameter", did_you_mean="duration", expected='"5s" or "10s"'),
+            '"length" is not a parameter: did you mean "duration"? It takes "5s" or "10s".',
+        ),
+        (
+            Problem("mood", "unknown_parameter", allowed=("prompt", "model")),
+            '"mood" is not a parameter: leave it out. The parameters are prompt, model.',
+        ),
+        (
+            Problem("resolution", "not_offered", value="4k", allowed=("720p", "1080p")),
+            'resolution "4k" is not offered; use "720p" or "1080p".',
+        ),
+        (
+            Problem("duration", "conflict", value="10s", allowed=("5s",), conflicts_with=('dynamic_range "hdr"',)),
+            'duration "10s" cannot be combined with dynamic_range "hdr"; use "5s".',
+        ),
+        (
+            Problem("image_character", "conflict", conflicts_with=('model "ray-v3-flash"', "image_start")),
+            'image_character cannot be combined with model "ray-v3-flash" or image_start; leave it out.',
+        ),
+        (
+            Problem("prompt", "too_long", expected="1 to 2000 characters of text", reason="has 2001 characters"),
+            "prompt has 2001 characters; it takes 1 to 2000 characters of text.",
+        ),
+    ],
+    ids=lambda value: value.code if isinstance(value, Problem) else value[:20],
+)
+def test_a_problem_s_text(problem: Problem, text: str) -> None:
+    assert format_problem(problem) == text

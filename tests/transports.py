@@ -1,15 +1,19 @@
-"""Transports that fail as networks do."""
+"""Transports and servers that fail as networks do."""
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
 import httpx2
+from anyio.abc import SocketAttribute
 from tests.clock import pass_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from anyio.abc import SocketStream
 
     from luma_mcp.simulator.app import Simulator
 
@@ -17,25 +21,25 @@ if TYPE_CHECKING:
 class Unreliable(httpx2.AsyncBaseTransport):
     """Carries requests to the simulator; `faults` are raised first, in order, once each.
 
-    With `delivered`, a request reaches the service before its fault: the answer is what is lost.
+    With `delivered`, a request reaches the service before its fault: only the answer is lost.
     """
 
     def __init__(self, simulator: Simulator, *faults: Exception, delivered: bool = False) -> None:
-        self._way = httpx2.ASGITransport(simulator)
+        self._simulated = httpx2.ASGITransport(simulator)
         self.faults = list(faults)
         self._delivered = delivered
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         if not self.faults:
-            return await self._way.handle_async_request(request)
+            return await self._simulated.handle_async_request(request)
         fault = self.faults.pop(0)
         if self._delivered:
-            await self._way.handle_async_request(request)
+            await self._simulated.handle_async_request(request)
         raise fault
 
 
 class Canned(httpx2.AsyncBaseTransport):
-    """Answers every request with the same bytes, and counts them."""
+    """Answers every request with the same bytes, and records the requests."""
 
     def __init__(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         self._answer = (status, headers or {}, body)
@@ -51,10 +55,10 @@ class Dripping(httpx2.AsyncBaseTransport):
     """Delivers to the simulator, and then answers a byte every two seconds, without an end."""
 
     def __init__(self, simulator: Simulator) -> None:
-        self._way = httpx2.ASGITransport(simulator)
+        self._simulated = httpx2.ASGITransport(simulator)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        await self._way.handle_async_request(request)
+        await self._simulated.handle_async_request(request)
 
         async def drip() -> AsyncIterator[bytes]:
             while True:
@@ -65,7 +69,7 @@ class Dripping(httpx2.AsyncBaseTransport):
 
 
 class Held(httpx2.ASGITransport):
-    """Delivers to the simulator, says so, and holds the answer back until it may go."""
+    """Delivers to the simulator, sets `delivered`, and keeps the answer until `may_answer` is set."""
 
     def __init__(self, simulator: Simulator) -> None:
         super().__init__(simulator)
@@ -76,3 +80,35 @@ class Held(httpx2.ASGITransport):
         self.delivered.set()
         await self.may_answer.wait()
         return response
+
+
+@asynccontextmanager
+async def counting_server(body: bytes) -> AsyncIterator[tuple[str, list[tuple[str, int]]]]:
+    """A real HTTP server that keeps connections open; yields its URL and, by request, the number of its connection."""
+    requests: list[tuple[str, int]] = []
+    connections: list[SocketStream] = []
+
+    async def serve(stream: SocketStream) -> None:
+        connections.append(stream)
+        number = len(connections)
+        received = b""
+        async with stream:
+            async for chunk in stream:
+                received += chunk
+                head, complete, content = received.partition(b"\r\n\r\n")
+                length = 0
+                for line in head.lower().splitlines():
+                    if line.startswith(b"content-length:"):
+                        length = int(line.partition(b":")[2])
+                if not complete or len(content) < length:
+                    continue
+                received = content[length:]
+                requests.append((head.split(b" ")[0].decode(), number))
+                await stream.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra_attributes[SocketAttribute.local_port]()
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, serve)
+        yield f"http://127.0.0.1:{port}", requests
+        tasks.cancel_scope.cancel()

@@ -1,4 +1,4 @@
-"""The generated blocks of the documents: what the table, the tools and the settings say, as tables for people."""
+"""The generated blocks of the documents: the catalog, the tools and the settings as tables for people."""
 
 from __future__ import annotations
 
@@ -8,37 +8,38 @@ from scripts.generating.host_pages import host_block, hosts_block
 from scripts.generating.project import REGISTRY_NAME
 from scripts.generating.snippets import snippet_block
 
-from luma_mcp.catalog import tables
-from luma_mcp.catalog.useapi import SOURCE, SOURCE_DATE
+from luma_mcp.catalog.tables import format_table, options_table, outputs_table, times_table
 from luma_mcp.hosts import HOSTS
 from luma_mcp.settings import VARIABLES
 
 if TYPE_CHECKING:
     from mcp.types import Tool
 
+    from luma_mcp.catalog.models import Catalog
 
-def matrix_block() -> str:
-    """The table, as `list_options` tells it."""
+
+def matrix_block(catalog: Catalog) -> str:
+    """What can be made, as `list_options` describes it."""
     return "\n\n".join(
         [
-            tables.matrix_table(),
-            tables.outputs_table(),
-            tables.times_table(),
-            f"Source: {SOURCE}, as of {SOURCE_DATE}; usual times between draft and 1080p are interpolated.",
+            options_table(catalog),
+            outputs_table(catalog),
+            times_table(catalog),
+            f"Source: {catalog.source}, as of {catalog.source_date}. Some of the times are estimates.",
         ]
     )
 
 
 def tools_block(tools: list[Tool]) -> str:
     """Each tool with its parameters."""
-    parts = []
+    parts: list[str] = []
     for tool in tools:
         rows = [["parameter", "takes", "about"]]
-        for name, rule in tool.input_schema["properties"].items():
-            values = ", ".join(f"`{v}`" for v in rule.get("enum", ())) or rule["type"]
-            needed = " (needed)" if name in tool.input_schema["required"] else ""
-            rows.append([f"`{name}`{needed}", values, rule.get("description", "")])
-        parts.append(f"### `{tool.name}`\n\n{tool.description}\n\n{tables.table(rows)}")
+        for name, schema in tool.input_schema["properties"].items():
+            values = ", ".join(f"`{value}`" for value in schema.get("enum", ()))
+            required = " (required)" if name in tool.input_schema.get("required", ()) else ""
+            rows.append([f"`{name}`{required}", values or schema["type"], schema.get("description", "")])
+        parts.append(f"### `{tool.name}`\n\n{tool.description}\n\n{format_table(rows)}")
     return "\n\n".join(parts)
 
 
@@ -48,18 +49,20 @@ def settings_block() -> str:
     for row in VARIABLES.values():
         default = "" if row.default is None else f"`{row.default}`"
         rows.append([f"`{row.metadata['name']}`", default, row.metadata["about"]])
-    return tables.table(rows)
+    return format_table(rows)
 
 
-def blocks(tools: list[Tool]) -> dict[str, str]:
-    """All of them by the name in their markers."""
-    return {
-        "matrix": matrix_block(),
+def blocks(catalog: Catalog, tools: list[Tool]) -> dict[str, str]:
+    """Build all blocks, by the name in their markers."""
+    found = {
+        "matrix": matrix_block(catalog),
         "tools": tools_block(tools),
         "settings": settings_block(),
         "hosts": hosts_block(),
-        "hosts in readme": hosts_block("docs/hosts/"),
         "registry name": f"<!-- mcp-name: {REGISTRY_NAME} -->",
-        **{f"host {host.id}": host_block(host) for host in HOSTS},
-        **{f"snippet {host.id}": snippet_block(host) for host in HOSTS if host.places},
     }
+    for host in HOSTS:
+        found[f"host {host.id}"] = host_block(host)
+        if host.is_installable:
+            found[f"snippet {host.id}"] = snippet_block(host)
+    return found

@@ -1,4 +1,4 @@
-"""What the table of hosts says, as each host's page tells it."""
+"""The table of apps in the documents, and the generated part of each app's page."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 from scripts.generating.snippets import snippet_block
 
-from luma_mcp.catalog import tables
+from luma_mcp.catalog.tables import format_table
 from luma_mcp.hosts import HOSTS
 
 if TYPE_CHECKING:
     from luma_mcp.hosts import Host, System
 
 SYSTEM_NAMES: dict[System, str] = {"darwin": "macOS", "win32": "Windows", "linux": "Linux"}
-FRAME = """# {name}
+# The first version of a new app's page.
+NEW_PAGE = """# {name}
 
 <!-- generated: host {id} -->
 <!-- end -->
@@ -22,43 +23,51 @@ FRAME = """# {name}
 
 - To be written.
 """
-"""What a new host's page begins with."""
 
 
-def place(host: Host, system: System) -> str:
-    """Where its configuration lies, as a person writes it."""
+def format_path(host: Host, system: System) -> str:
+    """Format the path of an app's configuration as a person writes it."""
+    path = host.paths[system]
     if system == "win32":
-        path = host.places[system].format(home="%USERPROFILE%", appdata="%APPDATA%", config="")
-        return path.replace("/", "\\")
-    return host.places[system].format(home="~", config="~/.config", appdata="")
+        return path.format(home="%USERPROFILE%", appdata="%APPDATA%", config="").replace("/", "\\")
+    return path.format(home="~", config="~/.config", appdata="")
 
 
-def hosts_block(folder: str = "") -> str:
-    """All of them, each with its page, which is in that folder as seen from the document."""
-    rows = [["host", "how to install", "a call waits at most", "configuration"]]
+def hosts_block() -> str:
+    """All apps, each with a link to its page."""
+    rows = [["app", "how to install", "a call waits", "configuration"]]
     for host in HOSTS:
-        how = f"`luma-ray-mcp install {host.id}`" if host.places else "not possible"
-        form = f"`{host.key}`, {host.format.upper()}" if host.places else ""
-        rows.append([f"[{host.name}]({folder}{host.id}.md)", how, f"{host.wait} s", form])
-    return tables.table(rows)
+        link = f"[{host.name}]({host.id}.md)"
+        if host.is_installable:
+            install = f"`luma-ray-mcp install {host.id}`"
+            rows.append([link, install, f"{host.wait} s", f"`{host.key}`, {host.format.upper()}"])
+        else:
+            rows.append([link, "not possible", "", ""])
+    return format_table(rows)
 
 
 def host_block(host: Host) -> str:
-    """The part of its page that the table of hosts knows."""
-    if not host.places:
+    """What the table of hosts knows about an app."""
+    if not host.is_installable:
         return f"{host.name} starts no servers on your machine, so luma-ray-mcp cannot be added to it."
     rows = [["system", "configuration file"]]
-    rows += [[name, f"`{place(host, system)}`"] for system, name in SYSTEM_NAMES.items() if system in host.places]
-    packaged = ""
+    for system, name in SYSTEM_NAMES.items():
+        if system in host.paths:
+            rows.append([name, f"`{format_path(host, system)}`"])
+    parts = [
+        f"Run `luma-ray-mcp install {host.id}`. It asks for the token and leaves everything else in the file as it is.",
+        "To do it by hand:",
+        format_table(rows),
+    ]
     if host.packaged:
         path = f"%LOCALAPPDATA%/{host.packaged}".replace("/", "\\")
-        packaged = f"On Windows, the edition that comes as a package (MSIX) reads `{path}` instead.\n\n"
-    moved = f"`{host.moved_by}` names another folder for it, if it is set.\n\n" if host.moved_by else ""
-    return (
-        f"In one step: `luma-ray-mcp install {host.id}`. It asks for the token, and keeps everything else "
-        "in the file.\n\n"
-        f"By hand:\n\n{tables.table(rows)}\n\n{packaged}{moved}Merge this into it, with your path and token:\n\n"
-        f"{snippet_block(host)}\n\n{host.restart}\n\n"
-        f"A call waits at most {host.wait} seconds for its video here. It answers then, and the job goes on; the agent "
-        "asks again with `get_job`."
-    )
+        parts.append(f"On Windows, the packaged edition (MSIX) reads `{path}` instead.")
+    if host.moved_by:
+        parts.append(f"If `{host.moved_by}` is set, the file is in the folder that it names.")
+    parts += [
+        "Add this to the file, with your path and token:",
+        snippet_block(host),
+        host.restart,
+        f"A call waits {host.wait} seconds here unless the agent sets `wait_seconds`. Then the agent calls `get_job`.",
+    ]
+    return "\n\n".join(parts)

@@ -1,4 +1,4 @@
-"""SafeHttpClient that put the server into a host with one click, in the form that each host documents.
+"""Links that add the server to a host with one click, in the form that each host documents.
 
 They run the published package by name, so they are written at release time only (`scripts/release_files.py`): until the
 name is ours on the index, a committed link would run somebody else's package.
@@ -19,23 +19,23 @@ from luma_mcp.install.entry import PLACEHOLDER, TOKEN
 UVX: dict[str, Any] = {"command": "uvx", "args": [NAME]}
 
 
-def _compact(value: dict[str, Any]) -> str:
+def _format_json(value: dict[str, Any]) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
 def cursor() -> str:
-    """Cursor: the entry in base64; its dialog shows it before anything is written, the token to be filled in."""
-    config = base64.b64encode(_compact({**UVX, "env": {TOKEN: PLACEHOLDER}}).encode()).decode()
+    """The link for Cursor: the entry in base64. Its dialog shows the entry, and the person fills in the token there."""
+    config = base64.b64encode(_format_json({**UVX, "env": {TOKEN: PLACEHOLDER}}).encode()).decode()
     return "cursor://anysphere.cursor-deeplink/mcp/install?" + urlencode({"name": SERVER, "config": config})
 
 
 def cursor_on_the_web() -> str:
-    """The same as an https link, for pages that let no other scheme through."""
+    """The same as an https link, for pages that allow no other scheme."""
     return "https://cursor.com/install-mcp?" + cursor().split("?", 1)[1]
 
 
 def vscode(scheme: str = "vscode") -> str:
-    """VS Code (or `vscode-insiders`): it asks for the token as for a password, and keeps it itself."""
+    """The link for VS Code (or `vscode-insiders`), which asks for the token as a password and stores it."""
     entry = {
         "name": SERVER,
         **UVX,
@@ -49,7 +49,7 @@ def vscode(scheme: str = "vscode") -> str:
             }
         ],
     }
-    return f"{scheme}:mcp/install?{quote(_compact(entry), safe='')}"
+    return f"{scheme}:mcp/install?{quote(_format_json(entry), safe='')}"
 
 
 def vscode_on_the_web(scheme: str = "vscode") -> str:
@@ -59,10 +59,10 @@ def vscode_on_the_web(scheme: str = "vscode") -> str:
 
 
 def links_block() -> str:
-    """All of them, as a list."""
-    rows = [
-        ("Cursor", cursor_on_the_web()),
-        ("VS Code", vscode_on_the_web()),
-        ("VS Code Insiders", vscode_on_the_web("vscode-insiders")),
-    ]
-    return "\n".join(f"- [Install in {name}]({link})" for name, link in rows)
+    """All links, as a Markdown list."""
+    links = {
+        "Cursor": cursor_on_the_web(),
+        "VS Code": vscode_on_the_web(),
+        "VS Code Insiders": vscode_on_the_web("vscode-insiders"),
+    }
+    return "\n".join(f"- [Install in {name}]({link})" for name, link in links.items())

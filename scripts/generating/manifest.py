@@ -1,6 +1,6 @@
-"""packaging/manifest.json: what Claude Desktop is told of the bundle (manifest 0.4, type uv).
+"""packaging/manifest.json: the bundle as Claude Desktop sees it (manifest 0.4, type uv).
 
-The host brings uv along, and uv brings Python and the packages: nothing has to be installed before.
+The host includes uv, and uv fetches Python and the packages, so nothing has to be installed first.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ USER_CONFIG: dict[str, dict[str, Any]] = {
     },
     "max_jobs_per_hour": {
         "type": "number",
-        "title": "Most videos per hour",
-        "description": "Each video costs credits: within an hour, no more than these are ordered. If empty: no limit.",
+        "title": "Maximum videos per hour",
+        "description": "Each video costs credits: no more than this many are ordered per hour. If empty: no limit.",
         "required": False,
         "min": 1,
         "max": 10_000,
     },
 }
+# Which field sets which variable. A field left empty arrives as `${user_config.…}`, which settings treat as unset.
 ENVIRONMENT = {
     "USEAPI_TOKEN": "useapi_token",
     "LUMA_MCP_OUTPUT_DIR": "output_dir",
     "LUMA_MCP_MAX_JOBS_PER_HOUR": "max_jobs_per_hour",
 }
-"""Which field sets which variable. One that is left empty arrives as `${user_config.…}`: settings take it as unset."""
 
 
 def manifest(tools: list[Tool], prompts: dict[str, tuple[Prompt, str]]) -> dict[str, Any]:
-    """The whole manifest.
+    """Build the manifest.
 
     Args:
         tools: as the server lists them.
@@ -58,10 +58,10 @@ def manifest(tools: list[Tool], prompts: dict[str, tuple[Prompt, str]]) -> dict[
         "version": VERSION,
         "description": DESCRIPTION,
         "long_description": (
-            "Ask for a video, and get one: from words, from a picture, or going on from the last clip. What cannot be "
-            "made is refused before it costs anything; an order is never sent twice.\n\n"
+            "Ask for a video: from a prompt, from an image, or continuing the last clip. Invalid combinations are "
+            "rejected before you are charged, and no order is ever sent twice.\n\n"
             "Needs an API token from useapi.net with a Luma account configured there. Each video costs credits of "
-            "that account. Prompts and the pictures that you name go to useapi.net and to Luma."
+            "that account. Prompts and the images that you name are sent to useapi.net and to Luma."
         ),
         "author": {"name": PROJECT["authors"][0]["name"]},
         "icon": "icon.png",
@@ -75,17 +75,20 @@ def manifest(tools: list[Tool], prompts: dict[str, tuple[Prompt, str]]) -> dict[
             },
         },
         "tools": [{"name": tool.name, "description": tool.description} for tool in tools],
-        "prompts": [
-            {
-                "name": prompt.name,
-                "description": prompt.description,
-                "arguments": [a.name for a in prompt.arguments or [] if f"${{arguments.{a.name}}}" in text],
-                "text": text,
-            }
-            for prompt, text in prompts.values()
-        ],
+        "prompts": [_build_prompt(prompt, text) for prompt, text in prompts.values()],
         "keywords": PROJECT["keywords"],
         "license": PROJECT["license"],
         "compatibility": {"platforms": list(SYSTEMS), "runtimes": {"python": PROJECT["requires-python"]}},
         "user_config": USER_CONFIG,
+    }
+
+
+def _build_prompt(prompt: Prompt, text: str) -> dict[str, Any]:
+    """Build a prompt of the manifest. It can only have arguments that its text contains."""
+    names = [argument.name for argument in prompt.arguments or []]
+    return {
+        "name": prompt.name,
+        "description": prompt.description,
+        "arguments": [name for name in names if f"${{arguments.{name}}}" in text],
+        "text": text,
     }

@@ -1,38 +1,50 @@
-"""What the player has to know: how long a video usually takes, before any job can tell; and what can go wrong."""
+"""The player's copy of the catalog: what it shows before a job can say so, and the kinds of errors."""
 
 from __future__ import annotations
 
 import json
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from luma_mcp.catalog.useapi import CHOICES, MODELS, TYPICAL_SECONDS
-from luma_mcp.catalog.validate import check
+from luma_mcp.catalog.validate import validate
 from luma_mcp.errors import Kind
 
+if TYPE_CHECKING:
+    from luma_mcp.catalog.models import Catalog
 
-def player_table() -> str:
-    """The module `player/src/table.js`."""
-    cheapest = {
-        f"{model.name} {dynamic_range}": (check({"prompt": "x", "model": model.name, "dynamic_range": dynamic_range}))
-        for model in MODELS
-        for dynamic_range in model.ranges
-    }
-    resolutions = {said: verdict.nearest["resolution"] for said, verdict in cheapest.items() if verdict.nearest}
-    defaults = {name: CHOICES[name].default for name in ("model", "dynamic_range")}
-    return "\n".join(
-        [
-            "/** Generated from src/luma_mcp/matrix.py and src/luma_mcp/errors.py: make docs. */",
-            "",
-            "/** From when until when a video usually ends, in seconds, by its resolution. */",
-            f"export const TYPICAL = {json.dumps({n: list(span) for n, span in TYPICAL_SECONDS.items()})};",
-            "",
-            "/** The resolution of an order that names none, by its model and dynamic range. */",
-            f"export const CHEAPEST = {json.dumps(resolutions, indent=2)};",
-            "",
-            f"export const DEFAULTS = {json.dumps(defaults)};",
-            "",
-            "/** Every kind of error. */",
-            f"export const KINDS = {json.dumps(get_args(Kind), indent=2)};",
-            "",
-        ]
-    )
+
+def player_table(catalog: Catalog) -> str:
+    """Build the module `player/src/table.js`."""
+    typical = {resolution: list(seconds) for resolution, seconds in catalog.typical_seconds.items()}
+    defaults = {name: catalog.choices[name].default for name in ("model", "dynamic_range")}
+    plays = {name: output.plays_in_browser for name, output in catalog.outputs.items()}
+    parts = [
+        "/** Generated from src/luma_mcp/catalog/ and src/luma_mcp/errors.py by `make docs`. */",
+        _constant("TYPICAL", "When videos usually finish: [earliest, latest] in seconds, by resolution.", typical),
+        _constant(
+            "CHEAPEST",
+            "The resolution of a request that names none, by its model and dynamic range.",
+            cheapest_resolutions(catalog),
+            indent=2,
+        ),
+        _constant("DEFAULTS", "The defaults that decide the cheapest resolution.", defaults),
+        _constant("CHOICES", "The choices of a request, in the order in which they are shown.", list(catalog.choices)),
+        _constant("IMAGES", "The image inputs.", list(catalog.images)),
+        _constant("PLAYS_IN_BROWSER", "Whether browsers play a video, by its dynamic range.", plays),
+        _constant("KINDS", "Every kind of error.", get_args(Kind), indent=2),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def cheapest_resolutions(catalog: Catalog) -> dict[str, str]:
+    """Get the resolution that a request gets if it names only a model and a dynamic range, by both."""
+    cheapest: dict[str, str] = {}
+    for model in catalog.models:
+        for dynamic_range in model.ranges:
+            params = {"prompt": "any", "model": model.name, "dynamic_range": dynamic_range}
+            request = validate(catalog, params).nearest or {}
+            cheapest[f"{model.name} {dynamic_range}"] = request["resolution"]
+    return cheapest
+
+
+def _constant(name: str, comment: str, value: Any, *, indent: int | None = None) -> str:
+    return f"/** {comment} */\nexport const {name} = {json.dumps(value, indent=indent)};"

@@ -1,4 +1,4 @@
-"""What is said of the project in more than one place, from where it is kept: pyproject.toml and the package."""
+"""Facts about the project that several files repeat, read from where they are kept: pyproject.toml and the package."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(enco
 NAME: str = PROJECT["name"]
 DESCRIPTION: str = PROJECT["description"]
 VERSION = __version__
+# The GitHub account that publishes. It owns the name in the MCP registry; the release workflow runs for no other.
 OWNER = "luma-ray-mcp"
-"""The GitHub account that publishes: it owns the name in the MCP registry. The release workflow runs for no other."""
 REGISTRY_NAME = f"io.github.{OWNER}/{NAME}"
+# As `sys.platform` and bundles name them.
 SYSTEMS = ("darwin", "win32", "linux")
-"""As `sys.platform` and bundles name them."""

@@ -1,7 +1,7 @@
 """server.json for the MCP registry, in its format of 2025-12-11. Written at release time, into dist/.
 
-`registryBaseUrl` is left out: without it the registry takes the one index that it allows for this kind of package.
-`repository` and `websiteUrl` are optional, and are left out as well while the project has no public address.
+`registryBaseUrl` is left out: without it the registry uses the one index that it allows for this kind of package.
+`repository` and `websiteUrl` are optional, and are left out while the project has no public address.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BOOLEANS = frozenset({"allow_private_urls", "thumbnails"})
 
 
 def server_json() -> dict[str, Any]:
-    """The whole file."""
+    """Build the file."""
     return {
         "$schema": SCHEMA,
         "name": REGISTRY_NAME,
@@ -36,18 +36,22 @@ def server_json() -> dict[str, Any]:
                 "version": VERSION,
                 "runtimeHint": "uvx",
                 "transport": {"type": "stdio"},
-                "environmentVariables": [_variable(name, row) for name, row in VARIABLES.items()],
+                "environmentVariables": [_build_variable(name, row) for name, row in VARIABLES.items()],
             }
         ],
     }
 
 
-def _variable(name: str, row: Field[Any]) -> dict[str, Any]:
-    about = {"name": row.metadata["name"], "description": row.metadata["about"].replace("`", "")}
+def _build_variable(name: str, row: Field[Any]) -> dict[str, Any]:
+    variable = {
+        "name": row.metadata["name"],
+        "description": row.metadata["about"].replace("`", ""),
+        "format": FORMATS.get(name, "string"),
+        "isRequired": name in REQUIRED,
+        "isSecret": name in SECRET,
+    }
     if name in BOOLEANS:
-        about |= {"format": "boolean", "default": str(row.default).lower()}
+        variable |= {"format": "boolean", "default": str(row.default).lower()}
     elif row.default is not None:
-        about |= {"format": FORMATS.get(name, "string"), "default": str(row.default)}
-    else:
-        about |= {"format": FORMATS.get(name, "string")}
-    return about | {"isRequired": name in REQUIRED, "isSecret": name in SECRET}
+        variable["default"] = str(row.default)
+    return variable

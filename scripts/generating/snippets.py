@@ -1,4 +1,4 @@
-"""What a person writes into a host's configuration: the installer's own entry, for README, docs/ and the example."""
+"""What a person adds to an app's configuration: the installer's own entry, for the documents and the example file."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from luma_mcp.install.entry import PLACEHOLDER, TOKEN
 if TYPE_CHECKING:
     from luma_mcp.hosts import Host
 
+# As `make install` prints it.
 COMMAND = "/path/to/luma-ray-mcp/.venv/bin/luma-ray-mcp"
-"""As `make install` prints it."""
 
 
 def snippet(host: Host) -> str:
-    """Our entry as that host's file has it, with what is around it."""
+    """Build our entry as that app's file has it, including what encloses it."""
     return entry.snippet(host, command=COMMAND, args=(), env={TOKEN: PLACEHOLDER}).rstrip("\n") + "\n"
 
 
 def snippet_block(host: Host) -> str:
-    """The same, fenced."""
-    return f"```{'toml' if host.format == 'toml' else 'json'}\n{snippet(host)}```"
+    """Build the same as a fenced block."""
+    language = "toml" if host.format == "toml" else "json"
+    return f"```{language}\n{snippet(host)}```"

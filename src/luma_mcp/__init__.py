@@ -1,8 +1,68 @@
 """Luma Ray 3 video for agents (an MCP server) and for Python programs (`LumaClient`)."""
 
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
 
-from luma_mcp.api.protocol import Account, ExecutingJob, Job, Media, VideoRequest
-from luma_mcp.api.useapi.client import LumaClient
+__all__ = [
+    "Account",
+    "AccountSession",
+    "Capacity",
+    "Conflict",
+    "Forbidden",
+    "InvalidArguments",
+    "Job",
+    "JobFailed",
+    "JobFiles",
+    "LimitReached",
+    "LumaClient",
+    "LumaError",
+    "Media",
+    "Moderated",
+    "NetworkError",
+    "NotConfigured",
+    "NotFound",
+    "OutcomeUnknown",
+    "PaymentRequired",
+    "Problem",
+    "RunningJob",
+    "Unauthorized",
+    "Upstream",
+    "VideoRequest",
+    "__version__",
+]
 
-__all__ = ["Account", "ExecutingJob", "Job", "LumaClient", "Media", "VideoRequest", "__version__"]
+if TYPE_CHECKING:
+    from luma_mcp.api.protocol import Account, Job, JobFiles, Media, RunningJob, VideoRequest
+    from luma_mcp.api.useapi.client import LumaClient
+    from luma_mcp.errors import (
+        AccountSession,
+        Capacity,
+        Conflict,
+        Forbidden,
+        InvalidArguments,
+        JobFailed,
+        LimitReached,
+        LumaError,
+        Moderated,
+        NetworkError,
+        NotConfigured,
+        NotFound,
+        OutcomeUnknown,
+        PaymentRequired,
+        Problem,
+        Unauthorized,
+        Upstream,
+    )
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import an exported name at its first use: every start of a server imports this module."""
+        from importlib import import_module
+
+        if name in __all__:
+            for module in ("luma_mcp.errors", "luma_mcp.api.protocol", "luma_mcp.api.useapi.client"):
+                value = getattr(import_module(module), name, None)
+                if value is not None:
+                    return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,36 +1,35 @@
-"""Everything that can go wrong, named for the situation.
+"""Everything that can go wrong, as typed facts.
 
-LumaError                   has a kind, a retry word, and where there are any: status, the API's words, the jobid
-├── InvalidArguments        refused before anything was sent, or by the API (400): problems, suggestion
+LumaError                   kind, retry, charged, and where known: jobid, status, api_message, retry_after
+├── InvalidArguments        rejected before anything was sent, or by the API (400): problems, suggestion
 ├── NotConfigured           a setting is missing
 ├── Unauthorized            401: the API token
 ├── PaymentRequired         402: subscription or credits
 ├── Forbidden               403: the job belongs to another user
 ├── NotFound                404: job, asset or account unknown or expired
-├── Conflict                409: a running job cannot be deleted
-├── Moderated               422: prompt or image refused
+├── Conflict                the job's state forbids it
+├── Moderated               422: prompt or image rejected
 ├── Capacity                429: all slots in use
-├── LimitReached            the owner's own limit of orders per hour
-├── AccountSession          596: a Luma account's session must be refreshed by its owner
-├── Upstream                the API answered, but with a failure of its own or unreadably
-├── NetworkError            the API was not reached; nothing was ordered
-├── OutcomeUnknown          an order went out and no readable answer came back
+├── LimitReached            the hourly limit set by this server's owner
+├── AccountSession          596: a Luma account's session must be renewed by its owner
+├── Upstream                the API answered with a failure of its own, or unreadably
+├── NetworkError            the API was not reached
+├── OutcomeUnknown          an order was sent and no readable answer came back
 └── JobFailed               the job ran and failed
 
-Every message says what was wrong, then what to do; whoever orders something is also told what happened
-to the money.
+`server/messages.py` words these facts for agents and `cli/messages.py` for people. `str(error)` is a short neutral
+sentence for library users and logs. No code reads any of these texts.
 """
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-NO_MONEY = "No job was started and nothing was spent."
+    from datetime import datetime
+    from typing import Unpack
 
 Kind = Literal[
     "invalid_arguments",
@@ -50,189 +49,421 @@ Kind = Literal[
     "job_failed",
 ]
 Retry = Literal["never", "after_change", "later"]
+Charged = Literal["no", "yes", "unknown"]
+Subject = Literal["job", "asset", "account", "order_input", "any_account"]
 FailureStage = Literal["dns", "tls", "proxy", "refused", "timeout", "broken", "unsendable"]
-"""Where the way to the API ended: before it (`refused`: no connection), with it (`broken`), or on this machine."""
-
-
-REFRESH_ANY = "luma-ray-mcp accounts refresh EMAIL (luma-ray-mcp accounts shows which)"
-
-
-def refresh_command(email: str) -> str:
-    """The command by which the owner of a Luma account renews its session."""
-    # It comes from the API, and somebody will paste it into a shell.
-    return f"luma-ray-mcp accounts refresh {shlex.quote(email)}"
+"""Where a request ended: before the API (`refused`: no connection), with it (`broken`), or on this machine."""
+UpstreamFault = Literal["failed", "unexpected_status", "unreadable", "not_listed", "internal"]
+ProblemCode = Literal[
+    "unknown_parameter",
+    "missing",
+    "wrong_type",
+    "empty",
+    "invalid_text",
+    "too_long",
+    "wrong_format",
+    "out_of_range",
+    "not_offered",
+    "conflict",
+    "spellings_differ",
+    "unusable_image",
+    "unknown_account",
+    "account_mismatch",
+    "not_accepted",
+    "unknown_jobid",
+    "not_a_video",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with one parameter. `allowed`: what would do there, given the words that can stay."""
+    """What is wrong with one parameter.
+
+    Attributes:
+        field: the parameter, by the name that the caller used.
+        code: what kind of problem it is.
+        value: the caller's value, shortened where it is long; None where it is missing or must not be repeated.
+        allowed: the values that would work here, given the rest of the request.
+        conflicts_with: the stated parameters that exclude this one, as `model "ray-v3"` or `image_start`.
+        did_you_mean: the parameter that an unknown name most likely stands for.
+        expected: what the parameter takes, as a noun phrase.
+        reason: for `unusable_image` and the like: a neutral clause that follows the parameter's name.
+    """
 
     field: str
-    value: Any
-    message: str
+    code: ProblemCode
+    value: Any = None
     allowed: tuple[str, ...] = ()
+    conflicts_with: tuple[str, ...] = ()
+    did_you_mean: str | None = None
+    expected: str = ""
+    reason: str = ""
+
+
+def format_choices(values: Iterable[str]) -> str:
+    """Quote the values and join them with commas and "or"."""
+    quoted = [f'"{value}"' for value in values]
+    if len(quoted) < 2:
+        return "".join(quoted)
+    return f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+
+
+# `takes` and `use` say what would be right and end the sentence; `shown` is the field with its value.
+_PROBLEMS: dict[ProblemCode, str] = {
+    "unknown_parameter": '"{field}" is not a parameter: leave it out. The parameters are {names}.',
+    "missing": "{field} is missing{takes}",
+    "wrong_type": "{field} is not text{takes}",
+    "empty": "{field} is empty{takes}",
+    "invalid_text": "{field} contains half a character (a lone surrogate), which cannot be sent{takes}",
+    "too_long": "{field} {reason}{takes}",
+    "wrong_format": "{field} is not valid{takes}",
+    "out_of_range": "{field} is not valid{takes}",
+    "not_offered": "{shown} is not offered{use}",
+    "conflict": "{shown} cannot be combined with {others}{use}",
+    "spellings_differ": '"{field}" and another spelling of the same parameter have different values; send one of them.',
+    "unusable_image": "{field} {reason}.",
+    "unknown_account": "{shown} is not a configured account{use}",
+    "account_mismatch": "{field} {reason}.",
+    "not_accepted": "{shown} was not accepted by the API{use}",
+    "unknown_jobid": "{field} is not known to the API; pass it exactly as it was returned.",
+    "not_a_video": "{field} is a job of type {reason}, not a video.",
+}
+
+
+def format_problem(problem: Problem) -> str:
+    """One sentence about a problem, the same for agents and people."""
+    field, expected = problem.field, problem.expected
+    others = " or ".join(problem.conflicts_with)
+    if problem.did_you_mean:
+        values = f" It takes {expected}." if expected else ""
+        return f'"{field}" is not a parameter: did you mean "{problem.did_you_mean}"?{values}'
+    if problem.code == "conflict" and (problem.value is None or not problem.allowed):
+        return f"{field} cannot be combined with {others}; leave it out."
+    return _PROBLEMS[problem.code].format(
+        field=field,
+        shown=f'{field} "{problem.value}"',
+        reason=problem.reason,
+        others=others,
+        names=", ".join(problem.allowed),
+        takes=f"; it takes {expected}." if expected else ".",
+        use=f"; use {format_choices(problem.allowed)}." if problem.allowed else ".",
+    )
+
+
+class Facts(TypedDict, total=False):
+    """What any error may know. `LumaError` describes it."""
+
+    charged: Charged | None
+    retry: Retry | None
+    jobid: str | None
+    status: int | None
+    api_message: str | None
+    retry_after: float | None
 
 
 class LumaError(Exception):
-    """Base of all. `kind` and `retry` are for programs, the message is for people and agents.
+    """Base of all errors.
 
     Attributes:
-        message: what was wrong and what to do next, complete alone.
-        status: the API's HTTP status, where it answered.
-        api_message: the API's own words, where it had any.
-        retry_after: seconds after which the API asked to try again, where it did.
-        jobid: the job that this is about, where there is one; it can still be asked for.
+        kind: what happened, for programs.
+        retry: whether the same call can succeed: never, after a change, or later.
+        charged: whether the order of this call cost credits; None where the call could not cost anything.
+        jobid: the job that this is about; it can still be looked up.
+        status: the API's HTTP status.
+        api_message: the API's own message.
+        retry_after: seconds that the API asked to wait.
+        after_order: whether the order itself succeeded, and following its job failed.
     """
 
     kind: ClassVar[Kind]
-    retry: Retry
+    default_retry: ClassVar[Retry]
+    sentence: ClassVar[str]
 
     def __init__(
         self,
-        message: str,
         *,
+        charged: Charged | None = None,
+        retry: Retry | None = None,
+        jobid: str | None = None,
         status: int | None = None,
         api_message: str | None = None,
         retry_after: float | None = None,
-        jobid: str | None = None,
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        super().__init__()
+        self.charged = charged
+        self.retry: Retry = retry or self.default_retry
+        self.jobid = jobid
         self.status = status
         self.api_message = api_message
         self.retry_after = retry_after
-        self.jobid = jobid
+        self.after_order = False
 
     def __str__(self) -> str:
-        return self.message
+        parts = [self.summary()]
+        if self.api_message:
+            parts.append(f'The API says: "{self.api_message}".')
+        if self.charged == "no":
+            parts.append("Nothing was charged.")
+        return " ".join(parts)
+
+    def summary(self) -> str:
+        """One neutral sentence without the API's message and the money."""
+        return self.sentence
 
 
 class InvalidArguments(LumaError):
-    """The request cannot be made. `problems`: each with its mend; `suggestion`: the nearest valid request."""
+    """The request cannot be made. `problems`: all of them; `suggestion`: the closest valid request."""
 
     kind = "invalid_arguments"
-    retry = "after_change"
+    default_retry = "after_change"
 
     def __init__(
         self,
-        message: str = "",
-        *,
         problems: Iterable[Problem] = (),
+        *,
         suggestion: Mapping[str, object] | None = None,
-        status: int | None = None,
-        api_message: str | None = None,
+        **facts: Unpack[Facts],
     ) -> None:
-        """`message` follows the problems' own messages."""
+        super().__init__(**facts)
         self.problems = tuple(problems)
         self.suggestion = suggestion or None
-        whole = " ".join([*(p.message for p in self.problems), message]).strip()
-        super().__init__(whole, status=status, api_message=api_message)
+
+    def summary(self) -> str:
+        return " ".join(map(format_problem, self.problems)) or "The API rejected the request."
 
 
 class NotConfigured(LumaError):
-    """A setting that this call needs is missing."""
+    """A setting is missing or unusable. `setting`: the environment variable."""
 
     kind = "not_configured"
-    retry = "after_change"
+    default_retry = "after_change"
+
+    def __init__(self, setting: str) -> None:
+        super().__init__(charged="no")
+        self.setting = setting
+
+    def summary(self) -> str:
+        return f"{self.setting} is not set, or not usable."
 
 
 class Unauthorized(LumaError):
-    """The API does not know the token."""
+    """The API does not accept the token."""
 
     kind = "unauthorized"
-    retry = "after_change"
+    default_retry = "after_change"
+    sentence = "The API does not accept the token."
 
 
 class PaymentRequired(LumaError):
     """No subscription, or no credits left."""
 
     kind = "payment_required"
-    retry = "after_change"
+    default_retry = "after_change"
+    sentence = "The account has no subscription or no credits left."
 
 
 class Forbidden(LumaError):
     """The job belongs to another user."""
 
     kind = "forbidden"
-    retry = "never"
+    default_retry = "never"
+    sentence = "The job belongs to another user."
 
 
 class NotFound(LumaError):
-    """A job, an asset or an account that the API does not know, or no longer."""
+    """The API does not know something, or no longer: assets, for example, live 30 days.
+
+    Attributes:
+        what: what it does not know; `order_input`: an asset or the account of an order.
+        deleted: the job was deleted from here.
+        saved_files: absolute paths of the job's files on this machine.
+    """
 
     kind = "not_found"
-    retry = "after_change"
+    default_retry = "after_change"
+
+    def __init__(
+        self, what: Subject, *, deleted: bool = False, saved_files: tuple[str, ...] = (), **facts: Unpack[Facts]
+    ) -> None:
+        super().__init__(**facts)
+        self.what = what
+        self.deleted = deleted
+        self.saved_files = saved_files
+
+    def summary(self) -> str:
+        if self.deleted:
+            return "The job was deleted."
+        subjects: dict[Subject, str] = {
+            "job": "this job",
+            "asset": "this asset",
+            "account": "this account",
+            "order_input": "an asset or the account of this order",
+            "any_account": "any account for this token",
+        }
+        return f"The API does not know {subjects[self.what]}."
 
 
 class Conflict(LumaError):
-    """The job's state forbids it: a running job cannot be deleted, nor stopped."""
+    """A state forbids it. `reason`: the job still runs, or an identical job has just finished."""
 
     kind = "conflict"
-    retry = "later"
+    default_retry = "later"
+
+    def __init__(self, reason: Literal["job_running", "just_finished"] = "job_running", **facts: Unpack[Facts]) -> None:
+        super().__init__(**facts)
+        self.reason = reason
+
+    def summary(self) -> str:
+        if self.reason == "just_finished":
+            return "An identical job has just finished; nothing was ordered."
+        return "A running job can be neither deleted nor stopped."
 
 
 class Moderated(LumaError):
-    """Content moderation refused the prompt or an image."""
+    """Content moderation rejected the prompt or an image."""
 
     kind = "moderated"
-    retry = "after_change"
+    default_retry = "after_change"
+    sentence = "Content moderation rejected the prompt or an image."
+
+
+@dataclass(frozen=True, slots=True)
+class JobReference:
+    """A job in an error: its id, and its prompt where it was ordered from this machine."""
+
+    jobid: str
+    prompt: str | None = None
 
 
 class Capacity(LumaError):
-    """All slots of all accounts are in use: by the jobs `running`; of those finished, `deletable` could be deleted."""
+    """All slots of all accounts are in use. `running`: the jobs that hold them; `deletable`: finished jobs."""
 
     kind = "capacity"
-    retry = "later"
-    running: tuple[str, ...] = ()
-    deletable: tuple[str, ...] = ()
+    default_retry = "later"
+    sentence = "All slots are in use."
+    running: tuple[JobReference, ...] = ()
+    deletable: tuple[JobReference, ...] = ()
 
 
 class LimitReached(LumaError):
-    """As many videos as the owner of the server allows were ordered within the hour. Nothing was ordered."""
+    """The hourly limit set by this server's owner. `limit`: jobs per hour; `next_at`: when another one is allowed."""
 
     kind = "limit_reached"
-    retry = "later"
+    default_retry = "later"
+
+    def __init__(self, limit: int, next_at: datetime, *, retry_after: float) -> None:
+        super().__init__(charged="no", retry_after=retry_after)
+        self.limit = limit
+        self.next_at = next_at
+
+    def summary(self) -> str:
+        next_at = f"{self.next_at:%H:%M} UTC"
+        return f"The limit of {self.limit} videos per hour is reached; the next one is allowed at {next_at}."
 
 
 class AccountSession(LumaError):
-    """The Luma account's session has expired. Waiting does not help; its owner must refresh it."""
+    """A Luma account's session has expired. `email`: which, if known; `all_accounts`: none is usable."""
 
     kind = "account_session"
-    retry = "after_change"
+    default_retry = "after_change"
+    email: str | None = None
+    all_accounts = False
 
-    def name(self, email: str | None) -> None:
-        """Puts the account's e-mail address, where it is known, into the command that ends it."""
-        if email:
-            self.message = self.message.replace(REFRESH_ANY, refresh_command(email), 1)
+    def summary(self) -> str:
+        if self.all_accounts:
+            return "No Luma account is usable, most likely because the sessions have expired."
+        return f"The session of {self.email or 'the Luma account'} has expired."
 
 
 class Upstream(LumaError):
-    """The API answered, but with a failure of its own or with something that cannot be read."""
+    """The API answered with a failure of its own, or unreadably.
+
+    `fault`: an HTTP failure; an answer that cannot be read (`detail` names what came instead); `not_listed`: the API
+    does not list a job that was ordered; or a failure inside this program (`detail` names the exception).
+    """
 
     kind = "upstream"
-    retry: Retry = "later"
+    default_retry = "later"
+
+    def __init__(self, fault: UpstreamFault = "failed", *, detail: str = "", **facts: Unpack[Facts]) -> None:
+        super().__init__(**facts)
+        self.fault = fault
+        self.detail = detail
+
+    def summary(self) -> str:
+        match self.fault:
+            case "unreadable":
+                return f"The API answered with {self.detail or 'something unreadable'} ({self.status})."
+            case "not_listed":
+                return "The API does not list the job that was ordered (yet, or any more)."
+            case "internal":
+                return f"This program failed ({self.detail})."
+            case "unexpected_status":
+                return f"The API answered with an unexpected status ({self.status})."
+            case "failed":
+                return f"The API failed ({self.status})."
 
 
 class NetworkError(LumaError):
-    """The API could not be reached: DNS, TLS, refused connection, time-out. Nothing was ordered.
-
-    `way`: where it ended, for programs.
-    """
+    """The API or an image's host was not reached. `stage`: where it ended; `detail`: a neutral noun phrase."""
 
     kind = "network"
-    retry = "later"
-    way: FailureStage = "refused"
+    default_retry = "later"
+
+    def __init__(self, stage: FailureStage = "refused", *, detail: str = "", **facts: Unpack[Facts]) -> None:
+        super().__init__(**facts)
+        self.stage = stage
+        self.detail = detail
+
+    def summary(self) -> str:
+        reasons: dict[FailureStage, str] = {
+            "dns": "its name could not be resolved",
+            "tls": "its TLS certificate or handshake failed",
+            "proxy": "the proxy did not let the request through",
+            "refused": "the connection was refused or is not possible",
+            "timeout": "no answer came in time",
+            "broken": "the connection broke",
+            "unsendable": "the request cannot be sent with this machine's settings",
+        }
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"The API was not reached: {reasons[self.stage]}{detail}."
 
 
 class OutcomeUnknown(LumaError):
-    """An order went out and no readable answer came back: a job may be running and billed. Never sent again."""
+    """An order was sent and no readable answer came back: a job may be running and charged. Never sent again.
+
+    Attributes:
+        cause: a neutral clause about what happened to the answer.
+        candidates: running jobs that may be this order's; None if they could not be looked up.
+        age: seconds since the order was sent, if that was an earlier call; nothing was sent now.
+    """
 
     kind = "outcome_unknown"
-    retry = "never"
+    default_retry = "never"
+
+    def __init__(
+        self, cause: str, *, candidates: tuple[str, ...] | None = None, age: float | None = None, **facts: Unpack[Facts]
+    ) -> None:
+        super().__init__(**facts)
+        self.charged = "unknown"
+        self.cause = cause
+        self.candidates = candidates
+        self.age = age
+
+    def summary(self) -> str:
+        return f"The order was sent, but {self.cause}: a job may be running and charged."
 
 
 class JobFailed(LumaError):
-    """The job ran and failed; `api_message` is the reason that the API gives."""
+    """The job ran and failed; `api_message` is the API's reason, `credits_used` what it cost, if known."""
 
     kind = "job_failed"
-    retry = "after_change"
+    default_retry = "after_change"
+    sentence = "The video was not made."
+
+    def __init__(self, *, jobid: str, api_message: str | None, credits_used: float | None) -> None:
+        charged: Charged = "unknown"
+        if credits_used is not None:
+            charged = "yes" if credits_used > 0 else "no"
+        super().__init__(charged=charged, jobid=jobid, api_message=api_message)
+        self.credits_used = credits_used

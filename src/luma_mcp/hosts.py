@@ -1,7 +1,6 @@
-"""The hosts that people use: ONE table of what has to be known of each.
+"""The hosts (applications that start MCP servers) that people use, in one table.
 
-How long a call waits, what `luma-ray-mcp install` writes and where, and every snippet in the documents come from it: a
-new host is one row in `HOSTS`.
+How long a call waits, what `luma-ray-mcp install` writes, and every snippet in the documents come from here.
 """
 
 from __future__ import annotations
@@ -16,37 +15,35 @@ System = Literal["darwin", "win32", "linux"]
 """As `sys.platform` names them."""
 Format = Literal["json", "jsonc", "toml"]
 
-UNKNOWN_WAIT = 45
-"""Seconds: the shortest cut that is known of any host is 60, and the answer needs its time."""
-PATIENT_WAIT = 240
-"""Seconds: within them nearly every job ends."""
+DEFAULT_WAIT = 45
+"""Seconds. The shortest known limit of any host is 60 s, and the response needs some of it."""
+LONG_WAIT = 240
+"""Seconds within which nearly every job finishes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A row.
+    """A host.
 
     Attributes:
-        id: the word for it on the command line; `name`: what its makers call it.
-        client_names: how it calls itself to servers, in small letters.
-        wait: seconds that one call may wait for its job. The newest evidence found, not a promise of its makers.
-        places: its configuration file on each system, with `{home}`, `{config}` (`$XDG_CONFIG_HOME`) and `{appdata}`
-            (`%APPDATA%`); none where it cannot start servers of this machine.
-        packaged: the pattern, below `%LOCALAPPDATA%`, of the copy that its packaged (MSIX) edition for Windows reads.
-        moved_by: the environment variable that names another folder for that file.
-        format: `jsonc` may have comments and trailing commas.
-        key: under which the servers are.
-        types: whether an entry says `"type": "stdio"`.
-        fields: what else an entry says here, unless its owner says otherwise.
-        restart: what a person does so that it reads the file again.
-        asks: whether it can show a server's question (elicitation), as far as is known.
+        client_names: the names by which it identifies itself to servers, in lower case.
+        wait: seconds that a call waits for its job by default: the newest evidence found, not a vendor's promise.
+        paths: its configuration file on each system, with placeholders. Empty if it cannot start servers here.
+        packaged: a glob pattern below `%LOCALAPPDATA%` for the copy that its packaged (MSIX) edition for Windows reads.
+        moved_by: the environment variable that names another folder for the file.
+        format: `jsonc` allows comments and trailing commas.
+        key: the name of the object that holds the servers.
+        types: whether an entry contains `"type": "stdio"`.
+        fields: further fields that a new entry gets; values that its owner has set are kept.
+        restart: what a person does so that the host reads the file again.
+        asks: whether it is known to show a server's questions (elicitation).
     """
 
     id: str
     name: str
     client_names: tuple[str, ...]
-    wait: int = UNKNOWN_WAIT
-    places: Mapping[System, str] = field(default_factory=dict)
+    wait: int = DEFAULT_WAIT
+    paths: Mapping[System, str] = field(default_factory=dict)
     packaged: str | None = None
     moved_by: str | None = None
     format: Format = "json"
@@ -56,9 +53,14 @@ class Host:
     restart: str = ""
     asks: bool = False
 
+    @property
+    def is_installable(self) -> bool:
+        """Whether an entry can be written for it."""
+        return bool(self.paths)
 
-def _everywhere(place: str) -> dict[System, str]:
-    return {"darwin": place, "win32": place, "linux": place}
+
+def _on_every_system(path: str) -> dict[System, str]:
+    return {"darwin": path, "win32": path, "linux": path}
 
 
 HOSTS = (
@@ -67,12 +69,12 @@ HOSTS = (
         "Claude Desktop",
         # Its calls end after about 240 s, in places after 60 s, and that cannot be changed.
         ("claude-ai", "claude-desktop"),
-        places={
+        paths={
             "darwin": "{home}/Library/Application Support/Claude/claude_desktop_config.json",
             "win32": "{appdata}/Claude/claude_desktop_config.json",
             "linux": "{config}/Claude/claude_desktop_config.json",
         },
-        # The usual installer is such a package since February 2026: github.com/anthropics/claude-code/issues/26073.
+        # The standard installer is such a package since February 2026: github.com/anthropics/claude-code/issues/26073.
         packaged="Packages/Claude_*/LocalCache/Roaming/Claude/claude_desktop_config.json",
         restart="Quit Claude Desktop and open it again.",
     ),
@@ -80,9 +82,9 @@ HOSTS = (
         "claude-code",
         "Claude Code",
         ("claude-code",),
-        # Hours; 5 to 30 minutes for a call that reports no progress.
-        PATIENT_WAIT,
-        places=_everywhere("{home}/.claude.json"),
+        # Its limit is hours, or 5 to 30 minutes for a call that reports no progress.
+        LONG_WAIT,
+        paths=_on_every_system("{home}/.claude.json"),
         moved_by="CLAUDE_CONFIG_DIR",
         types=True,
         restart="Start a new session; /mcp shows the server.",
@@ -91,20 +93,20 @@ HOSTS = (
     Host(
         "cursor",
         "Cursor",
-        # Unknown.
+        # Its limit is not known.
         ("cursor", "cursor-vscode"),
-        places=_everywhere("{home}/.cursor/mcp.json"),
+        paths=_on_every_system("{home}/.cursor/mcp.json"),
         format="jsonc",
-        restart="Cursor sees it at once; Settings, MCP shows the server.",
+        restart="Cursor reads the file at once; Settings, MCP shows the server.",
         asks=True,
     ),
     Host(
         "vscode",
         "VS Code",
         ("visual studio code", "visual studio code - insiders", "vscode"),
-        # No limit.
-        PATIENT_WAIT,
-        places={
+        # It has no limit.
+        LONG_WAIT,
+        paths={
             "darwin": "{home}/Library/Application Support/Code/User/mcp.json",
             "win32": "{appdata}/Code/User/mcp.json",
             "linux": "{config}/Code/User/mcp.json",
@@ -118,42 +120,41 @@ HOSTS = (
     Host(
         "windsurf",
         "Windsurf",
-        # Unknown.
+        # Its limit is not known.
         ("windsurf", "windsurf-client"),
-        places=_everywhere("{home}/.codeium/windsurf/mcp_config.json"),
+        paths=_on_every_system("{home}/.codeium/windsurf/mcp_config.json"),
         restart="Press the refresh button in Cascade's MCP panel.",
     ),
     Host(
         "codex",
         "Codex",
-        # 60 s unless configured.
         ("codex-mcp-client",),
-        places=_everywhere("{home}/.codex/config.toml"),
+        # Its limit is 60 s unless the entry sets another, as ours does: see `fields`.
+        LONG_WAIT,
+        paths=_on_every_system("{home}/.codex/config.toml"),
         moved_by="CODEX_HOME",
         format="toml",
         key="mcp_servers",
-        # As long as a call of ours may last, and the answer's own time.
+        # Seconds: the longest wait that a caller may request (600 s), and a minute for the response.
         fields={"tool_timeout_sec": 660},
-        restart="Start Codex anew; /mcp shows the server.",
+        restart="Restart Codex; /mcp shows the server.",
     ),
     Host(
         "gemini-cli",
         "Gemini CLI",
-        # 10 minutes unless configured.
+        # Its limit is 10 minutes unless configured.
         ("gemini-cli-mcp-client",),
-        PATIENT_WAIT,
-        places=_everywhere("{home}/.gemini/settings.json"),
+        LONG_WAIT,
+        paths=_on_every_system("{home}/.gemini/settings.json"),
         format="jsonc",
-        restart="Start Gemini CLI anew; /mcp shows the server.",
+        restart="Restart Gemini CLI; /mcp shows the server.",
     ),
-    # 60 s. It starts no servers of this machine.
+    # It starts no servers on this machine. Its calls end after about 60 s.
     Host("chatgpt", "ChatGPT", ("openai-mcp", "chatgpt")),
 )
 
 
-def wait_of(client_name: str) -> int:
-    """Seconds that one call of that client may wait; the shortest there is for one that nobody knows."""
-    for host in HOSTS:
-        if client_name.casefold() in host.client_names:
-            return host.wait
-    return UNKNOWN_WAIT
+def wait_limit(client_name: str) -> int:
+    """Seconds that one call of this client waits by default; `DEFAULT_WAIT` for an unknown client."""
+    waits = {name: host.wait for host in HOSTS for name in host.client_names}
+    return waits.get(client_name.casefold(), DEFAULT_WAIT)

@@ -1,7 +1,7 @@
-"""Environment variables to `Settings`. Nothing else is read: no `.env`, no file of the current folder.
+"""The settings, from environment variables only: no `.env` and no file of the current folder is read.
 
-Hosts start servers inside other people's projects and pass placeholders on that they could not expand;
-so an empty value, and one that is still `${…}`, counts as unset.
+Hosts start servers inside other people's projects, and pass on placeholders that they could not expand. So an empty
+value, or one that still contains `${…}`, counts as unset.
 """
 
 from __future__ import annotations
@@ -21,28 +21,25 @@ if TYPE_CHECKING:
 BASE_URL = "https://api.useapi.net/v1/luma"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 TOKEN_PATTERN = re.compile(r"[!-~]+")
-"""What an HTTP header can carry, in one word."""
+"""One word that an HTTP header can carry."""
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SCHEMAS = ("portable", "exact")
 _TOKEN_LIKE = re.compile(r"[\"']?(\w+\s*=\s*)?[\"']?(Bearer\s+)?user:", re.IGNORECASE)
-TOKEN_ELSEWHERE = "must be something else: what it is looks like an API token, which belongs into USEAPI_TOKEN"  # noqa: S105 - words
 CONFIRM = ("never", "expensive", "always")
 LONGEST_WAIT = 600
 
+_YES, _NO = ("1", "yes", "on", "true"), ("0", "no", "off", "false")
 _T = TypeVar("_T")
 
 
 class SettingsError(Exception):
     """Values that cannot be used; one line each, naming the variable and never repeating a secret."""
 
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__("\n".join(lines))
-
 
 def _token(text: str) -> SecretStr:
     token = re.sub(r"^Bearer(\s+|$)", "", text)
     if not TOKEN_PATTERN.fullmatch(token):
-        raise ValueError("must be one word of plain characters, whole, as useapi.net shows it (user:…)")
+        raise ValueError("must be the complete token as useapi.net shows it (user:…), without spaces")
     return SecretStr(token)
 
 
@@ -55,7 +52,7 @@ def _base_url(text: str) -> str:
     except ValueError:
         pass
     # Not repeated: it could hold a password.
-    raise ValueError("must be an https:// URL with host and path only (http:// only to this machine)")
+    raise ValueError("must be an https:// URL with only a host and a path (http:// only for this machine)")
 
 
 def _email(text: str) -> str:
@@ -64,22 +61,19 @@ def _email(text: str) -> str:
     return text
 
 
-def _seconds(text: str) -> int:
-    if not (text.isdecimal() and int(text) <= LONGEST_WAIT):
-        raise ValueError(f'must be a whole number from 0 to {LONGEST_WAIT}, not "{text}"')
-    return int(text)
+def _whole_number(lowest: int, highest: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isdecimal() and lowest <= int(text) <= highest):
+            raise ValueError(f'must be a whole number from {lowest} to {highest}, not "{text}"')
+        return int(text)
 
-
-def _count(text: str) -> int:
-    if not (text.isdecimal() and 1 <= int(text) <= 10_000):
-        raise ValueError(f'must be a whole number from 1 to 10000, not "{text}"')
-    return int(text)
+    return parse
 
 
 def _folder(text: str) -> Path:
     folder = Path(os.path.expanduser(text))  # noqa: PTH111 - leaves what cannot be expanded as it is
     if "\0" in text or not folder.is_absolute():
-        raise ValueError(f'must be a whole path, not "{text}"')
+        raise ValueError(f'must be an absolute path (~ works), not "{text}"')
     return folder
 
 
@@ -89,9 +83,6 @@ def _folders(text: str) -> tuple[Path, ...]:
 
 def _journal(text: str) -> str:
     return "off" if text.casefold() in _NO else str(_folder(text))
-
-
-_YES, _NO = ("1", "yes", "on", "true"), ("0", "no", "off", "false")
 
 
 def _switch(text: str) -> bool:
@@ -116,20 +107,20 @@ def _variable(name: str, parse: Callable[[str], _T], default: _T, about: str) ->
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the server can be told; each field's metadata names its variable (the README's table is made of it)."""
+    """The settings of the server. Each field's metadata has its variable and the text for the documentation."""
 
     token: SecretStr | None = _variable(
         "USEAPI_TOKEN", _token, None, "Your API token from useapi.net (`user:…`). Without it only `list_options` works."
     )
-    base_url: str = _variable("LUMA_MCP_BASE_URL", _base_url, BASE_URL, "Where the API is.")
+    base_url: str = _variable("LUMA_MCP_BASE_URL", _base_url, BASE_URL, "The URL of the API.")
     email: str | None = _variable(
-        "LUMA_MCP_EMAIL",
-        _email,
-        None,
-        "Luma account for jobs that name none, unless all their images are assetRefs of another.",
+        "LUMA_MCP_EMAIL", _email, None, "Luma account for orders that name none and use no assetRefs of another one."
     )
     max_wait_seconds: int = _variable(
-        "LUMA_MCP_MAX_WAIT_SECONDS", _seconds, LONGEST_WAIT, "Longest time that one call waits for its job, in seconds."
+        "LUMA_MCP_MAX_WAIT_SECONDS",
+        _whole_number(0, LONGEST_WAIT),
+        LONGEST_WAIT,
+        "Longest time that one call waits for its job, in seconds.",
     )
     output_dir: Path | None = _variable(
         "LUMA_MCP_OUTPUT_DIR", _folder, None, "Where `save` puts files. If unset: `Luma` in your videos folder."
@@ -156,13 +147,10 @@ class Settings:
         "LUMA_MCP_CONFIRM",
         _one_of(CONFIRM),
         "never",
-        "`always`, or `expensive` (1080p, 10s, HDR): ask before ordering, in hosts that can show a question.",
+        "`always`, or `expensive` (costly options such as 1080p, 10s and HDR): ask before ordering, if the host can.",
     )
     max_jobs_per_hour: int | None = _variable(
-        "LUMA_MCP_MAX_JOBS_PER_HOUR",
-        _count,
-        None,
-        "Videos that may be ordered with this token from this machine within an hour.",
+        "LUMA_MCP_MAX_JOBS_PER_HOUR", _whole_number(1, 10_000), None, "Maximum hourly orders, per token and machine."
     )
     schema: str = _variable(
         "LUMA_MCP_SCHEMA",
@@ -177,27 +165,28 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
-        """Reads the variables.
+        """Parse the variables.
 
         Raises:
-            SettingsError: all that cannot be used, one line each.
+            SettingsError: with every value that cannot be used.
         """
         values: dict[str, Any] = {}
-        faults: list[str] = []
+        problems: list[str] = []
         for name, row in VARIABLES.items():
-            text = environment.get(row.metadata["name"], "").strip()
+            variable = row.metadata["name"]
+            text = environment.get(variable, "").strip()
             if not text or re.search(r"\$\{.*\}", text):
                 continue
             if name != "token" and _TOKEN_LIKE.match(text):
-                # Neither taken nor repeated: what is set in a variable that is not secret gets shown.
-                faults.append(f"{row.metadata['name']} {TOKEN_ELSEWHERE}")
+                # Not repeated, since values of variables that are not secret are shown.
+                problems.append(f"{variable} looks like an API token; set USEAPI_TOKEN instead")
                 continue
             try:
                 values[name] = row.metadata["parse"](text)
-            except ValueError as fault:
-                faults.append(f"{row.metadata['name']} {fault}")
-        if faults:
-            raise SettingsError(faults)
+            except ValueError as error:
+                problems.append(f"{variable} {error}")
+        if problems:
+            raise SettingsError("\n".join(problems))
         return cls(**values)
 
 

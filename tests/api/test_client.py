@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import ast
+import inspect
+import textwrap
+from dataclasses import fields
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
 import anyio
 import httpx2
 import pytest
 from tests.conftest import EMAIL, TOKEN, client_of
-from tests.transports import Canned, Held, Unreliable
+from tests.transports import Canned, Unreliable
 
+import luma_mcp
 from luma_mcp import errors
-from luma_mcp.api.protocol import VideoRequest
+from luma_mcp.api.protocol import ApiFeatures, VideoApi, VideoRequest
+from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.simulator.app import Fault, Simulator
 
 if TYPE_CHECKING:
@@ -20,20 +26,26 @@ if TYPE_CHECKING:
 FOX = VideoRequest(prompt="A fox in the snow")
 
 
-async def test_an_order_is_followed_to_its_video(luma: LumaClient) -> None:
+async def test_a_job_is_ordered_and_awaited(luma: LumaClient) -> None:
     async with luma:
         job = await luma.submit(FOX)
-        assert (job.state, job.type) == ("running", "video")
+        assert (job.state, job.kind) == ("running", "video")
         job = await luma.wait(job.jobid)
     assert job.state == "completed"
-    assert job.outputs.video is not None
-    assert job.outputs.video.url.endswith(".mp4")
+    assert job.files.video is not None
+    assert job.files.video.url.endswith(".mp4")
 
 
-async def test_every_value_is_sent_explicitly_and_under_the_api_s_names(luma: LumaClient, simulator: Simulator) -> None:
+def test_the_client_is_a_video_api(luma: LumaClient) -> None:
+    api: VideoApi = luma
+    assert api.catalog is USEAPI
+    assert api.features == ApiFeatures(list_running=True, delete=True, accounts=True)
+
+
+async def test_every_value_is_sent_under_the_api_s_names(luma: LumaClient, simulator: Simulator) -> None:
     ref = simulator.service.add_asset(EMAIL)
     request = VideoRequest(prompt="A fox", model="ray-v3-reasoning", image_start=ref, reply_url="https://example.com/x")
-    await luma.submit(request)
+    job = await luma.submit(request)
     assert simulator.orders == [
         {
             "prompt": "A fox",
@@ -46,38 +58,56 @@ async def test_every_value_is_sent_explicitly_and_under_the_api_s_names(luma: Lu
             "replyUrl": "https://example.com/x",
         }
     ]
+    assert job.request == VideoRequest(
+        prompt="A fox",
+        model="ray-v3-reasoning",
+        resolution="720p",
+        aspect_ratio="16:9",
+        duration="5s",
+        dynamic_range="sdr",
+        image_start=ref,
+        reply_url="https://example.com/x",
+    )
 
 
-async def test_an_impossible_order_is_refused_before_anything_is_sent(luma: LumaClient, simulator: Simulator) -> None:
+async def test_an_invalid_order_is_rejected_unsent(luma: LumaClient, simulator: Simulator) -> None:
     with pytest.raises(errors.InvalidArguments) as caught:
         await luma.submit(VideoRequest(prompt="A fox", resolution="draft", dynamic_range="hdr"))
     assert caught.value.suggestion is not None
     assert caught.value.suggestion["resolution"] == "540p"
+    assert caught.value.charged == "no"
     assert simulator.requests.total() == 0
 
 
-async def test_the_job_remembers_what_was_ordered_though_the_api_does_not_repeat_it(luma: LumaClient) -> None:
+async def test_a_fetched_job_has_its_request(luma: LumaClient) -> None:
     job = await luma.submit(FOX)
-    seen = await luma.get(job.jobid)
-    assert seen.request == job.request
-    assert seen.request is not None
-    assert seen.request.resolution == "draft"
+    fetched = await luma.get(job.jobid)
+    assert fetched.request == job.request
+    assert fetched.request is not None
+    assert fetched.request.resolution == "draft"
 
 
-async def test_jobs_are_listed_while_they_run_and_deleted_when_they_have_finished(luma: LumaClient) -> None:
+async def test_jobs_are_listed_while_running_and_then_deleted(luma: LumaClient) -> None:
     job = await luma.submit(FOX)
     assert [(row.jobid, row.account, row.model) for row in await luma.list()] == [(job.jobid, EMAIL, "ray-v3-flash")]
     with pytest.raises(errors.Conflict) as caught:
         await luma.delete(job.jobid)
-    assert (caught.value.status, caught.value.retry) == (409, "later")
+    assert (caught.value.status, caught.value.retry, caught.value.reason) == (409, "later", "job_running")
     await luma.wait(job.jobid)
-    assert await luma.list() == ()
+    assert await luma.list_running() == ()
     await luma.delete(job.jobid)
     with pytest.raises(errors.NotFound):
         await luma.get(job.jobid)
 
 
-async def test_accounts_tell_their_free_slots(luma: LumaClient, simulator: Simulator) -> None:
+async def test_an_uploaded_image_belongs_to_its_account(luma: LumaClient, simulator: Simulator) -> None:
+    asset = await luma.upload(b"\xff\xd8\xff", "image/jpeg", EMAIL)
+    assert asset.email == EMAIL
+    await luma.submit(VideoRequest(prompt="It runs", image_start=asset.asset_ref))
+    assert simulator.orders[0]["imageStart"] == asset.asset_ref
+
+
+async def test_accounts_have_free_slots(luma: LumaClient, simulator: Simulator) -> None:
     await luma.submit(FOX)
     simulator.service.add_account("broken@example.com").session_valid = False
     accounts = {account.email: account for account in await luma.accounts()}
@@ -86,81 +116,112 @@ async def test_accounts_tell_their_free_slots(luma: LumaClient, simulator: Simul
     assert (await luma.account(EMAIL)).executing == 1
 
 
-async def test_no_configured_account_is_an_empty_list_although_the_api_answers_404_with_no_body(
-    luma: LumaClient, simulator: Simulator
-) -> None:
+async def test_no_account_is_an_empty_list(luma: LumaClient, simulator: Simulator) -> None:
+    """The API answers 404 with an empty body."""
     simulator.service.accounts.clear()
     assert await luma.accounts() == ()
     with pytest.raises(errors.NotFound) as caught:
         await luma.account(EMAIL)
-    assert caught.value.api_message is None
+    assert (caught.value.what, caught.value.api_message) == ("account", None)
 
 
-async def test_a_jobid_is_sent_as_one_path_segment_whatever_is_in_it() -> None:
+async def test_a_jobid_is_one_path_segment() -> None:
     canned = Canned(404)
-    with pytest.raises(errors.NotFound):
+    with pytest.raises(errors.NotFound) as caught:
         await client_of(canned).get("j1/../x-email:a@b.c?d#e%20 f")
+    assert caught.value.what == "job"
     path = canned.requests[0].url.raw_path
     assert path == b"/v1/luma/jobs/j1%2F..%2Fx-email%3Aa%40b.c%3Fd%23e%2520%20f"
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "kind"),
+    ("status", "body", "kind", "charged"),
     [
-        (400, b'{"error":"Parameter model (x) valid values: ray-v3-flash, ray-v3, ray-v4"}', errors.InvalidArguments),
-        (401, b'{"error":"Unauthorized"}', errors.Unauthorized),
-        (402, b'{"error":"Account has no subscription or subscription expired"}', errors.PaymentRequired),
-        (403, b'{"error":"Job does not belong to this user"}', errors.Forbidden),
-        (404, b'{"error":"Asset not found"}', errors.NotFound),
-        (404, b"", errors.NotFound),
-        (409, b'{"error":"Cannot delete job in state \'processing\'."}', errors.Conflict),
-        (422, b'{"error":"Content moderation: prompt rejected","code":422}', errors.Moderated),
-        (429, b'{"error":"All configured accounts are running at maximum capacity","code":429}', errors.Capacity),
-        (596, b'{"error":"Luma account has an error."}', errors.AccountSession),
-        (418, b"<html>teapot</html>", errors.Upstream),
-        (302, b"", errors.Upstream),
-        (500, b'{"error":"Internal error"}', errors.Upstream),
-        (503, b'{"error":"Try later"}', errors.Upstream),
-        (502, b"<html>Bad Gateway</html>", errors.OutcomeUnknown),
-        (504, b"", errors.OutcomeUnknown),
-        (200, b"", errors.OutcomeUnknown),
-        (200, b"<html>", errors.OutcomeUnknown),
-        (200, b'{"jobid": "j1', errors.OutcomeUnknown),
-        (200, b'{"jobid": 7}', errors.OutcomeUnknown),
-        (200, b'{"jobid": ""}', errors.OutcomeUnknown),
-        (200, b'["jobid"]', errors.OutcomeUnknown),
-        (201, b"{}", errors.OutcomeUnknown),
+        (400, b'{"error":"Parameter model (x) valid values: ray-v3-flash"}', errors.InvalidArguments, "no"),
+        (401, b'{"error":"Unauthorized"}', errors.Unauthorized, "no"),
+        (402, b'{"error":"Account has no subscription or subscription expired"}', errors.PaymentRequired, "no"),
+        (403, b'{"error":"Job does not belong to this user"}', errors.Forbidden, "no"),
+        (404, b'{"error":"Asset not found"}', errors.NotFound, "no"),
+        (404, b"", errors.NotFound, "no"),
+        (409, b'{"error":"Cannot delete job in state \'processing\'."}', errors.Conflict, "no"),
+        (422, b'{"error":"Content moderation: prompt rejected","code":422}', errors.Moderated, "no"),
+        (429, b'{"error":"All configured accounts are running at maximum capacity"}', errors.Capacity, "no"),
+        (596, b'{"error":"Luma account has an error."}', errors.AccountSession, "no"),
+        (418, b"<html>teapot</html>", errors.Upstream, "unknown"),
+        (302, b"", errors.Upstream, "unknown"),
+        (500, b'{"error":"Internal error"}', errors.Upstream, "unknown"),
+        (503, b'{"error":"Try later"}', errors.Upstream, "unknown"),
+        (500, b"", errors.OutcomeUnknown, "unknown"),
+        (502, b"<html>Bad Gateway</html>", errors.OutcomeUnknown, "unknown"),
+        (504, b"", errors.OutcomeUnknown, "unknown"),
+        (200, b"", errors.OutcomeUnknown, "unknown"),
+        (200, b"<html>", errors.OutcomeUnknown, "unknown"),
+        (200, b'{"jobid": "j1', errors.OutcomeUnknown, "unknown"),
+        (200, b'{"jobid": 7}', errors.OutcomeUnknown, "unknown"),
+        (200, b'{"jobid": ""}', errors.OutcomeUnknown, "unknown"),
+        (200, b'["jobid"]', errors.OutcomeUnknown, "unknown"),
+        (201, b"{}", errors.OutcomeUnknown, "unknown"),
     ],
 )
-async def test_every_answer_to_an_order_has_an_error_named_for_the_situation(
-    status: int, body: bytes, kind: type[errors.LumaError]
+async def test_each_answer_to_an_order_has_its_error(
+    status: int, body: bytes, kind: type[errors.LumaError], charged: errors.Charged
 ) -> None:
     canned = Canned(status, body, {"content-type": "application/json" if body[:1] == b"{" else "text/html"})
     with pytest.raises(kind) as caught:
-        await client_of(canned).submit(FOX, patience=0)
+        await client_of(canned).submit(FOX, retry_timeout=0)
     assert type(caught.value) is kind
-    assert caught.value.status == status
-    words = body.decode().split('"')[3] if b'"error"' in body else None
-    assert caught.value.api_message == words
-    assert (words or "") in caught.value.message
+    assert (caught.value.status, caught.value.charged) == (status, charged)
+    api_message = body.decode().split('"')[3] if b'"error"' in body else None
+    assert caught.value.api_message == api_message
+    assert (api_message or "") in str(caught.value)
     assert len(canned.requests) == 1
-    if kind not in (errors.OutcomeUnknown, errors.Upstream):
-        assert "nothing was spent" in caught.value.message
 
 
-async def test_the_api_s_own_refusal_of_a_parameter_names_the_field_and_what_it_takes() -> None:
+@pytest.mark.parametrize(
+    ("body", "content_type", "cause"),
+    [
+        (b"", "", "it was answered with an empty body (502)"),
+        (b"<html>", "text/html; charset=utf-8", "it was answered with unreadable text/html (502)"),
+        (b"<html>", "", "it was answered with unreadable content (502)"),
+        (b'{"error":"Bad gateway"}', "application/json", "it was answered with no usable fields (502)"),
+    ],
+)
+async def test_an_unknown_outcome_names_its_cause(body: bytes, content_type: str, cause: str) -> None:
+    with pytest.raises(errors.OutcomeUnknown) as caught:
+        await client_of(Canned(502, body, {"content-type": content_type})).submit(FOX)
+    assert caught.value.cause == cause
+
+
+async def test_a_404_to_an_order_is_about_its_input() -> None:
+    with pytest.raises(errors.NotFound) as caught:
+        await client_of(Canned(404, b'{"error":"Asset not found"}')).submit(FOX)
+    assert caught.value.what == "order_input"
+
+
+async def test_a_400_names_the_field_and_its_values() -> None:
     body = b'{"error":"Parameter imageStart (u9) valid values: u1:a, u1:b"}'
     with pytest.raises(errors.InvalidArguments) as caught:
         await client_of(Canned(400, body)).submit(FOX)
-    [problem] = caught.value.problems
-    assert (problem.field, problem.value, problem.allowed) == ("image_start", "u9", ("u1:a", "u1:b"))
+    assert caught.value.problems == (
+        errors.Problem("image_start", "not_accepted", value="u9", allowed=("u1:a", "u1:b")),
+    )
+
+
+async def test_a_400_about_a_job_is_about_its_jobid() -> None:
+    luma = client_of(Canned(400, b'{"error":"Invalid jobid"}'))
+    for call in (luma.get, luma.delete):
+        with pytest.raises(errors.InvalidArguments) as caught:
+            await call("j1")
+        assert caught.value.problems == (errors.Problem("jobid", "unknown_jobid"),)
+        assert caught.value.charged is None
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"jobid": "j1', b'{"status": "completed"}'])
-async def test_an_unreadable_job_record_is_read_again_and_then_an_upstream_failure(body: bytes) -> None:
+async def test_an_unreadable_record_is_fetched_again(body: bytes) -> None:
     canned = Canned(200, body)
-    with pytest.raises(errors.Upstream):
-        await client_of(canned).get("j1", patience=3)
+    with pytest.raises(errors.Upstream) as caught:
+        await client_of(canned).get("j1", retry_timeout=3)
+    assert (caught.value.fault, caught.value.charged) == ("unreadable", None)
     assert len(canned.requests) > 1
 
 
@@ -171,91 +232,68 @@ LOST = [
     httpx2.WriteError("broken pipe"),
     httpx2.WriteTimeout("stuck"),
 ]
+NEVER_SENT = [httpx2.ConnectError("refused"), httpx2.ConnectTimeout("slow"), httpx2.PoolTimeout("busy")]
 
 
 @pytest.mark.parametrize("fault", LOST, ids=lambda fault: type(fault).__name__)
-async def test_an_order_whose_answer_is_lost_is_not_sent_again(simulator: Simulator, fault: Exception) -> None:
+async def test_an_order_without_an_answer_is_not_repeated(simulator: Simulator, fault: Exception) -> None:
     luma = client_of(Unreliable(simulator, fault, delivered=True))
     with pytest.raises(errors.OutcomeUnknown) as caught:
-        await luma.submit(FOX, patience=600)
-    assert caught.value.retry == "never"
+        await luma.submit(FOX, retry_timeout=600)
+    assert (caught.value.retry, caught.value.charged) == ("never", "unknown")
     assert simulator.requests["POST /videos"] == 1
     assert len(simulator.service.jobs) == 1
 
 
-NEVER_SENT = [httpx2.ConnectError("refused"), httpx2.ConnectTimeout("slow"), httpx2.PoolTimeout("busy")]
-
-
 @pytest.mark.parametrize("fault", NEVER_SENT, ids=lambda fault: type(fault).__name__)
-async def test_an_order_that_never_left_is_sent_again_within_its_patience(
-    simulator: Simulator, fault: Exception
-) -> None:
-    job = await client_of(Unreliable(simulator, fault, fault)).submit(FOX, patience=10)
+async def test_an_order_that_was_not_sent_is_repeated(simulator: Simulator, fault: Exception) -> None:
+    job = await client_of(Unreliable(simulator, fault, fault)).submit(FOX, retry_timeout=10)
     assert list(simulator.service.jobs) == [job.jobid]
 
 
 @pytest.mark.parametrize("fault", NEVER_SENT, ids=lambda fault: type(fault).__name__)
-async def test_an_order_that_cannot_leave_ends_as_a_network_error_with_nothing_spent(
-    simulator: Simulator, fault: Exception
-) -> None:
+async def test_an_order_that_cannot_be_sent_costs_nothing(simulator: Simulator, fault: Exception) -> None:
     luma = client_of(Unreliable(simulator, *[fault] * 100))
     with pytest.raises(errors.NetworkError) as caught:
-        await luma.submit(FOX, patience=10)
-    assert "nothing was spent" in caught.value.message
+        await luma.submit(FOX, retry_timeout=10)
+    assert caught.value.charged == "no"
     assert anyio.current_time() <= 10
     assert simulator.service.jobs == {}
 
 
 @pytest.mark.parametrize("fault", [*LOST, *NEVER_SENT], ids=lambda fault: type(fault).__name__)
-async def test_reading_a_job_survives_passing_faults(simulator: Simulator, fault: Exception) -> None:
-    way = Unreliable(simulator)
-    luma = client_of(way)
+async def test_fetching_a_job_survives_transient_failures(simulator: Simulator, fault: Exception) -> None:
+    network = Unreliable(simulator)
+    luma = client_of(network)
     job = await luma.submit(FOX)
-    way.faults = [fault, fault]
-    assert (await luma.get(job.jobid, patience=10)).jobid == job.jobid
+    network.faults = [fault, fault]
+    assert (await luma.get(job.jobid, retry_timeout=10)).jobid == job.jobid
 
 
-async def test_a_full_house_is_tried_again_at_the_pace_that_the_api_asks_for(simulator: Simulator) -> None:
-    full = Fault("POST", "/videos", 429, b'{"error":"full"}', {"retry-after": "7"}, times=2)
-    simulator.faults.append(full)
-    await client_of(httpx2.ASGITransport(simulator)).submit(FOX, patience=20)
+async def test_an_order_is_repeated_at_the_api_s_pace(simulator: Simulator) -> None:
+    simulator.faults.append(Fault("POST", "/videos", 429, b'{"error":"full"}', {"retry-after": "7"}, times=2))
+    await client_of(httpx2.ASGITransport(simulator)).submit(FOX, retry_timeout=20)
     assert anyio.current_time() == 14
     assert len(simulator.service.jobs) == 1
 
 
-async def test_a_pace_longer_than_the_patience_is_told_and_not_waited_for(simulator: Simulator) -> None:
+async def test_a_pace_beyond_the_retry_timeout_is_not_waited_for(simulator: Simulator) -> None:
     simulator.faults.append(Fault("POST", "/videos", 429, b'{"error":"full"}', {"retry-after": "60"}))
     with pytest.raises(errors.Capacity) as caught:
-        await client_of(httpx2.ASGITransport(simulator)).submit(FOX, patience=20)
+        await client_of(httpx2.ASGITransport(simulator)).submit(FOX, retry_timeout=20)
     assert caught.value.retry_after == 60
     assert anyio.current_time() == 0
 
 
-async def test_a_slot_that_becomes_free_within_the_patience_is_taken(luma: LumaClient, simulator: Simulator) -> None:
+async def test_a_slot_that_becomes_free_in_time_is_used(luma: LumaClient, simulator: Simulator) -> None:
     for account in simulator.service.accounts.values():
         account.concurrency = 1
     await luma.submit(FOX)
-    await luma.submit(FOX, patience=90)
+    await luma.submit(FOX, retry_timeout=90)
     assert len(simulator.service.jobs) == 2
 
 
-async def test_a_cancelled_order_is_not_torn_between_its_delivery_and_its_answer(simulator: Simulator) -> None:
-    way = Held(simulator)
-    jobids = []
-
-    async def order() -> None:
-        jobids.append((await client_of(way).submit(FOX)).jobid)
-
-    with anyio.fail_after(5):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(order)
-            await way.delivered.wait()
-            tasks.cancel_scope.cancel()
-            way.may_answer.set()
-    assert jobids == list(simulator.service.jobs)
-
-
-async def test_the_token_goes_to_the_api_and_into_no_error_even_if_the_api_repeats_it() -> None:
+async def test_no_error_contains_the_token() -> None:
     canned = Canned(401, f'{{"error":"Unknown token {TOKEN}"}}'.encode())
     luma = client_of(canned)
     with pytest.raises(errors.Unauthorized) as caught:
@@ -265,8 +303,38 @@ async def test_the_token_goes_to_the_api_and_into_no_error_even_if_the_api_repea
     assert TOKEN not in f"{caught.value} {caught.value!r} {luma!r}"
 
 
-async def test_redirects_are_not_followed_so_the_token_goes_nowhere_else() -> None:
+async def test_redirects_are_not_followed() -> None:
+    """The token goes nowhere else."""
     canned = Canned(307, headers={"location": "https://elsewhere.example.com/"})
-    with pytest.raises(errors.Upstream):
-        await client_of(canned).get("j1", patience=0)
+    with pytest.raises(errors.Upstream) as caught:
+        await client_of(canned).get("j1", retry_timeout=0)
+    assert caught.value.fault == "unexpected_status"
     assert [request.url.host for request in canned.requests] == ["api.useapi.net"]
+
+
+def test_every_exported_name_exists() -> None:
+    for name in luma_mcp.__all__:
+        assert getattr(luma_mcp, name) is not None
+    exported = set(luma_mcp.__all__)
+    assert {kind.__name__ for kind in errors.LumaError.__subclasses__()} <= exported
+    with pytest.raises(AttributeError):
+        _ = luma_mcp.Nonsense  # type: ignore[attr-defined]  # this is the test
+
+
+def test_the_options_types_are_the_catalog_s_values() -> None:
+    hints = get_type_hints(VideoRequest)
+    for name, choice in USEAPI.choices.items():
+        literal, nothing = get_args(hints[name])
+        assert (get_args(literal), nothing) == (choice.values, type(None))
+
+
+def test_every_parameter_of_the_catalog_is_a_documented_field() -> None:
+    assert {field.name for field in fields(VideoRequest)} == set(USEAPI.params)
+    [definition] = ast.parse(textwrap.dedent(inspect.getsource(VideoRequest))).body
+    assert isinstance(definition, ast.ClassDef)
+    described: dict[str, str] = {}
+    for field, text in zip(definition.body, definition.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            described[ast.unparse(field.target)] = str(ast.literal_eval(text.value))
+    for name, row in USEAPI.params.items():
+        assert described[name].startswith(row.about)

@@ -1,4 +1,4 @@
-"""Failures of real sockets, as they are told: refused, broken off, no TLS, no such name."""
+"""Failures of real sockets: refused, broken off, no TLS, no such name."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from tests.conftest import client_of
 from luma_mcp import errors
 from luma_mcp.api.protocol import VideoRequest
 from luma_mcp.api.useapi.client import LumaClient
-from luma_mcp.simulator.app import Fault
-from luma_mcp.simulator.serve import new_simulator, running
+from luma_mcp.simulator.app import Fault, new_simulator, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,34 +49,32 @@ def plain_listener() -> Iterator[int]:
     thread.join()
 
 
-async def failure(base_url: str) -> errors.LumaError:
+async def order_failure(base_url: str) -> errors.LumaError:
     async with LumaClient("user:1-abc", base_url=base_url) as luma:
         with pytest.raises(errors.LumaError) as caught:
-            await luma.submit(FOX, patience=0)
+            await luma.submit(FOX, retry_timeout=0)
     return caught.value
 
 
-async def test_a_refused_connection_spends_nothing() -> None:
-    error = await failure("http://127.0.0.1:9")
-    assert error.kind == "network"
-    assert "refused" in error.message
-    assert "nothing was spent" in error.message
+async def test_a_refused_connection_costs_nothing() -> None:
+    error = await order_failure("http://127.0.0.1:9")
+    assert isinstance(error, errors.NetworkError)
+    assert (error.stage, error.charged) == ("refused", "no")
 
 
-async def test_tls_that_fails_is_told_as_such_and_spends_nothing(plain_listener: int) -> None:
-    error = await failure(f"https://127.0.0.1:{plain_listener}")
-    assert error.kind == "network"
-    assert "TLS" in error.message
-    assert "nothing was spent" in error.message
+async def test_a_failed_tls_handshake_costs_nothing(plain_listener: int) -> None:
+    error = await order_failure(f"https://127.0.0.1:{plain_listener}")
+    assert isinstance(error, errors.NetworkError)
+    assert (error.stage, error.charged) == ("tls", "no")
 
 
-async def test_something_that_does_not_speak_http_may_have_taken_the_order(plain_listener: int) -> None:
-    error = await failure(f"http://127.0.0.1:{plain_listener}")
-    assert error.kind == "outcome_unknown"
+async def test_an_order_to_something_else_than_http_is_unknown(plain_listener: int) -> None:
+    error = await order_failure(f"http://127.0.0.1:{plain_listener}")
+    assert (error.kind, error.charged) == ("outcome_unknown", "unknown")
 
 
-async def test_a_name_that_does_not_exist_is_told_as_such_and_spends_nothing() -> None:
-    """As the transport raises it: a real look-up would leave this machine."""
+async def test_an_unknown_name_costs_nothing() -> None:
+    """As the transport raises it: a real lookup would leave this machine."""
 
     class Nowhere(httpx2.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -85,22 +82,21 @@ async def test_a_name_that_does_not_exist_is_told_as_such_and_spends_nothing() -
             raise fault from socket.gaierror(-2, "Name or service not known")
 
     with pytest.raises(errors.NetworkError) as caught:
-        await client_of(Nowhere()).submit(FOX, patience=0)
-    assert "DNS" in caught.value.message
-    assert "nothing was spent" in caught.value.message
+        await client_of(Nowhere()).submit(FOX, retry_timeout=0)
+    assert (caught.value.stage, caught.value.charged) == ("dns", "no")
 
 
-async def test_an_api_on_this_machine_is_never_asked_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_api_on_this_machine_is_not_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     with running(new_simulator()) as base_url:
         async with LumaClient("user:1-abc", base_url=base_url) as luma:
-            assert (await luma.submit(FOX, patience=0)).state == "running"
+            assert (await luma.submit(FOX, retry_timeout=0)).state == "running"
 
 
-async def test_an_answer_that_breaks_off_is_read_again_when_only_reading() -> None:
+async def test_a_read_that_breaks_off_is_repeated() -> None:
     simulator = new_simulator()
     with running(simulator) as base_url:
-        async with LumaClient("user:1-abc", base_url=base_url, chance=lambda: 0.0) as luma:
+        async with LumaClient("user:1-abc", base_url=base_url, jitter=lambda: 0.0) as luma:
             job = await luma.submit(FOX)
             simulator.faults.append(Fault("GET", "/jobs", 200, b'{"jobid":', {"content-length": "900"}))
             assert (await luma.get(job.jobid)).jobid == job.jobid

@@ -6,53 +6,60 @@ from datetime import UTC, datetime
 
 import pytest
 
-from luma_mcp.api.retry import ORDER, READ, DeliveryOutcome, RetryPolicy, parse_retry_after, pause
+from luma_mcp.api.retry import IDEMPOTENT, NON_IDEMPOTENT, DeliveryOutcome, RetryPolicy, backoff, parse_retry_after
 
 NOON = datetime(2026, 10, 21, 12, 0, 0, tzinfo=UTC)
+NEVER_ARRIVED, REJECTED = DeliveryOutcome.NEVER_ARRIVED, DeliveryOutcome.REJECTED_FOR_NOW
+LOST, FAILED, FINAL = DeliveryOutcome.LOST, DeliveryOutcome.FAILED, DeliveryOutcome.FINAL
 
 
-def after(
-    effect: RetryPolicy, fate: DeliveryOutcome, *, attempt: int = 1, left: float = 60, retry_after: float | None = None
+def delay(
+    policy: RetryPolicy,
+    outcome: DeliveryOutcome,
+    *,
+    attempt: int = 1,
+    remaining: float = 60,
+    retry_after: float | None = None,
+    jitter: float = 1.0,
 ) -> float | None:
-    return pause(effect, fate, attempt=attempt, left=left, retry_after=retry_after, chance=1.0)
+    return backoff(policy, outcome, attempt=attempt, remaining=remaining, retry_after=retry_after, jitter=jitter)
 
 
-@pytest.mark.parametrize("fate", [DeliveryOutcome.LOST, DeliveryOutcome.FAILED, DeliveryOutcome.FINAL])
-def test_an_order_that_may_have_arrived_is_never_sent_again(fate: DeliveryOutcome) -> None:
-    assert after(ORDER, fate, retry_after=1) is None
+@pytest.mark.parametrize("outcome", [LOST, FAILED, FINAL])
+def test_an_order_that_may_have_arrived_is_not_repeated(outcome: DeliveryOutcome) -> None:
+    assert delay(NON_IDEMPOTENT, outcome, retry_after=1) is None
 
 
-@pytest.mark.parametrize("fate", [DeliveryOutcome.NEVER_ARRIVED, DeliveryOutcome.REFUSED])
-def test_an_order_that_surely_did_not_arrive_is_sent_again(fate: DeliveryOutcome) -> None:
-    assert after(ORDER, fate) is not None
+@pytest.mark.parametrize("outcome", [NEVER_ARRIVED, REJECTED])
+def test_an_order_that_did_not_arrive_is_repeated(outcome: DeliveryOutcome) -> None:
+    assert delay(NON_IDEMPOTENT, outcome) is not None
 
 
-@pytest.mark.parametrize(
-    "fate", [DeliveryOutcome.NEVER_ARRIVED, DeliveryOutcome.REFUSED, DeliveryOutcome.LOST, DeliveryOutcome.FAILED]
-)
-def test_reading_is_tried_again_whatever_became_of_it(fate: DeliveryOutcome) -> None:
-    assert after(READ, fate) is not None
+@pytest.mark.parametrize("outcome", [NEVER_ARRIVED, REJECTED, LOST, FAILED])
+def test_a_read_is_repeated_after_any_transient_outcome(outcome: DeliveryOutcome) -> None:
+    assert delay(IDEMPOTENT, outcome) is not None
 
 
-def test_what_trying_again_cannot_mend_is_not_tried_again() -> None:
-    assert after(READ, DeliveryOutcome.FINAL) is None
+def test_a_final_outcome_is_not_repeated() -> None:
+    assert delay(IDEMPOTENT, FINAL) is None
 
 
-def test_the_api_s_own_pace_is_kept_to_the_second() -> None:
-    assert after(ORDER, DeliveryOutcome.REFUSED, retry_after=7) == 7
+def test_retry_after_is_kept_to_the_second() -> None:
+    assert delay(NON_IDEMPOTENT, REJECTED, retry_after=7) == 7
 
 
-def test_a_pace_beyond_the_budget_ends_the_trying_at_once() -> None:
-    assert after(ORDER, DeliveryOutcome.REFUSED, left=6, retry_after=7) is None
+def test_retry_after_beyond_the_remaining_time_ends_it_at_once() -> None:
+    assert delay(NON_IDEMPOTENT, REJECTED, remaining=6, retry_after=7) is None
 
 
-def test_pauses_grow_to_a_limit() -> None:
-    assert [after(READ, DeliveryOutcome.LOST, attempt=n) for n in range(1, 8)] == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
+def test_delays_grow_to_a_limit() -> None:
+    delays = [delay(IDEMPOTENT, LOST, attempt=attempt) for attempt in range(1, 8)]
+    assert delays == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
 
 
-def test_chance_spreads_pauses_over_their_second_half() -> None:
-    spread = [pause(READ, DeliveryOutcome.LOST, attempt=2, left=9, retry_after=None, chance=c) for c in (0.0, 0.5, 1.0)]
-    assert spread == [0.5, 0.75, 1.0]
+def test_jitter_spreads_delays_over_their_second_half() -> None:
+    delays = [delay(IDEMPOTENT, LOST, attempt=2, jitter=jitter) for jitter in (0.0, 0.5, 1.0)]
+    assert delays == [0.5, 0.75, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -61,6 +68,7 @@ def test_chance_spreads_pauses_over_their_second_half() -> None:
         ("120", 120.0),
         ("0", 0.0),
         ("Wed, 21 Oct 2026 12:00:30 GMT", 30.0),
+        ("Wed, 21 Oct 2026 12:00:30 -0000", 30.0),
         ("Wed, 21 Oct 2026 11:00:00 GMT", 0.0),
         ("soon", None),
         ("-5", None),
@@ -68,5 +76,5 @@ def test_chance_spreads_pauses_over_their_second_half() -> None:
         (None, None),
     ],
 )
-def test_retry_after_is_read_in_both_its_forms(header: str | None, seconds: float | None) -> None:
+def test_retry_after_is_read_in_both_forms(header: str | None, seconds: float | None) -> None:
     assert parse_retry_after(header, NOON) == seconds

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import uvicorn
 from tests.conftest import EMAIL, TOKEN
 
+from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.simulator.app import PREFIX, Simulator
 from luma_mcp.simulator.state import Service
 
@@ -55,7 +56,7 @@ class Api(Simulator):
     """
 
     def __init__(self) -> None:
-        super().__init__(Service(clock=lambda: self.now), token=TOKEN)
+        super().__init__(Service(USEAPI, clock=lambda: self.now), token=TOKEN)
         self.service.add_account(EMAIL, SLOTS)
         self.now = 0.0
         self.hold: Hold | None = None

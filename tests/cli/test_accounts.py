@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.conftest import EMAIL, TOKEN
 
-from luma_mcp.simulator.app import Fault, Simulator
-from luma_mcp.simulator.serve import new_simulator, running
+from luma_mcp.simulator.app import Fault, Simulator, new_simulator, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +72,7 @@ def test_accounts_are_told_with_slots_session_credits_and_what_is_wrong(
     done = run(*arguments)
     assert done.returncode == 0, done.stderr
     heading, first, second = done.stdout.splitlines()
-    assert heading.split() == ["account", "slots", "session", "credits", "error"]
+    assert heading.split() == ["account", "slots", "in", "use", "session", "credits", "error"]
     assert [word for word in (EMAIL, "0 of 4", "until 20", "1200 of 10000") if word not in first] == []
     assert [word for word in (OTHER, "0 of 1", "expired") if word not in second] == []
     assert f"luma-ray-mcp accounts refresh {OTHER}" in done.stderr
@@ -104,8 +103,8 @@ def test_a_piped_session_adds_its_account_and_tells_which_that_is(run: Run, simu
     simulator.service.sessions["another-cookie"] = OTHER
     done = run("add", typed="another-cookie\n")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{OTHER} was added: 4 slots; session until ")
-    assert "credits 1200 of 10000" in done.stdout
+    assert done.stdout.startswith(f"{OTHER} was added; 4 slots; session until ")
+    assert "1200 of 10000 credits used" in done.stdout
     assert OTHER in simulator.service.accounts
 
 
@@ -133,7 +132,7 @@ def test_in_a_terminal_the_session_is_asked_for_and_not_shown(environment: dict[
     os.close(ours)
     told = shown.decode()
     assert f"{EMAIL} was refreshed" in told
-    assert "as useapi.net's page on Luma accounts describes" in " ".join(told.split())
+    assert "useapi.net's page on Luma accounts shows where to find it" in " ".join(told.split())
     assert COOKIE not in told
 
 
@@ -148,7 +147,7 @@ def test_the_session_of_another_account_is_told_as_such_and_how_to_take_it_back(
     simulator.service.sessions[COOKIE] = OTHER
     done = run("refresh", EMAIL, typed=COOKIE)
     assert (done.returncode, done.stdout) == (1, "")
-    for words in (f"was one of {OTHER}", f"{EMAIL} is as it was", f"luma-ray-mcp accounts remove {OTHER}"):
+    for words in (f"belongs to {OTHER}", f"{EMAIL} was not changed", f"luma-ray-mcp accounts remove {OTHER}"):
         assert words in done.stderr
     assert not simulator.service.accounts[EMAIL].session_valid
 
@@ -164,16 +163,20 @@ def test_what_cannot_be_a_cookie_s_value_is_not_sent(run: Run, simulator: Simula
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
-        (400, f'{{"error": "Parameter session ({COOKIE}) is required"}}', ["did not take", "Copy the cookie's value"]),
+        (
+            400,
+            f'{{"error": "Parameter session ({COOKIE}) is required"}}',
+            ["did not accept", "Copy the cookie's whole value"],
+        ),
         (401, '{"error": "Unauthorized"}', ["USEAPI_TOKEN"]),
         (402, '{"error": "Account has no subscription"}', ["no subscription", "Renew it"]),
         (
             500,
             '{"error": "Session refreshed but validation failed. Please try again."}',
-            ["run the same command again"],
+            ["run this again", "may have been added"],
         ),
-        (503, "", ["503", "not certain", "luma-ray-mcp accounts shows it"]),
-        (200, "<html>", ["unreadable", "luma-ray-mcp accounts shows it"]),
+        (503, "", ["503", "may have been added", "luma-ray-mcp accounts"]),
+        (200, "<html>", ["unreadable", "may have been added", "luma-ray-mcp accounts"]),
     ],
 )
 def test_a_refused_session_is_told_in_plain_words_with_the_next_step_and_sent_once(
@@ -190,14 +193,14 @@ def test_a_session_that_is_over_already_is_refused_as_the_api_says_it(run: Run, 
     simulator.service.sessions[COOKIE] = None
     done = run("add", typed=COOKIE)
     assert done.returncode == 1
-    assert "could not check it at Luma" in done.stderr
+    assert "could not check the session at Luma" in done.stderr
 
 
 def test_an_account_is_removed_after_a_question_that_tells_what_follows(run: Run, simulator: Simulator) -> None:
     kept = run("remove", EMAIL, typed="n\n")
     assert kept.returncode == 1
     assert "cannot be undone" in kept.stderr
-    assert "jobs can no longer be asked for" in kept.stderr
+    assert "jobs can no longer be looked up" in kept.stderr
     assert EMAIL in simulator.service.accounts
     done = run("remove", EMAIL, typed="y\n")
     assert (done.returncode, done.stdout) == (0, f"{EMAIL} was removed.\n")
@@ -224,13 +227,13 @@ def test_an_account_that_vanishes_before_its_removal_is_a_404_in_words(run: Run,
     simulator.faults.append(Fault("DELETE", "/accounts", 404))
     done = run("remove", EMAIL, "--yes")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "No such account is configured at useapi.net" in done.stderr
+    assert "does not know this account" in done.stderr
 
 
 def test_without_a_token_the_variable_and_its_source_are_named(run: Run) -> None:
     done = run(USEAPI_TOKEN="")
     assert done.returncode == 1
-    assert "USEAPI_TOKEN is not set: get an API token at https://useapi.net" in done.stderr
+    assert "USEAPI_TOKEN is not set. Get an API token at https://useapi.net" in done.stderr
 
 
 def test_no_argument_and_no_option_takes_a_session() -> None:

@@ -17,9 +17,8 @@ from PIL import Image
 from pillow_heif import register_heif_opener
 from tests.conftest import EMAIL, TOKEN
 
-from luma_mcp.simulator.app import Fault, Simulator
-from luma_mcp.simulator.records import MEDIA
-from luma_mcp.simulator.serve import new_simulator, running
+from luma_mcp.simulator.app import Fault, Simulator, new_simulator, running
+from luma_mcp.simulator.state import MEDIA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -160,8 +159,8 @@ def test_ctrl_c_ends_the_wait_and_says_how_to_find_what_was_ordered(
         assert any(line.startswith("Making the video") for line in waiting.stderr)
         waiting.send_signal(signal.SIGINT)
         out, told = waiting.communicate(timeout=PATIENT)
-    assert (waiting.returncode != 0, out, "Traceback" in told) == (True, "", False)
-    assert ("luma-ray-mcp jobs" in told, "not lost" in told) == (not simulated, not simulated)
+    assert (waiting.returncode, out, "Traceback" in told) == (130, "", False)
+    assert ("The job continues" in told, "luma-ray-mcp get j" in told) == (not simulated, not simulated)
     assert [job["prompt"] for job in simulator.orders] == ["A fox simulate:stuck"] * (not simulated)
     if not simulated:
         shown = run("jobs").stdout
@@ -175,7 +174,7 @@ def test_the_same_order_again_waits_for_the_job_that_runs(environment: dict[str,
     typed = [[*LUMA_MCP, "generate", "A fox"], [*LUMA_MCP, "generate", "A fox", "--resolution", "draft"]]
     with ExitStack() as stack:
         started = []
-        for command, sign in zip(typed, ("Making the video", "The same order"), strict=True):
+        for command, sign in zip(typed, ("Making the video", "An identical job"), strict=True):
             process = stack.enter_context(Popen(command, env=environment, stdout=PIPE, stderr=PIPE, text=True))
             stack.callback(process.kill)
             assert process.stderr
@@ -228,7 +227,7 @@ def test_what_a_host_s_entry_knows_serves_every_command_that_needs_a_token_and_s
     [jobid] = simulator.service.jobs
     for done in (made, run("get", jobid, **bare), run("jobs", **bare), run("accounts", **bare)):
         assert done.returncode == 0, done.stderr
-        assert "With the token of Cursor's entry." in done.stderr
+        assert "Using the token of Cursor's entry." in done.stderr
         assert TOKEN not in f"{done}"
     assert "Cursor" not in run("generate", "A fox", "--simulate", **bare).stderr
     assert "Cursor" not in run("accounts").stderr
@@ -240,14 +239,16 @@ def test_a_limit_that_is_reached_tells_when_and_nothing_that_contradicts_it(run:
     assert run("generate", "A fox", **limited).returncode == 0
     done = run("generate", "A cat", **limited)
     assert (done.returncode, done.stdout, len(simulator.orders)) == (1, "", 1)
-    assert "nothing was spent" in done.stderr
-    assert [words for words in ("Tell the user", "on its way", "not lost") if words in done.stderr] == []
+    assert "Nothing was charged" in done.stderr
+    assert [words for words in ("Tell the user", "on its way", "continues") if words in done.stderr] == []
 
 
 @pytest.mark.usefixtures("api")
 def test_an_order_whose_fate_is_not_known_names_where_to_look(run: Run, simulator: Simulator) -> None:
     simulator.faults.append(Fault("POST", "/videos", 500, b'{"error":"Internal"}', times=9))
-    assert "Whether an order was on its way: luma-ray-mcp jobs" in run("generate", "A fox").stderr
+    shown = run("generate", "A fox").stderr
+    assert "Whether anything was charged is not known" in shown
+    assert "luma-ray-mcp jobs" in shown
 
 
 @pytest.mark.usefixtures("api")
@@ -285,5 +286,5 @@ def test_a_full_house_names_the_jobs_that_hold_the_slots(run: Run, simulator: Si
     running_job = simulator.service.start(request, EMAIL, webhook=False)
     simulator.faults.append(Fault("POST", "/videos", 429, b'{"error":"full"}', {"retry-after": "3600"}))
     done = run("generate", "A fox")
-    assert (done.returncode, done.stdout, "nothing was spent" in done.stderr) == (1, "", True)
+    assert (done.returncode, done.stdout, "Nothing was charged" in done.stderr) == (1, "", True)
     assert running_job.jobid in done.stderr

@@ -77,7 +77,7 @@ def test_it_serves_no_other_machine_and_says_why(host: str) -> None:
         port = str(taken.getsockname()[1])
         refused = CliRunner().invoke(main, ["serve", "--http", "--simulate", "--port", port, "--host", host])
     assert (refused.exit_code, refused.stdout) == (2, "")
-    for word in ("--host", "127.0.0.1", "credits", "asks nobody who they are"):
+    for word in ("--host", "127.0.0.1", "credits", "no authentication"):
         assert word in " ".join(refused.stderr.split())
 
 

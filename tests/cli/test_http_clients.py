@@ -12,8 +12,8 @@ from mcp.types import ElicitResult
 from tests.cli.serving import STARTING, served
 from tests.conftest import EMAIL, ERAS, TOKEN
 
-from luma_mcp.simulator.app import Simulator
-from luma_mcp.simulator.serve import running
+from luma_mcp.catalog.useapi import USEAPI
+from luma_mcp.simulator.app import Simulator, running
 from luma_mcp.simulator.state import Service
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Held(Simulator):
     """Its time passes when a test says so."""
 
     def __init__(self) -> None:
-        super().__init__(Service(clock=lambda: self.now), token=TOKEN)
+        super().__init__(Service(USEAPI, clock=lambda: self.now), token=TOKEN)
         self.service.add_account(EMAIL, concurrency=20)
         self.now = 0.0
 

@@ -1,11 +1,12 @@
-"""`luma-ray-mcp install` and `uninstall`, as people type them; then what was written is started as a host would."""
+"""`luma-ray-mcp install` and `uninstall` as people type them; what was written is started as a host would."""
 
 from __future__ import annotations
 
 import json
+import signal
+import socket
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,17 @@ import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 from tests.conftest import EMAIL, TOKEN
+from tests.install.unprivileged import unprivileged
 
-from luma_mcp.simulator.app import Simulator
-from luma_mcp.simulator.serve import running
-from luma_mcp.simulator.state import Service
+from luma_mcp.install.command import invocation
+from luma_mcp.simulator.app import new_simulator, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.install.terminal import Terminal
+
+    from luma_mcp.simulator.app import Simulator
 
     Run = Callable[..., subprocess.CompletedProcess[str]]
     Open = Callable[..., Terminal]
@@ -61,7 +64,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cursor(home: Path) -> Path:
-    """Cursor's file, with a neighbour of ours in it."""
+    """Cursor's file, with another server in it."""
     path = home / FILES["cursor"]
     path.write_text(NEIGHBOUR, encoding="utf-8")
     return path
@@ -101,9 +104,9 @@ def in_terminal(home: Path, environment: dict[str, str]) -> Open:
 
 @pytest.fixture
 def simulator() -> Simulator:
-    service = Service(clock=time.monotonic)
-    service.add_account(EMAIL)
-    return Simulator(service, token=TOKEN)
+    simulator = new_simulator()
+    simulator.token = TOKEN
+    return simulator
 
 
 @pytest.fixture
@@ -126,16 +129,16 @@ def state(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("host", FILES)
 @pytest.mark.usefixtures("api")
-async def test_what_was_written_starts_and_reaches_the_api_as_each_host_starts_it(
+async def test_the_written_entry_starts_and_reaches_the_api(
     run: Run, home: Path, host: str, simulator: Simulator
 ) -> None:
     done = run("install", host, "--yes", USEAPI_TOKEN=TOKEN)
     assert done.returncode == 0, done.stderr
     assert TOKEN not in done.stdout + done.stderr
-    asked = simulator.requests.total()
+    before = simulator.requests.total()
     entry = servers(home / FILES[host])["luma"]
     assert Path(entry["command"]).is_absolute()
-    # As an application that was not started in a shell: nothing of a PATH, and what the entry says.
+    # As an application that was not started in a shell: without its PATH, with what the entry contains.
     surroundings = {"PATH": "/nowhere", "HOME": str(home)} | entry["env"]
     server = StdioServerParameters(
         command=entry["command"], args=entry.get("args", []), env=surroundings, cwd=Path(home.anchor)
@@ -147,13 +150,11 @@ async def test_what_was_written_starts_and_reaches_the_api_as_each_host_starts_i
     assert "generate_video" in names
     assert not listed.is_error
     assert EMAIL in str(listed.structured_content)
-    assert simulator.requests.total() > asked
+    assert simulator.requests.total() > before
 
 
 @pytest.mark.parametrize("host", ["claude-desktop", "codex"])
-async def test_simulate_needs_no_token_and_what_was_written_says_that_it_is_simulated(
-    run: Run, home: Path, host: str
-) -> None:
+async def test_a_simulated_entry_needs_no_token(run: Run, home: Path, host: str) -> None:
     done = run("install", host, "--yes", "--simulate")
     assert done.returncode == 0, done.stderr
     entry = servers(home / FILES[host])["luma"]
@@ -169,9 +170,7 @@ async def test_simulate_needs_no_token_and_what_was_written_says_that_it_is_simu
 
 @in_a_terminal
 @pytest.mark.usefixtures("api")
-def test_a_token_that_is_typed_is_checked_once_and_never_seen(
-    in_terminal: Open, cursor: Path, simulator: Simulator
-) -> None:
+def test_a_typed_token_is_checked_once_and_never_shown(in_terminal: Open, cursor: Path, simulator: Simulator) -> None:
     with in_terminal("install", "cursor") as terminal:
         terminal.read("it is not shown")
         terminal.type(TOKEN)
@@ -193,9 +192,8 @@ def test_a_token_that_is_typed_is_checked_once_and_never_seen(
 def test_a_wrong_token_is_asked_for_again(in_terminal: Open, cursor: Path) -> None:
     with in_terminal("install", "cursor", USEAPI_TOKEN="user:1-wrong") as terminal:
         terminal.read("does not accept the token")
-        for typed, answer in (("user:2 two words", "one word"), (f"Bearer {TOKEN}", "Write it?")):
-            if "it is not shown" not in terminal.screen[-60:]:
-                terminal.read("it is not shown")
+        for typed, answer in (("user:2 two words", "without spaces"), (f"Bearer {TOKEN}", "Write it?")):
+            terminal.read("it is not shown")
             terminal.type(typed)
             terminal.read(answer)
         terminal.type("y")
@@ -205,17 +203,17 @@ def test_a_wrong_token_is_asked_for_again(in_terminal: Open, cursor: Path) -> No
 
 
 @pytest.mark.usefixtures("api")
-def test_a_wrong_token_and_nobody_to_ask_ends_it(run: Run, home: Path, cursor: Path) -> None:
+def test_a_wrong_token_without_a_terminal_is_an_error(run: Run, home: Path, cursor: Path) -> None:
     before = state(home)
-    for token, words in (("user:1-wrong", "does not accept the token"), ("", "USEAPI_TOKEN")):
+    for token, text in (("user:1-wrong", "does not accept the token"), ("", "USEAPI_TOKEN")):
         done = run("install", "cursor", "--yes", USEAPI_TOKEN=token)
-        assert (done.returncode, words in done.stderr) == (1, True)
+        assert (done.returncode, text in done.stderr) == (1, True)
         assert "1-wrong" not in done.stdout + done.stderr
     assert state(home) == before
     assert cursor.exists()
 
 
-def test_an_api_that_is_not_reached_is_said_to_be_and_no_check_goes_on(run: Run, home: Path) -> None:
+def test_an_unreachable_api_needs_no_check(run: Run, home: Path) -> None:
     done = run("install", "cursor", "--yes", USEAPI_TOKEN=TOKEN)
     assert done.returncode == 1
     assert "could not be checked" in done.stderr
@@ -226,24 +224,24 @@ def test_an_api_that_is_not_reached_is_said_to_be_and_no_check_goes_on(run: Run,
 
 
 @in_a_terminal
-def test_an_api_that_is_not_reached_can_be_done_without(in_terminal: Open, home: Path) -> None:
+def test_an_unreachable_api_can_be_ignored(in_terminal: Open, home: Path) -> None:
     with in_terminal("install", "cursor", "--yes", USEAPI_TOKEN=TOKEN) as terminal:
-        terminal.read("Go on without the check?")
+        terminal.read("Continue without the check?")
         terminal.type("y")
         assert terminal.end() == 0
     assert "luma" in servers(home / FILES["cursor"])
 
 
 @pytest.mark.usefixtures("api")
-def test_a_token_without_an_account_is_written_and_warned_of(run: Run, home: Path, simulator: Simulator) -> None:
+def test_a_token_without_an_account_is_written_with_a_warning(run: Run, home: Path, simulator: Simulator) -> None:
     simulator.service.accounts.clear()
     done = run("install", "cursor", "--yes", USEAPI_TOKEN=TOKEN)
     assert done.returncode == 0
-    assert "luma-ray-mcp accounts add" in done.stderr
+    assert f"{invocation()} accounts add" in done.stderr
     assert "luma" in servers(home / FILES["cursor"])
 
 
-def test_print_prints_the_entry_and_touches_nothing(run: Run, home: Path, cursor: Path) -> None:
+def test_print_writes_nothing(run: Run, home: Path, cursor: Path) -> None:
     before = state(home)
     done = run("install", "Cursor", "--print", USEAPI_TOKEN=TOKEN, LUMA_MCP_OUTPUT_DIR="/srv/videos")
     assert done.returncode == 0
@@ -262,7 +260,7 @@ def test_print_prints_the_entry_and_touches_nothing(run: Run, home: Path, cursor
     assert state(home) == before
 
 
-def test_a_second_time_changes_nothing_and_says_so(run: Run, home: Path, cursor: Path) -> None:
+def test_a_second_install_changes_nothing(run: Run, home: Path, cursor: Path) -> None:
     first = run("install", "cursor", "--yes", "--simulate")
     assert f"{cursor}.luma-backup-" in first.stdout
     before = state(home)
@@ -271,7 +269,7 @@ def test_a_second_time_changes_nothing_and_says_so(run: Run, home: Path, cursor:
     assert state(home) == before
 
 
-def test_uninstall_gives_back_the_file_and_says_what_stays(run: Run, home: Path, cursor: Path) -> None:
+def test_uninstall_restores_the_file_and_lists_what_stays(run: Run, home: Path, cursor: Path) -> None:
     run("install", "cursor", "--yes", "--no-check", USEAPI_TOKEN=TOKEN, LUMA_MCP_OUTPUT_DIR=str(home / "films"))
     assert cursor.read_text(encoding="utf-8") != NEIGHBOUR
     done = run("uninstall", "cursor", "--yes")
@@ -283,60 +281,135 @@ def test_uninstall_gives_back_the_file_and_says_what_stays(run: Run, home: Path,
     assert (again.returncode, "nothing to change" in again.stdout) == (0, True)
 
 
-def test_without_a_terminal_nothing_is_written_unasked(run: Run, home: Path, cursor: Path) -> None:
+def test_without_a_terminal_nothing_is_written(run: Run, home: Path, cursor: Path) -> None:
     before = state(home)
-    for arguments, words in (
+    for arguments, texts in (
         (["install", "cursor", "--simulate"], ["--yes"]),
-        (["install", "--simulate"], ["luma-ray-mcp install HOST", "Found here: cursor", "--all"]),
-        (["install", "--print"], ["luma-ray-mcp install HOST", "gemini-cli"]),
-        (["install", "emacs"], ["no host", "claude-desktop"]),
-        (["install", "claude"], ["more than one", "claude-desktop, claude-code."]),
-        (["install", "ChatGPT"], ["no servers of this machine"]),
-        (["uninstall", "--all"], ["luma-ray-mcp uninstall HOST"]),
+        (["install", "--simulate"], [f"{invocation()} install HOST", "Found here: cursor", "--all"]),
+        (["install", "--print"], [f"{invocation()} install HOST", "gemini-cli"]),
+        (["install", "emacs"], ['Unknown host "emacs". The hosts are claude-desktop, ']),
+        (["install", "cursr"], ['Unknown host "cursr". Did you mean cursor?']),
+        (["uninstall", "cursr"], ['Unknown host "cursr". Did you mean cursor?']),
+        (["install", "claude"], ['"claude" can mean claude-desktop or claude-code.']),
+        (["install", "ChatGPT"], ["cannot start servers on this machine"]),
+        (["uninstall", "--all"], [f"{invocation()} uninstall HOST"]),
     ):
         done = run(*arguments)
         assert done.returncode == 1, arguments
-        assert [word for word in words if word not in done.stderr] == []
+        assert [text for text in texts if text not in done.stderr] == []
     assert state(home) == before
     assert cursor.exists()
 
 
 @in_a_terminal
-def test_without_a_host_one_of_those_that_are_here_is_chosen(in_terminal: Open, home: Path) -> None:
+@pytest.mark.parametrize(
+    ("answer", "hosts"),
+    [
+        ("2", ["codex"]),
+        ("codex", ["codex"]),
+        ("CODEX", ["codex"]),
+        ("Cursor", ["cursor"]),
+        ("ALL", ["cursor", "codex"]),
+    ],
+)
+def test_a_host_is_chosen_by_number_name_or_all(in_terminal: Open, home: Path, answer: str, hosts: list[str]) -> None:
     (home / ".codex").mkdir()
-    with in_terminal("install", "--simulate") as terminal:
+    with in_terminal("install", "--simulate", "--yes") as terminal:
         shown = terminal.read("Which one")
         assert ("1  Cursor" in shown, "2  Codex" in shown, "Windsurf" in shown) == (True, True, False)
-        terminal.type("2")
-        terminal.read("Write it?")
-        terminal.type("y")
+        terminal.type(answer)
         assert terminal.end() == 0
-    assert state(home).keys() == {FILES["codex"]}
+    assert state(home).keys() == {FILES[host] for host in hosts}
 
 
 @in_a_terminal
-def test_no_is_an_answer(in_terminal: Open, home: Path, cursor: Path) -> None:
+def test_an_unknown_answer_is_asked_for_again(in_terminal: Open, home: Path) -> None:
+    with in_terminal("install", "--simulate", "--yes") as terminal:
+        terminal.read("Which one")
+        for answer, error in (("3", "Unknown host"), ("cursr", "Did you mean cursor?"), ("claude", "can mean")):
+            terminal.type(answer)
+            terminal.read(error)
+            terminal.read("Which one")
+        terminal.type("1")
+        assert terminal.end() == 0
+    assert state(home).keys() == {FILES["cursor"]}
+
+
+def interrupt(process: subprocess.Popen[Any]) -> None:
+    """Press Ctrl-C until the process has ended: a signal just before a blocking read of Python's is seen after it."""
+    for _ in range(PATIENT):
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(1)
+        except subprocess.TimeoutExpired:
+            continue
+        return
+
+
+@in_a_terminal
+@pytest.mark.usefixtures("cursor")
+@pytest.mark.parametrize(
+    ("arguments", "prompt"),
+    [
+        (["install", "--simulate"], "Which one"),
+        (["install", "cursor"], "it is not shown"),
+        (["install", "cursor", "--simulate"], "Write it?"),
+        (["uninstall"], "Which one"),
+    ],
+)
+def test_ctrl_c_at_a_prompt_changes_nothing(in_terminal: Open, home: Path, arguments: list[str], prompt: str) -> None:
+    if arguments[0] == "uninstall":
+        path = home / FILES["cursor"]
+        path.write_text('{"mcpServers": {"luma": {"command": "luma-ray-mcp"}}}', encoding="utf-8")
+    before = state(home)
+    with in_terminal(*arguments) as terminal:
+        terminal.read(prompt)
+        interrupt(terminal.process)
+        assert terminal.end() == 130
+    assert "Traceback" not in terminal.screen
+    assert state(home) == before
+
+
+def test_ctrl_c_during_the_check_of_the_token_changes_nothing(home: Path, environment: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1/luma"
+        command = [*LUMA_MCP, "install", "cursor", "--yes"]
+        settings = environment | {"LUMA_MCP_BASE_URL": url, "USEAPI_TOKEN": TOKEN}
+        with subprocess.Popen(
+            command, env=settings, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            # The request has arrived, and nothing answers it.
+            connection, _ = silent.accept()
+            with connection:
+                process.send_signal(signal.SIGINT)
+                _, errors = process.communicate(timeout=PATIENT)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert state(home) == {}
+
+
+@in_a_terminal
+def test_no_changes_nothing(in_terminal: Open, home: Path, cursor: Path) -> None:
     before = state(home)
     for answer in ("n", ""):
         with in_terminal("install", "cursor", "--simulate") as terminal:
             terminal.read("Write it? [y/N]")
             terminal.type(answer)
             assert terminal.end() == 1
-        assert "Nothing was changed" in terminal.screen
+        assert terminal.screen.count("Nothing was changed") == 1
     assert state(home) == before
     assert cursor.exists()
 
 
 @in_a_terminal
-def test_a_file_that_changes_while_one_thinks_is_read_again(in_terminal: Open, cursor: Path) -> None:
+def test_a_file_changed_meanwhile_is_read_again(in_terminal: Open, cursor: Path) -> None:
     with in_terminal("install", "cursor", "--simulate") as terminal:
         terminal.read("Write it?")
         newer = NEIGHBOUR.replace('"uvx"', '"npx"')
         cursor.write_text(newer, encoding="utf-8")
         terminal.type("y")
         terminal.read("Once more")
-        if "Write it?" not in terminal.screen.split("Once more")[1]:
-            terminal.read("Write it?")
+        terminal.read("Write it?")
         terminal.type("y")
         assert terminal.end() == 0
     assert servers(cursor)["time"]["command"] == "npx"
@@ -345,7 +418,7 @@ def test_a_file_that_changes_while_one_thinks_is_read_again(in_terminal: Open, c
     assert backup.read_text(encoding="utf-8") == newer
 
 
-def test_another_server_of_our_name_goes_only_by_force(run: Run, home: Path, cursor: Path) -> None:
+def test_another_server_of_our_name_needs_force(run: Run, home: Path, cursor: Path) -> None:
     cursor.write_text(NEIGHBOUR.replace('"time"', '"luma"'), encoding="utf-8")
     before = state(home)
     for command in (["install", "cursor", "--simulate"], ["uninstall", "cursor"]):
@@ -358,7 +431,7 @@ def test_another_server_of_our_name_goes_only_by_force(run: Run, home: Path, cur
     assert "env" not in servers(cursor)["luma"]
 
 
-def test_all_goes_on_after_a_file_that_cannot_be_read_and_tells_in_its_exit_code(run: Run, home: Path) -> None:
+def test_all_continues_after_an_unparsable_file(run: Run, home: Path) -> None:
     broken = home / FILES["cursor"]
     broken.write_text('{\n  "mcpServers": {\n', encoding="utf-8")
     (home / ".codex").mkdir()
@@ -370,7 +443,7 @@ def test_all_goes_on_after_a_file_that_cannot_be_read_and_tells_in_its_exit_code
     assert list(broken.parent.iterdir()) == [broken]
 
 
-def test_settings_of_the_terminal_go_along_and_wrong_ones_end_it(run: Run, home: Path) -> None:
+def test_settings_of_the_terminal_are_written(run: Run, home: Path) -> None:
     wrong = run("install", "cursor", "--simulate", "--yes", LUMA_MCP_MAX_WAIT_SECONDS="soon")
     assert (wrong.returncode, "LUMA_MCP_MAX_WAIT_SECONDS" in wrong.stderr) == (2, True)
     assert state(home) == {}
@@ -378,7 +451,7 @@ def test_settings_of_the_terminal_go_along_and_wrong_ones_end_it(run: Run, home:
     assert servers(home / FILES["cursor"])["luma"]["env"] == {"LUMA_MCP_MAX_WAIT_SECONDS": "60"}
 
 
-def test_a_proxy_of_the_terminal_is_named_and_its_password_is_not(run: Run) -> None:
+def test_a_proxy_is_named_without_its_password(run: Run) -> None:
     proxy = "http://me:secret@127.0.0.1:9"
     done = run("install", "cursor", "--yes", "--no-check", USEAPI_TOKEN=TOKEN, HTTPS_PROXY=proxy)
     assert done.returncode == 0
@@ -387,14 +460,12 @@ def test_a_proxy_of_the_terminal_is_named_and_its_password_is_not(run: Run) -> N
 
 
 @pytest.mark.usefixtures("api")
-def test_a_second_time_without_a_token_uses_the_one_that_is_there(
-    run: Run, home: Path, cursor: Path, simulator: Simulator
-) -> None:
+def test_the_token_of_the_entry_is_used_again(run: Run, home: Path, cursor: Path, simulator: Simulator) -> None:
     assert run("install", "cursor", "--yes", USEAPI_TOKEN=TOKEN).returncode == 0
     before = state(home)
     second = run("install", "cursor", "--yes")
     assert (second.returncode, "nothing to change" in second.stdout) == (0, True), second.stderr
-    assert "the token that is there already" in second.stdout
+    assert "the token in the entry is used" in second.stdout
     assert TOKEN not in second.stdout + second.stderr
     assert simulator.requests == {"GET /accounts": 2}
     assert state(home) == before
@@ -402,7 +473,7 @@ def test_a_second_time_without_a_token_uses_the_one_that_is_there(
     (home / ".codex").mkdir()
     assert run("install", "--all", "--yes").returncode == 0
     assert servers(home / FILES["codex"])["luma"]["env"]["USEAPI_TOKEN"] == TOKEN
-    # One that is not right any more is no token.
+    # A token that has been replaced is not accepted.
     cursor.write_text(cursor.read_text(encoding="utf-8").replace(TOKEN, "user:1-gone"), encoding="utf-8")
     wrong = run("install", "cursor", "--yes")
     assert (wrong.returncode, "does not accept the token" in wrong.stderr) == (1, True)
@@ -410,14 +481,14 @@ def test_a_second_time_without_a_token_uses_the_one_that_is_there(
 
 
 @pytest.mark.parametrize("there", ["user:your-token-from-useapi.net", "two words"])
-def test_what_is_no_token_is_not_taken_for_the_one_that_is_there(run: Run, cursor: Path, there: str) -> None:
+def test_an_unusable_token_of_the_entry_is_not_used(run: Run, cursor: Path, there: str) -> None:
     ours = {"command": "luma-ray-mcp", "env": {"USEAPI_TOKEN": there}}
     cursor.write_text(json.dumps({"mcpServers": {"luma": ours}}), encoding="utf-8")
     done = run("install", "cursor", "--yes", "--no-check")
     assert (done.returncode, "There is no token" in done.stderr) == (1, True)
 
 
-def test_a_token_that_the_host_fills_in_stays(run: Run, home: Path) -> None:
+def test_a_token_filled_in_by_the_host_stays(run: Run, home: Path) -> None:
     path = home / FILES["vscode"]
     path.parent.mkdir(parents=True)
     ours = {"command": "luma-ray-mcp", "env": {"USEAPI_TOKEN": "${input:useapi}"}}
@@ -425,10 +496,10 @@ def test_a_token_that_the_host_fills_in_stays(run: Run, home: Path) -> None:
     done = run("install", "vscode", "--yes")
     assert (done.returncode, "the host fills it in" in done.stdout) == (0, True), done.stderr
     assert servers(path)["luma"]["env"]["USEAPI_TOKEN"] == "${input:useapi}"
-    assert "holds your token" not in done.stdout
+    assert "contains your token" not in done.stdout
 
 
-def test_others_that_can_read_the_token_are_warned_of_and_the_mode_stays(run: Run, cursor: Path) -> None:
+def test_a_readable_token_is_warned_of_and_the_mode_stays(run: Run, cursor: Path) -> None:
     cursor.chmod(0o644)
     warning = f"chmod 600 {cursor}"
     assert warning not in run("install", "cursor", "--yes", "--simulate").stdout
@@ -439,16 +510,16 @@ def test_others_that_can_read_the_token_are_warned_of_and_the_mode_stays(run: Ru
     assert "chmod" not in run("install", "cursor", "--yes", "--no-check", USEAPI_TOKEN=TOKEN).stdout
 
 
-def test_the_copies_that_hold_the_token_are_named(run: Run, cursor: Path) -> None:
+def test_backups_with_the_token_are_named(run: Run, cursor: Path) -> None:
     first = run("install", "cursor", "--yes", "--no-check", USEAPI_TOKEN=TOKEN)
-    assert "holds your token" not in first.stdout
+    assert "contains your token" not in first.stdout
     done = run("uninstall", "cursor", "--yes")
     [copy] = [path for path in cursor.parent.glob("*.luma-backup-*") if TOKEN in path.read_text(encoding="utf-8")]
-    assert f"The copy {copy} holds your token: delete it when you are content." in done.stdout
+    assert f"The backup {copy} contains your token: delete it once everything works." in done.stdout
     assert TOKEN not in done.stdout
 
 
-def test_a_package_of_another_language_goes_only_by_force_and_its_secrets_are_not_shown(run: Run, cursor: Path) -> None:
+def test_a_package_of_another_language_needs_force(run: Run, cursor: Path) -> None:
     other = {
         "command": "npx",
         "args": ["-y", "@someone/luma-ray-mcp", "--api-key", "sk-SECRET"],
@@ -459,3 +530,97 @@ def test_a_package_of_another_language_goes_only_by_force_and_its_secrets_are_no
     assert (done.returncode, "not luma-ray-mcp: npx" in done.stdout) == (1, True)
     assert "SECRET" not in done.stdout + done.stderr
     assert servers(cursor)["luma"] == other
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"command": "/srv/luma-mcp/.venv/bin/luma-mcp"},
+        {"command": "uv", "args": ["run", "--directory", "/srv/luma-mcp", "luma-mcp"]},
+        {"command": "/usr/bin/python3", "args": ["-m", "luma_mcp"]},
+    ],
+    ids=["script", "uv run", "module"],
+)
+def test_earlier_entries_of_ours_are_replaced_and_removed(run: Run, cursor: Path, entry: dict[str, Any]) -> None:
+    text = json.dumps({"mcpServers": {"luma": entry, "time": {"command": "uvx"}}})
+    cursor.write_text(text, encoding="utf-8")
+    done = run("install", "cursor", "--simulate", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert f"It replaces one that runs {entry['command']}." in done.stdout
+    assert servers(cursor)["luma"]["command"].endswith("luma-ray-mcp")
+    assert servers(cursor)["luma"]["args"] == ["--simulate"]
+    cursor.write_text(text, encoding="utf-8")
+    assert run("uninstall", "cursor", "--yes").returncode == 0
+    assert servers(cursor) == {"time": {"command": "uvx"}}
+
+
+@pytest.mark.parametrize("args", [["luma-mcp"], ["luma-ray-mcp"]])
+def test_an_entry_from_an_index_needs_force_and_a_new_token(run: Run, cursor: Path, args: list[str]) -> None:
+    theirs = {"command": "uvx", "args": args, "env": {"USEAPI_TOKEN": "user:1-leaked"}}
+    cursor.write_text(json.dumps({"mcpServers": {"luma": theirs}}), encoding="utf-8")
+    for command in (["install", "cursor", "--simulate"], ["uninstall", "cursor"]):
+        done = run(*command, "--yes")
+        assert done.returncode == 1
+        assert "replace your API token at https://useapi.net" in done.stdout
+        assert "1-leaked" not in done.stdout + done.stderr
+        assert servers(cursor)["luma"] == theirs
+    assert run("install", "cursor", "--simulate", "--yes", "--force").returncode == 0
+    assert "env" not in servers(cursor)["luma"]
+
+
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [("install", "--print shows it."), ("uninstall", 'Or remove the entry "luma" from it by hand.')],
+)
+def test_a_file_that_cannot_be_changed_is_changed_by_hand(run: Run, cursor: Path, command: str, advice: str) -> None:
+    cursor.write_text('{"mcpServers": ', encoding="utf-8")
+    done = run(command, "cursor", "--yes", *(["--simulate"] if command == "install" else []))
+    assert (done.returncode, advice in done.stderr) == (1, True), done.stderr
+    if command == "install":
+        printed = f"{invocation()} install cursor --print"
+        assert printed in done.stderr
+        assert run(*printed.removeprefix(invocation()).split()).returncode == 0
+    else:
+        assert "add the entry" not in done.stderr
+
+
+def test_a_read_only_file_is_reported_once(run: Run, cursor: Path) -> None:
+    cursor.chmod(0o400)
+    done = run("install", "cursor", "--yes", "--simulate")
+    assert done.returncode == 1
+    assert "read-only" in done.stderr
+    assert f"Allow writing to {cursor} and try again." in done.stderr
+    assert (done.stdout + done.stderr).count("Nothing was changed") == 1
+
+
+def test_only_our_own_entry_is_shown(run: Run, cursor: Path) -> None:
+    done = run("install", "cursor", "--yes", "--no-check", USEAPI_TOKEN=TOKEN, LUMA_MCP_OUTPUT_DIR="/srv/videos")
+    assert '"USEAPI_TOKEN": "user:…"' in done.stdout
+    assert '"LUMA_MCP_OUTPUT_DIR": "/srv/videos"' in done.stdout
+    gone = run("uninstall", "cursor", "--yes")
+    assert '"USEAPI_TOKEN": "user:…"' in gone.stdout
+    for text in (done.stdout, gone.stdout):
+        assert [part for part in ("time", "uvx", "KEY", "ghp_neighbour", "4711") if part in text] == []
+    assert servers(cursor).keys() == {"time"}
+
+
+def test_another_token_is_announced(run: Run, cursor: Path) -> None:
+    for token, announced in ((TOKEN, False), (TOKEN, False), ("user:12-other", True)):
+        done = run("install", "cursor", "--yes", "--no-check", USEAPI_TOKEN=token)
+        assert ("It contains another API token than before." in done.stdout) == announced
+    assert servers(cursor)["luma"]["env"]["USEAPI_TOKEN"] == "user:12-other"
+
+
+def test_an_unreadable_folder_is_an_error_of_its_host_only(home: Path, environment: dict[str, str]) -> None:
+    (home / ".codex").mkdir()
+    (home / ".cursor").chmod(0)
+    try:
+        for arguments in (["install", "--all", "--simulate", "--yes"], ["uninstall", "--all", "--yes"]):
+            done = unprivileged([*LUMA_MCP, *arguments], environment=environment, cwd=home)
+            assert done.returncode == 1
+            assert "Traceback" not in done.stderr
+            assert f"{home / FILES['cursor']}: it cannot be read: Permission denied." in done.stderr
+            assert "Codex" in done.stdout
+            assert "Saved." in done.stdout
+    finally:
+        (home / ".cursor").chmod(0o755)

@@ -15,7 +15,7 @@ import pytest
 from tests.cli.killable import HOST, Address, Api, Server
 from tests.conftest import EMAIL, TOKEN
 
-from luma_mcp.simulator.records import MEDIA
+from luma_mcp.simulator.state import MEDIA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

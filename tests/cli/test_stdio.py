@@ -15,10 +15,9 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 from tests.conftest import EMAIL, ERAS, TOKEN
 
-from luma_mcp.simulator.app import Fault, Simulator
-from luma_mcp.simulator.records import MEDIA
-from luma_mcp.simulator.serve import running
-from luma_mcp.simulator.state import Service
+from luma_mcp.catalog.useapi import USEAPI
+from luma_mcp.simulator.app import Fault, Simulator, running
+from luma_mcp.simulator.state import MEDIA, Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +49,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def simulator(clock: Clock) -> Simulator:
-    service = Service(clock=clock)
+    service = Service(USEAPI, clock=clock)
     service.add_account(EMAIL)
     return Simulator(service, token=TOKEN)
 
@@ -106,8 +105,7 @@ async def test_an_api_that_is_not_there_is_a_network_error_with_nothing_spent() 
         async with Client(server) as client:
             result = await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0})
     error = content(result)["error"]
-    assert (error["kind"], error["retry"]) == ("network", "later")
-    assert "nothing was spent" in error["message"]
+    assert (error["kind"], error["retry"], error["charged"]) == ("network", "later", "no")
 
 
 async def test_simulate_needs_no_token_and_says_that_nothing_is_real() -> None:
@@ -118,7 +116,7 @@ async def test_simulate_needs_no_token_and_says_that_nothing_is_real() -> None:
             done = content(await client.call_tool("get_job", {"jobid": ordered["jobid"]}))
     assert done["state"] == "completed"
     assert done["video"]["url"].startswith("http://127.0.0.1:")
-    assert "nothing was billed" in done["note"]
+    assert done["simulated"] is True
 
 
 async def test_the_example_configuration_starts_this_server() -> None:

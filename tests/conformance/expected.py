@@ -1,6 +1,6 @@
-"""Which scenarios of the official suite are judged, on which server, and which of their checks are known not to pass.
+"""Which scenarios of the official suite are tested on which server, and which of their checks are known to fail.
 
-Every scenario that the suite lists for a server stands in one of three tables: one that is new must be decided on.
+Every scenario that the suite lists for servers is in one of three tables, so a new one needs a decision.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 Server = Literal["luma-ray-mcp", "fixture"]
 
 VERSIONS = ("2026-07-28", "2025-11-25")
-"""Of the protocol; both eras are judged, each scenario at those that it applies to."""
+"""Of the protocol; each scenario is tested at those that it applies to."""
 
 ANY_SERVER = (
     "server-initialize",
@@ -29,7 +29,7 @@ ANY_SERVER = (
     "http-header-validation",
     "input-required-result-unsupported-methods",
 )
-"""They ask for nothing by a name that only the suite's own server would have: judged on `luma-ray-mcp serve --http`."""
+"""They use no names of the suite's own server, so they are tested on `luma-ray-mcp serve --http`."""
 
 FIXTURES = (
     "server-stateless",  # again, as two of its checks call a tool
@@ -73,11 +73,11 @@ FIXTURES = (
     "tasks-required-task-error",
     "tasks-mrtr-composition",
 )
-"""They call tools and read what a server of videos does not have: judged on the fixture server, behind our own code."""
+"""They call tools that a server for videos does not have, so they are tested on the fixture server, behind our code."""
 
-_STATELESS = "before 2026-07-28 it needs a session, and our HTTP has none: each request stands alone"
+_STATELESS = "before 2026-07-28 it needs a session, and our HTTP is stateless"
 _LOGGING = "logging is deprecated: the server logs to stderr"
-_SUBSCRIBING = "what the server has to read does not change under a reader, so it offers no subscription"
+_SUBSCRIBING = "the server's resources do not change while they are read, so it offers no subscriptions"
 _SKILLS = "an extension that the server does not have"
 LEFT_OUT = {
     "tools-call-sampling": _STATELESS,
@@ -93,7 +93,7 @@ LEFT_OUT = {
     "sep-2640-skills-enumeration": _SKILLS,
     "sep-2640-skills-manifest": _SKILLS,
 }
-"""Not judged, and why. Questions are judged in the newer era, and over stdio in tests/server."""
+"""Not tested, and why. Questions are tested at the newer version, and at both in tests/server."""
 
 
 class Known(NamedTuple):
@@ -106,9 +106,9 @@ class Known(NamedTuple):
     why: str
 
 
-_CALLS_A_TOOL = "calls the suite's tool test_missing_capability; judged on the fixture server, which has it"
-_MUTATES = "lets a tool of the suite's change a list first; ours never change while the server runs"
-_SESSION = "warns that the server gives no session id: it keeps no sessions, which the protocol allows"
+_CALLS_A_TOOL = "calls the suite's tool test_missing_capability; tested on the fixture server, which has it"
+_MUTATES = "needs a tool of the suite that changes a list; ours never change while the server runs"
+_SESSION = "warns that the server returns no session id: it keeps no sessions, which the protocol allows"
 
 _TOOLS_CHANGED = "sep-2575-server-sends-tools-list-changed-on-subscription"
 _PROMPTS_CHANGED = "sep-2575-server-sends-prompts-list-changed-on-subscription"

@@ -2,8 +2,8 @@
 
     python -m tests.conformance.fixture_server
 
-A server of videos has no tool that greets or asks for a colour. What of ours such tools pass through is judged here:
-`Tasks`, `disclose`, the cache hints, and the way that the server is put on HTTP.
+A server for videos has no tool that greets or asks for a colour. The suite's own tools test what is generic in ours:
+`Tasks`, the middleware, the cache hints, and the way the server is served over HTTP.
 """
 
 from __future__ import annotations
@@ -11,34 +11,34 @@ from __future__ import annotations
 from typing import Any
 
 from mcp.server.mcpserver import MCPServer
-from tests.conformance.everything import add_everything
+from tests.conformance.content_fixtures import add_content_fixtures
 from tests.conformance.job_tools import add_job_tools
 from tests.conformance.jobs import Jobs
-from tests.conformance.rounds import add_rounds
-from tests.conformance.schemas import tools
+from tests.conformance.question_tools import add_question_tools
+from tests.conformance.schema_fixtures import build_schema_tools
 
-from luma_mcp.cli.http import serve_http
+from luma_mcp.cli.serve import serve_http
+from luma_mcp.server.resources import CACHE_HINTS, adapt_response
 from luma_mcp.server.tasks import Tasks
-from luma_mcp.server.visibility import CACHE_HINTS, disclose
 
 
-def fixture_server() -> MCPServer[Any]:
-    """The server, with jobs of its own."""
+def build_fixture_server() -> MCPServer[Any]:
+    """Build the server, with its own jobs."""
     jobs = Jobs()
     server = MCPServer[Any](
         name="luma-ray-mcp-fixture",
         version="0",
-        tools=tools(),
+        tools=build_schema_tools(),
         extensions=[Tasks(jobs)],
-        middleware=[disclose],
+        middleware=[adapt_response],
         cache_hints=CACHE_HINTS,
         log_level="WARNING",
     )
     add_job_tools(server, jobs)
-    add_everything(server)
-    add_rounds(server)
+    add_content_fixtures(server)
+    add_question_tools(server)
     return server
 
 
 if __name__ == "__main__":
-    serve_http(fixture_server(), host="127.0.0.1", port=0)
+    serve_http(build_fixture_server(), host="127.0.0.1", port=0)

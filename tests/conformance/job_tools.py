@@ -1,7 +1,4 @@
-"""The tools that the suite's `tasks-*` scenarios call. Each starts its job, and answers with the job's name.
-
-To a client that takes tasks the project's extension hands a task on in place of that answer.
-"""
+"""The tools that the suite's `tasks-*` scenarios call. Each starts a job and attaches the job's task to its result."""
 
 from __future__ import annotations
 
@@ -18,9 +15,9 @@ from mcp.types import (
     TextContent,
 )
 from mcp.types.jsonrpc import INTERNAL_ERROR, MISSING_REQUIRED_CLIENT_CAPABILITY
-from tests.conformance.asked import answered, asking, form
+from tests.conformance.questions import ask, form, get_answer
 
-from luma_mcp.server.client_capabilities import TASKS, supports_tasks
+from luma_mcp.server.tasks import TASKS, attach_task, supports_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,76 +29,81 @@ if TYPE_CHECKING:
 FAILING_SECONDS = 1.0
 
 
-def text(words: str, *, error: bool = False, job: Job | None = None) -> CallToolResult:
-    """A tool's answer, about a job or none."""
-    content = {"job": job.id} if job else None
-    return CallToolResult(content=[TextContent(text=words)], structured_content=content, is_error=error)
+def text_result(text: str, *, is_error: bool = False) -> CallToolResult:
+    """A tool's result."""
+    return CallToolResult(content=[TextContent(text=text)], is_error=is_error)
+
+
+def job_result(text: str, job: Job) -> CallToolResult:
+    """A tool's result about a job."""
+    return attach_task(text_result(text), job.task)
 
 
 def add_job_tools(server: MCPServer[Any], jobs: Jobs) -> None:
-    """Adds them."""
-    _add_computing(server, jobs)
-    _add_asking(server, jobs)
+    """Add them to the server."""
+    _add_computing_tools(server, jobs)
+    _add_asking_tools(server, jobs)
 
 
-def _add_computing(server: MCPServer[Any], jobs: Jobs) -> None:
+def _add_computing_tools(server: MCPServer[Any], jobs: Jobs) -> None:
     @server.tool(structured_output=False)
     async def greet(name: str) -> CallToolResult:
         """Greets at once."""
-        return text(f"Hello, {name}!")
+        return text_result(f"Hello, {name}!")
 
     @server.tool(structured_output=False)
     async def slow_compute(ctx: Context[Any, Any], seconds: float = 0, label: str = "") -> CallToolResult:
-        """Computes for some seconds; at once where the client takes no tasks or there is nothing to wait for."""
-        done = text(f"{label} took {seconds} s")
+        """Computes for some seconds, as a job if there is something to wait for and the client supports tasks."""
+        done = text_result(f"{label} took {seconds} s")
         if seconds and supports_tasks(ctx):
-            return text("computing", job=jobs.start(lambda _: done, seconds=seconds))
+            return job_result("computing", jobs.start(lambda _: done, seconds=seconds))
         await anyio.sleep(seconds)
         return done
 
     @server.tool(structured_output=False)
     async def failing_job(ctx: Context[Any, Any]) -> CallToolResult:
-        """Fails as a tool, after a second; for clients that take tasks alone."""
+        """Fails as a tool after a second; only for clients that support tasks."""
         if not supports_tasks(ctx):
-            needed = MissingRequiredClientCapabilityErrorData(
+            required = MissingRequiredClientCapabilityErrorData(
                 required_capabilities=ClientCapabilities(extensions={TASKS: {}})
             )
-            data = needed.model_dump(by_alias=True, mode="json", exclude_none=True)
+            data = required.model_dump(by_alias=True, mode="json", exclude_none=True)
             raise MCPError(MISSING_REQUIRED_CLIENT_CAPABILITY, f"failing_job needs {TASKS}", data)
-        return text("failing", job=jobs.start(lambda _: text("failed", error=True), seconds=FAILING_SECONDS))
+        failed = text_result("failed", is_error=True)
+        return job_result("failing", jobs.start(lambda _: failed, seconds=FAILING_SECONDS))
 
     @server.tool(structured_output=False)
     async def protocol_error_job() -> CallToolResult:
-        """Fails before any tool can answer."""
+        """Fails before any tool can return something."""
         error = {"code": INTERNAL_ERROR, "message": "the job crashed"}
-        return text("crashing", job=jobs.start(lambda _: error))
+        return job_result("crashing", jobs.start(lambda _: error))
 
 
-def _add_asking(server: MCPServer[Any], jobs: Jobs) -> None:
+def _add_asking_tools(server: MCPServer[Any], jobs: Jobs) -> None:
     @server.tool(structured_output=False)
     async def confirm_delete(filename: str) -> CallToolResult:
         """Asks before it deletes nothing."""
-        questions = {"confirm": _dumped(form(f"Delete {filename}?", confirm="boolean"))}
-        return text("asking", job=jobs.start(lambda _: text(f"deleted {filename}"), questions=questions))
+        questions = {"confirm": _dump(form(f"Delete {filename}?", confirm="boolean"))}
+        return job_result("asking", jobs.start(lambda _: text_result(f"deleted {filename}"), questions=questions))
 
     @server.tool(structured_output=False)
     async def multi_input() -> CallToolResult:
-        """Asks two questions at a time."""
-        questions = {key: _dumped(form(f"The {key}?", name="string")) for key in ("first", "second")}
-        return text("asking", job=jobs.start(lambda _: text("both are known"), questions=questions))
+        """Asks two questions at once."""
+        questions = {key: _dump(form(f"The {key}?", name="string")) for key in ("first", "second")}
+        return job_result("asking", jobs.start(lambda _: text_result("both are known"), questions=questions))
 
     @server.tool(structured_output=False)
     async def test_tool_with_task(ctx: Context[Any, Any]) -> CallToolResult | InputRequiredResult:
         """Asks first, then starts a job."""
-        name = answered(ctx, "user_name", "name")
+        name = get_answer(ctx, "user_name", "name")
         if name is None:
-            return asking(user_name=form("What is your name?", name="string"))
+            return ask(user_name=form("What is your name?", name="string"))
 
         def outcome(_: Mapping[str, Any]) -> CallToolResult:
-            return text(f"Hello, {name}!")
+            return text_result(f"Hello, {name}!")
 
-        return text("greeting", job=jobs.start(outcome))
+        return job_result("greeting", jobs.start(outcome))
 
 
-def _dumped(question: ElicitRequest) -> dict[str, Any]:
+def _dump(question: ElicitRequest) -> dict[str, Any]:
     return question.model_dump(by_alias=True, mode="json", exclude_none=True)

@@ -1,6 +1,6 @@
-"""A backend of jobs in memory, for the project's own `Tasks` extension: what the suite's tasks scenarios ask for.
+"""Jobs in memory, a backend for the project's own `Tasks` extension, as the suite's task scenarios need them.
 
-Nothing runs in the background: how a job stands follows from what it was told and the time.
+Nothing runs in the background: a job's status follows from its answers and the time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from luma_mcp.server.tasks import Task, UnknownTask
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from mcp.types import CallToolRequestParams, CallToolResult
+    from mcp.types import CallToolResult
 
 POLL_MS = 100
 
@@ -26,8 +26,8 @@ class Job:
     """One job.
 
     Attributes:
-        outcome: from the answers, what its tool returns, or the JSON-RPC error that it ends with.
-        seconds: that it takes, of real time, as the suite waits for it.
+        outcome: from the answers, what its tool returns, or the JSON-RPC error with which it ends.
+        seconds: how long it takes, in real time, because the suite waits for it.
         questions: what it waits for, by key.
     """
 
@@ -36,35 +36,35 @@ class Job:
     seconds: float
     questions: dict[str, Any]
     answers: dict[str, Any] = field(default_factory=dict)
-    cancelled: bool = False
+    is_cancelled: bool = False
     started: float = field(default_factory=time.monotonic)
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
     changed: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def task(self) -> Task:
-        """The job as it stands."""
-        due = self.created + timedelta(seconds=self.seconds)
+        """The job as a task, as it stands."""
+        end = self.created + timedelta(seconds=self.seconds)
         open_questions = {key: question for key, question in self.questions.items() if key not in self.answers}
-        if self.cancelled:
-            return self._as("cancelled")
+        if self.is_cancelled:
+            return self._build_task("cancelled")
         if open_questions:
-            return self._as("input_required", questions=open_questions)
+            return self._build_task("input_required", questions=open_questions)
         if time.monotonic() < self.started + self.seconds:
-            return self._as("working")
-        self.changed = max(self.changed, due)
-        ended = self.outcome(self.answers)
-        if isinstance(ended, dict):
-            return self._as("failed", error=ended)
-        return self._as("completed", result=ended.model_dump(by_alias=True, mode="json", exclude_none=True))
+            return self._build_task("working")
+        self.changed = max(self.changed, end)
+        outcome = self.outcome(self.answers)
+        if isinstance(outcome, dict):
+            return self._build_task("failed", error=outcome)
+        return self._build_task("completed", result=outcome.model_dump(by_alias=True, mode="json", exclude_none=True))
 
-    def _as(self, status: Any, **more: Any) -> Task:
+    def _build_task(self, status: Any, **more: Any) -> Task:
         created, changed = self.created.isoformat(), self.changed.isoformat()
         return Task(id=self.id, created=created, updated=changed, status=status, poll_ms=POLL_MS, **more)
 
 
 class Jobs:
-    """All of them. A tool's answer is about a job if its structured content names one."""
+    """All jobs of a server."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
@@ -77,33 +77,28 @@ class Jobs:
         seconds: float = 0,
         questions: dict[str, Any] | None = None,
     ) -> Job:
-        """A new job."""
+        """Start a job."""
         job = Job(f"job-{next(self._numbers)}", outcome, seconds, questions or {})
         self._jobs[job.id] = job
         return job
 
-    def started(self, call: CallToolRequestParams, result: CallToolResult) -> Task | None:  # noqa: ARG002 - any tool's
-        """The job that a tool's answer names."""
-        named = (result.structured_content or {}).get("job")
-        return self._jobs[named].task if named else None
-
     async def get(self, task_id: str) -> Task:
-        """The job now."""
-        return self._known(task_id).task
+        """Return the job as it stands."""
+        return self._get_job(task_id).task
 
     async def answer(self, task_id: str, answers: Mapping[str, Any]) -> None:
-        """Keeps what was asked for."""
-        job = self._known(task_id)
+        """Take the answers to its questions."""
+        job = self._get_job(task_id)
         job.answers |= {key: answer for key, answer in answers.items() if key in job.questions}
         job.changed = datetime.now(UTC)
 
     async def cancel(self, task_id: str) -> None:
-        """Ends it, unless it has ended."""
-        job = self._known(task_id)
+        """End the job, unless it has ended."""
+        job = self._get_job(task_id)
         if job.task.status in {"working", "input_required"}:
-            job.cancelled, job.changed = True, datetime.now(UTC)
+            job.is_cancelled, job.changed = True, datetime.now(UTC)
 
-    def _known(self, task_id: str) -> Job:
+    def _get_job(self, task_id: str) -> Job:
         if task_id not in self._jobs:
             raise UnknownTask(f"no task {task_id}")
         return self._jobs[task_id]

@@ -1,4 +1,4 @@
-"""The official suite, as it is run: what it lists, and what it writes of a run."""
+"""The official suite's output: its list of scenarios, and the files that it writes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tests.conformance.expected import ANY_SERVER, FIXTURES, LEFT_OUT, VERSIONS, Server
-from tests.conformance.judge import Check
+from tests.conformance.verdict import Check
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -15,39 +15,39 @@ if TYPE_CHECKING:
 
 LISTED = re.compile(r"^  - (?P<name>\S+) \[(?P<versions>.*)\]$", re.MULTILINE)
 FOLDER = re.compile(r"^server-(?P<name>.+)-\d{4}-\d\d-\d\dT[\d-]+Z$")
-JUDGED: dict[Server, tuple[str, ...]] = {"luma-ray-mcp": ANY_SERVER, "fixture": FIXTURES}
+SCENARIOS: dict[Server, tuple[str, ...]] = {"luma-ray-mcp": ANY_SERVER, "fixture": FIXTURES}
 
 
-def listed(text: str) -> dict[str, tuple[str, ...]]:
-    """The scenarios for servers in what `list` prints, and the versions at which each is judged here."""
+def parse_list(text: str) -> dict[str, tuple[str, ...]]:
+    """Parse what `list` prints: the scenarios for servers, and the versions at which each is tested here."""
     section = text.split("Server scenarios", 1)[1].split("\n\n", 1)[0]
     scenarios = {}
     for match in LISTED.finditer(section):
-        told = match["versions"].split(",")
-        at = VERSIONS[:1] if told == ["extension"] else tuple(version for version in VERSIONS if version in told)
+        listed = match["versions"].split(",")
+        at = VERSIONS[:1] if listed == ["extension"] else tuple(version for version in VERSIONS if version in listed)
         if at:
             scenarios[match["name"]] = at
     return scenarios
 
 
-def undecided(scenarios: Iterable[str]) -> list[str]:
-    """Scenarios that the tables and the suite do not agree on: new ones, and ones that are gone."""
+def find_undecided(scenarios: Iterable[str]) -> list[str]:
+    """Find scenarios that are only in the suite or only in the tables."""
     return sorted(set(scenarios) ^ {*ANY_SERVER, *FIXTURES, *LEFT_OUT})
 
 
-def checks_of(folder: Path, server: Server, version: str) -> Iterator[Check]:
-    """The checks of the judged scenarios in what a run has written."""
+def read_checks(folder: Path, server: Server, version: str) -> Iterator[Check]:
+    """Read the checks of the tested scenarios from the files of a run."""
     for run in folder.iterdir():
         match = FOLDER.match(run.name)
-        if not match or match["name"] not in JUDGED[server]:
+        if not match or match["name"] not in SCENARIOS[server]:
             continue
         for check in json.loads((run / "checks.json").read_text(encoding="utf-8")):
-            told = check.get("errorMessage") or check.get("details", {}).get("message", "")
-            yield Check(server, version, match["name"], check["id"], check["status"], told)
+            message = check.get("errorMessage") or check.get("details", {}).get("message", "")
+            yield Check(server, version, match["name"], check["id"], check["status"], message)
 
 
-def missing(scenarios: Mapping[str, tuple[str, ...]], checks: Iterable[Check]) -> list[str]:
-    """Scenarios that should have been judged, and of which there is no check at all."""
+def find_missing(scenarios: Mapping[str, tuple[str, ...]], checks: Iterable[Check]) -> list[str]:
+    """Find scenarios that should have been tested, but of which there is no check."""
     found = {(check.server, check.version, check.scenario) for check in checks}
-    wanted = [(server, at, name) for server, names in JUDGED.items() for name in names for at in scenarios[name]]
+    wanted = [(server, at, name) for server, names in SCENARIOS.items() for name in names for at in scenarios[name]]
     return [" ".join(wish) for wish in wanted if wish not in found]

@@ -1,4 +1,4 @@
-"""A person's machine: a home, an environment, an API on loopback, and somebody who does what a mend says."""
+"""A person's machine: a home, an environment, an API on loopback, and somebody who does what a fix says."""
 
 from __future__ import annotations
 
@@ -16,48 +16,47 @@ import pytest
 import uvicorn
 from tests.conftest import EMAIL, TOKEN
 
-from luma_mcp.doctor.checks import examine
-from luma_mcp.doctor.environment import Environment, look_around
+from luma_mcp.doctor.checks import CHECKS, host_checks, run_checks
+from luma_mcp.doctor.environment import Environment, detect
 from luma_mcp.install.paths import this_system
-from luma_mcp.simulator.app import PREFIX, Simulator
-from luma_mcp.simulator.serve import new_simulator, running
+from luma_mcp.simulator.app import PREFIX, Simulator, new_simulator, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from luma_mcp.doctor.check_result import Finding
+    from luma_mcp.doctor.checks import CheckResult
 
 COOKIE = "s3cr3t-cookie-value-0123"
 SECONDS = 60.0
-"""What a check may take on a busy machine."""
+"""How long a check may take on a busy machine."""
 CERTIFICATE = Path(__file__).parent / "loopback.pem"
 ELSEWHERE = "127.0.0.2"
-"""This machine, under an address that counts as another's: it is asked through proxies, and over TLS."""
+"""This machine under an address that counts as another's: requests go through proxies, and over TLS."""
 BIN = Path(sys.executable).parent
 
 
 @dataclass
-class Diagnosis:
-    findings: Sequence[Finding]
+class Report:
+    results: Sequence[CheckResult]
 
     @property
-    def failures(self) -> list[Finding]:
-        return [finding for finding in self.findings if finding.status == "failed"]
+    def failures(self) -> list[CheckResult]:
+        return [result for result in self.results if result.status == "failed"]
 
-    def one(self, name: str) -> Finding:
-        [finding] = [finding for finding in self.findings if finding.name == name]
-        return finding
+    def one(self, name: str) -> CheckResult:
+        [result] = [result for result in self.results if result.name == name]
+        return result
 
-    def failure(self, name: str) -> Finding:
-        """The only failure, which is of that name."""
-        [finding] = self.failures
-        assert finding.name == name, finding
-        assert finding.mend
-        return finding
+    def failure(self, name: str) -> CheckResult:
+        """The only failure, which has that name."""
+        [result] = self.failures
+        assert result.name == name, result
+        assert result.fix
+        return result
 
 
 class Machine:
-    """Its variables are those of this process."""
+    """Its environment variables are those of this process."""
 
     def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.home = home
@@ -70,28 +69,28 @@ class Machine:
     def unset(self, name: str) -> None:
         self._patch.delenv(name)
 
-    def around(self, **changes: Any) -> Environment:
-        here = look_around(os.environ, this_system(), self.home, seconds=SECONDS)
-        return replace(here, **changes)
+    def environment(self, **changes: Any) -> Environment:
+        return replace(detect(os.environ, this_system(), self.home, seconds=SECONDS), **changes)
 
-    def diagnose(self, **changes: Any) -> Diagnosis:
-        return Diagnosis(anyio.run(examine, self.around(**changes)))
+    def check(self, *, server: bool = False, **changes: Any) -> Report:
+        """The results of all checks; that of the server, which takes long, only where a test is about it."""
+        here = self.environment(**changes)
+        rows = [row for row in CHECKS if server or row.name != "server"]
+        return Report(anyio.run(run_checks, here, [*rows, *host_checks(here)]))
 
     def type(self, command: str, *answers: str, piped: str | None = None) -> None:
-        """Types a command to the letter into a shell where luma-ray-mcp is installed, and answers what it asks.
+        """Type a command exactly as it is printed into a shell, and answer its questions.
 
-        A secret is piped: what is typed before it is asked for is thrown away.
+        The shell has no luma-ray-mcp on its PATH. A secret is piped: what is typed before the prompt is discarded.
         """
         import pty
 
-        environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
         ours, theirs = pty.openpty()
         os.write(ours, "".join(f"{answer}\n" for answer in answers).encode())
         try:
-            done = subprocess.run(  # noqa: S602 - to the letter
+            done = subprocess.run(  # noqa: S602 - exactly as it is printed
                 command,
                 shell=True,
-                env=environment,
                 cwd=self.home,
                 stdin=None if piped else theirs,
                 input=piped,
@@ -117,7 +116,7 @@ def simulator() -> Simulator:
 
 @pytest.fixture
 def machine(simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    """All is well on it."""
+    """A machine on which everything works."""
     machine = Machine(tmp_path, monkeypatch)
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_VIDEOS_DIR"):
         monkeypatch.delenv(name, raising=False)
@@ -128,7 +127,7 @@ def machine(simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @contextmanager
 def over_tls(simulator: Simulator) -> Iterator[str]:
-    """The API at an address that is not this machine's usual one, with a certificate that nobody knows."""
+    """The API at another address of this machine, with a certificate that nobody knows."""
     config = uvicorn.Config(
         simulator, host=ELSEWHERE, port=0, log_config=None, lifespan="off", ssl_certfile=CERTIFICATE
     )

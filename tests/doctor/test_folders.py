@@ -1,142 +1,134 @@
-"""Folders, the journal and the settings: each failure made on purpose, and ended by its mend."""
+"""Folders, the journal and the settings: each failure is caused on purpose and ended by its fix."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
-from functools import partial
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
-from tests.doctor.conftest import BIN, Machine
+from tests.conftest import MIDNIGHT
+from tests.install.unprivileged import unprivileged
 
-from luma_mcp.journal.database import Database, put
+from luma_mcp.api.protocol import VideoRequest
+from luma_mcp.journal.protocol import Order
+from luma_mcp.journal.sqlite import SqliteJournal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.doctor.conftest import Machine
+
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="the commands are typed into a POSIX shell")
-RESTRICTED = """
-import ctypes, os, sys
-# Without the rights of root to write and to read everywhere (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH).
-ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)
-ctypes.CDLL(None).prctl(24, 2, 0, 0, 0)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
 
 
 def as_a_person(machine: Machine) -> str:
-    """What doctor tells somebody to whom file modes apply."""
-    command = [sys.executable, "-m", "luma_mcp", "doctor"]
-    within = [sys.executable, "-c", RESTRICTED, *command] if sys.platform == "linux" else command
-    done = subprocess.run(
-        [*within, "--seconds", "60"],
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        cwd=machine.home,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        timeout=120,
-    )
+    """What doctor prints for somebody to whom file modes apply."""
+    command = [sys.executable, "-m", "luma_mcp", "doctor", "--seconds", "60"]
+    done = unprivileged(command, cwd=machine.home)
+    assert done.stderr == ""
     return done.stdout
 
 
 @pytest.mark.parametrize("name", ["file", "file/deeper"])
-def test_an_output_folder_that_is_no_folder_is_to_be_another(machine: Machine, name: str) -> None:
+def test_an_output_folder_that_is_a_file_fails(machine: Machine, name: str) -> None:
     (machine.home / "file").touch()
     machine.set(LUMA_MCP_OUTPUT_DIR=machine.home / name)
-    failure = machine.diagnose().failure("output folder")
-    assert "is no folder" in failure.detail
-    assert failure.mend == "Set LUMA_MCP_OUTPUT_DIR to a folder that you may write to."
+    failure = machine.check().failure("output folder")
+    assert "is not a folder" in failure.detail
+    assert failure.fix == "Set LUMA_MCP_OUTPUT_DIR to a folder that you may write to."
     machine.set(LUMA_MCP_OUTPUT_DIR=machine.home / "Clips")
-    assert machine.diagnose().failures == []
+    assert machine.check().failures == []
     assert not (machine.home / "Clips").exists()
 
 
 @POSIX
-def test_an_output_folder_of_somebody_else_is_to_be_another(machine: Machine) -> None:
+def test_a_read_only_output_folder_fails(machine: Machine) -> None:
     theirs = machine.home / "theirs"
     theirs.mkdir(mode=0o500)
     machine.set(LUMA_MCP_OUTPUT_DIR=theirs)
-    told = as_a_person(machine)
-    assert f"{theirs} cannot be written to: Permission denied" in told
+    printed = as_a_person(machine)
+    assert f"{theirs} cannot be written to: Permission denied" in printed
     machine.set(LUMA_MCP_OUTPUT_DIR=machine.home)
-    assert "All is well." in as_a_person(machine)
+    assert "All checks passed." in as_a_person(machine)
 
 
 @POSIX
-def test_an_input_folder_that_is_missing_is_made_by_the_command_that_is_named(machine: Machine) -> None:
+def test_a_missing_input_folder_is_created_by_the_command(machine: Machine) -> None:
     missing = machine.home / "my pictures" / "it's new"
     machine.set(LUMA_MCP_INPUT_DIRS=os.pathsep.join([str(machine.home), str(missing)]))
-    failure = machine.diagnose().failure("input folders")
+    failure = machine.check().failure("input folders")
     assert f"{missing} does not exist" in failure.detail
-    machine.type(failure.mend)
-    assert machine.diagnose().failures == []
+    machine.type(failure.fix)
+    assert machine.check().failures == []
 
 
-def test_an_input_folder_that_is_a_file_is_to_be_taken_out(machine: Machine) -> None:
+def test_an_input_folder_that_is_a_file_is_removed(machine: Machine) -> None:
     file = machine.home / "photo.png"
     file.touch()
     machine.set(LUMA_MCP_INPUT_DIRS=os.pathsep.join([str(machine.home), str(file)]))
-    assert machine.diagnose().failure("input folders").mend == f"Take {file} out of LUMA_MCP_INPUT_DIRS."
+    assert machine.check().failure("input folders").fix == f"Remove {file} from LUMA_MCP_INPUT_DIRS."
     machine.set(LUMA_MCP_INPUT_DIRS=machine.home)
-    assert machine.diagnose().failures == []
+    assert machine.check().failures == []
 
 
 @POSIX
-def test_an_input_folder_that_may_not_be_read_is_opened_by_the_command_that_is_named(machine: Machine) -> None:
+def test_a_closed_input_folder_is_opened_by_the_command(machine: Machine) -> None:
     closed = machine.home / "closed"
     closed.mkdir(mode=0)
     machine.set(LUMA_MCP_INPUT_DIRS=closed)
-    told = as_a_person(machine)
-    assert f"{closed} cannot be read: Permission denied" in told
+    printed = as_a_person(machine)
+    assert f"{closed} cannot be read: Permission denied" in printed
     machine.type(f"chmod u+rx {closed}")
-    assert f"→ chmod u+rx {closed}" in told
-    assert "All is well." in as_a_person(machine)
+    assert f"→ chmod u+rx {closed}" in printed
+    assert "All checks passed." in as_a_person(machine)
 
 
 def journal(machine: Machine) -> Path:
-    """A journal with two orders in it, as a server has left it."""
+    """A journal with two orders, as a server has left it."""
     path = machine.home / "state" / "journal.db"
-    database = Database(path)
-    for order in ("a", "b"):
-        row = {"id": order, "api": "", "key": "", "state": "running", "request": "{}", "ordered_at": 0.0}
-        database.write(partial(put, table="orders", row=row))
-    database.close()
     machine.set(LUMA_MCP_JOURNAL=path)
+    anyio.run(record_orders, path, 2)
     return path
 
 
-def test_a_journal_that_is_well_tells_how_many_orders_it_has_and_stays_as_it_is(machine: Machine) -> None:
+async def record_orders(path: Path, count: int) -> None:
+    journal = SqliteJournal(path, api="", wall_clock=lambda: MIDNIGHT)
+    for number in range(count):
+        order = Order(key=str(number), request=VideoRequest("a fox"), ordered_at=MIDNIGHT)
+        await journal.insert_pending(order, allow_duplicate=False, window=None)
+    await journal.aclose()
+
+
+def test_an_intact_journal_is_not_changed(machine: Machine) -> None:
     path = journal(machine)
-    before = path.read_bytes()
-    finding = machine.diagnose().one("journal")
-    assert (finding.status, "2 orders" in finding.detail) == ("passed", True)
+    before, files = path.read_bytes(), sorted(path.parent.iterdir())
+    result = machine.check().one("journal")
+    assert (result.status, "2 orders" in result.detail) == ("passed", True)
     assert path.read_bytes() == before
-    assert [file.name for file in path.parent.iterdir()] == ["journal.db"]
+    assert sorted(path.parent.iterdir()) == files
 
 
-def test_a_journal_beside_a_damaged_one_tells_where_that_is_kept(machine: Machine) -> None:
+def test_a_damaged_copy_beside_the_journal_is_named(machine: Machine) -> None:
     path = journal(machine)
     shutil.copy(path, f"{path}.damaged-20261122-120000")
-    assert "kept as journal.db.damaged-20261122-120000" in machine.diagnose().one("journal").detail
+    assert "kept as journal.db.damaged-20261122-120000" in machine.check().one("journal").detail
 
 
 @pytest.mark.parametrize("lock", ["BEGIN EXCLUSIVE", "BEGIN IMMEDIATE"])
-def test_a_locked_journal_is_well_when_whoever_holds_it_lets_go(machine: Machine, lock: str) -> None:
+def test_a_locked_journal_fails_while_it_is_locked(machine: Machine, lock: str) -> None:
     path = journal(machine)
     with closing(sqlite3.connect(path, isolation_level=None)) as holder:
         holder.execute(lock)
-        failure = machine.diagnose().failure("journal")
+        failure = machine.check().failure("journal")
         assert "is locked by another process" in failure.detail
-        assert failure.mend.startswith(f"Close the program that holds {path} open")
-    assert machine.diagnose().failures == []
+        assert failure.fix.startswith(f"Close the program that has {path} open")
+    assert machine.check().failures == []
 
 
 def overwritten(path: Path) -> None:
@@ -145,30 +137,28 @@ def overwritten(path: Path) -> None:
 
 def scratched(path: Path) -> None:
     data = bytearray(path.read_bytes())
-    # The first page keeps its header, and what it says of the tables is gone.
+    # The first page keeps its header; its list of tables is gone.
     data[100:4096] = b"\xff" * 3996
     path.write_bytes(data)
 
 
 def worn(path: Path) -> None:
     data = bytearray(path.read_bytes())
-    # The page of the orders: the file opens, and its tables can be listed.
+    # The page of the orders. The file opens, and its tables can be listed.
     data[4096:8192] = b"\xff" * 4096
     path.write_bytes(data)
 
 
 @POSIX
 @pytest.mark.parametrize("damage", [overwritten, scratched, worn])
-def test_a_damaged_journal_is_moved_away_by_the_command_that_is_named(
-    machine: Machine, damage: Callable[[Path], None]
-) -> None:
+def test_a_damaged_journal_is_moved_by_the_command(machine: Machine, damage: Callable[[Path], None]) -> None:
     path = journal(machine)
     for _ in range(2):
         damage(path)
-        failure = machine.diagnose().failure("journal")
+        failure = machine.check().failure("journal")
         assert "is damaged" in failure.detail
-        machine.type(failure.mend)
-        assert machine.diagnose().failures == []
+        machine.type(failure.fix)
+        assert machine.check().failures == []
         assert not path.exists()
         journal(machine)
 
@@ -179,44 +169,42 @@ def version(path: Path, pragma: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pragma", "words"),
-    [("PRAGMA user_version = 999", "newer luma-ray-mcp"), ("PRAGMA application_id = 7", "another program")],
+    ("pragma", "problem"),
+    [("PRAGMA user_version = 999000", "newer luma-ray-mcp"), ("PRAGMA application_id = 7", "another program")],
 )
-def test_a_journal_that_is_not_for_this_program_is_left_alone_for_another_file(
-    machine: Machine, pragma: str, words: str
-) -> None:
+def test_a_journal_of_another_program_is_left_alone(machine: Machine, pragma: str, problem: str) -> None:
     path = journal(machine)
     version(path, pragma)
     before = path.read_bytes()
-    failure = machine.diagnose().failure("journal")
-    assert words in failure.detail
-    assert "Set LUMA_MCP_JOURNAL to another file, or to off." in failure.mend
+    failure = machine.check().failure("journal")
+    assert problem in failure.detail
+    assert "Set LUMA_MCP_JOURNAL to another file, or to off." in failure.fix
     assert path.read_bytes() == before
     machine.set(LUMA_MCP_JOURNAL=machine.home / "another.db")
-    assert machine.diagnose().failures == []
+    assert machine.check().failures == []
 
 
 @POSIX
-def test_a_journal_that_may_not_be_written_is_opened_by_the_command_that_is_named(machine: Machine) -> None:
+def test_a_read_only_journal_is_opened_by_the_command(machine: Machine) -> None:
     path = journal(machine)
     path.chmod(0o400)
     path.parent.chmod(0o500)
-    told = as_a_person(machine)
-    assert f"{path} cannot be used" in told
-    mend = f"chmod u+rwx {path.parent} && chmod u+rw {path}"
-    assert f"→ {mend}" in told
-    machine.type(mend)
-    assert "All is well." in as_a_person(machine)
+    printed = as_a_person(machine)
+    assert f"{path} cannot be used" in printed
+    fix = f"chmod u+rwx {path.parent} && chmod u+rw {path}"
+    assert f"→ {fix}" in printed
+    machine.type(fix)
+    assert "All checks passed." in as_a_person(machine)
 
 
-def test_a_journal_in_the_place_of_a_folder_is_to_be_another(machine: Machine) -> None:
+def test_a_folder_in_place_of_the_journal_fails(machine: Machine) -> None:
     for place in (machine.home, machine.home / "file" / "journal.db"):
         (machine.home / "file").touch()
         machine.set(LUMA_MCP_JOURNAL=place)
-        assert machine.diagnose().failure("journal").mend == "Set LUMA_MCP_JOURNAL to another file, or to off."
+        assert machine.check().failure("journal").fix == "Set LUMA_MCP_JOURNAL to another file, or to off."
     machine.set(LUMA_MCP_JOURNAL="off")
-    assert machine.diagnose().failures == []
-    assert machine.diagnose().one("journal").status == "note"
+    assert machine.check().failures == []
+    assert machine.check().one("journal").status == "note"
 
 
 @pytest.mark.parametrize(
@@ -229,57 +217,81 @@ def test_a_journal_in_the_place_of_a_folder_is_to_be_another(machine: Machine) -
         ("LUMA_MCP_SCHEMA", "loose"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_to_be_set_as_its_line_says_or_unset(
-    machine: Machine, name: str, value: str
-) -> None:
+def test_an_unusable_setting_is_reported(machine: Machine, name: str, value: str) -> None:
     machine.set(**{name: value})
-    findings = machine.diagnose()
-    [failure] = findings.failures
-    assert (failure.name, failure.mend) == ("settings", f"Set {name} as this line says, or unset it.")
+    [failure, server] = machine.check(server=True).failures
+    assert (failure.name, failure.fix) == ("settings", f"Set {name} as this line says, or unset it.")
     assert failure.detail.startswith(f"{name} must be ")
+    # The server really ends over it.
+    assert server.name == "server"
+    assert server.detail.startswith("ends with exit code 2; it says: ")
+    assert f"{name} must be " in server.detail
+    assert server.fix == f"Set {name} as the lines above say, or unset them."
     machine.unset(name)
-    assert machine.diagnose().failures == []
+    assert machine.check().failures == []
 
 
-def test_a_token_that_cannot_be_one_is_not_shown(machine: Machine) -> None:
+def test_an_unusable_token_is_not_shown(machine: Machine) -> None:
     machine.set(USEAPI_TOKEN="user:1 hunter2")
-    diagnosis = machine.diagnose()
-    assert {failure.name for failure in diagnosis.failures} == {"settings", "token"}
-    assert "hunter2" not in repr(diagnosis)
+    report = machine.check(server=True)
+    assert {failure.name for failure in report.failures} == {"settings", "token", "server"}
+    assert "hunter2" not in repr(report)
 
 
 @pytest.mark.parametrize("name", ["LUMA_MCP_EMAIL", "LUMA_MCP_OUTPUT_DIR", "LUMA_MCP_LOG_LEVEL"])
-def test_a_token_in_another_variable_is_not_shown_and_belongs_elsewhere(machine: Machine, name: str) -> None:
+def test_a_token_in_another_variable_is_not_shown(machine: Machine, name: str) -> None:
     machine.set(**{name: "user:1-hunter2@mine"})
-    diagnosis = machine.diagnose()
-    assert "USEAPI_TOKEN" in diagnosis.failure("settings").detail
-    assert "hunter2" not in repr(diagnosis)
+    report = machine.check(server=True)
+    [settings, server] = report.failures
+    assert (settings.name, server.name) == ("settings", "server")
+    assert "USEAPI_TOKEN" in settings.detail
+    assert "hunter2" not in repr(report)
 
 
-def test_each_setting_is_told_with_where_it_came_from_but_for_the_token(machine: Machine) -> None:
+def test_settings_are_shown_without_the_token(machine: Machine) -> None:
     machine.set(LUMA_MCP_SCHEMA="exact", LUMA_MCP_LOG_LEVEL="${LEVEL}", LUMA_MCP_OUTPUT_DRI="/x")
-    told = [finding for finding in machine.diagnose().findings if finding.name == "settings"]
-    assert [finding.status for finding in told] == ["note", "note", "passed"]
-    details = "\n".join(finding.detail for finding in told)
-    for words in (
-        "LUMA_MCP_OUTPUT_DRI is no setting; LUMA_MCP_OUTPUT_DIR is one",
-        "LUMA_MCP_LOG_LEVEL still is a placeholder",
+    results = [result for result in machine.check().results if result.name == "settings"]
+    assert [result.status for result in results] == ["note", "note", "passed"]
+    details = "\n".join(result.detail for result in results)
+    for part in (
+        "LUMA_MCP_OUTPUT_DRI is not a setting; did you mean LUMA_MCP_OUTPUT_DIR?",
+        "LUMA_MCP_LOG_LEVEL is still a placeholder",
         "from the environment: USEAPI_TOKEN (not shown), LUMA_MCP_BASE_URL=http://127.0.0.1:",
         "LUMA_MCP_SCHEMA=exact",
     ):
-        assert words in details
+        assert part in details
 
 
 @POSIX
-def test_a_package_of_a_version_that_does_not_go_is_replaced_by_the_command_that_is_named(machine: Machine) -> None:
-    """The version is made up by what Python takes for the package; the command's place is taken by what it would do."""
+def test_a_package_in_a_wrong_version_is_reported(machine: Machine) -> None:
+    """The version is that of metadata which Python finds first."""
     shadow = machine.home / "shadow" / "mcp-9.9.dist-info"
     shadow.mkdir(parents=True)
     (shadow / "METADATA").write_text("Metadata-Version: 2.1\nName: mcp\nVersion: 9.9\n")
     machine.set(PYTHONPATH=shadow.parent)
-    told = as_a_person(machine)
-    assert "mcp 9.9 is here, and luma-ray-mcp needs mcp<3,>=2.3" in told
-    assert f"→ {BIN / 'python'}" in told
-    assert "pip install 'mcp<3,>=2.3'" in told
+    printed = as_a_person(machine)
+    assert "mcp 9.9 is installed, but luma-ray-mcp needs mcp<3,>=2.3" in printed
+    assert "→ Reinstall luma-ray-mcp" in printed
     (shadow / "METADATA").write_text("Metadata-Version: 2.1\nName: mcp\nVersion: 2.3.0\n")
-    assert "All is well." in as_a_person(machine)
+    assert "All checks passed." in as_a_person(machine)
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("variable", "fix"),
+    [
+        ("LUMA_MCP_OUTPUT_DIR", "Set LUMA_MCP_OUTPUT_DIR to a folder that you may write to."),
+        ("LUMA_MCP_INPUT_DIRS", "chmod u+rx"),
+        ("LUMA_MCP_JOURNAL", "LUMA_MCP_JOURNAL"),
+    ],
+)
+def test_a_path_in_a_closed_folder_causes_no_traceback(machine: Machine, variable: str, fix: str) -> None:
+    closed = machine.home / "closed"
+    (closed / "deep").mkdir(parents=True)
+    closed.chmod(0)
+    machine.set(**{variable: closed / "deep" / "here"})
+    printed = as_a_person(machine)
+    closed.chmod(0o700)
+    assert printed.count("✗") == 1, printed
+    assert fix in printed
+    assert "1 problem found." in printed

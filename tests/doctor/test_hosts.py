@@ -1,4 +1,4 @@
-"""The hosts' entries: each failure made on purpose, and ended by its mend."""
+"""The hosts' entries: each failure is caused on purpose and ended by its fix."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from tests.conftest import TOKEN
-from tests.doctor.conftest import BIN, Machine
+from tests.doctor.conftest import BIN, Machine, Report
+from tests.install.unprivileged import unprivileged
 
-from luma_mcp.doctor.checks import CHECKS, examine
-from luma_mcp.doctor.hosts import bare_path, found
-from luma_mcp.install.paths import find, named, this_system
+from luma_mcp.doctor.checks import bare_path, find_program, host_checks, run_checks
+from luma_mcp.install.command import invocation
+from luma_mcp.install.paths import find_config, match_hosts, this_system
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from luma_mcp.doctor.check_result import Finding
+    from luma_mcp.doctor.checks import CheckResult
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the commands are typed into a POSIX shell")
-HOSTS = [check for check in CHECKS if check.name == "hosts"]
+INSTALL = f"{invocation()} install cursor"
 OURS = {"command": sys.executable, "args": ["-m", "luma_mcp"]}
 ANOTHER = "from mcp.server.mcpserver import MCPServer; MCPServer('another').run('stdio')"
 ECHOING = "import json, os; open({file!r}, 'w').write(json.dumps(dict(os.environ))); import sys; sys.exit('seen')"
@@ -39,44 +40,45 @@ def write(machine: Machine, text: str) -> Path:
 
 
 def configure(machine: Machine, env: dict[str, str] | None = None, **entry: Any) -> Path:
-    """Our entry in it, with the token and the API of the environment, and beside it somebody else's."""
-    ours = {**OURS, "env": known() if env is None else env, **entry}
+    """Our entry in it, with the token and the API of the environment, beside another server."""
+    ours = {**OURS, "env": credentials() if env is None else env, **entry}
     return write(machine, json.dumps({"mcpServers": {"luma": ours, "other": {"command": "other"}}}))
 
 
-def look(machine: Machine, **changes: Any) -> Finding:
-    [finding] = look_at_all(machine, **changes)
-    return finding
+def check(machine: Machine, **changes: Any) -> CheckResult:
+    [result] = check_all(machine, **changes)
+    return result
 
 
-def look_at_all(machine: Machine, **changes: Any) -> list[Finding]:
-    return anyio.run(examine, machine.around(**changes), HOSTS)
+def check_all(machine: Machine, **changes: Any) -> list[CheckResult]:
+    here = machine.environment(**changes)
+    return anyio.run(run_checks, here, host_checks(here))
 
 
-def known() -> dict[str, str]:
+def credentials() -> dict[str, str]:
     return {name: os.environ[name] for name in ("USEAPI_TOKEN", "LUMA_MCP_BASE_URL")}
 
 
-def test_an_entry_that_starts_passes_and_nothing_else_is_started(machine: Machine) -> None:
+def test_an_entry_that_starts_passes(machine: Machine) -> None:
     configure(machine)
-    finding = look(machine)
-    assert finding.status == "passed", finding
-    assert "starts: luma-ray-mcp " in finding.detail
-    assert TOKEN not in finding.detail
+    result = check(machine)
+    assert result.status == "passed", result
+    assert "starts: luma-ray-mcp " in result.detail
+    assert TOKEN not in result.detail
 
 
-def test_a_host_without_our_entry_is_a_note_with_the_command_that_makes_one(machine: Machine) -> None:
+def test_a_host_without_our_entry_gets_one_by_the_command(machine: Machine) -> None:
     write(machine, '{"mcpServers": {"other": {"command": "other"}}}')
-    finding = look(machine)
-    assert (finding.status, finding.mend) == ("note", "luma-ray-mcp install cursor")
-    machine.type(finding.mend, "y")
-    assert look(machine).status == "passed"
+    result = check(machine)
+    assert (result.status, result.fix) == ("note", INSTALL)
+    machine.type(result.fix, "y")
+    assert check(machine).status == "passed"
 
 
-def test_a_server_of_our_name_that_is_another_s_is_not_started(machine: Machine) -> None:
+def test_another_server_of_our_name_is_not_started(machine: Machine) -> None:
     trace = machine.home / "started"
     configure(machine, command="touch", args=[str(trace)])
-    assert look(machine).status == "note"
+    assert check(machine).status == "note"
     assert not trace.exists()
 
 
@@ -85,206 +87,282 @@ def test_a_server_of_our_name_that_is_another_s_is_not_started(machine: Machine)
     [("luma-mcp", ()), ("uvx", ("luma-mcp",)), ("uvx", ("luma-ray-mcp",)), ("pipx", ("run", "luma-mcp"))],
     ids=lambda arguments: " ".join([arguments[0], *arguments[1]]),
 )
-def test_a_package_of_the_index_is_not_started_and_the_token_is_to_be_replaced(
-    machine: Machine, arguments: tuple[str, tuple[str, ...]]
-) -> None:
+def test_a_package_from_an_index_is_not_started(machine: Machine, arguments: tuple[str, tuple[str, ...]]) -> None:
     name, args = arguments
     trace = machine.home / "started"
     command = machine.home / "bin" / name
     command.parent.mkdir()
     command.write_text(f"#!/bin/sh\ntouch {trace}\n")
     command.chmod(0o755)
-    configure(machine, {**known(), "PATH": str(command.parent)}, command=name, args=list(args))
-    finding = look(machine)
-    assert finding.status == "failed"
-    assert "an unrelated project" in finding.detail
-    assert "replace your API token" in str(finding.mend)
+    configure(machine, {**credentials(), "PATH": str(command.parent)}, command=name, args=list(args))
+    result = check(machine)
+    assert result.status == "failed"
+    assert "an unrelated project" in result.detail
+    assert result.fix.startswith(f"{INSTALL} --force, then replace your API token")
     assert not trace.exists()
 
 
-def test_where_there_is_no_host_that_is_a_note(machine: Machine) -> None:
-    assert look(machine).status == "note"
+def test_a_former_installation_is_not_started(machine: Machine) -> None:
+    trace = machine.home / "started"
+    command = machine.home / "luma-mcp"
+    command.write_text(f"#!/bin/sh\ntouch {trace}\n")
+    command.chmod(0o755)
+    configure(machine, command=str(command), args=[])
+    result = check(machine)
+    assert (result.status, "luma-mcp, which belongs to an unrelated project" in result.detail) == ("failed", True)
+    assert result.fix.startswith(f"{INSTALL}, then replace your API token")
+    assert not trace.exists()
+    machine.type(f"{INSTALL} --yes")
+    assert check(machine).status == "passed"
+
+
+def test_the_module_of_a_python_without_us_is_not_started(machine: Machine) -> None:
+    """An unrelated project has a module of the same name."""
+    trace = machine.home / "started"
+    python = machine.home / "bin" / "python3"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\ntouch {trace}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    configure(machine, command=str(python))
+    result = check(machine)
+    assert (result.status, "luma-ray-mcp is not installed there" in result.detail) == ("failed", True)
+    assert result.fix.startswith(f"{INSTALL}, then replace your API token")
+    assert not trace.exists()
+    # With our script beside it, it is one of our environments.
+    (python.parent / "luma-ray-mcp").touch()
+    assert check(machine).status == "passed"
+    assert trace.exists()
+
+
+def test_a_machine_without_hosts_is_a_note(machine: Machine) -> None:
+    report = Report(anyio.run(run_checks, machine.environment()))
+    assert report.one("hosts").status == "note"
 
 
 @pytest.mark.parametrize(
-    ("entry", "words"),
+    ("entry", "reason"),
     [
         ({"command": str(BIN / "gone" / "luma-ray-mcp"), "args": []}, "cannot be found"),
-        ({"command": "luma-ray-mcp", "args": []}, "hosts see no shell's PATH"),
-        ({"command": "./luma-ray-mcp", "args": []}, "hosts see no shell's PATH"),
-        ({"args": ["-c", NOISY, "-m", "luma_mcp"]}, 'no module named fox; the token is ***"'),
-        ({"args": ["-c", "print('hello')", "-m", "luma_mcp"]}, "does not become a server"),
+        ({"command": "luma-ray-mcp", "args": []}, "hosts do not have a shell's PATH"),
+        ({"command": "./luma-ray-mcp", "args": []}, "hosts do not have a shell's PATH"),
+        (
+            {"args": ["-c", NOISY, "-m", "luma_mcp"]},
+            'ends with exit code 1; it says: "no module named fox; the token is ***"',
+        ),
+        ({"args": ["-c", "print('hello')", "-m", "luma_mcp"]}, "ends with exit code 0"),
         ({"args": ["-c", ANOTHER, "-m", "luma_mcp"]}, "is another server (another)"),
         ({"env": {}}, "its entry has no token"),
-        ({"env": {"USEAPI_TOKEN": "user:1-of-last-year"}}, "does not accept the token of its entry"),
+        ({"env": {"USEAPI_TOKEN": "user:1-of-last-year"}}, "the API does not accept the token of Cursor's entry"),
     ],
     ids=["gone", "relative", "dotted", "crashing", "chatty", "another", "tokenless", "outdated"],
 )
-def test_an_entry_that_does_not_start_is_mended_by_installing_it_anew(
-    machine: Machine, entry: dict[str, Any], words: str
-) -> None:
+def test_an_entry_that_does_not_work_is_installed_again(machine: Machine, entry: dict[str, Any], reason: str) -> None:
     if "USEAPI_TOKEN" in entry.get("env", {}):
         entry["env"]["LUMA_MCP_BASE_URL"] = os.environ["LUMA_MCP_BASE_URL"]
     configure(machine, **entry)
     environment = {n: v for n, v in os.environ.items() if n != "USEAPI_TOKEN" or entry.get("env") != {}}
-    finding = look(machine, environment=environment)
-    assert (finding.status, finding.mend) == ("failed", "luma-ray-mcp install cursor"), finding
-    assert words in finding.detail
-    assert [secret for secret in (TOKEN, "last-year") if secret in finding.detail] == []
-    machine.type(finding.mend, "y")
-    assert look(machine).status == "passed"
+    [result] = [result for result in check_all(machine, variables=environment) if result.status == "failed"]
+    assert (result.status, result.fix) == ("failed", INSTALL), result
+    assert reason in result.detail
+    assert [secret for secret in (TOKEN, "last-year") if secret in result.detail] == []
+    machine.type(result.fix, "y")
+    assert check(machine).status == "passed"
 
 
-def test_a_command_that_never_answers_is_ended_in_its_time(machine: Machine) -> None:
+def test_a_command_that_never_answers_is_stopped_in_time(machine: Machine) -> None:
     configure(machine, args=["-c", "import sys; sys.stdin.read()", "-m", "luma_mcp"])
-    finding = look(machine, seconds=2.0)
-    assert (finding.status, finding.mend) == ("failed", "luma-ray-mcp install cursor")
-    assert "did not answer within 1.2 s" in finding.detail
-    machine.type(finding.mend, "y")
-    assert look(machine).status == "passed"
-
-
-def test_an_entry_with_a_setting_that_cannot_be_used_is_to_be_corrected(machine: Machine) -> None:
-    path = configure(machine, {**known(), "LUMA_MCP_OUTPUT_DIR": "clips"})
-    finding = look(machine)
-    assert (finding.status, finding.mend) == ("failed", f"Correct them in {path}.")
-    assert 'LUMA_MCP_OUTPUT_DIR must be a whole path, not "clips"' in finding.detail
-    path.write_text(path.read_text().replace('"clips"', json.dumps(str(machine.home / "clips"))))
-    assert look(machine).status == "passed"
-
-
-def test_a_file_that_cannot_be_read_is_told_with_its_place(machine: Machine) -> None:
-    path = configure(machine)
-    whole = path.read_text()
-    path.write_text(whole[:-2])
-    finding = look(machine)
-    assert finding.status == "failed"
-    assert f"{path}, line 1, column " in finding.detail
-    assert finding.mend.startswith("Correct the file there; luma-ray-mcp install cursor --print")
-    path.write_text(whole)
-    assert look(machine).status == "passed"
-
-
-def test_an_entry_that_simulates_needs_no_token_and_is_installed_anew_as_a_simulation(machine: Machine) -> None:
-    configure(machine, {}, command="luma-ray-mcp", args=["--simulate"])
-    finding = look(machine)
-    assert finding.mend == "luma-ray-mcp install cursor --simulate"
-    machine.type(finding.mend, "y")
-    assert look(machine, environment={}).status == "passed"
-
-
-@pytest.mark.parametrize("env", [{}, {"USEAPI_TOKEN": "${input:luma-token}"}])
-def test_a_token_that_the_host_may_have_is_no_failure(machine: Machine, env: dict[str, str]) -> None:
-    configure(machine, env)
-    assert look(machine).status == "note"
-
-
-def test_the_token_of_an_entry_serves_where_the_terminal_has_none(machine: Machine) -> None:
-    configure(machine)
-    machine.unset("USEAPI_TOKEN")
-    machine.unset("LUMA_MCP_BASE_URL")
-    diagnosis = machine.diagnose()
-    assert diagnosis.failures == []
-    assert diagnosis.one("token").detail == "the one of Cursor's entry is accepted (not shown)"
-    machine.type("luma-ray-mcp accounts")
-
-
-def test_a_host_s_programs_are_found_as_the_host_finds_them(machine: Machine) -> None:
-    machine.set(PATH=BIN)
-    assert found("sh", bare_path("linux", {})) is not None
-    assert found("luma-ray-mcp", bare_path("linux", {})) is None
-    assert found(sys.executable, bare_path("darwin", {})) == sys.executable
-    assert bare_path("win32", {"SYSTEMROOT": r"D:\Windows"}) == r"D:\Windows\system32;D:\Windows"
-
-
-def test_a_server_that_is_tried_out_writes_no_journal_and_sees_the_entry_s_variables_and_a_bare_path(
-    machine: Machine,
-) -> None:
-    seen = machine.home / "seen.json"
-    env = {**known(), "LUMA_MCP_JOURNAL": str(machine.home / "journal.db"), "FOX": "red"}
-    machine.set(LUMA_MCP_SCHEMA="exact")
-    configure(machine, env, args=["-c", ECHOING.format(file=str(seen)), "-m", "luma_mcp"])
-    assert "seen" in look(machine).detail
-    told = json.loads(seen.read_text())
-    assert told["LUMA_MCP_JOURNAL"] == "off"
-    assert (told["FOX"], told["USEAPI_TOKEN"], told["PATH"]) == ("red", TOKEN, bare_path(this_system(), os.environ))
-    assert "LUMA_MCP_SCHEMA" not in told
+    result = check(machine, seconds=2.0)
+    assert (result.status, result.fix) == ("failed", INSTALL)
+    assert "no answer within 2 s" in result.detail
+    machine.type(result.fix, "y")
+    assert check(machine).status == "passed"
 
 
 @pytest.mark.parametrize(
-    ("variable", "bad", "good", "words"),
+    ("variable", "value", "reason"),
     [
-        ("LUMA_MCP_OUTPUT_DIR", "file/clips", "clips", "is no folder"),
-        ("LUMA_MCP_INPUT_DIRS", "file", "", "is no folder"),
+        ("LUMA_MCP_OUTPUT_DIR", "clips", 'not "clips"'),
+        ("LUMA_MCP_JOURNAL", "journal.db", 'not "journal.db"'),
+        ("LUMA_MCP_MAX_WAIT_SECONDS", "soon", 'not "soon"'),
+    ],
+)
+def test_a_server_that_exits_over_a_setting_is_a_failure(
+    machine: Machine, variable: str, value: str, reason: str
+) -> None:
+    path = configure(machine, {**credentials(), variable: value})
+    result = check(machine)
+    assert (result.status, result.fix) == ("failed", f"Correct its settings in {path}.")
+    assert f"its command {sys.executable} ends with exit code 2; it says: " in result.detail
+    assert f"{variable} must be" in result.detail
+    assert reason in result.detail
+    configure(machine)
+    assert check(machine).status == "passed"
+
+
+def test_an_unparsable_file_is_reported_with_its_position(machine: Machine) -> None:
+    path = configure(machine)
+    whole = path.read_text()
+    path.write_text(whole[:-2])
+    result = check(machine)
+    assert result.status == "failed"
+    assert f"{path}, line 1, column " in result.detail
+    assert result.fix == f"Correct the file; {INSTALL} --print shows the entry."
+    path.write_text(whole)
+    assert check(machine).status == "passed"
+
+
+def test_a_simulated_entry_is_installed_again_as_such(machine: Machine) -> None:
+    configure(machine, {}, command="luma-ray-mcp", args=["--simulate"])
+    result = check(machine)
+    assert result.fix == f"{INSTALL} --simulate"
+    machine.type(result.fix, "y")
+    assert check(machine, variables={}).status == "passed"
+
+
+@pytest.mark.parametrize("env", [{}, {"USEAPI_TOKEN": "${input:luma-token}"}])
+def test_a_token_that_the_host_may_have_is_a_note(machine: Machine, env: dict[str, str]) -> None:
+    configure(machine, env)
+    assert check(machine).status == "note"
+
+
+def test_the_token_of_an_entry_is_used_in_the_terminal(machine: Machine) -> None:
+    configure(machine)
+    machine.unset("USEAPI_TOKEN")
+    machine.unset("LUMA_MCP_BASE_URL")
+    report = machine.check()
+    assert report.failures == []
+    assert report.one("token").detail == "the token of Cursor's entry is accepted (not shown)"
+    machine.type(f"{invocation()} accounts")
+
+
+def test_programs_are_found_as_hosts_find_them(machine: Machine) -> None:
+    machine.set(PATH=BIN)
+    assert find_program("sh", bare_path("linux", {})) is not None
+    assert find_program("luma-ray-mcp", bare_path("linux", {})) is None
+    assert find_program(sys.executable, bare_path("darwin", {})) == sys.executable
+    assert bare_path("win32", {"SYSTEMROOT": r"D:\Windows"}) == r"D:\Windows\system32;D:\Windows"
+
+
+def test_a_started_server_sees_only_the_entrys_variables(
+    machine: Machine,
+) -> None:
+    seen = machine.home / "seen.json"
+    env = {**credentials(), "LUMA_MCP_JOURNAL": str(machine.home / "journal.db"), "FOX": "red"}
+    machine.set(LUMA_MCP_SCHEMA="exact")
+    configure(machine, env, args=["-c", ECHOING.format(file=str(seen)), "-m", "luma_mcp"])
+    assert "seen" in check(machine).detail
+    variables = json.loads(seen.read_text())
+    # It records nothing.
+    assert variables["LUMA_MCP_JOURNAL"] == "off"
+    assert (variables["FOX"], variables["USEAPI_TOKEN"], variables["PATH"]) == (
+        "red",
+        TOKEN,
+        bare_path(this_system(), os.environ),
+    )
+    assert "LUMA_MCP_SCHEMA" not in variables
+
+
+@pytest.mark.parametrize(
+    ("variable", "bad", "good", "reason"),
+    [
+        ("LUMA_MCP_OUTPUT_DIR", "file/clips", "clips", "is not a folder"),
+        ("LUMA_MCP_INPUT_DIRS", "file", "", "is not a folder"),
         ("LUMA_MCP_JOURNAL", "file/journal.db", "journal.db", "cannot be"),
     ],
 )
-def test_a_setting_of_an_entry_that_this_terminal_does_not_have_is_looked_at_and_mended_in_the_entry(
-    machine: Machine, *, variable: str, bad: str, good: str, words: str
+def test_a_setting_of_the_entry_is_checked_and_fixed_there(
+    machine: Machine, *, variable: str, bad: str, good: str, reason: str
 ) -> None:
     (machine.home / "file").touch()
-    configure(machine, {**known(), variable: str(machine.home / bad)})
-    diagnosis = machine.diagnose()
-    failure = diagnosis.failure("Cursor")
+    configure(machine, {**credentials(), variable: str(machine.home / bad)})
+    report = machine.check()
+    failure = report.failure("Cursor")
     assert f"of its entry ({variable}): {machine.home / 'file'}" in failure.detail
-    assert words in failure.detail
-    assert variable in failure.mend
-    assert failure.mend.endswith(", and put that into the entry: luma-ray-mcp install cursor")
+    assert reason in failure.detail
+    assert variable in failure.fix
+    assert failure.fix.endswith(f", then write that into the entry: {INSTALL}")
     machine.set(**{variable: machine.home / good})
-    machine.type("luma-ray-mcp install cursor --yes")
-    assert machine.diagnose().failures == []
+    machine.type(f"{INSTALL} --yes")
+    assert machine.check().failures == []
 
 
-def test_a_folder_of_an_entry_that_is_missing_is_made_by_the_command_that_is_named(machine: Machine) -> None:
+def test_a_missing_folder_of_the_entry_is_created(machine: Machine) -> None:
     missing = machine.home / "my pictures"
-    configure(machine, {**known(), "LUMA_MCP_INPUT_DIRS": str(missing)})
-    failure = machine.diagnose().failure("Cursor")
+    configure(machine, {**credentials(), "LUMA_MCP_INPUT_DIRS": str(missing)})
+    failure = machine.check().failure("Cursor")
     assert f"(LUMA_MCP_INPUT_DIRS): {missing} does not exist" in failure.detail
-    machine.type(failure.mend)
-    assert look(machine).status == "passed"
+    machine.type(failure.fix)
+    assert check(machine).status == "passed"
 
 
-def test_what_an_entry_has_in_common_with_the_terminal_is_told_once(machine: Machine) -> None:
+def test_a_setting_that_the_terminal_has_is_reported_once(machine: Machine) -> None:
     (machine.home / "file").touch()
     machine.set(LUMA_MCP_OUTPUT_DIR=machine.home / "file")
-    configure(machine, {**known(), "LUMA_MCP_OUTPUT_DIR": str(machine.home / "file")})
-    assert machine.diagnose().failure("output folder")
+    configure(machine, {**credentials(), "LUMA_MCP_OUTPUT_DIR": str(machine.home / "file")})
+    assert machine.check().failure("output folder")
 
 
-def test_an_entry_that_simulates_has_no_journal_that_could_fail(machine: Machine) -> None:
+def test_a_simulated_entry_has_no_journal(machine: Machine) -> None:
     (machine.home / "file").touch()
-    env = {**known(), "LUMA_MCP_JOURNAL": str(machine.home / "file" / "journal.db")}
+    env = {**credentials(), "LUMA_MCP_JOURNAL": str(machine.home / "file" / "journal.db")}
     configure(machine, env, args=[*OURS["args"], "--simulate"])
-    assert look(machine).status == "passed"
+    assert check(machine).status == "passed"
 
 
 @pytest.mark.parametrize(("confirm", "notes"), [("always", 1), ("expensive", 1), ("never", 0)])
-def test_a_question_that_a_host_cannot_show_is_a_note(machine: Machine, confirm: str, notes: int) -> None:
-    env = {**known(), "LUMA_MCP_CONFIRM": confirm}
-    desktop = find(named("claude-desktop")[0], this_system(), os.environ, machine.home)
+def test_a_host_that_cannot_ask_is_a_note(machine: Machine, confirm: str, notes: int) -> None:
+    env = {**credentials(), "LUMA_MCP_CONFIRM": confirm}
+    desktop = find_config(match_hosts("claude-desktop")[0], this_system(), os.environ, machine.home)
     assert desktop
     desktop.parent.mkdir(parents=True)
     desktop.write_text(json.dumps({"mcpServers": {"luma": {**OURS, "env": env}}}))
     desktop.chmod(0o600)
-    # One that can.
+    # A host that can ask.
     configure(machine, env)
-    diagnosis = machine.diagnose()
-    told = [finding for finding in diagnosis.findings if "LUMA_MCP_CONFIRM" in finding.detail]
-    assert [(finding.name, finding.status) for finding in told] == [("Claude Desktop", "note")] * notes
-    assert diagnosis.failures == []
+    report = machine.check()
+    confirm_notes = [result for result in report.results if "LUMA_MCP_CONFIRM" in result.detail]
+    assert [(result.name, result.status) for result in confirm_notes] == [("Claude Desktop", "note")] * notes
+    assert report.failures == []
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
-def test_a_token_that_others_may_read_is_a_note_ended_by_the_command_that_is_named(machine: Machine, mode: int) -> None:
+def test_a_token_that_others_can_read_is_a_note(machine: Machine, mode: int) -> None:
     path = configure(machine)
     path.chmod(mode)
-    [started, told] = look_at_all(machine)
-    assert (started.status, told.status, told.mend) == ("passed", "note", f"chmod 600 {path}")
-    assert TOKEN not in told.detail
-    machine.type(told.mend)
-    assert look(machine).status == "passed"
+    [started, warning] = check_all(machine)
+    assert (started.status, warning.status, warning.fix) == ("passed", "note", f"chmod 600 {path}")
+    assert TOKEN not in warning.detail
+    machine.type(warning.fix)
+    assert check(machine).status == "passed"
 
 
-def test_a_file_without_a_token_may_be_read_by_others(machine: Machine) -> None:
+def test_a_file_without_a_token_may_be_readable(machine: Machine) -> None:
     configure(machine, {}, args=[*OURS["args"], "--simulate"]).chmod(0o644)
-    assert look(machine).status == "passed"
+    assert check(machine).status == "passed"
+
+
+@pytest.mark.parametrize(
+    ("timeout", "notes"), [("", 1), ("tool_timeout_sec = 60\n", 1), ("tool_timeout_sec = 660\n", 0)]
+)
+def test_a_codex_timeout_that_is_too_short_is_a_note(machine: Machine, timeout: str, notes: int) -> None:
+    path = machine.home / ".codex" / "config.toml"
+    path.parent.mkdir()
+    env = "".join(f"{name} = {json.dumps(value)}\n" for name, value in credentials().items())
+    entry = f'[mcp_servers.luma]\ncommand = {json.dumps(sys.executable)}\nargs = ["-m", "luma_mcp"]\n{timeout}'
+    path.write_text(f"{entry}[mcp_servers.luma.env]\n{env}")
+    path.chmod(0o600)
+    results = check_all(machine)
+    assert [result.status for result in results] == ["passed"] + ["note"] * notes
+    if notes:
+        assert results[1].fix == f"Set tool_timeout_sec to 660 in {path}."
+
+
+def test_an_unreadable_folder_of_a_host_causes_no_traceback(machine: Machine) -> None:
+    path = configure(machine)
+    path.parent.chmod(0)
+    command = [sys.executable, "-m", "luma_mcp", "doctor", "--seconds", "60"]
+    done = unprivileged(command, cwd=machine.home)
+    path.parent.chmod(0o700)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert f"{path}: it cannot be read: Permission denied" in done.stdout
+    assert "1 problem found." in done.stdout

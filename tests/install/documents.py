@@ -1,7 +1,4 @@
-"""Configuration files as hosts and people leave them, written by hand: for each, its host and its text.
-
-`{}` in a text would be a place of ours; here is none: they are what was there before us.
-"""
+"""Configuration files as hosts and people write them, without an entry of ours: for each, its host and its text."""
 
 from __future__ import annotations
 
@@ -212,5 +209,5 @@ DOCUMENTS = {
     "codex": CODEX,
 }
 KEYS = {"vscode": "servers", "codex": "mcp_servers"}
-"""Under which name a host has its servers; elsewhere `mcpServers`."""
+"""The name of the object with the servers, where it is not `mcpServers`."""
 CASES = [(host, name) for host, documents in DOCUMENTS.items() for name in documents]

@@ -1,4 +1,4 @@
-"""Reads configuration files as their hosts do, without the code under test."""
+"""Read configuration files as their hosts do, without the code under test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.install.documents import BOM, KEYS
 
 
 def read(host: str, text: str) -> dict[str, Any]:
-    """What the host would understand. Comments and trailing commas go by a tokenizer of its own."""
+    """The content as the host reads it. Comments and trailing commas are removed by a tokenizer of its own."""
     text = text.removeprefix(BOM)
     if host == "codex":
         return tomllib.loads(text)
@@ -26,14 +26,14 @@ def read(host: str, text: str) -> dict[str, Any]:
 
 
 def servers(host: str, text: str) -> dict[str, Any]:
-    """The servers that the host would start."""
+    """The servers that the host starts."""
     found = read(host, text).get(KEYS.get(host, "mcpServers"), {})
     assert isinstance(found, dict)
     return found
 
 
 def without_us(host: str, text: str) -> str:
-    """Everything else that the host would understand; as text, for `nan` equals itself there."""
+    """Everything else in the file; as a text, because there `nan` equals itself."""
     data = read(host, text)
     rest = {name: server for name, server in servers(host, text).items() if name != "luma"}
     data.pop(KEYS.get(host, "mcpServers"), None)

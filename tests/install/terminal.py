@@ -1,4 +1,4 @@
-"""A program in a terminal, and the person in front of it."""
+"""A program in a terminal, and the person who uses it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 PATIENCE = 60.0
-"""Seconds that an answer may take on a busy machine before it counts as missing."""
+"""Seconds that a text may take to appear on a busy machine."""
 
 
 class Terminal:
-    """Starts a program in a terminal of its own; what is on its screen is in `screen`, what is typed and echoed too."""
+    """A program in a terminal of its own. `screen`: everything that it has shown, with what was typed and echoed."""
 
     def __init__(self, command: list[str], *, environment: dict[str, str], cwd: Path) -> None:
         self.screen = ""
+        self._seen = 0
         self._ours, theirs = pty.openpty()
         try:
             self.process = subprocess.Popen(
@@ -32,7 +33,7 @@ class Terminal:
                 stdin=theirs,
                 stdout=theirs,
                 stderr=theirs,
-                # Without a controlling terminal of ours, a password is asked for here.
+                # Without a controlling terminal, a password is asked for in this one.
                 start_new_session=True,
             )
         finally:
@@ -49,32 +50,33 @@ class Terminal:
         os.close(self._ours)
 
     def read(self, until: str) -> str:
-        """What has come on the screen since it was last looked at, up to a text."""
-        seen = len(self.screen)
-        end = time.monotonic() + PATIENCE
+        """Wait for a text; what the screen has shown since the previous one, up to its end."""
+        seen = self._seen
+        deadline = time.monotonic() + PATIENCE
         while until not in self.screen[seen:]:
-            if not self._more(end):
-                raise AssertionError(f"{until!r} did not come: {self.screen[seen:]!r}")
-        return self.screen[seen:]
+            if not self._more(deadline):
+                raise AssertionError(f"{until!r} did not appear: {self.screen[seen:]!r}")
+        self._seen = self.screen.index(until, seen) + len(until)
+        return self.screen[seen : self._seen]
 
     def type(self, line: str) -> None:
-        """Types a line, with Enter."""
+        """Type a line and Enter."""
         os.write(self._ours, f"{line}\n".encode())
 
     def end(self) -> int:
-        """Reads to the end; the exit code."""
-        end = time.monotonic() + PATIENCE
-        while self._more(end):
+        """Read to the end; the exit code."""
+        deadline = time.monotonic() + PATIENCE
+        while self._more(deadline):
             pass
         return self.process.wait(timeout=PATIENCE)
 
-    def _more(self, end: float) -> bool:
-        if not select.select([self._ours], [], [], max(0.0, end - time.monotonic()))[0]:
+    def _more(self, deadline: float) -> bool:
+        if not select.select([self._ours], [], [], max(0.0, deadline - time.monotonic()))[0]:
             return False
         try:
             data = os.read(self._ours, 65536)
         except OSError:
-            # Linux tells so that the other side is closed.
+            # This is how Linux reports that the other side is closed.
             return False
         self.screen += re.sub(r"\x1b\[[0-9;]*m", "", data.decode(errors="replace")).replace("\r\n", "\n")
         return bool(data)

@@ -1,4 +1,4 @@
-"""Whatever a JSON file looks like: comments, commas, white space and depth come at random."""
+"""JSON files of any shape: comments, commas, white space and nesting are random."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luma_mcp.install import json_edit
-from luma_mcp.install.errors import ParseError
-from luma_mcp.install.jsonc import Text
+from luma_mcp.install.config import JsonDocument, ParseError
 
 MANY = int(os.environ.get("SCENARIOS", "2000")) // 20
 DERANDOMIZE = "SCENARIOS" not in os.environ
@@ -36,7 +34,7 @@ ROOTS = st.dictionaries(NAMES.filter(lambda name: name != "mcpServers"), VALUES,
 
 @st.composite
 def written(draw: st.DrawFn, value: Any, *, comments: bool) -> str:
-    """A value, in one of the many ways in which it can be written."""
+    """A value in one of the many ways in which it can be written."""
 
     def gap() -> str:
         return draw(SPACES) + (draw(COMMENTS) + draw(SPACES) if comments else "")
@@ -72,29 +70,30 @@ def documents(draw: st.DrawFn, *, with_luma: bool = False) -> tuple[str, bool]:
 
 
 def without_luma(text: str, *, comments: bool) -> dict[str, Any]:
-    data = json_edit.load(text, comments=comments)
+    data = dict(JsonDocument.parse(text, comments=comments).value)
     data["mcpServers"] = {name: server for name, server in data["mcpServers"].items() if name != "luma"}
     return data
 
 
 @settings(max_examples=MANY, deadline=None, derandomize=DERANDOMIZE)
 @given(documents())
-def test_putting_in_and_cutting_out_gives_back_every_byte(document: tuple[str, bool]) -> None:
-    text, comments = document
-    after = json_edit.put(text, PATH, ENTRY)
-    assert json_edit.load(after, comments=comments)["mcpServers"]["luma"] == ENTRY
-    assert without_luma(after, comments=comments) == json_edit.load(text, comments=comments)
-    assert json_edit.put(after, PATH, ENTRY) == after
-    assert json_edit.cut(after, PATH) == text
+def test_adding_and_removing_restores_every_byte(example: tuple[str, bool]) -> None:
+    text, comments = example
+    after = JsonDocument.parse(text, comments=comments).set_value(PATH, ENTRY)
+    assert JsonDocument.parse(after, comments=comments).value["mcpServers"]["luma"] == ENTRY
+    assert without_luma(after, comments=comments) == JsonDocument.parse(text, comments=comments).value
+    assert JsonDocument.parse(after, comments=comments).set_value(PATH, ENTRY) == after
+    assert JsonDocument.parse(after, comments=comments).remove(PATH) == text
 
 
 @settings(max_examples=MANY, deadline=None, derandomize=DERANDOMIZE)
 @given(documents(with_luma=True))
-def test_cutting_out_takes_one_member_and_one_comma(document: tuple[str, bool]) -> None:
-    text, comments = document
-    [(start, end)] = json_edit.spans(text, PATH)
-    after = json_edit.cut(text, PATH)
-    assert json_edit.load(after, comments=comments) == without_luma(text, comments=comments)
+def test_removing_takes_one_member_and_one_comma(example: tuple[str, bool]) -> None:
+    text, comments = example
+    document = JsonDocument.parse(text, comments=comments)
+    [(start, end)] = document.locate(PATH)
+    after = document.remove(PATH)
+    assert JsonDocument.parse(after, comments=comments).value == without_luma(text, comments=comments)
     outside, left = ("".join(part.split()) for part in (text[:start] + text[end:], after))
     assert len(outside) - len(left) in (0, 1)
     assert any(outside[:n] + outside[n + 1 :] == left for n in range(len(outside))) or outside == left
@@ -102,20 +101,21 @@ def test_cutting_out_takes_one_member_and_one_comma(document: tuple[str, bool]) 
 
 @settings(max_examples=MANY, deadline=None, derandomize=DERANDOMIZE)
 @given(documents(with_luma=True), st.sampled_from(["/new", 'C:\\"x"', "ключ"]))
-def test_a_value_is_replaced_where_it_stands(document: tuple[str, bool], command: str) -> None:
-    text, comments = document
-    [(start, end)] = json_edit.spans(text, (*PATH, "command"))
-    after = json_edit.put(text, (*PATH, "command"), command)
-    assert json_edit.load(after, comments=comments)["mcpServers"]["luma"] == {**ENTRY, "command": command}
+def test_a_value_is_replaced_in_place(example: tuple[str, bool], command: str) -> None:
+    text, comments = example
+    document = JsonDocument.parse(text, comments=comments)
+    [(start, end)] = document.locate((*PATH, "command"))
+    after = document.set_value((*PATH, "command"), command)
+    assert JsonDocument.parse(after, comments=comments).value["mcpServers"]["luma"] == {**ENTRY, "command": command}
     assert (after[:start], after[len(after) - len(text) + end :]) == (text[:start], text[end:])
 
 
 @settings(max_examples=MANY, deadline=None, derandomize=DERANDOMIZE)
 @given(st.text(alphabet='{}[]",:/*\\ \n1aluma', max_size=40))
-def test_what_is_no_json_is_told_with_its_place_and_never_anything_else(text: str) -> None:
+def test_invalid_json_is_a_parse_error_with_its_position(text: str) -> None:
     found = None
     try:
-        assert isinstance(Text.read(text).value, dict)
-    except ParseError as flaw:
-        found = flaw.at
+        assert isinstance(JsonDocument.parse(text).value, dict)
+    except ParseError as error:
+        found = error.at
     assert found is None or 0 <= found <= len(text)

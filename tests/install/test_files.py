@@ -1,4 +1,4 @@
-"""A file is replaced whole or not at all, and what it was stays beside it."""
+"""A file is replaced completely or not at all, and a backup stays beside it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from luma_mcp.install.errors import Changed, InstallError, NotWritable
-from luma_mcp.install.files import copies_with, is_read_by_others, read, replace
+from luma_mcp.install.config import (
+    Changed,
+    InstallError,
+    backups_with,
+    is_readable_by_others,
+    read,
+    replace,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +34,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_copy_of_what_it_was_stays_beside_it(tmp_path: Path) -> None:
+def test_a_backup_stays_beside_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
     path.write_text("old", encoding="utf-8")
     backup = replace(read(path), "new ключ\r\n", NOON)
@@ -38,14 +44,14 @@ def test_a_copy_of_what_it_was_stays_beside_it(tmp_path: Path) -> None:
     assert backup.read_text(encoding="utf-8") == "old"
 
 
-def test_a_new_file_comes_with_its_folders_and_without_a_copy(tmp_path: Path) -> None:
+def test_a_new_file_gets_folders_and_no_backup(tmp_path: Path) -> None:
     path = tmp_path / "Claude" / "deep" / "config.json"
     assert replace(read(path), "{}", NOON) is None
     assert files(path.parent) == {"config.json": "{}"}
 
 
 @on_posix
-def test_modes_stay_and_what_is_new_or_copied_is_private(tmp_path: Path) -> None:
+def test_modes_stay_and_new_files_are_private(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
     path.write_text("old", encoding="utf-8")
     path.chmod(0o640)
@@ -66,7 +72,7 @@ def test_the_owner_stays(tmp_path: Path) -> None:
     assert (path.stat().st_uid, path.stat().st_gid) == (12345, 23456)
 
 
-def test_the_latest_copies_are_kept_and_nothing_else_is_touched(tmp_path: Path) -> None:
+def test_the_latest_backups_are_kept_and_nothing_else_deleted(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
     mine = {"mcp.json.luma-backup-of-mine": "x", "other.json.luma-backup-20200101-000000": "x", "mcp.json.bak": "x"}
     for name in mine:
@@ -85,7 +91,7 @@ def test_the_latest_copies_are_kept_and_nothing_else_is_touched(tmp_path: Path) 
 
 
 @on_posix
-def test_a_link_stays_a_link_and_the_copy_is_beside_it(tmp_path: Path) -> None:
+def test_a_link_stays_and_the_backup_is_beside_it(tmp_path: Path) -> None:
     dotfiles = tmp_path / "dotfiles"
     dotfiles.mkdir()
     (dotfiles / "cursor.json").write_text("old", encoding="utf-8")
@@ -102,7 +108,7 @@ def test_a_link_stays_a_link_and_the_copy_is_beside_it(tmp_path: Path) -> None:
 
 
 @on_posix
-def test_a_link_to_nothing_yet_gets_its_file(tmp_path: Path) -> None:
+def test_a_dangling_link_gets_its_file(tmp_path: Path) -> None:
     link = tmp_path / "mcp.json"
     link.symlink_to("real.json")
     replace(read(link), "new", NOON)
@@ -111,7 +117,7 @@ def test_a_link_to_nothing_yet_gets_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("meanwhile", ["newer", None])
-def test_what_was_changed_meanwhile_is_not_overwritten(tmp_path: Path, meanwhile: str | None) -> None:
+def test_a_file_changed_meanwhile_is_not_overwritten(tmp_path: Path, meanwhile: str | None) -> None:
     path = tmp_path / "mcp.json"
     path.write_text("old", encoding="utf-8")
     seen = read(path)
@@ -123,7 +129,7 @@ def test_what_was_changed_meanwhile_is_not_overwritten(tmp_path: Path, meanwhile
     assert files(tmp_path) == ({"mcp.json": meanwhile} if meanwhile else {})
 
 
-def test_a_file_that_came_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+def test_a_file_created_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
     seen = read(path)
     path.write_text("somebody's", encoding="utf-8")
@@ -134,7 +140,7 @@ def test_a_file_that_came_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
 
 @on_posix
 @pytest.mark.parametrize("protected", ["file", "folder"])
-def test_what_is_read_only_is_left_alone(tmp_path: Path, protected: str) -> None:
+def test_read_only_files_and_folders_are_left_alone(tmp_path: Path, protected: str) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     path = folder / "mcp.json"
@@ -142,50 +148,50 @@ def test_what_is_read_only_is_left_alone(tmp_path: Path, protected: str) -> None
     seen = read(path)
     place = path if protected == "file" else folder
     place.chmod(mode(place) & ~0o222)
-    with pytest.raises(NotWritable, match="read-only") as caught:
+    with pytest.raises(InstallError, match="read-only") as caught:
         replace(seen, "new", NOON)
     place.chmod(0o755)
-    assert str(place) in caught.value.mend
+    assert str(place) in caught.value.fix
     assert files(folder) == {"mcp.json": "old"}
 
 
-def test_a_folder_in_its_place_is_said_to_be_one(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "mcp.json").mkdir()
-    with pytest.raises(InstallError, match="this is a folder"):
+    with pytest.raises(InstallError, match="a folder, not a file"):
         read(tmp_path / "mcp.json")
 
 
-def test_a_file_where_a_folder_should_be_is_a_fault_and_stays(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_stays(tmp_path: Path) -> None:
     (tmp_path / ".cursor").write_text("mine", encoding="utf-8")
-    with pytest.raises(NotWritable):
+    with pytest.raises(InstallError):
         replace(read(tmp_path / ".cursor" / "mcp.json"), "new", NOON)
     assert files(tmp_path) == {".cursor": "mine"}
 
 
 @on_posix
-def test_a_link_in_a_circle_and_a_pipe_are_no_files(tmp_path: Path) -> None:
+def test_a_circular_link_and_a_pipe_are_not_files(tmp_path: Path) -> None:
     (tmp_path / "circle").symlink_to("circle")
     os.mkfifo(tmp_path / "pipe")
     for name in ("circle", "pipe"):
-        with pytest.raises(InstallError, match=r"circle|no file"):
+        with pytest.raises(InstallError, match=r"leads to itself|not a regular file"):
             read(tmp_path / name)
 
 
 @on_posix
-@pytest.mark.parametrize(("rights", "read_by_others"), [(0o600, False), (0o640, True), (0o604, True), (0o700, False)])
-def test_it_is_known_who_may_read_a_file(tmp_path: Path, rights: int, *, read_by_others: bool) -> None:
+@pytest.mark.parametrize(("rights", "readable"), [(0o600, False), (0o640, True), (0o604, True), (0o700, False)])
+def test_a_file_is_readable_by_others_by_its_mode(tmp_path: Path, rights: int, *, readable: bool) -> None:
     path = tmp_path / "mcp.json"
     path.write_text("x", encoding="utf-8")
     path.chmod(rights)
-    assert is_read_by_others(path) == read_by_others
-    assert not is_read_by_others(tmp_path / "none")
+    assert is_readable_by_others(path) == readable
+    assert not is_readable_by_others(tmp_path / "none")
 
 
-def test_the_copies_that_hold_a_secret_are_found(tmp_path: Path) -> None:
+def test_backups_with_a_secret_are_found(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
     copies = []
     for text in ("none", "with user:1-x in it", "none", "user:1-x"):
         path.write_text(text, encoding="utf-8")
         copies.append(replace(read(path), "new", NOON))
-    assert copies_with(path, "user:1-x") == [copies[1], copies[3]]
-    assert copies_with(tmp_path / "none" / "mcp.json", "user:1-x") == []
+    assert backups_with(path, "user:1-x") == [copies[1], copies[3]]
+    assert backups_with(tmp_path / "none" / "mcp.json", "user:1-x") == []

@@ -1,4 +1,4 @@
-"""What an image parameter's text is taken for."""
+"""What the value of an image parameter is parsed as."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from luma_mcp.media.sources import LARGEST, ImageError, Kind, parse_source, read_data_uri
+from luma_mcp.media.sources import LARGEST_INPUT, ImageError, SourceKind, parse_source, read_data_uri
 
 ASSET = "u12345-email:studio@example.com-image:0f8fad5b-d9cb-469f-a165-70867728950e"
 JOBID = "j0326140530123456789v-u12345-email:studio@example.com-video:a1b2c3d4-0000-4000-8000-000000000000-bot:luma"
@@ -16,34 +16,34 @@ BASE64 = base64.b64encode(BYTES).decode()
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "meant"),
+    ("text", "kind", "parsed"),
     [
-        (ASSET, Kind.ASSET, ASSET),
-        (f"  {ASSET}\n", Kind.ASSET, ASSET),
-        (JOBID, Kind.JOB, JOBID),
-        (f'"{JOBID}"', Kind.JOB, JOBID),
-        (LINK, Kind.LINK, LINK),
-        ("http://example.com/a.png", Kind.LINK, "http://example.com/a.png"),
-        ("HTTPS://EXAMPLE.COM/A.PNG", Kind.LINK, "HTTPS://EXAMPLE.COM/A.PNG"),
-        (f"`{LINK}`", Kind.LINK, LINK),
-        ("/photos/me/a b.png", Kind.FILE, "/photos/me/a b.png"),
-        ("'/photos/me/a b.png'", Kind.FILE, "/photos/me/a b.png"),
-        ("/photos/me/12:30.png", Kind.FILE, "/photos/me/12:30.png"),
-        ("/photos/me/j1-bot:luma", Kind.FILE, "/photos/me/j1-bot:luma"),
-        ("~/a.png", Kind.FILE, "/photos/of/me/a.png"),
-        ("file:///photos/me/a%20b.png", Kind.FILE, "/photos/me/a b.png"),
-        ("file:/photos/me/a.png", Kind.FILE, "/photos/me/a.png"),
-        ("file://localhost/photos/me/a.png", Kind.FILE, "/photos/me/a.png"),
-        ("data:image/png;base64,iVBORw0KGgo=", Kind.DATA, "data:image/png;base64,iVBORw0KGgo="),
-        ("DATA:,x", Kind.DATA, "DATA:,x"),
-        ("data:,file:///etc/passwd", Kind.DATA, "data:,file:///etc/passwd"),
+        (ASSET, SourceKind.ASSET, ASSET),
+        (f"  {ASSET}\n", SourceKind.ASSET, ASSET),
+        (JOBID, SourceKind.JOB, JOBID),
+        (f'"{JOBID}"', SourceKind.JOB, JOBID),
+        (LINK, SourceKind.LINK, LINK),
+        ("http://example.com/a.png", SourceKind.LINK, "http://example.com/a.png"),
+        ("HTTPS://EXAMPLE.COM/A.PNG", SourceKind.LINK, "HTTPS://EXAMPLE.COM/A.PNG"),
+        (f"`{LINK}`", SourceKind.LINK, LINK),
+        ("/photos/me/a b.png", SourceKind.FILE, "/photos/me/a b.png"),
+        ("'/photos/me/a b.png'", SourceKind.FILE, "/photos/me/a b.png"),
+        ("/photos/me/12:30.png", SourceKind.FILE, "/photos/me/12:30.png"),
+        ("/photos/me/j1-bot:luma", SourceKind.FILE, "/photos/me/j1-bot:luma"),
+        ("~/a.png", SourceKind.FILE, "/photos/of/me/a.png"),
+        ("file:///photos/me/a%20b.png", SourceKind.FILE, "/photos/me/a b.png"),
+        ("file:/photos/me/a.png", SourceKind.FILE, "/photos/me/a.png"),
+        ("file://localhost/photos/me/a.png", SourceKind.FILE, "/photos/me/a.png"),
+        ("data:image/png;base64,iVBORw0KGgo=", SourceKind.DATA, "data:image/png;base64,iVBORw0KGgo="),
+        ("DATA:,x", SourceKind.DATA, "DATA:,x"),
+        ("data:,file:///etc/passwd", SourceKind.DATA, "data:,file:///etc/passwd"),
     ],
     ids=repr,
 )
-def test_each_form_is_taken_for_what_it_is(text: str, kind: Kind, meant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_kind_of_source(text: str, kind: SourceKind, parsed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/photos/of/me")
     source = parse_source(text, windows=False)
-    assert (source.kind, source.text) == (kind, meant)
+    assert (source.kind, source.text) == (kind, parsed)
 
 
 @pytest.mark.parametrize(
@@ -59,25 +59,25 @@ def test_each_form_is_taken_for_what_it_is(text: str, kind: Kind, meant: str, mo
     ],
     ids=repr,
 )
-def test_a_windows_path_is_taken_as_it_is_there(text: str, path: str) -> None:
+def test_a_windows_path_on_windows(text: str, path: str) -> None:
     source = parse_source(text, windows=True)
-    assert (source.kind, source.text) == (Kind.FILE, path)
+    assert (source.kind, source.text) == (SourceKind.FILE, path)
 
 
 @pytest.mark.parametrize("text", [ASSET, JOBID, LINK, "data:,x"], ids=repr)
-def test_what_is_no_path_means_the_same_on_windows(text: str) -> None:
+def test_other_sources_are_the_same_on_windows(text: str) -> None:
     assert parse_source(text, windows=True) == parse_source(text, windows=False)
 
 
 @pytest.mark.parametrize("text", [r"C:\Photos\me\a.png", "C:/a.png", r"\a.png", "C:a.png"], ids=repr)
-def test_a_windows_path_on_another_system_is_named_as_such(text: str) -> None:
+def test_a_windows_path_on_another_system(text: str) -> None:
     with pytest.raises(ImageError, match="Windows path"):
         parse_source(text, windows=False)
 
 
-def test_the_id_of_a_job_that_is_known_is_one_whatever_it_looks_like() -> None:
-    assert parse_source("job-of-tomorrow:7", is_jobid="job-of-tomorrow:7".__eq__).kind is Kind.JOB
-    assert parse_source("job-of-tomorrow:7").kind is Kind.ASSET
+def test_a_known_jobid_may_look_like_anything() -> None:
+    assert parse_source("job-of-tomorrow:7", is_jobid="job-of-tomorrow:7".__eq__).kind is SourceKind.JOB
+    assert parse_source("job-of-tomorrow:7").kind is SourceKind.ASSET
 
 
 @pytest.mark.parametrize(
@@ -85,25 +85,25 @@ def test_the_id_of_a_job_that_is_known_is_one_whatever_it_looks_like() -> None:
     ["sandbox:/mnt/data/a.png", "attachment://1", "blob:https://chat.example/1", "cid:a@b", "content://media/1"],
     ids=repr,
 )
-def test_what_only_the_chat_application_can_reach_is_refused_as_that(text: str) -> None:
+def test_an_address_inside_the_chat_application(text: str) -> None:
     with pytest.raises(ImageError, match="chat application"):
         parse_source(text)
 
 
 @pytest.mark.parametrize("text", ["ftp://a/b.png", "s3://bucket/a.png", "javascript:alert(1)", "x-y://z"], ids=repr)
-def test_an_address_that_is_not_fetched_is_refused_by_its_scheme(text: str) -> None:
+def test_an_address_of_another_scheme(text: str) -> None:
     with pytest.raises(ImageError, match=text.split(":", maxsplit=1)[0]):
         parse_source(text)
 
 
 @pytest.mark.parametrize("text", ["", "  ", "''", "a cat on a roof", "a.png", "./a.png", "pictures/a.png"], ids=repr)
-def test_what_is_none_of_the_forms_is_answered_with_all_of_them(text: str) -> None:
+def test_anything_else_lists_the_kinds(text: str) -> None:
     with pytest.raises(ImageError, match=r"assetRef.*jobid.*https.*path.*data"):
         parse_source(text, windows=False)
 
 
 @pytest.mark.parametrize("start", ["iVBORw0KGgo", "/9j/4AAQSkZJRg"], ids=["PNG", "JPEG"])
-def test_base64_alone_is_answered_with_what_is_missing(start: str) -> None:
+def test_bare_base64_needs_a_prefix(start: str) -> None:
     with pytest.raises(ImageError, match="data:image/jpeg;base64,") as refused:
         parse_source(start + "A" * 5000)
     assert "AAAA" not in str(refused.value)
@@ -126,37 +126,37 @@ def test_base64_alone_is_answered_with_what_is_missing(start: str) -> None:
     ],
     ids=lambda uri: uri[:40] + uri[-6:],
 )
-def test_a_data_uri_is_read_in_every_spelling(uri: str) -> None:
+def test_each_spelling_of_a_data_uri(uri: str) -> None:
     assert read_data_uri(parse_source(uri).text) == BYTES
 
 
 @pytest.mark.parametrize(
-    ("uri", "said"),
+    ("uri", "reason"),
     [
         ("data:image/png;base64", "without data"),
         ("data:", "without data"),
         ("data:,", "without data"),
         ("data:image/png;base64,", "without data"),
         ("data:image/png;base64,  \n", "without data"),
-        ("data:image/png;base64,swordfish", "broken"),
-        ("data:image/png;base64,swordfis!", "broken"),
-        ("data:image/png;base64,c3dv=cmRm", "broken"),
-        ("data:image/png;base64,größe", "broken"),
-        ("data:image/png;base64,%ff%fe", "broken"),
-        ("data:image/png;base64,\ud800AAA", "broken"),
+        ("data:image/png;base64,swordfish", "invalid"),
+        ("data:image/png;base64,swordfis!", "invalid"),
+        ("data:image/png;base64,c3dv=cmRm", "invalid"),
+        ("data:image/png;base64,größe", "invalid"),
+        ("data:image/png;base64,%ff%fe", "invalid"),
+        ("data:image/png;base64,\ud800AAA", "invalid"),
         ("data:,swordfish\ud800", "data: URI"),
     ],
     ids=ascii,
 )
-def test_a_data_uri_that_is_broken_is_refused_without_quoting_it(uri: str, said: str) -> None:
-    with pytest.raises(ImageError, match=said) as refused:
+def test_a_broken_data_uri_is_not_quoted(uri: str, reason: str) -> None:
+    with pytest.raises(ImageError, match=reason) as refused:
         read_data_uri(parse_source(uri).text)
     assert "swordf" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("head", "letters"), [("data:;base64,", LARGEST // 3 * 4 + 8), ("data:,", LARGEST + 1)], ids=repr
+    ("head", "letters"), [("data:;base64,", LARGEST_INPUT // 3 * 4 + 8), ("data:,", LARGEST_INPUT + 1)], ids=repr
 )
-def test_a_data_uri_that_is_too_large_is_refused(head: str, letters: int) -> None:
+def test_a_data_uri_that_is_too_large(head: str, letters: int) -> None:
     with pytest.raises(ImageError, match="100 MB"):
         read_data_uri(head + "A" * letters)

@@ -62,7 +62,7 @@ def test_every_host_has_a_page_with_a_snippet_under_its_own_key(host: Any) -> No
     page = ROOT / "docs" / "hosts" / f"{host.id}.md"
     assert page in PAGES
     own = [block for block in SNIPPETS if block.page == f"docs/hosts/{host.id}.md"]
-    if host.places:
+    if host.paths:
         first = parsed(own[0])
         assert list(first) == [host.key]
         [entry] = first[host.key].values()

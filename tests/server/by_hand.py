@@ -1,4 +1,4 @@
-"""A server over HTTP, and requests written by hand: what no client of the SDK would send."""
+"""A server over HTTP, and requests written by hand, which no client of the SDK would send."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import uvicorn
 from tests.conftest import EMAIL, IN_MEMORY, TOKEN
 from tests.server.declaring import SETTINGS
 
+from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.server.app import build_server
 from luma_mcp.settings import Settings
-from luma_mcp.simulator.app import Simulator
-from luma_mcp.simulator.serve import running
+from luma_mcp.simulator.app import Simulator, running
 from luma_mcp.simulator.state import Service
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ META = "io.modelcontextprotocol"
 
 @contextmanager
 def serving(**environment: str) -> Iterator[tuple[str, Simulator]]:
-    """The server over HTTP, in a thread, with an API whose time stands still; its URL, and the API."""
-    service = Service(clock=lambda: 0.0)
+    """Run the server over HTTP in a thread, with an API whose time stands still; yields its URL and the API."""
+    service = Service(USEAPI, clock=lambda: 0.0)
     service.add_account(EMAIL, concurrency=50)
     with running(api := Simulator(service, token=TOKEN)) as base_url:
         own = {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_BASE_URL": base_url}
@@ -53,13 +53,13 @@ def _served(settings: Settings) -> Iterator[str]:
 def posted(
     url: str, method: str, named: str | None, *extensions: str, more: dict[str, Any] | None = None, **params: Any
 ) -> dict[str, Any]:
-    """One request by hand, and its answer.
+    """Post one request, and return its response.
 
     Args:
-        url: where to.
+        url: of the server.
         method: of the request.
         named: the header `Mcp-Name`, if there is one.
-        extensions: that its client declares.
+        extensions: those that its client declares.
         more: other capabilities that it declares.
         params: of the request.
     """

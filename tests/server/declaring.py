@@ -1,6 +1,6 @@
-"""Clients that declare more than nothing, and what then goes over the wire, as it is.
+"""Clients that declare capabilities, and raw messages of the protocol.
 
-Every message about a task is held against the JSON schema of the Tasks extension.
+Every message about a task is validated against the JSON schema of the Tasks extension.
 """
 
 from __future__ import annotations
@@ -13,32 +13,48 @@ from typing import TYPE_CHECKING, Any
 from jsonschema import Draft202012Validator
 from mcp.client import advertise
 from mcp.shared.exceptions import MCPError
-from mcp.types import CallToolRequest, CallToolRequestParams, Request
+from mcp.types import CallToolRequest, CallToolRequestParams, ElicitRequestFormParams, ElicitResult, Request
 from pydantic import RootModel
 
 if TYPE_CHECKING:
     from mcp import Client
-    from mcp.client.session import ElicitationFnT
-    from mcp.types import ElicitResult, Implementation, InputResponses
+    from mcp.client.session import ClientRequestContext, ElicitationFnT
+    from mcp.types import ElicitRequestParams, Implementation, InputResponses
 
 TASKS, APPS = "io.modelcontextprotocol/tasks", "io.modelcontextprotocol/ui"
 SETTINGS: dict[str, dict[str, Any]] = {TASKS: {}, APPS: {"mimeTypes": ["text/html;profile=mcp-app"]}}
 SCHEMA = json.loads((Path(__file__).parents[1] / "conformance" / "tasks.schema.json").read_text(encoding="utf-8"))
-ABOUT_TASKS = {"tasks/get": "GetTask", "tasks/update": "UpdateTask", "tasks/cancel": "CancelTask"}
+TASK_METHODS = {"tasks/get": "GetTask", "tasks/update": "UpdateTask", "tasks/cancel": "CancelTask"}
+AGREED = ElicitResult(action="accept", content={"order": True})
 
 
-class AsItIs(RootModel[dict[str, Any]]):
-    """A result of which nothing was read."""
+class RawResult(RootModel[dict[str, Any]]):
+    """A result that is not parsed."""
 
 
-class Plain(Request[dict[str, Any], str]):
-    """Any request."""
+class AnyRequest(Request[dict[str, Any], str]):
+    """A request with any method and params."""
 
 
-class AboutTask(Plain):
-    """A request about a task: over HTTP its id is in a header as well."""
+class TaskRequest(AnyRequest):
+    """A request about a task. Over HTTP a header repeats the task's id."""
 
     name_param = "taskId"
+
+
+class Person:
+    """A user who gives every question the same answer, and remembers the questions."""
+
+    def __init__(self, answer: ElicitResult = AGREED) -> None:
+        self.answer = answer
+        self.questions: list[str] = []
+
+    async def __call__(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:  # noqa: ARG002
+        assert isinstance(params, ElicitRequestFormParams)
+        assert list(params.requested_schema["properties"]) == ["order"]
+        assert params.requested_schema["properties"]["order"]["type"] == "boolean"
+        self.questions.append(params.message)
+        return self.answer
 
 
 def declaring(
@@ -48,50 +64,59 @@ def declaring(
     named: Implementation | None = None,
     settings: dict[str, Any] | None = None,
 ) -> Client:
-    """The same client, before it is connected, declaring these extensions, and that its user can be asked."""
+    """The client, before it connects, declaring extensions; `asks`: answers the server's questions to its user."""
     declared = [advertise(name, SETTINGS[name] if settings is None else settings) for name in extensions]
     return replace(client, extensions=declared, elicitation_callback=asks, client_info=named)
 
 
 def conforms(message: Any, name: str) -> None:
-    """Holds a message against a definition of the schema."""
+    """Validate a message against a definition of the Tasks schema."""
     Draft202012Validator({"$ref": f"#/$defs/{name}", "$defs": SCHEMA["$defs"]}).validate(message)
 
 
-async def called(client: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
-    """What `tools/call` returns, as it is on the wire but for `_meta`; a task as the schema has it."""
-    return await _called(client, CallToolRequestParams(name=tool, arguments=arguments))
+async def call_raw(client: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
+    """Call a tool; its result as it is on the wire but for `_meta`, whether a task, a question or a result."""
+    return await _send_call(client, CallToolRequestParams(name=tool, arguments=arguments))
 
 
-async def called_again(
-    client: Client, tool: str, /, question: dict[str, Any], answer: ElicitResult, **arguments: Any
+async def answer_question(
+    client: Client, tool: str, /, question: dict[str, Any], answer: ElicitResult | None, **arguments: Any
 ) -> dict[str, Any]:
-    """The same for a call that was answered with a question, which is answered now."""
-    answers: InputResponses = dict.fromkeys(question["inputRequests"], answer)
+    """Repeat a call that returned a question, with the answer and the question's state; None: without an answer."""
+    answers: InputResponses = {}
+    if answer:
+        answers = dict.fromkeys(question["inputRequests"], answer)
     state = question["requestState"]
     params = CallToolRequestParams(name=tool, arguments=arguments, input_responses=answers, request_state=state)
-    return await _called(client, params)
+    return await _send_call(client, params)
 
 
-async def _called(client: Client, params: CallToolRequestParams) -> dict[str, Any]:
-    result = (await client.session.send_request(CallToolRequest(params=params), AsItIs)).root
+def question_text(question: dict[str, Any]) -> str:
+    """The text of the one question that a call returned."""
+    [request] = question["inputRequests"].values()
+    assert request["method"] == "elicitation/create"
+    return str(request["params"]["message"])
+
+
+async def _send_call(client: Client, params: CallToolRequestParams) -> dict[str, Any]:
+    result = (await client.session.send_request(CallToolRequest(params=params), RawResult)).root
     if result.get("resultType") == "task":
         conforms(result, "CreateTaskResult")
     return without_meta(result)
 
 
-async def asked(client: Client, method: str, **params: Any) -> dict[str, Any]:
-    """What any request is answered with, as it is on the wire but for `_meta`."""
-    return without_meta((await client.session.send_request(Plain(method=method, params=params), AsItIs)).root)
+async def request_raw(client: Client, method: str, **params: Any) -> dict[str, Any]:
+    """Send any request; its result as it is on the wire but for `_meta`."""
+    return without_meta((await client.session.send_request(AnyRequest(method=method, params=params), RawResult)).root)
 
 
-async def about_task(client: Client, method: str, task_id: str, **params: Any) -> dict[str, Any]:
-    """What a request about a task is answered with, as it is on the wire but for `_meta`; or `MCPError`."""
-    request = AboutTask(method=method, params={"taskId": task_id, **params})
-    name = ABOUT_TASKS[method]
+async def task_request(client: Client, method: str, task_id: str, **params: Any) -> dict[str, Any]:
+    """Send a request about a task; its result as it is on the wire but for `_meta`. Raises `MCPError`."""
+    request = TaskRequest(method=method, params={"taskId": task_id, **params})
+    name = TASK_METHODS[method]
     conforms({"jsonrpc": "2.0", "id": 1, **request.model_dump()}, f"{name}Request")
     try:
-        result = (await client.session.send_request(request, AsItIs)).root
+        result = (await client.session.send_request(request, RawResult)).root
     except MCPError as error:
         conforms(error.error.model_dump(exclude_none=True), "Error")
         raise
@@ -100,5 +125,5 @@ async def about_task(client: Client, method: str, task_id: str, **params: Any) -
 
 
 def without_meta(result: dict[str, Any]) -> dict[str, Any]:
-    """Without what the SDK says of the server."""
+    """The result without what the SDK adds about the server."""
     return {name: value for name, value in result.items() if name != "_meta"}

@@ -1,10 +1,14 @@
-"""What a client plainly meant is accepted; whatever is not is refused, with the nearest name."""
+"""What a client clearly means is accepted; everything else is rejected, with the nearest name."""
 
 from __future__ import annotations
 
+import base64
+import io
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import Image
+from tests.results import read_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,14 +17,30 @@ if TYPE_CHECKING:
 
     from luma_mcp.simulator.app import Simulator
 
+    Connect = Callable[..., Client]
 
-async def ordered(connect: Callable[..., Client], simulator: Simulator, **arguments: Any) -> dict[str, Any]:
-    """What reaches the API when `generate_video` is called so."""
+
+async def sent(connect: Connect, simulator: Simulator, **arguments: Any) -> dict[str, Any]:
+    """What reaches the API when `generate_video` is called with these arguments."""
     async with connect() as client:
         result = await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0} | arguments)
         assert not result.is_error, result.content
     [order] = simulator.orders
     return order
+
+
+async def rejected(connect: Connect, tool: str = "generate_video", **arguments: Any) -> dict[str, Any]:
+    """The error of a call with these arguments."""
+    async with connect() as client:
+        result = await client.call_tool(tool, arguments)
+    assert result.is_error
+    error = read_result(result)[1]["error"]
+    assert (error["kind"], error["next_action"]) == ("invalid_arguments", "fix_arguments")
+    return dict(error)
+
+
+def fields(error: dict[str, Any]) -> list[str]:
+    return [problem["field"] for problem in error["problems"]]
 
 
 @pytest.mark.parametrize(
@@ -45,43 +65,29 @@ async def ordered(connect: Callable[..., Client], simulator: Simulator, **argume
     ],
     ids=repr,
 )
-async def test_spellings_that_are_plain_are_accepted(
-    connect: Callable[..., Client], simulator: Simulator, name: str, value: Any, meant: str
+async def test_clear_spellings_are_accepted(
+    connect: Connect, simulator: Simulator, *, name: str, value: Any, meant: str
 ) -> None:
-    assert (await ordered(connect, simulator, **{name: value}))[name] == meant
+    assert (await sent(connect, simulator, **{name: value}))[name] == meant
 
 
-async def test_the_api_s_camel_case_names_are_accepted(connect: Callable[..., Client], simulator: Simulator) -> None:
+async def test_camel_case_names_are_accepted(connect: Connect, simulator: Simulator) -> None:
     ref = simulator.service.add_asset("studio@example.com")
-    order = await ordered(
-        connect, simulator, imageStart=ref, imageEnd=ref, replyUrl="https://example.com/hook", replyRef="7"
-    )
-    sent = {name: order[name] for name in ("imageStart", "imageEnd", "replyUrl", "replyRef")}
-    assert sent == {"imageStart": ref, "imageEnd": ref, "replyUrl": "https://example.com/hook", "replyRef": "7"}
+    texts = {"replyUrl": "https://example.com/hook", "replyRef": "7"}
+    order = await sent(connect, simulator, imageStart=ref, imageEnd=ref, **texts)
+    assert order.items() >= {"imageStart": ref, "imageEnd": ref, **texts}.items()
 
 
 @pytest.mark.parametrize("nothing", [None, "", "  "], ids=repr)
-async def test_null_and_empty_mean_left_out(
-    connect: Callable[..., Client], simulator: Simulator, nothing: str | None
-) -> None:
-    order = await ordered(connect, simulator, model=nothing, image_start=nothing, email=nothing, resolution=nothing)
+async def test_null_and_empty_mean_left_out(connect: Connect, simulator: Simulator, nothing: str | None) -> None:
+    order = await sent(connect, simulator, model=nothing, image_start=nothing, email=nothing, resolution=nothing)
     assert (order["model"], order["resolution"]) == ("ray-v3-flash", "draft")
     assert order.keys().isdisjoint({"imageStart", "email"})
 
 
 @pytest.mark.parametrize("wait", ["0", "0s", 0, 0.0], ids=repr)
-async def test_a_wait_may_be_a_number_as_text(connect: Callable[..., Client], simulator: Simulator, wait: Any) -> None:
-    await ordered(connect, simulator, wait_seconds=wait)
-
-
-async def refused(connect: Callable[..., Client], tool: str = "generate_video", **arguments: Any) -> dict[str, Any]:
-    async with connect() as client:
-        result = await client.call_tool(tool, arguments)
-    assert result.is_error
-    assert result.structured_content is not None
-    error = result.structured_content["error"]
-    assert error["kind"] == "invalid_arguments"
-    return dict(error)
+async def test_wait_as_text(connect: Connect, simulator: Simulator, wait: Any) -> None:
+    await sent(connect, simulator, wait_seconds=wait)
 
 
 @pytest.mark.parametrize(
@@ -95,20 +101,18 @@ async def refused(connect: Callable[..., Client], tool: str = "generate_video", 
         ("dynamicrange", "dynamic_range"),
     ],
 )
-async def test_an_unknown_argument_is_refused_with_the_nearest_name(
-    connect: Callable[..., Client], simulator: Simulator, unknown: str, nearest: str
+async def test_unknown_argument_and_the_nearest_name(
+    connect: Connect, simulator: Simulator, unknown: str, nearest: str
 ) -> None:
-    error = await refused(connect, prompt="A fox", **{unknown: "16:9"})
-    problem = next(p for p in error["problems"] if p["field"] == unknown)
+    error = await rejected(connect, prompt="A fox", **{unknown: "16:9"})
+    [problem] = error["problems"]
+    assert (problem["field"], problem["code"]) == (unknown, "unknown_parameter")
     assert f'did you mean "{nearest}"?' in problem["message"]
-    assert {p["field"] for p in error["problems"]} == {unknown}
     assert simulator.requests.total() == 0
 
 
-async def test_what_an_unknown_argument_plainly_meant_is_carried_into_the_suggestion(
-    connect: Callable[..., Client],
-) -> None:
-    error = await refused(connect, prompt="A fox", ratio="9:16", wait_seconds=30)
+async def test_suggestion_carries_what_was_clearly_meant(connect: Connect) -> None:
+    error = await rejected(connect, prompt="A fox", ratio="9x16", wait_seconds=30)
     assert error["suggestion"] == {
         "prompt": "A fox",
         "model": "ray-v3-flash",
@@ -120,76 +124,97 @@ async def test_what_an_unknown_argument_plainly_meant_is_carried_into_the_sugges
     }
 
 
+async def test_suggestion_prefers_the_real_name(connect: Connect) -> None:
+    error = await rejected(connect, prompt="A fox", aspect_ratio="9:16", ratio="1:1")
+    assert fields(error) == ["ratio"]
+    assert error["suggestion"]["aspect_ratio"] == "9:16"
+
+
 @pytest.mark.parametrize(
-    "said", [{"first_frame": ["https://example.com/a.png"]}, {"hdr": True}, {"seconds": "a few"}, {"image": 7}], ids=str
+    "stated",
+    [{"first_frame": ["https://example.com/a.png"]}, {"hdr": True}, {"seconds": "a few"}, {"image": 7}],
+    ids=str,
 )
-async def test_nothing_is_suggested_that_has_lost_what_was_said(
-    connect: Callable[..., Client], said: dict[str, Any]
-) -> None:
-    error = await refused(connect, prompt="A fox", **said)
-    assert [p["field"] for p in error["problems"]] == list(said)
+async def test_no_suggestion_loses_a_stated_value(connect: Connect, stated: dict[str, Any]) -> None:
+    error = await rejected(connect, prompt="A fox", **stated)
+    assert fields(error) == list(stated)
     assert "suggestion" not in error
 
 
-async def test_an_unknown_argument_with_no_counterpart_is_to_be_left_out_and_the_rest_would_work(
-    connect: Callable[..., Client],
-) -> None:
-    error = await refused(connect, prompt="A fox", seed=7)
+async def test_unknown_argument_without_counterpart(connect: Connect) -> None:
+    error = await rejected(connect, prompt="A fox", seed=7)
     assert "leave it out" in error["message"]
     assert "aspect_ratio" in error["message"]
     assert error["suggestion"]["prompt"] == "A fox"
 
 
-async def test_two_spellings_of_one_argument_that_differ_are_refused(
-    connect: Callable[..., Client], simulator: Simulator
-) -> None:
-    error = await refused(connect, prompt="A fox", image_start="u1:a", imageStart="u1:b")
-    assert [p["field"] for p in error["problems"]] == ["imageStart"]
+async def test_two_spellings_with_different_values(connect: Connect, simulator: Simulator) -> None:
+    error = await rejected(connect, prompt="A fox", image_start="u1:a", imageStart="u1:b")
+    assert fields(error) == ["imageStart"]
     assert simulator.requests.total() == 0
 
 
 @pytest.mark.parametrize(
     ("wait", "nearest"),
     [(-1, 0), (601, 600), (10**400, 600), ("soon", 45), (True, 45), ([5], 45)],
-    ids=lambda w: repr(w)[:9],
+    ids=lambda value: repr(value)[:9],
 )
-async def test_a_wait_outside_its_range_is_refused_and_the_nearest_one_suggested(
-    connect: Callable[..., Client], wait: Any, nearest: int
-) -> None:
-    error = await refused(connect, prompt="A fox", wait_seconds=wait)
-    assert [p["field"] for p in error["problems"]] == ["wait_seconds"]
+async def test_wait_out_of_range(connect: Connect, wait: Any, nearest: int) -> None:
+    error = await rejected(connect, prompt="A fox", wait_seconds=wait)
+    assert fields(error) == ["wait_seconds"]
+    assert "from 0 to 600" in error["message"]
     assert error["suggestion"]["wait_seconds"] == nearest
 
 
-async def test_the_prompt_is_sent_to_the_letter(connect: Callable[..., Client], simulator: Simulator) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "suggestion"),
+    [
+        ({"limit": 0}, {"limit": 1}),
+        ({"limit": 2.5}, {"limit": 2}),
+        ({"limit": "many", "state": "done"}, {"limit": 20, "state": "running"}),
+        ({"limt": 7}, {"limit": 7}),
+    ],
+    ids=str,
+)
+async def test_options_of_list_jobs(connect: Connect, arguments: Any, suggestion: dict[str, Any]) -> None:
+    error = await rejected(connect, "list_jobs", **arguments)
+    assert fields(error) == list(arguments)
+    assert error["suggestion"] == suggestion
+
+
+@pytest.mark.parametrize("flag", ["maybe", 2, [True]], ids=repr)
+async def test_flag_that_is_neither_true_nor_false(connect: Connect, flag: Any) -> None:
+    error = await rejected(connect, prompt="A fox", save=flag)
+    [problem] = error["problems"]
+    assert (problem["field"], problem["allowed"]) == ("save", ["true", "false"])
+    assert error["suggestion"]["save"] is False
+
+
+async def test_prompt_is_sent_to_the_letter(connect: Connect, simulator: Simulator) -> None:
     prompt = "  A fox,\n\tin the “snow” – 狐 🦊  "
-    assert (await ordered(connect, simulator, prompt=prompt))["prompt"] == prompt
+    assert (await sent(connect, simulator, prompt=prompt))["prompt"] == prompt
 
 
-async def test_get_job_without_a_jobid_says_what_it_wants(connect: Callable[..., Client]) -> None:
-    error = await refused(connect, "get_job")
-    assert [p["field"] for p in error["problems"]] == ["jobid"]
-    error = await refused(connect, "get_job", job="j1")
+async def test_get_job_without_a_jobid(connect: Connect) -> None:
+    error = await rejected(connect, "get_job")
+    assert fields(error) == ["jobid"]
+    error = await rejected(connect, "get_job", job="j1")
     assert 'did you mean "jobid"?' in error["message"]
     assert error["suggestion"] == {"jobid": "j1"}
 
 
 @pytest.mark.parametrize("value", ["-720", -720, "7-2-0", 10**400, "nan"], ids=lambda value: repr(value)[:9])
-async def test_what_only_resembles_a_value_is_not_taken_for_it(connect: Callable[..., Client], value: Any) -> None:
-    error = await refused(connect, prompt="A fox", resolution=value)
-    assert [p["field"] for p in error["problems"]] == ["resolution"]
+async def test_value_that_only_resembles_another(connect: Connect, value: Any) -> None:
+    assert fields(await rejected(connect, prompt="A fox", resolution=value)) == ["resolution"]
 
 
-@pytest.mark.parametrize("value", [["draft"], {"is": "draft"}, True, 3.5])
-async def test_a_value_of_another_type_is_refused_and_not_crashed_on(
-    connect: Callable[..., Client], value: Any
-) -> None:
-    error = await refused(connect, prompt="A fox", resolution=value)
-    assert [p["field"] for p in error["problems"]] == ["resolution"]
+@pytest.mark.parametrize("value", [["draft"], {"is": "draft"}, True, 3.5], ids=repr)
+async def test_value_of_another_type(connect: Connect, value: Any) -> None:
+    assert fields(await rejected(connect, prompt="A fox", resolution=value)) == ["resolution"]
 
 
 @pytest.mark.parametrize(
-    "said",
+    "arguments",
     [
         {"image_start": "data:," + "A" * 500_000, "imageStart": "data:," + "B" * 500_000},
         {"wait_seconds": "9" * 500_000},
@@ -197,11 +222,25 @@ async def test_a_value_of_another_type_is_refused_and_not_crashed_on(
         {"x" * 500_000: 1},
         {"image_start": "data:," + "A" * 500_000, "model": "ray-v4"},
     ],
-    ids=lambda said: ", ".join(name[:20] for name in said),
+    ids=lambda arguments: ", ".join(name[:20] for name in arguments),
 )
-async def test_what_is_long_is_not_sent_back_whole(connect: Callable[..., Client], said: dict[str, Any]) -> None:
+async def test_long_values_are_not_sent_back(connect: Connect, arguments: dict[str, Any]) -> None:
     """Hosts cut results at a megabyte, and the agent has what it sent."""
     async with connect() as client:
-        result = await client.call_tool("generate_video", {"prompt": "A fox", **said})
+        result = await client.call_tool("generate_video", {"prompt": "A fox", **arguments})
     assert result.is_error
     assert len(result.model_dump_json()) < 50_000
+
+
+async def test_long_jobid_is_not_sent_back(connect: Connect) -> None:
+    error = await rejected(connect, "get_job", jobid=["j" * 500_000])
+    assert len(str(error["problems"][0]["value"])) < 100
+
+
+async def test_suggestion_refers_to_a_long_image(connect: Connect) -> None:
+    file = io.BytesIO()
+    Image.effect_noise((100, 100), 50).save(file, "PNG")
+    picture = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    error = await rejected(connect, prompt="A fox", image_start=picture, model="ray-v4")
+    assert fields(error) == ["model"]
+    assert error["suggestion"]["image_start"] == "<image_start as you sent it>"

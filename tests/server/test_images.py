@@ -1,4 +1,4 @@
-"""`image_start`, `image_end`, `image_character`: a picture from anywhere becomes an assetRef of the right account."""
+"""Images from anywhere become assetRefs of the right account."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 from pillow_heif import register_heif_opener
 from tests.clock import pass_time
-from tests.conftest import EMAIL, ERAS, TOKEN
-from tests.results import told
+from tests.conftest import EMAIL, ERAS
+from tests.server.calls import order
 
 from luma_mcp.simulator.app import Fault
-from luma_mcp.simulator.records import MEDIA
+from luma_mcp.simulator.state import MEDIA
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,24 +47,9 @@ RED = f"data:;base64,{base64.b64encode(picture()).decode()}"
 """The red picture, as a data: URI."""
 
 
-@pytest.fixture
-def server(connect: Server, tmp_path: Path) -> Server:
-    """A server that keeps a journal and may read the test's folder; settings by name."""
-
-    def start(mode: str = ERAS[0], **settings: str) -> Client:
-        own = {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_INPUT_DIRS": str(tmp_path)}
-        return connect(mode=mode, environment={**own, "LUMA_MCP_JOURNAL": str(tmp_path / "journal.db"), **settings})
-
-    return start
-
-
-async def order(client: Client, **arguments: Any) -> tuple[str, dict[str, Any]]:
-    return told(await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0, **arguments}))
-
-
 @pytest.mark.parametrize("mode", ERAS)
 @pytest.mark.parametrize("kind", ["path", "quoted path", "file: URI", "data: URI", "link"])
-async def test_a_picture_from_anywhere_is_uploaded_as_it_is_and_its_asset_ref_comes_back(
+async def test_picture_from_anywhere_is_uploaded_unchanged(
     server: Server, simulator: Simulator, tmp_path: Path, *, kind: str, mode: str
 ) -> None:
     shown, path = (MEDIA / "1x1-thumbnail.jpg").read_bytes(), tmp_path / "a fox.jpg"
@@ -92,7 +77,7 @@ async def test_a_picture_from_anywhere_is_uploaded_as_it_is_and_its_asset_ref_co
         (picture("JPEG", orientation=6), (40, 60), "upright"),
     ],
 )
-async def test_what_the_api_would_not_take_is_converted_and_turned_upright_and_that_is_said(
+async def test_unsuitable_picture_is_converted_and_turned_upright(
     server: Server, simulator: Simulator, tmp_path: Path, *, data: bytes, size: Any, done: str
 ) -> None:
     (tmp_path / "photo.heic").write_bytes(data)
@@ -109,7 +94,7 @@ async def test_what_the_api_would_not_take_is_converted_and_turned_upright_and_t
 @pytest.mark.parametrize(
     ("name", "frame"), [("image_start", "last_frame"), ("image_end", "last_frame"), ("image_character", "thumbnail")]
 )
-async def test_the_jobid_of_an_earlier_clip_is_its_last_frame_and_for_a_character_its_thumbnail(
+async def test_jobid_stands_for_a_frame_of_its_video(
     server: Server, simulator: Simulator, name: str, frame: str
 ) -> None:
     async with server() as client:
@@ -120,24 +105,33 @@ async def test_the_jobid_of_an_earlier_clip_is_its_last_frame_and_for_a_characte
     assert content["assets"] == {name: ref}
 
 
-@pytest.mark.parametrize(("wish", "wait"), [("", 0), ("simulate:fail", 100), ("unknown", 0), ("another user's", 0)])
-async def test_a_jobid_without_a_picture_is_refused_by_its_parameter_before_anything_is_ordered(
-    server: Server, simulator: Simulator, wish: str, wait: int
+@pytest.mark.parametrize(
+    ("earlier", "wait", "reason"),
+    [
+        ("", 0, "still running"),
+        ("simulate:fail", 100, "without a usable picture"),
+        ("unknown", 0, "does not know"),
+        ("another user's", 0, "does not know"),
+    ],
+)
+async def test_jobid_without_a_usable_picture(
+    server: Server, simulator: Simulator, *, earlier: str, wait: int, reason: str
 ) -> None:
     async with server() as client:
-        jobid = {"unknown": "j1-u12345-x-bot:luma", "another user's": "j1-u9-x-bot:luma"}.get(wish, "")
+        jobid = {"unknown": "j1-u12345-x-bot:luma", "another user's": "j1-u9-x-bot:luma"}.get(earlier, "")
         if not jobid:
-            jobid = (await order(client, prompt=f"A fox {wish}", wait_seconds=wait))[1]["jobid"]
+            jobid = (await order(client, prompt=f"A fox {earlier}", wait_seconds=wait))[1]["jobid"]
         before = simulator.requests.copy()
-        text, content = await order(client, prompt="It goes on", image_start=jobid)
+        text, content = await order(client, prompt="It continues", image_start=jobid)
     assert simulator.requests["POST /videos"] == before["POST /videos"]
-    assert "image_start" in text
-    assert "nothing was spent" in text
-    assert content["error"]["problems"][0]["field"] == "image_start"
-    assert ("get_job" in text) == (wish == "")
+    [problem] = content["error"]["problems"]
+    assert (problem["field"], problem["code"]) == ("image_start", "unusable_image")
+    assert reason in problem["message"]
+    assert problem["message"] in text
+    assert content["error"]["charged"] == "no"
 
 
-async def test_the_same_picture_is_uploaded_once_for_the_first_frame_the_last_and_its_asset_ref(
+async def test_same_picture_for_both_frames_is_uploaded_once(
     server: Server, simulator: Simulator, tmp_path: Path
 ) -> None:
     (tmp_path / "a.png").write_bytes(picture())
@@ -149,7 +143,7 @@ async def test_the_same_picture_is_uploaded_once_for_the_first_frame_the_last_an
     assert (simulator.orders[-1]["imageStart"], simulator.requests[UPLOADS]) == (ref, 1)
 
 
-async def test_the_same_order_with_the_same_picture_from_elsewhere_is_its_running_job_and_uploads_nothing(
+async def test_same_picture_from_elsewhere_is_an_identical_order(
     server: Server, simulator: Simulator, tmp_path: Path
 ) -> None:
     simulator.service.add_account(OTHER)
@@ -163,7 +157,7 @@ async def test_the_same_order_with_the_same_picture_from_elsewhere_is_its_runnin
 
 
 @pytest.mark.parametrize(("days", "uploads"), [(0, 1), (28, 1), (31, 2)])
-async def test_the_same_bytes_are_uploaded_once_in_an_asset_s_life_also_by_another_process(
+async def test_picture_is_uploaded_once_in_an_asset_s_life(
     server: Server, simulator: Simulator, tmp_path: Path, *, days: int, uploads: int
 ) -> None:
     for name in ("a.png", "b.png"):
@@ -177,9 +171,7 @@ async def test_the_same_bytes_are_uploaded_once_in_an_asset_s_life_also_by_anoth
     assert (first["assets"]["image_start"] == second["assets"]["image_end"]) == (uploads == 1)
 
 
-async def test_an_asset_that_expired_early_is_uploaded_again_by_itself(
-    server: Server, simulator: Simulator, tmp_path: Path
-) -> None:
+async def test_asset_that_expired_early_is_uploaded_again(server: Server, simulator: Simulator, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(picture())
     async with server() as client:
         _, first = await order(client, image_start=str(tmp_path / "a.png"))
@@ -192,7 +184,7 @@ async def test_an_asset_that_expired_early_is_uploaded_again_by_itself(
 
 
 @pytest.mark.parametrize(
-    ("said", "running", "account"),
+    ("stated", "running", "account"),
     [
         ({}, 0, OTHER),
         ({}, 3, EMAIL),
@@ -202,17 +194,17 @@ async def test_an_asset_that_expired_early_is_uploaded_again_by_itself(
         ({"asset": EMAIL, "named": EMAIL}, 0, EMAIL),
     ],
 )
-async def test_a_picture_goes_to_the_account_that_is_named_else_the_default_else_the_assets_else_the_freest(
-    server: Server, simulator: Simulator, *, said: dict[str, str], running: int, account: str
+async def test_account_of_a_picture(
+    server: Server, simulator: Simulator, *, stated: dict[str, str], running: int, account: str
 ) -> None:
     service = simulator.service
     service.add_account(OTHER, concurrency=5)
     service.add_account(EXPIRED, concurrency=99).session_valid = False
     for _ in range(running):
         service.start({"prompt": "other", "model": "ray-v3", "resolution": "1080p"}, OTHER, webhook=False)
-    image_end = service.add_asset(said["asset"]) if "asset" in said else None
-    async with server(LUMA_MCP_EMAIL=said.get("default", "")) as client:
-        _, content = await order(client, image_start=RED, image_end=image_end, email=said.get("named"))
+    image_end = service.add_asset(stated["asset"]) if "asset" in stated else None
+    async with server(LUMA_MCP_EMAIL=stated.get("default", "")) as client:
+        _, content = await order(client, image_start=RED, image_end=image_end, email=stated.get("named"))
     assert service.assets[content["assets"]["image_start"]] == account
     assert service.jobs[content["jobid"]].email == account
 
@@ -226,7 +218,7 @@ async def test_a_picture_goes_to_the_account_that_is_named_else_the_default_else
         ({}, None, [EMAIL, OTHER]),
     ],
 )
-async def test_a_conflict_of_accounts_is_explained_with_both_before_anything_is_uploaded(
+async def test_assets_of_different_accounts(
     server: Server, simulator: Simulator, *, settings: dict[str, str], named: Any, images: list[str]
 ) -> None:
     simulator.service.add_account(OTHER)
@@ -234,16 +226,14 @@ async def test_a_conflict_of_accounts_is_explained_with_both_before_anything_is_
     async with server(**settings) as client:
         text, _ = await order(client, email=named, **dict(zip(("image_start", "image_end"), values, strict=False)))
     assert (simulator.requests[UPLOADS], simulator.service.jobs) == (0, {})
-    said = text.replace(values[-1], "").replace(values[0], "")
-    assert all(word in said for word in (EMAIL, OTHER, "nothing was spent"))
+    without_values = text.replace(values[-1], "").replace(values[0], "")
+    assert all(part in without_values for part in (EMAIL, OTHER, "Nothing was charged"))
 
 
-async def test_an_account_that_is_not_configured_is_refused_with_those_that_are(
-    server: Server, simulator: Simulator
-) -> None:
+async def test_unknown_account_and_the_known_ones(server: Server, simulator: Simulator) -> None:
     async with server() as client:
         text, _ = await order(client, image_start=RED, email="stduio@example.com")
-    assert (simulator.requests["POST /videos"], "nothing was spent" in text) == (0, True)
+    assert (simulator.requests["POST /videos"], "Nothing was charged" in text) == (0, True)
     assert EMAIL in text
 
 
@@ -253,7 +243,7 @@ UNUSABLE = {
     "cut.png": "damaged or cut short",
     "empty.png": "empty",
     "a.pdf": "PDF",
-    "photo.jpg": "whole path",
+    "photo.jpg": "absolute path",
     "outside": "outside the allowed folders",
     "https://pictures.example.com/media/any/none.jpg": "404",
     "data:image/png;base64,%%%": "base64",
@@ -270,22 +260,22 @@ def unusable(what: str, folder: Path) -> str:
     return str(folder / what) if what in contents or what == "missing.png" else what
 
 
-@pytest.mark.parametrize(("what", "word"), UNUSABLE.items())
-async def test_an_image_that_cannot_be_used_is_refused_in_words_before_anything_is_spent(
-    server: Server, simulator: Simulator, tmp_path: Path, *, what: str, word: str
+@pytest.mark.parametrize(("what", "reason"), UNUSABLE.items())
+async def test_unusable_image_is_rejected_with_the_reason(
+    server: Server, simulator: Simulator, tmp_path: Path, *, what: str, reason: str
 ) -> None:
     async with server() as client:
         text, content = await order(client, image_start=unusable(what, tmp_path))
     [problem] = content["error"]["problems"]
     assert (problem["field"], content["error"]["kind"]) == ("image_start", "invalid_arguments")
-    assert (word in text, word in problem["message"], "nothing was spent" in text) == (True, True, True)
+    assert (reason in text, reason in problem["message"], "Nothing was charged" in text) == (True, True, True)
     assert SECRET not in f"{text}{content}"
     assert (simulator.requests["POST /videos"], simulator.requests[UPLOADS]) == (0, 0)
 
 
 @pytest.mark.parametrize("start", ["photo.jpg", "missing.png", "notes.txt"])
 @pytest.mark.parametrize("rest", [{"resolution": "4k"}, {"image_end": "a.pdf"}])
-async def test_every_problem_of_images_and_words_is_told_at_once(
+async def test_problems_of_images_and_options_together(
     server: Server, tmp_path: Path, start: str, rest: dict[str, str]
 ) -> None:
     others = {n: unusable(value, tmp_path) if n == "image_end" else value for n, value in rest.items()}
@@ -294,23 +284,21 @@ async def test_every_problem_of_images_and_words_is_told_at_once(
     assert {problem["field"] for problem in content["error"]["problems"]} == {"image_start", *rest}
 
 
-async def test_an_upload_that_fails_says_nothing_was_spent_and_what_did_arrive_is_not_sent_again(
-    server: Server, simulator: Simulator
-) -> None:
+async def test_failed_upload_costs_nothing_and_is_continued(server: Server, simulator: Simulator) -> None:
     link = "https://pictures.example.com/media/any/{}-thumbnail.jpg".format
     ordered = partial(order, image_start=link("1x1"), image_end=link("4x3"))
     async with server() as client:
         simulator.faults.append(Fault("POST", f"/assets/{EMAIL}", 500, b'{"error":"disk full"}', times=1000))
         text, content = await ordered(client)
         assert (content["error"]["kind"], content["error"]["retry"]) == ("upstream", "later")
-        assert "nothing was spent" in text
+        assert "Nothing was charged" in text
         simulator.faults.clear()
         await order(client, prompt="A cat", image_start=link("1x1"))
         await ordered(client)
     assert (len(simulator.service.assets), len(simulator.service.jobs)) == (2, 2)
 
 
-async def test_what_a_picture_became_is_told_even_if_its_video_fails(server: Server) -> None:
+async def test_failed_video_keeps_its_assets(server: Server) -> None:
     async with server() as client:
         text, content = await order(client, prompt="A fox simulate:fail", image_start=RED, wait_seconds=100)
     assert content["error"]["kind"] == "job_failed"

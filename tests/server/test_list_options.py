@@ -1,4 +1,4 @@
-"""`list_options`: the whole table, what still goes with a choice, and the exact schema. Without a token."""
+"""`list_options`: the whole catalog, what goes with a choice, and the exact schema. It works without a token."""
 
 from __future__ import annotations
 
@@ -6,32 +6,29 @@ from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft202012Validator
 from tests import table
+from tests.results import read_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mcp import Client
 
+    Connect = Callable[..., Client]
 
-async def options(connect: Callable[..., Client], **arguments: Any) -> tuple[str, dict[str, Any]]:
+
+async def options(connect: Connect, **arguments: Any) -> tuple[str, dict[str, Any]]:
     async with connect(environment={}) as client:
-        result = await client.call_tool("list_options", arguments)
-    assert not result.is_error
-    assert result.structured_content is not None
-    [block] = result.content
-    assert block.type == "text"
-    return block.text, result.structured_content
+        return read_result(await client.call_tool("list_options", arguments))
 
 
-async def test_it_tells_the_whole_table(connect: Callable[..., Client]) -> None:
+async def test_whole_catalog(connect: Connect) -> None:
     text, content = await options(connect)
-    told = {
-        (model["name"], name): (set(reach["resolutions"]), set(reach["durations"]))
-        for model in content["models"]
-        for name, reach in model["dynamic_ranges"].items()
-    }
-    assert told == {key: (value, table.DURATIONS_OF[key[1]]) for key, value in table.RESOLUTIONS_OF.items()}
-    assert {m["name"]: m["image_character"] for m in content["models"]} == {
+    listed = {}
+    for model in content["models"]:
+        for name, limits in model["dynamic_ranges"].items():
+            listed[model["name"], name] = (set(limits["resolutions"]), set(limits["durations"]))
+    assert listed == {key: (value, table.DURATIONS_OF[key[1]]) for key, value in table.RESOLUTIONS_OF.items()}
+    assert {model["name"]: model["image_character"] for model in content["models"]} == {
         "ray-v3-flash": [],
         "ray-v3": ["sdr"],
         "ray-v3-reasoning": [],
@@ -39,18 +36,12 @@ async def test_it_tells_the_whole_table(connect: Callable[..., Client]) -> None:
     assert content["defaults"]["model"] == "ray-v3-flash"
     assert content["typical_seconds"]["draft"] == [30, 60]
     assert content["output_formats"]["hdr"]["plays_in_browser"] is False
-    for word in (
-        *table.MODELS,
-        *table.RESOLUTIONS,
-        *table.ASPECT_RATIOS,
-        "HEVC Main 10",
-        "30 to 60",
-        "image_character",
-    ):
-        assert word in text
+    for part in (*table.MODELS, *table.RESOLUTIONS, *table.ASPECT_RATIOS, "HEVC Main 10", "30 to 60"):
+        assert part in text
+    assert "image_character: model ray-v3" in text
 
 
-async def test_it_tells_what_still_goes_with_what_was_fixed(connect: Callable[..., Client]) -> None:
+async def test_what_goes_with_a_choice(connect: Connect) -> None:
     text, content = await options(connect, model="Ray-V3-Reasoning", dynamic_range="hdr_exr")
     assert content["chosen"] == {"model": "ray-v3-reasoning", "dynamic_range": "hdr_exr"}
     assert content["allowed"] == {
@@ -61,10 +52,10 @@ async def test_it_tells_what_still_goes_with_what_was_fixed(connect: Callable[..
         "image_end": True,
         "image_character": False,
     }
-    assert "still possible: resolution 720p" in text
+    assert "Still possible with model ray-v3-reasoning; dynamic_range hdr_exr: resolution 720p" in text
 
 
-async def test_it_returns_the_exact_schema_when_asked(connect: Callable[..., Client]) -> None:
+async def test_exact_schema(connect: Connect) -> None:
     text, content = await options(connect, include_schema="true")
     exact = Draft202012Validator(content["schema"])
     assert exact.is_valid({"prompt": "A fox", "model": "ray-v3-reasoning"})
@@ -72,9 +63,10 @@ async def test_it_returns_the_exact_schema_when_asked(connect: Callable[..., Cli
     assert '"then"' in text
 
 
-async def test_an_impossible_choice_is_refused_with_a_possible_one(connect: Callable[..., Client]) -> None:
-    async with connect(environment={}) as client:
-        result = await client.call_tool("list_options", {"model": "ray-v3-reasoning", "resolution": "540p"})
-    assert result.is_error
-    assert result.structured_content is not None
-    assert result.structured_content["error"]["suggestion"] == {"model": "ray-v3-reasoning", "resolution": "720p"}
+async def test_impossible_choice_and_a_possible_one(connect: Connect) -> None:
+    text, content = await options(connect, model="ray-v3-reasoning", resolution="540p")
+    error = content["error"]
+    assert error["suggestion"] == {"model": "ray-v3-reasoning", "resolution": "720p"}
+    # It costs nothing anyway.
+    assert "charged" not in error
+    assert "charged" not in text

@@ -1,4 +1,4 @@
-"""The prompts that a person picks: what they must be told, what they take, and what they then say."""
+"""The prompts that a person picks: their arguments and their texts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from mcp.shared.exceptions import MCPError
 from tests import table
 from tests.conftest import ERAS
-from tests.server.declaring import asked
+from tests.server.declaring import request_raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +39,8 @@ def client(request: pytest.FixtureRequest, connect: Server) -> Client:
     return connect(mode=request.param)
 
 
-async def said(client: Client, prompt: str, /, **arguments: str) -> str:
-    """The one message of the prompt."""
+async def render(client: Client, prompt: str, /, **arguments: str) -> str:
+    """The text of the prompt's one message."""
     [message] = (await client.get_prompt(prompt, arguments)).messages
     assert message.role == "user"
     assert message.content.type == "text"
@@ -48,37 +48,37 @@ async def said(client: Client, prompt: str, /, **arguments: str) -> str:
 
 
 def options_of(prompt: str) -> list[str]:
-    """A film's shots have their own lengths."""
+    """The shots of a film have their own lengths."""
     return [name for name in OPTIONS if (prompt, name) != ("short_film", "duration")]
 
 
-async def test_the_list_tells_what_each_takes_and_what_it_must_have(client: Client) -> None:
+async def test_the_list_names_arguments_and_values(client: Client) -> None:
     async with client:
         prompts = {prompt.name: prompt for prompt in (await client.list_prompts()).prompts}
     assert list(prompts) == list(REQUIRED)
     for name, prompt in prompts.items():
         assert prompt.title
         assert prompt.description
-        taken = {argument.name: argument for argument in prompt.arguments or []}
-        assert [a for a, argument in taken.items() if argument.required] == [REQUIRED[name]]
-        assert list(taken) == [*OWN[name], *options_of(name)]
+        arguments = {argument.name: argument for argument in prompt.arguments or []}
+        assert [a for a, argument in arguments.items() if argument.required] == [REQUIRED[name]]
+        assert list(arguments) == [*OWN[name], *options_of(name)]
         for option in options_of(name):
-            assert all(value in (taken[option].description or "") for value in OPTIONS[option])
+            assert all(value in (arguments[option].description or "") for value in OPTIONS[option])
 
 
 @every_prompt
-async def test_what_was_said_is_in_the_prompt_word_for_word(client: Client, name: str) -> None:
+async def test_arguments_are_repeated_word_for_word(client: Client, name: str) -> None:
     async with client:
-        text = await said(client, name, **OWN[name])
+        text = await render(client, name, **OWN[name])
     assert all(value in text for value in OWN[name].values())
 
 
 @every_prompt
-async def test_the_required_argument_alone_will_do(client: Client, name: str) -> None:
+async def test_the_required_argument_is_enough(client: Client, name: str) -> None:
     async with client:
-        text = await said(client, name, **{REQUIRED[name]: "what it needs"})
+        text = await render(client, name, **{REQUIRED[name]: "what it needs"})
         empty = {argument: " " for argument in OWN[name] if argument != REQUIRED[name]} | {"resolution": ""}
-        assert await said(client, name, **{REQUIRED[name]: "what it needs"}, **empty) == text
+        assert await render(client, name, **{REQUIRED[name]: "what it needs"}, **empty) == text
     assert "what it needs" in text
     assert "None" not in text
     assert "Leave out the options that I did not ask for." in text
@@ -86,28 +86,26 @@ async def test_the_required_argument_alone_will_do(client: Client, name: str) ->
 
 @every_prompt
 @pytest.mark.parametrize("given", [{}, {"resolution": "720p"}], ids=["nothing", "another"])
-async def test_without_what_it_must_have_it_is_refused_and_that_is_named(
-    client: Client, name: str, given: dict[str, str]
-) -> None:
+async def test_a_missing_argument_is_named(client: Client, name: str, given: dict[str, str]) -> None:
     async with client:
-        with pytest.raises(MCPError, match=REQUIRED[name]) as refused:
-            await said(client, name, **given)
-    assert refused.value.code == -32602
+        with pytest.raises(MCPError, match=REQUIRED[name]) as rejected:
+            await render(client, name, **given)
+    assert rejected.value.code == -32602
 
 
 @every_prompt
 @pytest.mark.parametrize("option", OPTIONS)
-async def test_every_option_of_the_table_is_taken_and_passed_on(client: Client, name: str, option: str) -> None:
+async def test_every_option_is_passed_on(client: Client, name: str, option: str) -> None:
     async with client:
         for value in OPTIONS[option] if option in options_of(name) else ():
-            text = await said(client, name, **OWN[name], **{option: value})
+            text = await render(client, name, **OWN[name], **{option: value})
             assert f"Use {option} {value}." in text
             assert "Leave out the options" not in text
 
 
-async def test_options_that_go_together_are_passed_on_together(client: Client) -> None:
+async def test_options_are_passed_on_together(client: Client) -> None:
     async with client:
-        text = await said(client, "make_video", idea="A fox", model="ray-v3", resolution="1080p", duration="10s")
+        text = await render(client, "make_video", idea="A fox", model="ray-v3", resolution="1080p", duration="10s")
     assert "model ray-v3" in text
     assert "resolution 1080p" in text
     assert "duration 10s" in text
@@ -115,7 +113,7 @@ async def test_options_that_go_together_are_passed_on_together(client: Client) -
 
 @every_prompt
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "expected"),
     [
         ({"resolution": "4k"}, ["resolution", "4k", "1080p"]),
         ({"model": "sora"}, ["model", "sora", "ray-v3-flash"]),
@@ -124,45 +122,45 @@ async def test_options_that_go_together_are_passed_on_together(client: Client) -
     ],
     ids=["no such resolution", "no such model", "an impossible combination", "no such argument"],
 )
-async def test_what_cannot_be_made_is_refused_at_once_and_the_reason_is_clear(
-    client: Client, name: str, options: dict[str, str], words: list[str]
+async def test_invalid_options_are_rejected_with_the_reason(
+    client: Client, name: str, options: dict[str, str], expected: list[str]
 ) -> None:
     async with client:
-        with pytest.raises(MCPError) as refused:
-            await said(client, name, **OWN[name], **options)
-    assert refused.value.code == -32602
-    assert all(word in str(refused.value) for word in words)
+        with pytest.raises(MCPError) as rejected:
+            await render(client, name, **OWN[name], **options)
+    assert rejected.value.code == -32602
+    assert all(part in str(rejected.value) for part in expected)
 
 
 @pytest.mark.parametrize("name", ["animate_picture", "continue_clip"])
-async def test_a_clip_from_a_picture_is_ordered_with_the_picture_as_its_first_frame(client: Client, name: str) -> None:
+async def test_a_picture_becomes_the_first_frame(client: Client, name: str) -> None:
     async with client:
-        text = await said(client, name, **OWN[name])
+        text = await render(client, name, **OWN[name])
     assert "image_start" in text
 
 
-async def test_a_film_is_not_ordered_before_the_person_has_agreed(client: Client) -> None:
+async def test_a_film_needs_agreement_first(client: Client) -> None:
     async with client:
-        text = await said(client, "short_film", story="A fox comes home", shots="7")
+        text = await render(client, "short_film", story="A fox comes home", shots="7")
     assert "7 shots" in text
     assert "Order nothing before I agree" in text
 
 
 @every_prompt
-async def test_each_prompt_orders_with_the_tool_that_exists(client: Client, name: str) -> None:
+async def test_each_prompt_names_the_tool(client: Client, name: str) -> None:
     async with client:
         tools = [tool.name for tool in (await client.list_tools()).tools]
-        text = await said(client, name, **OWN[name])
+        text = await render(client, name, **OWN[name])
     assert "generate_video" in tools
     assert "generate_video" in text or name == "short_film"
     assert "link" in text
 
 
-async def test_an_unknown_prompt_is_an_invalid_parameter(client: Client) -> None:
+async def test_an_unknown_prompt_is_invalid(client: Client) -> None:
     async with client:
-        with pytest.raises(MCPError, match="make_film") as refused:
-            await said(client, "make_film")
-    assert refused.value.code == -32602
+        with pytest.raises(MCPError, match="make_film") as rejected:
+            await render(client, "make_film")
+    assert rejected.value.code == -32602
 
 
 @pytest.mark.parametrize(
@@ -170,8 +168,8 @@ async def test_an_unknown_prompt_is_an_invalid_parameter(client: Client) -> None
     [{}, {"name": ["make_video"]}, {"name": "make_video", "arguments": 5}, {"name": "make_video", "arguments": "idea"}],
     ids=["nothing", "a list for a name", "a number for arguments", "a text for arguments"],
 )
-async def test_a_request_of_another_shape_is_an_invalid_parameter(client: Client, params: dict[str, Any]) -> None:
+async def test_a_malformed_request_is_invalid(client: Client, params: dict[str, Any]) -> None:
     async with client:
-        with pytest.raises(MCPError) as refused:
-            await asked(client, "prompts/get", **params)
-    assert refused.value.code == -32602
+        with pytest.raises(MCPError) as rejected:
+            await request_raw(client, "prompts/get", **params)
+    assert rejected.value.code == -32602

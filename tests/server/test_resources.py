@@ -1,4 +1,4 @@
-"""What can be read: the table, the exact schema, the list of jobs, one job."""
+"""The resources: options, exact schema, list of jobs, and single jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mcp.shared.exceptions import MCPError
 from tests import table
 from tests.clock import pass_time
 from tests.conftest import ERAS, TOKEN
-from tests.results import told
+from tests.server.calls import call, order
 from tests.transports import Canned
 
 from luma_mcp.simulator.app import Fault
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import httpx2
     from mcp import Client
 
     from luma_mcp.simulator.app import Simulator
@@ -29,22 +28,12 @@ if TYPE_CHECKING:
     Server = Callable[..., Client]
 
 NAMES = ("model", "resolution", "duration", "dynamic_range", "aspect_ratio")
+every_era = pytest.mark.parametrize("mode", ERAS)
 SPELLINGS: dict[str, Callable[[str], str]] = {
     "plain": lambda jobid: jobid,
     "percent-encoded": lambda jobid: quote(jobid, safe=""),
     "half encoded": lambda jobid: jobid.replace("@", "%40"),
 }
-
-
-@pytest.fixture(params=ERAS)
-def server(request: pytest.FixtureRequest, connect: Server, tmp_path: Path) -> Server:
-    """A server with a journal, in either era."""
-
-    def start(transport: httpx2.AsyncBaseTransport | None = None, **settings: str) -> Client:
-        own = {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_JOURNAL": str(tmp_path / "journal.db")}
-        return connect(mode=request.param, transport=transport, environment={**own, **settings})
-
-    return start
 
 
 async def read(client: Client, uri: str) -> Any:
@@ -54,12 +43,9 @@ async def read(client: Client, uri: str) -> Any:
     return json.loads(content.model_dump()["text"])
 
 
-async def order(client: Client, prompt: str = "A fox", **arguments: Any) -> dict[str, Any]:
-    return told(await client.call_tool("generate_video", {"prompt": prompt, "wait_seconds": 0, **arguments}))[1]
-
-
-async def test_every_resource_that_is_listed_can_be_read(server: Server) -> None:
-    async with server() as client:
+@every_era
+async def test_every_listed_resource_can_be_read(server: Server, mode: str) -> None:
+    async with server(mode) as client:
         resources = (await client.list_resources()).resources
         for resource in resources:
             assert (resource.title, resource.mime_type) != (None, None)
@@ -73,17 +59,18 @@ async def test_every_resource_that_is_listed_can_be_read(server: Server) -> None
     assert (template.uri_template, template.mime_type) == ("luma://jobs/{jobid}", "application/json")
 
 
-async def test_the_options_are_the_table_as_list_options_tells_it_without_a_token(server: Server) -> None:
-    async with server(USEAPI_TOKEN="") as client:
+@every_era
+async def test_the_options_are_those_of_list_options(server: Server, mode: str) -> None:
+    async with server(mode, USEAPI_TOKEN="") as client:
         options = await read(client, "luma://options")
-        _, content = told(await client.call_tool("list_options", {}))
+        _, content = await call(client, "list_options")
     assert options == content
     assert [model["name"] for model in options["models"]] == list(table.MODELS)
     assert options["parameters"]["resolution"] == list(table.RESOLUTIONS)
     assert options["parameters"]["aspect_ratio"] == list(table.ASPECT_RATIOS)
 
 
-async def test_the_schema_accepts_what_the_table_has_and_nothing_else(server: Server) -> None:
+async def test_the_schema_accepts_exactly_the_valid_requests(server: Server) -> None:
     async with server() as client:
         schema = await read(client, "luma://schemas/generate_video")
     Draft202012Validator.check_schema(schema)
@@ -93,51 +80,53 @@ async def test_the_schema_accepts_what_the_table_has_and_nothing_else(server: Se
     assert not validator.is_valid({"prompt": "A fox", "fps": 60})
 
 
-async def test_the_jobs_are_what_list_jobs_tells(server: Server) -> None:
-    async with server() as client:
+@every_era
+async def test_the_jobs_are_those_of_list_jobs(server: Server, mode: str) -> None:
+    async with server(mode) as client:
         empty = await read(client, "luma://jobs")
-        first, second = await order(client), await order(client, "A cat", wait_seconds=100)
+        _, first = await order(client)
+        _, second = await order(client, "A cat", wait_seconds=100)
         jobs = await read(client, "luma://jobs")
-        _, content = told(await client.call_tool("list_jobs", {}))
+        _, content = await call(client, "list_jobs")
     assert empty["jobs"] == []
     assert jobs == content
     assert {job["jobid"]: job["state"] for job in jobs["jobs"]}[second["jobid"]] == "completed"
     assert first["jobid"] in [job["jobid"] for job in jobs["jobs"]]
 
 
-@pytest.mark.parametrize("spelled", SPELLINGS.values(), ids=SPELLINGS)
-async def test_a_job_has_the_facts_that_get_job_tells_however_its_address_is_spelled(
-    server: Server, spelled: Callable[[str], str]
-) -> None:
-    async with server() as client:
-        jobid = (await order(client))["jobid"]
+@every_era
+@pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLINGS)
+async def test_a_job_has_the_content_of_get_job(server: Server, mode: str, spell: Callable[[str], str]) -> None:
+    async with server(mode) as client:
+        jobid = (await order(client))[1]["jobid"]
         assert ":" in jobid
         assert "@" in jobid
-        uri = f"luma://jobs/{spelled(jobid)}"
+        uri = f"luma://jobs/{spell(jobid)}"
         running = await read(client, uri)
-        _, done = told(await client.call_tool("get_job", {"jobid": jobid, "wait_seconds": 200}))
+        _, done = await call(client, "get_job", jobid=jobid, wait_seconds=200)
         completed = await read(client, uri)
     assert (running["jobid"], running["state"]) == (jobid, "running")
     assert completed == done
 
 
-async def test_a_job_that_failed_can_be_read_with_its_reason(server: Server) -> None:
+async def test_a_failed_job_has_its_reason(server: Server) -> None:
     async with server() as client:
-        failed = await order(client, "A fox simulate:fail", wait_seconds=100)
+        _, failed = await order(client, "A fox simulate:fail", wait_seconds=100)
         job = await read(client, f"luma://jobs/{failed['jobid']}")
     assert (job["state"], job["error"]) == ("failed", failed["error"])
 
 
-async def test_reading_a_job_saves_nothing_although_its_files_are_wanted(server: Server, tmp_path: Path) -> None:
-    async with server(LUMA_MCP_OUTPUT_DIR=str(tmp_path / "Luma")) as client:
-        jobid = (await order(client, save=True))["jobid"]
+async def test_reading_a_job_saves_nothing(server: Server, folder: Path) -> None:
+    async with server() as client:
+        jobid = (await order(client, save=True))[1]["jobid"]
         await pass_time(100)
         job = await read(client, f"luma://jobs/{jobid}")
-        assert (job["state"], "saved_files" in job, (tmp_path / "Luma").exists()) == ("completed", False, False)
-        _, done = told(await client.call_tool("get_job", {"jobid": jobid}))
+        assert (job["state"], "saved_files" in job, folder.exists()) == ("completed", False, False)
+        _, done = await call(client, "get_job", jobid=jobid)
     assert len(done["saved_files"]) == 1
 
 
+@every_era
 @pytest.mark.parametrize(
     "uri",
     [
@@ -152,46 +141,44 @@ async def test_reading_a_job_saves_nothing_although_its_files_are_wanted(server:
         "file:///etc/passwd",
     ],
 )
-async def test_a_resource_that_is_not_there_is_an_invalid_parameter_that_is_named(server: Server, uri: str) -> None:
-    async with server() as client:
-        with pytest.raises(MCPError) as refused:
+async def test_an_unknown_resource_is_named(server: Server, mode: str, uri: str) -> None:
+    async with server(mode) as client:
+        with pytest.raises(MCPError) as rejected:
             await client.read_resource(uri)
-    assert refused.value.code == -32602
-    assert refused.value.error.data == {"uri": uri}
+    assert rejected.value.code == -32602
+    assert rejected.value.error.data == {"uri": uri}
 
 
 @pytest.mark.parametrize("part", ["..", "%2e%2e%2faccounts", "..%2Faccounts%2Fx", "%00", "a%2Fb"])
-async def test_no_address_leads_the_api_astray(server: Server, simulator: Simulator, part: str) -> None:
+async def test_no_address_reaches_another_endpoint(server: Server, simulator: Simulator, part: str) -> None:
     async with server() as client:
-        with pytest.raises(MCPError) as refused:
+        with pytest.raises(MCPError) as rejected:
             await client.read_resource(f"luma://jobs/{part}")
-    assert refused.value.code == -32602
+    assert rejected.value.code == -32602
     assert simulator.requests.keys() <= {"GET /jobs/…"}
 
 
-async def test_trouble_with_the_api_is_an_error_of_this_server_in_its_words(
-    server: Server, simulator: Simulator
-) -> None:
+async def test_an_api_error_is_an_error_of_the_server(server: Server, simulator: Simulator) -> None:
     async with server() as client:
-        jobid = (await order(client))["jobid"]
+        jobid = (await order(client))[1]["jobid"]
         simulator.faults.append(Fault("GET", "/jobs", 401, b'{"error":"Unauthorized"}', times=9))
-        with pytest.raises(MCPError, match="token") as trouble:
+        with pytest.raises(MCPError, match="token") as failure:
             await client.read_resource(f"luma://jobs/{jobid}")
-    assert trouble.value.code == -32603
-    assert TOKEN not in str(trouble.value)
+    assert failure.value.code == -32603
+    assert TOKEN not in str(failure.value)
 
 
-async def test_without_the_api_the_list_of_jobs_is_what_the_journal_knows(server: Server) -> None:
+async def test_the_list_needs_no_api(server: Server) -> None:
     async with server() as client:
-        jobid = (await order(client))["jobid"]
-    async with server(Canned(503)) as client:
+        jobid = (await order(client))[1]["jobid"]
+    async with server(transport=Canned(503)) as client:
         jobs = await read(client, "luma://jobs")
     assert [job["jobid"] for job in jobs["jobs"]] == [jobid]
     assert jobs["problem"]
 
 
 @pytest.mark.parametrize("uri", ["luma://jobs", "luma://jobs/j1"])
-async def test_without_a_token_jobs_cannot_be_read_and_the_reason_is_told(server: Server, uri: str) -> None:
+async def test_jobs_need_a_token(server: Server, uri: str) -> None:
     async with server(USEAPI_TOKEN="") as client:
         with pytest.raises(MCPError, match="USEAPI_TOKEN"):
             await client.read_resource(uri)

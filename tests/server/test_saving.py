@@ -14,11 +14,12 @@ import httpx2
 import pytest
 from PIL import Image
 from tests.clock import pass_time
-from tests.conftest import ERAS, MIDNIGHT, TOKEN
-from tests.results import told
+from tests.conftest import ERAS, MIDNIGHT
+from tests.results import read_result
+from tests.server.calls import call, order
 
 from luma_mcp.simulator.app import Fault
-from luma_mcp.simulator.records import MEDIA
+from luma_mcp.simulator.state import MEDIA
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -34,38 +35,22 @@ VIDEO, FRAMES = MEDIA / "16x9-5s-sdr.mp4", MEDIA / "frames-exr.zip"
 READY = {"prompt": "A fox in the snow", "wait_seconds": 200}
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "videos" / "Luma"
-
-
-@pytest.fixture
-def server(connect: Server, tmp_path: Path, folder: Path) -> Server:
-    """A server that keeps a journal and saves to a folder of the test; settings by name."""
-
-    def start(mode: str = ERAS[0], transport: httpx2.AsyncBaseTransport | None = None, **settings: str) -> Client:
-        own = {"LUMA_MCP_JOURNAL": str(tmp_path / "journal.db"), "LUMA_MCP_OUTPUT_DIR": str(folder)}
-        return connect(mode=mode, transport=transport, environment={"USEAPI_TOKEN": TOKEN, **own, **settings})
-
-    return start
-
-
 class Media(httpx2.AsyncBaseTransport):
-    """Carries all to the simulator, but what ends as one of `answers`: that answers as it says there."""
+    """Carries requests to the simulator, except for paths that end in one of `answers`."""
 
     def __init__(self, simulator: Simulator, **answers: Callable[[], httpx2.Response]) -> None:
-        self._way = httpx2.ASGITransport(simulator)
+        self._simulated = httpx2.ASGITransport(simulator)
         self._answers = answers
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         for name, answer in self._answers.items():
             if request.url.path.endswith(f".{name}"):
                 return answer()
-        return await self._way.handle_async_request(request)
+        return await self._simulated.handle_async_request(request)
 
 
 def sent(data: bytes, seconds: int = 0, status: int = 200) -> Callable[[], httpx2.Response]:
-    """An answer that takes so long, in virtual time."""
+    """A response that takes so many seconds, in virtual time."""
 
     async def pieces() -> AsyncIterator[bytes]:
         size = len(data) // max(seconds, 1) + 1
@@ -77,11 +62,9 @@ def sent(data: bytes, seconds: int = 0, status: int = 200) -> Callable[[], httpx
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_a_video_is_saved_under_the_day_words_of_its_prompt_and_a_short_id(
-    server: Server, folder: Path, mode: str
-) -> None:
+async def test_file_name_has_the_day_the_prompt_and_an_id(server: Server, folder: Path, mode: str) -> None:
     async with server(mode) as client:
-        text, content = told(await client.call_tool("generate_video", {**READY, "save": True}))
+        text, content = read_result(await client.call_tool("generate_video", {**READY, "save": True}))
     [file] = folder.iterdir()
     assert re.fullmatch(rf"{DAY}\Wa\Wfox\Win\Wthe\Wsnow\W\w{{4,12}}\.mp4", file.name.replace("_", "-"))
     assert file.read_bytes() == VIDEO.read_bytes()
@@ -89,71 +72,96 @@ async def test_a_video_is_saved_under_the_day_words_of_its_prompt_and_a_short_id
     assert (str(file) in text, content["video"]["url"] in text) == (True, True)
 
 
-async def test_nothing_is_saved_unless_it_is_asked_for(server: Server, folder: Path) -> None:
+async def test_nothing_is_saved_unless_requested(server: Server, folder: Path) -> None:
     async with server() as client:
-        _, content = told(await client.call_tool("generate_video", READY))
+        _, content = read_result(await client.call_tool("generate_video", READY))
     assert "saved_files" not in content
     assert not folder.exists()
 
 
-async def test_of_hdr_exr_the_frames_are_saved_too(server: Server, folder: Path) -> None:
+async def test_frames_of_hdr_exr_are_saved_too(server: Server, folder: Path) -> None:
     async with server() as client:
-        _, content = told(await client.call_tool("generate_video", {**READY, "dynamic_range": "hdr_exr", "save": True}))
+        _, content = read_result(
+            await client.call_tool("generate_video", {**READY, "dynamic_range": "hdr_exr", "save": True})
+        )
     assert sorted(map(str, folder.iterdir())) == sorted(content["saved_files"])
     saved = {Path(file).suffix: Path(file).read_bytes() for file in content["saved_files"]}
     assert saved == {".mp4": (MEDIA / "16x9-5s-hdr.mp4").read_bytes(), ".zip": FRAMES.read_bytes()}
 
 
 @pytest.mark.parametrize("mode", ERAS)
-@pytest.mark.parametrize("said_at", ["generate_video", "get_job", "neither"])
-async def test_files_come_with_get_job_if_they_were_wanted_at_the_order_or_now_also_from_another_process(
-    server: Server, folder: Path, said_at: str, mode: str
-) -> None:
+@pytest.mark.parametrize("stated_at", ["generate_video", "get_job", "neither"])
+async def test_save_is_remembered_for_get_job(server: Server, folder: Path, stated_at: str, mode: str) -> None:
     async with server(mode) as client:
-        arguments = {"prompt": "A fox", "wait_seconds": 0, "save": said_at == "generate_video"}
-        text, running = told(await client.call_tool("generate_video", arguments))
-    assert ('"save": true' in running["next_step"], running["next_step"] in text) == (said_at == "generate_video", True)
+        arguments = {"prompt": "A fox", "wait_seconds": 0, "save": stated_at == "generate_video"}
+        text, running = read_result(await client.call_tool("generate_video", arguments))
+    assert ('"save": true' in running["next_step"], running["next_step"] in text) == (
+        stated_at == "generate_video",
+        True,
+    )
     async with server(mode) as client:
-        said = {"save": True} if said_at == "get_job" else {}
-        _, content = told(await client.call_tool("get_job", {"jobid": running["jobid"], "wait_seconds": 100, **said}))
+        stated = {"save": True} if stated_at == "get_job" else {}
+        _, content = read_result(
+            await client.call_tool("get_job", {"jobid": running["jobid"], "wait_seconds": 100, **stated})
+        )
     assert content["request"]["prompt"] == "A fox"
     assert content.get("saved_files", []) == [str(file) for file in (folder.iterdir() if folder.exists() else ())]
-    assert folder.exists() == (said_at != "neither")
+    assert folder.exists() == (stated_at != "neither")
 
 
-async def test_another_process_fetches_what_was_wanted_without_being_asked(server: Server, folder: Path) -> None:
+@pytest.mark.parametrize("again", ["generate_video", "get_job"])
+async def test_later_request_to_save_is_remembered(server: Server, folder: Path, again: str) -> None:
+    async with server() as client:
+        _, running = await order(client)
+        arguments = {"prompt": "A fox"}
+        if again == "get_job":
+            arguments = {"jobid": running["jobid"]}
+        await call(client, again, **arguments, save=True, wait_seconds=0)
+        _, content = await call(client, "get_job", jobid=running["jobid"], wait_seconds=100)
+    assert content["saved_files"] == [str(file) for file in folder.iterdir()]
+
+
+async def test_download_may_take_longer_than_the_wait(server: Server, simulator: Simulator) -> None:
+    async with server(transport=Media(simulator, mp4=sent(VIDEO.read_bytes(), 8))) as client:
+        _, running = await order(client)
+        await pass_time(100)
+        _, content = await call(client, "get_job", jobid=running["jobid"], wait_seconds=0, save=True)
+    assert len(content["saved_files"]) == 1
+
+
+async def test_next_process_saves_what_was_requested(server: Server, folder: Path) -> None:
     async with server() as client:
         await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0, "save": True})
     await pass_time(300)
     async with server() as client:
         await pass_time(30)
-        _, content = told(await client.call_tool("list_jobs", {}))
+        _, content = read_result(await client.call_tool("list_jobs", {}))
     assert content["jobs"][0]["saved_files"] == [str(file) for file in folder.iterdir()]
 
 
-async def test_a_file_is_saved_once_and_another_s_is_never_written_over(server: Server, folder: Path) -> None:
+async def test_file_is_saved_once_and_nothing_is_overwritten(server: Server, folder: Path) -> None:
     async with server() as client:
-        _, first = told(await client.call_tool("generate_video", {**READY, "save": True}))
-        _, again = told(await client.call_tool("get_job", {"jobid": first["jobid"], "save": True}))
+        _, first = read_result(await client.call_tool("generate_video", {**READY, "save": True}))
+        _, again = read_result(await client.call_tool("get_job", {"jobid": first["jobid"], "save": True}))
     [file] = folder.iterdir()
     assert again["saved_files"] == first["saved_files"] == [str(file)]
     file.write_text("my own notes")
     async with server(LUMA_MCP_JOURNAL="off") as client:
-        _, third = told(await client.call_tool("get_job", {"jobid": first["jobid"], "save": True}))
+        _, third = read_result(await client.call_tool("get_job", {"jobid": first["jobid"], "save": True}))
     [other] = map(Path, third["saved_files"])
     assert (file.read_text(), other.read_bytes()) == ("my own notes", VIDEO.read_bytes())
 
 
 @pytest.mark.parametrize(
-    ("fault", "words"),
+    ("fault", "parts"),
     [
         ("no room", ["no room", "LUMA_MCP_OUTPUT_DIR"]),
         ("a file in its place", ["LUMA_MCP_OUTPUT_DIR"]),
         ("read-only", ["cannot be written to", "LUMA_MCP_OUTPUT_DIR"]),
     ],
 )
-async def test_a_folder_that_takes_no_file_is_told_and_the_result_still_holds_the_link(
-    server: Server, simulator: Simulator, folder: Path, *, fault: str, words: list[str]
+async def test_unusable_folder_leaves_the_link(
+    server: Server, simulator: Simulator, folder: Path, *, fault: str, parts: list[str]
 ) -> None:
     if fault == "read-only":
         # Where not even root can make a folder.
@@ -162,33 +170,31 @@ async def test_a_folder_that_takes_no_file_is_told_and_the_result_still_holds_th
     if fault == "a file in its place":
         folder.parent.mkdir()
         folder.write_text("")
-    way = endless if fault == "no room" else None
-    async with server(transport=way, LUMA_MCP_OUTPUT_DIR=str(folder)) as client:
+    transport = endless if fault == "no room" else None
+    async with server(transport=transport, LUMA_MCP_OUTPUT_DIR=str(folder)) as client:
         result = await client.call_tool("generate_video", {**READY, "save": True})
-    text, content = told(result)
+    text, content = read_result(result)
     assert (result.is_error, content["state"], content["saved_files"]) == (False, "completed", [])
     assert content["video"]["url"] in text
-    assert all(word in content["save_problem"] for word in [str(folder), *words])
+    assert all(part in content["save_problem"] for part in [str(folder), *parts])
     assert content["save_problem"] in text
 
 
-async def test_a_download_longer_than_the_call_is_gone_on_with_by_the_next_one(
-    server: Server, simulator: Simulator, folder: Path
-) -> None:
+async def test_long_download_is_continued_by_the_next_call(server: Server, simulator: Simulator, folder: Path) -> None:
     async with server(transport=Media(simulator, mp4=sent(VIDEO.read_bytes(), 100))) as client:
-        _, running = told(await client.call_tool("generate_video", {**READY, "wait_seconds": 0, "save": True}))
+        _, running = read_result(await client.call_tool("generate_video", {**READY, "wait_seconds": 0, "save": True}))
         await pass_time(100)
-        text, content = told(await client.call_tool("get_job", {"jobid": running["jobid"], "wait_seconds": 0}))
+        text, content = read_result(await client.call_tool("get_job", {"jobid": running["jobid"], "wait_seconds": 0}))
         assert (content["state"], content["saved_files"], list(folder.glob("*.mp4"))) == ("completed", [], [])
         assert "get_job" in content["next_step"]
         assert all(content[name] in text for name in ("save_problem", "next_step"))
         arguments = {"jobid": running["jobid"], "wait_seconds": 300, "save": True}
-        _, content = told(await client.call_tool("get_job", arguments))
+        _, content = read_result(await client.call_tool("get_job", arguments))
     assert Path(content["saved_files"][0]).read_bytes() == VIDEO.read_bytes()
 
 
 @pytest.mark.parametrize("seconds", [20, 400])
-async def test_progress_grows_strictly_while_files_are_downloaded_and_names_them(
+async def test_progress_of_downloads_grows_and_names_the_files(
     server: Server, simulator: Simulator, seconds: int
 ) -> None:
     seen: list[tuple[float, str]] = []
@@ -197,10 +203,10 @@ async def test_progress_grows_strictly_while_files_are_downloaded_and_names_them
         assert total == 100
         seen.append((progress, message or ""))
 
-    way = Media(simulator, mp4=sent(VIDEO.read_bytes(), 20), zip=sent(FRAMES.read_bytes(), seconds))
+    transport = Media(simulator, mp4=sent(VIDEO.read_bytes(), 20), zip=sent(FRAMES.read_bytes(), seconds))
     arguments = {"prompt": "A fox", "dynamic_range": "hdr_exr", "save": True, "wait_seconds": 600}
-    async with server(transport=way) as client:
-        _, content = told(await client.call_tool("generate_video", arguments, progress_callback=on_progress))
+    async with server(transport=transport) as client:
+        _, content = read_result(await client.call_tool("generate_video", arguments, progress_callback=on_progress))
     assert len(content["saved_files"]) == 2
     for file in content["saved_files"]:
         assert any(Path(file).name in message for _, message in seen)
@@ -208,13 +214,13 @@ async def test_progress_grows_strictly_while_files_are_downloaded_and_names_them
     assert max(progress for progress, _ in seen[:-1]) < seen[-1][0] == 100
 
 
-async def test_a_link_that_has_expired_is_asked_for_again(server: Server, simulator: Simulator) -> None:
+async def test_expired_link_is_fetched_again(server: Server, simulator: Simulator) -> None:
     old = b'{"jobid":"%s","status":"completed","response":{"video":{"url":"https://cdn.example.com/media/k/gone.mp4"}}}'
     async with server() as client:
-        _, running = told(await client.call_tool("generate_video", {**READY, "wait_seconds": 0}))
+        _, running = read_result(await client.call_tool("generate_video", {**READY, "wait_seconds": 0}))
         await pass_time(100)
         simulator.faults.append(Fault("GET", "/jobs/", 200, old % running["jobid"].encode()))
-        _, content = told(await client.call_tool("get_job", {"jobid": running["jobid"], "save": True}))
+        _, content = read_result(await client.call_tool("get_job", {"jobid": running["jobid"], "save": True}))
     assert Path(content["saved_files"][0]).read_bytes() == VIDEO.read_bytes()
 
 
@@ -226,12 +232,12 @@ def photo(side: int) -> bytes:
 
 @pytest.mark.parametrize("mode", ERAS)
 @pytest.mark.parametrize("large", [False, True])
-async def test_a_complete_result_shows_a_small_jpeg(
+async def test_completed_result_shows_a_small_jpeg(
     server: Server, simulator: Simulator, *, large: bool, mode: str
 ) -> None:
     given = photo(900) if large else (MEDIA / "16x9-thumbnail.jpg").read_bytes()
-    way = Media(simulator, jpg=sent(given))
-    async with server(mode, way, LUMA_MCP_THUMBNAILS="1") as client:
+    transport = Media(simulator, jpg=sent(given))
+    async with server(mode, transport, LUMA_MCP_THUMBNAILS="1") as client:
         running = await client.call_tool("generate_video", {**READY, "wait_seconds": 0})
         shown = await client.call_tool("generate_video", READY)
     assert [block.type for block in running.content] == ["text"]
@@ -252,13 +258,13 @@ async def test_a_complete_result_shows_a_small_jpeg(
     ],
     ids=["off", "gone", "a page", "slow"],
 )
-async def test_without_a_thumbnail_the_result_is_the_same(
+async def test_result_without_a_thumbnail_is_the_same(
     server: Server, simulator: Simulator, thumbnails: str, answer: Callable[[], httpx2.Response]
 ) -> None:
     async with server(LUMA_MCP_THUMBNAILS="1") as client:
-        _, ordered = told(await client.call_tool("generate_video", READY), pictures=1)
+        _, ordered = read_result(await client.call_tool("generate_video", READY), pictures=1)
         jobid = ordered["jobid"]
         shown = await client.call_tool("get_job", {"jobid": jobid})
     async with server(ERAS[0], Media(simulator, jpg=answer), LUMA_MCP_THUMBNAILS=thumbnails) as client:
         bare = await client.call_tool("get_job", {"jobid": jobid})
-    assert (len(shown.content), len(bare.content), told(shown, pictures=1)) == (2, 1, told(bare))
+    assert (len(shown.content), len(bare.content), read_result(shown, pictures=1)) == (2, 1, read_result(bare))

@@ -1,4 +1,4 @@
-"""What `tools/list` advertises: readable for every host, small, and what the snapshots say."""
+"""What `tools/list` shows: readable for every host, small, and the same as in the snapshots."""
 
 from __future__ import annotations
 
@@ -6,34 +6,43 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import pytest
 from jsonschema import Draft202012Validator
-from tests.conftest import ERAS
+from mcp import Client
+from tests.conftest import ERAS, TOKEN, simulator_of, wall_clock
+from tests.server.calls import call, order
+from tests.server.declaring import APPS, declaring
+
+from luma_mcp.catalog.models import ResolutionRow
+from luma_mcp.catalog.useapi import MODELS, RESOLUTIONS, build_catalog
+from luma_mcp.server.app import build_server
+from luma_mcp.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mcp import Client
     from mcp.types import Tool
+
+    Connect = Callable[..., Client]
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 ROOT_KEYS = {"type", "properties", "required", "additionalProperties"}
-PROPERTY_KEYS = {
-    "type",
-    "enum",
-    "default",
-    "description",
-    "minLength",
-    "maxLength",
-    "minimum",
-    "maximum",
-}
+PROPERTY_KEYS = {"type", "enum", "default", "description", "minLength", "maxLength", "minimum", "maximum"}
 TOOLS = ("generate_video", "get_job", "list_jobs", "delete_job", "list_options")
+MAX_LISTING = 12_000
+MAX_INPUTS = 5_200
+both_schemas = pytest.mark.parametrize("schema", ["portable", "exact"])
 
 
 async def listed(client: Client) -> dict[str, Tool]:
     async with client:
         return {tool.name: tool for tool in (await client.list_tools()).tools}
+
+
+def size(value: Any) -> int:
+    """Bytes of a value as JSON over the wire."""
+    return len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
 
 
 def objects(schema: Any) -> Iterator[dict[str, Any]]:
@@ -47,7 +56,7 @@ def objects(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_the_tools_are_those_of_the_snapshots(connect: Callable[..., Client], mode: str) -> None:
+async def test_tools_are_those_of_the_snapshots(connect: Connect, mode: str) -> None:
     """To accept a change: `make docs`, and read the difference."""
     tools = await listed(connect(mode=mode))
     assert tuple(tools) == TOOLS
@@ -56,7 +65,7 @@ async def test_the_tools_are_those_of_the_snapshots(connect: Callable[..., Clien
         assert tool.model_dump(mode="json", by_alias=True, exclude_none=True) == snapshot
 
 
-async def test_input_schemas_have_nothing_that_a_host_trips_over(connect: Callable[..., Client]) -> None:
+async def test_input_schemas_are_flat_and_typed(connect: Connect) -> None:
     for tool in (await listed(connect())).values():
         schema = tool.input_schema
         assert schema.keys() == ROOT_KEYS
@@ -68,26 +77,31 @@ async def test_input_schemas_have_nothing_that_a_host_trips_over(connect: Callab
             assert rule["type"] in ("string", "integer", "boolean"), name
 
 
-async def test_an_advertised_default_never_makes_a_request_impossible(connect: Callable[..., Client]) -> None:
-    """Some clients send every default along; with `resolution: draft` an HDR order would then be refused."""
+async def test_no_default_makes_a_request_impossible(connect: Connect) -> None:
+    """Some clients send every default along; with `resolution: draft` an HDR order would then be rejected."""
     properties = (await listed(connect()))["generate_video"].input_schema["properties"]
-    assert {n: rule["default"] for n, rule in properties.items() if "default" in rule} == {
+    assert {name: rule["default"] for name, rule in properties.items() if "default" in rule} == {
         "aspect_ratio": "16:9",
         "duration": "5s",
         "dynamic_range": "sdr",
     }
 
 
-@pytest.mark.parametrize("schema", ["portable", "exact"])
-async def test_names_descriptions_and_input_schemas_fit_into_6000_bytes(
-    connect: Callable[..., Client], schema: str
-) -> None:
+@both_schemas
+async def test_size_of_the_whole_listing(connect: Connect, schema: str) -> None:
+    client = declaring(connect(environment={"LUMA_MCP_SCHEMA": schema}), APPS)
+    tools = [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in (await listed(client)).values()]
+    assert {"_meta", "icons"} <= tools[0].keys()
+    assert size({"jsonrpc": "2.0", "id": 1, "result": {"tools": tools}}) <= MAX_LISTING
+
+
+@both_schemas
+async def test_size_of_names_descriptions_and_inputs(connect: Connect, schema: str) -> None:
     tools = await listed(connect(environment={"LUMA_MCP_SCHEMA": schema}))
-    told = [[tool.name, tool.description, tool.input_schema] for tool in tools.values()]
-    assert len(json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode()) <= 6000
+    assert size([[tool.name, tool.description, tool.input_schema] for tool in tools.values()]) <= MAX_INPUTS
 
 
-async def test_exact_advertises_a_schema_that_holds_the_rules(connect: Callable[..., Client]) -> None:
+async def test_exact_schema_holds_the_rules(connect: Connect) -> None:
     schema = (await listed(connect(environment={"LUMA_MCP_SCHEMA": "exact"})))["generate_video"].input_schema
     Draft202012Validator.check_schema(schema)
     exact = Draft202012Validator(schema)
@@ -96,29 +110,47 @@ async def test_exact_advertises_a_schema_that_holds_the_rules(connect: Callable[
     assert not exact.is_valid({"prompt": "A fox", "image_character": "u1:a", "image_end": "u1:b"})
 
 
-async def test_restrictions_per_model_are_told_in_the_descriptions(connect: Callable[..., Client]) -> None:
+async def test_descriptions_state_the_rules(connect: Connect) -> None:
     properties = (await listed(connect()))["generate_video"].input_schema["properties"]
-    assert (
-        "ray-v3-reasoning: 720p, 1080p; hdr: 540p, 720p, 1080p; hdr_exr: 540p, 720p"
-        in (properties["resolution"]["description"])
-    )
-    assert "hdr: 5s; hdr_exr: 5s" in properties["duration"]["description"]
-    assert (
-        "Only with model ray-v3 and dynamic_range sdr. Not with image_start or image_end."
-        in (properties["image_character"]["description"])
-    )
+    descriptions = {name: rule["description"] for name, rule in properties.items()}
+    limits = "ray-v3-reasoning: 720p, 1080p; hdr: 540p, 720p, 1080p; hdr_exr: 540p, 720p"
+    assert limits in descriptions["resolution"]
+    assert "hdr: 5s; hdr_exr: 5s" in descriptions["duration"]
+    needs = "Only with model ray-v3 and dynamic_range sdr. Not with image_start or image_end."
+    assert needs in descriptions["image_character"]
 
 
-async def test_output_schemas_are_flat_unions_of_success_and_error(connect: Callable[..., Client]) -> None:
+async def test_new_resolution_is_one_row() -> None:
+    uhd = ResolutionRow("2160p", ("sdr",), (300, 600), expensive=True)
+    catalog = build_catalog(MODELS, (*RESOLUTIONS, uhd))
+    simulator = simulator_of(catalog)
+    settings = Settings.from_environment({"USEAPI_TOKEN": TOKEN, "LUMA_MCP_JOURNAL": "off", "LUMA_MCP_THUMBNAILS": "0"})
+    server = build_server(settings, catalog=catalog, transport=httpx2.ASGITransport(simulator), wall_clock=wall_clock)
+    async with Client(server, mode=ERAS[0]) as client:
+        tools = {tool.name: tool.input_schema["properties"] for tool in (await client.list_tools()).tools}
+        assert "2160p" in tools["generate_video"]["resolution"]["enum"]
+        assert "2160p 450 s" in tools["generate_video"]["resolution"]["description"]
+        assert "2160p" in tools["list_options"]["resolution"]["enum"]
+        _, content = await order(client, resolution="2160")
+        assert (content["request"]["resolution"], content["typical_seconds"]) == ("2160p", [300, 600])
+        _, content = await order(client, resolution="4k", dynamic_range="hdr")
+        assert content["error"]["suggestion"]["resolution"] == "1080p"
+        text, content = await call(client, "list_options", resolution="2160p")
+        assert content["allowed"]["dynamic_range"] == ["sdr"]
+        assert "300 to 600" in text
+
+
+async def test_output_schemas_cover_success_and_error(connect: Connect) -> None:
     for tool in (await listed(connect())).values():
         assert tool.output_schema is not None
         Draft202012Validator.check_schema(tool.output_schema)
-        assert "error" in tool.output_schema["properties"]
+        error = tool.output_schema["properties"]["error"]["properties"]
+        assert error.keys() >= {"kind", "message", "retry", "charged", "next_action", "next_step", "jobid"}
         for part in objects(tool.output_schema):
-            assert not part.keys() & {"$ref", "$defs", "anyOf", "oneOf", "allOf", "not", "if"}
+            assert not part.keys() & {"$ref", "$defs", "anyOf", "oneOf", "allOf", "not", "if", "required"}
 
 
-async def test_every_tool_has_a_title_and_all_four_hints(connect: Callable[..., Client]) -> None:
+async def test_every_tool_has_a_title_and_all_hints(connect: Connect) -> None:
     hints = {}
     for name, tool in (await listed(connect())).items():
         assert tool.title
@@ -134,13 +166,13 @@ async def test_every_tool_has_a_title_and_all_four_hints(connect: Callable[..., 
     }
 
 
-async def test_the_longest_wait_is_the_operator_s(connect: Callable[..., Client]) -> None:
+async def test_longest_wait_is_the_setting(connect: Connect) -> None:
     tools = await listed(connect(environment={"LUMA_MCP_MAX_WAIT_SECONDS": "30"}))
     for name in ("generate_video", "get_job"):
         assert tools[name].input_schema["properties"]["wait_seconds"]["maximum"] == 30
 
 
-async def test_the_server_introduces_itself_in_a_few_lines(connect: Callable[..., Client]) -> None:
+async def test_instructions_are_short(connect: Connect) -> None:
     async with connect(mode="auto") as client:
         assert client.instructions is not None
         assert "get_job" in client.instructions

@@ -1,15 +1,13 @@
-"""How long a call waits for its video where nobody says so: as long as its host allows."""
+"""How long a call waits for its video by default: as long as its host allows."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
-from mcp.types import Implementation
-from tests.conftest import ERAS, TOKEN
-from tests.results import told
-from tests.server.declaring import declaring
+from tests.conftest import ERAS
+from tests.server.calls import call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,60 +23,52 @@ WAITS = {
     "Visual Studio Code - Insiders": 240,
     "gemini-cli-mcp-client": 240,
     "openai-mcp": 45,
-    "codex-mcp-client": 45,
+    "codex-mcp-client": 240,
     "cursor-vscode": 45,
-    "a host that nobody knows": 45,
+    "an unknown host": 45,
     "not claude-code": 45,
     "": 45,
 }
 STUCK = {"prompt": "A fox simulate:stuck"}
-
-
-@pytest.fixture(params=ERAS)
-def server(request: pytest.FixtureRequest, connect: Server) -> Server:
-    """A client of that name, in either era; settings by name."""
-
-    def start(name: str | None, **settings: str) -> Client:
-        client = connect(mode=request.param, environment={"USEAPI_TOKEN": TOKEN, **settings})
-        return client if name is None else declaring(client, named=Implementation(name=name, version="1"))
-
-    return start
+every_era = pytest.mark.parametrize("mode", ERAS)
 
 
 async def listen(progress: float, total: float | None, message: str | None) -> None:
-    """Takes progress, and so asks for it."""
+    """A listener, which makes the client ask for progress."""
 
 
-@pytest.mark.parametrize("progress", [None, listen], ids=["without progress", "with progress"])
+@every_era
 @pytest.mark.parametrize(("name", "seconds"), WAITS.items(), ids=[name or "no name" for name in WAITS])
-async def test_a_wait_that_was_left_out_is_as_long_as_the_host_allows(
-    server: Server, name: str, seconds: int, progress: Any
-) -> None:
-    async with server(name) as client:
-        _, content = told(await client.call_tool("generate_video", STUCK, progress_callback=progress))
+async def test_default_wait_of_a_host(server: Server, *, mode: str, name: str, seconds: int) -> None:
+    async with server(mode, client_name=name) as client:
+        _, content = await call(client, "generate_video", **STUCK)
         assert (anyio.current_time(), content["state"]) == (seconds, "running")
-        await client.call_tool("get_job", {"jobid": content["jobid"]}, progress_callback=progress)
+        # Whether the client asks for progress makes no difference.
+        await client.call_tool("get_job", {"jobid": content["jobid"]}, progress_callback=listen)
         assert anyio.current_time() == 2 * seconds
 
 
-async def test_a_client_that_says_nothing_of_itself_waits_as_one_that_nobody_knows(server: Server) -> None:
-    async with server(None) as client:
+@every_era
+async def test_default_wait_of_an_anonymous_client(server: Server, mode: str) -> None:
+    async with server(mode) as client:
         await client.call_tool("generate_video", STUCK)
     assert anyio.current_time() == 45
 
 
-@pytest.mark.parametrize("name", ["claude-ai", "claude-code", ""])
+@every_era
+@pytest.mark.parametrize("name", ["claude-ai", "claude-code"])
 @pytest.mark.parametrize("seconds", [0, 7, 300])
-async def test_a_wait_that_was_said_wins(server: Server, name: str, seconds: int) -> None:
-    async with server(name) as client:
-        _, content = told(await client.call_tool("generate_video", {**STUCK, "wait_seconds": seconds}))
+async def test_stated_wait_wins(server: Server, *, mode: str, name: str, seconds: int) -> None:
+    async with server(mode, client_name=name) as client:
+        _, content = await call(client, "generate_video", **STUCK, wait_seconds=seconds)
         assert anyio.current_time() == seconds
-        await client.call_tool("get_job", {"jobid": content["jobid"], "wait_seconds": seconds})
+        await call(client, "get_job", jobid=content["jobid"], wait_seconds=seconds)
     assert anyio.current_time() == 2 * seconds
 
 
+@every_era
 @pytest.mark.parametrize(
-    ("name", "said", "longest", "seconds"),
+    ("name", "stated", "longest", "seconds"),
     [
         ("claude-code", {}, 100, 100),
         ("claude-code", {"wait_seconds": 600}, 100, 100),
@@ -87,13 +77,13 @@ async def test_a_wait_that_was_said_wins(server: Server, name: str, seconds: int
         ("claude-ai", {}, 10, 10),
         ("claude-code", {}, 0, 0),
     ],
-    ids=["patient", "said more", "said less", "impatient", "both", "no wait at all"],
+    ids=["host waits longer", "stated longer", "stated shorter", "host waits shorter", "both longer", "no wait"],
 )
-async def test_no_wait_is_longer_than_the_owner_s_longest(
-    server: Server, *, name: str, said: dict[str, int], longest: int, seconds: int
+async def test_no_wait_exceeds_the_setting(
+    server: Server, *, mode: str, name: str, stated: dict[str, int], longest: int, seconds: int
 ) -> None:
-    async with server(name, LUMA_MCP_MAX_WAIT_SECONDS=str(longest)) as client:
-        _, content = told(await client.call_tool("generate_video", {**STUCK, **said}))
+    async with server(mode, client_name=name, LUMA_MCP_MAX_WAIT_SECONDS=str(longest)) as client:
+        _, content = await call(client, "generate_video", **STUCK, **stated)
         assert anyio.current_time() == seconds
-        await client.call_tool("get_job", {"jobid": content["jobid"], **said})
+        await call(client, "get_job", jobid=content["jobid"], **stated)
     assert anyio.current_time() == 2 * seconds

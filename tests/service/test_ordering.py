@@ -3,265 +3,379 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime, timedelta
 from email.utils import format_datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import httpx2
 import pytest
-from pydantic import SecretStr
 from tests.clock import pass_time
-from tests.conftest import TOKEN, resolve, wall_clock
-from tests.service.faulty import Fault, Faulty
+from tests.conftest import EMAIL, wall_clock
+from tests.service.faulty import Fault, FaultyTransport
+from tests.service.orders import place
 from tests.transports import Held
 
-from luma_mcp.catalog.validate import check
-from luma_mcp.errors import OutcomeUnknown, Upstream
-from luma_mcp.service.service import VideoService
-from luma_mcp.settings import Settings
+from luma_mcp.errors import (
+    AccountSession,
+    Capacity,
+    Conflict,
+    JobReference,
+    LumaError,
+    Moderated,
+    NetworkError,
+    OutcomeUnknown,
+    PaymentRequired,
+    Unauthorized,
+    Upstream,
+)
 from luma_mcp.simulator.app import Fault as ApiFault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
+    import httpx2
+    from tests.service.conftest import StartService
 
+    from luma_mcp.service.service import VideoService
     from luma_mcp.service.submit import SubmitResult
     from luma_mcp.simulator.app import Simulator
 
-
-@pytest.fixture
-async def process(simulator: Simulator, tmp_path: Path) -> AsyncIterator[Callable[..., VideoService]]:
-    """Starts a process of its own on the one journal."""
-    started: list[VideoService] = []
-
-    def start(
-        transport: httpx2.AsyncBaseTransport | None = None, *, email: str | None = None, ahead: float = 0
-    ) -> VideoService:
-        settings = Settings(token=SecretStr(TOKEN), journal=str(tmp_path / "journal.db"), email=email)
-        way = transport or httpx2.ASGITransport(simulator)
-        clock = partial(_clock, ahead)
-        started.append(VideoService(settings, wall_clock=clock, transport=way, resolve=resolve))
-        return started[-1]
-
-    yield start
-    for studio in started:
-        await studio.aclose()
+ELSEWHERE = {"prompt": "of another machine", "model": "ray-v3-flash", "resolution": "1080p"}
 
 
-def _clock(ahead: float) -> datetime:
-    return wall_clock() + timedelta(seconds=ahead)
-
-
-async def unheard(_: str) -> None:
-    """Progress that nobody listens to."""
-
-
-async def place(studio: VideoService, *, another: bool = False, **words: Any) -> SubmitResult:
-    request = check({"prompt": "A fox", **words}).nearest or {}
-    ordered = await studio.order(request, another=another, save=False, patience=20, tell=unheard)
-    return ordered.placed
-
-
-async def test_two_of_the_same_at_once_are_one_job(process: Callable[..., VideoService], simulator: Simulator) -> None:
-    studio, placed = process(), list["SubmitResult"]()
-
-    async def one() -> None:
-        placed.append(await place(studio))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(one)
-        tasks.start_soon(one)
-    assert sorted(p.how for p in placed) == ["new", "same"]
-    assert {p.job.jobid for p in placed} == set(simulator.service.jobs)
-    assert len(simulator.service.jobs) == 1
-
-
-async def test_another_process_finds_an_order_that_is_on_its_way(
-    process: Callable[..., VideoService], simulator: Simulator
-) -> None:
-    way = Held(simulator)
-    first, second, placed = process(way), process(), list["SubmitResult"]()
-
-    async def one() -> None:
-        placed.append(await place(first))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(one)
-        await way.delivered.wait()
-        placed.append(await place(second))
-        way.may_answer.set()
-    assert simulator.requests["POST /videos"] == 1
-    assert [p.job.jobid for p in placed] == [*simulator.service.jobs] * 2
-
-
-async def test_an_intent_that_another_process_has_taken_over_is_not_sent(
-    process: Callable[..., VideoService], simulator: Simulator
-) -> None:
-    """The first is held up by a full house; meanwhile the second places the same order."""
-    way = Faulty(simulator)
-    way.script = [Fault.FULL_WITH_PACE]
-    first, second, placed = process(way), process(), list["SubmitResult"]()
-
-    async def one() -> None:
-        placed.append(await place(first))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(one)
-        await pass_time(1)
-        placed.append(await place(second))
-    assert len(simulator.service.jobs) == 1
-    assert [(p.how, p.job.jobid) for p in placed] == [("new", j) for j in simulator.service.jobs] + [
-        ("same", j) for j in simulator.service.jobs
-    ]
-
-
-async def test_after_it_finished_the_same_is_a_new_job(
-    process: Callable[..., VideoService], simulator: Simulator
-) -> None:
-    studio = process()
-    first = await place(studio)
-    await pass_time(100)
-    second = await place(studio)
-    assert (first.how, second.how) == ("new", "new")
-    assert len(simulator.service.jobs) == 2
-
-
-@pytest.mark.parametrize("words", [{"duration": "10s"}, {"aspect_ratio": "9:16"}, {"prompt": "A cat"}], ids=str)
-async def test_what_differs_is_another_order(
-    process: Callable[..., VideoService], simulator: Simulator, words: dict[str, Any]
-) -> None:
-    studio = process()
-    await place(studio)
-    assert (await place(studio, **words)).how == "new"
-    assert len(simulator.service.jobs) == 2
-
-
-async def test_an_unknown_outcome_holds_the_same_back_until_no_job_of_it_can_run(
-    process: Callable[..., VideoService], simulator: Simulator
-) -> None:
-    way = Faulty(simulator)
-    studio = process(way)
-    way.script = [Fault.TIMED_OUT_BEFORE]
-    with pytest.raises(OutcomeUnknown):
-        await place(studio)
-    with pytest.raises(OutcomeUnknown, match="new_take") as held_back:
-        await place(studio)
-    assert "Nothing was ordered now" in held_back.value.message
-    assert not simulator.service.jobs
-    assert (await place(studio, another=True)).how == "new"
-    await pass_time(16 * 60)
-    assert (await place(studio)).how == "new"
-    assert len(simulator.service.jobs) == 2
-
-
-async def test_a_job_that_began_too_early_is_not_taken_for_a_lost_order_s(
-    process: Callable[..., VideoService], simulator: Simulator
-) -> None:
-    request = {"prompt": "of another machine", "model": "ray-v3-flash", "resolution": "1080p"}
-    await pass_time(1000)
-    earlier = simulator.service.start(request, next(iter(simulator.service.accounts)), webhook=False)
-    await pass_time(60)
-    way = Faulty(simulator)
-    way.script = [Fault.TIMED_OUT_BEFORE]
-    with pytest.raises(OutcomeUnknown) as lost:
-        await place(process(way))
-    assert earlier.jobid not in lost.value.message
-
-
-async def test_a_job_of_another_account_is_not_taken_for_a_lost_order_s(
-    process: Callable[..., VideoService], simulator: Simulator
-) -> None:
-    simulator.service.add_account("b@example.com")
-    request = {"prompt": "of another machine", "model": "ray-v3-flash", "resolution": "1080p"}
-    other = simulator.service.start(request, "b@example.com", webhook=False)
-    way = Faulty(simulator)
-    way.script = [Fault.TIMED_OUT_BEFORE]
-    with pytest.raises(OutcomeUnknown) as lost:
-        await place(process(way), email=next(iter(simulator.service.accounts)))
-    assert other.jobid not in lost.value.message
-
-
-async def test_a_cancelled_order_that_never_went_out_is_forgotten(
-    process: Callable[..., VideoService], simulator: Simulator
-) -> None:
-    way = Faulty(simulator)
-    way.script = [Fault.FULL_WITH_PACE]
-    studio = process(way)
-    with anyio.move_on_after(1):
-        await place(studio)
-    assert studio.journal.unsettled() == []
-    assert (await place(process())).how == "new"
-    assert len(simulator.service.jobs) == 1
-
-
-async def test_a_single_404_of_a_young_job_makes_no_second_one(
-    process: Callable[..., VideoService], simulator: Simulator
-) -> None:
-    """A replica lags behind: neither the list nor the same order again take the job for gone."""
-    studio = process()
-    [job] = [(await place(studio)).job.jobid]
-    simulator.faults.append(ApiFault("GET", "/jobs", 200, b'{"executing":0,"jobs":[]}'))
-    simulator.faults.append(ApiFault("GET", f"/jobs/{job}", 404, b'{"error":"Job not found"}', times=2))
-    assert [listed.state for listed in (await studio.jobs(limit=9, state=None)).jobs] == ["running"]
-    with pytest.raises(Upstream, match="nothing was ordered now"):
-        await place(studio)
-    assert (await place(studio)).job.jobid == job
-    assert len(simulator.service.jobs) == 1
-
-
-async def test_after_its_job_was_deleted_the_same_is_a_new_job(
-    process: Callable[..., VideoService], simulator: Simulator
-) -> None:
-    studio = process()
-    first = await place(studio)
-    await pass_time(100)
-    assert await studio.delete(first.job.jobid)
-    assert (await place(studio)).how == "new"
-    assert first.job.jobid not in simulator.service.jobs
-
-
-async def test_the_default_account_named_or_not_is_the_same_order(
-    process: Callable[..., VideoService], simulator: Simulator
-) -> None:
-    account = next(iter(simulator.service.accounts))
-    studio = process(email=account)
-    assert (await place(studio)).how == "new"
-    assert (await place(studio, email=account)).how == "same"
-    assert (await place(studio, prompt="A fox ")).how == "same"
-
-
-@pytest.mark.parametrize("ahead", [-3600, 3600])
-async def test_a_wall_clock_that_is_set_holds_nobody_up(
-    process: Callable[..., VideoService], simulator: Simulator, ahead: float
-) -> None:
-    """Killed while an order was on its way, and the clock is set before the restart."""
-    way = Faulty(simulator)
-    way.script = [Fault.KILLED_BEFORE]
-    with pytest.raises(BaseExceptionGroup):
-        await place(process(way, ahead=ahead))
-    begun = anyio.current_time()
-    with suppress(OutcomeUnknown):
-        await place(process())
-    assert anyio.current_time() - begun < 30
-
-
-@pytest.mark.parametrize("ahead", [-3600, 3600])
-async def test_a_lost_order_is_found_although_this_machine_s_clock_is_wrong(
-    process: Callable[..., VideoService], simulator: Simulator, ahead: float
-) -> None:
-    """The API's answers tell its time of day."""
-    way = Dated(simulator)
-    way.script = [Fault.TIMED_OUT_AFTER]
-    placed = await place(process(way, ahead=ahead))
-    assert (placed.how, [placed.job.jobid]) == ("found", [*simulator.service.jobs])
-
-
-class Dated(Faulty):
+class Dated(FaultyTransport):
     """Its answers carry the date, as those of real servers do."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await super().handle_async_request(request)
         response.headers["date"] = format_datetime(wall_clock(), usegmt=True)
         return response
+
+
+async def test_two_of_the_same_at_once_are_one_job(service: VideoService, simulator: Simulator) -> None:
+    results: list[SubmitResult] = []
+
+    async def order() -> None:
+        results.append(await place(service))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(order)
+        tasks.start_soon(order)
+    assert sorted(result.outcome for result in results) == ["created", "duplicate"]
+    assert {result.job.jobid for result in results} == set(simulator.service.jobs)
+    assert len(simulator.service.jobs) == 1
+
+
+async def test_different_orders_do_not_wait_for_each_other(start_service: StartService, simulator: Simulator) -> None:
+    held = Held(simulator)
+    service = start_service(held)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(place, service, "A fox")
+        await held.delivered.wait()
+        tasks.start_soon(place, service, "A cat")
+        await pass_time(1)
+        assert len(simulator.service.jobs) == 2
+        held.may_answer.set()
+
+
+async def test_another_process_finds_an_order_in_flight(start_service: StartService, simulator: Simulator) -> None:
+    held = Held(simulator)
+    first, second = start_service(held), start_service()
+    results: list[SubmitResult] = []
+
+    async def order() -> None:
+        results.append(await place(first))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(order)
+        await held.delivered.wait()
+        results.append(await place(second))
+        held.may_answer.set()
+    assert simulator.requests["POST /videos"] == 1
+    assert [result.job.jobid for result in results] == [*simulator.service.jobs] * 2
+
+
+async def test_a_living_sender_is_waited_for(start_service: StartService, simulator: Simulator) -> None:
+    """Its heartbeats continue while it is shielded from a cancelled call, so no other process looks for its job."""
+    held = Held(simulator)
+    first, second = start_service(held), start_service()
+    results: list[SubmitResult] = []
+
+    async def order() -> None:
+        results.append(await place(second))
+
+    async with anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as call:
+            async with anyio.create_task_group() as calls:
+                calls.start_soon(place, first)
+                await held.delivered.wait()
+                tasks.start_soon(order)
+                call.cancel()
+                with anyio.CancelScope(shield=True):
+                    await pass_time(20)
+                    assert results == []
+                    assert simulator.requests["GET /jobs"] == 0
+                    held.may_answer.set()
+    assert [result.outcome for result in results] == ["duplicate"]
+
+
+async def test_a_pending_order_that_was_taken_over_is_not_sent(
+    start_service: StartService, simulator: Simulator
+) -> None:
+    """The first waits for a free slot; meanwhile the second places the same order."""
+    first, second = start_service(FaultyTransport(simulator, Fault.FULL_WITH_DELAY)), start_service()
+    results: list[SubmitResult] = []
+
+    async def order() -> None:
+        results.append(await place(first))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(order)
+        await pass_time(1)
+        results.append(await place(second))
+    [jobid] = simulator.service.jobs
+    assert [(result.outcome, result.job.jobid) for result in results] == [("created", jobid), ("duplicate", jobid)]
+
+
+async def test_after_it_finished_the_same_is_a_new_job(service: VideoService, simulator: Simulator) -> None:
+    first = await place(service)
+    await pass_time(100)
+    second = await place(service)
+    assert (first.outcome, second.outcome) == ("created", "created")
+    assert len(simulator.service.jobs) == 2
+
+
+@pytest.mark.parametrize("given", [{"duration": "10s"}, {"aspect_ratio": "9:16"}, {"prompt": "A cat"}], ids=str)
+async def test_what_differs_is_another_order(
+    service: VideoService, simulator: Simulator, given: dict[str, Any]
+) -> None:
+    await place(service)
+    assert (await place(service, **given)).outcome == "created"
+    assert len(simulator.service.jobs) == 2
+
+
+async def test_a_duplicate_that_is_allowed_is_another_job(service: VideoService, simulator: Simulator) -> None:
+    await place(service)
+    assert (await place(service, allow_duplicate=True)).outcome == "created"
+    assert len(simulator.service.jobs) == 2
+
+
+async def test_reuse_only_orders_nothing(service: VideoService, simulator: Simulator) -> None:
+    with pytest.raises(Conflict) as none_running:
+        await place(service, reuse_only=True)
+    first = await place(service)
+    for allow_duplicate in (False, True):
+        again = await place(service, reuse_only=True, allow_duplicate=allow_duplicate)
+        assert again.job.jobid == first.job.jobid
+    await pass_time(100)
+    with pytest.raises(Conflict) as finished:
+        await place(service, reuse_only=True, allow_duplicate=True)
+    for conflict in (none_running.value, finished.value):
+        assert (conflict.reason, conflict.charged) == ("just_finished", "no")
+    assert simulator.requests["POST /videos"] == 1
+
+
+async def test_an_order_is_looked_up_once(service: VideoService, simulator: Simulator) -> None:
+    await place(service)
+    before = simulator.requests["GET /jobs/…"]
+    await place(service)
+    assert simulator.requests["GET /jobs/…"] == before + 1
+
+
+async def test_finding_a_duplicate_orders_nothing(service: VideoService, simulator: Simulator) -> None:
+    validated = await service.validate({"prompt": "A fox"})
+    assert await service.find_duplicate(validated) is None
+    first = await place(service)
+    duplicate = await service.find_duplicate(validated)
+    assert duplicate
+    assert (duplicate.outcome, duplicate.job.jobid) == ("duplicate", first.job.jobid)
+    assert duplicate.job.request == first.job.request
+    assert simulator.requests["POST /videos"] == 1
+
+
+async def test_an_unknown_outcome_blocks_the_same_order_for_a_while(
+    start_service: StartService, simulator: Simulator
+) -> None:
+    service = start_service(FaultyTransport(simulator, Fault.TIMED_OUT_BEFORE))
+    with pytest.raises(OutcomeUnknown) as lost:
+        await place(service)
+    assert (lost.value.age, lost.value.candidates, lost.value.charged) == (None, (), "unknown")
+    await pass_time(60)
+    with pytest.raises(OutcomeUnknown) as blocked:
+        await place(service)
+    assert blocked.value.age == pytest.approx(60, abs=5)
+    assert not simulator.service.jobs
+    assert (await place(service, allow_duplicate=True)).outcome == "created"
+    await pass_time(16 * 60)
+    assert (await place(service)).outcome == "created"
+    assert len(simulator.service.jobs) == 2
+
+
+async def test_a_failure_with_a_message_proves_nothing(start_service: StartService, simulator: Simulator) -> None:
+    """It blocks the same order as well, because a job of it may be running."""
+    service = start_service(FaultyTransport(simulator, Fault.FAILED_BEFORE))
+    for age in (None, pytest.approx(2, abs=3)):
+        with pytest.raises(OutcomeUnknown) as unknown:
+            await place(service)
+        assert unknown.value.age == age
+        assert (unknown.value.charged, unknown.value.retry) == ("unknown", "never")
+    assert simulator.requests["POST /videos"] == 0
+
+
+async def test_the_failure_is_quoted(start_service: StartService, simulator: Simulator) -> None:
+    service = start_service(FaultyTransport(simulator, Fault.FAILED_BEFORE))
+    with pytest.raises(OutcomeUnknown) as unknown:
+        await place(service)
+    assert (unknown.value.status, unknown.value.api_message) == (500, "Internal error")
+
+
+@pytest.mark.parametrize("fault", [Fault.FAILED_AFTER, Fault.TIMED_OUT_AFTER, Fault.GATEWAY_AFTER, Fault.TRUNCATED])
+async def test_the_job_of_a_lost_answer_is_recovered(
+    start_service: StartService, simulator: Simulator, fault: Fault
+) -> None:
+    result = await place(start_service(FaultyTransport(simulator, fault)))
+    assert (result.outcome, [result.job.jobid]) == ("recovered", [*simulator.service.jobs])
+    assert result.job.request
+    assert result.job.request.prompt == "A fox"
+
+
+async def test_jobs_that_it_may_be_are_named(start_service: StartService, simulator: Simulator) -> None:
+    jobs = [simulator.service.start(ELSEWHERE, EMAIL, webhook=False) for _ in range(2)]
+    service = start_service(FaultyTransport(simulator, Fault.FAILED_BEFORE))
+    with pytest.raises(OutcomeUnknown) as unknown:
+        await place(service)
+    assert unknown.value.candidates == tuple(job.jobid for job in jobs)
+
+
+async def test_a_job_that_two_lost_orders_may_have_is_given_to_neither(
+    start_service: StartService, simulator: Simulator
+) -> None:
+    service = start_service(FaultyTransport(simulator, Fault.TIMED_OUT_BEFORE))
+    with pytest.raises(OutcomeUnknown):
+        await place(service, "A cat")
+    second = start_service(FaultyTransport(simulator, Fault.TIMED_OUT_AFTER))
+    with pytest.raises(OutcomeUnknown) as unknown:
+        await place(second)
+    assert unknown.value.candidates == tuple(simulator.service.jobs)
+
+
+async def test_the_job_of_another_order_is_no_candidate(start_service: StartService, simulator: Simulator) -> None:
+    service = start_service(FaultyTransport(simulator, Fault.NONE, Fault.TIMED_OUT_BEFORE))
+    await place(service, "A cat")
+    with pytest.raises(OutcomeUnknown) as unknown:
+        await place(service)
+    assert unknown.value.candidates == ()
+
+
+async def test_jobs_that_cannot_be_listed_are_not_reported_as_none(
+    start_service: StartService, simulator: Simulator
+) -> None:
+    faults = [Fault.TIMED_OUT_BEFORE, Fault.REFUSED, Fault.REFUSED]
+    with pytest.raises(OutcomeUnknown) as unknown:
+        await place(start_service(FaultyTransport(simulator, *faults)))
+    assert unknown.value.candidates is None
+
+
+async def test_an_earlier_job_is_not_taken_for_the_lost_one(start_service: StartService, simulator: Simulator) -> None:
+    await pass_time(1000)
+    simulator.service.start(ELSEWHERE, EMAIL, webhook=False)
+    await pass_time(60)
+    with pytest.raises(OutcomeUnknown) as lost:
+        await place(start_service(FaultyTransport(simulator, Fault.TIMED_OUT_BEFORE)))
+    assert lost.value.candidates == ()
+
+
+async def test_a_job_of_another_account_is_not_taken_for_the_lost_one(
+    start_service: StartService, simulator: Simulator
+) -> None:
+    simulator.service.add_account("b@example.com")
+    simulator.service.start(ELSEWHERE, "b@example.com", webhook=False)
+    with pytest.raises(OutcomeUnknown) as lost:
+        await place(start_service(FaultyTransport(simulator, Fault.TIMED_OUT_BEFORE), email=EMAIL))
+    assert lost.value.candidates == ()
+
+
+async def test_a_single_404_of_a_young_job_makes_no_second_one(service: VideoService, simulator: Simulator) -> None:
+    """A replica lags behind: neither the list nor the same order takes the job for gone."""
+    jobid = (await place(service)).job.jobid
+    simulator.faults.append(ApiFault("GET", "/jobs", 200, b'{"executing":0,"jobs":[]}'))
+    simulator.faults.append(ApiFault("GET", f"/jobs/{jobid}", 404, b'{"error":"Job not found"}', times=2))
+    assert [job.state for job in (await service.list_jobs(9)).jobs] == ["running"]
+    with pytest.raises(Upstream) as not_listed:
+        await place(service)
+    error = not_listed.value
+    assert (error.fault, error.jobid, error.charged, error.retry) == ("not_listed", jobid, "no", "later")
+    assert (await place(service)).job.jobid == jobid
+    assert len(simulator.service.jobs) == 1
+
+
+async def test_a_running_job_that_cannot_be_fetched_is_named(service: VideoService, simulator: Simulator) -> None:
+    jobid = (await place(service)).job.jobid
+    simulator.faults.append(ApiFault("GET", "/jobs/", 401, b'{"error":"Unauthorized"}'))
+    with pytest.raises(Unauthorized) as error:
+        await place(service)
+    assert (error.value.jobid, error.value.charged) == (jobid, "no")
+    assert simulator.requests["POST /videos"] == 1
+
+
+async def test_the_default_account_is_the_same_named_or_not(start_service: StartService) -> None:
+    service = start_service(email=EMAIL)
+    assert (await place(service)).outcome == "created"
+    assert (await place(service, email=EMAIL)).outcome == "duplicate"
+    assert (await place(service, "A fox ")).outcome == "duplicate"
+
+
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+async def test_a_wall_clock_that_is_set_delays_nobody(
+    start_service: StartService, simulator: Simulator, ahead: float
+) -> None:
+    """Killed while an order was in flight, and the clock is set before the restart."""
+    with pytest.raises(BaseExceptionGroup):
+        await place(start_service(FaultyTransport(simulator, Fault.KILLED_BEFORE), clock_ahead=ahead))
+    start = anyio.current_time()
+    # With a clock that was an hour behind, the order looks too old to block another one.
+    with suppress(OutcomeUnknown):
+        await place(start_service())
+    assert anyio.current_time() - start < 30
+
+
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+async def test_a_lost_order_is_found_with_a_wrong_clock(
+    start_service: StartService, simulator: Simulator, ahead: float
+) -> None:
+    """The API's answers show its time."""
+    result = await place(start_service(Dated(simulator, Fault.TIMED_OUT_AFTER), clock_ahead=ahead))
+    assert (result.outcome, [result.job.jobid]) == ("recovered", [*simulator.service.jobs])
+
+
+@pytest.mark.parametrize(
+    ("behavior", "kind"),
+    [("moderate", Moderated), ("broke", PaymentRequired), ("expired", AccountSession), ("busy", Capacity)],
+)
+async def test_a_rejected_order_costs_nothing_and_blocks_nothing(
+    service: VideoService, behavior: str, kind: type[LumaError]
+) -> None:
+    for _ in range(2):
+        with pytest.raises(kind) as rejected:
+            await place(service, f"A fox simulate:{behavior}", retry_timeout=0)
+        assert rejected.value.charged == "no"
+    assert await service.journal.list_latest(10) == []
+
+
+async def test_an_order_that_never_arrived_costs_nothing(start_service: StartService, simulator: Simulator) -> None:
+    transport = FaultyTransport(simulator, *[Fault.REFUSED] * 30)
+    service = start_service(transport)
+    with pytest.raises(NetworkError) as refused:
+        await place(service)
+    assert refused.value.charged == "no"
+    transport.script = []
+    assert (await place(service)).outcome == "created"
+
+
+async def test_full_slots_are_explained(service: VideoService, simulator: Simulator) -> None:
+    finished = (await place(service, "A finished fox")).job.jobid
+    await pass_time(100)
+    await service.wait(finished, 0)
+    simulator.service.accounts[EMAIL].concurrency = 1
+    running = (await place(service, "A fox that runs through a forest of forty oaks")).job.jobid
+    with pytest.raises(Capacity) as full:
+        await place(service, "A cat", retry_timeout=0)
+    assert full.value.running == (JobReference(running, "A fox that runs through a forest of fort…"),)
+    assert full.value.deletable == (JobReference(finished, "A finished fox"),)

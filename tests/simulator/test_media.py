@@ -1,51 +1,34 @@
-"""The simulated service's media are real, checked by their bytes, over a real HTTP server."""
+"""The simulated service's media are real: checked byte by byte, and served by a real HTTP server."""
 
 from __future__ import annotations
 
 import io
 import struct
 import zipfile
-from typing import TYPE_CHECKING
 
+import httpx2
 import pytest
 
-from luma_mcp.media.download import save
-from luma_mcp.media.safe_http import SafeHttpClient
-from luma_mcp.simulator.records import MEDIA, SECONDS, SIZES
-from luma_mcp.simulator.serve import new_simulator, running
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+from luma_mcp.simulator.app import new_simulator, running
+from luma_mcp.simulator.state import MEDIA, SECONDS, SIZES
 
 RATIOS = [(ratio, ratio.replace(":", "x")) for ratio in SIZES]
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def media_url() -> Iterator[str]:
-    with running(new_simulator()) as base_url:
-        yield base_url.removesuffix("/v1/luma") + "/media/any"
 
 
 def box(data: bytes, *path: bytes) -> bytes:
     """The content of an MP4 box (ISO/IEC 14496-12) at that path."""
     for name in path:
-        at = 0
-        while data[at + 4 : at + 8] != name:
-            size = struct.unpack(">I", data[at : at + 4])[0]
+        offset = 0
+        while data[offset + 4 : offset + 8] != name:
+            size = struct.unpack(">I", data[offset : offset + 4])[0]
             assert size >= 8, f"no {name!r}"
-            at += size
-        data = data[at + 8 : at + struct.unpack(">I", data[at : at + 4])[0]]
+            offset += size
+        data = data[offset + 8 : offset + struct.unpack(">I", data[offset : offset + 4])[0]]
     return data
 
 
 @pytest.mark.parametrize(("ratio", "stem"), RATIOS)
-def test_every_clip_has_the_size_length_and_codec_that_its_record_tells(ratio: str, stem: str) -> None:
+def test_clips_have_the_size_length_and_codec_of_their_record(ratio: str, stem: str) -> None:
     for grade, duration, codec in (("sdr", "5s", b"avc1"), ("sdr", "10s", b"avc1"), ("hdr", "5s", b"hvc1")):
         data = (MEDIA / f"{stem}-{duration}-{grade}.mp4").read_bytes()
         assert data[4:8] == b"ftyp"
@@ -57,7 +40,7 @@ def test_every_clip_has_the_size_length_and_codec_that_its_record_tells(ratio: s
 
 
 @pytest.mark.parametrize(("ratio", "stem"), RATIOS)
-def test_every_clip_has_a_first_and_a_last_frame(ratio: str, stem: str) -> None:
+def test_clips_have_a_thumbnail_and_a_last_frame(ratio: str, stem: str) -> None:
     for name in ("thumbnail", "last_frame"):
         data = (MEDIA / f"{stem}-{name}.jpg").read_bytes()
         assert data[:2] == b"\xff\xd8"
@@ -66,19 +49,16 @@ def test_every_clip_has_a_first_and_a_last_frame(ratio: str, stem: str) -> None:
         assert (width, height) == SIZES[ratio]
 
 
-async def test_a_clip_and_a_zip_of_exr_frames_are_served_whole(media_url: str, tmp_path: Path) -> None:
-    links = SafeHttpClient(own=media_url)
-    clip = await save(f"{media_url}/16x9-5s-sdr.mp4", tmp_path / "clip.mp4", links, unheard)
-    frames = await save(f"{media_url}/frames-exr.zip", tmp_path / "frames.zip", links, unheard)
-    await links.aclose()
-    assert clip.read_bytes() == (MEDIA / "16x9-5s-sdr.mp4").read_bytes()
-    with zipfile.ZipFile(io.BytesIO(frames.read_bytes())) as archive:
+def test_clips_and_exr_frames_are_served_whole() -> None:
+    with running(new_simulator()) as base_url:
+        media_url = base_url.removesuffix("/v1/luma") + "/media/any"
+        clip = httpx2.get(f"{media_url}/16x9-5s-sdr.mp4", trust_env=False)
+        frames = httpx2.get(f"{media_url}/frames-exr.zip", trust_env=False)
+        missing = httpx2.get(f"{media_url}/2x1-5s-sdr.mp4", trust_env=False)
+    assert clip.content == (MEDIA / "16x9-5s-sdr.mp4").read_bytes()
+    assert missing.status_code == 404
+    with zipfile.ZipFile(io.BytesIO(frames.content)) as archive:
         assert archive.testzip() is None
         assert len(archive.namelist()) == 3
         for name in archive.namelist():
             assert archive.read(name)[:4] == b"\x76\x2f\x31\x01"
-    assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "frames.zip"}
-
-
-async def unheard(here: int, total: int | None) -> None:
-    """Progress that nobody listens to."""

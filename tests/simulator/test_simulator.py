@@ -9,7 +9,8 @@ import pytest
 from tests.clock import pass_time
 from tests.conftest import EMAIL, TOKEN
 
-from luma_mcp.simulator.app import PREFIX, Simulator
+from luma_mcp.simulator.app import PREFIX, Fault, Simulator
+from luma_mcp.simulator.state import BEHAVIORS, MAX_UPLOADS, requested_behaviors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,19 +26,19 @@ async def api(simulator: Simulator) -> AsyncIterator[httpx2.AsyncClient]:
         yield http
 
 
-async def order(api: httpx2.AsyncClient, **body: Any) -> dict[str, Any]:
+async def submit(api: httpx2.AsyncClient, **body: Any) -> dict[str, Any]:
     response = await api.post("/videos", json=FOX | body)
     assert response.status_code == 200, response.text
     return dict(response.json())
 
 
-async def refused(api: httpx2.AsyncClient, **body: Any) -> tuple[int, Any]:
+async def post_rejected(api: httpx2.AsyncClient, **body: Any) -> tuple[int, Any]:
     response = await api.post("/videos", json=body)
     return response.status_code, response.json()
 
 
-async def test_an_order_is_answered_at_once_with_the_record(api: httpx2.AsyncClient) -> None:
-    record = await order(api)
+async def test_an_order_is_answered_with_its_record(api: httpx2.AsyncClient) -> None:
+    record = await submit(api)
     assert record.keys() == {"jobid", "type", "status", "created", "request"}
     assert (record["type"], record["status"], record["created"]) == ("video", "created", "2026-11-22T00:00:00.000Z")
     assert record["request"] == FOX | {
@@ -49,35 +50,35 @@ async def test_an_order_is_answered_at_once_with_the_record(api: httpx2.AsyncCli
     }
 
 
-async def test_an_order_may_come_as_a_form(api: httpx2.AsyncClient, simulator: Simulator) -> None:
+async def test_an_order_can_be_a_form(api: httpx2.AsyncClient, simulator: Simulator) -> None:
     response = await api.post("/videos", files={"prompt": (None, "A fox"), "resolution": (None, "720p")})
     assert response.status_code == 200
     [job] = simulator.service.jobs.values()
     assert job.request["resolution"] == "720p"
 
 
-async def test_the_documented_defaults_are_fixed_and_fall_into_the_documented_trap(api: httpx2.AsyncClient) -> None:
-    status, body = await refused(api, prompt="A fox", model="ray-v3-reasoning")
+async def test_fixed_defaults_can_conflict(api: httpx2.AsyncClient) -> None:
+    status, body = await post_rejected(api, prompt="A fox", model="ray-v3-reasoning")
     assert (status, body) == (400, {"error": "Parameter resolution (draft) valid values: 720p, 1080p"})
 
 
-async def test_refusals_have_the_documented_bodies(api: httpx2.AsyncClient) -> None:
+async def test_rejections_have_the_documented_bodies(api: httpx2.AsyncClient) -> None:
     values = "ray-v3-flash, ray-v3, ray-v3-reasoning"
-    assert await refused(api, prompt="A fox", model="invalid-model") == (
+    assert await post_rejected(api, prompt="A fox", model="invalid-model") == (
         400,
         {"error": f"Parameter model (invalid-model) valid values: {values}"},
     )
-    assert await refused(api) == (400, {"error": "Parameter prompt is required"})
-    assert await refused(api, prompt="A fox", imageStart="u1:a") == (404, {"error": "Asset not found"})
-    assert await refused(api, prompt="A fox simulate:moderate") == (
+    assert await post_rejected(api) == (400, {"error": "Parameter prompt is required"})
+    assert await post_rejected(api, prompt="A fox", imageStart="u1:a") == (404, {"error": "Asset not found"})
+    assert await post_rejected(api, prompt="A fox simulate:moderate") == (
         422,
         {"error": "Content moderation: prompt rejected", "code": 422},
     )
-    assert await refused(api, prompt="A fox simulate:broke") == (
+    assert await post_rejected(api, prompt="A fox simulate:broke") == (
         402,
         {"error": "Account has no subscription or subscription expired"},
     )
-    status, body = await refused(api, prompt="A fox simulate:expired")
+    status, body = await post_rejected(api, prompt="A fox simulate:expired")
     assert status == 596
     assert body["error"].startswith("Luma account has an error.")
 
@@ -88,33 +89,29 @@ async def test_a_wrong_token_is_unauthorized_everywhere(api: httpx2.AsyncClient)
         assert (response.status_code, response.json()) == (401, {"error": "Unauthorized"})
 
 
-async def test_an_account_takes_as_many_jobs_as_it_has_slots_until_one_ends(
-    api: httpx2.AsyncClient, simulator: Simulator
-) -> None:
+async def test_an_account_runs_as_many_jobs_as_it_has_slots(api: httpx2.AsyncClient, simulator: Simulator) -> None:
     simulator.service.accounts[EMAIL].concurrency = 2
-    await order(api)
-    await order(api)
+    await submit(api)
+    await submit(api)
     full = (429, {"error": "All configured accounts are running at maximum capacity", "code": 429})
-    assert await refused(api, **FOX) == full
+    assert await post_rejected(api, **FOX) == full
     await pass_time(60)
-    await order(api)
+    await submit(api)
 
 
-async def test_assets_decide_the_account_and_must_be_of_one(api: httpx2.AsyncClient, simulator: Simulator) -> None:
+async def test_assets_determine_the_account(api: httpx2.AsyncClient, simulator: Simulator) -> None:
     simulator.service.add_account("second@example.com")
     first, second = simulator.service.add_asset(EMAIL), simulator.service.add_asset("second@example.com")
-    await order(api, imageStart=second)
+    await submit(api, imageStart=second)
     [job] = simulator.service.jobs.values()
     assert job.email == "second@example.com"
     mismatch = (400, {"error": "Parameter email must match the account of the assets"})
-    assert await refused(api, prompt="A fox", imageStart=first, imageEnd=second) == mismatch
-    assert await refused(api, prompt="A fox", imageStart=first, email="second@example.com") == mismatch
+    assert await post_rejected(api, prompt="A fox", imageStart=first, imageEnd=second) == mismatch
+    assert await post_rejected(api, prompt="A fox", imageStart=first, email="second@example.com") == mismatch
 
 
-async def test_a_job_passes_through_its_statuses_and_ends_with_media_and_credits(
-    api: httpx2.AsyncClient, simulator: Simulator
-) -> None:
-    jobid = (await order(api, dynamic_range="hdr_exr", resolution="720p", aspect_ratio="9:16"))["jobid"]
+async def test_a_job_runs_through_its_statuses(api: httpx2.AsyncClient, simulator: Simulator) -> None:
+    jobid = (await submit(api, dynamic_range="hdr_exr", resolution="720p", aspect_ratio="9:16"))["jobid"]
     simulator.service.jobs[jobid].seconds = 100
     statuses = []
     for _ in range(11):
@@ -131,10 +128,10 @@ async def test_a_job_passes_through_its_statuses_and_ends_with_media_and_credits
     assert record["response"].keys() == {"video", "video_hdr_exr", "thumbnail", "last_frame"}
 
 
-async def test_a_running_job_is_listed_and_cannot_be_deleted_and_a_finished_one_the_other_way_round(
+async def test_only_finished_jobs_can_be_deleted(
     api: httpx2.AsyncClient,
 ) -> None:
-    jobid = (await order(api, replyUrl="https://example.com/hook"))["jobid"]
+    jobid = (await submit(api, replyUrl="https://example.com/hook"))["jobid"]
     await pass_time(20)
     [row] = (await api.get("/jobs")).json()["jobs"]
     assert (row["jobid"], row["account"], row["replyUrl"]) == (jobid, EMAIL, "configured")
@@ -148,27 +145,27 @@ async def test_a_running_job_is_listed_and_cannot_be_deleted_and_a_finished_one_
 
 
 @pytest.mark.parametrize(
-    ("jobid", "status", "words"),
+    ("jobid", "status", "message"),
     [
         ("x", 400, "Invalid jobid"),
         ("j1v-u999-email:a:b-bot:luma", 403, "Job does not belong to this user"),
         ("j1v-u12345-email:a:b-bot:luma", 404, "Job not found"),
     ],
 )
-async def test_jobids_that_are_not_there(api: httpx2.AsyncClient, jobid: str, status: int, words: str) -> None:
+async def test_unknown_jobids(api: httpx2.AsyncClient, jobid: str, status: int, message: str) -> None:
     for method in ("GET", "DELETE"):
         response = await api.request(method, f"/jobs/{jobid}")
-        assert (response.status_code, response.json()) == (status, {"error": words})
+        assert (response.status_code, response.json()) == (status, {"error": message})
 
 
 PNG = b"\x89PNG\r\n\x1a\n and more"
 
 
-async def test_images_are_taken_as_bytes_and_usable_in_an_order(api: httpx2.AsyncClient) -> None:
+async def test_uploaded_images_can_be_used_in_an_order(api: httpx2.AsyncClient) -> None:
     response = await api.post(f"/assets/{EMAIL}", content=PNG, headers={"content-type": "image/png"})
     body = response.json()
     assert body.keys() == {"assetRef", "email", "upload"}
-    await order(api, imageStart=body["assetRef"], imageEnd=body["assetRef"])
+    await submit(api, imageStart=body["assetRef"], imageEnd=body["assetRef"])
 
 
 @pytest.mark.parametrize(
@@ -180,15 +177,13 @@ async def test_images_are_taken_as_bytes_and_usable_in_an_order(api: httpx2.Asyn
         ("nobody@example.com", "image/png", PNG, 404),
     ],
 )
-async def test_images_that_are_not_taken(
-    api: httpx2.AsyncClient, email: str, kind: str, body: bytes, status: int
-) -> None:
+async def test_rejected_images(api: httpx2.AsyncClient, email: str, kind: str, body: bytes, status: int) -> None:
     response = await api.post(f"/assets/{email}", content=body, headers={"content-type": kind})
     assert response.status_code == status
     assert "error" in response.json()
 
 
-async def test_accounts_are_told_added_refreshed_and_removed(api: httpx2.AsyncClient) -> None:
+async def test_accounts_can_be_listed_added_renewed_and_removed(api: httpx2.AsyncClient) -> None:
     assert (await api.get("/accounts")).json()[EMAIL]["concurrency"] == 4
     live = (await api.get(f"/accounts/{EMAIL}")).json()
     assert live["sessionValid"] is True
@@ -207,13 +202,11 @@ async def test_accounts_are_told_added_refreshed_and_removed(api: httpx2.AsyncCl
     assert (none.status_code, none.content) == (404, b"")
 
 
-async def test_a_prompt_can_ask_for_slowness_for_failure_and_for_a_job_that_never_ends(
-    api: httpx2.AsyncClient, simulator: Simulator
-) -> None:
-    normal = await order(api)
-    slow = await order(api, prompt="A snail simulate:slow")
-    stuck = await order(api, prompt="A stone simulate:stuck")
-    fail = await order(api, prompt="A ghost simulate:fail")
+async def test_a_prompt_can_request_behaviors_of_the_job(api: httpx2.AsyncClient, simulator: Simulator) -> None:
+    normal = await submit(api)
+    slow = await submit(api, prompt="A snail simulate:slow")
+    stuck = await submit(api, prompt="A stone simulate:stuck")
+    fail = await submit(api, prompt="A ghost simulate:fail")
     jobs = simulator.service.jobs
     assert 30 <= jobs[normal["jobid"]].seconds <= 60
     assert 90 <= jobs[slow["jobid"]].seconds <= 180
@@ -222,3 +215,48 @@ async def test_a_prompt_can_ask_for_slowness_for_failure_and_for_a_job_that_neve
     assert [record["status"] for record in records] == ["created", "failed"]
     assert records[1]["error"]
     assert records[1]["response"] is None
+
+
+@pytest.mark.parametrize(("name", "status"), [("busy", 429), ("down", 500), ("lost", 504), ("moderate", 422)])
+async def test_a_prompt_can_request_a_failure(
+    api: httpx2.AsyncClient, simulator: Simulator, name: str, status: int
+) -> None:
+    response = await api.post("/videos", json={"prompt": f"A fox simulate:{name}"})
+    assert response.status_code == status
+    # Only the answer of a lost order is lost; its job runs.
+    assert len(simulator.service.jobs) == (name == "lost")
+
+
+def test_only_documented_behaviors_are_requested() -> None:
+    assert requested_behaviors("A fox simulate:lost simulate:nonsense, lost") == {"lost"}
+    assert len(BEHAVIORS) == 9
+
+
+async def test_a_fault_replaces_one_answer(api: httpx2.AsyncClient, simulator: Simulator) -> None:
+    simulator.faults.append(Fault("GET", "/jobs", 503, b"{}", times=2))
+    statuses = [(await api.get("/jobs")).status_code for _ in range(3)]
+    assert (statuses, simulator.faults) == ([503, 503, 200], [])
+    assert simulator.requests == {"GET /jobs": 3}
+
+
+async def test_a_fault_after_the_order_loses_only_its_answer(api: httpx2.AsyncClient, simulator: Simulator) -> None:
+    simulator.faults.append(Fault("POST", "/videos", 500, after=True))
+    assert (await api.post("/videos", json=FOX)).status_code == 500
+    assert (len(simulator.orders), len(simulator.service.jobs)) == (1, 1)
+
+
+async def test_only_the_latest_uploads_are_kept(api: httpx2.AsyncClient, simulator: Simulator) -> None:
+    refs = []
+    for _ in range(MAX_UPLOADS + 1):
+        response = await api.post(f"/assets/{EMAIL}", content=PNG, headers={"content-type": "image/png"})
+        refs.append(response.json()["assetRef"])
+    assert list(simulator.service.uploads) == refs[1:]
+    await submit(api, imageStart=refs[0])
+
+
+async def test_the_test_account_can_have_an_expired_session(api: httpx2.AsyncClient, simulator: Simulator) -> None:
+    simulator.service.accounts[EMAIL].session_valid = False
+    status, body = await post_rejected(api, **FOX)
+    assert (status, body["error"][:12]) == (596, "Luma account")
+    upload = await api.post(f"/assets/{EMAIL}", content=PNG, headers={"content-type": "image/png"})
+    assert upload.status_code == 596

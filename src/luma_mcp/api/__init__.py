@@ -1,1 +1,1 @@
-"""Speaks HTTP to the Luma API; has never heard of MCP."""
+"""HTTP clients of the video APIs. They share transport, retries and polling; each API has a package of its own."""

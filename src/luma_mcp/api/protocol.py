@@ -1,225 +1,268 @@
-"""The API's shapes, tolerant of what is new in them.
+"""What a video API offers to the rest of the package: `VideoApi`, and the records that go in and come out.
 
-Source: useapi.net, Luma API v1, pages of April 2026. Unknown fields are kept, unknown statuses mean "still
-running", and a part that has another shape than documented is taken as absent rather than refused: a
-record that was paid for is never thrown away because of one odd field.
+The records are plain dataclasses. Each API's `responses.py` builds them from its JSON and is tolerant there: a part
+that has another shape than documented is absent. All times are the API's own strings; `parse_time` reads them.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+# At run time too, so that `typing.get_type_hints(VideoRequest)` works for library users.
+from luma_mcp.catalog.useapi import AspectRatio, Duration, DynamicRange, ModelName, Resolution  # noqa: TC001
 
-from luma_mcp.catalog.useapi import API_NAMES
-from luma_mcp.catalog.validate import check
-from luma_mcp.errors import NO_MONEY, InvalidArguments
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import timedelta
 
-State = Literal["running", "completed", "failed"]
-LONGEST_REASON, LONGEST_STATUS = 2000, 100
-FINISHED: dict[str, State] = {"completed": "completed", "failed": "failed"}
-"""The API's terminal statuses. Any other name is a running one."""
+    from luma_mcp.catalog.models import Catalog
 
+RETRY_TIMEOUT = 20.0
+"""Default time in seconds within which a call is sent again after a transient failure."""
 
-def _absent_if_odd(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    try:
-        return validate(value)
-    except ValidationError:
-        return None
+JobState = Literal["running", "completed", "failed"]
+FINISHED: dict[str, JobState] = {"completed": "completed", "failed": "failed"}
+"""The terminal statuses. A job with any other status is running."""
 
 
-_TextOrNone = Annotated[str | None, WrapValidator(_absent_if_odd)]
-_NumberOrNone = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, WrapValidator(_absent_if_odd)]
-_WholeOrNone = Annotated[int | None, WrapValidator(_absent_if_odd)]
+@dataclass(frozen=True, slots=True)
+class VideoRequest:
+    """What to make. Only the prompt is required.
 
-
-class _Record(BaseModel):
-    # Built at first use: a server that only lists its tools needs none of them.
-    model_config = ConfigDict(extra="allow", frozen=True, defer_build=True)
-
-
-class VideoRequest(BaseModel):
-    """What to order. Only the prompt is needed; a left-out choice becomes the default, or the cheapest that fits.
-
-    Names are this project's (`image_start`, the API's `imageStart`); values are the API's (`"5s"`, `"720p"`).
+    A choice that is left out becomes the documented default where that fits the rest, else the cheapest value that
+    does. The types are for type checkers; `LumaClient.submit` checks the values.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
     prompt: str
-    model: str | None = None
-    resolution: str | None = None
-    aspect_ratio: str | None = None
-    duration: str | None = None
-    dynamic_range: str | None = None
+    """What the video shows: 1 to 2000 characters."""
+    model: ModelName | None = None
+    """Ray model."""
+    resolution: Resolution | None = None
+    """Resolution; a higher one takes longer and costs more."""
+    aspect_ratio: AspectRatio | None = None
+    """Width to height."""
+    duration: Duration | None = None
+    """Length."""
+    dynamic_range: DynamicRange | None = None
+    """Dynamic range: `sdr` plays in browsers, `hdr` is HDR10 video, `hdr_exr` adds a ZIP of EXR frames."""
     image_start: str | None = None
+    """First frame: the `asset_ref` of an uploaded image."""
     image_end: str | None = None
+    """Last frame: the `asset_ref` of an uploaded image."""
     image_character: str | None = None
+    """A character to show: the `asset_ref` of an uploaded image."""
     email: str | None = None
+    """Luma account to use; any with a free slot if omitted. A job runs on the account of its images."""
     reply_url: str | None = None
+    """Webhook, called on submission and at the end: an http(s) URL of at most 1024 characters."""
     reply_ref: str | None = None
-
-    def words(self) -> dict[str, str]:
-        """What was said, by parameter name."""
-        return self.model_dump(exclude_none=True)
-
-    def completed(self) -> VideoRequest:
-        """The same request with every choice explicit.
-
-        Raises:
-            InvalidArguments: the request cannot be made; with every problem and the nearest that can.
-        """
-        verdict = check(self.words())
-        if verdict.problems:
-            raise InvalidArguments(NO_MONEY, problems=verdict.problems, suggestion=verdict.nearest)
-        return VideoRequest(**(verdict.nearest or {}))
-
-    def body(self) -> dict[str, str]:
-        """The JSON body of `POST /videos`."""
-        return {API_NAMES[name]: value for name, value in self.words().items()}
+    """Your reference, echoed to the webhook."""
 
     @classmethod
-    def from_body(cls, body: Any) -> VideoRequest | None:
-        """The request that a record repeats, or None if it repeats none that can be read."""
-        if not isinstance(body, dict):
-            return None
-        named = {name: body[api_name] for name, api_name in API_NAMES.items() if api_name in body}
-        try:
-            return cls(**named)
-        except ValidationError:
-            return None
+    def from_params(cls, params: Mapping[str, Any]) -> Self:
+        """Build a request by parameter names; `TypeError` if one is unknown, or the prompt is missing."""
+        return cls(**params)
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the parameters that are set, by name."""
+        params = {row.name: getattr(self, row.name) for row in fields(self)}
+        return {name: value for name, value in params.items() if value is not None}
 
 
-class Media(_Record):
-    """A file that the API made. `width` and `height` in pixels, `duration` in seconds."""
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A file that the API made. `width` and `height` in pixels, `duration` in seconds. Links expire: download soon."""
 
     url: str
-    media_type: _TextOrNone = None
-    width: _WholeOrNone = None
-    height: _WholeOrNone = None
-    duration: _NumberOrNone = None
+    media_type: str | None = None
+    width: int | None = None
+    height: int | None = None
+    duration: float | None = None
 
 
-def _media(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    return _absent_if_odd({"url": value} if isinstance(value, str) else value, validate)
+@dataclass(frozen=True, slots=True)
+class JobFiles:
+    """The files of a finished job. `video_hdr_exr`: a ZIP of EXR frames, for `hdr_exr` only."""
+
+    video: Media | None = None
+    video_hdr_exr: Media | None = None
+    thumbnail: Media | None = None
+    last_frame: Media | None = None
 
 
-_MediaOrNone = Annotated[Media | None, WrapValidator(_media)]
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The record of one job.
 
-
-class Outputs(_Record):
-    """The files of a finished job. `video_hdr_exr`: a ZIP of EXR frames; its shape is undocumented."""
-
-    video: _MediaOrNone = None
-    video_hdr_exr: _MediaOrNone = None
-    thumbnail: _MediaOrNone = None
-    last_frame: _MediaOrNone = None
-
-
-class Credits(_Record):
-    """What a job used: `dm_usage` in credits, `dm_relaxed_usage` in the plan's relaxed mode."""
-
-    dm_usage: _NumberOrNone = None
-    dm_relaxed_usage: _NumberOrNone = None
-
-
-class Job(_Record):
-    """The record of one job. `jobid` is opaque, and carries an e-mail address: personal data in logs."""
+    Attributes:
+        jobid: opaque. It contains an e-mail address: personal data in logs.
+        status: the API's own name for the job's state, shown as it is; programs use `state`.
+        kind: `video` or `image`; None if the record does not name it.
+        failure_reason: the API's reason, with its details if there are any.
+        request: the complete request; None if it was ordered elsewhere, since the API's records do not repeat it.
+    """
 
     jobid: str
-    type: _TextOrNone = None
-    status: Annotated[
-        str, WrapValidator(lambda value, _: value[:LONGEST_STATUS] if isinstance(value, str) else "unknown")
-    ] = "created"
-    created: _TextOrNone = None
-    updated: _TextOrNone = None
-    response: Annotated[Outputs | None, WrapValidator(_absent_if_odd)] = None
-    credits: Annotated[Credits | None, WrapValidator(_absent_if_odd)] = None
-    error: Annotated[str | None, WrapValidator(lambda value, _: reason(value))] = None
-    request: Annotated[VideoRequest | None, WrapValidator(lambda value, _: _request(value))] = None
+    status: str = "created"
+    kind: str | None = None
+    created: str | None = None
+    updated: str | None = None
+    files: JobFiles = field(default_factory=JobFiles)
+    credits_used: float | None = None
+    failure_reason: str | None = None
+    request: VideoRequest | None = None
 
     @property
-    def state(self) -> State:
+    def state(self) -> JobState:
         """`running`, `completed` or `failed`, whatever the API calls it."""
         return FINISHED.get(self.status.casefold(), "running")
 
     @property
     def is_video(self) -> bool:
-        """Whether it is a video; `image` jobs exist as well."""
-        return self.type in (None, "video")
-
-    @property
-    def why_failed(self) -> str | None:
-        """The API's reason, with its details where it has any."""
-        details = reason((self.model_extra or {}).get("errorDetails"))
-        return "; ".join(filter(None, (self.error, details))) or None
-
-    @property
-    def outputs(self) -> Outputs:
-        """The finished files; empty while there are none."""
-        return self.response or Outputs()
+        """Whether it is a video; the API also has `image` jobs."""
+        return self.kind in (None, "video")
 
     def elapsed_seconds(self, now: datetime) -> float | None:
-        """From its creation to its end, or to now while it runs; None if the record does not tell."""
+        """Seconds from its creation to its end, or to `now` while it runs; None if the record has no times."""
         created = parse_time(self.created)
-        ended = parse_time(self.updated) if self.state != "running" else now
-        return max(0.0, (ended - created).total_seconds()) if created and ended else None
+        end = now if self.state == "running" else parse_time(self.updated)
+        if created is None or end is None:
+            return None
+        return max(0.0, (end - created).total_seconds())
+
+    def with_request(self, request: VideoRequest | None) -> Job:
+        """Return the job with `request` if it has none yet."""
+        return replace(self, request=self.request or request)
 
 
-def _request(value: Any) -> VideoRequest | None:
-    return value if isinstance(value, VideoRequest) else VideoRequest.from_body(value)
-
-
-class Asset(_Record):
-    """An uploaded image; it belongs to the account `email`, and lives 30 days. The assetRef is opaque."""
-
-    asset_ref: str = Field(alias="assetRef")
-    email: _TextOrNone = None
-
-
-class ExecutingJob(_Record):
-    """A row of `GET /jobs`."""
+@dataclass(frozen=True, slots=True)
+class RunningJob:
+    """A row of the API's list of running jobs, which does not contain the prompt."""
 
     jobid: str
-    type: _TextOrNone = None
-    account: _TextOrNone = None
-    model: _TextOrNone = None
-    created: _TextOrNone = None
+    kind: str | None = None
+    account: str | None = None
+    model: str | None = None
+    created: str | None = None
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it is a video; the API also has `image` jobs."""
+        return self.kind in (None, "video")
 
 
-class Account(_Record):
-    """A configured Luma account. `credits` and `session_valid` only where one account was asked for."""
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A Luma account that is configured at the API.
+
+    Attributes:
+        concurrency: its slots: how many jobs can run at once.
+        executing: how many jobs run now.
+        session_valid: whether its session was found to work just now; None unless the account was fetched alone.
+        credits: `usage` and `limit`; None unless the account was fetched alone.
+        error: why it cannot be used.
+    """
 
     email: str
-    concurrency: _WholeOrNone = None
-    executing: _WholeOrNone = None
-    luma_session_expires: _TextOrNone = None
-    session_valid: Annotated[bool | None, WrapValidator(_absent_if_odd)] = Field(None, alias="sessionValid")
-    credits: Annotated[dict[str, Any] | None, WrapValidator(_absent_if_odd)] = None
-    error: _TextOrNone = None
+    concurrency: int | None = None
+    executing: int | None = None
+    session_expires: str | None = None
+    session_valid: bool | None = None
+    credits: Mapping[str, Any] | None = None
+    error: str | None = None
 
     @property
     def free_slots(self) -> int:
         """How many more jobs it takes now; none while it has an error."""
-        return 0 if self.error else max(0, (self.concurrency or 0) - (self.executing or 0))
+        if self.error:
+            return 0
+        return max(0, (self.concurrency or 0) - (self.executing or 0))
 
 
+@dataclass(frozen=True, slots=True)
 class AddedAccount(Account):
-    """The answer of `POST /accounts`. `created`: it was not configured before."""
+    """An account that was added. `created`: False if it existed and its session was refreshed; None if not known."""
 
-    created: Annotated[bool | None, WrapValidator(_absent_if_odd)] = None
+    created: bool | None = None
 
 
-def reason(value: Any) -> str | None:
-    """The words of an error, which may come as a text or, in a shape that was not seen, as an object around one."""
-    if isinstance(value, dict):
-        value = value.get("message") or value.get("error")
-    return value.strip()[:LONGEST_REASON] or None if isinstance(value, str) else None
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """An uploaded image. `asset_ref` is opaque; the asset belongs to the account `email`."""
+
+    asset_ref: str
+    email: str | None = None
+
+
+class DeliveryObserver(Protocol):
+    """Records the steps of an order. Cancelling never separates a step from its record: both are shielded together."""
+
+    async def sending(self) -> None:
+        """Record that the order is about to be sent. An exception raised here keeps it from being sent."""
+
+    async def not_delivered(self) -> None:
+        """Record that the order surely did not arrive, or was rejected."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiFeatures:
+    """Which optional operations an API supports."""
+
+    # The job of a lost answer can only be found where the running jobs are listed.
+    list_running: bool
+    delete: bool
+    # Uploaded images belong to an account.
+    accounts: bool
+
+
+class VideoApi(Protocol):
+    """The operations of a video API, for one credential.
+
+    `retry_timeout` is the time in seconds within which a call is sent again after a transient failure; 0 sends it
+    once. An order that may have arrived is never sent again. Every method raises a `luma_mcp.errors.LumaError`.
+    An operation that `features` excludes is never called.
+    """
+
+    catalog: Catalog
+    features: ApiFeatures
+
+    @property
+    def clock_offset(self) -> timedelta | None:
+        """How far the API's clock is ahead of this machine's; None until an answer has shown it."""
+
+    async def submit(
+        self, request: VideoRequest, *, retry_timeout: float = RETRY_TIMEOUT, observer: DeliveryObserver | None = None
+    ) -> Job:
+        """Order a video. The request is complete; the returned job contains it.
+
+        After `OutcomeUnknown` it may have been accepted, or not. `charged` is "no" where nothing was ordered.
+        """
+
+    async def get(self, jobid: str, *, retry_timeout: float = RETRY_TIMEOUT) -> Job:
+        """Fetch the current record of a job."""
+
+    async def list_running(self, *, retry_timeout: float = RETRY_TIMEOUT) -> tuple[RunningJob, ...]:
+        """Fetch the jobs that are running now."""
+
+    async def upload(
+        self, data: bytes, media_type: str, account: str, *, retry_timeout: float = RETRY_TIMEOUT
+    ) -> Asset:
+        """Upload an image to an account."""
+
+    async def delete(self, jobid: str, *, retry_timeout: float = RETRY_TIMEOUT) -> None:
+        """Delete a finished job and free its slot. Nothing stops a running job."""
+
+    async def accounts(self, *, retry_timeout: float = RETRY_TIMEOUT) -> tuple[Account, ...]:
+        """Fetch the configured accounts and their slots; empty if there are none."""
+
+    async def aclose(self) -> None:
+        """Close the connections. Running jobs continue."""
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """A time of the API (`2026-03-26T14:05:30.123Z`, `2026-05-27 02:20:34 UTC`, `2026-03-28`), in UTC."""
+    """Parse a time of the API (`2026-03-26T14:05:30.123Z`, `2026-05-27 02:20:34 UTC`, `2026-03-28`); UTC by default."""
     try:
         time = datetime.fromisoformat((text or "").replace(" UTC", "+00:00"))
     except ValueError:

@@ -1,157 +1,225 @@
-"""Sends a call until it is answered, or until it must not be sent again. The one place that touches the network."""
+"""Sends a request until it is answered or must not be sent again. All API clients use the network only here."""
 
 from __future__ import annotations
 
-from contextlib import aclosing, suppress
-from dataclasses import dataclass
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import anyio
+import anyio.lowlevel
 import httpx2
+from opentelemetry.trace import Span, SpanKind, StatusCode, get_tracer
 
 from luma_mcp import errors
-from luma_mcp.api.retry import NOT_DELIVERED, ORDER, RetryPolicy, pause
-from luma_mcp.api.tracing import request_span
-from luma_mcp.api.useapi import responses
-from luma_mcp.api.useapi.endpoints import SUBMIT, Call
-from luma_mcp.api.useapi.responses import Answer, RequestFailed
-from luma_mcp.settings import LOOPBACK, TOKEN_PATTERN
+from luma_mcp.api.retry import NON_IDEMPOTENT, NOT_DELIVERED, DeliveryOutcome, RetryPolicy, backoff
+from luma_mcp.settings import LOOPBACK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
-    from luma_mcp.api.tracing import RequestSpan
+    from luma_mcp.api.protocol import DeliveryObserver
 
-CONNECT_SECONDS = 10.0
+CONNECT_TIMEOUT = 10.0
+# Bytes; a larger answer is unreadable. A record has about 2,000.
 LARGEST_ANSWER = 2_000_000
 LONGEST_SEGMENT = 2_000
+LONGEST_CAUSE_CHAIN = 20
+
+# Failures before a connection was made.
+_NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
+# Failures of this machine's settings.
+_NOT_SENDABLE = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL)
+
+# Without an OpenTelemetry SDK (`opentelemetry-instrument luma-ray-mcp` sets one up) the spans go nowhere.
+_tracer = get_tracer("luma-ray-mcp")
 
 
-class DeliveryObserver(Protocol):
-    """Is told what becomes of an order at the very moment, so that it can be written down."""
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One endpoint of an API.
 
-    def sending(self) -> None:
-        """It is about to go out. What is raised here keeps it from going."""
+    Attributes:
+        path: its path below the base URL, with the names of its parameters in braces.
+        paid: it orders something that costs money. Its delivery is shielded from cancellation, and what may have
+            arrived has an unknown outcome.
+        required_fields: fields without which a successful answer is unreadable, with their JSON types.
+        not_found: what a 404 means.
+        timeout: seconds from the connection to the end of the answer.
+    """
 
-    def not_delivered(self) -> None:
-        """It surely did not arrive, or was refused."""
+    method: str
+    path: str
+    policy: RetryPolicy
+    paid: bool = False
+    required_fields: Mapping[str, type] = field(default_factory=dict)
+    not_found: errors.Subject = "job"
+    timeout: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class RawResponse:
+    """An answer as it came: lower-case header names, the body without its content encoding."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A body that is not JSON."""
+    """A request body that is not JSON."""
 
     data: bytes
     media_type: str
 
 
-class Transport:
-    """Connections to the API with a token. `chance` gives random numbers from 0 to 1, to spread retries."""
+class RequestFailed(Exception):
+    """One delivery brought no usable answer. `error` is raised if the request is not sent again."""
 
-    def __init__(
-        self,
-        token: str,
-        base_url: str,
-        transport: httpx2.AsyncBaseTransport | None,
-        chance: Callable[[], float],
-        wall_clock: Callable[[], datetime],
-    ) -> None:
-        if not TOKEN_PATTERN.fullmatch(token):
-            raise errors.NotConfigured("The API token must be one word of plain characters, whole (user:…).")
-        self._token = token
-        self._base_url = base_url.rstrip("/")
-        self._transport = transport
-        self._chance = chance
-        self._wall_clock = wall_clock
-        self.clock_ahead: timedelta | None = None
-        self._http: dict[RetryPolicy, httpx2.AsyncClient] = {}
+    def __init__(self, outcome: DeliveryOutcome, error: errors.LumaError) -> None:
+        super().__init__(str(error))
+        self.outcome, self.error = outcome, error
+
+
+# Returns the JSON object of a successful answer, else raises `RequestFailed`. The last argument is the secrets that
+# were sent: no error may repeat them, even if the API does.
+ReadResponse = Callable[[Endpoint, RawResponse, tuple[str, ...]], dict[str, Any]]
+
+
+# Without a representation, which would show the token.
+@dataclass(repr=False, eq=False)
+class Transport:
+    """Connections to one API with one bearer token.
+
+    `transport` carries the requests; a test passes its own. `jitter` gives random numbers from 0 to 1. `clock_offset`
+    is how far the API's clock is ahead of `wall_clock`; None until an answer has shown it.
+    """
+
+    token: str
+    base_url: str
+    read_response: ReadResponse
+    transport: httpx2.AsyncBaseTransport | None
+    jitter: Callable[[], float]
+    wall_clock: Callable[[], datetime]
+    clock_offset: timedelta | None = None
+    _clients: dict[RetryPolicy, httpx2.AsyncClient] = field(default_factory=dict)
 
     async def aclose(self) -> None:
-        """Closes the connections."""
-        while self._http:
-            await self._http.popitem()[1].aclose()
+        """Close the connections."""
+        while self._clients:
+            await self._clients.popitem()[1].aclose()
 
     async def send(
         self,
-        call: Call,
-        *names: str,
+        endpoint: Endpoint,
+        path_params: Mapping[str, str] | None = None,
+        *,
         body: Any = None,
-        patience: float,
-        witness: DeliveryObserver | None = None,
-        hidden: tuple[str, ...] = (),
+        retry_timeout: float,
+        observer: DeliveryObserver | None = None,
+        secrets: tuple[str, ...] = (),
     ) -> dict[str, Any]:
-        """The JSON object that answers a call.
+        """Send a request and return the JSON object that answers it.
 
-        Args:
-            call: what to call.
-            names: fill its path.
-            body: a JSON value, or `Content`.
-            patience: seconds that bound sending it again.
-            witness: is told before each delivery, and after one that was none.
-            hidden: what no error may repeat, beside the token.
-
-        Raises:
-            LumaError: named for the situation.
+        `body` is a JSON value or `Content`. It is sent again within `retry_timeout` seconds. The observer is called
+        before each delivery, and after one that surely failed. `secrets` is what no error may repeat. In an error,
+        `charged` is "no" where a paid request certainly started nothing.
         """
-        path = call.path.format(*map(_segment, names))
-        end = anyio.current_time() + patience
+        path = _build_path(endpoint, path_params or {})
+        deadline = anyio.current_time() + retry_timeout
         attempt = 0
         while True:
             attempt += 1
             try:
-                if witness:
-                    witness.sending()
-                with request_span(call, self._base_url, attempt=attempt) as span:
-                    return await self._deliver(call, path, body, span, hidden)
-            except RequestFailed as rejected:
-                if witness and rejected.fate in NOT_DELIVERED:
-                    witness.not_delivered()
-                seconds = pause(
-                    call.effect,
-                    rejected.fate,
+                return await self._attempt(endpoint, path, body, attempt, observer, secrets=secrets)
+            except RequestFailed as failure:
+                error = failure.error
+                if endpoint.paid and failure.outcome in NOT_DELIVERED and error.charged is None:
+                    error.charged = "no"
+                delay = backoff(
+                    endpoint.policy,
+                    failure.outcome,
                     attempt=attempt,
-                    left=end - anyio.current_time(),
-                    retry_after=rejected.error.retry_after,
-                    chance=self._chance(),
+                    remaining=deadline - anyio.current_time(),
+                    retry_after=error.retry_after,
+                    jitter=self.jitter(),
                 )
-                if seconds is None:
-                    raise rejected.error from rejected.__cause__
-            await anyio.sleep(seconds)
+                if delay is None:
+                    raise error from failure.__cause__
+            await anyio.sleep(delay)
 
-    async def _deliver(
-        self, call: Call, path: str, body: Any, span: RequestSpan, hidden: tuple[str, ...]
+    async def _attempt(
+        self,
+        endpoint: Endpoint,
+        path: str,
+        body: Any,
+        attempt: int,
+        observer: DeliveryObserver | None,
+        *,
+        secrets: tuple[str, ...],
     ) -> dict[str, Any]:
-        ordering = call is SUBMIT
-        answer: Answer | None = None
-        # A cancelled caller must not tear an order apart between its delivery and its answer: the job would run
-        # and be billed, and nobody would know its jobid.
-        with anyio.CancelScope(shield=ordering), anyio.move_on_after(call.seconds):
-            try:
-                answer = await self._exchange(call, path, body)
-            except (httpx2.HTTPError, httpx2.InvalidURL) as fault:
-                # Without its cause where that could quote a header, and so the token.
-                sent = isinstance(fault, httpx2.HTTPError) and not isinstance(fault, httpx2.LocalProtocolError)
-                raise responses.transport_failed(call, fault) from (fault if sent else None)
-        if answer is None:
-            raise responses.no_answer(call, "no whole answer came in time")
-        span.answered(answer.status)
-        return responses.read_answer(call, answer, self._token, *hidden)
+        """Deliver the request once, and let the observer record it.
 
-    async def _exchange(self, call: Call, path: str, body: Any) -> Answer:
-        headers = {"Authorization": f"Bearer {self._token}"}
-        sent: dict[str, Any] = {"json": body}
+        For a paid endpoint, everything from the first record to the last is one shield. A cancelled caller must not
+        separate a delivery from its answer: the job would run and be billed, and nobody would know its jobid. Nor may
+        it separate a delivery from its records. Cancellation therefore takes effect only where the records are right:
+
+        1. before `sending()`: the order is still pending, and nothing was sent;
+        2. while waiting for the next attempt, after `not_delivered()`: the order is pending again;
+        3. in the caller, which has the job.
+        """
+        # A caller that is already cancelled sends nothing (1).
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        with anyio.CancelScope(shield=endpoint.paid):
+            if observer:
+                await observer.sending()
+            try:
+                with _request_span(endpoint, self.base_url, attempt) as span:
+                    response = await self._deliver(endpoint, path, body)
+                    span.set_attribute("http.response.status_code", response.status)
+                    record = self.read_response(endpoint, response, (self.token, *secrets))
+            except RequestFailed as failure:
+                if observer and failure.outcome in NOT_DELIVERED:
+                    await observer.not_delivered()
+                raise
+        return record
+
+    async def _deliver(self, endpoint: Endpoint, path: str, body: Any) -> RawResponse:
+        """Send the request and read the answer, within the endpoint's timeout."""
+        try:
+            # A timeout of its own: httpx2's is for each read, and a slow answer could be drawn out without an end.
+            with anyio.fail_after(endpoint.timeout):
+                return await self._exchange(endpoint, path, body)
+        except TimeoutError:
+            raise _lost(endpoint, "timeout", "no complete answer came in time") from None
+        except _NOT_SENDABLE as fault:
+            # Without its cause: its text could quote a header, and so the token.
+            raise _unsendable(fault) from None
+        except httpx2.HTTPError as fault:
+            raise _transport_failure(endpoint, fault) from fault
+
+    async def _exchange(self, endpoint: Endpoint, path: str, body: Any) -> RawResponse:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        payload: dict[str, Any] = {"json": body}
         if isinstance(body, Content):
             headers["Content-Type"] = body.media_type
-            sent = {"content": body.data}
-        http = self._connected(call.effect)
-        timeout = httpx2.Timeout(call.seconds, connect=CONNECT_SECONDS)
-        async with http.stream(
-            call.method, self._base_url + path, headers=headers, timeout=timeout, **sent
+            payload = {"content": body.data}
+        client = self._client(endpoint.policy)
+        timeout = httpx2.Timeout(endpoint.timeout, connect=CONNECT_TIMEOUT)
+        async with client.stream(
+            endpoint.method, self.base_url.rstrip("/") + path, headers=headers, timeout=timeout, **payload
         ) as response:
-            self._note_time(response.headers.get("date", ""))
+            # Some answers have no readable date.
+            with suppress(ValueError, TypeError, IndexError, OverflowError):
+                time = parsedate_to_datetime(response.headers.get("date", ""))
+                self.clock_offset = time.astimezone(UTC) - self.wall_clock()
             content = bytearray()
             async with aclosing(response.aiter_bytes()) as chunks:
                 async for chunk in chunks:
@@ -159,42 +227,110 @@ class Transport:
                     if len(content) > LARGEST_ANSWER:
                         content.clear()
                         break
-            return Answer(response.status_code, dict(response.headers), bytes(content))
+            return RawResponse(response.status_code, dict(response.headers), bytes(content))
 
-    def _note_time(self, date: str) -> None:
-        """How far the API's time of day is ahead of ours, where an answer tells."""
-        with suppress(ValueError, TypeError, IndexError, OverflowError):
-            self.clock_ahead = parsedate_to_datetime(date).astimezone(UTC) - self._wall_clock()
-
-    def _connected(self, effect: RetryPolicy) -> httpx2.AsyncClient:
-        if effect not in self._http:
-            # To this machine, never through a proxy.
-            local = urlsplit(self._base_url).hostname in LOOPBACK
-            # Each order goes over a connection of its own: on one that was kept, and that the API closes at the
-            # same moment, nobody could tell whether the order arrived.
-            limits = httpx2.Limits(max_keepalive_connections=0 if effect is ORDER else 5)
+    def _client(self, policy: RetryPolicy) -> httpx2.AsyncClient:
+        if policy not in self._clients:
+            # A request that must not be sent twice gets a connection of its own: if the API closes a kept-alive one at
+            # the same moment, nobody can know whether the request arrived.
+            keepalive = 0 if policy is NON_IDEMPOTENT else 5
             try:
-                self._http[effect] = httpx2.AsyncClient(
-                    transport=self._transport,
-                    limits=limits,
-                    trust_env=not local,
+                # Requests to this machine never go through a proxy.
+                is_local = urlsplit(self.base_url).hostname in LOOPBACK
+                self._clients[policy] = httpx2.AsyncClient(
+                    transport=self.transport,
+                    limits=httpx2.Limits(max_keepalive_connections=keepalive),
+                    trust_env=not is_local,
                     follow_redirects=False,
                 )
             except (ImportError, ValueError, OSError) as fault:
-                raise responses.not_sendable(fault, f" {errors.NO_MONEY}" if effect is ORDER else "") from fault
-        return self._http[effect]
+                # Without its cause: its text could contain the password of a proxy.
+                raise _unsendable(fault) from None
+        return self._clients[policy]
 
 
-def _segment(name: str) -> str:
-    """A name as one path segment; a jobid contains ":" and "@", and could contain anything.
+@contextmanager
+def _request_span(endpoint: Endpoint, base_url: str, attempt: int) -> Iterator[Span]:
+    """Trace one delivery, with the names of the semantic conventions for HTTP clients.
 
-    Raises:
-        InvalidArguments: it cannot be a jobid or an e-mail address.
+    No span contains a jobid, an account, a prompt, a header or the text of an error.
     """
-    try:
-        segment = quote(name, safe="")
-    except UnicodeEncodeError:
-        segment = ""
-    if not 0 < len(segment) <= LONGEST_SEGMENT or segment.strip(".") == "":
-        raise errors.InvalidArguments("This cannot be a jobid or an account: pass it exactly as it was returned.")
-    return segment
+    attributes: dict[str, str | int] = {"http.request.method": endpoint.method, "url.template": endpoint.path}
+    # A base URL that cannot be parsed is the request's own error.
+    with suppress(ValueError):
+        url = urlsplit(base_url)
+        attributes["server.address"] = url.hostname or ""
+        attributes["server.port"] = url.port or (80 if url.scheme == "http" else 443)
+    if attempt > 1:
+        attributes["http.request.resend_count"] = attempt - 1
+    with _tracer.start_as_current_span(
+        f"{endpoint.method} {endpoint.path}",
+        kind=SpanKind.CLIENT,
+        attributes=attributes,
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        try:
+            yield span
+        except BaseException as fault:
+            error = fault.error if isinstance(fault, RequestFailed) else fault
+            status = (error.status or 0) if isinstance(error, errors.LumaError) else 0
+            span.set_attribute("error.type", str(status) if status >= 400 else type(error).__qualname__)
+            span.set_status(StatusCode.ERROR)
+            raise
+
+
+def _transport_failure(endpoint: Endpoint, fault: httpx2.HTTPError) -> RequestFailed:
+    """Build the failure for a request that was not sent, or not answered."""
+    if isinstance(fault, _NOT_SENT):
+        stage = _connect_stage(fault)
+        # A certificate does not become valid within seconds.
+        outcome = DeliveryOutcome.FINAL if stage == "tls" else DeliveryOutcome.NEVER_ARRIVED
+        return RequestFailed(outcome, errors.NetworkError(stage))
+    if isinstance(fault, httpx2.TimeoutException):
+        return _lost(endpoint, "timeout", "no answer came in time")
+    return _lost(endpoint, "broken", "the connection broke")
+
+
+def _unsendable(fault: Exception) -> RequestFailed:
+    """Build the failure for a request that this machine's settings forbid. The fault is named, never quoted."""
+    return RequestFailed(DeliveryOutcome.FINAL, errors.NetworkError("unsendable", detail=type(fault).__name__))
+
+
+def _lost(endpoint: Endpoint, stage: errors.FailureStage, cause: str) -> RequestFailed:
+    """Build the failure for a request that was sent without an answer coming back."""
+    error = errors.OutcomeUnknown(cause) if endpoint.paid else errors.NetworkError(stage)
+    return RequestFailed(DeliveryOutcome.LOST, error)
+
+
+def _connect_stage(fault: httpx2.HTTPError) -> errors.FailureStage:
+    """Find out where connecting ended, from the chain of causes."""
+    cause: BaseException | None = fault
+    # The chain can be a circle, where somebody raises one exception again.
+    for _ in range(LONGEST_CAUSE_CHAIN):
+        if isinstance(cause, ssl.SSLError):
+            return "tls"
+        if isinstance(cause, socket.gaierror):
+            return "dns"
+        if cause is None:
+            break
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(fault, httpx2.TimeoutException):
+        return "timeout"
+    return "proxy" if isinstance(fault, httpx2.ProxyError) else "refused"
+
+
+def _build_path(endpoint: Endpoint, path_params: Mapping[str, str]) -> str:
+    """Fill the path. Each value is one segment, whatever characters are in it; else `InvalidArguments`."""
+    segments: dict[str, str] = {}
+    for name, value in path_params.items():
+        try:
+            segment = quote(value, safe="")
+        except UnicodeEncodeError:
+            segment = ""
+        # Dots alone would be taken for a folder.
+        if not segment.strip(".") or len(segment) > LONGEST_SEGMENT:
+            expected = "the value exactly as it was returned"
+            raise errors.InvalidArguments([errors.Problem(name, "wrong_format", expected=expected)])
+        segments[name] = segment
+    return endpoint.path.format_map(segments)

@@ -1,61 +1,67 @@
-"""The matrix as a table for people: Markdown that is aligned, so that it reads well in a terminal too."""
+"""The catalog as Markdown tables for people, aligned so that they also read well in a terminal."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from luma_mcp.catalog.useapi import CHOICES, MODELS, OUTPUTS, SOURCE, SOURCE_DATE, TYPICAL_SECONDS, Model
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from luma_mcp.catalog.models import Catalog
 
-def matrix_table() -> str:
+
+def options_table(catalog: Catalog) -> str:
     """What each model can make."""
-    return table(
-        [
-            ["", *(m.name for m in MODELS)],
-            *([name, *(_reach(m, name) for m in MODELS)] for name in CHOICES["dynamic_range"].values),
-            ["image_start, image_end", *("yes, one or both" if m.keyframes else "no" for m in MODELS)],
-            ["image_character", *(_character(m) for m in MODELS)],
-        ]
-    )
+    # One column per model: people compare models, and there are few.
+    dynamic_ranges = catalog.choices["dynamic_range"].values
+    columns = [["", *dynamic_ranges, "image_start, image_end", "image_character"]]
+    for model in catalog.models:
+        column = [model.name]
+        for dynamic_range in dynamic_ranges:
+            cell = "no"
+            if limits := model.ranges.get(dynamic_range):
+                cell = f"{' '.join(limits.resolutions)}, {' '.join(limits.durations)}"
+            column.append(cell)
+        keyframes = character = "no"
+        if model.keyframes:
+            keyframes = "yes, one or both"
+        if model.character_ranges:
+            character = f"{' '.join(model.character_ranges)} only, no other image"
+        column += keyframes, character
+        columns.append(column)
+    return format_table(list(zip(*columns, strict=True)))
 
 
-def outputs_table() -> str:
+def outputs_table(catalog: Catalog) -> str:
     """What each dynamic range delivers."""
     rows = [["dynamic_range", "file", "where it plays"]]
-    return table(rows + [[name, output.format, output.note] for name, output in OUTPUTS.items()])
+    for name, output in catalog.outputs.items():
+        rows.append([name, output.format, output.note])
+    return format_table(rows)
 
 
-def times_table() -> str:
+def times_table(catalog: Catalog) -> str:
     """How long each resolution usually takes."""
-    rows = [["resolution", *TYPICAL_SECONDS], ["usual seconds", *(f"{a:.0f} to {b:.0f}" for a, b in _spans())]]
-    return table(rows)
+    heads, seconds = ["resolution"], ["usual seconds"]
+    for resolution, (low, high) in catalog.typical_seconds.items():
+        heads.append(resolution)
+        seconds.append(f"{low:.0f} to {high:.0f}")
+    return format_table([heads, seconds])
 
 
-def everything() -> str:
+def all_tables(catalog: Catalog) -> str:
     """All three, with their source."""
-    ratios = ", ".join(CHOICES["aspect_ratio"].values)
-    intro = f"What Luma can make ({SOURCE}, {SOURCE_DATE}); any aspect_ratio of {ratios}:"
-    return f"{intro}\n\n{matrix_table()}\n\n{outputs_table()}\n\n{times_table()}"
+    ratios = ", ".join(catalog.choices["aspect_ratio"].values)
+    source = f"{catalog.source}, {catalog.source_date}"
+    intro = f"What Luma can make ({source}); any aspect_ratio of {ratios}:"
+    return "\n\n".join([intro, options_table(catalog), outputs_table(catalog), times_table(catalog)])
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells, the first being the heads, as an aligned Markdown table."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |" for row in rows]
-    return "\n".join([lines[0], f"|{'|'.join('-' * (width + 2) for width in widths)}|", *lines[1:]])
-
-
-def _spans() -> list[tuple[float, float]]:
-    return list(TYPICAL_SECONDS.values())
-
-
-def _reach(model: Model, dynamic_range: str) -> str:
-    reach = model.ranges.get(dynamic_range)
-    return f"{' '.join(reach.resolutions)}, {' '.join(reach.durations)}" if reach else "no"
-
-
-def _character(model: Model) -> str:
-    return f"{' '.join(model.character_ranges)} only, no other image" if model.character_ranges else "no"
+def format_table(rows: Sequence[Sequence[str]]) -> str:
+    """Format rows of cells, the heads first, as an aligned Markdown table."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [f"| {' | '.join(map(str.ljust, row, widths))} |" for row in rows]
+    # The rule below the heads also spans the space on both sides of a cell.
+    rule = "|".join("-" * (width + 2) for width in widths)
+    lines.insert(1, f"|{rule}|")
+    return "\n".join(lines)

@@ -1,159 +1,203 @@
-"""Whether a request is one that Luma can make, and if not, the nearest one that is.
+"""Whether a request can be made, and if not, the closest one that can.
 
-`check` finds every problem of a caller's words at once, so that one refusal is enough, and completes the
-words to a request in which every value is explicit. It costs nothing and sends nothing.
+`validate` finds every problem at once, so that one rejection is enough, and completes the params to a request in which
+every choice is explicit.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from dataclasses import dataclass
-from functools import cache
-from operator import itemgetter, ne
+from functools import partial
+from itertools import filterfalse
+from operator import ne
 from typing import TYPE_CHECKING, Any
 
-from luma_mcp.catalog.rules import conflicts
+from luma_mcp.catalog.models import Choice, conflicts
 from luma_mcp.catalog.suggest import nearest_name, nearest_value
-from luma_mcp.catalog.useapi import API_NAMES, CHOICES, IMAGES, TEXTS, Combination, Text, combinations, fits
-from luma_mcp.errors import Problem
+from luma_mcp.errors import Problem, format_choices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-LONGEST_ECHO = 80
-"""Characters of a caller's value that a problem repeats."""
+    from luma_mcp.catalog.models import Catalog, Combination, Text
+    from luma_mcp.errors import ProblemCode
 
-_HALF = re.compile("[\ud800-\udfff]")
-
-_KEEP = ("image_start", "image_end", "image_character", "model", "dynamic_range", "aspect_ratio", "duration")
-"""Where several mends change equally few words: what is kept rather than what follows it (and resolution)."""
+# Hosts cut long results, and the caller has the whole value.
+MAX_SHOWN = 80
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# Where several corrections change equally few params, these are kept rather than what follows them (and resolution).
+_KEEP_FIRST = ("image_start", "image_end", "image_character", "model", "dynamic_range", "aspect_ratio", "duration")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Validation:
     """`problems` is empty if and only if the request is valid.
 
-    `nearest` is the nearest complete request that is valid: the caller's own, completed, where nothing is
-    wrong; None where there is none without inventing or dropping: a text or an image that cannot be used.
+    `nearest` is the closest complete request that is valid: the caller's own, completed, if nothing is wrong. It is
+    None where it would need an invented text, or would drop a text or an image that cannot be used.
     """
 
     problems: tuple[Problem, ...]
     nearest: dict[str, str] | None
 
 
-def check(words: Mapping[str, Any]) -> Verdict:
-    """Judges a caller's words: parameter names of `matrix.API_NAMES` to values; what is missing was left out.
+def validate(catalog: Catalog, params: Mapping[str, Any]) -> Validation:
+    """Validate a caller's params, and complete them.
 
-    Left-out choices become the documented default where that fits what was said, else the cheapest that does.
+    Choices that were left out get the documented default if it fits what was stated, else the cheapest value that does.
     """
-    problems = [unknown_name(n, v, API_NAMES) for n, v in words.items() if n not in API_NAMES]
-    problems += _text_problems(words)
-    stated = {n: words[n] for n in CHOICES if n in words} | {n: n in words for n in IMAGES}
-    best = _nearest(stated)
-    problems += _choice_problems(words, stated, best)
-    wrong = {p.field for p in problems}
-    if wrong & TEXTS.keys() or any(best[n] and n in wrong for n in IMAGES):
-        return Verdict(tuple(problems), None)
-    kept = {n: words[n] for n in (*TEXTS, *IMAGES) if n in words and n not in wrong}
-    return Verdict(tuple(problems), kept | {n: str(best[n]) for n in CHOICES})
+    problems: list[Problem] = []
+    if "prompt" not in params:
+        problems.append(Problem("prompt", "missing", expected=catalog.texts["prompt"].expects))
+    for name, value in params.items():
+        row = catalog.params.get(name)
+        if row is None:
+            problems.append(unknown_parameter(catalog, name, value, catalog.params))
+        elif not isinstance(row, Choice) and (problem := text_problem(name, value, row)):
+            problems.append(problem)
+    # The stated choices, and for every image whether it is given.
+    stated: dict[str, Any] = {name: params[name] for name in catalog.choices if name in params}
+    stated |= {name: name in params for name in catalog.images}
+    best = _nearest_combination(catalog, stated)
+    if not stated.items() <= best.items():
+        problems += _choice_problems(catalog, params, stated, best)
+    # A suggestion that drops a text or an image would make another video than the caller wanted.
+    for problem in problems:
+        if problem.field in catalog.texts or best.get(problem.field) is True:
+            return Validation(tuple(problems), None)
+    return Validation(tuple(problems), _merge(catalog, params, best))
 
 
-def check_options(partial: Mapping[str, Any]) -> Verdict:
-    """Judges a partial choice of `CHOICES` alone, for asking what goes with it; there is no prompt yet."""
-    verdict = check({"prompt": "any", **partial})
-    nearest = {n: v for n, v in (verdict.nearest or {}).items() if n in partial}
-    return Verdict(verdict.problems, nearest)
+def validate_options(catalog: Catalog, partial: Mapping[str, Any]) -> Validation:
+    """Validate choices alone, for questions about what goes with them. `nearest` has the same params."""
+    validation = validate(catalog, {"prompt": "any", **partial})
+    nearest = validation.nearest or {}
+    return Validation(validation.problems, {name: nearest[name] for name in partial if name in nearest})
 
 
-def unknown_name(name: str, value: Any, known: Iterable[str]) -> Problem:
-    """The problem of a parameter that does not exist, with the nearest that does."""
+def unknown_parameter(catalog: Catalog | None, name: str, value: Any, known: Iterable[str]) -> Problem:
+    """Build the problem of a parameter that does not exist. Without a catalog, values are not described."""
     names = tuple(known)
-    near = nearest_name(name, names)
-    name = echo(name)
-    takes = f" It takes {either(CHOICES[near].values)}." if near and near in CHOICES else ""
-    hint = f'did you mean "{near}"?{takes}' if near else f"leave it out. The parameters are {', '.join(names)}."
-    return Problem(name, echo(value), f'"{name}" is not a parameter: {hint}', names)
+    meant = nearest_name(name, names)
+    expected = ""
+    if catalog is not None and meant is not None and meant in catalog.choices:
+        expected = format_choices(catalog.choices[meant].values)
+    return Problem(
+        shorten(name), "unknown_parameter", shorten(value), allowed=names, did_you_mean=meant, expected=expected
+    )
 
 
-def _text_problems(words: Mapping[str, Any]) -> Iterator[Problem]:
-    if "prompt" not in words:
-        yield Problem("prompt", None, f"prompt is missing; it takes {TEXTS['prompt'].expects}.")
-    for name, row in {**TEXTS, **IMAGES}.items():
-        if name in words and (fault := text_fault(words[name], row)):
-            yield Problem(name, echo(words[name]), f"{name} {fault}; it takes {row.expects}.")
-
-
-def text_fault(value: Any, row: Text) -> str | None:
-    """What keeps the value from being one that this parameter takes, in words; None if nothing does."""
+def text_problem(name: str, value: Any, row: Text) -> Problem | None:
+    """Get the problem of a text or image, if its value cannot be sent."""
+    code: ProblemCode
+    reason = ""
     if not isinstance(value, str):
-        return "is not a text"
-    if not value.strip():
-        return "is empty"
-    if _HALF.search(value):
-        return "has half a character that no text can carry (a lone surrogate)"
-    if row.max_length and len(value) > row.max_length:
-        return f"has {len(value)} characters"
-    return None if re.search(row.pattern, value) else "does not fit"
+        code = "wrong_type"
+    elif not value.strip():
+        code = "empty"
+    elif _SURROGATE.search(value):
+        # JSON can carry a lone surrogate, UTF-8 cannot.
+        code = "invalid_text"
+    elif row.max_length and len(value) > row.max_length:
+        code = "too_long"
+        reason = f"has {len(value)} characters"
+    elif not re.search(row.pattern, value):
+        code = "wrong_format"
+    else:
+        return None
+    return Problem(name, code, shorten(value), expected=row.expects, reason=reason)
 
 
-def _nearest(stated: Mapping[str, Any]) -> Combination:
-    """The valid combination with the fewest changed words that adds no image; among those the one to suggest."""
-    candidates = _with_images(tuple(n for n in IMAGES if stated[n]))
-    its_words, words = itemgetter(*stated), tuple(stated.values())
-    changes = [sum(map(ne, words, its_words(c))) for c in candidates]
-    fewest = min(changes)
-    closest = (c for c, changed in zip(candidates, changes, strict=True) if changed == fewest)
-    return min(closest, key=lambda c: _preference(stated, c))
+def shorten(value: Any) -> Any:
+    """Cut a caller's value to `MAX_SHOWN` characters if it is longer."""
+    text = str(value)
+    if len(text) <= MAX_SHOWN:
+        return value
+    return f"{text[:MAX_SHOWN]}…"
 
 
-@cache
-def _with_images(images: tuple[str, ...]) -> tuple[Combination, ...]:
-    """The valid combinations that have these images or fewer."""
-    return tuple(c for c in combinations() if not any(c[n] for n in IMAGES if n not in images))
+def _merge(catalog: Catalog, params: Mapping[str, Any], combination: Combination) -> dict[str, str]:
+    """Get the caller's texts, the images of the combination, and all its choices."""
+    request: dict[str, str] = {}
+    for name, row in catalog.params.items():
+        if isinstance(row, Choice):
+            request[name] = str(combination[name])
+        # The combination decides about images; texts are not in it.
+        elif name in params and combination.get(name, True):
+            request[name] = params[name]
+    return request
 
 
-def _preference(stated: Mapping[str, Any], combination: Combination) -> tuple[Any, ...]:
-    """First the least precious words change, then by the smallest steps, then for the lowest price."""
-    changed = [n for n, v in stated.items() if combination[n] != v]
-    precious = tuple(n in changed for n in _KEEP)
-    steps = sum(_steps(n, stated[n], combination[n]) for n in changed if n in CHOICES)
-    price = tuple((combination[n] != c.default, c.values.index(str(combination[n]))) for n, c in CHOICES.items())
-    return precious, steps, price
+def _nearest_combination(catalog: Catalog, stated: Mapping[str, Any]) -> Combination:
+    """Get the valid combination that differs least from what was stated and adds no image.
+
+    Among combinations that change equally many params: the one to suggest, see `_preference`.
+    """
+    left_out = dict.fromkeys(filterfalse(stated.get, catalog.images), False)
+    by_changes: defaultdict[int, list[Combination]] = defaultdict(list)
+    for combination in catalog.combinations:
+        if left_out.items() <= combination.items():
+            changes = sum(map(ne, map(combination.get, stated), stated.values()))
+            by_changes[changes].append(combination)
+    return min(by_changes[min(by_changes)], key=partial(_preference, catalog, stated))
 
 
-def _steps(name: str, word: Any, value: str | bool) -> int:
-    values = CHOICES[name].values
-    wish = word if word in values else nearest_value(str(word), values)
-    return abs(values.index(wish) - values.index(str(value))) if wish else 0
+def _preference(catalog: Catalog, stated: Mapping[str, Any], combination: Combination) -> tuple[Any, ...]:
+    """Sort key: changes the least important params first, then by the smallest steps, then has the lowest price."""
+    changed: set[str] = set()
+    steps = 0
+    for name, value in stated.items():
+        if value != combination[name]:
+            changed.add(name)
+            if name in catalog.choices:
+                steps += _count_steps(catalog, name, value, str(combination[name]))
+    importance = list(map(changed.__contains__, _KEEP_FIRST))
+    price: list[tuple[bool, int]] = []
+    for name, choice in catalog.choices.items():
+        value = str(combination[name])
+        price.append((value != choice.default, choice.values.index(value)))
+    return importance, steps, price
 
 
-def _choice_problems(words: Mapping[str, Any], stated: Mapping[str, Any], best: Combination) -> Iterator[Problem]:
-    kept = {n: v for n, v in stated.items() if best[n] == v}
+def _count_steps(catalog: Catalog, name: str, stated: Any, value: str) -> int:
+    """Get how far apart two values are in the catalog's order; an unknown one counts as the nearest known."""
+    values = catalog.choices[name].values
+    wanted = stated
+    if stated not in values:
+        wanted = nearest_value(catalog, name, str(stated))
+    if wanted is None:
+        return 0
+    return abs(values.index(wanted) - values.index(value))
+
+
+def _choice_problems(
+    catalog: Catalog, params: Mapping[str, Any], stated: Mapping[str, Any], best: Combination
+) -> Iterator[Problem]:
+    kept = {name: value for name, value in stated.items() if value == best[name]}
+    # What fits the params that stay: the values that solve this problem without causing another.
+    remaining = catalog.remaining_values(kept)
     for name, value in stated.items():
         if name in kept:
             continue
-        if name in IMAGES:
-            yield Problem(name, echo(words[name]), f"{name} does not go with {_clashes(name, stated)}; leave it out.")
-            continue
-        fitting = {c[name] for c in combinations() if fits(c, kept)}
-        possible = tuple(v for v in CHOICES[name].values if v in fitting)
-        fault = f"does not go with {_clashes(name, stated)}" if value in CHOICES[name].values else "is not offered"
-        yield Problem(name, echo(value), f'{name} "{echo(value)}" {fault}; use {either(possible)}.', possible)
-
-
-def _clashes(name: str, stated: Mapping[str, Any]) -> str:
-    """The stated words that cannot stand beside this one, in words."""
-    clashing = [c for c in conflicts() if c.get(name) == stated[name] and fits({**dict.fromkeys(c), **stated}, c)]
-    others = {n: v for c in clashing for n, v in c.items() if n != name}
-    return " or ".join(n if n in IMAGES else f'{n} "{v}"' for n, v in others.items())
-
-
-def either(values: Iterable[str]) -> str:
-    """The values as words: `"a", "b" or "c"`."""
-    *first, last = (f'"{v}"' for v in values)
-    return f"{', '.join(first)} or {last}" if first else last
-
-
-def echo(value: Any) -> Any:
-    """A caller's value, shortened where it is long: hosts cut results, and the caller has it."""
-    return value if len(str(value)) <= LONGEST_ECHO else f"{str(value)[:LONGEST_ECHO]}…"
+        shown = shorten(params[name])
+        allowed: tuple[str, ...] = ()
+        if name in catalog.choices:
+            allowed = tuple(map(str, remaining[name]))
+            if value not in catalog.choices[name].values:
+                yield Problem(name, "not_offered", shown, allowed=allowed)
+                continue
+        # The stated params that exclude this one, as a sentence names them.
+        others: Combination = {}
+        for conflict in conflicts(catalog):
+            if conflict.get(name) == value and conflict.items() <= stated.items():
+                others |= conflict
+        others.pop(name, None)
+        described: list[str] = []
+        for other, other_value in others.items():
+            if other in catalog.images:
+                described.append(other)
+            else:
+                described.append(f'{other} "{other_value}"')
+        yield Problem(name, "conflict", shown, allowed=allowed, conflicts_with=tuple(described))

@@ -1,4 +1,4 @@
-"""`luma-ray-mcp accounts`: for the owner of the Luma accounts. No tool of an agent does any of this."""
+"""`accounts`: list, add, refresh and remove Luma accounts. For their owner; no agent's tool does any of this."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import getpass
 import shlex
 import sys
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -14,196 +15,187 @@ from pydantic import SecretStr
 
 from luma_mcp import errors
 from luma_mcp.api.useapi.client import LumaClient
-from luma_mcp.cli.context import NO_TOKEN, one_line, settings_with_token
-from luma_mcp.doctor.accounts import credits_of, session, slots
-from luma_mcp.errors import LumaError, refresh_command
+from luma_mcp.cli import messages
+from luma_mcp.cli.context import run_interruptible, settings_with_token
+from luma_mcp.install.command import invocation
 from luma_mcp.settings import TOKEN_PATTERN
+from luma_mcp.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from luma_mcp.api.protocol import Account, AddedAccount
+    from luma_mcp.errors import LumaError
 
 T = TypeVar("T")
-
-NONE = "No Luma account is configured at useapi.net. To add one: luma-ray-mcp accounts add"
-WHERE = (
-    "useapi.net works with the login of your Luma account: it needs the value of a session cookie, which you find as "
-    "useapi.net's page on Luma accounts describes. It goes to useapi.net, and is not kept here."
+WHERE_TO_FIND_IT = (
+    "useapi.net uses the login of your Luma account. It needs the value of a session cookie; useapi.net's page on Luma "
+    "accounts shows where to find it. The value goes to useapi.net and is not kept here."
 )
-NO_COOKIE = "This is not the value of a cookie: it is one word of plain characters. Copy it whole, and nothing else."
-NOT_HIDDEN = (
-    "This terminal cannot hide what is typed. Put the value into a file that only you can read, and give it on "
-    "stdin: luma-ray-mcp accounts add < FILE"
-)
-UNCERTAIN = "Whether it was done is not certain: luma-ray-mcp accounts shows it."
+NOT_A_COOKIE = "This is not a cookie's value, which is one word of plain characters. Copy all of it, and nothing else."
+# Characters; a real value has about 25.
 LONGEST_SESSION = 10_000
 
 
 def list_accounts() -> None:
-    """Prints the accounts as a table, each as it is now.
-
-    Raises:
-        click.ClickException: why they cannot be told.
-    """
-    accounts = _asked(_all)
+    """Print the accounts as a table, each as it is now."""
+    accounts = _call(_fetch_accounts)
     if not accounts:
-        click.echo(NONE)
+        click.echo(f"No Luma account is configured at useapi.net. To add one: {invocation()} accounts add")
         return
-    rows: list[tuple[str, ...]] = [("account", "slots", "session", "credits", "error")]
-    rows += [
-        tuple(map(one_line, (a.email, *map(_bare, (slots(a), session(a), credits_of(a))), a.error or "")))
-        for a in accounts
-    ]
+    rows = [["account", "slots in use", "session", "credits", "error"]]
+    for account in accounts:
+        slots = f"{account.executing} of {account.concurrency}".replace("None", "?")
+        session = f"until {account.session_expires}" if account.session_expires else ""
+        row = (account.email, slots, session, _credits(account), account.error or "")
+        rows.append(list(map(one_line, row)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    for cells in rows:
+        click.echo("  ".join(map(str.ljust, cells, widths)).rstrip())
     for account in accounts:
         if account.error:
-            click.echo(one_line(f"{account.email}: {refresh_command(account.email)}"), err=True)
+            click.echo(one_line(f"{account.email}: {messages.refresh_command(account.email)}"), err=True)
 
 
-def _bare(words: str) -> str:
-    """Without what the column's heading says."""
-    return words.removesuffix(" slots in use").removeprefix("session ").removeprefix("credits ")
-
-
-async def _all(luma: LumaClient) -> Sequence[Account]:
+async def _fetch_accounts(luma: LumaClient) -> Sequence[Account]:
+    """All accounts, each with its live session and credits."""
     accounts = {account.email: account for account in await luma.accounts()}
 
-    async def look(email: str) -> None:
+    async def fetch(email: str) -> None:
+        known = accounts[email]
         try:
-            now = await luma.account(email)
-        except LumaError as error:
-            accounts[email] = accounts[email].model_copy(update={"error": accounts[email].error or error.message})
-        else:
-            expired = None if now.session_valid in (None, True) else "session expired"
-            why = accounts[email].error or now.error or expired
-            changes = {"credits": now.credits, "error": why}
-            accounts[email] = accounts[email].model_copy(update=changes)
+            live = await luma.account(email)
+        except errors.LumaError as error:
+            accounts[email] = replace(known, error=known.error or str(error))
+            return
+        # None if the API does not say.
+        expired = "session expired" if live.session_valid is False else None
+        accounts[email] = replace(known, credits=live.credits, error=known.error or live.error or expired)
 
     async with anyio.create_task_group() as tasks:
         for email in accounts:
-            tasks.start_soon(look, email)
+            tasks.start_soon(fetch, email)
     return list(accounts.values())
 
 
-def add() -> None:
-    """Asks for a session, adds the account that it is of, and tells which that is.
+def add(expected: str | None = None) -> None:
+    """Ask for a session cookie, add or refresh the account that it belongs to, and print which that is.
 
-    Raises:
-        click.ClickException: why it was not added.
+    It is an error if that is not the `expected` account.
     """
-    cookie = _cookie()
-    click.echo(one_line(_told(_asked(lambda luma: luma.add_account(cookie), adding=True))))
-
-
-def refresh(email: str) -> None:
-    """The same, for the account of that e-mail address.
-
-    Raises:
-        click.ClickException: why it was not refreshed; also if the session was one of another account.
-    """
-    cookie = _cookie()
-    account = _asked(lambda luma: luma.add_account(cookie), adding=True)
-    told = _told(account)
-    if account.email.casefold() == email.casefold():
-        click.echo(one_line(told))
+    cookie = _read_cookie()
+    account = _call(lambda luma: luma.add_account(cookie), adding=True)
+    if expected is None or account.email.casefold() == expected.casefold():
+        click.echo(one_line(_describe_added(account)))
         return
-    away = (
-        f" If it is not to be there: luma-ray-mcp accounts remove {shlex.quote(account.email)}."
-        if account.created
-        else ""
-    )
+    # The API has added that account all the same.
+    removal = f"{invocation()} accounts remove {shlex.quote(account.email)}"
+    undo = f" To remove it again: {removal}" if account.created else ""
     raise click.ClickException(
-        f"The session was one of {account.email}, and {email} is as it was. {told}.{away}\n"
-        f"Sign in to Luma as {email}, copy the cookie's value then, and run this command again."
+        f"The cookie belongs to {account.email}; {expected} was not changed. {_describe_added(account)}.{undo}\n"
+        f"Sign in to Luma as {expected}, copy that cookie's value, and run this command again."
     )
 
 
-def _told(account: AddedAccount) -> str:
-    what = {True: "added", False: "refreshed", None: "added or refreshed"}[account.created]
-    many = f"{account.concurrency} slots" if account.concurrency is not None else ""
-    facts = filter(None, (many, session(account), credits_of(account)))
-    return f"{account.email} was {what}: {'; '.join(facts) or 'the API told no more'}"
-
-
-def remove(email: str, *, sure: bool) -> None:
-    """Removes an account, after a question if nobody is `sure`.
-
-    Raises:
-        click.ClickException: why it was not removed.
-        click.Abort: the answer was no.
-    """
-    accounts = {account.email.casefold(): account for account in _asked(lambda luma: luma.accounts())}
+def remove(email: str, *, confirmed: bool) -> None:
+    """Remove an account, after a question unless `confirmed`."""
+    accounts = {account.email.casefold(): account for account in _call(lambda luma: luma.accounts())}
     account = accounts.get(email.casefold())
     if account is None:
         known = ", ".join(a.email for a in accounts.values()) or "none"
         raise click.ClickException(f"{email} is not configured at useapi.net. Configured: {known}.")
-    running = f" {account.executing} of its jobs run now." if account.executing else ""
-    if not sure:
+    shown = one_line(account.email)
+    if not confirmed:
+        running = f" {account.executing} of its jobs are running." if account.executing else ""
         click.echo(
-            f"useapi.net will forget {one_line(account.email)}: its jobs can no longer be asked for, and that cannot "
-            f"be undone.{running} The account at Luma itself stays.",
+            f"useapi.net will forget {shown}, and its jobs can no longer be looked up. This cannot be undone.{running} "
+            "The account at Luma itself is not affected.",
             err=True,
         )
-        click.confirm(f"Remove {one_line(account.email)}?", abort=True, err=True)
-    _asked(lambda luma: luma.remove_account(account.email))
-    click.echo(f"{one_line(account.email)} was removed.")
+        if not click.confirm(f"Remove {shown}?", err=True):
+            raise click.ClickException("Not removed.")
+    _call(lambda luma: luma.remove_account(account.email))
+    click.echo(f"{shown} was removed.")
 
 
-def _cookie() -> SecretStr:
-    """A session, typed without echo or piped in; it stands in no error."""
-    if sys.stdin.isatty():
-        click.echo(WHERE, err=True)
+def _describe_added(account: AddedAccount) -> str:
+    # The API does not always say which it was.
+    actions = {True: "added", False: "refreshed", None: "added or refreshed"}
+    facts = [f"{account.email} was {actions[account.created]}"]
+    if account.concurrency is not None:
+        facts.append(f"{account.concurrency} slots")
+    if account.session_expires:
+        facts.append(f"session until {account.session_expires}")
+    if used := _credits(account):
+        facts.append(f"{used} credits used")
+    return "; ".join(facts)
+
+
+def _credits(account: Account) -> str:
+    known = account.credits or {}
+    usage, limit = known.get("usage"), known.get("limit")
+    if usage is None:
+        return ""
+    return f"{usage} of {limit}" if limit is not None else f"{usage}"
+
+
+def _read_cookie() -> SecretStr:
+    """Read a session cookie, typed without echo or piped in. It appears in no error."""
+    if not sys.stdin.isatty():
+        text = sys.stdin.read(LONGEST_SESSION + 1)
+    else:
+        click.echo(WHERE_TO_FIND_IT, err=True)
         with warnings.catch_warnings():
-            # Where the echo cannot be switched off, it would warn, and show what is typed.
+            # Where the echo cannot be switched off, getpass only warns, and shows what is typed.
             warnings.simplefilter("error", getpass.GetPassWarning)
             try:
                 text = getpass.getpass("Value of the session cookie (not shown): ", stream=sys.stderr)
             except getpass.GetPassWarning:
-                raise click.ClickException(NOT_HIDDEN) from None
-            except (EOFError, KeyboardInterrupt):
-                raise click.Abort from None
-    else:
-        text = sys.stdin.read(LONGEST_SESSION + 1)
+                raise click.ClickException(
+                    "This terminal cannot hide what is typed. Put the value into a file that only you can read, and "
+                    f"pass it on stdin: {invocation()} accounts add < FILE"
+                ) from None
+            except EOFError:
+                raise click.ClickException(NOT_A_COOKIE) from None
     cookie = text.strip().strip("\"'")
     if not TOKEN_PATTERN.fullmatch(cookie) or len(cookie) > LONGEST_SESSION:
-        raise click.ClickException(NO_COOKIE)
+        raise click.ClickException(NOT_A_COOKIE)
     return SecretStr(cookie)
 
 
-def _asked(question: Callable[[LumaClient], Awaitable[T]], *, adding: bool = False) -> T:
-    """The API's answer."""
+def _call(request: Callable[[LumaClient], Awaitable[T]], *, adding: bool = False) -> T:
+    """Send one request to the API; `adding`: it carries a session cookie."""
     settings = settings_with_token()
     if settings.token is None:
-        raise click.ClickException(f"{NO_TOKEN}.")
+        raise click.ClickException(messages.missing_token())
     token, base_url = settings.token.get_secret_value(), settings.base_url
 
-    async def ask() -> T:
+    async def send() -> T:
         async with LumaClient(token, base_url=base_url) as luma:
-            return await question(luma)
+            return await request(luma)
 
     try:
-        return anyio.run(ask)
-    except LumaError as error:
-        raise click.ClickException(in_plain_words(error, adding=adding)) from None
+        return run_interruptible(send)
+    except errors.LumaError as error:
+        text = _describe_adding(error) if adding else messages.describe_error(error)
+        raise click.ClickException(text) from None
 
 
-def in_plain_words(error: LumaError, *, adding: bool) -> str:
-    """What an error means to the owner of the accounts, and the next step. `adding`: a session was sent."""
-    said = f' useapi.net says: "{error.api_message}".' if error.api_message else ""
-    again = "run the same command again"
-    if adding and isinstance(error, errors.InvalidArguments):
-        return f"useapi.net did not take the session.{said} Copy the cookie's value anew, whole, and {again}."
-    if adding and isinstance(error, errors.PaymentRequired):
-        return f"There is no subscription for this, or it has run out.{said} Renew it, and {again}."
-    if adding and isinstance(error, errors.Upstream) and error.status == 500 and "validation failed" in said:
+def _describe_adding(error: LumaError) -> str:
+    """What an error means after a session cookie was sent, and the next step."""
+    reason = f' The API says: "{error.api_message}".' if error.api_message else ""
+    if isinstance(error, errors.InvalidArguments):
+        return f"useapi.net did not accept the session.{reason} Copy the cookie's whole value, and run this again."
+    if isinstance(error, errors.PaymentRequired):
+        return f"There is no subscription, or it has expired.{reason} Renew it, and run this again."
+    uncertain = f"It may have been added all the same; check with: {invocation()} accounts"
+    if isinstance(error, errors.Upstream) and error.status == 500:
+        # Documented for this endpoint: the session was stored, and could not be checked at Luma.
         return (
-            f"useapi.net has the session, and could not check it at Luma.{said} In a moment, {again}; if that does not "
-            "help, sign in to Luma anew, and copy the value of the new cookie."
+            f"useapi.net could not check the session at Luma.{reason} {uncertain}\nIf it has an error there, sign in "
+            "to Luma again, copy the value of the new cookie, and run this again."
         )
-    lost = isinstance(error, errors.Upstream) or (
-        isinstance(error, errors.NetworkError) and error.way in ("timeout", "broken")
-    )
-    return f"{error.message} {UNCERTAIN}" if lost and adding else error.message
+    is_lost = isinstance(error, errors.NetworkError) and error.stage in ("timeout", "broken")
+    if is_lost or isinstance(error, errors.Upstream):
+        return f"{messages.describe_error(error)}\n{uncertain}"
+    return messages.describe_error(error)

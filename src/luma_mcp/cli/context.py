@@ -1,28 +1,32 @@
-"""What a command finds around it: its settings, and with `--simulate` an API that is not the real one."""
+"""What commands share: settings, a simulated API, and running async work so that Ctrl-C interrupts no order."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+import anyio
 import click
 from pydantic import SecretStr
 
 from luma_mcp.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
+    from types import FrameType
 
-NO_TOKEN = "USEAPI_TOKEN is not set: get an API token at https://useapi.net"  # noqa: S105 - none
+T = TypeVar("T")
+# The exit code of every command that Ctrl-C ends: 128 and the number of SIGINT.
+INTERRUPTED = 130
 
 
 def read_settings() -> Settings:
-    """The settings of the environment; ends the program with 2 and a line for each that cannot be used."""
+    """Read the settings from the environment; exit with 2 and one line for each that cannot be used."""
     try:
         return Settings.from_environment(os.environ)
     except SettingsError as error:
@@ -32,31 +36,22 @@ def read_settings() -> Settings:
 
 
 def settings_with_token() -> Settings:
-    """The same; where they have no token, with the one of a host's entry, if there is one, and says so on stderr."""
+    """Read the settings; without a token in the environment use that of a host's entry, and say so on stderr."""
     # `serve`, which every host starts, needs none of this.
-    from luma_mcp.doctor.entries import host_files
-    from luma_mcp.doctor.environment import borrowed
-    from luma_mcp.install.paths import this_system
+    from luma_mcp.credentials import find_token
 
     settings = read_settings()
     if settings.token is None:
-        settings, token_of = borrowed(settings, host_files(this_system(), os.environ, Path.home()))
-        if token_of:
-            click.echo(f"With the token of {token_of.host.name}'s entry.", err=True)
+        settings, host_name = find_token(settings)
+        if host_name:
+            click.echo(f"Using the token of {host_name}'s entry.", err=True)
     return settings
-
-
-def one_line(text: str) -> str:
-    """What came from elsewhere, as one line that a terminal shows and does not obey."""
-    from luma_mcp.api.useapi.responses import plain
-
-    return plain(text).replace("\n", " ")
 
 
 @contextmanager
 def simulating(settings: Settings, *, speed: float) -> Iterator[Settings]:
-    """The settings for a simulated API that runs for as long as the block lasts."""
-    from luma_mcp.simulator.serve import TOKEN, new_simulator, running
+    """Run a simulated API for as long as the block lasts; the settings for it."""
+    from luma_mcp.simulator.app import TOKEN, new_simulator, running
 
     with running(new_simulator(speed=speed)) as url:
         yield replace(settings, token=SecretStr(TOKEN), base_url=url, email=None, simulated=True, speed=speed)
@@ -65,3 +60,42 @@ def simulating(settings: Settings, *, speed: float) -> Iterator[Settings]:
 def now() -> datetime:
     """The time of day."""
     return datetime.now(UTC)
+
+
+class Interrupted(Exception):
+    """Ctrl-C was pressed; every step that must not be interrupted was finished before."""
+
+
+def run_interruptible(work: Callable[[], Awaitable[T]], *, on_interrupt: Callable[[], None] = lambda: None) -> T:
+    """Run async work to its end, or raise `Interrupted` if Ctrl-C is pressed before.
+
+    The first Ctrl-C calls `on_interrupt` and cancels the work; steps that are shielded end first: an order that is on
+    its way gets its answer, and the journal has it. The second one ends the program at once.
+    """
+    results: list[T] = []
+    presses: list[int] = []
+
+    async def main() -> None:
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        # `asyncio.run` would cancel the task natively at Ctrl-C, which no shield stops.
+        with anyio.CancelScope() as scope:
+
+            def interrupt(number: int, _: FrameType | None) -> None:
+                presses.append(number)
+                if len(presses) > 1:
+                    os._exit(INTERRUPTED)
+                on_interrupt()
+                loop.call_soon_threadsafe(scope.cancel)
+
+            previous = signal.signal(signal.SIGINT, interrupt)
+            try:
+                results.append(await work())
+            finally:
+                signal.signal(signal.SIGINT, previous)
+
+    anyio.run(main)
+    if not results:
+        raise Interrupted
+    return results[0]

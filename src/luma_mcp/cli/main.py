@@ -2,119 +2,150 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from luma_mcp import __version__
-from luma_mcp.catalog.useapi import CHOICES, IMAGES, TEXTS
-from luma_mcp.cli.option_checks import BEFORE_A_COMMAND, NOT_OVER_HTTP, NOT_SIMULATED, Plain, refuse
+from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.settings import LOOPBACK
+from luma_mcp.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 SPEED = click.FloatRange(min=0, min_open=True)
-ONLY_HERE = (
-    f"only {', '.join(LOOPBACK)}: whoever can reach the server can spend your credits, and it asks nobody who they are."
+LOOPBACK_ONLY = (
+    f"only {', '.join(LOOPBACK)}: the server has no authentication, and whoever reaches it can spend your credits."
 )
-_EPILOG = "Settings are environment variables: USEAPI_TOKEN, and LUMA_MCP_… as the README lists them."
-_IMAGES = f"IMAGE is {IMAGES['image_start'].expects}; here also a file's path from where you are."
+NEEDS_SIMULATE = "{option} needs --simulate."
+_IMAGE_HELP = f"IMAGE is {USEAPI.images['image_start'].expects}, or a path relative to the current folder."
+
+
+class SanitizingGroup(click.Group):
+    """Prints no control characters of others in errors, and exits with 130 whenever Ctrl-C ends a command."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(context)
+        except click.ClickException as error:
+            # click prints this attribute, and texts of the API may be in it.
+            error.message = strip_control(error.message)  # type: ignore[misc]
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            from luma_mcp.cli.context import INTERRUPTED, Interrupted
+
+            # click turns Ctrl-C at a prompt into Abort.
+            if isinstance(error, click.Abort | Interrupted | KeyboardInterrupt):
+                sys.exit(INTERRUPTED)
+            raise
+
+
+def _reject_options(context: click.Context, reason: str, *names: str) -> None:
+    """Reject options that would have no effect, if one was given."""
+    for name in names:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(reason.format(option=f"--{name}"), context)
 
 
 @click.group(
-    cls=Plain, invoke_without_command=True, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=SanitizingGroup,
+    invoke_without_command=True,
+    epilog="Settings are environment variables: USEAPI_TOKEN and LUMA_MCP_…, listed in docs/reference.md.",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.option("--simulate", is_flag=True, help="Serve with a simulated Luma API: no token, no cost, stand-in clips.")
-@click.option(
-    "--speed", type=SPEED, default=4.0, show_default=True, help="With --simulate: how many times faster jobs are made."
-)
+@click.option("--simulate", is_flag=True, help="Use a simulated Luma API: no token, no cost, stand-in clips.")
+@click.option("--speed", type=SPEED, default=4.0, show_default=True, help="With --simulate: how many times faster.")
 @click.version_option(__version__, prog_name="luma-ray-mcp")
 @click.pass_context
 def main(context: click.Context, *, simulate: bool, speed: float) -> None:
-    """Luma Ray 3 video for AI agents, as an MCP server.
+    """Luma Ray 3 video for AI agents: an MCP server.
 
-    Without a command it serves on stdin and stdout: that is what a host (Claude Desktop, an IDE) starts.
-    To see it work first: luma-ray-mcp demo.
+    Without a command it serves on stdin and stdout, which is how a host (Claude Desktop, an IDE) starts it.
+    To see it work first: luma-ray-mcp demo
     """
     if context.invoked_subcommand is not None:
-        # It would have no effect there, and what was meant as a simulation would be billed.
-        refuse(context, BEFORE_A_COMMAND, "simulate", "speed")
-    else:
-        if not simulate:
-            refuse(context, NOT_SIMULATED, "speed")
-        from luma_mcp.cli.serve import serve
+        # Ignoring --simulate here would place a real, charged order.
+        _reject_options(context, "{option} goes after the command, not before it.", "simulate", "speed")
+        return
+    if not simulate:
+        _reject_options(context, NEEDS_SIMULATE, "speed")
+    from luma_mcp.cli.serve import serve
 
-        serve(simulate=simulate, speed=speed)
+    serve(simulate=simulate, speed=speed)
 
 
-def _loopback(context: click.Context, parameter: click.Parameter, host: str) -> str:
+def _validate_loopback(context: click.Context, parameter: click.Parameter, host: str) -> str:
     if host.strip("[]") not in LOOPBACK:
-        raise click.BadParameter(ONLY_HERE, context, parameter)
+        raise click.BadParameter(LOOPBACK_ONLY, context, parameter)
     return host.strip("[]")
 
 
-@main.command("serve", short_help="Serve, on stdin and stdout or over HTTP.")
-@click.option("--http", is_flag=True, help="Over Streamable HTTP, for this machine alone; prints the URL.")
-@click.option("--host", default="127.0.0.1", show_default=True, callback=_loopback, help="With --http.")
+@main.command("serve", short_help="Run the server on stdin and stdout, or over HTTP.")
+@click.option("--http", is_flag=True, help="Serve Streamable HTTP for this machine only, and print the URL.")
+@click.option("--host", default="127.0.0.1", show_default=True, callback=_validate_loopback, help="With --http.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="With --http; 0: any.")
-@click.option("--simulate", is_flag=True, help="With a simulated Luma API: no token, no cost, stand-in clips.")
-@click.option("--speed", type=SPEED, default=4.0, show_default=True, help="With --simulate: so many times faster.")
+@click.option("--simulate", is_flag=True, help="Use a simulated Luma API: no token, no cost, stand-in clips.")
+@click.option("--speed", type=SPEED, default=4.0, show_default=True, help="With --simulate: how many times faster.")
 @click.pass_context
 def serve_command(context: click.Context, *, http: bool, host: str, port: int, simulate: bool, speed: float) -> None:
-    """Serve MCP: on stdin and stdout as without a command, or over HTTP."""
+    """Run the MCP server: on stdin and stdout as without a command, or over HTTP."""
     if not http:
-        refuse(context, NOT_OVER_HTTP, "host", "port")
+        _reject_options(context, "{option} needs --http.", "host", "port")
     if not simulate:
-        refuse(context, NOT_SIMULATED, "speed")
+        _reject_options(context, NEEDS_SIMULATE, "speed")
     from luma_mcp.cli.serve import serve
 
     serve(simulate=simulate, speed=speed, http=(host, port) if http else None)
 
 
-@main.command(short_help="A refusal, a suggestion, a video: no token, no cost.")
+@main.command(short_help="See it work: a rejection, a suggestion, two clips. No token, no cost.")
 def demo() -> None:
-    """Show everything in 20 seconds: a refusal, a suggestion, a video. No token, no cost."""
+    """See everything in 20 seconds: a rejection, a suggestion and two clips. No token, no cost."""
     from luma_mcp.cli.demo import run
 
     run()
 
 
-def _request(command: Callable[..., None]) -> Callable[..., None]:
-    """The parameters of a request as options, from the table."""
-    for name, image in reversed(tuple(IMAGES.items())):
+def _request_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the parameters of a request as options, from the catalog."""
+    # In reverse, because click lists the option that was added last first.
+    for name, image in reversed(tuple(USEAPI.images.items())):
         command = click.option(f"--{name.replace('_', '-')}", metavar="IMAGE", help=f"{image.about}.")(command)
-    for name, choice in reversed(tuple(CHOICES.items())):
-        command = click.option(f"--{name.replace('_', '-')}", type=click.Choice(choice.values), help=choice.about)(
-            command
-        )
+    for name, choice in reversed(tuple(USEAPI.choices.items())):
+        kind = click.Choice(choice.values)
+        command = click.option(f"--{name.replace('_', '-')}", type=kind, help=choice.about)(command)
     return command
 
 
-@main.command(short_help='Make a video: luma-ray-mcp generate "a fox in the snow" --save', epilog=_IMAGES)
+@main.command(short_help='Make a video: luma-ray-mcp generate "a fox in the snow" --save', epilog=_IMAGE_HELP)
 @click.argument("prompt")
-@_request
-@click.option("--email", help=f"{TEXTS['email'].about}.")
-@click.option("--save", is_flag=True, help="Save the video, and print its path in place of its link.")
-@click.option("--new-take", is_flag=True, help="Order another, even if the same order is running.")
-@click.option("--simulate", is_flag=True, help="With a simulated Luma API: no token, no cost, a stand-in clip.")
-def generate(*, save: bool, new_take: bool, simulate: bool, **words: str | None) -> None:
+@_request_options
+@click.option("--email", help=f"{USEAPI.texts['email'].about}.")
+@click.option("--save", is_flag=True, help="Save the video and print its path instead of its link.")
+@click.option("--new-take", is_flag=True, help="Order another one even if an identical job is running.")
+@click.option("--simulate", is_flag=True, help="Use a simulated Luma API: no token, no cost, a stand-in clip.")
+def generate(*, save: bool, new_take: bool, simulate: bool, **params: str | None) -> None:
     """Make a video, wait for it, and print its link.
 
-    What is left out is the cheapest that fits. Ctrl-C ends the wait, not the job.
+    Options that you leave out take the cheapest value that fits. Ctrl-C ends the wait, not the job.
     """
-    from luma_mcp.cli.generate import generate as run
+    from luma_mcp.cli.jobs import generate as run
 
-    said = {name: value for name, value in words.items() if value is not None}
-    run(said, save=save, another=new_take, simulate=simulate)
+    # click passes None for what was left out.
+    given = {name: value for name, value in params.items() if value is not None}
+    run(given, save=save, new_take=new_take, simulate=simulate)
 
 
 @main.command()
 @click.argument("jobid")
-@click.option("--save", is_flag=True, help="Save the video, and print its path in place of its link.")
+@click.option("--save", is_flag=True, help="Save the video and print its path instead of its link.")
 def get(jobid: str, *, save: bool) -> None:
     """Wait for a job that was ordered earlier."""
-    from luma_mcp.cli.generate import get as run
+    from luma_mcp.cli.jobs import get as run
 
     run(jobid, save=save)
 
@@ -122,49 +153,45 @@ def get(jobid: str, *, save: bool) -> None:
 @main.command()
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, newest first.")
 def jobs(limit: int) -> None:
-    """Show what was ordered from this machine, and what runs."""
-    from luma_mcp.cli.jobs import jobs as run
+    """List running jobs and those ordered from this machine."""
+    from luma_mcp.cli.jobs import list_jobs
 
-    run(limit=limit)
+    list_jobs(limit=limit)
 
 
-@main.command(short_help="What is well on this machine, what is not, and what ends it.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON: {ok, checks: [{name, status, detail, mend}]}.")
-@click.option("--simulate", is_flag=True, help="With a simulated Luma API: no token needed.")
-@click.option(
-    "--seconds", type=click.FloatRange(min=1), default=8.0, show_default=True, help="How long a check may take."
-)
+@main.command(short_help="Check the setup and suggest fixes.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON: {ok, checks: [{name, status, detail, fix}]}.")
+@click.option("--simulate", is_flag=True, help="Use a simulated Luma API: no token needed.")
+@click.option("--seconds", type=click.FloatRange(min=1), default=8.0, show_default=True, help="Time for each check.")
 def doctor(*, as_json: bool, simulate: bool, seconds: float) -> None:
-    """Check everything that a video needs, from Python to the hosts' entries; exits with 1 if something failed.
+    """Check everything from Python to the hosts' entries, and suggest fixes; exit with 1 if something failed.
 
-    Nothing is ordered, and nothing is changed. No secret is shown.
+    Nothing is ordered or changed, and no secret is shown.
     """
-    from luma_mcp.cli.doctor import doctor as run
+    from luma_mcp.doctor.cli import doctor as run
 
     run(simulate=simulate, as_json=as_json, seconds=seconds)
 
 
-@main.group("accounts", invoke_without_command=True, short_help="The Luma accounts: list, add, refresh, remove.")
+@main.group("accounts", invoke_without_command=True, short_help="List, add, refresh and remove Luma accounts.")
 @click.pass_context
 def accounts_group(context: click.Context) -> None:
-    """Show and change the Luma accounts that are configured at useapi.net. For their owner; agents cannot do it."""
+    """Manage the Luma accounts that are configured at useapi.net. For their owner; agents cannot do this."""
     if context.invoked_subcommand is None:
-        from luma_mcp.cli.accounts import list_accounts
-
-        list_accounts()
+        context.invoke(accounts_list)
 
 
 @accounts_group.command("list")
 def accounts_list() -> None:
-    """Show the accounts: slots, session, credits, errors."""
+    """List the accounts: slots, session, credits, errors."""
     from luma_mcp.cli.accounts import list_accounts
 
     list_accounts()
 
 
-@accounts_group.command("add", short_help="Add an account, by the session of its login.")
+@accounts_group.command("add", short_help="Add an account by its session cookie.")
 def accounts_add() -> None:
-    """Add the account of a Luma login. Asks for the value of its session cookie without showing it, or reads stdin."""
+    """Add a Luma account. Asks for the value of its session cookie without showing it, or reads it from stdin."""
     from luma_mcp.cli.accounts import add
 
     add()
@@ -173,69 +200,66 @@ def accounts_add() -> None:
 @accounts_group.command("refresh", short_help="Renew the session of an account.")
 @click.argument("email")
 def accounts_refresh(email: str) -> None:
-    """Renew the session of the account EMAIL. Asks for a cookie as add does, and checks that it is of that account."""
-    from luma_mcp.cli.accounts import refresh
+    """Renew the session of the account EMAIL. Asks for a cookie like `add`, and checks that it is that account's."""
+    from luma_mcp.cli.accounts import add
 
-    refresh(email)
+    add(email)
 
 
-@accounts_group.command("remove", short_help="Remove an account; it cannot be undone.")
+@accounts_group.command("remove", short_help="Remove an account; this cannot be undone.")
 @click.argument("email")
-@click.option("--yes", "sure", is_flag=True, help="Without a question.")
-def accounts_remove(email: str, *, sure: bool) -> None:
-    """Remove the account EMAIL from useapi.net. It cannot be undone, and its jobs can no longer be asked for."""
+@click.option("--yes", "confirmed", is_flag=True, help="Do not ask.")
+def accounts_remove(email: str, *, confirmed: bool) -> None:
+    """Remove the account EMAIL from useapi.net. This cannot be undone; its jobs can no longer be looked up."""
     from luma_mcp.cli.accounts import remove
 
-    remove(email, sure=sure)
+    remove(email, confirmed=confirmed)
 
 
 @main.command()
 def options() -> None:
     """Show what Luma can make, as a table."""
-    from luma_mcp.catalog import tables
+    from luma_mcp.catalog.tables import all_tables
 
-    click.echo(tables.everything())
+    click.echo(all_tables(USEAPI))
 
 
-@main.command("install", short_help="Put luma-ray-mcp into a host's configuration: Claude Desktop, Cursor, …")
+@main.command("install", short_help="Add luma-ray-mcp to an app: Claude Desktop, Cursor, …")
 @click.argument("host", required=False)
-@click.option("--all", "everywhere", is_flag=True, help="Into every host that is found here.")
-@click.option("--simulate", is_flag=True, help="With a simulated Luma API: no token, no cost, stand-in clips.")
+@click.option("--all", "everywhere", is_flag=True, help="Add it to every app that is found here.")
+@click.option("--simulate", is_flag=True, help="Use a simulated Luma API: no token, no cost, stand-in clips.")
 @click.option("--yes", is_flag=True, help="Write without asking.")
-@click.option("--print", "only_print", is_flag=True, help="Only print what belongs into the file.")
-@click.option("--force", is_flag=True, help="Also in place of another server of the name luma.")
-@click.option("--check/--no-check", default=True, help="Whether the token is tried out with one call (free).")
-def install_command(host: str | None, **wishes: bool) -> None:
-    """Put luma-ray-mcp into the configuration of HOST, and leave everything else in it as it is.
+@click.option("--print", "only_print", is_flag=True, help="Only print the entry.")
+@click.option("--force", is_flag=True, help="Also replace another server named luma.")
+@click.option("--check/--no-check", default=True, help="Verify the token with one call (free).")
+def install_command(host: str | None, **options: bool) -> None:
+    """Add luma-ray-mcp to the configuration of HOST, and leave everything else in it as it is.
 
-    Without HOST it shows what is found here, and asks. The token is USEAPI_TOKEN, or asked for and not shown.
+    Without HOST it lists the apps that it finds and asks. The token is USEAPI_TOKEN, or is typed without being shown.
     """
-    from luma_mcp.cli.install import InstallOptions, install
+    from luma_mcp.install.cli import InstallOptions, install
 
-    install(host, InstallOptions(**wishes))
+    install(host, InstallOptions(**options))
 
 
-@main.command("uninstall", short_help="Take luma-ray-mcp out of a host's configuration.")
+@main.command("uninstall", short_help="Remove luma-ray-mcp from an app's configuration.")
 @click.argument("host", required=False)
-@click.option("--all", "everywhere", is_flag=True, help="Out of every host that has it.")
+@click.option("--all", "everywhere", is_flag=True, help="Remove it from every app that has it.")
 @click.option("--yes", is_flag=True, help="Write without asking.")
-@click.option("--force", is_flag=True, help="Also another server of the name luma.")
-def uninstall_command(host: str | None, **wishes: bool) -> None:
-    """Take luma-ray-mcp out of the configuration of HOST, and leave everything else in it as it is."""
-    from luma_mcp.cli.install import InstallOptions, uninstall
+@click.option("--force", is_flag=True, help="Also remove another server named luma.")
+def uninstall_command(host: str | None, **options: bool) -> None:
+    """Remove luma-ray-mcp from the configuration of HOST, and leave everything else in it as it is."""
+    from luma_mcp.install.cli import InstallOptions, uninstall
 
-    uninstall(host, InstallOptions(**wishes))
+    uninstall(host, InstallOptions(**options))
 
 
-@main.command(short_help="Serve the simulated Luma API alone.")
+@main.command(short_help="Run the simulated Luma API on its own.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; 0 picks a free one.")
-@click.option(
-    "--speed", type=SPEED, default=1.0, show_default=True, help="How many times faster than Luma jobs are made."
-)
+@click.option("--speed", type=SPEED, default=1.0, show_default=True, help="How many times faster than Luma.")
 @click.option("--slots", type=click.IntRange(min=0), default=4, show_default=True, help="Jobs that may run at a time.")
 def simulator(port: int, speed: float, slots: int) -> None:
-    """Serve the simulated Luma API alone, and print its base URL (for LUMA_MCP_BASE_URL)."""
-    from luma_mcp.simulator.serve import new_simulator
-    from luma_mcp.simulator.serve import serve as serve_simulator
+    """Run the simulated Luma API on its own, and print its base URL (for LUMA_MCP_BASE_URL)."""
+    from luma_mcp.simulator import app
 
-    serve_simulator(new_simulator(speed=speed, concurrency=slots), port=port)
+    app.serve(app.new_simulator(speed=speed, concurrency=slots), port=port)

@@ -1,1 +1,1 @@
-"""What is well on this machine and what is not, each failure with its mend. Changes nothing, orders nothing."""
+"""Check the setup and suggest fixes: the command `doctor`. Nothing is ordered or changed."""

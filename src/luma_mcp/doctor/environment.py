@@ -1,14 +1,16 @@
-"""What the checks look at: this machine, its environment, and the settings in it."""
+"""What the checks examine: this machine, the variables, and the settings in them."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from luma_mcp.doctor.entries import HostFile, host_files, with_a_token
+from luma_mcp.credentials import resolve_token
+from luma_mcp.install.command import Command, command_here
+from luma_mcp.install.config import HostFile, host_files
 from luma_mcp.settings import VARIABLES, Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -16,20 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import httpx2
-    from mcp.server.mcpserver import MCPServer
 
     from luma_mcp.hosts import System
 
 
-def new_server(settings: Settings) -> MCPServer[Any]:
-    """The server, as hosts start it."""
-    from luma_mcp.server.app import build_server
-
-    return build_server(settings)
-
-
 def installed_version(package: str) -> str | None:
-    """The version of a package that this Python would import."""
+    """The version of a package that this Python would import; None if there is none."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -38,62 +32,54 @@ def installed_version(package: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """All that a check may know.
+    """Everything that a check may know.
 
     Attributes:
-        environment: its variables.
-        settings: what they say, without those that cannot be used.
-        faults: variables that cannot be used, and why.
-        files: the configuration files of hosts that are here.
-        token_of: whose entry the token was taken from, where the environment has none.
-        seconds: how long a check that waits for something may take.
-        transport, new_server, python, version_of, now: what carries requests, builds the server and tells versions and
+        variables: the environment variables.
+        settings: the settings in them, without those that cannot be used.
+        system: the operating system.
+        invalid: the variables that cannot be used, each with the reason.
+        files: the configuration files of hosts on this machine.
+        token_file: the file whose entry the token was taken from, if the environment has none.
+        seconds: how long a check may wait.
+        command: what starts this installation.
+        transport, python, version_of, now: what carries requests, this Python's version, the versions of packages, and
             the time; for tests.
     """
 
-    environment: Mapping[str, str]
+    variables: Mapping[str, str]
     settings: Settings
     system: System
-    faults: Mapping[str, str] = field(default_factory=dict)
+    invalid: Mapping[str, str] = field(default_factory=dict)
     files: tuple[HostFile, ...] = ()
-    token_of: HostFile | None = None
+    token_file: HostFile | None = None
     seconds: float = 8.0
+    command: Command = field(default_factory=command_here)
     transport: httpx2.AsyncBaseTransport | None = None
-    new_server: Callable[[Settings], MCPServer[Any]] = new_server
     python: tuple[int, ...] = tuple(sys.version_info[:3])
     version_of: Callable[[str], str | None] = installed_version
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
-def look_around(environment: Mapping[str, str], system: System, home: Path, *, seconds: float) -> Environment:
-    """The surroundings of this process."""
-    settings, faults = usable_settings(environment)
-    files = host_files(system, environment, home)
-    token_of = None
-    if settings.token is None and "USEAPI_TOKEN" not in faults:
-        settings, token_of = borrowed(settings, files)
-    return Environment(environment, settings, system, faults, files, token_of, seconds)
+def detect(variables: Mapping[str, str], system: System, home: Path, *, seconds: float) -> Environment:
+    """The environment of this process."""
+    settings, invalid = usable_settings(variables)
+    files = host_files(system, variables, home)
+    token_file = None
+    # An unusable token is a problem of its own, which another one would hide.
+    if "USEAPI_TOKEN" not in invalid:
+        settings, token_file = resolve_token(settings, files)
+    return Environment(variables, settings, system, invalid, files, token_file, seconds)
 
 
-def usable_settings(environment: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
-    """The settings without those that cannot be used, and why they cannot, by variable."""
-    faults = {}
+def usable_settings(variables: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
+    """The settings without those that cannot be used, and the reasons by variable."""
+    usable, invalid = dict(variables), {}
     for row in VARIABLES.values():
         name = row.metadata["name"]
         try:
-            Settings.from_environment({name: environment.get(name, "")})
+            Settings.from_environment({name: variables.get(name, "")})
         except SettingsError as error:
-            faults[name] = str(error)
-    return Settings.from_environment({n: v for n, v in environment.items() if n not in faults}), faults
-
-
-def borrowed(settings: Settings, files: tuple[HostFile, ...]) -> tuple[Settings, HostFile | None]:
-    """With the token of a host's entry, and the API that it is for, where the settings have none.
-
-    What was installed for a host is usable in a terminal, without the token being set there as well.
-    """
-    found = with_a_token(files) if settings.token is None else None
-    if found is None:
-        return settings, None
-    file, theirs = found
-    return replace(settings, token=theirs.token, base_url=theirs.base_url), file
+            invalid[name] = str(error)
+            del usable[name]
+    return Settings.from_environment(usable), invalid

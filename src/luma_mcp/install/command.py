@@ -1,62 +1,97 @@
-"""The command that starts this very installation, from an application that has another PATH than a terminal."""
+"""How this installation is invoked: by a person in a terminal, and by a host that has another PATH.
+
+Every command in a message begins with `invocation()`.
+"""
 
 from __future__ import annotations
 
-import importlib.metadata
+import filecmp
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
+
+from luma_mcp.install.paths import this_system
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from luma_mcp.hosts import System
 
-PACKAGE = "luma-ray-mcp"
-_PASSING = re.compile(
+NAME = "luma-ray-mcp"
+_EPHEMERAL = re.compile(
     r"/uv/(cache/)?(archive|builds|environments)-v\d+/|/pipx/(\.?cache)/|/\.cache/pipx/", re.IGNORECASE
 )
+"""Environments that uvx and `pipx run` create and later delete."""
 _TEMPORARY = re.compile(r"^(/private)?(/tmp|/var/tmp|/var/folders)/|/AppData/Local/Temp/", re.IGNORECASE)
 _GUARDED: Mapping[str, re.Pattern[str]] = {
     "darwin": re.compile(r"^/Users/[^/]+/(Desktop|Documents|Downloads|Library/Mobile Documents)/|^/Volumes/"),
     "win32": re.compile(r"/OneDrive[^/]*/|^//", re.IGNORECASE),
 }
+_NEEDS_QUOTES = re.compile(r"^.*[^\w@%+=:,./\\~-].*$", re.ASCII)
+"""A word that is quoted on Windows."""
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
-    """A command with an absolute path, its arguments, and what there is to say about it."""
+class Command:
+    """A program with an absolute path, its arguments, and warnings about using it in a host's configuration."""
 
-    command: str
+    program: str
     args: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
-def launch_here(system: System, environment: Mapping[str, str]) -> Launch:
-    """How a host starts the installation that this runs from."""
-    direct_url = None
-    with suppress(importlib.metadata.PackageNotFoundError):
-        direct_url = importlib.metadata.distribution(PACKAGE).read_text("direct_url.json")
-    return launch(
+def command_here() -> Command:
+    """The command that starts this installation from anywhere. A host can use it as it is."""
+    is_ephemeral = _is_ephemeral(sys.executable, os.environ.get("UV_CACHE_DIR"))
+    return resolve_command(
         sys.executable,
-        system,
+        this_system(),
         base=os.path.realpath(sys.executable),
-        exists=lambda file: Path(file).is_file(),
+        exists=os.path.isfile,
         which=shutil.which,
-        cache=environment.get("UV_CACHE_DIR"),
-        source=source_of(direct_url),
+        cache=os.environ.get("UV_CACHE_DIR"),
+        # Reading the metadata takes as long as everything else here.
+        source=_installed_from() if is_ephemeral else None,
     )
 
 
-def launch(
+@cache
+def invocation() -> str:
+    """The text with which a person starts this installation, for messages: our name, or an absolute path."""
+    return format_invocation(command_here(), this_system(), on_path=shutil.which(NAME), environment=os.environ)
+
+
+def format_invocation(command: Command, system: System, *, on_path: str | None, environment: Mapping[str, str]) -> str:
+    """The command as it is typed into a shell with that environment.
+
+    `on_path`: the program that PATH has under our name, if any; it may be of another installation.
+    """
+    if on_path and not command.args:
+        # uv and pipx put a link on PATH, and on Windows a copy; the launcher contains the path of its Python.
+        with suppress(OSError):
+            if os.path.realpath(on_path) == os.path.realpath(command.program) or filecmp.cmp(
+                on_path, command.program, shallow=False
+            ):
+                return NAME
+    if system != "win32":
+        return shlex.join([command.program, *command.args])
+    quoted = [re.sub(_NEEDS_QUOTES, r'"\g<0>"', word) for word in (command.program, *command.args)]
+    # PowerShell takes a quoted first word for a text. Only cmd sets PROMPT, and only cmd has no operator `&`.
+    if quoted[0].startswith('"') and "PROMPT" not in environment:
+        quoted.insert(0, "&")
+    return " ".join(quoted)
+
+
+def resolve_command(
     executable: str,
     system: System,
     *,
@@ -65,73 +100,83 @@ def launch(
     which: Callable[[str], str | None],
     cache: str | None = None,
     source: str | None = None,
-) -> Launch:
-    """How a host starts this installation.
+) -> Command:
+    """The command that starts the installation of a Python, whose environment was created from the Python `base`.
 
-    Args:
-        executable: this Python.
-        system: where it runs.
-        base: the Python that its environment was made from.
-        exists: whether there is such a file.
-        which: where a command is, in this terminal.
-        cache: uv's own folder, where it was moved (`UV_CACHE_DIR`).
-        source: what this was installed from, where it was not a package index.
+    `exists`: whether a path is a file; `which`: finds a program on PATH; `cache`: uv's cache folder, if it was moved;
+    `source`: the path or address that the installation came from, None for a package index.
     """
-    pure = (PureWindowsPath if system == "win32" else PurePosixPath)(executable)
-    plain = pure.as_posix()
-    if _PASSING.search(plain) or (cache and plain.startswith(_slashes(cache).rstrip("/") + "/")):
+    if _is_ephemeral(executable, cache):
         runner = which("uvx") or which("uv") or which("pipx")
-        # Without a source it would run whatever an index has under our name.
+        # Without a source the runner would start whatever an index has under our name.
         if runner and source:
-            return _through(runner, source)
-        gone = (
-            f"{executable} is of a temporary environment, and stops working when that is cleaned up: install "
-            "luma-ray-mcp."
-        )
-        return Launch(executable, ("-m", "luma_mcp"), (gone,))
-    script = str(pure.with_name("luma-ray-mcp.exe" if system == "win32" else "luma-ray-mcp"))
-    remarks = _warnings(plain, system) or _warnings(_slashes(base), system)
-    return Launch(script, (), remarks) if exists(script) else Launch(executable, ("-m", "luma_mcp"), remarks)
+            return _run_from_source(runner, source)
+        lost = "is in a temporary environment and will stop working once that is deleted"
+        return Command(executable, ("-m", "luma_mcp"), (f"{executable} {lost}. Install {NAME}.",))
+    # An environment is as short-lived as the Python that it was created from.
+    warnings = _path_warnings(_slashes(executable), system) or _path_warnings(_slashes(base), system)
+    program = str(PurePosixPath(executable).with_name(NAME))
+    if system == "win32":
+        program = str(PureWindowsPath(executable).with_name(f"{NAME}.exe"))
+    if exists(program):
+        return Command(program, (), warnings)
+    return Command(executable, ("-m", "luma_mcp"), warnings)
 
 
-def source_of(direct_url: str | None) -> str | None:
-    """What pip or uv wrote down as the origin (PEP 610), as `--from` takes it; None for a package index."""
+def parse_source(direct_url: str | None) -> str | None:
+    """The origin that an installer recorded in `direct_url.json` (PEP 610), as the option `--from` takes it.
+
+    None for a package index, an editable installation, and an address with credentials, which would end up in a
+    command line.
+    """
     try:
-        said = json.loads(direct_url or "null")
-        parts = urlsplit(said["url"])
-        # A password would be written into a command line.
-        if parts.password or parts.username or said.get("dir_info", {}).get("editable"):
+        record = json.loads(direct_url or "null")
+        url = str(record["url"])
+        parts = urlsplit(url)
+        if parts.password or parts.username or record.get("dir_info", {}).get("editable"):
             return None
-        vcs = said.get("vcs_info", {})
+        if vcs := record.get("vcs_info"):
+            revision = vcs.get("requested_revision")
+            return f"{vcs.get('vcs', 'git')}+{url}" + (f"@{revision}" if revision else "")
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    if vcs:
-        wanted = vcs.get("requested_revision")
-        return f"{vcs.get('vcs', 'git')}+{said['url']}" + (f"@{wanted}" if wanted else "")
-    return url2pathname(parts.path) if parts.scheme == "file" else str(said["url"])
+    if parts.scheme != "file":
+        return url if parts.scheme else None
+    # Imports much that nothing else here needs.
+    from urllib.request import url2pathname
+
+    return url2pathname(parts.path)
 
 
-def _through(runner: str, source: str) -> Launch:
+def _installed_from() -> str | None:
+    from importlib import metadata
+
+    try:
+        return parse_source(metadata.distribution(NAME).read_text("direct_url.json"))
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _run_from_source(runner: str, source: str) -> Command:
     name = Path(_slashes(runner)).name.casefold().removesuffix(".exe")
-    origin = ("--spec" if name == "pipx" else "--from", source)
-    before = {"uv": ("tool", "run"), "pipx": ("run",)}.get(name, ())
-    said = f"This luma-ray-mcp runs from a temporary environment: the host will start it through {runner}."
-    return Launch(runner, (*before, *origin, PACKAGE), (said,))
+    before = {"uv": ("tool", "run", "--from"), "pipx": ("run", "--spec")}.get(name, ("--from",))
+    args = (*before, source, NAME)
+    warning = f"This {NAME} runs in a temporary environment, so the host will start it through {runner}."
+    return Command(runner, args, (warning,))
 
 
-def _warnings(plain: str, system: System) -> tuple[str, ...]:
-    if _TEMPORARY.search(plain):
-        return (
-            f"{plain} is in a folder for temporary files: when it is cleaned up, the host cannot start luma-ray-mcp.",
-        )
-    guarded = _GUARDED.get(system)
-    if guarded and guarded.search(plain):
-        return (
-            (
-                f"{plain} is in a folder that the system guards, or that is not always there: if the host cannot "
-                "start luma-ray-mcp, install it elsewhere."
-            ),
-        )
+def _is_ephemeral(executable: str, cache: str | None) -> bool:
+    path = _slashes(executable)
+    in_cache = cache and path.startswith(_slashes(cache).rstrip("/") + "/")
+    return bool(in_cache or _EPHEMERAL.search(path))
+
+
+def _path_warnings(path: str, system: System) -> tuple[str, ...]:
+    if _TEMPORARY.search(path):
+        return (f"{path} is in a folder for temporary files. Once that is emptied, the host cannot start {NAME}.",)
+    if system in _GUARDED and _GUARDED[system].search(path):
+        where = "in a folder that the system protects, or that is not always available"
+        return (f"{path} is {where}. If the host cannot start {NAME}, install it elsewhere.",)
     return ()
 
 

@@ -1,13 +1,17 @@
-"""Our entry among a host's servers: what it says, and how it is written."""
+"""Our entry in a host's configuration: what it contains, and whether an existing entry is ours.
+
+On the package index `luma-mcp`, the former name of this project, is an unrelated project with the same module name, and
+the present name may come to belong to others. An entry that takes either from an index starts their program, with the
+API token in its environment.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Protocol
-
-from luma_mcp.install import json_edit, toml_edit
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,162 +19,227 @@ if TYPE_CHECKING:
     from luma_mcp.hosts import Host
 
 NAME = "luma"
+"""The name of our entry."""
 TOKEN = "USEAPI_TOKEN"  # noqa: S105 - a variable's name
 PLACEHOLDER = "user:your-token-from-useapi.net"
-_OURS = re.compile(r"luma[-_]ray[-_]mcp(\.exe|\.py)?", re.IGNORECASE)
-_OLD_NAME = re.compile(r"luma[-_]mcp(\.exe|\.py)?", re.IGNORECASE)
-"""What this project was called before. On the package index the name belongs to an unrelated project."""
-_PACKAGE = re.compile(r"luma[-_](ray[-_])?mcp(\.exe|\.py)?([@=\[].*)?", re.IGNORECASE)
-_RUNNERS = {"uvx": ((),), "uv": (("tool", "run"), ("run",)), "pipx": (("run",),)}
-"""What starts a package by its name, and the words before that name."""
-_SOURCES = ("--from", "--spec", "--directory", "--project")
-"""Runner options that say where the package comes from, so that no index is asked for its name."""
-_WITH_A_VALUE = re.compile(
-    r"-[picfP]|--(from|spec|with|with-editable|with-requirements|python|python-preference|directory|project|package|"
+HIDDEN = "…"
+Origin = Literal["installed", "former", "module", "index", "other"]
+"""Where an entry takes its server from.
+
+installed   one of our installations, under the present name
+former      one of our installations, under the former name
+module      `python -m luma_mcp`: ours only if that Python has our distribution
+index       whatever a package index, or PATH, has under one of our names: not ours
+other       something else
+"""
+_NAME = re.compile(r"luma[-_.]ray[-_.]mcp(\.exe|\.py)?", re.IGNORECASE)
+_FORMER_NAME = re.compile(r"luma[-_.]mcp(\.exe|\.py)?", re.IGNORECASE)
+_RUN_COMMANDS = {"uvx": ("",), "uv": ("tool run", "run"), "pipx": ("run",)}
+"""Programs that start a package by its name, and the words before that name."""
+_TAKES_VALUE = re.compile(
+    r"-[picfPw]|--(from|spec|with|with-editable|with-requirements|python|python-preference|directory|project|package|"
     r"extra|group|only-group|no-group|index|default-index|index-url|extra-index-url|index-strategy|find-links|"
     r"keyring-provider|env-file|config-file|cache-dir|allow-insecure-host|refresh-package|reinstall-package|"
     r"upgrade-package|resolution|prerelease|exclude-newer|link-mode|constraints|overrides|color|pip-args|backend)"
 )
-"""Options of theirs whose next word is no package."""
+"""Options of these programs that are followed by a value."""
+_PYTHON = re.compile(r"(python|pypy)[\d.]*w?(\.exe)?|py(\.exe)?", re.IGNORECASE)
+_COMMAND = re.compile(r"(?!.*(\s-\S|\s\S*=|://))(([A-Za-z]:)?[\\/](.*[\\/])?[^\\/\s]+|[^\s=]+)")
+"""The name or the path of a program, with nothing behind it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """How a host starts a server. The values of `env` hold a token."""
+    """How a host starts a server. `env` contains a token; `numbers`: further fields, such as a timeout."""
 
     command: str
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    numbers: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def origin(self) -> Origin:
+        """Where it takes its server from."""
+        return _origin(self.command, self.args)
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is an entry of this project: it runs one of its installations, under the old name or the new.
+        """Whether it was made for this project, so that `install` may replace it and `uninstall` may remove it.
 
-        An entry that runs a package by name from an index is not: see `index_package`.
+        That does not mean that it is safe to start: see `origin`.
         """
-        if self._inner:
-            return self._inner.is_ours
-        command = _base(self.command)
-        if _OURS.fullmatch(command) or ("-m", "luma_mcp") in pairwise(self.args):
-            return True
-        if _OLD_NAME.fullmatch(command):
-            # Without a path it is whatever the index's package has put on PATH.
-            return command != self.command.casefold()
-        return self._package is not None and self._has_source
-
-    @property
-    def has_old_name(self) -> bool:
-        """Whether it runs something called luma-mcp, which may be another project's. It must not be started."""
-        if self._inner:
-            return self._inner.has_old_name
-        if _OLD_NAME.fullmatch(_base(self.command)):
-            return True
-        return self._package is not None and bool(_OLD_NAME.match(_base(self._package)))
-
-    @property
-    def index_package(self) -> str | None:
-        """The package that it runs by name from an index, if that has our name or had it.
-
-        Such a package is not ours: this project is not published. It gets the token of the entry's environment.
-        """
-        if self._inner:
-            return self._inner.index_package
-        return None if self._has_source else self._package
-
-    @property
-    def _inner(self) -> Entry | None:
-        """What `cmd /c` starts."""
-        is_shell = _base(self.command) in ("cmd", "cmd.exe") and [a.casefold() for a in self.args[:1]] == ["/c"]
-        return Entry(self.args[1], self.args[2:]) if is_shell and self.args[1:] else None
-
-    @property
-    def _has_source(self) -> bool:
-        """Whether the runner takes it from a path, an address or a project, rather than from an index by name."""
-        if _plain_words(self.args)[:1] == ("run",) and _base(self.command).removesuffix(".exe") == "uv":
-            return True
-        options = [*pairwise(self.args), *(arg.partition("=")[::2] for arg in self.args)]
-        return any(option in _SOURCES and re.search(r"[\\/]", value) for option, value in options)
-
-    @property
-    def _package(self) -> str | None:
-        """The package of ours, by name, that uvx, uv or pipx is to run."""
-        words, ways = _plain_words(self.args), _RUNNERS.get(_base(self.command).removesuffix(".exe"), ())
-        for way in ways:
-            if words[: len(way)] == way and len(words) > len(way):
-                name = words[len(way)]
-                # `@someone/luma-ray-mcp` is a package of another language.
-                if _PACKAGE.fullmatch(_base(name)) and not name.startswith("@"):
-                    return name
-        return None
+        return self.origin in ("installed", "former", "module")
 
     @property
     def token(self) -> str | None:
-        """The token in it, if there is one."""
-        return self.env.get(TOKEN) or None
+        """The token that it contains; None for none, and for one that the host fills in or a person has to."""
+        token = self.env.get(TOKEN, "")
+        return None if token in ("", PLACEHOLDER) or "${" in token else token
+
+    @property
+    def safe_command(self) -> str:
+        """The command for a message; hidden if it is more than the name or path of a program."""
+        if not self.command:
+            return "no command"
+        if not _COMMAND.fullmatch(self.command):
+            return HIDDEN
+        return self.command
 
 
-def _base(word: str) -> str:
+def _origin(command: str, args: tuple[str, ...]) -> Origin:
+    program = _base_name(command).removesuffix(".exe")
+    first, second = [*args, "", ""][:2]
+    runs_module = _PYTHON.fullmatch(program) and first == "-m" and second in _RUN_COMMANDS
+    # `cmd /c uvx …` and `python -m pipx …` only start what follows.
+    if second and (runs_module or (program == "cmd" and first.casefold() == "/c")):
+        return _origin(second, args[2:])
+    if program in _RUN_COMMANDS:
+        return _origin_of_run(program, args)
+    if _NAME.fullmatch(program):
+        return "installed"
+    if _FORMER_NAME.fullmatch(program):
+        # Without a folder it is whatever PATH has, and that may come from the index.
+        has_folder = program != command.casefold().removesuffix(".exe")
+        return "former" if has_folder else "index"
+    if _runs_module(args):
+        return "module"
+    return "other"
+
+
+def _origin_of_run(program: str, args: Sequence[str]) -> Origin:
+    """The origin of a package that uvx, uv or pipx starts.
+
+    Words behind the package are its own: `uvx luma-mcp --from /srv/x` still takes luma-mcp from an index.
+    """
+    options: list[tuple[str, str]] = []
+    before = target = ""
+    remaining = list(args)
+    while remaining and not target:
+        word = remaining.pop(0)
+        if word.startswith("-"):
+            name, separator, value = word.partition("=")
+            if not separator and _TAKES_VALUE.fullmatch(name) and remaining:
+                value = remaining.pop(0)
+            options.append((name, value))
+        elif before in _RUN_COMMANDS[program]:
+            target = word
+        else:
+            before = f"{before} {word}".strip()
+
+    def values_of(*names: str) -> list[str]:
+        return [value for name, value in options if name in names]
+
+    name = _package_name(target)
+    is_module = target == "luma_mcp" and bool(values_of("-m", "--module"))
+    is_module |= bool(_PYTHON.fullmatch(_base_name(target))) and _runs_module(remaining)
+    runs_our_name = is_module or _is_our_name(name)
+    # The last one counts if there are several.
+    source = [target, *values_of("--from", "--spec")][-1]
+    # `uv run` takes the package from the environment of a project.
+    in_project = (program, before) == ("uv", "run")
+    if not in_project and _is_from_index(source) and (runs_our_name or _is_our_name(_package_name(source))):
+        return "index"
+    # An additional package that has the program, or the module, in place of the project's.
+    extras = [extra for extra in values_of("--with", "-w") if _is_our_name(_package_name(extra))]
+    if runs_our_name and any(map(_is_from_index, extras)):
+        return "index"
+    if is_module:
+        return "module"
+    if _NAME.fullmatch(name):
+        return "installed"
+    return "former" if _FORMER_NAME.fullmatch(name) else "other"
+
+
+def _runs_module(args: Sequence[str]) -> bool:
+    return ("-m", "luma_mcp") in pairwise(args)
+
+
+def _is_our_name(name: str) -> bool:
+    return bool(_NAME.fullmatch(name) or _FORMER_NAME.fullmatch(name))
+
+
+def _package_name(word: str) -> str:
+    """The name at the end of a package, a path or an address, without extras, version or marker.
+
+    Empty for a package of another language: `@someone/luma-ray-mcp`.
+    """
+    if word.startswith("@"):
+        return ""
+    return re.split(r"[^\w.-]", _base_name(word))[0].removesuffix(".git")
+
+
+def _is_from_index(source: str) -> bool:
+    """Whether an index is asked for a package, because this is no path and no address."""
+    return re.fullmatch(r"\.{1,2}|.*([\\/].*|\.whl|\.tar\.gz|\.zip)", source, re.DOTALL) is None
+
+
+def _base_name(word: str) -> str:
     return re.split(r"[\\/]", word)[-1].casefold()
 
 
-def _plain_words(args: Sequence[str]) -> tuple[str, ...]:
-    """What is no option, nor the value of one."""
-    before = ("", *args)
-    return tuple(
-        arg
-        for last, arg in zip(before, args, strict=False)
-        if not arg.startswith("-") and not _WITH_A_VALUE.fullmatch(last)
-    )
-
-
-class Editor(Protocol):
-    """Reads and changes the texts of one format; `json_edit` and `toml_edit` are two."""
-
-    def load(self, text: str, *, comments: bool) -> dict[str, Any]:
-        """What a text says."""
-
-    def spans(self, text: str, path: Sequence[str]) -> list[tuple[int, int]]:
-        """Where it says what is at that path."""
-
-    def put(self, text: str, path: Sequence[str], value: Any) -> str:
-        """The text with that value at that path."""
-
-    def cut(self, text: str, path: Sequence[str]) -> str:
-        """The text with nothing at that path."""
-
-
-def editor_of(host: Host) -> Editor:
-    """What changes that host's file."""
-    return toml_edit if host.format == "toml" else json_edit
-
-
-def path_of(host: Host) -> tuple[str, str]:
-    """Under which names our entry is in the host's file."""
+def entry_path(host: Host) -> tuple[str, str]:
+    """The names under which our entry is found in the host's file."""
     return (host.key, NAME)
 
 
-def fields_of(host: Host, entry: Entry) -> dict[str, Any]:
-    """An entry as the host's file says it, when it is new."""
-    said: dict[str, Any] = {"type": "stdio"} if host.types else {}
-    said["command"] = entry.command
+def entry_fields(host: Host, entry: Entry) -> dict[str, Any]:
+    """A new entry as the host's file contains it."""
+    fields: dict[str, Any] = {}
+    if host.types:
+        fields["type"] = "stdio"
+    fields["command"] = entry.command
     if entry.args:
-        said["args"] = list(entry.args)
-    said |= host.fields
+        fields["args"] = list(entry.args)
+    for name, value in host.fields.items():
+        fields[name] = entry.numbers.get(name, value)
     if entry.env:
-        said["env"] = dict(entry.env)
-    return said
+        fields["env"] = dict(entry.env)
+    return fields
 
 
-def read_entry(said: Mapping[str, Any]) -> Entry:
-    """An entry of a file; what is not of its kind in it counts as not there."""
-    command, args, env = said.get("command"), said.get("args"), said.get("env")
+def parse_entry(fields: Mapping[str, Any]) -> Entry:
+    """An entry of a file. Values of another type than expected are left out."""
+    command, args, env = fields.get("command"), fields.get("args"), fields.get("env")
+    if not isinstance(command, str):
+        command = ""
+    if not isinstance(args, list):
+        args = []
+    if not isinstance(env, dict):
+        env = {}
     return Entry(
-        command if isinstance(command, str) else "",
-        tuple(arg for arg in args if isinstance(arg, str)) if isinstance(args, list) else (),
-        {name: value for name, value in env.items() if isinstance(value, str)} if isinstance(env, dict) else {},
+        command,
+        tuple(arg for arg in args if isinstance(arg, str)),
+        {name: value for name, value in env.items() if isinstance(value, str)},
+        # Only TOML has integers here: numbers of JSON texts stay as they are written.
+        {name: value for name, value in fields.items() if type(value) is int},
     )
 
 
 def snippet(host: Host, *, command: str, args: Sequence[str], env: Mapping[str, str]) -> str:
-    """The text to paste into the host's file, JSON or TOML: our entry alone, in all that has to be around it."""
-    return editor_of(host).put("", path_of(host), fields_of(host, Entry(command, tuple(args), env)))
+    """The text to paste into the host's file."""
+    return format_entry(host, Entry(command, tuple(args), env))
+
+
+def format_entry(host: Host, entry: Entry) -> str:
+    """An entry as the host's file contains it, in all that has to be around it."""
+    content = {host.key: {NAME: entry_fields(host, entry)}}
+    if host.format == "toml":
+        import tomlkit
+
+        return tomlkit.dumps(content)
+    return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+
+
+def masked(entry: Entry, known: Entry) -> Entry:
+    """The entry for a screen: of its values only those of `known` are shown, and never the token.
+
+    Everything else was put there by its owner and could be a secret.
+    """
+    command = entry.safe_command
+    if entry.command == known.command:
+        command = entry.command
+    args = tuple(arg if arg in known.args else HIDDEN for arg in entry.args)
+    env = dict.fromkeys(entry.env, HIDDEN) | dict(entry.env.items() & known.env.items())
+    if TOKEN in env:
+        env[TOKEN] = f"user:{HIDDEN}"
+    return Entry(command, args, env, entry.numbers)

@@ -1,9 +1,11 @@
-"""Where a host's configuration file lies."""
+"""Where the hosts keep their configuration files, and which hosts are on this machine."""
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from difflib import get_close_matches
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
@@ -14,55 +16,80 @@ if TYPE_CHECKING:
 
     from luma_mcp.hosts import Host, System
 
-INSTALLABLE = tuple(host for host in HOSTS if host.places)
-"""The hosts that can start a server of this machine."""
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\W_]+", "", text.casefold())
+
+
+_SPELLINGS = [(_plain(name), host) for host in HOSTS for name in (host.id, host.name)]
+INSTALLABLE = tuple(host for host in HOSTS if host.is_installable)
 
 
 def this_system() -> System:
-    """The system that this runs on; what is neither macOS nor Windows keeps its files as Linux does."""
-    return "darwin" if sys.platform == "darwin" else "win32" if sys.platform == "win32" else "linux"
+    """The system that this runs on. Systems other than macOS and Windows keep their files as Linux does."""
+    if sys.platform in ("darwin", "win32"):
+        return sys.platform
+    return "linux"
 
 
 def config_path(host: Host, system: System, environment: Mapping[str, str], home: Path) -> Path | None:
-    """The file where such a host, installed in the usual way, has its servers. Looks at nothing but its arguments.
+    """The file in which a host that was installed in the usual way keeps its servers; None if it has none here."""
+    template = host.paths.get(system)
+    if template is None:
+        return None
+    moved = _absolute(environment.get(host.moved_by or ""), system, home)
+    if moved:
+        # The variable names the folder; the file in it keeps its name.
+        return Path(moved) / PurePosixPath(template).name
+    return Path(template.format(**_folders(system, environment, home)))
 
-    None for a host that starts no servers of this machine.
-    """
-    place = host.places.get(system)
-    return _filled(host, place, system, environment, home) if place else None
 
-
-def find(host: Host, system: System, environment: Mapping[str, str], home: Path) -> Path | None:
-    """The file that the host reads on this machine: `config_path`, or that of its packaged edition, if that is here."""
+def find_config(host: Host, system: System, environment: Mapping[str, str], home: Path) -> Path | None:
+    """The file that the host reads on this machine: that of its packaged edition if it is here, else `config_path`."""
     if host.packaged and system == "win32":
         pattern = PurePosixPath(host.packaged)
-        # Windows shows a packaged application its own copies first; their folder is there once it was opened.
-        for folder in sorted(Path(_folders(system, environment, home)["localappdata"]).glob(str(pattern.parent))):
-            return folder / pattern.name
+        local = Path(_folders(system, environment, home)["localappdata"])
+        try:
+            # Windows redirects a packaged application to a folder of its own, which exists once it has been opened.
+            folders = sorted(local.glob(str(pattern.parent)))
+        except OSError:
+            folders = []
+        if folders:
+            return folders[0] / pattern.name
     return config_path(host, system, environment, home)
 
 
-def is_here(path: Path, home: Path) -> bool:
-    """Whether the host of that file seems to be on this machine: the file exists, or the folder that is its own."""
-    return path.exists() or (path.parent != home and path.parent.is_dir())
+def is_present(path: Path, home: Path) -> bool:
+    """Whether a host seems to be on this machine: its file exists, or the folder that belongs to it alone."""
+    # Not Path.exists: before Python 3.14 it raises PermissionError below a folder that cannot be read.
+    return os.path.exists(path) or (path.parent != home and os.path.isdir(path.parent))  # noqa: PTH110, PTH112
 
 
-def named(word: str) -> list[Host]:
-    """The hosts that a person can mean by a word: the id or the name, however it is written, or how they begin."""
-    wanted = _plain(word)
-    spellings = {host.id: {_plain(host.id), _plain(host.name)} for host in HOSTS}
-    exact = [host for host in HOSTS if wanted in spellings[host.id]]
-    return exact or [host for host in HOSTS if wanted and any(s.startswith(wanted) for s in spellings[host.id])]
+def present_hosts(system: System, environment: Mapping[str, str], home: Path) -> list[tuple[Host, Path]]:
+    """The hosts that seem to be on this machine, with their configuration files."""
+    present = []
+    for host in INSTALLABLE:
+        path = find_config(host, system, environment, home)
+        if path and is_present(path, home):
+            present.append((host, path))
+    return present
 
 
-def _plain(word: str) -> str:
-    return re.sub(r"[\W_]+", "", word.casefold())
+def match_hosts(text: str) -> list[Host]:
+    """The hosts that a text can mean: an id or a name in any spelling, or the beginning of one."""
+    wanted = _plain(text)
+    # `codex` means the host of that name, also if another name starts with it.
+    exact = [host for name, host in _SPELLINGS if name == wanted]
+    starts = [host for name, host in _SPELLINGS if wanted and name.startswith(wanted)]
+    return list({host.id: host for host in exact or starts}.values())
 
 
-def _filled(host: Host, place: str, system: System, environment: Mapping[str, str], home: Path) -> Path:
-    if host.moved_by and (moved := _absolute(environment.get(host.moved_by), system, home)):
-        return Path(moved) / PurePosixPath(place).name
-    return Path(place.format(**_folders(system, environment, home)))
+def closest_host(text: str) -> Host | None:
+    """The host whose id or name is most like a misspelled text."""
+    hosts = dict(_SPELLINGS)
+    for name in get_close_matches(_plain(text), hosts, 1):
+        return hosts[name]
+    return None
 
 
 def _folders(system: System, environment: Mapping[str, str], home: Path) -> dict[str, str]:
@@ -75,7 +102,10 @@ def _folders(system: System, environment: Mapping[str, str], home: Path) -> dict
 
 
 def _absolute(folder: str | None, system: System, home: Path) -> str | None:
-    """The base directory specification ignores what is not absolute, and so do we; `~` is the home."""
-    folder = re.sub(r"^~(?=[\\/]|$)" if system == "win32" else "^~(?=/|$)", lambda _: str(home), (folder or "").strip())
-    pure: PurePath = PureWindowsPath(folder) if system == "win32" else PurePosixPath(folder)
-    return folder if pure.is_absolute() else None
+    """The folder with `~` expanded; None unless it is absolute, as the XDG base directory specification asks."""
+    kind: type[PurePath] = PurePosixPath
+    separators = "/"
+    if system == "win32":
+        kind, separators = PureWindowsPath, r"[\\/]"
+    text = re.sub(f"^~(?={separators}|$)", lambda _: str(home), (folder or "").strip())
+    return text if kind(text).is_absolute() else None

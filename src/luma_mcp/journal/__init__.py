@@ -1,1 +1,1 @@
-"""What this machine has ordered, so that nothing that was paid for is lost. Losing the journal loses no job."""
+"""Record of the orders made on this machine: `protocol.py` defines it, `sqlite.py` implements it."""

@@ -1,1 +1,1 @@
-"""Pictures in, files out: reads what a person or a site offers, and saves what was made. Orders nothing."""
+"""Input images and downloads: reads images from links, files and data: URIs, and saves finished videos."""

@@ -1,197 +1,361 @@
-"""What a link brings, to a file: checked for length and kind, and resumed where it broke off."""
+"""Download a link to a file: checked for length and type, resumed after an interruption, never over another file."""
 
 from __future__ import annotations
 
 import errno
+import glob
+import os
 import re
 import shutil
-from contextlib import aclosing
+import stat
+import sys
+import time
+import uuid
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from hashlib import blake2b
-from os import SEEK_END
-from typing import TYPE_CHECKING
+from itertools import count
+from typing import TYPE_CHECKING, BinaryIO
 
 import anyio
 import anyio.to_thread
 import httpx2
 
-from luma_mcp.media.partial_file import Part
+from luma_mcp.media.safe_http import is_retryable
 from luma_mcp.media.sources import ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
     from luma_mcp.media.safe_http import SafeHttpClient
 
-    Tell = Callable[[int, int | None], Awaitable[None]]
+    ProgressCallback = Callable[[int, int | None], Awaitable[None]]
 
-TRIES = 5
-"""Broken connections in a row, none of which brought a byte, before a download is given up for now."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
-BEGINNINGS: dict[str, tuple[int, bytes]] = {".mp4": (4, b"ftyp"), ".zip": (0, b"PK")}
-"""What files of a kind have, and where: an error page must not become a video."""
+MAX_ATTEMPTS = 5
+"""Consecutive attempts without a new byte after which a download ends."""
+FIRST_DELAY, LONGEST_DELAY = 0.5, 8.0
+LARGEST_OF_UNKNOWN_LENGTH = 5_000_000_000
+SIGNATURES: dict[str, tuple[int, bytes]] = {".mp4": (4, b"ftyp"), ".zip": (0, b"PK")}
+"""Offset and content by which a type of file is recognized, so that an error page is not saved as a video."""
+STALE_AFTER = 7 * 86_400.0
+"""Seconds without a write after which nobody resumes a partial file any more."""
+_TAG = "[0-9a-f]" * 8
 
 
-LARGEST_UNTOLD = 5_000_000_000
-"""Bytes that are taken of a file whose length nobody tells."""
+class DownloadError(Exception):
+    """Why there is no file, in complete sentences. `expired`: whether a new link to the same file may work."""
 
-
-class NotSaved(Exception):
-    """Why there is no file, in words. `expired`: the link is no longer good; a new one may be."""
-
-    def __init__(self, message: str, *, expired: bool = False) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(self, reason: str, *, expired: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
         self.expired = expired
 
 
-class _Later(Exception):
-    """The place of the file has a passing trouble of its own."""
+async def download(url: str, target: Path, http: SafeHttpClient, on_progress: ProgressCallback) -> Path:
+    """Download a link to `target`, or to a numbered variant if that is a different file, and return its path.
 
-
-async def save(url: str, target: Path, links: SafeHttpClient, tell: Tell) -> Path:
-    """Saves what is behind a link; the path of the file, which is `target` unless that is another file's.
-
-    Args:
-        url: where it is.
-        target: the file to be; its folder is made if need be.
-        links: reads links.
-        tell: is told the bytes that are here, and how many there will be, if that is known.
-
-    Raises:
-        NotSaved: it could not be; what has been loaded is kept for the next try.
+    `on_progress` is called with the number of bytes received so far, and the total if it is known. `DownloadError` is
+    raised if the file could not be saved. What has been received is kept, and the next call resumes it.
     """
+    folder = target.parent
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return await _Download(url, target, links, tell).run()
-    except ImageError as fault:
-        raise NotSaved(f"Its link {fault.fault}.") from None
-    except OSError as fault:
-        raise NotSaved(_in_words(fault, target.parent)) from fault
+        folder.mkdir(parents=True, exist_ok=True)
+        return await _Download(url, http, on_progress, PartialFile(target)).run()
+    except ImageError as error:
+        raise DownloadError(f"The file's address {error.reason}.") from None
+    except OSError as error:
+        problem = f"The folder {folder} cannot be used ({error.strerror or type(error).__name__})."
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            problem = f"There is no room left in {folder}."
+        elif isinstance(error, PermissionError) or error.errno == errno.EROFS:
+            problem = f"The folder {folder} cannot be written to."
+        raise DownloadError(f"{problem} LUMA_MCP_OUTPUT_DIR sets another folder.") from error
 
 
+@dataclass
 class _Download:
-    def __init__(self, url: str, target: Path, links: SafeHttpClient, tell: Tell) -> None:
-        self._url, self._target, self._links, self._tell = url, target, links, tell
-        self._part = Part(target)
-        self._total: int | None = None
-        self._validator = ""
+    url: str
+    http: SafeHttpClient
+    on_progress: ProgressCallback
+    partial: PartialFile
+    total: int | None = None
+    validator: str = ""
 
     async def run(self) -> Path:
-        fruitless = most = 0
+        failures = largest = 0
         try:
             while True:
-                broken = "the connection broke"
+                problem = "the connection was closed"
                 try:
-                    if done := await self._round():
-                        return done
-                except (httpx2.HTTPError, _Later) as fault:
-                    broken = str(fault) or type(fault).__name__
-                except ImageError as fault:
-                    if not fault.passing:
+                    if path := await self._attempt():
+                        return path
+                except httpx2.HTTPError as error:
+                    problem = str(error) or type(error).__name__
+                except ImageError as error:
+                    if not error.retryable:
                         raise
-                    broken = f"it {fault.fault}"
-                size = self._part.size
-                fruitless, most = (0, size) if size > most else (fruitless + 1, most)
-                if fruitless >= TRIES:
-                    raise NotSaved(f"The download broke off ({broken}). What is here is kept for the next try.")
-                await anyio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2**fruitless))
+                    problem = f"it {error.reason}"
+                failures += 1
+                if self.partial.size > largest:
+                    largest = self.partial.size
+                    failures = 0
+                if failures >= MAX_ATTEMPTS:
+                    raise DownloadError(f"The download was interrupted ({problem}). What was received is kept.")
+                await anyio.sleep(min(LONGEST_DELAY, FIRST_DELAY * 2**failures))
         finally:
-            self._part.put_down()
+            self.partial.suspend()
 
-    async def _round(self) -> Path | None:
-        """One answer: the file if it is whole then, None if there is more to come."""
-        have = self._part.size
-        if have and have == self._total:
-            return self._whole()
-        headers = {"Accept-Encoding": "identity"}
-        if have:
-            headers["Range"] = f"bytes={have}-"
-            if self._validator:
-                headers["If-Range"] = self._validator
-        async with self._links.get(self._url, headers) as answer:
-            goes_on = _range(answer) == (have, self._total) and _validator(answer) in ("", self._validator)
-            if have and answer.status_code == 206 and goes_on:
-                return await self._read(answer, "r+b")
-            if have and answer.status_code in (206, 416):
-                self._part.discard()
+    async def _attempt(self) -> Path | None:
+        """Make one request. Return the path of the file if it is complete, None if more requests are needed."""
+        received = self.partial.size
+        if received and received == self.total:
+            return self._finish()
+        headers = {"Range": f"bytes={received}-"} if received else {}
+        if received and self.validator:
+            headers["If-Range"] = self.validator
+        async with self.http.stream(self.url, headers) as response:
+            status = response.status_code
+            if received and status in (206, 416):
+                is_same_file = _get_validator(response) in ("", self.validator)
+                content_range = response.headers.get("content-range", "")
+                is_next_part = re.fullmatch(rf"bytes {received}-[0-9]{{1,18}}/{self.total}", content_range)
+                if status == 206 and is_same_file and is_next_part:
+                    return await self._append(response)
+                # The server cannot continue this file: start again without a range.
+                self.partial.discard()
                 return None
-            if answer.status_code != 200:
-                raise _refusal(answer.status_code)
-            return await self._begun(answer)
+            if is_retryable(status):
+                raise ImageError(f"answers {status}", retryable=True)
+            if status != 200:
+                raise DownloadError(f"The link answers {status}; it may have expired.", expired=True)
+            return await self._start(response)
 
-    async def _begun(self, answer: httpx2.Response) -> Path | None:
-        """An answer of the whole."""
-        if answer.headers.get("content-encoding", "identity").casefold() != "identity":
-            raise NotSaved("Its link brought a compressed answer.")
-        # The answer is of the whole: what is here is of something else, or not wanted any more.
-        self._part.discard()
-        self._total, self._validator = _length(answer), _validator(answer)
-        self._part.tag = blake2b(f"{self._validator} {self._total}".encode(), digest_size=4).hexdigest()
-        if self._total is not None:
-            if there := self._part.already_there(self._total):
-                return there
-            if shutil.disk_usage(self._target.parent).free < self._total:
+    async def _start(self, response: httpx2.Response) -> Path | None:
+        """Handle a response that contains the file from its beginning."""
+        # What has been received so far belongs to a different version of the file, or is sent again.
+        self.partial.discard()
+        length = response.headers.get("content-length", "")
+        self.total = int(length) if re.fullmatch(r"[0-9]{1,19}", length) else None
+        self.validator = _get_validator(response)
+        if self.total is not None:
+            if existing := self.partial.find_complete(self.total):
+                return existing
+            if shutil.disk_usage(self.partial.target.parent).free < self.total:
                 raise OSError(errno.ENOSPC, "no room")
-        if self._part.take_up():
+        tag = blake2b(f"{self.validator} {self.total}".encode(), digest_size=4).hexdigest()
+        if self.partial.resume(tag):
             return None
-        return await self._read(answer, "wb")
+        self.partial.create(tag)
+        return await self._append(response)
 
-    async def _read(self, answer: httpx2.Response, mode: str) -> Path | None:
-        try:
-            file = self._part.open(mode)
-        except FileNotFoundError:
-            # Another process has taken it for abandoned, and goes on with it.
+    async def _append(self, response: httpx2.Response) -> Path | None:
+        async with aclosing(response.aiter_raw()) as chunks:
+            async for chunk in chunks:
+                # In a thread, because a slow disk must not block other calls.
+                received = await anyio.to_thread.run_sync(self.partial.append, chunk)
+                await self.on_progress(received, self.total)
+                if self.total is None and received > LARGEST_OF_UNKNOWN_LENGTH:
+                    raise DownloadError("The link sends more data than a video can have.", expired=True)
+        if self.partial.size < (self.total or 0):
             return None
-        with file:
-            file.seek(0, SEEK_END)
-            async with aclosing(answer.aiter_raw()) as chunks:
-                async for chunk in chunks:
-                    # In a thread: a slow disk must not hold up the other calls.
-                    await anyio.to_thread.run_sync(file.write, chunk)
-                    await self._tell(file.tell(), self._total)
-                    if self._total is None and file.tell() > LARGEST_UNTOLD:
-                        raise NotSaved("Its link brings more than a video can be.", expired=True)
-        return None if self._part.size < (self._total or 0) else self._whole()
+        return self._finish()
 
-    def _whole(self) -> Path:
-        """The file, checked for length and kind, under its name."""
-        size = self._part.size
-        at, beginning = BEGINNINGS.get(self._target.suffix, (0, b""))
-        if size != (self._total or size) or not self._part.begins_with(beginning, at):
-            self._part.discard()
-            raise NotSaved("Its link brought something else than the file: an error page, perhaps.", expired=True)
-        return self._part.move_into_place()
+    def _finish(self) -> Path:
+        """Check the length and type of the file, and give it its name."""
+        size = self.partial.size
+        offset, signature = SIGNATURES.get(self.partial.target.suffix, (0, b""))
+        if size != (self.total or size) or self.partial.read(offset, len(signature)) != signature:
+            self.partial.discard()
+            raise DownloadError("The link did not send the expected file but perhaps an error page.", expired=True)
+        return self.partial.move_into_place()
 
 
-def _in_words(fault: OSError, folder: Path) -> str:
-    if fault.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"There is no room left in {folder}. Make some, or set LUMA_MCP_OUTPUT_DIR to another folder."
-    if isinstance(fault, PermissionError) or fault.errno == errno.EROFS:
-        return f"The folder {folder} cannot be written to. Set LUMA_MCP_OUTPUT_DIR to another one."
-    why = fault.strerror or type(fault).__name__
-    return f"The folder {folder} cannot be used ({why}). Set LUMA_MCP_OUTPUT_DIR to another one."
+def _get_validator(response: httpx2.Response) -> str:
+    """Get what identifies this version of the file. A weak ETag does not: parts of such files may differ."""
+    validator = str(response.headers.get("etag", ""))
+    if not validator or validator.startswith("W/"):
+        validator = str(response.headers.get("last-modified", ""))
+    return validator if validator.isascii() else ""
 
 
-def _refusal(status: int) -> Exception:
-    if status in (408, 429) or status >= 500:
-        return _Later(f"its place answered {status}")
-    return NotSaved(f"Its link answers {status}; it may have expired.", expired=True)
+class PartialFile:
+    """What has been received of `target`, beside it in `.NAME.TAG.RANDOM.part`, where TAG stands for the content.
+
+    Its writer holds an advisory lock. A file that can be locked was left by a download that has ended or was killed,
+    and may be resumed or removed.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self._path = target
+        self._file: BinaryIO | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of bytes received; 0 if somebody has removed the file."""
+        return max(0, _get_size(self._path)) if self._file else 0
+
+    def create(self, tag: str) -> None:
+        """Start an empty file."""
+        self._path = self.target.with_name(f".{self.target.name}.{tag}.{uuid.uuid4().hex[:8]}.part")
+        self._file = self._path.open("x+b")
+        # On a file system without locks the download works, but no other one can resume it.
+        with suppress(OSError):
+            _lock(self._file)
+
+    def resume(self, tag: str) -> bool:
+        """Continue the largest file that an ended download of the same content has left. False if there is none."""
+        pattern = f".{glob.escape(self.target.name)}.{tag}.*.part"
+        for path in sorted(self.target.parent.glob(pattern), key=_get_size, reverse=True):
+            # The writer of an empty file may not have locked it yet.
+            if _get_size(path) > 0 and (file := _open_abandoned(path)):
+                self._path, self._file = path, file
+                return True
+        return False
+
+    def append(self, chunk: bytes) -> int:
+        """Write a chunk so that it outlives this process. Return the number of bytes received."""
+        file = self._get_file()
+        file.seek(0, os.SEEK_END)
+        file.write(chunk)
+        file.flush()
+        return file.tell()
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read a section."""
+        file = self._get_file()
+        file.seek(offset)
+        return file.read(length)
+
+    def suspend(self) -> None:
+        """Leave what has been received for a later download to resume."""
+        if self._file and self.size:
+            _close(self._file)
+            self._file = None
+        self.discard()
+
+    def discard(self) -> None:
+        """Delete the file, if there is one."""
+        if self._file:
+            _delete(self._path, self._file)
+            self._file = None
+
+    def find_complete(self, size: int) -> Path | None:
+        """Find the finished file, if this or another process has saved it before."""
+        for path in self._target_names():
+            if not os.path.lexists(path):
+                return None
+            if _get_size(path) == size:
+                return path
+        return None
+
+    def move_into_place(self) -> Path:
+        """Rename the file to `target`, or to a numbered variant if that is a different file."""
+        file, size = self._get_file(), self.size
+        if sys.platform == "win32":
+            # Windows does not rename an open file.
+            _close(file)
+        for path in self._target_names():
+            try:
+                _rename_to_new(self._path, path)
+            except FileExistsError:
+                if _get_size(path) != size:
+                    continue
+                self.discard()
+            break
+        _close(file)
+        self._file = None
+        self._sweep()
+        return path
+
+    def _sweep(self) -> None:
+        """Delete what ended downloads have left: of this file, and of all files if nobody has resumed it in a week."""
+        for path in self.target.parent.glob(f".*.{_TAG}.{_TAG}.part"):
+            with suppress(OSError):
+                status = path.stat()
+                is_stale = time.time() - status.st_mtime > STALE_AFTER
+                is_of_this_file = status.st_size > 0 and path.name.startswith(f".{self.target.name}.")
+                if (is_stale or is_of_this_file) and (file := _open_abandoned(path)):
+                    _delete(path, file)
+
+    def _get_file(self) -> BinaryIO:
+        if self._file is None:
+            raise FileNotFoundError(errno.ENOENT, "nothing has been received", str(self.target))
+        return self._file
+
+    def _target_names(self) -> Iterator[Path]:
+        yield self.target
+        for number in count(2):
+            yield self.target.with_stem(f"{self.target.stem}-{number}")
 
 
-def _length(answer: httpx2.Response) -> int | None:
-    text = answer.headers.get("content-length", "")
-    return int(text) if re.fullmatch(r"[0-9]{1,19}", text) else None
+def _open_abandoned(path: Path) -> BinaryIO | None:
+    """Open and lock a partial file. None if it belongs to a download that is still running."""
+    try:
+        file = path.open("r+b")
+    except OSError:
+        return None
+    with suppress(OSError):
+        _lock(file)
+        # The owner may have renamed or deleted it before the lock was free. Names are never used twice.
+        if os.path.lexists(path):
+            return file
+    _close(file)
+    return None
 
 
-def _validator(answer: httpx2.Response) -> str:
-    """What tells one content from another; a weak one cannot tell parts."""
-    tag = str(answer.headers.get("etag", ""))
-    found = tag if tag and not tag.startswith("W/") else str(answer.headers.get("last-modified", ""))
-    return found if found.isascii() else ""
+def _lock(file: BinaryIO) -> None:
+    """Lock a file until it is closed. Raise `OSError` if another writer has locked it, or locks are not supported."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        # Windows keeps others from reading what is locked, so this is one byte near 2 GiB, usually beyond the end.
+        file.seek(0x7FFF_FFF0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _range(answer: httpx2.Response) -> tuple[int, int | None] | None:
-    """Where a part begins, and how long the whole is."""
-    found = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})", answer.headers.get("content-range", ""))
-    return (int(found[1]), int(found[2])) if found else None
+def _close(file: BinaryIO) -> None:
+    # What could not be written before, on a full disk, cannot be written now.
+    with suppress(OSError):
+        file.close()
+
+
+def _delete(path: Path, file: BinaryIO) -> None:
+    """Delete a locked file: before the lock is released, except on Windows, which does not delete an open file."""
+    if sys.platform == "win32":
+        _close(file)
+    with suppress(OSError):
+        path.unlink()
+    _close(file)
+
+
+def _get_size(path: Path) -> int:
+    """Get the size of a regular file; -1 if there is none or it cannot be reached."""
+    try:
+        status = path.stat()
+    except OSError:
+        return -1
+    return status.st_size if stat.S_ISREG(status.st_mode) else -1
+
+
+def _rename_to_new(source: Path, target: Path) -> None:
+    """Rename a file. Raise `FileExistsError` if there is a file of the new name."""
+    if sys.platform == "win32":
+        source.rename(target)
+        return
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        # A file system without hard links.
+        if os.path.lexists(target):
+            raise FileExistsError(target) from None
+        source.rename(target)
+    else:
+        source.unlink()

@@ -1,242 +1,214 @@
-"""Any picture's bytes to bytes that the API takes: upright, JPEG, PNG or WebP, at most 20 MB. Pillow does it.
+"""Convert images to what the API accepts: upright, JPEG, PNG or WebP, at most 20 MB.
 
-Pillow is imported at first use: a server that only lists its tools needs none of it.
+Pillow is imported on first use, because a server that only lists its tools does not need it.
 """
 
 from __future__ import annotations
 
 import io
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from luma_mcp.media.sources import ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from PIL.Image import Image
+    from PIL import Image
 
 LARGEST_UPLOAD = 20_000_000
-"""Bytes that `POST /assets` takes. Source: useapi.net, Luma API v1."""
-MOST_PIXELS = 120_000_000
-"""A small file can claim any size; the largest photos that phones take in wide use have 108 million pixels."""
-ENOUGH_PIXELS = 16_000_000
-"""What is made anew is made no larger: eight times what a 1080p video shows."""
-LARGEST_THUMBNAIL = 200_000
-THUMBNAIL_SIDE = 768
-TAKEN = {"JPEG": "image/jpeg", "MPO": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
-"""Pillow's names for what the API takes. MPO is the JPEG of phones that put a second picture behind the first."""
-READ = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "HEIF")
+"""Maximum size in bytes that `POST /assets` accepts. Source: useapi.net, Luma API v1."""
+MAX_PIXELS = 120_000_000
+"""Larger images are rejected, because a small file can claim any size. Common phones take up to 108 million pixels."""
+MAX_CONVERTED_PIXELS = 16_000_000
+"""Images that must be converted are scaled down to this, eight times the size of a 1080p frame."""
+LARGEST_THUMBNAIL, THUMBNAIL_SIDE = 200_000, 768
+ACCEPTED_FORMATS = {"JPEG": "image/jpeg", "MPO": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+"""Pillow's names of the formats that the API accepts. MPO is a JPEG that contains a second picture, as from phones."""
+_READABLE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "HEIF")
+# A phone's second picture (a depth map or a preview) does not make a file an animation.
+_NEVER_ANIMATED = ("MPO", "HEIF")
 _ORIENTATION = 0x0112
-_PLAIN = {"RGB", "RGBA", "L", "LA", "P", "1"}
-_SCALABLE = {"RGB", "RGBA", "L", "LA", "CMYK"}
-_QUALITY = 92
-_PAGE = "leads to a web page, not to a picture; give a direct link to the picture"
-_DRAWING = "is an SVG drawing or another XML file; save it as PNG or JPEG first"
-_NOT_PICTURES = {
-    b"<!doctype html": _PAGE,
-    b"<html": _PAGE,
-    b"<svg": _DRAWING,
-    b"<?xml": _DRAWING,
-    b"%pdf": "is a PDF; save the page as PNG or JPEG first",
-    b"\x1aE\xdf\xa3": "is a video; give one picture of it",
+_UNCHANGED_MODES = {"RGB", "RGBA", "L", "LA", "P", "1"}
+_SCALABLE_MODES = {"RGB", "RGBA", "L", "LA", "CMYK"}
+_JPEG_QUALITY, _LONGEST_JPEG_SIDE = 92, 65_500
+
+_DAMAGED = "is a picture that is damaged or cut short"
+_VIDEO = "is a video; give one picture of it"
+_OTHER_FILES = {
+    (b"<!doctype html", b"<html"): "leads to a web page, not to a picture; give a direct link to the picture",
+    (b"<svg", b"<?xml"): "is an SVG drawing or another XML file; save it as PNG or JPEG first",
+    (b"%pdf",): "is a PDF; save the page as PNG or JPEG first",
+    # Matroska and WebM. The data is compared in lower case.
+    (b"\x1ae\xdf\xa3",): _VIDEO,
 }
-_BROKEN_IF = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"}
-"""Brands of pictures in files that are built like videos."""
-_LONGEST_SIDE = 65_500
-"""Of a JPEG, in pixels."""
+# Brands of picture formats that use the same container as MP4 videos.
+_PICTURE_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"}
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """What to upload. `changes`: what was done to it, in words; none where it is sent as it came."""
+class NormalizedImage:
+    """An image to upload. `changes` describes how it differs from the input; empty if it is the input itself."""
 
     data: bytes
     media_type: str
     changes: tuple[str, ...] = ()
 
 
-def prepare(data: bytes) -> Picture:
-    """The picture as the API takes it; as it came, where that is so already. Takes seconds: call it in a thread.
+def normalize(data: bytes) -> NormalizedImage:
+    """Convert an image to what the API accepts, if it is not that already. Raise `ImageError` if it is unusable.
 
-    Raises:
-        ImageError: not a picture, a broken one, or one that claims to be enormous.
+    This takes up to several seconds and a gigabyte of memory: call it in a worker thread, one at a time.
     """
-    image = _opened(data)
-    form = str(image.format)
-    with _decoding():
-        animated = form not in ("MPO", "HEIF") and bool(getattr(image, "is_animated", False))
-    turned = _orientation(image) != 1
-    small = len(data) <= LARGEST_UPLOAD
-    if form in TAKEN and small and not turned and not animated and image.mode in _PLAIN:
-        return Picture(data, TAKEN[form])
-    changes = [f"converted from {form}"] * (form not in TAKEN) + ["first frame only"] * animated
-    changes += ["turned upright"] * turned
-    size = image.size[::-1] if turned else image.size
-    made, kind, result = _within(_plain(image), LARGEST_UPLOAD)
-    if set(result.size) != set(size):
+    image = _decode(data)
+    source_format = str(image.format)
+    with _decoder_errors():
+        is_animated = source_format not in _NEVER_ANIMATED and getattr(image, "is_animated", False)
+    changes: list[str] = []
+    if source_format not in ACCEPTED_FORMATS:
+        changes.append(f"converted from {source_format}")
+    if is_animated:
+        changes.append("first frame only")
+    if _get_orientation(image) != 1:
+        changes.append("turned upright")
+    is_small = len(data) <= LARGEST_UPLOAD
+    if is_small and not changes and image.mode in _UNCHANGED_MODES:
+        return NormalizedImage(data, ACCEPTED_FORMATS[source_format])
+    sides = set(image.size)
+    encoded, target_format, result = _encode(_convert(image), LARGEST_UPLOAD)
+    # A set, because turning upright may swap width and height.
+    if set(result.size) != sides:
         changes.append(f"scaled to {result.width}x{result.height}")
-    elif not small:
-        changes.append(f"compressed to {len(made) / 1e6:.1f} MB")
-    return Picture(made, TAKEN[kind], tuple(changes))
+    elif not is_small:
+        changes.append(f"compressed to {len(encoded) / 1e6:.1f} MB")
+    return NormalizedImage(encoded, ACCEPTED_FORMATS[target_format], tuple(changes))
 
 
-def thumbnail(data: bytes) -> bytes:
-    """A JPEG of at most 200 KB. Call it in a thread.
-
-    Raises:
-        ImageError: not a picture, or a broken one.
-    """
-    image = _opened(data)
+def make_thumbnail(data: bytes) -> bytes:
+    """Build a JPEG of at most 200 kB, in a worker thread. Raise `ImageError` if the image is unusable."""
+    image = _decode(data)
     if image.format == "JPEG" and len(data) <= LARGEST_THUMBNAIL:
         return data
-    image = _on_white(_plain(image))
+    image = _put_on_white(_convert(image))
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    return _within(image, LARGEST_THUMBNAIL)[0]
+    return _encode(image, LARGEST_THUMBNAIL)[0]
 
 
-@cache
-def _pillow() -> Any:
-    from PIL import Image
-    from pillow_heif import register_heif_opener
+def _decode(data: bytes) -> Image.Image:
+    """Decode an image completely, so that one that is cut short is not uploaded."""
+    from PIL import Image, UnidentifiedImageError
 
-    Image.MAX_IMAGE_PIXELS = MOST_PIXELS
-    register_heif_opener()
-    return Image
+    # Pillow only warns of more pixels than this, and rejects more than twice as many.
+    if Image.MAX_IMAGE_PIXELS != MAX_PIXELS // 2:
+        from pillow_heif import register_heif_opener
 
-
-def _opened(data: bytes) -> Image:
-    """The picture, decoded whole, so that one that is cut short is not uploaded."""
-    pillow = _pillow()
+        register_heif_opener()
+        # Only once: `warnings.catch_warnings` is not safe in threads, and can leave every warning ignored.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
     if not data:
         raise ImageError("is empty")
     start = data[:512].lstrip().lower()
-    for beginning, what in _NOT_PICTURES.items():
-        if start.startswith(beginning.lower()):
-            raise ImageError(what)
-    with _decoding():
-        try:
-            image: Image = pillow.open(io.BytesIO(data), formats=READ)
-        except pillow.DecompressionBombError:
-            raise ImageError(_ENORMOUS) from None
-        except pillow.UnidentifiedImageError:
-            if data[8:12] in _BROKEN_IF:
-                raise
-            video = data[4:8] == b"ftyp"
-            what = "is a video; give one picture of it" if video else "is not a picture that can be read"
-            raise ImageError(f"{what}; JPEG, PNG, WebP, HEIC, AVIF, GIF, TIFF and BMP can be") from None
-        if image.width * image.height > MOST_PIXELS:
-            raise ImageError(_ENORMOUS)
+    for signatures, reason in _OTHER_FILES.items():
+        if start.startswith(signatures):
+            raise ImageError(reason)
+    try:
+        image = Image.open(io.BytesIO(data), formats=_READABLE_FORMATS)
+        # `open` reads only the header.
         image.load()
+    except Image.DecompressionBombError:
+        raise ImageError(f"has more than {MAX_PIXELS // 1_000_000} million pixels; scale it down first") from None
+    except Exception as error:  # noqa: BLE001 - see `_decoder_errors`
+        if not isinstance(error, UnidentifiedImageError) or data[8:12] in _PICTURE_BRANDS:
+            raise ImageError(_DAMAGED) from None
+        reason = _VIDEO if data[4:8] == b"ftyp" else "is not a picture that can be read"
+        raise ImageError(f"{reason}; JPEG, PNG, WebP, HEIC, AVIF, GIF, TIFF and BMP are supported") from None
     return image
 
 
 @contextmanager
-def _decoding() -> Iterator[None]:
-    """Whatever a decoder makes of a damaged file is said in one way; what it thinks of the others is not said."""
+def _decoder_errors() -> Iterator[None]:
+    """Raise `ImageError` for whatever a decoder raises."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except ImageError:
-        raise
-    except Exception:  # noqa: BLE001 - decoders raise what they like
+        yield
+    except Exception:  # noqa: BLE001 - decoders raise exceptions of any kind on damaged data
         raise ImageError(_DAMAGED) from None
 
 
-def _orientation(image: Image) -> int:
-    """As the camera noted it, from 1 to 8; 1, upright, where it noted nothing that can be read."""
+def _get_orientation(image: Image.Image) -> int:
+    """Get the Exif orientation, from 1 (upright) to 8; 1 if there is none or it is invalid."""
     try:
-        found = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # noqa: BLE001 - the notes are damaged, not the picture
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 - damaged metadata does not make the picture unusable
         return 1
-    return found if found in range(1, 9) else 1
+    return int(orientation) if orientation in range(1, 9) else 1
 
 
-_ENORMOUS = f"has more than {MOST_PIXELS // 1_000_000} million pixels; scale it down first"
-_DAMAGED = "is a picture that is damaged or cut short"
+def _convert(image: Image.Image) -> Image.Image:
+    """Convert to upright, 8 bits per channel and sRGB, without metadata that a decoder might ignore."""
+    from PIL import ImageCms, ImageOps
 
-
-def _plain(image: Image) -> Image:
-    """Upright, 8 bits, in sRGB: nothing that depends on what a decoder knows of orientation, depth or profiles."""
-    profile, turn = image.info.get("icc_profile"), _turns().get(_orientation(image))
-    with _decoding():
-        if image.width * image.height > ENOUGH_PIXELS and image.mode in _SCALABLE:
-            # First of all: each step below makes a copy.
-            share = (ENOUGH_PIXELS / (image.width * image.height)) ** 0.5
-            image = image.resize((max(1, int(image.width * share)), max(1, int(image.height * share))))
-        transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-        if image.mode[0] in "IF":
-            image, profile = _8_bits(image), None
-        elif image.mode in ("L", "LA", "1"):
+    profile = image.info.get("icc_profile")
+    orientation = _get_orientation(image)
+    with _decoder_errors():
+        pixels = image.width * image.height
+        if pixels > MAX_CONVERTED_PIXELS and image.mode in _SCALABLE_MODES:
+            # Before everything else, because each of the following steps makes a copy.
+            scale = (MAX_CONVERTED_PIXELS / pixels) ** 0.5
+            image = image.resize((max(1, int(image.width * scale)), max(1, int(image.height * scale))))
+        is_transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+        if image.mode in ("L", "LA", "1") or image.mode[0] in "IF":
+            # It describes gray, and is not applicable to what gray is converted to.
             profile = None
-        alpha = image.convert("RGBA").getchannel("A") if transparent else None
-        colours = image if image.mode == "CMYK" else image.convert("RGB")
-        plain = (_in_srgb(colours, profile) if profile else colours).convert("RGB")
+        if image.mode[0] in "IF":
+            # `convert` would cut off all values above 255.
+            factor = 1 / 256
+            if image.mode == "F":
+                factor = 255 / max(1.0, float(image.getextrema()[1]))  # type: ignore[arg-type]  # one channel has one pair
+            else:
+                image = image.convert("I")
+            image = image.point(lambda value: value * factor).convert("L")
+        alpha = image.convert("RGBA").getchannel("A") if is_transparent else None
+        if image.mode != "CMYK":
+            image = image.convert("RGB")
+        if profile:
+            # With a broken profile, slightly wrong colors are better than no picture.
+            with suppress(ImageCms.PyCMSError, OSError, ValueError):
+                source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+                target = ImageCms.createProfile("sRGB")
+                image = ImageCms.profileToProfile(image, source, target, outputMode="RGB") or image
+        image = image.convert("RGB")
         if alpha:
-            plain.putalpha(alpha)
-        # Comments and profiles do not go along.
-        plain.info = {}
-        plain = plain.transpose(turn) if turn is not None else plain
-        plain.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
-    return plain
+            image.putalpha(alpha)
+        # Drops comments, the profile, which is applied by now, and metadata that Pillow may be unable to write.
+        image.info = {}
+        image.getexif()[_ORIENTATION] = orientation
+        ImageOps.exif_transpose(image, in_place=True)
+        image.thumbnail((_LONGEST_JPEG_SIDE, _LONGEST_JPEG_SIDE))
+    return image
 
 
-def _turns() -> dict[int, Any]:
-    """What undoes each orientation (Exif 2.3, tag Orientation)."""
-    turn = _pillow().Transpose
-    return {
-        2: turn.FLIP_LEFT_RIGHT,
-        3: turn.ROTATE_180,
-        4: turn.FLIP_TOP_BOTTOM,
-        5: turn.TRANSPOSE,
-        6: turn.ROTATE_270,
-        7: turn.TRANSVERSE,
-        8: turn.ROTATE_90,
-    }
-
-
-def _8_bits(image: Image) -> Image:
-    """A plain conversion would cut off what is above 255."""
-    if image.mode == "F":
-        top = max(1.0, float(image.getextrema()[1]))  # type: ignore[arg-type]
-        return image.point(lambda value: value * (255 / top)).convert("L")
-    return image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-
-
-def _in_srgb(image: Image, profile: bytes) -> Image:
-    from PIL import ImageCms
-
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        # A broken profile costs a shade, not the picture.
-        return image
-    return converted or image
-
-
-def _within(image: Image, largest: int) -> tuple[bytes, str, Image]:
-    """Encoded in at most so many bytes, in what format, and what was encoded. Colours go last, size before them."""
+def _encode(image: Image.Image, max_bytes: int) -> tuple[bytes, str, Image.Image]:
+    """Get the bytes, at most so many, their format and their image: first without transparency, then smaller."""
     while True:
-        kind = "PNG" if image.mode == "RGBA" else "JPEG"
+        target_format = "PNG" if image.mode == "RGBA" else "JPEG"
         buffer = io.BytesIO()
-        image.save(buffer, kind, quality=_QUALITY)
-        if buffer.tell() <= largest:
-            return buffer.getvalue(), kind, image
+        image.save(buffer, target_format, quality=_JPEG_QUALITY)
+        if buffer.tell() <= max_bytes:
+            return buffer.getvalue(), target_format, image
         if image.mode == "RGBA":
-            image = _on_white(image)
+            image = _put_on_white(image)
         else:
             image = image.resize((max(1, image.width * 4 // 5), max(1, image.height * 4 // 5)))
 
 
-def _on_white(image: Image) -> Image:
+def _put_on_white(image: Image.Image) -> Image.Image:
     if image.mode != "RGBA":
         return image
-    white = _pillow().new("RGBA", image.size, "white")
-    white.alpha_composite(image)
-    result: Image = white.convert("RGB")
-    return result
+    from PIL import Image
+
+    background = Image.new("RGBA", image.size, "white")
+    background.alpha_composite(image)
+    return background.convert("RGB")

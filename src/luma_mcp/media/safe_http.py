@@ -1,214 +1,288 @@
-"""GET from a public address, and from no other: not from this machine, its network, or a cloud's metadata service.
+"""HTTP GET from public addresses only: not from this machine, its network or a cloud's metadata service.
 
-Every redirect is checked as the first address is. A name is looked up once, all its addresses are checked, and
-the connection is made to one of those, so that an answer that changes meanwhile changes nothing.
+Addresses are checked when a connection is made, so a name that changes its meaning afterwards gains nothing, and
+each redirect is checked like the first link. A proxy gets the host name and connects itself: see SECURITY.md.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from contextlib import aclosing, asynccontextmanager
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
+from urllib.request import getproxies
 
 import anyio
+import httpcore2
 import httpx2
 
-from luma_mcp.media.sources import LARGEST, ImageError, too_large
+from luma_mcp.media.sources import LARGEST_INPUT, TOO_LARGE, ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 
     Resolve = Callable[[str, int], Awaitable[list[str]]]
 
-MOST_REDIRECTS = 5
-FETCH_SECONDS = 60.0
-CONNECT_SECONDS, READ_SECONDS = 10.0, 30.0
-_NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("168.63.129.16/32", "192.0.0.0/24", "fec0::/10")))
-"""Addresses of cloud services and of old local networks that count as public in some or all versions of Python."""
+MAX_REDIRECTS = 5
+FETCH_TIMEOUT = 60.0
+HAPPY_EYEBALLS_DELAY = 0.25
+"""Seconds between the starts of two connection attempts to one host. Source: RFC 8305, section 5."""
+_TIMEOUTS = {"connect": 10.0, "read": 30.0, "write": 30.0, "pool": 10.0}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# Addresses of cloud services and of old local networks that some or all versions of Python count as public.
+_NOT_PUBLIC = [ipaddress.ip_network(text) for text in ("168.63.129.16/32", "192.0.0.0/24", "fec0::/10")]
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# A last label that starts with a digit would make it an address, such as 127.1 or 127.0.0.0x1.
+_PUBLIC_NAME = re.compile(r"(?!.*\.(localhost|localdomain|local|internal|home\.arpa)$)([a-z0-9_-]+\.)+[a-z][a-z0-9-]*")
+_PRIVATE = (
+    "is a link into this machine or its network, which is not followed (LUMA_MCP_ALLOW_PRIVATE_URLS allows it); give "
+    "a public link or an absolute path"
+)
+_USER_AGENT = f"python-httpx2/{httpx2.__version__}"
 
 
-async def look_up(host: str, port: int) -> list[str]:
-    """All addresses of a host, as this machine finds them."""
-    return [str(row[4][0]) for row in await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+async def resolve_host(host: str, port: int) -> list[str]:
+    """Resolve a host name to all of its addresses."""
+    rows = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(row[4][0]) for row in rows]
 
 
+def is_retryable(status: int) -> bool:
+    """Whether the same request may succeed later, by the HTTP status of its response."""
+    return status in (408, 429) or status >= 500
+
+
+@dataclass(eq=False, kw_only=True)
 class SafeHttpClient:
-    """Reads links. `own`: an API on this machine, whose host and port may be read though they are private.
+    """Fetches links from public addresses.
 
-    Args:
-        transport: what carries the requests; a test passes its own.
-        resolve: finds the addresses of a host.
-        allow_private: whether links may lead into the own network.
-        own: the API's base URL, if it is on this machine.
+    Attributes:
+        transport: carries the requests once their addresses are checked; for tests.
+        resolve: resolves host names.
+        allow_private: whether links may lead into the local network.
+        api_origin: base URL of an API on this machine. Links to the same origin are allowed, and use no proxy.
+        network: makes the connections, to checked addresses; for tests.
     """
 
-    def __init__(
-        self,
-        *,
-        transport: httpx2.AsyncBaseTransport | None = None,
-        resolve: Resolve = look_up,
-        allow_private: bool = False,
-        own: str | None = None,
-    ) -> None:
-        self._transport = transport
-        self._resolve = resolve
-        self._allow_private = allow_private
-        self._own = _place(httpx2.URL(own)) if own else None
-        self._http: dict[bool, httpx2.AsyncClient] = {}
+    transport: httpx2.AsyncBaseTransport | None = None
+    resolve: Resolve = resolve_host
+    allow_private: bool = False
+    api_origin: str | None = None
+    network: httpcore2.AsyncNetworkBackend | None = None
+    _transports: dict[tuple[str | None, bool], httpx2.AsyncBaseTransport] = field(default_factory=dict, init=False)
 
     async def aclose(self) -> None:
-        """Closes the connections."""
-        while self._http:
-            await self._http.popitem()[1].aclose()
+        """Close the connections."""
+        while self._transports:
+            _, transport = self._transports.popitem()
+            await transport.aclose()
 
     async def fetch(self, url: str) -> bytes:
-        """The bytes behind a link.
-
-        Raises:
-            ImageError: it may not be followed, or brings nothing that can be used.
-        """
+        """Fetch an image. Raise `ImageError` if the link is not allowed or does not lead to usable data."""
         content = bytearray()
         try:
-            with anyio.fail_after(FETCH_SECONDS):
-                async with self.get(url, {"Accept": "image/*, */*;q=0.1", "Accept-Encoding": "identity"}) as response:
-                    if response.status_code != 200:
-                        later = response.status_code in (408, 429) or response.status_code >= 500
-                        raise ImageError(f"is a link that answers {response.status_code}", passing=later)
-                    if response.headers.get("content-encoding", "identity").casefold() != "identity":
-                        raise ImageError("is a link whose answer is compressed; give a direct link to the picture")
+            with anyio.fail_after(FETCH_TIMEOUT):
+                async with self.stream(url, {"Accept": "image/*, */*;q=0.1"}) as response:
+                    status = response.status_code
+                    if status != 200:
+                        raise ImageError(f"is a link that answers {status}", retryable=is_retryable(status))
                     async with aclosing(response.aiter_raw()) as chunks:
                         async for chunk in chunks:
                             content += chunk
-                            if len(content) > LARGEST:
-                                raise ImageError(too_large())
+                            if len(content) > LARGEST_INPUT:
+                                raise ImageError(TOO_LARGE)
         except TimeoutError:
-            raise ImageError(f"is a link that took longer than {FETCH_SECONDS:.0f} s", passing=True) from None
-        except httpx2.HTTPError as fault:
-            raise ImageError(f"is a link that could not be read ({type(fault).__name__})", passing=True) from None
+            raise ImageError(f"is a link that took longer than {FETCH_TIMEOUT:.0f} s", retryable=True) from None
+        except httpx2.HTTPError as error:
+            raise ImageError(f"is a link that could not be read ({type(error).__name__})", retryable=True) from None
         return bytes(content)
 
     @asynccontextmanager
-    async def get(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[httpx2.Response]:
-        """The streamed answer at the end of all redirects.
-
-        Raises:
-            ImageError: an address on the way that must not be read.
-            httpx2.HTTPError: the network failed.
-        """
-        for _ in range(MOST_REDIRECTS + 1):
-            place = _parsed(url)
+    async def stream(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[httpx2.Response]:
+        """Follow redirects and yield the final response, unread. Raise `ImageError` or `httpx2.HTTPError`."""
+        target = httpx2.URL()
+        for _ in range(MAX_REDIRECTS + 1):
             try:
-                http = self._client(own=_place(place) == self._own)
-            except (ImportError, ValueError, OSError) as fault:
-                name = type(fault).__name__
-                raise ImageError(
-                    f"is a link, and this machine's proxy or certificate variables forbid it ({name})"
-                ) from None
-            response = await _asked(http, place, await self._checked_addresses(place), headers)
+                # A redirect may be relative to the link before it.
+                target = target.join(url)
+            except (httpx2.InvalidURL, ValueError):
+                raise ImageError("is, or redirects to, an invalid link") from None
+            # Not through `httpx2.AsyncClient`, which would send the cookies of one site to the next.
+            transport = await self._get_transport(target)
+            request = httpx2.Request(
+                "GET",
+                target,
+                headers={"User-Agent": _USER_AGENT, "Accept-Encoding": "identity", **headers},
+                # Certificates name hosts without the final dot.
+                extensions={"timeout": _TIMEOUTS, "sni_hostname": target.raw_host.decode("ascii").rstrip(".")},
+            )
+            response = await transport.handle_async_request(request)
             try:
                 if not response.has_redirect_location:
+                    encoding = response.headers.get("content-encoding", "identity").casefold()
+                    if response.is_success and encoding != "identity":
+                        raise ImageError("is a link whose answer is compressed, so its size is unknown")
                     yield response
                     return
-                url = str(place.join(response.headers["location"]))
-            except (httpx2.InvalidURL, ValueError):
-                raise ImageError(_NOWHERE) from None
+                url = response.headers["location"]
             finally:
                 await response.aclose()
-        raise ImageError(f"is a link with more than {MOST_REDIRECTS} redirects")
+        raise ImageError(f"is a link with more than {MAX_REDIRECTS} redirects")
 
-    def _client(self, *, own: bool) -> httpx2.AsyncClient:
-        """`own`: to this machine, never through a proxy."""
-        if own not in self._http:
-            self._http[own] = httpx2.AsyncClient(
-                transport=self._transport,
-                trust_env=not own,
-                timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
-                # Connections are known by their address, not by the name that their certificate was checked for:
-                # so none is used twice. And nothing that one site sets reaches another.
-                limits=httpx2.Limits(max_keepalive_connections=0),
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            )
-        return self._http[own]
+    async def _get_transport(self, url: httpx2.URL) -> httpx2.AsyncBaseTransport:
+        """Check a link, and get what makes connections to its host, reusing what others have used."""
+        if url.scheme not in _DEFAULT_PORTS:
+            raise ImageError("is, or redirects to, an address that is neither http nor https")
+        if url.userinfo:
+            raise ImageError("is a link that contains a user name or password, which would be passed on")
+        if not url.raw_host or (url.port is not None and not 0 < url.port < 65536):
+            raise ImageError("is a link without a host or with an invalid port")
+        is_api = url.join("/") == httpx2.URL(self.api_origin or "").join("/")
+        allow_private = self.allow_private or is_api
+        host = url.raw_host.decode("ascii")
+        if self.transport is not None:
+            if not allow_private:
+                await self._resolve_checked(host, url.port or _DEFAULT_PORTS[url.scheme])
+            return self.transport
+        proxy = None if is_api else _get_proxy(url)
+        name = host.rstrip(".")
+        # A proxy resolves the name, so nothing else is known about the host.
+        if proxy and not allow_private and not _PUBLIC_NAME.fullmatch(name) and not is_public(name):
+            raise ImageError(_PRIVATE)
+        key = (proxy, allow_private)
+        if key not in self._transports:
+            try:
+                if proxy:
+                    limits = httpx2.Limits(max_keepalive_connections=0)
+                    self._transports[key] = httpx2.AsyncHTTPTransport(proxy=proxy, limits=limits)
+                else:
+                    resolve = partial(self._resolve_checked, allow_private=allow_private)
+                    network = self.network or httpcore2.AnyIOBackend()
+                    self._transports[key] = _DirectTransport(_CheckedBackend(resolve, network))
+            except (ImportError, ValueError, OSError, httpx2.InvalidURL) as error:
+                problem = f"proxy or certificate variables are invalid ({type(error).__name__})"
+                raise ImageError(f"is a link, and this machine's {problem}") from None
+        return self._transports[key]
 
-    async def _checked_addresses(self, place: httpx2.URL) -> list[str]:
-        """The addresses of the host, any of which may be connected to."""
-        host, port = place.raw_host.decode("ascii").strip("[]"), place.port or _DEFAULT_PORTS[place.scheme]
+    async def _resolve_checked(self, host: str, port: int, *, allow_private: bool = False) -> list[str]:
+        """Resolve a host, and check that all of its addresses may be connected to."""
         try:
             addresses = [str(ipaddress.ip_address(host))]
         except ValueError:
             try:
-                addresses = await self._resolve(host, port)
+                addresses = await self.resolve(host, port)
             except (OSError, UnicodeError):
                 addresses = []
         if not addresses:
-            raise ImageError("is a link to a host that was not found", passing=True)
-        if not self._allow_private and _place(place) != self._own and not all(map(is_public, addresses)):
-            raise ImageError(
-                "is a link into this machine or its network, which is not followed (LUMA_MCP_ALLOW_PRIVATE_URLS "
-                "allows it); give a public link or a whole path"
-            )
+            raise ImageError("is a link to a host that was not found", retryable=True)
+        if not allow_private and not all(map(is_public, addresses)):
+            raise ImageError(_PRIVATE)
         return addresses
 
 
-async def _asked(
-    http: httpx2.AsyncClient, place: httpx2.URL, addresses: Sequence[str], headers: Mapping[str, str]
-) -> httpx2.Response:
-    """The answer from the first of the addresses that can be connected to."""
-    fault: Exception | None = None
-    for address in addresses:
-        request = http.build_request(
-            "GET",
-            place.copy_with(host=address),
-            headers={**headers, "Host": place.netloc.decode("ascii")},
-            extensions={"sni_hostname": place.raw_host.decode("ascii").strip("[]").rstrip(".")},
-        )
+@dataclass(eq=False)
+class _CheckedBackend(httpcore2.AsyncNetworkBackend):
+    """Connects to the addresses that `resolve` returns, whichever answers first (happy eyeballs, RFC 8305)."""
+
+    resolve: Resolve
+    network: httpcore2.AsyncNetworkBackend
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore2's signature
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        streams: list[httpcore2.AsyncNetworkStream] = []
+        errors: list[Exception] = []
+
+        async def attempt(address: str, ended: anyio.Event) -> None:
+            try:
+                streams.append(await self.network.connect_tcp(address, port, timeout, local_address, socket_options))
+                group.cancel_scope.cancel()
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                errors.append(error)
+            finally:
+                ended.set()
+
+        winner = None
         try:
-            return await http.send(request, stream=True)
-        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            fault = error
-        except ValueError:
-            # The client itself looks at where a redirect leads, and cannot read it.
-            raise ImageError(_NOWHERE) from None
-    raise fault or httpx2.ConnectError("no address")
+            with anyio.fail_after(timeout):
+                addresses = await self.resolve(host, port)
+                async with anyio.create_task_group() as group:
+                    for address in addresses:
+                        ended = anyio.Event()
+                        group.start_soon(attempt, address, ended)
+                        with anyio.move_on_after(HAPPY_EYEBALLS_DELAY):
+                            await ended.wait()
+                winner = next(iter(streams), None)
+        except TimeoutError:
+            errors.append(httpcore2.ConnectTimeout())
+        finally:
+            # Several attempts may succeed at once, and also while this is cancelled.
+            with anyio.CancelScope(shield=True):
+                for stream in streams:
+                    if stream is not winner:
+                        await stream.aclose()
+        if winner is None:
+            raise errors[-1]
+        return winner
 
 
-_NOWHERE = "is a link that leads to what is not an address"
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+class _DirectTransport(httpx2.AsyncHTTPTransport):
+    """httpx2's transport with a network backend of ours, for which it has no parameter."""
+
+    def __init__(self, backend: httpcore2.AsyncNetworkBackend) -> None:
+        context = httpx2.create_ssl_context()
+        # This pool may open no connection: if a version of httpx2 keeps its pool elsewhere, links fail instead of
+        # being fetched from unchecked addresses.
+        super().__init__(verify=context, limits=httpx2.Limits(max_connections=0))
+        # Without kept connections, each link's address is checked.
+        self._pool = httpcore2.AsyncConnectionPool(
+            context, max_connections=None, max_keepalive_connections=0, network_backend=backend
+        )
 
 
-def _parsed(url: str) -> httpx2.URL:
+def _get_proxy(url: httpx2.URL) -> str | None:
+    """Get the proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or the system's settings name for a URL."""
+    proxies = getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if any(_is_exempt(url, entry.strip()) for entry in proxies.get("no", "").split(",")):
+        return None
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+
+def _is_exempt(url: httpx2.URL, entry: str) -> bool:
+    """Whether an entry of NO_PROXY applies: "*", an address, a network, or a name, which includes its subdomains."""
+    host = url.raw_host.decode("ascii")
     try:
-        place = httpx2.URL(url)
-    except (httpx2.InvalidURL, ValueError):
-        raise ImageError("is not a link that can be read") from None
-    if place.scheme not in _DEFAULT_PORTS:
-        raise ImageError("is, or leads to, an address that is neither http nor https")
-    if place.userinfo:
-        raise ImageError("is a link with a name or a password in it, which would be passed on; give one without")
-    if not place.raw_host or (place.port is not None and not 0 < place.port < 65536):
-        raise ImageError("is a link without a host or with a port that is none")
-    return place
-
-
-def _place(url: httpx2.URL) -> tuple[str, str, int]:
-    return url.scheme, url.host, url.port or _DEFAULT_PORTS.get(url.scheme, 0)
+        return ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip("[]"), strict=False)
+    except ValueError:
+        name, _, port = entry.casefold().lstrip("*.").partition(":")
+        if port and port != str(url.port or _DEFAULT_PORTS[url.scheme]):
+            return False
+        return entry == "*" or (name != "" and f".{host}".endswith(f".{name}"))
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet, also where it stands inside another."""
+    """Whether an IP address belongs to the public internet, also if another one is embedded in it."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
     if isinstance(ip, ipaddress.IPv6Address):
-        translated = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else ip.ipv4_mapped
+        translated = ip.ipv4_mapped
+        if ip in _NAT64:
+            translated = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if translated:
             return is_public(str(translated))
         carried = ip.sixtofour or (ip.teredo and ip.teredo[1])
         if carried and not is_public(str(carried)):
             return False
-    special = ip.is_multicast or ip.is_reserved or any(ip in network for network in _NOT_PUBLIC)
-    return ip.is_global and not special
+    is_special = ip.is_multicast or ip.is_reserved or any(ip in network for network in _NOT_PUBLIC)
+    return ip.is_global and not is_special

@@ -1,4 +1,7 @@
-"""What an image parameter's text means: an assetRef, a jobid, a link, a local file or a data: URI. Pure."""
+"""What the value of an image parameter refers to: an assetRef, a jobid, a link, a local file or a data: URI.
+
+Local files are read from allowed folders only, because a path may come from an agent that was tricked into sending it.
+"""
 
 from __future__ import annotations
 
@@ -6,40 +9,45 @@ import base64
 import binascii
 import os
 import re
+import stat
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-LARGEST = 100_000_000
-"""Bytes of a picture as it is offered; what the API takes is smaller, and made from it."""
+LARGEST_INPUT = 100_000_000
+"""Maximum size of an input image in bytes. The API accepts less; larger images are scaled down."""
 LONGEST_PATH = 4096
-OFFERS = "an assetRef, the jobid of an earlier video, an https:// link, a whole path or a data: URI"
+ACCEPTED_SOURCES = "an assetRef, the jobid of an earlier video, an https:// link, an absolute path or a data: URI"
+TOO_LARGE = f"is larger than {LARGEST_INPUT // 1_000_000} MB"
+_NETWORK_PATH = "is on another machine (a network path); copy the file to this one, or give an https:// link"
 
 _JOBID = re.compile(r"j[^\s/\\]*-bot:luma")
+# One letter and a colon are a drive if a separator follows, or if no second colon makes it an assetRef.
 _DRIVE = re.compile(r"[A-Za-z]:(?=[\\/]|[^:]*$)")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
-_CHAT_ONLY = {"sandbox", "attachment", "blob", "cid", "content"}
-_NOT_FETCHED = {"ftp", "ftps", "sftp", "s3", "gs", "javascript", "mailto", "about", "chrome", "ws", "wss", "jar"}
-_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])\s*(\.|$)", re.IGNORECASE)
+_CHAT_SCHEMES = {"sandbox", "attachment", "blob", "cid", "content"}
+_OTHER_SCHEMES = {"ftp", "ftps", "sftp", "s3", "gs", "javascript", "mailto", "about", "chrome", "ws", "wss", "jar"}
+_WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])\s*(\.|$)", re.IGNORECASE)
 
 
 class ImageError(Exception):
-    """What keeps an image from being used, in words that follow the parameter's name.
+    """Why an image cannot be used, as a clause that follows the parameter's name: "is a link that answers 404".
 
-    `passing`: the same may work in a while.
+    `retryable`: whether the same value may work later.
     """
 
-    def __init__(self, fault: str, *, passing: bool = False) -> None:
-        super().__init__(fault)
-        self.fault = fault
-        self.passing = passing
+    def __init__(self, reason: str, *, retryable: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retryable = retryable
 
 
-class Kind(Enum):
+class SourceKind(Enum):
     """Where an image is."""
 
     ASSET = "assetRef"
@@ -51,115 +59,177 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An image's place: `text` is the assetRef, jobid, URL, path or data: URI itself."""
+    """Location of an image. `text` is the assetRef, jobid, URL, path or data: URI itself."""
 
-    kind: Kind
+    kind: SourceKind
     text: str
 
 
 def parse_source(
     text: str, *, is_jobid: Callable[[str], bool] = lambda _: False, windows: bool = os.name == "nt"
 ) -> Source:
-    """What the text means.
+    """Parse the value of an image parameter. Raise `ImageError` if it is none of the accepted sources.
 
-    Args:
-        text: an image parameter's value.
-        is_jobid: whether it is the id of a job that this machine knows; ids are otherwise known by their ending.
-        windows: whether paths are read as Windows does.
-
-    Raises:
-        ImageError: nothing that an image can be.
+    `is_jobid` recognizes the ids of known jobs; other ids have a known ending. `windows`: read paths as Windows does.
     """
     text = text.strip().strip("\"'`")
-    scheme = found[1].casefold() if (found := _SCHEME.match(text)) else ""
+    match = _SCHEME.match(text)
+    scheme = match[1].casefold() if match else ""
     if scheme == "data":
-        return Source(Kind.DATA, text)
+        return Source(SourceKind.DATA, text)
     if scheme in ("http", "https"):
-        return Source(Kind.LINK, text)
+        return Source(SourceKind.LINK, text)
     if scheme == "file":
-        return Source(Kind.FILE, _path(_from_uri(text, windows=windows), windows=windows))
+        path = _path_of_uri(text, windows=windows)
+        return Source(SourceKind.FILE, _check_path(path, windows=windows))
     if len(text) > LONGEST_PATH:
-        raise ImageError(
-            'looks like base64 alone; write "data:image/jpeg;base64," in front of it, or better give a path'
-        )
+        raise ImageError('looks like bare base64; put "data:image/jpeg;base64," in front of it, or rather give a path')
     if is_jobid(text) or _JOBID.fullmatch(text):
-        return Source(Kind.JOB, text)
-    if scheme in _CHAT_ONLY:
-        raise ImageError("is inside the chat application, where this server cannot reach; give a whole path or a link")
-    if scheme in _NOT_FETCHED or (scheme and "://" in text):
-        raise ImageError(f"is a {scheme} address; it takes {OFFERS}")
+        return Source(SourceKind.JOB, text)
+    if scheme in _CHAT_SCHEMES:
+        raise ImageError("is inside the chat application, out of reach of this server; give an absolute path or a link")
+    if scheme in _OTHER_SCHEMES or (scheme and "://" in text):
+        raise ImageError(f"is a {scheme} address; it must be {ACCEPTED_SOURCES}")
     if ":" in text and not re.search(r"[\s/\\]", text) and not _DRIVE.match(text):
-        return Source(Kind.ASSET, text)
-    return Source(Kind.FILE, _path(text, windows=windows))
+        return Source(SourceKind.ASSET, text)
+    return Source(SourceKind.FILE, _check_path(text, windows=windows))
 
 
-def _from_uri(uri: str, *, windows: bool) -> str:
+def _path_of_uri(uri: str, *, windows: bool) -> str:
     try:
-        parts = urlsplit(uri)
+        host = urlsplit(uri).netloc
     except ValueError:
-        raise ImageError("is not a file: URI that can be read; give a whole path") from None
-    if parts.netloc.casefold() not in ("", "localhost"):
-        raise ImageError(_NETWORK)
-    # A name that has # or ? in it as they are is still one name.
-    path = unquote(uri.partition(":")[2].removeprefix(f"//{parts.netloc}" if parts.netloc or "://" in uri else ""))
+        raise ImageError("is not a valid file: URI; give an absolute path") from None
+    if host.casefold() not in ("", "localhost"):
+        raise ImageError(_NETWORK_PATH)
+    # Not `urlsplit().path`: an unescaped # or ? is part of the file's name.
+    path = unquote(uri.partition(":")[2].removeprefix(f"//{host}"))
     return path[1:] if windows and re.match(r"/[A-Za-z]:", path) else path
 
 
-_NETWORK = "is on another machine (a network path); copy the file to this one, or give an https:// link"
-
-
-def _path(text: str, *, windows: bool) -> str:
-    """A whole path, `~` expanded.
-
-    Raises:
-        ImageError: a path that is not whole, or that names a device or another machine.
-    """
+def _check_path(text: str, *, windows: bool) -> str:
+    """Expand `~` in a path. Raise `ImageError` if it is not absolute, or names a device or another machine."""
     if len(text) > LONGEST_PATH:
         raise ImageError("is longer than a path can be")
     if re.search("[\0\ud800-\udfff]", text):
-        raise ImageError("has a null byte, or half a character, in it")
+        raise ImageError("contains a null byte or an incomplete character")
     if re.match(r"[\\/]{2}", text):
-        raise ImageError(_NETWORK)
+        raise ImageError(_NETWORK_PATH)
     if windows:
-        parts = re.split(r"[\\/]", _DRIVE.sub("", text, count=1))
-        if any(":" in part or _DEVICE.match(part.strip()) for part in parts):
-            raise ImageError("names a device or a stream, not a file")
+        for part in re.split(r"[\\/]", _DRIVE.sub("", text, count=1)):
+            # A colon after the drive names an alternate data stream.
+            if ":" in part or _WINDOWS_DEVICE.match(part.strip()):
+                raise ImageError("names a device or a stream, not a file")
     elif _DRIVE.match(text) or text.startswith("\\"):
-        raise ImageError("is a Windows path, and this server does not run on Windows; give the path as it is here")
-    # A bare ~ only: ~name would tell which users there are.
-    path = os.path.expanduser(text) if re.match(r"~([\\/]|$)", text) else text  # noqa: PTH111 - may stay as it is
-    whole = bool(re.match(r"[A-Za-z]:[\\/]", path)) if windows else path.startswith("/")
-    if not whole:
-        raise ImageError(f"is not {OFFERS}; a file is named by its whole path (~ is your home)")
+        raise ImageError("is a Windows path, and this server does not run on Windows; give the path on this machine")
+    # Only a bare ~, because ~name would reveal which users exist.
+    is_in_home = re.match(r"~([\\/]|$)", text)
+    path = os.path.expanduser(text) if is_in_home else text  # noqa: PTH111 - does not raise without a home
+    if not re.match(r"[A-Za-z]:[\\/]" if windows else "/", path):
+        raise ImageError(f"is not {ACCEPTED_SOURCES}; give the absolute path of a file (~ is your home)")
     return path
 
 
 def read_data_uri(uri: str) -> bytes:
-    """The bytes of a data: URI; what it says of their type is not believed.
-
-    Raises:
-        ImageError: it holds none, too many, or what is not base64.
-    """
-    head, comma, payload = uri.partition(",")
+    """Decode a data: URI. Its media type is ignored. Raise `ImageError` if it is empty, too large or invalid."""
+    header, comma, payload = uri.partition(",")
     if not comma or not payload.strip():
         raise ImageError("is a data: URI without data")
-    if len(payload) > LARGEST * 4 // 3 + 4:
-        raise ImageError(too_large())
-    if not head.casefold().rstrip().endswith(";base64"):
+    if len(payload) > LARGEST_INPUT * 4 // 3 + 4:
+        raise ImageError(TOO_LARGE)
+    if not header.casefold().rstrip().endswith(";base64"):
         try:
             data = unquote_to_bytes(payload)
         except UnicodeEncodeError:
-            raise ImageError("is a data: URI with half a character in it") from None
-        if len(data) > LARGEST:
-            raise ImageError(too_large())
+            raise ImageError("is a data: URI with an incomplete character") from None
+        if len(data) > LARGEST_INPUT:
+            raise ImageError(TOO_LARGE)
         return data
+    # Accept the URL-safe alphabet, line breaks and missing padding, which models often produce.
     text = re.sub(r"\s+", "", unquote(payload)).rstrip("=").replace("-", "+").replace("_", "/")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise ImageError("is a data: URI whose base64 is broken or cut short") from None
+        raise ImageError("is a data: URI whose base64 is invalid or cut short") from None
 
 
-def too_large() -> str:
-    """That there are more bytes than are read."""
-    return f"is larger than {LARGEST // 1_000_000} MB"
+def home_folders() -> tuple[Path, ...]:
+    """Get the folders that are allowed unless the settings name others: the user's home, if there is one."""
+    try:
+        return (Path.home(),)
+    except RuntimeError:
+        return ()
+
+
+def open_without_following(path: str, _flags: int = 0) -> int:
+    """Open a file for reading, without following a link that replaced it or waiting for the writer of a pipe."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    return os.open(path, flags)
+
+
+def read_file(
+    path: str, folders: Sequence[Path] | None = None, *, opener: Callable[[str, int], int] = open_without_following
+) -> bytes:
+    """Read a file, given its absolute path. Raise `ImageError` if it is not allowed or cannot be read.
+
+    Symbolic links are resolved first. The real file must be a regular file in one of `folders` (None: the user's home),
+    with no hidden folder in between. Errors about other locations do not reveal whether anything exists there.
+    `opener` opens the file after the checks; with it, a test can replace the file at exactly that moment.
+    """
+    if folders is None:
+        folders = home_folders()
+    try:
+        real = _resolve(path)
+        _check_location(real, folders)
+        checked = real.lstat()
+        if not stat.S_ISREG(checked.st_mode):
+            raise ImageError("is not a file but a folder, a device or a pipe")
+        with open(real, "rb", opener=opener) as file:
+            opened = os.fstat(file.fileno())
+            # The file, or a folder above it, may have been replaced since the checks.
+            if _resolve(path) != real or not os.path.samestat(opened, checked):
+                raise ImageError("changed while it was being read")
+            if opened.st_size > LARGEST_INPUT:
+                raise ImageError(TOO_LARGE)
+            data = file.read(LARGEST_INPUT + 1)
+    except FileNotFoundError:
+        raise ImageError(f"names a file that does not exist: {path}") from None
+    except PermissionError:
+        raise ImageError(f"names a file that this server may not read: {path}") from None
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ImageError(f"names a file that cannot be read ({type(error).__name__}): {path}") from None
+    # The file may have grown since its size was checked.
+    if len(data) > LARGEST_INPUT:
+        raise ImageError(TOO_LARGE)
+    return data
+
+
+def _resolve(path: str) -> Path:
+    # Not `Path.resolve`, whose errors distinguish a loop of links from a missing file.
+    return Path(os.path.realpath(path))
+
+
+def _check_location(real: Path, folders: Sequence[Path]) -> None:
+    for folder in folders:
+        root = _resolve(str(folder))
+        below_root = [part for part in (real, *real.parents) if root in part.parents]
+        if below_root and not any(map(_is_hidden, below_root)):
+            return
+    allowed = ", ".join(map(str, folders)) or "none"
+    raise ImageError(
+        f"names a file outside the allowed folders, or in a hidden one. Allowed: {allowed}, without hidden folders "
+        "(LUMA_MCP_INPUT_DIRS sets them); copy the file there, or give an https:// link"
+    )
+
+
+def _is_hidden(path: Path) -> bool:
+    """Whether a name starts with a dot, or macOS (`~/Library`) or Windows (`AppData`) marks the path as hidden."""
+    if path.name.startswith("."):
+        return True
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    # Each system has one of these fields.
+    is_marked_on_mac = getattr(status, "st_flags", 0) & getattr(stat, "UF_HIDDEN", 0x8000)
+    return bool(is_marked_on_mac or getattr(status, "st_file_attributes", 0) & stat.FILE_ATTRIBUTE_HIDDEN)

@@ -1,28 +1,24 @@
-"""`build_server`: everything put together. Nothing happens at import, and no connection is made before it is used."""
+"""Build the server: create its parts and connect them. Importing this module does nothing else."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import anyio
 from mcp.server.mcpserver import MCPServer
 
 from luma_mcp import __version__
-from luma_mcp.server.completions import add_completions
-from luma_mcp.server.confirmation import note_answer
-from luma_mcp.server.icons import icons
-from luma_mcp.server.prompts import judge_prompt, prompts
-from luma_mcp.server.resources import add_resources
-from luma_mcp.server.tasks import Tasks
-from luma_mcp.server.tool_definitions import tools
-from luma_mcp.server.tools import Tools
-from luma_mcp.server.ui import player
-from luma_mcp.server.video_tasks import VideoTaskBackend
-from luma_mcp.server.visibility import CACHE_HINTS, disclose
+from luma_mcp.catalog.useapi import USEAPI
+from luma_mcp.server.confirmation import Confirmation, with_confirmation
+from luma_mcp.server.prompts import add_completions, build_prompts, check_prompt_request
+from luma_mcp.server.resources import CACHE_HINTS, adapt_response, add_resources
+from luma_mcp.server.tasks import Tasks, VideoTaskBackend
+from luma_mcp.server.tools import ServerContext, delete_job, generate_video, get_job, list_jobs, list_options
+from luma_mcp.server.ui import build_player, icons
 from luma_mcp.service.paths import has_journal
 
 if TYPE_CHECKING:
@@ -30,21 +26,26 @@ if TYPE_CHECKING:
 
     import httpx2
 
+    from luma_mcp.catalog.models import Catalog
     from luma_mcp.media.safe_http import Resolve
     from luma_mcp.service.service import VideoService
     from luma_mcp.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+get_time = partial(datetime.now, UTC)
+# Seconds until orders of an earlier process are looked for: a host that only lists the tools leaves before that.
 RECOVER_AFTER = 1.0
-COMPLETED_JOBS = 200
-"""Jobs whose ids can be completed."""
+# Seconds for closing connections and files when the server ends.
+CLOSE_TIMEOUT = 5.0
+# Jobs whose ids are offered as completions.
+COMPLETED_JOBIDS = 200
 INSTRUCTIONS = """\
-Makes videos with Luma's Ray 3 models. generate_video orders one (a billed job) and waits; if it still runs when the \
-wait ends, call get_job with its jobid, never generate_video again. \
-Images may be links, file paths, or the jobid of an earlier video to go on from its last frame. \
-list_options tells which models, resolutions, durations and dynamic ranges go together; list_jobs finds jobs again. \
-Omit what the user did not ask for: the cheapest that fits is used. \
+Makes videos with Luma's Ray 3 models. generate_video orders one (a billed job) and waits; if the job still runs when \
+the wait ends, call get_job with its jobid, never generate_video again. \
+Images may be links, file paths, or the jobid of an earlier video to continue from its last frame. \
+list_options shows which models, resolutions, durations and dynamic ranges fit together; list_jobs finds earlier jobs. \
+Leave out what the user did not ask for: the cheapest that fits is used. \
 Give the user the video's link as soon as it is ready, or pass save to put the file on their disk."""
 SIMULATED = " This server is SIMULATED: it returns stand-in clips, and nothing is billed. Tell the user so."
 
@@ -52,75 +53,83 @@ SIMULATED = " This server is SIMULATED: it returns stand-in clips, and nothing i
 def build_server(
     settings: Settings,
     *,
+    catalog: Catalog | None = None,
     transport: httpx2.AsyncBaseTransport | None = None,
     resolve: Resolve | None = None,
-    wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    wall_clock: Callable[[], datetime] = get_time,
 ) -> MCPServer[Any]:
-    """The MCP server with its tools, ready to run on any transport of the SDK.
+    """Build the MCP server with its tools, ready to run on any transport of the SDK.
 
-    Args:
-        settings: what it was told by its environment.
-        transport: what carries all requests; a test passes its own.
-        resolve: finds the addresses of hosts in links; this machine's own way if None.
-        wall_clock: the time of day, in UTC.
+    Without a catalog, it makes what useapi.net offers. `transport` carries all HTTP requests, and `resolve` finds the
+    addresses of the hosts in links; tests pass their own. `wall_clock`: the time of day, in UTC.
     """
+    offered = catalog or USEAPI
 
     @cache
-    def studio() -> VideoService | None:
-        # At its first use: a host that only lists the tools needs none of it.
+    def service() -> VideoService | None:
+        # Created at its first use: a host that only lists the tools needs none of it.
         from luma_mcp.service.service import VideoService
 
         if not settings.token:
             return None
-        return VideoService(settings, transport=transport, resolve=resolve, wall_clock=wall_clock)
+        return VideoService(settings, catalog=offered, transport=transport, resolve=resolve, wall_clock=wall_clock)
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[Any]) -> AsyncIterator[None]:
         try:
             async with anyio.create_task_group() as tasks:
                 if settings.token:
-                    tasks.start_soon(_recover, settings, studio)
+                    tasks.start_soon(_recover, settings, service)
                 yield
+                # Recovery may be waiting for the network. The next process continues it.
                 tasks.cancel_scope.cancel()
         finally:
-            if studio.cache_info().currsize and (opened := studio()):
-                await opened.aclose()
+            # `currsize`: closing does not create a service that no call has needed.
+            if service.cache_info().currsize and (created := service()):
+                # Shielded, since a host that ends the server cancels this as well.
+                with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                    await created.aclose()
 
-    def jobids() -> list[str]:
-        opened = studio() if has_journal(settings) else None
-        return [order.jobid for order in opened.journal.latest(COMPLETED_JOBS) if order.jobid] if opened else []
+    async def list_jobids() -> list[str]:
+        # Without a journal file nothing is known before the first order, so no service is created to look.
+        opened = service() if has_journal(settings) else None
+        latest = await opened.journal.list_latest(COMPLETED_JOBIDS) if opened else []
+        return [order.jobid for order in latest if order.jobid]
 
-    calls = Tools(settings, studio, wall_clock)
+    context = ServerContext(settings, offered, service, wall_clock)
+    ordering = generate_video.definition(context)
+    confirmation = Confirmation(context) if settings.confirm != "never" else None
+    if confirmation:
+        ordering = with_confirmation(ordering, confirmation)
     server = MCPServer[Any](
         name="luma-ray-mcp",
         title="Luma Ray 3 video",
         version=__version__,
         instructions=INSTRUCTIONS + (SIMULATED if settings.simulated else ""),
         icons=icons("server"),
-        tools=tools(settings, calls),
-        extensions=[player(settings), Tasks(VideoTaskBackend(calls))],
-        middleware=[disclose, judge_prompt],
+        tools=[ordering, *(tool.definition(context) for tool in (get_job, list_jobs, delete_job, list_options))],
+        extensions=[build_player(settings), Tasks(VideoTaskBackend(context))],
+        middleware=[adapt_response, check_prompt_request],
         cache_hints=CACHE_HINTS,
         lifespan=lifespan,
         log_level=cast("Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL']", settings.log_level),
     )
-    # Outermost: what unseals an answer's state would hide which question it is about.
-    server.middleware.insert(0, note_answer)
-    add_resources(server, calls)
-    for prompt in prompts():
+    if confirmation:
+        # Outermost: it reads the state as it was sealed, which the SDK's own middleware replaces.
+        server.middleware.insert(0, confirmation.track_questions)
+    add_resources(server, context)
+    for prompt in build_prompts(offered):
         server.add_prompt(prompt)
-    add_completions(server, jobids)
+    add_completions(server, offered, list_jobids)
     return server
 
 
-async def _recover(settings: Settings, studio: Callable[[], VideoService | None]) -> None:
-    """What an earlier process left behind; after a moment, for a host that only lists the tools and leaves."""
+async def _recover(settings: Settings, service: Callable[[], VideoService | None]) -> None:
+    """Finish what an earlier process left behind."""
     await anyio.sleep(RECOVER_AFTER)
     try:
-        if has_journal(settings) and (opened := studio()):
-            from luma_mcp.service.recovery import recover
-
-            await recover(opened)
+        if has_journal(settings) and (opened := service()):
+            await opened.recover()
     except Exception:
-        # The server serves, whatever state the past is in.
-        logger.exception("what was left behind could not be recovered")
+        # The server works without it: what was left behind is looked for again by the calls that need it.
+        logger.exception("orders of an earlier process could not be looked up")

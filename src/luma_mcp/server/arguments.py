@@ -1,125 +1,202 @@
-"""From what a client sent to the words it meant: aliases, spellings, numbers as text. Nothing is dropped.
+"""Parse the arguments that a client sends. Nothing is dropped.
 
 Agents and hosts write `imageStart` for `image_start`, `10` or `"10"` for `"10s"`, `720` for `"720p"`, `"SDR"` for
-`"sdr"`, and null or `""` for what they leave out. That is accepted; whatever is not plainly meant is refused.
+`"sdr"`, and null or `""` for what they leave out. Those spellings are accepted; everything else is a problem.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, get_args
 
-from luma_mcp.catalog.suggest import nearest_name, snake
-from luma_mcp.catalog.useapi import CHOICES, IMAGES, TEXTS
-from luma_mcp.catalog.validate import text_fault, unknown_name
+from luma_mcp.catalog.models import Choice
+from luma_mcp.catalog.suggest import nearest_name, snake_case
+from luma_mcp.catalog.validate import shorten, text_problem, unknown_parameter
 from luma_mcp.errors import Problem
-from luma_mcp.server.call_options import OWN, WAIT
+from luma_mcp.hosts import DEFAULT_WAIT
+from luma_mcp.service.jobs import MAX_LISTED, ListedState
+from luma_mcp.settings import LONGEST_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from luma_mcp.catalog.models import Catalog
+
+# Enough to find a recent job, and short enough for an agent to read.
+DEFAULT_LIMIT = 20
+STATES: tuple[str, ...] = get_args(ListedState)
 _ALIASES = {"job_id": "jobid"}
+_FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+# Their white space is part of what the user wrote.
+_VERBATIM = ("prompt", "reply_ref")
+
+
+class CallOptions(TypedDict, total=False):
+    """The arguments about the call rather than about the video; only what was given."""
+
+    wait_seconds: float
+    save: bool
+    new_take: bool
+    limit: int
+    state: ListedState
+    include_schema: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Arguments:
-    """What the client meant: known names only, in the spelling of the table; and what it cannot have meant.
+class ParsedArguments:
+    """The arguments by their real names, in the catalog's spelling."""
 
-    `lost`: something was said under an unknown name that no suggestion could carry.
-    """
-
-    words: dict[str, Any]
+    # Those about a video or a job.
+    params: dict[str, Any]
+    # The other ones; where one is invalid, the nearest valid value.
+    options: CallOptions
     problems: tuple[Problem, ...]
-    lost: bool = False
-
-    def wait_seconds(self, otherwise: float) -> float:
-        """The wait that was asked for, if any was."""
-        return float(self.words.get(WAIT, otherwise))
-
-    def about_video(self) -> dict[str, Any]:
-        """The words that are about the video."""
-        return {name: value for name, value in self.words.items() if name not in OWN}
-
-    def about_call(self) -> dict[str, Any]:
-        """The words that are about the call."""
-        return {name: value for name, value in self.words.items() if name in OWN}
+    # Whether an unknown argument had a value that no suggestion can carry.
+    incomplete: bool = False
 
 
-def read(raw: Mapping[str, Any], known: Iterable[str]) -> Arguments:
-    """Reads the arguments of a tool whose parameters are `known`.
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An argument about the call. An integer or a number is within `low` and `high`."""
 
-    A name that does not exist is a problem; its value is still taken for the parameter it resembles, where
-    that one is free, so that a suggestion can carry it.
+    type: Literal["number", "integer", "boolean", "string"]
+    # What it takes, as a noun phrase.
+    expected: str
+    # What is suggested for a value that cannot be corrected.
+    default: float | str
+    low: int = 0
+    high: int = 0
+    # What it takes, if that is a closed set.
+    values: tuple[str, ...] = ()
+
+    def parse(self, value: Any) -> Any:
+        """Parse a spelling of a value; anything else is returned as it is."""
+        if not isinstance(value, str):
+            return value
+        if self.type == "string":
+            return value.casefold()
+        if self.type == "boolean":
+            return _FLAGS.get(value.casefold(), value)
+        number = re.fullmatch(r"(\d+(?:\.\d+)?)s?", value)
+        return float(number[1]) if number else value
+
+    def nearest(self, value: Any) -> Any:
+        """Get the nearest valid value: the same one if it is valid."""
+        if self.type == "boolean":
+            return value is True or value == 1
+        if self.type == "string":
+            return value if value in self.values else self.default
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        # NaN is the only number that differs from itself.
+        if not is_number or value != value:  # noqa: PLR0124
+            return self.default
+        bounded = max(self.low, min(self.high, value))
+        return int(bounded) if self.type == "integer" else bounded
+
+
+_FLAG = Option("boolean", "true or false", False, values=("true", "false"))
+# By name; the keys are those of `CallOptions`.
+OPTIONS = {
+    "wait_seconds": Option("number", f"a number of seconds from 0 to {LONGEST_WAIT}", DEFAULT_WAIT, high=LONGEST_WAIT),
+    "save": _FLAG,
+    "new_take": _FLAG,
+    "limit": Option("integer", f"a whole number from 1 to {MAX_LISTED}", DEFAULT_LIMIT, low=1, high=MAX_LISTED),
+    "state": Option("string", f"one of {', '.join(STATES)}", STATES[0], values=STATES),
+    "include_schema": _FLAG,
+}
+
+
+# Those of `generate_video`, which takes all parameters of the catalog as well.
+VIDEO_OPTIONS = ("wait_seconds", "save", "new_take")
+
+
+def parse_arguments(catalog: Catalog, raw: Mapping[str, Any], known: Iterable[str]) -> ParsedArguments:
+    """Parse the arguments of a tool that takes those in `known`.
+
+    An unknown name is a problem. Its value still counts for the parameter that it resembles, if that one was left out,
+    so that a suggestion can carry it.
     """
     names = tuple(known)
-    words: dict[str, Any] = {}
-    strays: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    unknown: dict[str, Any] = {}
     problems: list[Problem] = []
-    for given, value in raw.items():
-        name = _ALIASES.get(snake(given), snake(given))
-        meant = _meant(name, value)
-        if meant is None:
+    for given, raw_value in raw.items():
+        name = snake_case(given)
+        name = _ALIASES.get(name, name)
+        value = _parse_value(catalog, name, raw_value)
+        if value is None:
             continue
         if name not in names:
-            strays[given] = meant
-        elif name in words and words[name] != meant:
-            problems.append(Problem(given, value, f'"{given}" and another spelling of {name} differ; send one.'))
+            unknown[given] = value
+        elif name in values and values[name] != value:
+            problems.append(Problem(shorten(given), "spellings_differ", shorten(raw_value)))
         else:
-            words[name] = meant
-    lost = False
-    for given, value in strays.items():
-        problems.append(unknown_name(given, value, names))
-        near = nearest_name(given, names)
-        if near and near not in words:
-            meant = _meant(near, value)
-            if _could_be(near, meant):
-                words[near] = meant
+            values[name] = value
+
+    incomplete = False
+    for given, raw_value in unknown.items():
+        problems.append(unknown_parameter(catalog, given, raw_value, names))
+        meant = nearest_name(given, names)
+        if meant and meant not in values:
+            # The spelling is that of the parameter that was meant: `ratio: 16x9` is 16:9.
+            value = _parse_value(catalog, meant, raw_value)
+            if _is_valid(catalog, meant, value):
+                values[meant] = value
             else:
-                lost = True
-    for name, own in OWN.items():
-        if name in words and not _could_be(name, words[name]):
-            problems.append(Problem(name, words[name], f"{name} takes {own.takes}.", own.allowed))
-            words[name] = own.mend(words[name])
-    return Arguments(words, tuple(problems), lost)
+                incomplete = True
+
+    options: dict[str, Any] = {}
+    for name in [name for name in OPTIONS if name in values]:
+        option, value = OPTIONS[name], values.pop(name)
+        options[name] = option.nearest(value)
+        if options[name] != value:
+            shown = shorten(value)
+            problems.append(Problem(name, "out_of_range", shown, allowed=option.values, expected=option.expected))
+    return ParsedArguments(values, cast("CallOptions", options), tuple(problems), incomplete)
 
 
-def _could_be(name: str, value: Any) -> bool:
-    """Whether the value is one that the parameter takes, whatever else is said."""
-    if name in CHOICES:
-        return value in CHOICES[name].values
-    if name in OWN:
-        return bool(OWN[name].mend(value) == value)
-    row = TEXTS.get(name) or IMAGES.get(name)
-    return text_fault(value, row) is None if row else isinstance(value, str)
+def _is_valid(catalog: Catalog, name: str, value: Any) -> bool:
+    """Whether a parameter takes the value, whatever the rest of the request is."""
+    if name in OPTIONS:
+        return bool(OPTIONS[name].nearest(value) == value)
+    row = catalog.params.get(name)
+    if row is None:
+        return isinstance(value, str)
+    if isinstance(row, Choice):
+        return value in row.values
+    return text_problem(name, value, row) is None
 
 
-def _meant(name: str, value: Any) -> Any:
-    """The value in the table's spelling where it is plainly one of the table's; None where it was left out."""
-    if isinstance(value, str) and name not in ("prompt", "reply_ref"):
+def _parse_value(catalog: Catalog, name: str, value: Any) -> Any:
+    """Get the value in the catalog's spelling, if it is clearly one of its values; None if it was left out."""
+    if isinstance(value, str) and name not in _VERBATIM:
         value = value.strip()
     if value is None or value == "":
         return None
-    if name in OWN:
-        return OWN[name].read(value)
-    if not isinstance(value, str | int | float) or isinstance(value, bool):
+    if name in OPTIONS:
+        return OPTIONS[name].parse(value)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         return value
-    if name in CHOICES:
-        spelled = {_squash(v): v for v in CHOICES[name].values}
-        spelled |= {number[1]: v for v in CHOICES[name].values if (number := re.fullmatch(r"(\d+)[sp]", v))}
-        return spelled.get(_squash(value), value)
-    if name == "jobid" and isinstance(value, str):
-        return value.strip("\"'`")
-    return str(value) if name == "reply_ref" else value
+    if name in catalog.choices:
+        spelling = _normalize_spelling(value)
+        for allowed in catalog.choices[name].values:
+            # `5` is `5s`, and `720` is `720p`.
+            number = re.fullmatch(r"(\d+)[sp]", allowed)
+            if spelling == _normalize_spelling(allowed) or (number and spelling == number[1]):
+                return allowed
+    elif name == "reply_ref":
+        value = str(value)
+    elif name == "jobid" and isinstance(value, str):
+        # Agents sometimes keep the quotes of the JSON or Markdown that they copied it from.
+        value = value.strip("\"'`")
+    return value
 
 
-def _squash(value: str | float) -> str:
-    """Case and separators aside: `10.0`, `10 s`, `10 seconds` and `10S` are one spelling, `16x9` is `16:9`.
-
-    A hyphen is a separator beside a letter only: `-5` and `1-0` are nothing that a parameter takes.
-    """
-    if isinstance(value, int | float):
-        return f"{value:g}" if isinstance(value, float) else str(value)
-    text = re.sub(r"(?<=[a-z])[\s_-]+|[\s_-]+(?=[a-z])", "", value.casefold())
+def _normalize_spelling(value: str | float) -> str:
+    """Remove case and separators: `10.0`, `10 s`, `10 seconds` and `10S` are the same, `16x9` is `16:9`."""
+    text = f"{value:g}" if isinstance(value, float) else str(value).casefold()
+    # A hyphen is a separator only beside a letter: no parameter takes `-5` or `1-0`.
+    text = re.sub(r"(?<=[a-z])[\s_-]+|[\s_-]+(?=[a-z])", "", text)
     text = re.sub(r"(?<=\d)\s*[x/:]\s*(?=\d)", ":", text)
     return re.sub(r"(?<=\d)(sec|secs|second|seconds)$", "s", text)

@@ -1,150 +1,264 @@
-"""Asking the person before money is spent, where the owner wishes it (`LUMA_MCP_CONFIRM`) and the client can.
+"""Ask the user before money is spent, if the owner wants that (`LUMA_MCP_CONFIRM`) and the client supports it.
 
-The SDK carries the question: on 2026-07-28 as a result that is answered by the same call again, before that as a
-request to the client. It reads the annotations of the functions below when they are made, so that this module has
-them evaluated.
+The SDK transports the question. In protocol 2026-07-28 the call returns it as its result, and the client repeats the
+call with the answer and the sealed state that came with the question. Before that, the question is a request to the
+client within the call. What was validated for the question is what is submitted after the answer: a link is fetched
+once, and the picture that the user agreed to is the one that is uploaded.
+
+Annotations are not postponed here: the SDK evaluates those within `with_confirmation`, whose names no module has.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
+import anyio
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.resolve import Elicit, Resolve
+from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult
 from pydantic import BaseModel, Field
 
-from luma_mcp.catalog.useapi import CHOICES, IMAGES
-from luma_mcp.errors import LumaError
-from luma_mcp.server import arguments
-from luma_mcp.server.call_options import NEW_TAKE, ORDER_WORDS
-from luma_mcp.server.client_capabilities import supports_elicitation
-from luma_mcp.server.decisions import ConfirmationDecision
-from luma_mcp.server.results import answer, shortened
-from luma_mcp.settings import Settings
+from luma_mcp.errors import LumaError, Upstream
+from luma_mcp.server import messages, results
+from luma_mcp.server.arguments import VIDEO_OPTIONS, parse_arguments
+from luma_mcp.server.tools import ServerContext
 
 if TYPE_CHECKING:
+    from luma_mcp.service.requests import ValidatedRequest
     from luma_mcp.service.service import VideoService
 
 logger = logging.getLogger(__name__)
 
-EXPENSIVE: Mapping[str, tuple[str, ...]] = {
-    "resolution": ("1080p",),
-    "duration": ("10s",),
-    "dynamic_range": ("hdr", "hdr_exr"),
-}
-"""What `LUMA_MCP_CONFIRM=expensive` asks about: any of these."""
-NOT_ORDERED = (
-    "Not ordered: the user was asked, and did not agree. Nothing was billed. Do not order it again by yourself; "
-    "ask the user what they would like instead."
+CANNOT_ASK = (
+    "LUMA_MCP_CONFIRM is %s, but this client cannot show questions, so its orders are sent without asking. "
+    "LUMA_MCP_MAX_JOBS_PER_HOUR limits them."
 )
-NOT_ASKABLE = (
-    "LUMA_MCP_CONFIRM is %s, but this client shows no questions: its orders go out without one. "
-    "LUMA_MCP_MAX_JOBS_PER_HOUR bounds them."
-)
-ANSWERS_KEPT = 1000
-Handler = Callable[..., Awaitable[CallToolResult]]
-
-_answered_with: ContextVar[str | None] = ContextVar("answered_with", default=None)
-"""The sealed state that came with an answer: each question has its own."""
+CHANGED = "The request or a picture has changed since you were asked."
+# Questions whose answers are recognized.
+MAX_QUESTIONS = 1000
+# Bytes of pictures that may wait for answers, all together.
+MAX_HELD_BYTES = 64_000_000
+# Seconds that a picture waits for an answer; the SDK does not accept a later one.
+HOLD_SECONDS = 600.0
 
 
-async def note_answer(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """A middleware, outside of what unseals the state: notes which question a call answers."""
-    state = (ctx.params or {}).get("requestState")
-    _answered_with.set(state if isinstance(state, str) else None)
-    return await call_next(ctx)
+@dataclass(frozen=True, slots=True)
+class ConfirmationDecision:
+    """What a call of `generate_video` may do; by default: validate the request and submit it."""
+
+    # Submit this request, exactly as it is.
+    validated: "ValidatedRequest | None" = None
+    # Submit nothing; only return the job of an identical request.
+    reuse_only: bool = False
+    # Raise this instead.
+    error: LumaError | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Question:
+    """A question to the user."""
+
+    # What the user is shown. The SDK accepts an answer only if the same text is asked again.
+    text: str
+    # Identifies the validated request, including its pictures.
+    key: str
+    # The request itself, while its pictures are held: until `hold_until` by the event loop's clock.
+    validated: "ValidatedRequest | None" = None
+    hold_until: float = 0.0
+    # Whether its answer has been used for an order.
+    consumed: bool = False
 
 
 class Questions:
-    """What to ask, of one server; `studio` gives the one it works with, None while there is no token."""
+    """The latest questions, by the sealed state that was sent with each.
 
-    def __init__(self, settings: Settings, studio: "Callable[[], VideoService | None]") -> None:
-        self._settings = settings
-        self._studio = studio
-        self._told = False
-        self._spent: dict[str, None] = {}
+    A sealed state is unique, cannot be forged, and is valid only with the arguments of its own call. So it leads to
+    the request that this server has validated for exactly that call.
+    """
 
-    async def before_order(self, raw: dict[str, Any], ctx: Context[Any, Any]) -> str | ConfirmationDecision:
-        """The question before such a call; or what it may do without one.
+    def __init__(self) -> None:
+        self._by_state: OrderedDict[str, Question] = OrderedDict()
 
-        What was found here holds for the call: it is not judged anew in the hope of another finding.
+    def add(self, state: str, question: Question, validated: "ValidatedRequest") -> None:
+        """Remember a question and its request; the oldest ones lose their pictures, and then are forgotten."""
+        now = anyio.current_time()
+        question.validated, question.hold_until = validated, now + HOLD_SECONDS
+        self._by_state[state] = question
+        if len(self._by_state) > MAX_QUESTIONS:
+            self._by_state.popitem(last=False)
+        held_bytes = 0
+        for each in reversed(self._by_state.values()):
+            if each.validated is None:
+                continue
+            for image in each.validated.images.values():
+                held_bytes += len(image.data) + (len(image.picture.data) if image.picture else 0)
+            is_over_limit = held_bytes > MAX_HELD_BYTES or each.hold_until <= now
+            # The latest question keeps its pictures whatever their size, or they would be fetched again.
+            if is_over_limit and each is not question:
+                each.validated = None
+
+    def get(self, state: str) -> Question | None:
+        """Get the question that was sent with a sealed state; None if it was forgotten."""
+        question = self._by_state.get(state)
+        if question and question.hold_until <= anyio.current_time():
+            question.validated = None
+        return question
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call of a tool."""
+
+    # The sealed state that it came with, if it answers a question.
+    state: str | None
+    # What it asks or answers, and the request that this is about.
+    question: Question | None = None
+    validated: "ValidatedRequest | None" = None
+    # What it may do if there is nothing to ask.
+    decision: ConfirmationDecision = ConfirmationDecision()
+
+
+_current_call: ContextVar[_Call] = ContextVar("current_call")
+
+
+class Confirmation:
+    """Decides for one server which orders need a question, and what an answer permits."""
+
+    def __init__(self, context: ServerContext) -> None:
+        self._context = context
+        self._questions = Questions()
+        self._warned = False
+
+    async def track_questions(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Middleware: connect a question with its sealed state, on its way out and on its way back.
+
+        It must run outside of the SDK's sealing: inside, the state is plain, and the same for equal questions.
         """
-        studio = self._studio()
-        if studio is None:
-            return ConfirmationDecision()
-        if not supports_elicitation(ctx):
-            if not self._told:
-                logger.warning(NOT_ASKABLE, self._settings.confirm)
-                self._told = True
-            return ConfirmationDecision()
-        asked = arguments.read(raw, ORDER_WORDS)
-        another = bool(asked.words.get(NEW_TAKE))
+        if ctx.method != "tools/call":
+            return await call_next(ctx)
+        state = (ctx.params or {}).get("requestState")
+        call = _Call(state if isinstance(state, str) else None)
+        _current_call.set(call)
+        result = await call_next(ctx)
+        sealed = result.get("requestState") if isinstance(result, Mapping) else None
+        if call.question and call.validated and isinstance(sealed, str):
+            self._questions.add(sealed, call.question, call.validated)
+        return result
+
+    async def prepare(self, call: _Call, raw: dict[str, Any], ctx: Context[Any, Any]) -> None:
+        """Find out what a call has to ask, or what it may do without asking.
+
+        What is found here holds for the whole call. In particular an error is not tried again after it: the second
+        attempt might succeed, and would then order without having asked.
+        """
+        service = self._context.service()
+        if service is None or not self._can_ask(ctx):
+            return
+        earlier = self._questions.get(call.state) if call.state else None
+        if earlier and earlier.consumed:
+            # Its order was placed. Nothing that has changed since then justifies another question.
+            call.decision = ConfirmationDecision(earlier.validated, reuse_only=True)
+            return
+        if earlier and earlier.validated:
+            call.question, call.validated = earlier, earlier.validated
+            return
         try:
-            words = await studio.would_order(asked.about_video(), problems=asked.problems, another=another)
+            await self._decide(service, call, raw, earlier)
         except LumaError as error:
-            return ConfirmationDecision(refused=error)
-        if words is None:
-            return ConfirmationDecision(only_running=True)
-        if self._settings.confirm == "expensive" and not is_expensive(words):
-            return ConfirmationDecision()
-        return question_about(words)
+            call.decision = ConfirmationDecision(error=error)
+        except Exception as failure:
+            # The tool turns it into a result; here it would become an error of the SDK, which names no next step.
+            logger.exception("a request could not be validated")
+            internal = Upstream("internal", detail=type(failure).__name__, charged="no")
+            call.decision = ConfirmationDecision(error=internal)
 
-    def after_yes(self) -> ConfirmationDecision:
-        """What a person's yes permits: one order, however often the client sends it."""
-        state = _answered_with.get()
-        if state is None:
-            return ConfirmationDecision()
-        if state in self._spent:
-            return ConfirmationDecision(only_running=True)
-        self._spent[state] = None
-        if len(self._spent) > ANSWERS_KEPT:
-            del self._spent[next(iter(self._spent))]
-        return ConfirmationDecision()
+    def _can_ask(self, ctx: Context[Any, Any]) -> bool:
+        """Whether the client can show its user a form; one that cannot is logged once."""
+        capabilities = ctx.session.client_capabilities
+        elicitation = capabilities and capabilities.elicitation
+        # An empty declaration means forms; only a client that names another mode alone has none.
+        if elicitation and (elicitation.form is not None or elicitation.url is None):
+            return True
+        if not self._warned:
+            logger.warning(CANNOT_ASK, self._context.settings.confirm)
+            self._warned = True
+        return False
+
+    async def _decide(
+        self, service: "VideoService", call: _Call, raw: Mapping[str, Any], earlier: Question | None
+    ) -> None:
+        """Validate the arguments of a call, and set its question or its decision.
+
+        `earlier`: the question that the call answers, whose pictures are no longer held.
+        """
+        catalog = self._context.catalog
+        arguments = parse_arguments(catalog, raw, (*catalog.params, *VIDEO_OPTIONS))
+        validated = await service.validate(arguments.params, arguments.problems)
+        is_running = not arguments.options.get("new_take") and await service.find_duplicate(validated)
+        if not is_running:
+            await service.check_limit()
+        call.validated = validated
+        # Whether a value costs more than usual.
+        is_expensive = any(validated.params.get(name) in values for name, values in catalog.expensive.items())
+        if earlier and earlier.key == validated.key:
+            # Its pictures are the same now.
+            call.question = earlier
+        elif is_running:
+            call.decision = ConfirmationDecision(validated, reuse_only=True)
+        elif self._context.settings.confirm == "expensive" and not is_expensive:
+            call.decision = ConfirmationDecision(validated)
+        else:
+            text = messages.confirmation_question(catalog, validated.params)
+            if call.state:
+                # The answer was about another request. The SDK discards it, because the text differs, and asks again.
+                text = f"{CHANGED} {text}"
+            call.question = Question(text, validated.key)
+
+    def consume(self, call: _Call) -> ConfirmationDecision:
+        """Get what a call may do after the user has agreed: one order, however often the answer is sent."""
+        question = call.question
+        if question is None:
+            return call.decision
+        # An answer counts for the question that was sent with its state, and for no other one of the same text.
+        is_answered = call.state is None or self._questions.get(call.state) is question
+        if question.consumed or not is_answered:
+            return ConfirmationDecision(call.validated, reuse_only=True)
+        question.consumed = True
+        return ConfirmationDecision(call.validated)
 
 
-class GoAhead(BaseModel):
-    """The person's answer."""
+class Agreement(BaseModel):
+    """The user's answer."""
 
-    order: bool = Field(default=True, title="Order it", description="Yes: the video is ordered, and billed.")
-
-
-class Unasked(GoAhead):
-    """Nobody was asked."""
-
-    # Any, as it is no data: some versions of pydantic would look into it.
-    permit: Any
+    order: bool = Field(default=True, title="Order it", description="Yes: the video is ordered and billed.")
 
 
-def asks_first(order: Handler, questions: Questions) -> Callable[..., Any]:
-    """The tool `generate_video` that asks, where there is something to ask, before it orders."""
+def with_confirmation(tool: Tool, confirmation: Confirmation) -> Tool:
+    """Build the tool `generate_video` that asks, if there is something to ask, before it orders."""
+    order = tool.fn
 
-    async def ask(raw: dict[str, Any], ctx: Context[Any, Any]) -> Elicit[GoAhead] | GoAhead:
-        found = await questions.before_order(raw, ctx)
-        return Elicit(found, GoAhead) if isinstance(found, str) else Unasked(permit=found)
+    async def ask(raw: dict[str, Any], ctx: Context[Any, Any]) -> Elicit[Agreement] | Agreement:
+        call = _current_call.get()
+        await confirmation.prepare(call, raw, ctx)
+        return Elicit(call.question.text, Agreement) if call.question else Agreement()
 
     async def generate_video(
-        raw: dict[str, Any], ctx: Context[Any, Any], said: Annotated[ElicitationResult[GoAhead], Resolve(ask)]
+        raw: dict[str, Any], ctx: Context[Any, Any], answer: Annotated[ElicitationResult[Agreement], Resolve(ask)]
     ) -> CallToolResult:
-        if not (isinstance(said, AcceptedElicitation) and said.data.order):
-            return answer(NOT_ORDERED, {"note": NOT_ORDERED})
-        permit = said.data.permit if isinstance(said.data, Unasked) else questions.after_yes()
-        return await order(raw, ctx, permit=permit)
+        if not (isinstance(answer, AcceptedElicitation) and answer.data.order):
+            text = messages.NOT_CONFIRMED
+            return results.build_result(text, {"charged": "no", "next_action": "ask_user", "note": text})
+        decision = confirmation.consume(_current_call.get())
+        result: CallToolResult = await order(raw=raw, ctx=ctx, decision=decision)
+        return result
 
-    return generate_video
-
-
-def is_expensive(words: Mapping[str, Any]) -> bool:
-    """Whether a complete request has anything that costs more."""
-    return any(words.get(name) in values for name, values in EXPENSIVE.items())
-
-
-def question_about(words: Mapping[str, Any]) -> str:
-    """What the person is asked; the same words give the same question."""
-    options = ", ".join(str(words[name]) for name in CHOICES if name in words)
-    pictures = [name.replace("_", " ") for name in IMAGES if name in words]
-    with_pictures = f", with {' and '.join(pictures)}" if pictures else ""
-    return f"Make this video? It is a billed job. {options}{with_pictures}. Prompt: {shortened(words['prompt'])}"
+    asking = Tool.from_function(generate_video, structured_output=False)
+    # What belongs to the function is that of the new one; everything else is as the tool defines it.
+    of_function = ("fn", "is_async", "context_kwarg", "resolved_params", "resolver_plans")
+    return tool.model_copy(update={name: getattr(asking, name) for name in of_function})

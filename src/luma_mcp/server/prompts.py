@@ -1,181 +1,231 @@
-"""Prompts that a person picks in the host: what to say to an agent for the usual kinds of work."""
+"""Prompts that a person picks in the host, and completions while the person fills in their arguments.
+
+A prompt is what a person would say to an agent for a usual kind of work. Its options and their values come from the
+catalog, so a combination that cannot be made is rejected before an agent sees it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.prompts.base import PromptArgument
 from mcp.shared.exceptions import MCPError
+from mcp.types import Completion, PromptReference
 from mcp.types.jsonrpc import INVALID_PARAMS
 
-from luma_mcp.catalog.useapi import CHOICES
-from luma_mcp.catalog.validate import check_options
+from luma_mcp.catalog.validate import validate_options
+from luma_mcp.errors import format_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+    from mcp.server.mcpserver import MCPServer
+    from mcp.types import CompletionArgument, CompletionContext, ResourceTemplateReference
 
-    from luma_mcp.errors import Problem
+    from luma_mcp.catalog.models import Catalog
 
-SHOTS = tuple(str(n) for n in range(2, 9))
-FIXED: Mapping[str, Mapping[str, Any]] = {
-    "animate_picture": {"image_start": True},
-    "continue_clip": {"image_start": True},
-}
-"""What a prompt has already decided about its video."""
+SHOT_COUNTS = ("2", "3", "4", "5", "6", "7", "8")
+# The arguments whose completions are jobids.
+JOBID_ARGUMENTS = ("jobid", "picture")
+# Values in one response: the protocol's limit.
+MAX_COMPLETIONS = 100
 
-_CRAFT = (
-    "Write the prompt that generate_video gets in one flowing paragraph: the subject and what it does first, then the "
-    "place, the camera and how it moves, the light, the mood. Be concrete, say what is there rather than what is not, "
-    "and ask for one movement, not for a list of scenes."
+_WRITING_ADVICE = (
+    "Write the prompt for generate_video as one flowing paragraph: first the subject and what it does, then the "
+    "place, the camera and its movement, the light and the mood. Be concrete, describe what is there rather than what "
+    "is not, and ask for one movement, not for a list of scenes."
 )
-_ORDER = (
-    "Call generate_video once; if it still runs when the call returns, do what its next_step says. Give me the link."
+_ORDER_ONCE = (
+    "Call generate_video once; if the job still runs when the call returns, follow its next_step. Give me the link."
 )
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    """A prompt. `own`: its own arguments, the first of them required; the options come from the table."""
+class PromptDefinition:
+    """A prompt."""
 
     name: str
     title: str
-    about: str
-    own: Mapping[str, str]
-    options: tuple[str, ...]
-    text: Callable[[Mapping[str, str], str], str]
+    # One sentence for the person.
+    description: str
+    # The prompt's own arguments and their descriptions; the first one is required.
+    arguments: Mapping[str, str]
+    # What the agent gets, with a place for each argument and for `options`, a sentence about what was chosen.
+    text: str
+    # They stand in for arguments that the person left out.
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    # The catalog's choices that are not arguments of this prompt.
+    left_out: tuple[str, ...] = ()
+    # What the prompt has already decided about its video, as a partial combination.
+    decided: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def required(self) -> str:
+        """The argument that must be given."""
+        return next(iter(self.arguments))
+
+    def options(self, catalog: Catalog) -> tuple[str, ...]:
+        """List the choices of the catalog that are arguments of this prompt."""
+        return tuple(name for name in catalog.choices if name not in self.left_out)
 
 
-def _make(said: Mapping[str, str], options: str) -> str:
-    return f"Make a video of this idea: {said['idea']}\n\n{_CRAFT} {options} {_ORDER}"
-
-
-def _animate(said: Mapping[str, str], options: str) -> str:
-    motion = said.get("motion") or "choose a movement that suits it, and keep what it shows as it is"
-    return (
-        f"Bring this picture to life: {said['picture']}\n\nMovement: {motion}.\n\nPass the picture as image_start; "
-        "it is the first frame, so describe what happens from there on, not what it looks like. If you can see the "
-        f"picture, choose the aspect_ratio nearest to its own. {options} {_ORDER}"
-    )
-
-
-def _continue(said: Mapping[str, str], options: str) -> str:
-    following = said.get("next") or "propose in one sentence what could happen next, and ask me before you order it"
-    return (
-        f"Continue the video of this job: {said['jobid']}\n\nWhat happens next: {following}.\n\nPass the jobid as "
-        "image_start: the new clip begins with its last frame. Look at it with get_job first, and keep its "
-        f"aspect_ratio and look. {options} {_CRAFT} {_ORDER}"
-    )
-
-
-def _film(said: Mapping[str, str], options: str) -> str:
-    count = said.get("shots") or "3 to 5"
-    look = said.get("look") or "propose one: palette, light, lens, grain"
-    return (
-        f"Make a short film: {said['story']}\n\nLook: {look}.\n\n"
-        f"1. Write a shot list of {count} shots as a table: number, what happens, camera, and whether it continues the "
-        "shot before (then it begins with that one's last frame) or cuts.\n"
-        "2. Write the look as one sentence, and repeat it word for word in the prompt of every shot; describe people "
-        "and places the same way each time. All shots share model, resolution, aspect_ratio and dynamic_range. "
-        f"{options}\n"
-        "3. Show me the list, and say that each shot is a billed job. Order nothing before I agree.\n"
-        "4. Then order the shots one after the other. A shot that continues another gets that one's jobid as "
-        "image_start.\n"
-        f"5. At the end list the links in order.\n\n{_CRAFT}"
-    )
-
-
-_ALL = tuple(CHOICES)
-_SHARED = tuple(name for name in CHOICES if name != "duration")
-ROWS = (
-    _Row(
-        "make_video", "Make a video from an idea", "From an idea to a video.", {"idea": "What it shows."}, _ALL, _make
+# Two of them pass their picture as image_start, so completions offer only what a first frame allows.
+_STARTS_WITH_PICTURE = {"image_start": True}
+PROMPTS = (
+    PromptDefinition(
+        "make_video",
+        "Make a video from an idea",
+        "Turn an idea into a video.",
+        {"idea": "What it shows."},
+        f"Make a video of this idea: {{idea}}\n\n{_WRITING_ADVICE} {{options}} {_ORDER_ONCE}",
     ),
-    _Row(
+    PromptDefinition(
         "animate_picture",
         "Bring a picture to life",
-        "A picture becomes the first frame of a video.",
+        "Make a video that starts with a picture.",
         {"picture": "A link, a path, a jobid or an assetRef.", "motion": "What moves, and how."},
-        _ALL,
-        _animate,
+        "Bring this picture to life: {picture}\n\nMovement: {motion}.\n\nPass the picture as image_start. It is the "
+        "first frame, so describe what happens from there on, not what it looks like. If you can see the picture, "
+        f"choose the aspect_ratio nearest to its own. {{options}} {_ORDER_ONCE}",
+        {"motion": "choose a movement that suits the picture, and keep what it shows as it is"},
+        decided=_STARTS_WITH_PICTURE,
     ),
-    _Row(
+    PromptDefinition(
         "continue_clip",
         "Continue a clip",
-        "A new clip that goes on where an earlier one ends.",
+        "Make a clip that continues where an earlier one ends.",
         {"jobid": "The earlier video's job.", "next": "What happens next."},
-        _ALL,
-        _continue,
+        "Continue the video of this job: {jobid}\n\nWhat happens next: {next}.\n\nPass the jobid as image_start: the "
+        "new clip starts with its last frame. Look at it with get_job first, and keep its aspect_ratio and style. "
+        f"{{options}} {_WRITING_ADVICE} {_ORDER_ONCE}",
+        {"next": "propose in one sentence what could happen next, and ask me before you order it"},
+        decided=_STARTS_WITH_PICTURE,
     ),
-    _Row(
+    PromptDefinition(
         "short_film",
         "Make a short film",
-        "A shot list of clips that share a look.",
-        {"story": "What it tells.", "shots": "How many clips: each is a billed job.", "look": "What they share."},
-        _SHARED,
-        _film,
+        "Plan and make several clips that share a look.",
+        {
+            "story": "What happens.",
+            "shots": "How many clips; each is a billed job.",
+            "look": "The style that they share.",
+        },
+        "Make a short film: {story}\n\nLook: {look}.\n\n"
+        "1. Write a shot list of {shots} shots as a table: number, what happens, camera, and whether it continues the "
+        "previous shot (then it starts with that shot's last frame) or cuts.\n"
+        "2. Write the look as one sentence, and repeat it word for word in the prompt of every shot; describe people "
+        "and places the same way each time. All shots share model, resolution, aspect_ratio and dynamic_range. "
+        "{options}\n"
+        "3. Show me the list, and tell me that each shot is a billed job. Order nothing before I agree.\n"
+        "4. Then order the shots one after the other. A shot that continues another one gets that shot's jobid as "
+        "image_start.\n"
+        f"5. At the end list the links in order.\n\n{_WRITING_ADVICE}",
+        {"shots": "3 to 5", "look": "propose one: palette, light, lens, grain"},
+        # Each shot has its own length.
+        left_out=("duration",),
     ),
 )
+_BY_NAME = {definition.name: definition for definition in PROMPTS}
 
 
-_NAMES = tuple(row.name for row in ROWS)
+def build_prompts(catalog: Catalog) -> list[Prompt]:
+    """Build the prompts as the SDK takes them."""
+    prompts: list[Prompt] = []
+    for each in PROMPTS:
+        descriptions = dict(each.arguments)
+        for name in each.options(catalog):
+            choice = catalog.choices[name]
+            descriptions[name] = f"{choice.about}: {', '.join(choice.values)}."
+        arguments: list[PromptArgument] = []
+        for name, description in descriptions.items():
+            arguments.append(PromptArgument(name=name, description=description, required=name == each.required))
+        # The SDK calls it with the arguments of a request.
+        render = partial(_render, each, catalog)
+        texts: dict[str, Any] = {"name": each.name, "title": each.title, "description": each.description}
+        prompts.append(Prompt(**texts, arguments=arguments, fn=render, context_kwarg=None))
+    return prompts
 
 
-def prompts() -> list[Prompt]:
-    """All of them."""
-    return [
-        Prompt(
-            name=row.name,
-            title=row.title,
-            description=row.about,
-            arguments=[
-                *(PromptArgument(name=n, description=d, required=i == 0) for i, (n, d) in enumerate(row.own.items())),
-                *(
-                    PromptArgument(name=n, description=f"{CHOICES[n].about}: {', '.join(CHOICES[n].values)}.")
-                    for n in row.options
-                ),
-            ],
-            fn=_rendering(row),
-            context_kwarg=None,
-        )
-        for row in ROWS
-    ]
+def _render(definition: PromptDefinition, catalog: Catalog, /, **given: str) -> str:
+    # Hosts send an empty text for a field that the person left empty.
+    arguments = {name: text.strip() for name, text in given.items() if text.strip()}
+    options = definition.options(catalog)
+    chosen = {name: arguments[name] for name in options if name in arguments}
+    unknown = [name for name in arguments if name not in definition.arguments and name not in options]
+    problems = [f"{definition.name} has no argument {name}." for name in unknown]
+    if definition.required not in arguments:
+        problems.append(f"{definition.required} is missing.")
+    # All problems at once: a host shows the person one error per attempt.
+    problems += map(format_problem, validate_options(catalog, chosen).problems)
+    if problems:
+        raise MCPError(INVALID_PARAMS, " ".join(problems))
+    advice = "Leave out the options that I did not ask for."
+    if chosen:
+        advice = f"Use {', '.join(f'{name} {value}' for name, value in chosen.items())}."
+    return definition.text.format(**{**definition.defaults, **arguments, "options": advice})
 
 
-async def judge_prompt(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """A middleware: a prompt that is not there, or lacks its argument, is refused; the SDK would say that it broke."""
+async def check_prompt_request(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """Middleware: reject an unknown prompt or a missing argument by name; the SDK would report an internal error."""
     if ctx.method == "prompts/get":
-        asked = ctx.params or {}
-        name, given = asked.get("name"), asked.get("arguments") or {}
-        if not isinstance(name, str) or not isinstance(given, Mapping):
-            # The SDK judges the shape.
-            return await call_next(ctx)
-        needed = {row.name: next(iter(row.own)) for row in ROWS}.get(name)
-        if needed is None:
-            raise MCPError(INVALID_PARAMS, f"There is no prompt {name}; these are: {', '.join(_NAMES)}.")
-        if needed not in given:
-            raise MCPError(INVALID_PARAMS, f"{needed} is missing.")
+        params = ctx.params or {}
+        name, arguments = params.get("name"), params.get("arguments") or {}
+        # A request of another shape is left to the SDK, which rejects it.
+        if isinstance(name, str) and isinstance(arguments, Mapping):
+            if name not in _BY_NAME:
+                raise MCPError(INVALID_PARAMS, f"There is no prompt {name}; the prompts are {', '.join(_BY_NAME)}.")
+            if _BY_NAME[name].required not in arguments:
+                raise MCPError(INVALID_PARAMS, f"{_BY_NAME[name].required} is missing.")
     return await call_next(ctx)
 
 
-def _rendering(row: _Row) -> Callable[..., str]:
-    def render(**said: str) -> str:
-        words = {name: text.strip() for name, text in said.items() if text.strip()}
-        chosen = {name: words[name] for name in row.options if name in words}
-        unknown = [f"{row.name} has no argument {name}." for name in words if name not in (*row.own, *row.options)]
-        missing = [f"{name} is missing." for name in [next(iter(row.own))] if name not in words]
-        faults = [*unknown, *missing, *_spoken(check_options(chosen).problems)]
-        if faults:
-            raise MCPError(INVALID_PARAMS, " ".join(faults))
-        options = ", ".join(f"{name} {value}" for name, value in chosen.items())
-        return row.text(words, f"Use {options}." if options else "Leave out the options that I did not ask for.")
+def add_completions(
+    server: MCPServer[Any], catalog: Catalog, list_jobids: Callable[[], Awaitable[Sequence[str]]]
+) -> None:
+    """Add completions for the arguments of prompts and for the jobid of the job resource.
 
-    return render
+    `list_jobids` returns the jobids that this machine knows, newest first.
+    """
+
+    @server.completion()  # type: ignore[no-untyped-call, untyped-decorator]
+    async def complete(
+        ref: PromptReference | ResourceTemplateReference,
+        argument: CompletionArgument,
+        context: CompletionContext | None,
+    ) -> Completion:
+        known: Sequence[str] = ()
+        name = argument.name
+        if isinstance(ref, PromptReference):
+            definition = _BY_NAME.get(ref.name)
+            if definition and name in definition.options(catalog):
+                given = (context and context.arguments) or {}
+                known = remaining_options(catalog, name, {**given, **definition.decided})
+            # What a person writes in their own words has no completions.
+            elif definition and name in definition.arguments and name == "shots":
+                known = SHOT_COUNTS
+            elif definition and name in definition.arguments and name in JOBID_ARGUMENTS:
+                known = await list_jobids()
+        elif name == "jobid":
+            known = await list_jobids()
+        # A person may remember the end of a jobid, or "reasoning" of a model's name.
+        typed = argument.value.strip().casefold()
+        found = [value for value in known if typed in value.casefold()]
+        # What starts with it comes first. The sort is stable, so each of the two groups keeps its order.
+        found.sort(key=lambda value: not value.casefold().startswith(typed))
+        return Completion(values=found[:MAX_COMPLETIONS], total=len(found), has_more=len(found) > MAX_COMPLETIONS)
 
 
-def _spoken(problems: tuple[Problem, ...]) -> list[str]:
-    return [problem.message for problem in problems]
+def remaining_options(catalog: Catalog, name: str, given: Mapping[str, Any]) -> list[str]:
+    """List the values of an option that fit the other arguments; one that is no value of its option is ignored."""
+    fixed: dict[str, Any] = {}
+    for other, value in given.items():
+        is_image = other in catalog.images and value is True
+        is_choice = other in catalog.choices and value in catalog.choices[other].values
+        if other != name and (is_image or is_choice):
+            fixed[other] = value
+    return [str(value) for value in catalog.remaining_values(fixed)[name]]

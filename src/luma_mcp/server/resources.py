@@ -1,83 +1,111 @@
-"""What can be read: the table, the exact schema, the jobs. Each is the structured content of a tool, as JSON."""
+"""What a client can read: the options, the exact schema and the jobs, each as the structured content of a tool."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
+from mcp.server.apps import client_supports_apps
+from mcp.server.caching import CacheHint
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 
 from luma_mcp.errors import Forbidden, InvalidArguments, LumaError, NotFound
-from luma_mcp.server import options, schemas
+from luma_mcp.server import messages, schemas
+from luma_mcp.server.results import ResultContext, build_job_content
+from luma_mcp.server.tools import get_job, list_jobs, list_options
 from luma_mcp.server.ui import PLAYER_URI
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Iterator, Mapping
 
+    from mcp.server.caching import CacheableMethod
+    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
     from mcp.server.mcpserver import MCPServer
 
-    from luma_mcp.server.tools import Tools
+    from luma_mcp.server.tools import ServerContext
 
-OPTIONS, SCHEMA = "luma://options", "luma://schemas/generate_video"
-JOBS, JOB = "luma://jobs", "luma://jobs/{jobid}"
-_T = TypeVar("_T")
-STATIC = (OPTIONS, SCHEMA, PLAYER_URI)
-"""These never change while the process lives."""
+OPTIONS_URI, SCHEMA_URI = "luma://options", "luma://schemas/generate_video"
+JOBS_URI, JOB_URI = "luma://jobs", "luma://jobs/{jobid}"
+ABOUT_OPTIONS = "What generate_video can make: models, resolutions, durations, dynamic ranges, image inputs."
+SCHEMA_TITLE = "Exact schema of generate_video"
+ABOUT_SCHEMA = "JSON Schema 2020-12 that accepts a request if and only if generate_video does."
+ABOUT_JOBS = "The running jobs and those ordered from this machine, newest first."
+ABOUT_JOB = "One job: its state, and its video once it is completed."
+# What these contain never changes while the process lives.
+STATIC_URIS = (OPTIONS_URI, SCHEMA_URI, PLAYER_URI)
 JSON = "application/json"
+HOUR_MS = 3_600_000
+# How long a client may cache a response, in milliseconds, and whether it may share it with other clients.
+CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
+    "server/discover": CacheHint(HOUR_MS, "public"),
+    "prompts/list": CacheHint(HOUR_MS, "public"),
+    "resources/templates/list": CacheHint(HOUR_MS, "public"),
+    # What these two list depends on what the client declares.
+    "tools/list": CacheHint(HOUR_MS, "private"),
+    "resources/list": CacheHint(HOUR_MS, "private"),
+    # Jobs change at any time; `adapt_response` allows more for what does not.
+    "resources/read": CacheHint(0, "private"),
+}
 
 
-def add_resources(server: MCPServer[Any], tools: Tools) -> None:
-    """Adds them to the server."""
+async def adapt_response(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """Middleware: list the player only for clients that show apps, and let clients cache what never changes."""
+    result = await call_next(ctx)
+    if not isinstance(result, dict):
+        return result
+    if ctx.method == "resources/read" and "ttlMs" in result and (ctx.params or {}).get("uri") in STATIC_URIS:
+        return result | {"ttlMs": HOUR_MS, "cacheScope": "public"}
+    if ctx.method == "resources/list" and not client_supports_apps(ctx):
+        return result | {"resources": [each for each in result["resources"] if each["uri"] != PLAYER_URI]}
+    if ctx.method == "tools/list" and not client_supports_apps(ctx):
+        # The player's URI is all that a tool's `_meta` holds.
+        tools = [{key: value for key, value in tool.items() if key != "_meta"} for tool in result["tools"]]
+        return result | {"tools": tools}
+    return result
+
+
+def add_resources(server: MCPServer[Any], context: ServerContext) -> None:
+    """Add the resources to the server."""
+
+    @server.resource(OPTIONS_URI, name="options", title="Video options", mime_type=JSON, description=ABOUT_OPTIONS)
+    def options() -> str:
+        # Clients may cache it, so it has no measured times.
+        return _to_json(list_options.build_content(context.catalog, {}, {}))
 
     @server.resource(
-        OPTIONS,
-        name="options",
-        title="Video options",
-        mime_type=JSON,
-        description="What generate_video can make: models, resolutions, durations, dynamic ranges, image inputs.",
-    )
-    def table() -> str:
-        return _json(options.content({}, lambda _: None))
-
-    @server.resource(
-        SCHEMA,
-        name="generate_video_schema",
-        title="Exact schema of generate_video",
-        mime_type=JSON,
-        description="JSON Schema 2020-12 that accepts a request if and only if generate_video does.",
+        SCHEMA_URI, name="generate_video_schema", title=SCHEMA_TITLE, mime_type=JSON, description=ABOUT_SCHEMA
     )
     def schema() -> str:
-        return _json(schemas.exact_schema(tools.settings.max_wait_seconds))
+        return _to_json(schemas.exact_schema(context.catalog, context.settings.max_wait_seconds))
 
-    @server.resource(
-        JOBS,
-        name="jobs",
-        title="Video jobs",
-        mime_type=JSON,
-        description="The running jobs and those ordered from this machine, newest first.",
-    )
+    @server.resource(JOBS_URI, name="jobs", title="Video jobs", mime_type=JSON, description=ABOUT_JOBS)
     async def jobs() -> str:
-        return _json((await _read(tools.listing({}))).structured_content)
+        # The tool's own result, so that both always contain the same.
+        with _resource_errors("list_jobs"):
+            listing = await list_jobs.handle(context, {}, None)
+        return _to_json(listing.structured_content)
 
-    @server.resource(
-        JOB,
-        name="job",
-        title="A video job",
-        mime_type=JSON,
-        description="One job: its state, and when it is completed its video.",
-    )
+    @server.resource(JOB_URI, name="job", title="A video job", mime_type=JSON, description=ABOUT_JOB)
     async def job(jobid: str) -> str:
-        return _json(await _read(tools.facts(jobid)))
+        # Hosts read resources on their own initiative, so this one downloads nothing.
+        with _resource_errors("get_job"):
+            video = await get_job.fetch_video(context, jobid)
+            expected = await context.require_service().expected_seconds(video.request)
+        return _to_json(build_job_content(context, video, ResultContext(expected=expected)))
 
 
-async def _read(answer: Awaitable[_T]) -> _T:
+@contextmanager
+def _resource_errors(tool: str) -> Iterator[None]:
+    """Turn errors into those of resources, worded as the tool of the same content words them."""
     try:
-        return await answer
+        yield
     except (NotFound, Forbidden, InvalidArguments) as error:
-        raise ResourceNotFoundError(error.message) from error
+        # A jobid that is not one, or not this token's, is an address that does not exist.
+        raise ResourceNotFoundError(messages.describe_error(error, tool)) from error
     except LumaError as error:
-        raise ResourceError(error.message) from error
+        raise ResourceError(messages.describe_error(error, tool)) from error
 
 
-def _json(content: Any) -> str:
+def _to_json(content: Any) -> str:
     return json.dumps(content, ensure_ascii=False, indent=1)

@@ -1,45 +1,53 @@
-"""A job or an error, as the text and the structured content that an agent reads.
+"""Results of tools: structured content and text, from a job or an error.
 
-Hosts hand on the one or the other, not always both; so each is complete alone. Nothing is null: what is not
-known is left out.
+Some hosts hand the model only one of the two, so each is complete alone. Nothing is null: what is not known is absent.
 """
 
 from __future__ import annotations
 
 import base64
-import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
 
-from luma_mcp.catalog.validate import echo
-from luma_mcp.errors import Capacity, InvalidArguments, JobFailed, LumaError, Problem
-from luma_mcp.server.job_content import ResultContext, assets, job_content, players, typical_seconds
+from luma_mcp.catalog.validate import shorten
+from luma_mcp.errors import Capacity, InvalidArguments, JobFailed, LumaError, OutcomeUnknown, format_problem
+from luma_mcp.server import messages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from luma_mcp.api.protocol import Job
+    from luma_mcp.server.tools import ServerContext
+    from luma_mcp.service.downloads import SavedFiles
+    from luma_mcp.service.submit import Outcome
 
-SIMULATED = "Simulated: nothing is generated and nothing was billed; the video is a stand-in clip."
-LONGEST_PROMPT = 120
-LONGEST_VALUE = 4000
-EXPIRY = "Links may expire: save what is to be kept."
-
-
-HOW = {
-    "same": "Nothing was ordered now: the same order is running already, and this is its job. "
-    "To order another take of it, pass new_take true.",
-    "found": "The answer to the order was lost on the way; its job was found: the only running one that fits by model, "
-    "account and time. Nothing was ordered twice.",
-}
+# A picture's data is not sent back: hosts cut long results, and the agent has it.
+MAX_SUGGESTED = 4000
 
 
-def answer(
+@dataclass(slots=True)
+class ResultContext:
+    """What a result contains besides the job."""
+
+    # How this call's order ended (`SubmitResult.outcome`); None where it ordered nothing.
+    outcome: Outcome | None = None
+    # What was done to which image.
+    image_changes: Mapping[str, str] = field(default_factory=dict)
+    # Whether files are wanted, and what became of that.
+    save: bool = False
+    saved: SavedFiles | None = None
+    # The seconds between which jobs of this kind usually end.
+    expected: tuple[float, float] | None = None
+    # Whether the client shows the player beside the result.
+    shows_player: bool = False
+
+
+def build_result(
     text: str, content: Mapping[str, Any], *, is_error: bool = False, picture: bytes | None = None
 ) -> CallToolResult:
-    """A tool's result; `picture` is a JPEG."""
+    """Build a tool's result; `picture` is a JPEG."""
     blocks: list[ContentBlock] = [TextContent(type="text", text=text)]
     if picture:
         data = base64.b64encode(picture).decode("ascii")
@@ -47,112 +55,112 @@ def answer(
     return CallToolResult(content=blocks, structured_content=dict(content), is_error=is_error)
 
 
-def job_result(job: Job, now: datetime, extras: ResultContext, *, simulated: bool) -> CallToolResult:
-    """A running or a finished job; one that failed is an error with the API's reason."""
-    content = job_content(job, now, extras)
-    notes = [HOW[extras.how]] if extras.how in HOW else []
-    notes += [EXPIRY] if job.outputs.video and not content.get("saved_files") else []
-    notes += [SIMULATED] if simulated else []
-    if told := ([f"{players(job)}."] if job.outputs.video else []) + notes:
-        content["note"] = " ".join(sentence[0].upper() + sentence[1:] for sentence in told)
-    if job.state != "failed":
-        return answer("\n".join(_job_lines(job, content, notes, extras)), content, picture=extras.thumbnail)
-    failed = job_failed(job)
-    lines = [failed.message, f"Job: {job.jobid}", *_asset_lines(job, extras), *notes]
-    return answer("\n".join(lines), content | {"error": _error(failed)}, is_error=True)
-
-
-def job_failed(job: Job) -> JobFailed:
-    """The error that a failed job is."""
-    used = job.credits.dm_usage if job.credits else None
-    money = " Whether it used credits is not told." if used is None else f" It used {used:g} credits."
-    return JobFailed(
-        f'The video was not made; the API says: "{job.why_failed or "no reason given"}".{money} '
-        "Change the prompt or the options before ordering again: every order is a new job.",
-        api_message=job.why_failed,
-        jobid=job.jobid,
-    )
-
-
-def error_result(error: LumaError, *, tool: str) -> CallToolResult:
-    """A refusal or a failure of the named tool."""
-    lines = [error.message]
-    if isinstance(error, InvalidArguments) and error.suggestion:
-        lines.append(f"This would work: {tool} {json.dumps(_repeatable(error.suggestion), ensure_ascii=False)}")
-    if error.jobid and error.jobid not in error.message:
-        lines.append(f"Job: {error.jobid}")
-    return answer("\n".join(lines), {"error": _error(error)}, is_error=True)
-
-
-def _error(error: LumaError) -> dict[str, Any]:
-    content: dict[str, Any] = {"kind": error.kind, "message": error.message, "retry": error.retry}
-    content |= {name: value for name in ("status", "jobid") if (value := getattr(error, name)) is not None}
-    if isinstance(error, InvalidArguments):
-        if error.problems:
-            content["problems"] = [_problem(p) for p in error.problems]
-        if error.suggestion:
-            content["suggestion"] = _repeatable(error.suggestion)
-    if isinstance(error, Capacity):
-        content |= {name: list(ids) for name in ("running", "deletable") if (ids := getattr(error, name))}
-    return content
-
-
-def _repeatable(suggestion: Mapping[str, Any]) -> dict[str, Any]:
-    """Without a picture's data: hosts cut results, and the agent has it."""
-    long = {n: v for n, v in suggestion.items() if isinstance(v, str) and len(v) > LONGEST_VALUE}
-    return {**suggestion, **{name: f"<{name} as you sent it>" for name in long}}
-
-
-def _problem(problem: Problem) -> dict[str, Any]:
-    return {
-        "field": echo(problem.field),
-        "value": echo(problem.value),
-        "message": problem.message,
-        "allowed": list(problem.allowed),
+def build_job_content(context: ServerContext, job: Job, result_context: ResultContext) -> dict[str, Any]:
+    """Build the structured content of a job; durations in seconds, sizes in pixels."""
+    catalog, simulated = context.catalog, context.settings.simulated
+    outcome, saved, files = result_context.outcome, result_context.saved, job.files
+    elapsed = job.elapsed_seconds(context.wall_clock())
+    content: dict[str, Any] = {
+        "jobid": job.jobid,
+        "status": job.status,
+        "state": job.state,
+        "outcome": outcome,
+        "charged": None,
+        "created": job.created,
+        "updated": job.updated,
+        "elapsed_seconds": None if elapsed is None else round(elapsed, 1),
+        "credits_used": job.credits_used,
+        "image_changes": dict(result_context.image_changes) or None,
+        "simulated": simulated or None,
     }
+    if outcome:
+        # Whether this call's order costs credits.
+        content["charged"] = "no" if simulated or outcome == "duplicate" else "yes"
+    if job.state == "failed":
+        error = JobFailed(jobid=job.jobid, api_message=job.failure_reason, credits_used=job.credits_used)
+        content["error"] = build_error_content(error, "get_job")
+        content["next_action"] = content["error"]["next_action"]
+    else:
+        content["next_action"], content["next_step"] = messages.choose_next_step(
+            job,
+            save=result_context.save,
+            unfinished=bool(saved and saved.unfinished),
+            shows_player=result_context.shows_player,
+        )
+    if job.state == "running" and result_context.expected:
+        content["typical_seconds"] = [round(seconds) for seconds in result_context.expected]
+    dynamic_range = "hdr_exr" if files.video_hdr_exr else ""
+    if job.request:
+        params = job.request.to_dict()
+        content["request"] = params
+        content["assets"] = {name: params[name] for name in catalog.images if name in params} or None
+        dynamic_range = job.request.dynamic_range or dynamic_range
+    output = catalog.outputs.get(dynamic_range)
+    if files.video:
+        video = files.video
+        content["video"] = {
+            "url": video.url,
+            **without_none({"width": video.width, "height": video.height, "duration_seconds": video.duration}),
+        }
+        # The catalog knows better than the record, whose media type is the same for SDR and HDR.
+        if output:
+            content["video"] |= {"format": output.format, "plays_in_browser": output.plays_in_browser}
+        elif video.media_type:
+            content["video"]["format"] = video.media_type
+    links = {"exr_zip_url": files.video_hdr_exr, "thumbnail_url": files.thumbnail, "last_frame_url": files.last_frame}
+    content |= {name: media.url for name, media in links.items() if media}
+    if saved:
+        content["saved_files"] = list(saved.files)
+        content["save_problem"] = saved.problem
+    is_saved = bool(saved and saved.files)
+    content["note"] = messages.job_note(catalog, job, output, outcome=outcome, is_saved=is_saved, simulated=simulated)
+    return without_none(content)
 
 
-def shortened(text: str) -> str:
-    """Enough of it to know it by."""
-    return text if len(text) <= LONGEST_PROMPT else f"{text[:LONGEST_PROMPT]}…"
+def without_none(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is not known."""
+    return {name: value for name, value in content.items() if value is not None}
 
 
-def _job_lines(job: Job, content: Mapping[str, Any], notes: list[str], extras: ResultContext) -> list[str]:
-    lines = [_headline(job, content, extras)]
-    lines += [f"Saved: {file}" for file in content.get("saved_files", ())]
-    lines += [f"Not saved: {content['save_problem']}"] if "save_problem" in content else []
-    if request := job.request:
-        words = (request.model, request.resolution, request.aspect_ratio, request.duration, request.dynamic_range)
-        lines.append(f"Ordered: {', '.join(filter(None, words))}; prompt: {shortened(request.prompt)}")
-    if video := content.get("video"):
-        size = f"{video['width']}x{video['height']}, " if {"width", "height"} <= video.keys() else ""
-        length = f"{video['duration_seconds']:g} s, " if "duration_seconds" in video else ""
-        lines.append(f"{size}{length}{video.get('format', 'MP4')}: {players(job)}.")
-    for name, label in (("exr_zip_url", "EXR frames (ZIP)"), ("thumbnail_url", "Thumbnail")):
-        if name in content:
-            lines.append(f"{label}: {content[name]}")
-    if "last_frame_url" in content:
-        lines.append(f"Last frame: {content['last_frame_url']}")
-    if job.state == "completed":
-        used = f" Credits used: {content['credits_used']:g}." if "credits_used" in content else ""
-        taken = f"Made in {content['elapsed_seconds']:.0f} s." if "elapsed_seconds" in content else ""
-        lines.append(f"{taken}{used} Job: {job.jobid}".strip())
-    lines += _asset_lines(job, extras)
-    return lines + notes + ([content["next_step"]] if "next_step" in content else [])
+def build_error_result(error: LumaError, tool: str, *, simulated: bool) -> CallToolResult:
+    """Build the result of a call of the tool that failed."""
+    facts = build_error_content(error, tool)
+    content = without_none({"error": facts, "simulated": simulated or None})
+    return build_result(messages.error_text(facts, tool), content, is_error=True)
 
 
-def _asset_lines(job: Job, extras: ResultContext) -> list[str]:
-    changes = {name: f" ({change})" for name, change in extras.changes.items()}
-    lines = [f"{name}{changes.get(name, '')} is the assetRef {ref}" for name, ref in assets(job).items()]
-    return [*lines, "An assetRef can be passed again; it lives 30 days from its upload."] if lines else []
-
-
-def _headline(job: Job, content: Mapping[str, Any], extras: ResultContext) -> str:
-    if job.state == "completed":
-        video = content.get("video")
-        return f"The video is ready: {video['url']}" if video else "The job is completed."
-    elapsed = f" after {content['elapsed_seconds']:.0f} s" if "elapsed_seconds" in content else ""
-    resolution = job.request.resolution if job.request else None
-    span = typical_seconds(job, extras)
-    usual = "; {} usually takes {:.0f} to {:.0f} s".format(resolution, *span) if span else ""
-    return f"The video is being made (status {job.status}{elapsed}{usual}). Job: {job.jobid}"
+def build_error_content(error: LumaError, tool: str) -> dict[str, Any]:
+    """Build the structured content of an error of the tool."""
+    can_cost = tool == "generate_video" or isinstance(error, JobFailed)
+    action, next_step = messages.error_next_step(error, tool)
+    content: dict[str, Any] = {
+        "kind": error.kind,
+        "message": messages.error_message(error, tool),
+        "reason": error.api_message,
+        "retry": error.retry,
+        # Only where an order was at stake; that a look-up costs nothing goes without saying.
+        "charged": error.charged if can_cost else None,
+        "next_action": action,
+        "next_step": next_step or None,
+        "status": error.status,
+        "jobid": error.jobid,
+    }
+    if isinstance(error, InvalidArguments):
+        problems: list[dict[str, Any]] = []
+        for each in error.problems:
+            problem = {"field": each.field, "code": each.code, "value": shorten(each.value)}
+            problem |= {"message": format_problem(each), "allowed": list(each.allowed) or None}
+            problems.append(without_none(problem))
+        content["problems"] = problems or None
+        if error.suggestion:
+            content["suggestion"] = suggestion = dict(error.suggestion)
+            for name, value in suggestion.items():
+                # What is long, such as an image's data, is replaced by a reference to what the agent sent.
+                if isinstance(value, str) and len(value) > MAX_SUGGESTED:
+                    suggestion[name] = f"<{name} as you sent it>"
+    elif isinstance(error, Capacity):
+        content["running"] = [job.jobid for job in error.running] or None
+        content["deletable"] = [job.jobid for job in error.deletable] or None
+    elif isinstance(error, OutcomeUnknown):
+        content["running"] = list(error.candidates or ()) or None
+    return without_none(content)

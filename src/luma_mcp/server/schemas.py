@@ -1,157 +1,196 @@
-"""Tool schemas, derived from the matrix: a portable one that every host accepts, and an exact one.
+"""JSON schemas of the tools, derived from the catalog.
 
-Hosts differ in what they can read (conditions and unions at the root, `$ref`, nullable types each break one
-of them). So the portable schema has nothing but a flat object of typed properties, and tells the rules
-between them in its descriptions. The exact one is JSON Schema 2020-12 with conditions, and accepts a request
-if and only if `check` does.
+Hosts differ in what they can read: conditions and unions at the root, `$ref` and nullable types each break one of them.
+So the portable input schema is a flat object of typed properties, and states the rules between them in descriptions.
+The exact one is JSON Schema 2020-12 with conditions, and accepts a request if and only if `validate` does. Output
+schemas describe success and error together, name what programs need most, and require nothing: some clients check
+error results as well, and results contain more.
 """
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, get_args
 
-from luma_mcp.catalog.rules import Implication, conflicts, implications
-from luma_mcp.catalog.useapi import CHOICES, FRAMES, IMAGES, MODELS, TEXTS, TYPICAL_SECONDS, Choice
-from luma_mcp.server.call_options import DEFAULT_LIMIT, LIMIT, NEW_TAKE, SAVE, SCHEMA, STATE, STATES, WAIT
-from luma_mcp.service.states import MOST
+from luma_mcp.api.protocol import JobState
+from luma_mcp.catalog.models import Implication, conflicts, implications
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from luma_mcp.catalog.models import Catalog, Choice, Condition
 
 Schema = dict[str, Any]
 
-PROMPT = "What the video shows: subject, action, camera, light, mood."
-OPTIONS = ("model", "resolution", "duration", "dynamic_range")
-"""What `list_options` can be asked to fix."""
+STRING: Schema = {"type": "string"}
+NUMBER: Schema = {"type": "number"}
+BOOLEAN: Schema = {"type": "boolean"}
+OBJECT: Schema = {"type": "object"}
+JOBID: Schema = {"type": "string", "minLength": 1, "description": "Exactly as generate_video returned it."}
+_NEW_TAKE: Schema = {"type": "boolean", "description": "Order another one even if an identical order is running."}
+_PROMPT = "What the video shows: subject, action, camera, light, mood."
 
 
-def portable_schema(longest_wait: int) -> Schema:
-    """`generate_video`'s input schema for every host."""
-    properties: Schema = {
-        "prompt": {"type": "string", "minLength": 1, "maxLength": TEXTS["prompt"].max_length, "description": PROMPT}
+def array(items: Schema) -> Schema:
+    """Build the schema of an array."""
+    return {"type": "array", "items": items}
+
+
+def input_object(properties: Schema, required: Iterable[str] = ()) -> Schema:
+    """Build the schema of a tool's arguments."""
+    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+
+
+def output_object(properties: Schema) -> Schema:
+    """Build the output schema of a tool: its own properties, or `error`."""
+    return {"type": "object", "properties": properties | {"error": _ERROR}}
+
+
+# Listed once per tool, so it is small.
+_ERROR: Schema = {
+    "type": "object",
+    "properties": {
+        **dict.fromkeys(("kind", "message", "retry", "charged", "next_action", "next_step", "jobid"), STRING),
+        "problems": array(OBJECT),
+        "suggestion": OBJECT,
+    },
+}
+
+# What `generate_video` and `get_job` return.
+JOB_OUTPUT = output_object(
+    {
+        **dict.fromkeys(("jobid", "status", "outcome", "charged", "next_action", "next_step", "note"), STRING),
+        "state": {"type": "string", "enum": list(get_args(JobState))},
+        "request": OBJECT,
+        **dict.fromkeys(("created", "updated"), STRING),
+        "typical_seconds": array(NUMBER),
+        "elapsed_seconds": NUMBER,
+        "video": {"type": "object", "properties": {"url": STRING, "plays_in_browser": BOOLEAN}},
+        **dict.fromkeys(("exr_zip_url", "thumbnail_url", "last_frame_url"), STRING),
+        "credits_used": NUMBER,
+        "saved_files": array(STRING),
+        "save_problem": STRING,
+        "assets": OBJECT,
+        "image_changes": OBJECT,
+        "simulated": BOOLEAN,
     }
-    properties |= {name: _choice(name, choice) for name, choice in CHOICES.items()}
-    properties |= {name: _image(name) for name in IMAGES}
-    properties |= {n: {"type": "string", "description": f"{TEXTS[n].about}."} for n in TEXTS if n != "prompt"}
-    return _object(properties | _about_call(longest_wait), ["prompt"])
+)
 
 
-def get_job_schema(longest_wait: int) -> Schema:
-    """`get_job`'s input schema."""
-    about_call = {name: rule for name, rule in _about_call(longest_wait).items() if name != NEW_TAKE}
-    return _object(_JOBID | about_call, ["jobid"])
-
-
-def list_jobs_schema() -> Schema:
-    """`list_jobs`' input schema."""
-    limit = {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT_LIMIT, "description": "Most to list."}
-    state = {"type": "string", "enum": list(STATES), "description": "Only these. unknown: its answer was lost."}
-    return _object({LIMIT: limit, STATE: state}, [])
-
-
-def delete_job_schema() -> Schema:
-    """`delete_job`'s input schema."""
-    return _object(_JOBID, ["jobid"])
-
-
-def list_options_schema() -> Schema:
-    """`list_options`' input schema."""
-    properties: Schema = {
-        n: {"type": "string", "enum": list(CHOICES[n].values), "description": f"{CHOICES[n].about} to fix."}
-        for n in OPTIONS
-    }
-    properties[SCHEMA] = {"type": "boolean", "description": "Also return generate_video's exact JSON Schema."}
-    return _object(properties, [])
-
-
-@cache
-def exact_request_schema() -> Schema:
-    """JSON Schema 2020-12 of a request: valid if and only if `check` finds no problem."""
-    properties: Schema = {}
-    for name, text in {**TEXTS, **IMAGES}.items():
-        properties[name] = {"type": "string", "pattern": text.pattern, "description": f"{text.about}: {text.expects}."}
-        if text.max_length:
-            properties[name]["maxLength"] = text.max_length
-    properties |= {n: {"type": "string", "enum": list(c.values), "description": c.about} for n, c in CHOICES.items()}
-    return _object(properties, ["prompt"]) | {"allOf": _conditions()}
-
-
-def exact_schema(longest_wait: int) -> Schema:
-    """The exact schema with the tool's own parameter, as `LUMA_MCP_SCHEMA=exact` advertises it."""
-    request = exact_request_schema()
-    return request | {"properties": request["properties"] | _about_call(longest_wait)}
-
-
-_JOBID: Schema = {"jobid": {"type": "string", "minLength": 1, "description": "Exactly as generate_video returned it."}}
-
-
-def _about_call(longest_wait: int) -> Schema:
-    """The parameters that say nothing of the video."""
+def call_properties(longest_wait: int, **own: Schema) -> Schema:
+    """Build the properties of the arguments about a call for one job: `own` ones first. `longest_wait` in seconds."""
     return {
-        SAVE: {"type": "boolean", "description": "Also save the video (and the EXR ZIP) as files on this machine."},
-        NEW_TAKE: {"type": "boolean", "description": "Order another even if the same order is running."},
-        WAIT: {
+        **own,
+        "save": {"type": "boolean", "description": "Also save the video (and the EXR ZIP) as files on this machine."},
+        "wait_seconds": {
             "type": "integer",
             "minimum": 0,
             "maximum": longest_wait,
-            "description": "Seconds to wait for the video; 0 returns at once. If omitted, what your host allows.",
+            "description": "Seconds to wait for the video; 0 returns at once. If omitted, as long as your host allows.",
         },
     }
 
 
-_MORE = {
-    "model": "".join(f" {m.name}: {m.about}." for m in MODELS),
-    "resolution": f" Typical time: {', '.join(f'{r} {sum(t) / 2:.0f} s' for r, t in TYPICAL_SECONDS.items())}.",
-    "dynamic_range": " Only sdr plays in browsers; hdr_exr adds a ZIP of EXR frames.",
-}
+def portable_schema(catalog: Catalog, longest_wait: int) -> Schema:
+    """Build `generate_video`'s input schema for every host."""
+    longest = catalog.texts["prompt"].max_length
+    prompt = {"type": "string", "minLength": 1, "maxLength": longest, "description": _PROMPT}
+    properties: Schema = {"prompt": prompt}
+    for name, choice in catalog.choices.items():
+        properties[name] = _portable_choice(catalog, name, choice)
+    for name in catalog.images:
+        properties[name] = {"type": "string", "description": _describe_image(catalog, name)}
+    for name, text in catalog.texts.items():
+        if name != "prompt":
+            properties[name] = {"type": "string", "description": f"{text.about}."}
+    return input_object(properties | call_properties(longest_wait, new_take=_NEW_TAKE), ["prompt"])
 
 
-def _object(properties: Schema, required: list[str]) -> Schema:
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+def exact_schema(catalog: Catalog, longest_wait: int) -> Schema:
+    """Build `generate_video`'s input schema with every rule, as `LUMA_MCP_SCHEMA=exact` lists it."""
+    request = exact_request_schema(catalog)
+    return request | {"properties": request["properties"] | call_properties(longest_wait, new_take=_NEW_TAKE)}
 
 
-def _choice(name: str, choice: Choice) -> Schema:
-    """A default is advertised only where it fits everything else: some clients fill defaults in by themselves."""
+@lru_cache(maxsize=8)
+def exact_request_schema(catalog: Catalog) -> Schema:
+    """Build the JSON Schema 2020-12 of a request: valid if and only if `validate` finds no problem."""
+    properties: Schema = {}
+    for name, text in {**catalog.texts, **catalog.images}.items():
+        properties[name] = {"type": "string", "pattern": text.pattern, "description": f"{text.about}: {text.expects}."}
+        if text.max_length:
+            properties[name]["maxLength"] = text.max_length
+    for name, choice in catalog.choices.items():
+        properties[name] = {"type": "string", "enum": list(choice.values), "description": choice.about}
+    rules: dict[Condition, Schema] = {}
+    for rule in implications(catalog):
+        consequences = rules.setdefault(rule.when, {})
+        # A schema of False forbids the property.
+        consequences[rule.name] = {"enum": list(rule.values)} if rule.values else False
+    conditions: list[Schema] = []
+    for when, consequences in rules.items():
+        condition: Schema = {"required": [name for name, _ in when]}
+        constants = {name: {"const": value} for name, value in when if value is not True}
+        if constants:
+            condition["properties"] = constants
+        conditions.append({"if": condition, "then": {"properties": consequences}})
+    return input_object(properties, ["prompt"]) | {"allOf": conditions}
+
+
+def format_rules(catalog: Catalog) -> list[str]:
+    """Format the rules between parameters: `image_character: model ray-v3, dynamic_range sdr, no image_start`."""
+    consequences: dict[str, list[str]] = {}
+    for rule in implications(catalog):
+        consequence = f"{rule.name} {' or '.join(rule.values)}" if rule.values else f"no {rule.name}"
+        consequences.setdefault(_format_condition(rule), []).append(consequence)
+    return [f"{when}: {', '.join(then)}" for when, then in consequences.items()]
+
+
+def _portable_choice(catalog: Catalog, name: str, choice: Choice) -> Schema:
     schema: Schema = {"type": "string", "enum": list(choice.values)}
-    about = f"{choice.about}.{_MORE.get(name, '')}"
-    if any(c.get(name) == choice.default for c in conflicts()):
-        about += " If omitted, the cheapest that fits."
+    sentences = [f"{choice.about}.", *_describe_values(catalog, name)]
+    # Some clients send every default, so one is listed only if it can be combined with everything else.
+    if any(conflict.get(name) == choice.default for conflict in conflicts(catalog)):
+        sentences.append("If omitted, the cheapest that fits.")
     else:
         schema["default"] = choice.default
-    limits = "; ".join(f"{_spoken(i)}: {', '.join(i.values)}" for i in implications() if i.name == name)
-    return schema | {"description": f"{about} With {limits}." if limits else about}
+    rules = implications(catalog)
+    limits = [f"{_format_condition(rule)}: {', '.join(rule.values)}" for rule in rules if rule.name == name]
+    if limits:
+        sentences.append(f"With {'; '.join(limits)}.")
+    schema["description"] = " ".join(sentences)
+    return schema
 
 
-def _image(name: str) -> Schema:
-    """An image's rules are told from its side: what it needs, and what it excludes."""
-    rules = [i for i in implications() if i.when == ((name, True),)]
-    needs = " and ".join(f"{i.name} {' or '.join(i.values)}" for i in rules if i.values)
-    excludes = " or ".join(i.name for i in rules if not i.values)
-    frame = FRAMES[name][0].replace("_", " ")
-    about = f"{IMAGES[name].about}: {IMAGES[name].expects}. A jobid stands for its {frame}."
-    about += f" Only with {needs}." if needs else ""
-    return {"type": "string", "description": about + (f" Not with {excludes}." if excludes else "")}
+def _describe_values(catalog: Catalog, name: str) -> list[str]:
+    """Describe the values of a choice where their names do not explain them."""
+    if name == "model":
+        return [f"{model.name}: {model.about}." for model in catalog.models]
+    if name == "resolution":
+        typical = catalog.typical_seconds.items()
+        times = [f"{resolution} {(low + high) / 2:.0f} s" for resolution, (low, high) in typical]
+        return [f"Typical time: {', '.join(times)}."]
+    if name == "dynamic_range":
+        playable = [value for value, output in catalog.outputs.items() if output.plays_in_browser]
+        return [f"Only {' and '.join(playable)} plays in browsers; hdr_exr adds a ZIP of EXR frames."]
+    return []
 
 
-def restrictions() -> list[str]:
-    """The rules between parameters in words: `image_character: model ray-v3, dynamic_range sdr, no image_start`."""
-    spoken: dict[str, list[str]] = {}
-    for rule in implications():
-        then = f"{rule.name} {' or '.join(rule.values)}" if rule.values else f"no {rule.name}"
-        spoken.setdefault(_spoken(rule), []).append(then)
-    return [f"{when}: {', '.join(then)}" for when, then in spoken.items()]
+def _describe_image(catalog: Catalog, name: str) -> str:
+    """Describe an image: what it takes, what it needs, and what it excludes."""
+    image = catalog.images[name]
+    rules = [rule for rule in implications(catalog) if rule.when == ((name, True),)]
+    needs = [f"{rule.name} {' or '.join(rule.values)}" for rule in rules if rule.values]
+    excludes = [rule.name for rule in rules if not rule.values]
+    sentences = [f"{image.about}: {image.expects}."]
+    if image.frames:
+        sentences.append(f"A jobid stands for its {image.frames[0].replace('_', ' ')}.")
+    if needs:
+        sentences.append(f"Only with {' and '.join(needs)}.")
+    if excludes:
+        sentences.append(f"Not with {' or '.join(excludes)}.")
+    return " ".join(sentences)
 
 
-def _spoken(rule: Implication) -> str:
+def _format_condition(rule: Implication) -> str:
     return " and ".join(name if value is True else str(value) for name, value in rule.when)
-
-
-def _conditions() -> list[Schema]:
-    """The rules between parameters, as `if` and `then`."""
-    found: dict[tuple[tuple[str, str | bool], ...], Schema] = {}
-    for rule in implications():
-        found.setdefault(rule.when, {})[rule.name] = {"enum": list(rule.values)} if rule.values else False
-    return [{"if": _chosen(when), "then": {"properties": then}} for when, then in found.items()]
-
-
-def _chosen(when: tuple[tuple[str, str | bool], ...]) -> Schema:
-    constants = {name: {"const": value} for name, value in when if value is not True}
-    return {"required": [name for name, _ in when]} | ({"properties": constants} if constants else {})

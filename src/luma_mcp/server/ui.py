@@ -1,16 +1,17 @@
-"""The player inside the chat: an MCP App (extension `io.modelcontextprotocol/ui`).
+"""What hosts show people: icons, and the player in the chat (an MCP App, extension `io.modelcontextprotocol/ui`).
 
-The page is built from `player/` at the top of the repository; `player.html` beside this file is the result.
+The player's page is built from `player/` at the top of the repository into `player.html` beside this file.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
 
-from mcp.server.apps import APP_MIME_TYPE, Apps, ResourceCsp, ResourcePermissions
+from mcp.server.apps import APP_MIME_TYPE, Apps
 from mcp.server.mcpserver.resources import FileResource
+from mcp.types import Icon
 
 from luma_mcp.settings import LOOPBACK
 
@@ -18,25 +19,45 @@ if TYPE_CHECKING:
     from luma_mcp.settings import Settings
 
 PLAYER_URI = "ui://luma-ray-mcp/player.html"
+PLAYER_META = {"ui": {"resourceUri": PLAYER_URI}}
+"""The `_meta` of a tool whose results the player shows."""
 PLAYER = Path(__file__).with_name("player.html")
 MEDIA_ORIGINS = ("https://*.cdn-luma.com", "https://*.lumalabs.ai")
-"""Where Luma keeps videos. The API's pages promise no host: from another one, the page falls back to links."""
+"""Where Luma keeps videos. The API's pages promise no host: for another one, the player falls back to links."""
+
+# One purple that stands out from light and dark backgrounds; single quotes, because they need no escaping in a URI.
+# scripts/generating/icon.py draws the server's icon as a PNG from these shapes.
+_SERVER_SVG = (
+    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' stroke='#7c5cff' stroke-width='1.8' "
+    "stroke-linecap='round' stroke-linejoin='round'><rect x='2.5' y='5' width='19' height='14' rx='3'/>"
+    "<path d='m10 9 5 3-5 3z' fill='#7c5cff'/></svg>"
+)
+_TOOL_SVG = "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0,0,12,12'><path fill='#75f' d='{path}'/></svg>"
+# Every listing of the tools contains their icons, so each is a single path. A shape that runs the other way round is a
+# hole in the one around it.
+_TOOL_PATHS = {
+    "generate_video": "M0,3h8v6H0zM8,6l4-3v6zM3,4v1H2v2h1v1h2V7h1V5H5V4z",
+    "get_job": "M1,2h10v8H1zM4,4v4l4-2z",
+    "list_jobs": "M1,2h10v2H1zM1,5h10v2H1zM1,8h10v2H1z",
+    "delete_job": "M1,2h3V1h4v1h3v1H1zM2,4h8l-1,7H3z",
+    "list_options": "M1,3h10v1H1zM3,2h2v3H3zM1,8h10v1H1zM7,7h2v3H7z",
+}
 
 
-def player_meta() -> dict[str, Any]:
-    """The `_meta` of a tool whose results the player shows."""
-    return {"ui": {"resourceUri": PLAYER_URI}}
+def icons(name: str) -> list[Icon]:
+    """Get the icon of the server, or of the named tool, as a `data:` URI that no host has to fetch."""
+    svg = _SERVER_SVG if name == "server" else _TOOL_SVG.format(path=_TOOL_PATHS[name])
+    # Without `mimeType`: the URI names the type already.
+    uri = quote(svg, safe="/:=',")
+    return [Icon(src=f"data:image/svg+xml,{uri}")]
 
 
-def player(settings: Settings) -> Apps:
-    """The extension with its one page."""
-    own = urlsplit(settings.base_url)
-    origins = [f"{own.scheme}://{own.netloc}"] if own.hostname in LOOPBACK else list(MEDIA_ORIGINS)
-    ui = {
-        "csp": ResourceCsp(resource_domains=origins).model_dump(by_alias=True, exclude_none=True),
-        "permissions": ResourcePermissions(clipboard_write={}).model_dump(by_alias=True, exclude_none=True),
-        "prefersBorder": True,
-    }
+def build_player(settings: Settings) -> Apps:
+    """Build the Apps extension with the player's page."""
+    api = urlsplit(settings.base_url)
+    # A simulator serves its own stand-in clips.
+    origins = [f"{api.scheme}://{api.netloc}"] if api.hostname in LOOPBACK else list(MEDIA_ORIGINS)
+    ui = {"csp": {"resourceDomains": origins}, "permissions": {"clipboardWrite": {}}, "prefersBorder": True}
     apps = Apps()
     apps.add_resource(
         FileResource(

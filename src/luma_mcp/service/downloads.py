@@ -1,4 +1,4 @@
-"""A finished job's files: what they are called, and how they come into the output folder."""
+"""Saves the files of finished jobs to the output folder, under names that a person can find."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import logging
 import re
 import unicodedata
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -17,31 +16,34 @@ import anyio.to_thread
 
 from luma_mcp.api.protocol import Job, Media, parse_time
 from luma_mcp.errors import LumaError
-from luma_mcp.media.download import NotSaved, save
-from luma_mcp.service.locks import KeyedLock
+from luma_mcp.media.download import DownloadError, download
+from luma_mcp.service.concurrency import KeyedLock
+from luma_mcp.service.paths import existing_files
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
-    from luma_mcp.api.useapi.client import LumaClient
-    from luma_mcp.journal.journal import Journal
+    from luma_mcp.api.protocol import VideoApi
+    from luma_mcp.journal.protocol import Journal
     from luma_mcp.media.safe_http import SafeHttpClient
 
-    TellBytes = Callable[[str, int, int | None, float], Awaitable[None]]
+    DownloadProgress = Callable[[str, int, int | None, float], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
 
-PARTS = {"video": ".mp4", "video_hdr_exr": "-exr.zip"}
-"""The outputs of a job that are saved, and how their names end."""
-WORDS, LONGEST = 6, 40
-THUMBNAIL_SECONDS = 5.0
+SAVED_FILES = {"video": ".mp4", "video_hdr_exr": "-exr.zip"}
+"""The files of a job that are saved, and how their names end."""
+PROMPT_PARTS, LONGEST_PROMPT = 6, 40
+"""How much of the prompt is in a file's name: so many of its first terms, in so many characters."""
+THUMBNAIL_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
-    """Where a job's files are.
+class SavedFiles:
+    """The absolute paths of a job's saved files.
 
-    `problem`: why some are not there, in words; `unfinished`: another call would go on where this one ended.
+    `problem`: why some are missing, in neutral sentences. `unfinished`: whether another call would continue this one.
     """
 
     files: tuple[str, ...]
@@ -49,101 +51,95 @@ class Saved:
     unfinished: bool = False
 
 
-def stem(job: Job) -> str:
-    """A name that a person can find: the day, a few words of the prompt, and a short id that is the job's own."""
-    try:
-        created = (parse_time(job.created) or datetime.now(UTC)).astimezone()
-    except (OverflowError, OSError, ValueError):
-        created = datetime.now(UTC).astimezone()
-    prompt = unicodedata.normalize("NFC", job.request.prompt if job.request else "video").casefold()
-    words = "-".join(re.findall(r"[^\W_]+", prompt)[:WORDS])[:LONGEST].strip("-") or "video"
-    return f"{created:%Y-%m-%d}_{words}_{blake2b(job.jobid.encode(), digest_size=4).hexdigest()}"
+def file_stem(job: Job) -> str:
+    """Build a file name without its ending: the day, the beginning of the prompt, and a short id of the job."""
+    created = datetime.now(UTC).astimezone()
+    # The API's time may lie outside of what this machine's time zone can express.
+    with suppress(OverflowError, OSError, ValueError):
+        created = (parse_time(job.created) or created).astimezone()
+    prompt = unicodedata.normalize("NFC", job.request.prompt).casefold() if job.request else ""
+    title = "-".join(re.findall(r"[^\W_]+", prompt)[:PROMPT_PARTS])[:LONGEST_PROMPT].strip("-")
+    return f"{created:%Y-%m-%d}_{title or 'video'}_{blake2b(job.jobid.encode(), digest_size=4).hexdigest()}"
 
 
-class Files:
-    """Saves jobs' files to a folder.
+@dataclass(slots=True)
+class Downloads:
+    """Saves jobs' files to the output folder, which is created when it is first needed."""
 
-    Args:
-        luma: the API; gives a fresh link where one has expired.
-        journal: knows what was saved before.
-        links: reads links.
-        folder: finds the output folder; it is made when it is first needed.
-    """
+    api: VideoApi
+    journal: Journal
+    http: SafeHttpClient
+    get_folder: Callable[[], Path]
+    _locks: KeyedLock = field(default_factory=KeyedLock, init=False)
 
-    def __init__(
-        self, luma: LumaClient, journal: Journal, *, links: SafeHttpClient, folder: Callable[[], Path]
-    ) -> None:
-        self._luma = luma
-        self._journal = journal
-        self._links = links
-        self._folder = folder
-        self._turns = KeyedLock()
+    async def saved_files(self, jobid: str) -> tuple[str, ...]:
+        """Get the paths of the job's files that are still where they were saved."""
+        order = await self.journal.get_by_jobid(jobid)
+        # In a thread, because a network drive can block.
+        return await anyio.to_thread.run_sync(existing_files, order.files) if order and order.files else ()
 
-    def saved(self, jobid: str) -> tuple[str, ...]:
-        """The job's files that are still where they were saved."""
-        order = self._journal.of_job(jobid)
-        return tuple(file for file in order.files if Path(file).is_file()) if order else ()
-
-    async def save(self, job: Job, *, seconds: float, tell: TellBytes) -> Saved:
-        """Saves the video, and for `hdr_exr` the ZIP, unless they are there already.
+    async def save(self, job: Job, *, seconds: float, on_progress: DownloadProgress) -> SavedFiles:
+        """Save the video, and for `hdr_exr` the ZIP, unless they are saved already.
 
         Args:
-            job: a completed one.
-            seconds: what is not here by then is told as a problem, and kept for the next time.
-            tell: is told the name of a file, its bytes that are here, how many there will be, and what share of all
-                files is here.
+            job: a completed job.
+            seconds: time limit; what has been received by then is kept for the next call.
+            on_progress: called with the name of a file, its bytes received so far, their total if it is known, and
+                the share of all files that has been received, from 0 to 1.
         """
-        wanted = [part for part in PARTS if getattr(job.outputs, part)]
+        parts = [part for part in SAVED_FILES if getattr(job.files, part)]
         files: list[str] = []
-        problem: str | None = None
-        unfinished = False
         try:
             with anyio.fail_after(seconds):
-                async with self._turns.of(job.jobid):
-                    there = self.saved(job.jobid)
-                    if len(there) >= len(wanted):
-                        return Saved(there)
-                    for number, part in enumerate(wanted):
-                        shares = (number / len(wanted), (number + 1) / len(wanted))
-                        files += [str(await self._one(job, part, shares, tell))]
-        except NotSaved as fault:
-            problem = fault.message if fault.expired else f"{fault.message} The video's link still holds."
+                async with self._locks.hold(job.jobid):
+                    saved = await self.saved_files(job.jobid)
+                    if len(saved) >= len(parts):
+                        return SavedFiles(saved)
+                    for number, part in enumerate(parts):
+                        path = await self._save_part(job, part, on_progress, (number, len(parts)))
+                        files.append(str(path))
+        except DownloadError as error:
+            suffix = "" if error.expired else " The video's link still works."
+            return SavedFiles(tuple(files), f"{error.reason}{suffix}")
         except TimeoutError:
-            problem, unfinished = "The download is not finished; what is here is kept.", True
-        if files and not problem:
-            self._journal.saved(job.jobid, tuple(files))
-        return Saved(tuple(files), problem, unfinished)
+            problem = "The download is not finished; what has been received is kept."
+            return SavedFiles(tuple(files), problem, unfinished=True)
+        if files:
+            await self.journal.record_files(job.jobid, tuple(files))
+        return SavedFiles(tuple(files))
 
     async def thumbnail(self, job: Job) -> bytes | None:
-        """A small JPEG of the finished video; None if there is none to be had."""
-        media = job.outputs.thumbnail
-        if not media or job.state != "completed":
+        """Get a small JPEG of the finished video; None if there is none, or not soon."""
+        if not job.files.thumbnail or job.state != "completed":
             return None
-        from luma_mcp.media.images import thumbnail
+        from luma_mcp.media.images import make_thumbnail
 
         try:
-            with anyio.fail_after(THUMBNAIL_SECONDS):
-                return await anyio.to_thread.run_sync(thumbnail, await self._links.fetch(media.url))
-        except Exception as fault:  # noqa: BLE001 - the video is there, and this is only its picture
-            logger.info("no thumbnail: %s", fault)
+            with anyio.fail_after(THUMBNAIL_TIMEOUT):
+                data = await self.http.fetch(job.files.thumbnail.url)
+                return await anyio.to_thread.run_sync(make_thumbnail, data)
+        except Exception as error:  # noqa: BLE001 - the video matters, and this is only a picture of it
+            logger.info("There is no thumbnail: %s", error)
             return None
 
-    async def _one(self, job: Job, part: str, shares: tuple[float, float], tell: TellBytes) -> Path:
-        media: Media = getattr(job.outputs, part)
-        target = self._folder() / f"{stem(job)}{PARTS[part]}"
+    async def _save_part(self, job: Job, part: str, on_progress: DownloadProgress, share: tuple[int, int]) -> Path:
+        """Save one file. `share`: its index among the files to save, and their number."""
+        media: Media = getattr(job.files, part)
+        target = self.get_folder() / f"{file_stem(job)}{SAVED_FILES[part]}"
 
-        async def tell_bytes(here: int, total: int | None) -> None:
-            begin, end = shares
-            await tell(target.name, here, total, begin + (end - begin) * (here / total if total else 0.5))
+        async def report(received: int, total: int | None) -> None:
+            # Half of a file whose length is not known.
+            fraction = received / total if total else 0.5
+            await on_progress(target.name, received, total, (share[0] + fraction) / share[1])
 
         try:
-            return await save(media.url, target, self._links, tell_bytes)
-        except NotSaved as fault:
-            if not fault.expired:
+            return await download(media.url, target, self.http, report)
+        except DownloadError as error:
+            if not error.expired:
                 raise
-            fresh: Media | None = None
+            new: Media | None = None
             with suppress(LumaError):
-                fresh = getattr((await self._luma.get(job.jobid)).outputs, part)
-            if fresh is None or fresh.url == media.url:
+                new = getattr((await self.api.get(job.jobid)).files, part)
+            if new is None or new.url == media.url:
                 raise
-            return await save(fresh.url, target, self._links, tell_bytes)
+            return await download(new.url, target, self.http, report)

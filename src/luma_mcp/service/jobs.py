@@ -1,35 +1,50 @@
-"""One list of what runs, from the API, and of what was ordered from this machine, from the journal."""
+"""One list of the running jobs, from the API, and of the orders of this machine, from the journal."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import anyio
+import anyio.to_thread
 
-from luma_mcp.api.protocol import Account, ExecutingJob, VideoRequest, parse_time
-from luma_mcp.errors import LumaError, NotFound
+from luma_mcp.api.protocol import parse_time
+from luma_mcp.errors import JobReference, LumaError, NotFound
+from luma_mcp.service.paths import existing_files
 from luma_mcp.service.reconcile import UNKNOWN_FOR
-from luma_mcp.service.states import MOST, ListedState
+from luma_mcp.text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from luma_mcp.api.useapi.client import LumaClient
-    from luma_mcp.journal.journal import Journal
-    from luma_mcp.journal.orders import Order
+    from luma_mcp.api.protocol import Account, RunningJob, VideoApi, VideoRequest
+    from luma_mcp.errors import Capacity
+    from luma_mcp.journal.protocol import Journal, Order
 
-LOOKS_AT_A_TIME = 5
-PATIENCE = 2.0
-"""Seconds: the journal's part of the list is there all the same."""
+ListedState = Literal["running", "completed", "failed", "unknown"]
+"""`unknown`: an order whose answer was lost and whose job was not found."""
+MAX_LISTED = 100
+
+_STATES: dict[str, ListedState] = {"running": "running", "completed": "completed", "failed": "failed"}
+_ORDERS_READ = 10 * MAX_LISTED
+"""More than are listed, because a list of one state leaves out the others."""
+_CONCURRENT_FETCHES = 5
+_RETRY_TIMEOUT = 2.0
+"""Short, because without the API the list still shows what the journal knows."""
+_CAPACITY_TIMEOUT = 5.0
+_MAX_DELETABLE = 5
+_LONGEST_PROMPT = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A job of the list. `jobid` is None where an order's answer was lost; `state` is then `unknown`."""
+class ListedJob:
+    """A job of the list.
+
+    `request` is None if it was ordered elsewhere; `seconds`: how long it took; `files`: absolute paths of its saved
+    files; `deleted`: whether it was deleted from here.
+    """
 
     state: ListedState
     jobid: str | None = None
@@ -38,94 +53,110 @@ class Listed:
     account: str | None = None
     request: VideoRequest | None = None
     seconds: float | None = None
-    error: str | None = None
+    failure_reason: str | None = None
     files: tuple[str, ...] = ()
     deleted: bool = False
 
 
 @dataclass(slots=True)
-class Listing:
-    """`jobs`, newest first; `accounts` with their slots; `problem`: what could not be asked, in words."""
+class JobList:
+    """The newest jobs first; the accounts with their slots; and why the API could not be asked, if so."""
 
-    jobs: list[Listed] = field(default_factory=list)
+    jobs: list[ListedJob] = field(default_factory=list)
     accounts: tuple[Account, ...] = ()
-    problem: str | None = None
+    problem: LumaError | None = None
 
 
 async def list_jobs(
-    luma: LumaClient, journal: Journal, wall_clock: Callable[[], datetime], *, limit: int, state: str | None
-) -> Listing:
-    """The list, as far as it can be had: without the API, what the journal knows.
+    api: VideoApi, journal: Journal, wall_clock: Callable[[], datetime], *, limit: int, state: ListedState | None = None
+) -> JobList:
+    """List the running jobs and the orders of this machine; without the API, only what the journal knows.
 
-    Args:
-        luma: the API.
-        journal: what was ordered from this machine.
-        wall_clock: the time of day, in UTC.
-        limit: how many at most.
-        state: one of `ListedState`, if only those are wanted.
+    At most `limit` jobs, newest first, and only those in `state`. `wall_clock`: the time of day, in UTC.
     """
-    listing = Listing()
-    executing: tuple[ExecutingJob, ...] = ()
+    result = JobList()
+    running: dict[str, RunningJob] = {}
     try:
-        executing = await luma.list(patience=PATIENCE)
-        listing.accounts = await luma.accounts(patience=PATIENCE)
+        if api.features.list_running:
+            running = {job.jobid: job for job in await api.list_running(retry_timeout=_RETRY_TIMEOUT)}
+        if api.features.accounts:
+            result.accounts = await api.accounts(retry_timeout=_RETRY_TIMEOUT)
     except LumaError as error:
-        listing.problem = f"What runs now could not be asked; this is what the journal knows. {error.message}"
+        result.problem = error
     else:
-        await _look(luma, journal, {row.jobid for row in executing}, wall_clock)
-    running = {row.jobid: row for row in executing if row.type in (None, "video")}
-    rows = of_journal(journal, running)
-    known = {row.jobid for row in rows}
-    rows += [_of_row(row) for row in running.values() if row.jobid not in known]
-    rows = [row for row in rows if state in (None, row.state)]
-    rows.sort(key=lambda row: row.created or datetime.min.replace(tzinfo=UTC), reverse=True)
-    listing.jobs = rows[:limit]
-    return listing
+        await _update_ended(api, journal, running, wall_clock)
+    listed = await jobs_from_journal(journal, running)
+    recorded = {job.jobid for job in listed}
+    for job in running.values():
+        if job.is_video and job.jobid not in recorded:
+            listed.append(ListedJob("running", job.jobid, parse_time(job.created), job.model, job.account))
+    listed.sort(key=lambda job: job.created or datetime.min.replace(tzinfo=UTC), reverse=True)
+    result.jobs = [job for job in listed if state in (None, job.state)][:limit]
+    return result
 
 
-def of_journal(journal: Journal, running: Mapping[str, ExecutingJob] = MappingProxyType({})) -> list[Listed]:
-    """What the journal knows, newest first, and of `running` jobs their account."""
-    return [_of_order(order, running.get(order.jobid or "")) for order in journal.latest(MOST * 10)]
-
-
-async def _look(luma: LumaClient, journal: Journal, executing: set[str], wall_clock: Callable[[], datetime]) -> None:
-    """How the jobs have ended that the journal takes to be running, and the API does not list any more."""
-    ended = [o.jobid for o in journal.latest(MOST) if o.state == "running" and o.jobid and o.jobid not in executing]
-    limiter = anyio.CapacityLimiter(LOOKS_AT_A_TIME)
-
-    async def look(jobid: str) -> None:
-        async with limiter:
-            try:
-                journal.saw(await luma.get(jobid, patience=0))
-            except NotFound:
-                # Of a young one, a lagging replica may say so.
-                order = journal.of_job(jobid)
-                if order and wall_clock() - order.ordered_at > UNKNOWN_FOR:
-                    journal.gone(jobid)
-            except LumaError:
-                # It stays as it was, and is looked at again the next time.
-                return
-
-    async with anyio.create_task_group() as tasks:
-        for jobid in ended:
-            tasks.start_soon(look, jobid)
-
-
-def _of_order(order: Order, row: ExecutingJob | None) -> Listed:
-    states: dict[str, ListedState] = {"running": "running", "completed": "completed", "failed": "failed"}
-    return Listed(
-        state="running" if row else states.get(order.state, "unknown"),
-        jobid=order.jobid,
-        created=order.ordered_at,
-        model=order.request.model,
-        account=(row.account if row else None) or order.account,
-        request=order.request,
-        seconds=order.seconds,
-        error=order.error,
-        files=tuple(file for file in order.files if Path(file).is_file()),
-        deleted=order.deleted,
+async def jobs_from_journal(journal: Journal, running: Mapping[str, RunningJob] | None = None) -> list[ListedJob]:
+    """List the orders in the journal, newest first. `running`: what the API lists now, by jobid."""
+    orders = await journal.list_latest(_ORDERS_READ)
+    now_running = running or {}
+    # In a thread, because it looks for the saved files on disk.
+    return await anyio.to_thread.run_sync(
+        lambda: [_build_listed(order, now_running.get(order.jobid or "")) for order in orders]
     )
 
 
-def _of_row(row: ExecutingJob) -> Listed:
-    return Listed("running", row.jobid, parse_time(row.created), row.model, row.account)
+async def add_slot_holders(error: Capacity, api: VideoApi, journal: Journal) -> None:
+    """Add to the error which jobs hold the slots, and which finished ones could be deleted to free some."""
+    if api.features.list_running:
+        with anyio.move_on_after(_CAPACITY_TIMEOUT), suppress(LumaError):
+            running = await api.list_running(retry_timeout=0)
+            references = [_build_reference(job.jobid, await journal.get_by_jobid(job.jobid)) for job in running]
+            error.running = tuple(references)
+    if api.features.delete:
+        deletable = await journal.list_deletable(_MAX_DELETABLE)
+        error.deletable = tuple(_build_reference(order.jobid, order) for order in deletable if order.jobid)
+
+
+def _build_reference(jobid: str, order: Order | None) -> JobReference:
+    return JobReference(jobid, shorten(order.request.prompt, _LONGEST_PROMPT) if order else None)
+
+
+async def _update_ended(
+    api: VideoApi, journal: Journal, running: Mapping[str, RunningJob], wall_clock: Callable[[], datetime]
+) -> None:
+    """Record how those jobs ended that are running according to the journal, but no longer listed by the API."""
+    limiter = anyio.CapacityLimiter(_CONCURRENT_FETCHES)
+
+    async def update(order: Order, jobid: str) -> None:
+        async with limiter:
+            try:
+                job = await api.get(jobid, retry_timeout=0)
+            except NotFound:
+                # Of a young job, a lagging replica says so too.
+                if wall_clock() - order.ordered_at > UNKNOWN_FOR:
+                    await journal.mark_gone(jobid)
+            except LumaError:
+                # It stays as it is until the next list.
+                return
+            else:
+                await journal.record_state(job)
+
+    async with anyio.create_task_group() as tasks:
+        for order in await journal.list_latest(MAX_LISTED):
+            if order.state == "running" and order.jobid and order.jobid not in running:
+                tasks.start_soon(update, order, order.jobid)
+
+
+def _build_listed(order: Order, running: RunningJob | None) -> ListedJob:
+    return ListedJob(
+        state="running" if running else _STATES.get(order.state, "unknown"),
+        jobid=order.jobid,
+        created=order.ordered_at,
+        model=order.request.model,
+        account=(running.account if running else None) or order.account,
+        request=order.request,
+        seconds=order.seconds,
+        failure_reason=order.error,
+        files=existing_files(order.files),
+        deleted=order.deleted,
+    )

@@ -1,17 +1,20 @@
-"""Where things are on this machine, and what tells one token's things from another's."""
+"""Where files are on this machine, and the id that keeps the records of different tokens apart."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from luma_mcp.settings import Settings
 
 
 def output_folder(settings: Settings) -> Path:
-    """Where files are saved."""
+    """Get the folder where videos are saved."""
     if settings.output_dir:
         return settings.output_dir
     from platformdirs import user_videos_path
@@ -20,7 +23,7 @@ def output_folder(settings: Settings) -> Path:
 
 
 def journal_path(settings: Settings) -> Path | None:
-    """The journal's file; None where there is to be none."""
+    """Get the journal's file; None if the journal is kept in memory only."""
     if settings.simulated or settings.journal == "off":
         return None
     if settings.journal:
@@ -31,11 +34,17 @@ def journal_path(settings: Settings) -> Path | None:
 
 
 def has_journal(settings: Settings) -> bool:
-    """Whether anything was written down here before."""
+    """Whether the journal's file exists: whether there may be orders of earlier processes."""
     path = journal_path(settings)
-    return path is not None and path.exists()
+    return path is not None and os.path.exists(path)  # noqa: PTH110 - Path.exists raises in an unreadable folder
 
 
-def api_of(base_url: str, token: str) -> str:
-    """Tells tokens and APIs apart, and gives neither away."""
+def existing_files(paths: Iterable[str]) -> tuple[str, ...]:
+    """Get those paths that are files. One in a folder that cannot be read counts as missing."""
+    # Not Path.is_file, which raises PermissionError up to Python 3.13.
+    return tuple(path for path in paths if os.path.isfile(path))  # noqa: PTH113
+
+
+def api_id(base_url: str, token: str) -> str:
+    """Get an id that distinguishes APIs and tokens without revealing either."""
     return hashlib.sha256(f"{base_url}\n{token}".encode()).hexdigest()[:16]

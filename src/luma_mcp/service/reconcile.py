@@ -1,119 +1,183 @@
-"""The search for the job of an order whose answer was lost."""
+"""What became of orders whose answer is missing."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import anyio
 
-from luma_mcp.api.protocol import ExecutingJob, parse_time
+from luma_mcp.api.protocol import parse_time
 from luma_mcp.errors import LumaError
+from luma_mcp.journal.protocol import UNSETTLED
 
 if TYPE_CHECKING:
-    from luma_mcp.api.useapi.client import LumaClient
-    from luma_mcp.journal.journal import Journal
-    from luma_mcp.journal.orders import Order
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from luma_mcp.api.protocol import RunningJob, VideoApi
+    from luma_mcp.journal.protocol import Journal, Order
 
 logger = logging.getLogger(__name__)
 
-LOOKS = (0.0, 2.0)
-"""Pauses in seconds before each look."""
-LOOK_SECONDS = 5.0
-CLOCKS_DIFFER = timedelta(seconds=30)
-"""How far the API's time of day may be from ours, where its answers do not tell."""
-DATES_DIFFER = timedelta(seconds=5)
-"""The same where they do: their dates are in whole seconds, and are made before they arrive."""
 UNKNOWN_FOR = timedelta(minutes=15)
-"""How long the same order is held back after one whose outcome is unknown: longer than any job takes."""
-LONGEST_DELIVERY = timedelta(seconds=60)
+"""How long an order of unknown outcome blocks the same order: longer than any job runs."""
+HEARTBEAT_INTERVAL = 1.0
+"""Seconds between two heartbeats of an order that is being delivered."""
+STALE_AFTER = 3.5
+"""Seconds without a new heartbeat after which the process that was sending is taken to be gone."""
+OLD_HEARTBEAT = timedelta(minutes=2)
+"""A heartbeat of this age is not waited for at all."""
+
+_LISTING_DELAYS = (0.0, 2.0)
+"""Seconds before each look at the running jobs: the list can lag behind an order."""
+_LISTING_TIMEOUT = 5.0
+_CLOCK_TOLERANCE = timedelta(seconds=30)
+"""How far the API's clock may be from ours if its answers have no date."""
+_DATE_TOLERANCE = timedelta(seconds=5)
+"""The same if they have: dates are whole seconds, and are written before they arrive."""
+_LONGEST_DELIVERY = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What a look has shown.
+class MatchResult:
+    """What the running jobs show about an order whose answer is missing.
 
-    `jobid`: the order's job; `known`: it had it already, from its own process or another. Else `candidates`: the
-    jobs that it may be, None if they could not be looked up; `others`: those that it may be
-    if a clock is wrong, where the API does not tell its time.
+    Attributes:
+        jobid: the order's job.
+        was_known: the journal had that jobid already, from this process or another.
+        candidates: running jobs that may be the order's; None if they could not be listed.
+        at_other_times: more of them if a clock is wrong, where the API does not show its own time.
+        given_up: no job of the order can be running any more, and the journal says so.
     """
 
     jobid: str | None = None
-    known: bool = False
-    candidates: list[str] | None = None
-    others: tuple[str, ...] = ()
-
-    @property
-    def shows_none(self) -> bool:
-        """Whether it is as good as certain that no job of the order runs."""
-        return self.candidates == [] and not self.others
+    was_known: bool = False
+    candidates: tuple[str, ...] | None = None
+    at_other_times: tuple[str, ...] = ()
+    given_up: bool = False
 
 
-class Search:
-    """Looks among the running jobs for the one that an order has become."""
+@dataclass(frozen=True, slots=True)
+class Reconciler:
+    """Finds the jobs of orders whose answer is missing. `wall_clock`: the time of day, in UTC."""
 
-    def __init__(self, luma: LumaClient, journal: Journal) -> None:
-        self._luma = luma
-        self._journal = journal
+    api: VideoApi
+    journal: Journal
+    wall_clock: Callable[[], datetime]
 
-    async def look(self, order: Order) -> Finding:
-        """Gives the order its job, if it can be only one."""
-        candidates: list[str] | None = None
-        others: tuple[str, ...] = ()
-        for seconds in LOOKS:
-            await anyio.sleep(seconds)
-            rows: tuple[ExecutingJob, ...] | None = None
-            with anyio.move_on_after(LOOK_SECONDS):
-                try:
-                    rows = await self._luma.list(patience=0)
-                except LumaError as error:
-                    logger.info("%s", error.message)
-            if rows is None:
-                continue
-            now = self._journal.now(order)
-            if now and now.jobid:
-                return Finding(now.jobid, known=True)
-            known = self._journal.owned()
-            order = now or order
-            alike = [row for row in rows if row.jobid not in known and _is_alike(order, row)]
-            candidates = [row.jobid for row in alike if self._is_timely(order, row)]
-            if self._luma.clock_ahead is None:
-                others = tuple(row.jobid for row in alike if row.jobid not in candidates)
-            rivals = [
-                other
-                for other in self._journal.unsettled()
-                if other.id != order.id and any(_is_alike(other, row) and self._is_timely(other, row) for row in alike)
-            ]
-            if len(candidates) == 1 and not rivals and self._journal.adopt(order, candidates[0]):
-                return Finding(candidates[0])
-            if candidates:
+    def age(self, order: Order) -> timedelta:
+        """Get the time since the order was placed."""
+        return self.wall_clock() - order.ordered_at
+
+    async def find_job(self, order: Order) -> MatchResult:
+        """Look for the order's job among the running ones; record it in the journal if there is exactly one match."""
+        result = MatchResult()
+        if not self.api.features.list_running:
+            return result
+        for delay in _LISTING_DELAYS:
+            await anyio.sleep(delay)
+            running = await self._list_running()
+            if running is not None:
+                result = await self._match(order, running)
+            if result.jobid or result.candidates:
                 break
-        return Finding(candidates=candidates, others=others)
+        return result
 
-    def _is_timely(self, order: Order, row: ExecutingJob) -> bool:
-        """Whether a job began when the order was on its way."""
-        created, sent = parse_time(row.created), order.sent_at or order.ordered_at
-        ahead = self._luma.clock_ahead
-        slack = CLOCKS_DIFFER if ahead is None else DATES_DIFFER
-        begin = sent + (ahead or timedelta()) - slack
-        return created is None or begin <= created <= begin + LONGEST_DELIVERY + 2 * slack
+    async def settle(self, order: Order) -> MatchResult:
+        """Find the job of an order that has none yet, and record what is known of it now.
+
+        The order is given up if no job of it can be running any more, else its outcome stays unknown.
+        """
+        match = await self.find_job(order)
+        if match.jobid:
+            return match
+        none_found = match.candidates == () and not match.at_other_times
+        if (none_found or not self.api.features.list_running) and self.age(order) > UNKNOWN_FOR:
+            await self.journal.give_up(order)
+            return replace(match, given_up=True)
+        await self.journal.mark_unknown(order)
+        return match
+
+    async def wait_for_delivery(self, order: Order) -> Order | None:
+        """Wait until no process is delivering the order any more, and get it; None if it was rejected and removed."""
+        current: Order | None = order
+        heartbeat, seen_at = order.alive_at, anyio.current_time()
+        while current and current.state == "sent" and heartbeat and self.wall_clock() - heartbeat < OLD_HEARTBEAT:
+            # By the monotonic clock: the wall clock may have been set since, also between a kill and a restart.
+            if anyio.current_time() - seen_at > STALE_AFTER:
+                break
+            await anyio.sleep(HEARTBEAT_INTERVAL)
+            current = await self.journal.get(order.id)
+            if current and current.alive_at != heartbeat:
+                heartbeat, seen_at = current.alive_at, anyio.current_time()
+        return current
+
+    async def recover_orders(self, before: datetime | None = None) -> None:
+        """Settle all orders whose answer is missing, or only those placed before a time."""
+        for order in await self.journal.list_unsettled():
+            if before and order.ordered_at >= before:
+                continue
+            current = await self.wait_for_delivery(order)
+            if current is None or current.state not in UNSETTLED:
+                continue
+            match = await self.settle(current)
+            if match.jobid is None and not match.given_up:
+                candidates = ", ".join(match.candidates or ()) or "none known"
+                time = f"{order.ordered_at:%H:%M} UTC"
+                logger.warning("An order of %s got no answer; running jobs that it may be: %s", time, candidates)
+
+    async def _list_running(self) -> tuple[RunningJob, ...] | None:
+        with anyio.move_on_after(_LISTING_TIMEOUT):
+            try:
+                return await self.api.list_running(retry_timeout=0)
+            except LumaError as error:
+                logger.info("The running jobs could not be listed: %s", error)
+        return None
+
+    async def _match(self, order: Order, running: tuple[RunningJob, ...]) -> MatchResult:
+        order = await self.journal.get(order.id) or order
+        if order.jobid:
+            return MatchResult(order.jobid, was_known=True)
+        owned = await self.journal.owned_jobids()
+        similar = [job for job in running if job.jobid not in owned and _is_similar(order, job)]
+        candidates = tuple(job.jobid for job in similar if self._is_timely(order, job))
+        at_other_times: tuple[str, ...] = ()
+        if self.api.clock_offset is None:
+            at_other_times = tuple(job.jobid for job in similar if job.jobid not in candidates)
+        if len(candidates) == 1 and not await self._has_rival(order, similar):
+            # Shielded, so that a job that was found for sure reaches at least the log.
+            with anyio.CancelScope(shield=True):
+                if await self.journal.adopt(order, candidates[0]):
+                    logger.warning("The answer to an order was lost; its job was found: %s", candidates[0])
+                    return MatchResult(candidates[0])
+        return MatchResult(candidates=candidates, at_other_times=at_other_times)
+
+    async def _has_rival(self, order: Order, jobs: list[RunningJob]) -> bool:
+        """Whether one of the jobs may just as well belong to another order without an answer."""
+        for other in await self.journal.list_unsettled():
+            if other.id == order.id:
+                continue
+            if any(_is_similar(other, job) and self._is_timely(other, job) for job in jobs):
+                return True
+        return False
+
+    def _is_timely(self, order: Order, job: RunningJob) -> bool:
+        """Whether a job was created while the order was being delivered."""
+        created = parse_time(job.created)
+        if created is None:
+            return True
+        offset, tolerance = self.api.clock_offset, _DATE_TOLERANCE
+        if offset is None:
+            offset, tolerance = timedelta(), _CLOCK_TOLERANCE
+        earliest = (order.sent_at or order.ordered_at) + offset - tolerance
+        return earliest <= created <= earliest + _LONGEST_DELIVERY + 2 * tolerance
 
 
-def _is_alike(order: Order, row: ExecutingJob) -> bool:
-    """Whether a job can be the order's by type, model and account."""
-    return (
-        row.type in (None, "video")
-        and row.model in (None, order.request.model)
-        and (not order.account or row.account in (None, order.account))
-    )
-
-
-def told(candidates: list[str] | None) -> str:
-    """What the look for a lost order's job has shown."""
-    if candidates is None:
-        return " Whether it runs could not be looked up."
-    if not candidates:
-        return " No running job that it could be was found just now."
-    return f" Running jobs, one of which it may be: {', '.join(candidates)}. Look with get_job."
+def _is_similar(order: Order, job: RunningJob) -> bool:
+    """Whether a job's kind, model and account fit the order."""
+    same_model = job.model in (None, order.request.model)
+    same_account = not order.account or job.account in (None, order.account)
+    return job.is_video and same_model and same_account

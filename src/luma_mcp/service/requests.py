@@ -1,95 +1,313 @@
-"""From a caller's words to a request that can be placed: judged once, with every problem, before anything is spent."""
+"""From a caller's params to a request that the API accepts, with its images read, and later uploaded."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import anyio
+import anyio.to_thread
 
 from luma_mcp.api.protocol import VideoRequest
-from luma_mcp.catalog.validate import check
-from luma_mcp.errors import NO_MONEY, InvalidArguments, LumaError, Problem
-from luma_mcp.service.input_images import Assets, Image, Images, problems_of
+from luma_mcp.catalog.validate import validate
+from luma_mcp.errors import AccountSession, Forbidden, InvalidArguments, LumaError, NotFound, Problem
+from luma_mcp.media.images import NormalizedImage, normalize
+from luma_mcp.media.sources import ImageError, Source, SourceKind, parse_source, read_data_uri, read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
-    from luma_mcp.service.input_images import Tell
+    from luma_mcp.api.protocol import Account, VideoApi
+    from luma_mcp.catalog.models import Catalog
+    from luma_mcp.errors import Retry
+    from luma_mcp.journal.protocol import Journal
+    from luma_mcp.media.safe_http import SafeHttpClient
+
+ProgressStep = Literal["preparing", "uploading", "ordering"]
+
+
+class ProgressCallback(Protocol):
+    """Receives the step that begins; for "uploading" also the image's parameter name."""
+
+    async def __call__(self, step: ProgressStep, parameter: str | None = None, /) -> None:
+        """Report the step."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputImage:
+    """An image of a request, as it was read.
+
+    Attributes:
+        source: where it was.
+        identity: the same for the same picture: the SHA-256 of its bytes. For an assetRef, the SHA-256 of what was
+            uploaded from this machine, or else the assetRef itself.
+        picture: what will be uploaded; None for an assetRef, and for bytes that were uploaded before.
+        data: those bytes, in case they must be uploaded again.
+    """
+
+    source: Source
+    identity: str
+    picture: NormalizedImage | None = None
+    data: bytes = b""
+
+    @property
+    def is_asset(self) -> bool:
+        """Whether it is an assetRef, so that nothing has to be uploaded."""
+        return self.source.kind is SourceKind.ASSET
 
 
 @dataclass(frozen=True, slots=True)
 class ValidatedRequest:
-    """A complete request without a problem, and its images as they were found."""
+    """A complete request without problems.
 
-    words: Mapping[str, str]
-    images: Mapping[str, Image]
+    `params`: all parameters, the images as the caller wrote them. `images`: by parameter name. `account`: the stated
+    one, or else the default one of the settings.
+    """
+
+    params: Mapping[str, str]
+    images: Mapping[str, InputImage]
     account: str | None
 
     @property
     def key(self) -> str:
-        """What makes an order the same as another: all that was said or meant, its pictures by what they show."""
-        said = {name: text.strip() for name, text in self.words.items()}
-        said |= {name: image.identity for name, image in self.images.items()}
-        said |= {"email": self.account} if self.account else {}
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        """Identify the order: two orders are the same if their params, pictures and account are.
+
+        The journal stores this key, and processes of other versions compare it: its computation must not change.
+        """
+        identity = {name: text.strip() for name, text in self.params.items()}
+        for name, image in self.images.items():
+            identity[name] = image.identity
+        if self.account:
+            identity["email"] = self.account
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-class Requests:
-    """Makes requests.
+@dataclass(frozen=True, slots=True)
+class UploadedImages:
+    """The assetRefs of one order, by parameter name, and the account that owns them, where it is known.
 
-    Args:
-        images: finds and uploads images.
-        default: the account for those that name none.
+    `changes`: how a picture was changed before it was uploaded, by parameter name. `reused`: assetRefs of earlier
+    uploads, which the API may have deleted early.
     """
 
-    def __init__(self, images: Images, default: str | None) -> None:
-        self._images = images
-        self._default = default
+    refs: dict[str, str] = field(default_factory=dict)
+    account: str | None = None
+    changes: Mapping[str, str] = field(default_factory=dict)
+    reused: tuple[str, ...] = ()
 
-    async def judge(self, words: Mapping[str, Any], problems: Iterable[Problem]) -> ValidatedRequest:
-        """The request that the words are, its images found; nothing is uploaded.
+
+@dataclass(slots=True)
+class RequestBuilder:
+    """Validates params, reads their images, and uploads these when the order is placed.
+
+    Attributes:
+        folders: the folders whose files may be read; None for the user's home.
+        default_account: the account of orders that name none.
+        normalizer: converts a picture to what the API accepts; called in a worker thread.
+    """
+
+    api: VideoApi
+    journal: Journal
+    http: SafeHttpClient
+    catalog: Catalog
+    folders: Sequence[Path] | None
+    default_account: str | None
+    normalizer: Callable[[bytes], NormalizedImage] = normalize
+    # A large picture takes a gigabyte while it is decoded, and many calls can come at once.
+    _decode_lock: anyio.Lock = field(default_factory=anyio.Lock, init=False)
+
+    async def validate(self, params: Mapping[str, Any], problems: Iterable[Problem] = ()) -> ValidatedRequest:
+        """Validate what was stated, read the images, and complete the rest. Nothing is uploaded.
 
         Args:
-            words: as `check` takes them; images may be anything that `media.sources` knows.
-            problems: what the caller has found wrong already, to be told together with the rest.
+            params: values by parameter name; images are anything that `media.sources` accepts.
+            problems: what the caller found already, to be reported together with the rest.
 
         Raises:
-            InvalidArguments: with every problem, and the nearest request that is valid.
-            LumaError: an image could not be reached.
+            InvalidArguments: with all problems, and the closest valid request. `retry` is "later" if the only problem
+                are images that could not be fetched just now.
+            LumaError: the API could not be asked for an earlier job.
         """
-        verdict = check(words)
-        with nothing_spent():
-            images, faults = await self._images.find(words)
-            wrong = [*problems, *verdict.problems]
-            # What only may pass is told as such, unless something else is wrong as well.
-            wrong += problems_of(faults) if not wrong else [p for n, f in faults.items() for p in problems_of({n: f})]
-        if wrong or verdict.nearest is None:
-            raise InvalidArguments(NO_MONEY, problems=wrong, suggestion=None if faults else verdict.nearest)
-        return ValidatedRequest(verdict.nearest, images, verdict.nearest.get("email") or self._default)
+        validation = validate(self.catalog, params)
+        found = [*problems, *validation.problems]
+        # An image that only conflicts with another parameter is read all the same, to report all problems at once.
+        unreadable = {problem.field for problem in validation.problems if problem.code != "conflict"}
+        given = {name: params[name] for name in self.catalog.images if name in params and name not in unreadable}
+        images: dict[str, InputImage] = {}
+        image_errors: dict[str, ImageError] = {}
+        if given:
+            with nothing_charged():
+                known_jobids = await self.journal.owned_jobids()
+                for name, value in given.items():
+                    try:
+                        source = parse_source(value, is_jobid=known_jobids.__contains__)
+                        images[name] = await self._read_image(name, source, images)
+                    except ImageError as error:
+                        image_errors[name] = error
+        only_transient = not found
+        for name, unusable in image_errors.items():
+            only_transient = only_transient and unusable.retryable
+            # Without the value: a link can contain a secret, and a data: URI is long.
+            found.append(Problem(name, "unusable_image", reason=unusable.reason))
+        complete = validation.nearest
+        if found or complete is None:
+            # With an unusable image nobody knows what a valid request would be.
+            suggestion = None if image_errors else complete
+            retry: Retry | None = "later" if only_transient else None
+            raise InvalidArguments(found, suggestion=suggestion, charged="no", retry=retry)
+        return ValidatedRequest(complete, images, complete.get("email") or self.default_account)
 
-    async def make(self, judged: ValidatedRequest, tell: Tell) -> tuple[VideoRequest, Assets]:
-        """The request as the API takes it, its images uploaded.
+    async def build_request(
+        self, validated: ValidatedRequest, on_progress: ProgressCallback
+    ) -> tuple[VideoRequest, UploadedImages]:
+        """Upload the images and build the request for the API.
 
         Raises:
-            LumaError: they could not be; nothing was spent.
+            LumaError: an upload failed or the accounts do not match; nothing was charged.
         """
-        with nothing_spent():
-            email = judged.words.get("email")
-            assets = await self._images.upload(judged.images, email, default=self._default, tell=tell)
-        request = VideoRequest(**{**judged.words, **assets.refs})
-        if self._default and not judged.images and not request.email:
-            request = request.model_copy(update={"email": self._default})
-        return request, assets
+        params = dict(validated.params)
+        uploaded = UploadedImages()
+        if validated.images:
+            # The order runs on their account, whether or not it is named.
+            with nothing_charged():
+                uploaded = await self._upload_images(validated, on_progress)
+        elif validated.account:
+            params["email"] = validated.account
+        return VideoRequest.from_params(params | uploaded.refs), uploaded
+
+    async def _read_image(self, name: str, source: Source, others: Mapping[str, InputImage]) -> InputImage:
+        match source.kind:
+            case SourceKind.ASSET:
+                digest = await self.journal.digest_of_asset(source.text)
+                return InputImage(source, digest or source.text)
+            case SourceKind.FILE:
+                data = await anyio.to_thread.run_sync(read_file, source.text, self.folders)
+            case SourceKind.DATA:
+                data = await anyio.to_thread.run_sync(read_data_uri, source.text)
+            case SourceKind.JOB:
+                data = await self._fetch_frame(name, source.text)
+            case SourceKind.LINK:
+                data = await self.http.fetch(source.text)
+        identity = await anyio.to_thread.run_sync(lambda: hashlib.sha256(data).hexdigest())
+        for other in others.values():
+            # One picture may be both the first and the last frame.
+            if other.identity == identity and not other.is_asset:
+                return InputImage(source, identity, other.picture, other.data)
+        if await self.journal.is_known_asset(identity):
+            # It was uploaded before, so it is usable and most likely need not be decoded.
+            return InputImage(source, identity, data=data)
+        return InputImage(source, identity, await self._normalize(data))
+
+    async def _normalize(self, data: bytes) -> NormalizedImage:
+        async with self._decode_lock:
+            return await anyio.to_thread.run_sync(self.normalizer, data)
+
+    async def _fetch_frame(self, name: str, jobid: str) -> bytes:
+        """Fetch the picture of an earlier job that its jobid stands for here."""
+        try:
+            job = await self.api.get(jobid)
+        except (NotFound, InvalidArguments, Forbidden):
+            raise ImageError("names a job that the API does not know for this token; give a picture instead") from None
+        if job.state == "running":
+            raise ImageError("names a job that is still running; order this video when that one has finished")
+        for part in self.catalog.images[name].frames:
+            if frame := getattr(job.files, part):
+                return await self.http.fetch(frame.url)
+        raise ImageError(f"names a job without a usable picture ({job.status})")
+
+    async def _upload_images(self, validated: ValidatedRequest, on_progress: ProgressCallback) -> UploadedImages:
+        """Turn the images into assetRefs of one account, uploading as little as possible."""
+        refs = {name: image.source.text for name, image in validated.images.items() if image.is_asset}
+        pictures = {name: image for name, image in validated.images.items() if not image.is_asset}
+        stated = validated.params.get("email")
+        if not pictures and len(refs) + bool(stated) < 2:
+            # At most one account is involved, so there is nothing to compare.
+            return UploadedImages(refs, stated)
+        if pictures:
+            stated = stated or self.default_account
+        account = await self._resolve_account(stated, refs, pictures)
+        if not pictures or account is None:
+            return UploadedImages(refs, account)
+
+        changes: dict[str, str] = {}
+        reused: list[str] = []
+        ref_by_picture: dict[str, str] = {}
+        for name, image in pictures.items():
+            picture = image.picture
+            ref = ref_by_picture.get(image.identity)
+            if ref is None and (ref := await self.journal.find_asset(image.identity, account)):
+                reused.append(ref)
+            if ref is None:
+                await on_progress("uploading", name)
+                # The picture that was validated. Only bytes that were uploaded before have not been decoded yet.
+                picture = picture or await self._normalize(image.data)
+                asset = await self.api.upload(picture.data, picture.media_type, account)
+                ref = asset.asset_ref
+                await self.journal.record_asset(image.identity, account, ref)
+            ref_by_picture[image.identity] = refs[name] = ref
+            if picture and picture.changes:
+                changes[name] = ", ".join(picture.changes)
+        return UploadedImages(refs, account, changes, tuple(reused))
+
+    async def _resolve_account(
+        self, stated: str | None, refs: Mapping[str, str], pictures: Mapping[str, InputImage]
+    ) -> str | None:
+        """Choose the account of an order: the stated one, or that of its assetRefs, or one with a free slot.
+
+        Raises:
+            InvalidArguments: the account is not configured, or the assetRefs belong to different accounts.
+            NotFound, AccountSession: there is no usable account.
+        """
+        if not self.api.features.accounts:
+            return ""
+        accounts = await self.api.accounts()
+        emails = tuple(account.email for account in accounts)
+        if stated and pictures and stated not in emails:
+            raise InvalidArguments([Problem("email", "unknown_account", stated, allowed=emails)])
+        expected = stated
+        problems: list[Problem] = []
+        for name, ref in refs.items():
+            # From the journal if it was uploaded here, else from the assetRef, which contains it.
+            recorded = await self.journal.account_of_asset(ref)
+            owner = recorded or next((email for email in emails if f"-email:{email}-" in ref), None)
+            expected = expected or owner
+            if owner and owner != expected:
+                reason = (
+                    f"is an asset of the account {owner}, but the order is for {expected}, and an order can use only "
+                    f'one account; pass email "{owner}", or the picture itself instead of the assetRef'
+                )
+                problems.append(Problem(name, "account_mismatch", ref, reason=reason))
+        if problems:
+            raise InvalidArguments(problems)
+        if expected or not pictures:
+            return expected
+        return await self._choose_account(accounts, pictures)
+
+    async def _choose_account(self, accounts: Sequence[Account], pictures: Mapping[str, InputImage]) -> str:
+        """Choose the account with the most free slots, and among equals the one that has most of the pictures."""
+        if not accounts:
+            raise NotFound("any_account")
+        ranks: dict[str, tuple[int, int]] = {}
+        for account in accounts:
+            if not account.error:
+                refs = [await self.journal.find_asset(image.identity, account.email) for image in pictures.values()]
+                ranks[account.email] = (account.free_slots, len(refs) - refs.count(None))
+        if not ranks:
+            unusable = AccountSession()
+            unusable.all_accounts = True
+            raise unusable
+        return max(ranks, key=ranks.__getitem__)
 
 
 @contextmanager
-def nothing_spent() -> Iterator[None]:
-    """Says so in the errors of what is done before an order."""
+def nothing_charged() -> Iterator[None]:
+    """Mark the errors of steps before an order: these cost nothing."""
     try:
         yield
     except LumaError as error:
-        if NO_MONEY not in error.message:
-            error.message += f" {NO_MONEY}"
+        error.charged = error.charged or "no"
         raise

@@ -1,238 +1,240 @@
-"""`VideoService`: one token's place of work. It orders, follows and saves, and writes all of that down."""
+"""`VideoService`: everything that can be done with one API token, with the journal and the folders of this machine."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import anyio
 
+from luma_mcp.api.polling import Pollers
 from luma_mcp.api.useapi.client import LumaClient
-from luma_mcp.catalog.useapi import CHOICES, TYPICAL_SECONDS
-from luma_mcp.errors import NO_MONEY, AccountSession, Capacity, Conflict, NotFound
-from luma_mcp.journal.journal import Journal
-from luma_mcp.journal.orders import Order
-from luma_mcp.media.local_files import home_folder
-from luma_mcp.media.safe_http import SafeHttpClient, look_up
-from luma_mcp.service.downloads import Files
-from luma_mcp.service.input_images import Images
-from luma_mcp.service.jobs import Listing, list_jobs
-from luma_mcp.service.paths import api_of, journal_path, output_folder
-from luma_mcp.service.requests import Requests, ValidatedRequest
-from luma_mcp.service.slots import explain
-from luma_mcp.service.submit import Orders, SubmitResult
+from luma_mcp.errors import NotFound, Upstream
+from luma_mcp.journal.sqlite import SqliteJournal
+from luma_mcp.media.safe_http import SafeHttpClient, resolve_host
+from luma_mcp.service.downloads import Downloads
+from luma_mcp.service.jobs import JobList, ListedState, list_jobs
+from luma_mcp.service.paths import api_id, journal_path, output_folder
+from luma_mcp.service.reconcile import UNKNOWN_FOR, Reconciler
+from luma_mcp.service.requests import RequestBuilder
+from luma_mcp.service.submit import OrderSubmitter
 from luma_mcp.settings import LOOPBACK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable
     from datetime import datetime
 
     import httpx2
 
-    from luma_mcp.api.protocol import Job, VideoRequest
-    from luma_mcp.errors import Problem
+    from luma_mcp.api.protocol import Job, VideoApi, VideoRequest
+    from luma_mcp.catalog.models import Catalog
+    from luma_mcp.journal.protocol import Journal
     from luma_mcp.media.safe_http import Resolve
-    from luma_mcp.service.input_images import Tell
     from luma_mcp.settings import Settings
 
-SETTLE_SECONDS = 12.0
-ENDED = (
-    "The same order ran a moment ago, and runs no more: this call was not to order another. "
-    f"{NO_MONEY} list_jobs shows how it ended; call generate_video again if the user wants another one."
-)
+logger = logging.getLogger(__name__)
+
+RECOVERY_TIMEOUT = 12.0
+"""Seconds that a list may take to find the jobs of orders without an answer."""
+DELETE_ATTEMPTS = 2
+FILES_WANTED_FOR = timedelta(days=3)
+"""Age of an order after which a new process no longer saves its files by itself."""
+SAVE_TIMEOUT = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ordered:
-    """An order that was placed; `changes`: what was done to which picture."""
+class DeletedJob:
+    """A job that was deleted; `was_known`: whether the API still knew it. Its saved files, absolute paths, stay."""
 
-    placed: SubmitResult
-    changes: Mapping[str, str] = field(default_factory=dict)
+    was_known: bool
+    saved_files: tuple[str, ...] = ()
 
 
 class VideoService:
-    """Everything that a token's owner can have done, with the journal and the folders of this machine.
+    """Validates and submits orders, waits for their jobs and saves their files, and records all of it.
 
-    Args:
-        settings: with a token.
-        transport: what carries all requests; a test passes its own.
-        resolve: finds the addresses of hosts in links; this machine's own way if None.
-        wall_clock: the time of day, in UTC.
+    `settings` has a token. `transport` carries all requests, and `resolve` resolves the hosts of links.
     """
 
     def __init__(
         self,
         settings: Settings,
         *,
+        catalog: Catalog,
         wall_clock: Callable[[], datetime],
         transport: httpx2.AsyncBaseTransport | None = None,
         resolve: Resolve | None = None,
     ) -> None:
         token = settings.token.get_secret_value() if settings.token else ""
-        own = settings.base_url if urlsplit(settings.base_url).hostname in LOOPBACK else None
-        self._settings = settings
+        self._speed = settings.speed
         self._wall_clock = wall_clock
-        self.begun = wall_clock()
-        self.luma = LumaClient(token, base_url=settings.base_url, transport=transport, wall_clock=wall_clock)
-        self.journal = Journal(
+        self.started_at = wall_clock()
+        self.catalog = catalog
+        self.api: VideoApi = LumaClient(
+            token, base_url=settings.base_url, transport=transport, wall_clock=wall_clock, catalog=catalog
+        )
+        self.journal: Journal = SqliteJournal(
             journal_path(settings),
-            api=api_of(settings.base_url, token),
+            api=api_id(settings.base_url, token),
             wall_clock=wall_clock,
-            # A file that somebody has named may be something else of theirs.
+            # A file that the settings name may belong to something else, and stays where it is.
             movable=settings.journal is None,
         )
-        self._links = SafeHttpClient(
-            transport=transport, resolve=resolve or look_up, allow_private=settings.allow_private_urls, own=own
+        is_local = urlsplit(settings.base_url).hostname in LOOPBACK
+        self._http = SafeHttpClient(
+            transport=transport,
+            resolve=resolve or resolve_host,
+            allow_private=settings.allow_private_urls,
+            api_origin=settings.base_url if is_local else None,
         )
-        folders = home_folder() if settings.input_dirs is None else settings.input_dirs
-        images = Images(self.luma, self.journal, links=self._links, folders=folders)
-        self._requests = Requests(images, settings.email)
-        self.orders = Orders(self.luma, self.journal, wall_clock, per_hour=settings.max_jobs_per_hour)
-        self.files = Files(self.luma, self.journal, links=self._links, folder=lambda: output_folder(settings))
+        requests = RequestBuilder(self.api, self.journal, self._http, catalog, settings.input_dirs, settings.email)
+        self.reconciler = Reconciler(self.api, self.journal, wall_clock)
+        orders = OrderSubmitter(
+            self.api, self.journal, requests, self.reconciler, wall_clock, settings.max_jobs_per_hour or 0
+        )
+        self.downloads = Downloads(self.api, self.journal, self._http, partial(output_folder, settings))
+        self._pollers = Pollers(partial(self.api.get, retry_timeout=0), wall_clock)
+        # Methods that others implement, and document.
+        self.validate = requests.validate
+        self.find_duplicate = orders.find_duplicate
+        self.check_limit = orders.check_limit
+        self.submit = orders.submit
+        self.request_files = self.journal.request_files
 
     async def aclose(self) -> None:
-        """Closes connections and files. The jobs go on."""
-        await self.luma.aclose()
-        await self._links.aclose()
-        self.journal.close()
+        """Close connections and files. Running jobs continue."""
+        await self.api.aclose()
+        await self._http.aclose()
+        await self.journal.aclose()
 
-    async def order(
-        self,
-        words: Mapping[str, Any],
-        *,
-        problems: Iterable[Problem] = (),
-        another: bool = False,
-        only_running: bool = False,
-        save: bool = False,
-        patience: float,
-        tell: Tell,
-    ) -> Ordered:
-        """Orders a video, its images from wherever they are; or finds the same order running.
+    async def wait(
+        self, job_or_jobid: Job | str, seconds: float, *, expected: tuple[float, float] | None = None
+    ) -> Job:
+        """Wait until a job has finished, or return it as it is when the time is up.
 
         Args:
-            words: a caller's words, as `check` takes them; images may be anything that `media.sources` knows.
-            problems: what the caller has found wrong already, to be told together with the rest.
-            another: order it even if the same one runs.
-            only_running: place nothing; only the same order's job is wanted, if it runs.
-            save: whether its files are wanted.
-            patience: seconds within which a refused connection or a full house is tried again.
-            tell: is told what is being done before the order.
+            job_or_jobid: the job, if its record is at hand.
+            seconds: how long to wait; 0 fetches it once.
+            expected: what `expected_seconds` returned, if the caller has it.
 
         Raises:
-            LumaError: named for the situation; says what happened to the money.
+            NotFound: the API does not know the job; `deleted` and `saved_files` are what the journal knows of it.
+            LumaError: any other error that waiting does not solve.
         """
-        await tell("Preparing")
-        judged = await self._requests.judge(words, problems)
-        if (only_running or not another) and (same := await self.orders.running(judged.key)):
-            return Ordered(same)
-        if only_running:
-            raise Conflict(ENDED)
-        self.orders.limit.check()
+        is_known = True
+        if isinstance(job_or_jobid, str):
+            jobid = job_or_jobid
+            order = await self.journal.get_by_jobid(jobid)
+            request = order.request if order else None
+            # The API is asked even about a deleted job: the journal may be wrong about it.
+            is_known = order is not None and not order.deleted
+        else:
+            jobid, request = job_or_jobid.jobid, job_or_jobid.request
+        if expected is None and seconds > 0:
+            expected = await self.expected_seconds(request)
         try:
-            return await self._place(judged, another=another, save=save, patience=patience, tell=tell)
-        except Capacity as error:
-            await explain(error, self.luma, self.journal)
-            raise
-
-    async def would_order(
-        self, words: Mapping[str, Any], *, problems: Iterable[Problem] = (), another: bool = False
-    ) -> Mapping[str, str] | None:
-        """The whole request that such an order would place; None if the same runs, so that it would place none."""
-        judged = await self._requests.judge(words, problems)
-        if not another and await self.orders.running(judged.key):
-            return None
-        self.orders.limit.check()
-        return judged.words
-
-    async def _place(
-        self, judged: ValidatedRequest, *, another: bool, save: bool, patience: float, tell: Tell
-    ) -> Ordered:
-        request, assets = await self._requests.make(judged, tell)
-        await tell("Ordering")
-        account = request.email or assets.account
-        order = Order(judged.key, request, self._wall_clock(), account=account, save=save)
-        try:
-            placed = await self.orders.place(order, another=another, patience=patience)
-        except AccountSession as error:
-            error.name(account)
-            raise
-        except NotFound:
-            if not assets.reused:
-                raise
-            # What was uploaded before has been forgotten there earlier than it should have been.
-            for ref in assets.reused:
-                self.journal.assets.forget(ref)
-            return await self._place(judged, another=another, save=save, patience=patience, tell=tell)
-        return Ordered(placed, assets.changes)
-
-    async def follow(self, job: str | Job, seconds: float) -> Job:
-        """The job when it has finished or the time is up, with what was ordered, if that is known."""
-        jobid = job if isinstance(job, str) else job.jobid
-        request = self.request_of(jobid)
-        if request:
-            self.luma.remember(jobid, request)
-        order = self.journal.of_job(jobid)
-        if order and order.deleted:
-            gone = "This job was deleted, and the API does not know it any more."
-            raise NotFound(gone + self._what_stays(jobid), jobid=jobid)
-        try:
-            job = await self.luma.wait(job, seconds, typical=self.typical_seconds(request))
+            job = await self._pollers.wait(
+                job_or_jobid, seconds, typical=expected, known_to_exist=is_known, request=request
+            )
         except NotFound as error:
-            error.message += self._what_stays(jobid)
+            order = await self.journal.get_by_jobid(jobid)
+            error.jobid = jobid
+            error.deleted = order is not None and order.deleted
+            error.saved_files = await self.downloads.saved_files(jobid)
             raise
-        self.journal.saw(job)
+        await self.journal.record_state(job)
         return job
 
-    def _what_stays(self, jobid: str) -> str:
-        """Of a job that the API does not know."""
-        files = self.files.saved(jobid)
-        return f" Its files are here: {', '.join(files)}." if files else ""
-
-    def request_of(self, jobid: str) -> VideoRequest | None:
-        """What was ordered under that jobid, by this process or another of this machine."""
-        if request := self.luma.ordered(jobid):
-            return request
-        order = self.journal.of_job(jobid)
+    async def get_request(self, jobid: str) -> VideoRequest | None:
+        """Get what was ordered under a jobid, by this process or another one of this machine."""
+        order = await self.journal.get_by_jobid(jobid)
         return order.request if order else None
 
-    def wants_files(self, jobid: str) -> bool:
-        """Whether the files of the job were asked for when it was ordered, or later."""
-        order = self.journal.of_job(jobid)
-        return bool(order and order.save)
+    async def wants_files(self, jobid: str) -> bool:
+        """Whether the job's files are to be saved, as recorded when it was ordered or later."""
+        order = await self.journal.get_by_jobid(jobid)
+        return order is not None and order.save
 
-    def typical_seconds(self, request: VideoRequest | None) -> tuple[float, float] | None:
-        """From when until when jobs of this kind end, as seen on this machine; None while too few were.
+    async def expected_seconds(self, request: VideoRequest | None) -> tuple[float, float] | None:
+        """Get the expected duration of a job: the [10th, 90th] percentile of the seconds from order to end.
 
-        In a simulation that runs faster, as documented and as much faster.
+        Measured on this machine if enough similar jobs have finished, else as documented. None without a request.
         """
-        words = request.words() if request else {}
-        if "resolution" not in words:
+        if request is None or request.resolution is None:
             return None
-        if self._settings.speed != 1:
-            low, high = TYPICAL_SECONDS[words["resolution"]]
-            return low / self._settings.speed, high / self._settings.speed
-        kind = {name: words[name] for name in CHOICES if name in words and name != "aspect_ratio"}
-        return self.journal.typical_seconds(kind) or self.journal.typical_seconds({"resolution": words["resolution"]})
+        documented = self.catalog.typical_seconds.get(request.resolution)
+        if self._speed != 1 and documented:
+            return documented[0] / self._speed, documented[1] / self._speed
+        params = request.to_dict()
+        # The aspect ratio does not change how long a job takes.
+        names = [name for name in self.catalog.choices if name in params and name != "aspect_ratio"]
+        measured = await self.journal.typical_seconds({name: params[name] for name in names})
+        if measured is None:
+            measured = await self.journal.typical_seconds({"resolution": request.resolution})
+        return measured or documented
 
-    async def jobs(self, *, limit: int, state: str | None) -> Listing:
-        """What runs, and what was ordered from this machine, newest first."""
-        with anyio.move_on_after(SETTLE_SECONDS):
-            await self.orders.recover()
-        return await list_jobs(self.luma, self.journal, self._wall_clock, limit=limit, state=state)
+    async def list_jobs(self, limit: int, state: ListedState | None = None) -> JobList:
+        """List what is running and what was ordered from this machine, newest first."""
+        with anyio.move_on_after(RECOVERY_TIMEOUT):
+            await self.reconciler.recover_orders()
+        return await list_jobs(self.api, self.journal, self._wall_clock, limit=limit, state=state)
 
-    async def delete(self, jobid: str) -> bool:
-        """Frees the slot of a finished job; False if the API knew no such job any more. Its saved files stay.
+    async def delete(self, jobid: str) -> DeletedJob:
+        """Delete a finished job and free its slot. Its saved files stay.
+
+        A 404 is not believed at once: it may come from a replica that lags behind, while the job is running.
 
         Raises:
-            Conflict: it still runs; nothing can stop it.
+            Conflict: the job is running; nothing stops it.
+            NotFound: neither the API nor the journal knows the job.
+            Upstream: the API does not list the job, which may be running all the same.
         """
+        missing: NotFound | None = None
+        for _ in range(DELETE_ATTEMPTS):
+            try:
+                await self.api.delete(jobid)
+                missing = None
+                break
+            except NotFound as error:
+                missing = error
+            order = await self.journal.get_by_jobid(jobid)
+            try:
+                # It asks several times before a 404 of a job with an order is believed.
+                job = await self._pollers.wait(jobid, 0, typical=None, known_to_exist=order is not None)
+            except NotFound:
+                break
+            await self.journal.record_state(job)
+        if missing:
+            order = await self.journal.get_by_jobid(jobid)
+            if order is None:
+                missing.jobid = jobid
+                raise missing
+            if order.state == "running" and self.reconciler.age(order) <= UNKNOWN_FOR:
+                raise Upstream("not_listed", jobid=jobid) from missing
+        await self.journal.mark_deleted(jobid)
+        return DeletedJob(was_known=missing is None, saved_files=await self.downloads.saved_files(jobid))
+
+    async def recover(self) -> None:
+        """Finish what earlier processes left: orders without an answer, and files that are to be saved."""
+        await self.reconciler.recover_orders(before=self.started_at)
+        wanted = await self.journal.list_missing_files(self.started_at - FILES_WANTED_FOR, self.started_at)
+        async with anyio.create_task_group() as tasks:
+            for order in wanted:
+                if order.jobid:
+                    tasks.start_soon(self._save_files, order.jobid)
+
+    async def _save_files(self, jobid: str) -> None:
+        async def on_progress(name: str, received: int, total: int | None, _: float) -> None:
+            logger.debug("%s: %s of %s bytes", name, received, total)
+
         try:
-            await self.luma.delete(jobid)
-        except NotFound:
-            if not self.journal.of_job(jobid):
-                raise
-            self.journal.deleted(jobid)
-            return False
-        self.journal.deleted(jobid)
-        return True
+            job = await self.wait(jobid, UNKNOWN_FOR.total_seconds())
+            if job.state == "completed":
+                saved = await self.downloads.save(job, seconds=SAVE_TIMEOUT, on_progress=on_progress)
+                logger.warning("Files of an earlier order were saved: %s", ", ".join(saved.files) or saved.problem)
+        except Exception as error:  # noqa: BLE001 - a failure with one job must not end the others
+            logger.warning("The files of an earlier order could not be saved: %s", error)

@@ -1,243 +1,347 @@
-"""The safe ordering of paid jobs: each order is written down before it goes out, and delivered at most once.
+"""The safe ordering of paid jobs: each order is recorded before it is sent, and delivered at most once.
 
-    intent ─▶ sent ─▶ running ─▶ completed, failed
-      ▲        │ └──▶ unknown: no answer came. Its job is looked for: running if found, else given up after a while
-      └────────┘ surely not delivered; an order that was refused is forgotten
-
-Whoever is killed leaves an intent (nothing was ordered) or an order that was sent; the next one to come finds
-its job in `GET /jobs`, if it is the only one that it can be.
+The journal's protocol explains the states of an order. A process that is killed leaves a pending order (nothing was
+ordered) or a sent one, whose job the next process looks for among the running jobs.
 """
+
+# What is recorded when, and what a cancelled call leaves behind. A step completes once it has begun: cancellation takes
+# effect only before a step, and only where the last column names it.
+#
+#   step                         journal afterwards     cancelled before this step
+#   ---------------------------  ---------------------  ---------------------------------------------------------------
+#   check for a duplicate        (nothing new)          nothing happened
+#   upload images                assets                 some are uploaded, which costs nothing
+#   insert_pending               intent                 nothing was ordered
+#   mark_sending                 sent                   the pending order is dropped, nothing was ordered
+#   delivery                     sent                   impossible: shielded from mark_sending on
+#   then one of
+#     answered: record_job       running, with jobid    impossible; afterwards the jobid is logged for the caller
+#     rejected: drop             (removed)              impossible
+#     may come later:            intent                 impossible; the pause until the next attempt can be cancelled,
+#       mark_not_delivered                              and drops the pending order
+#     no answer: mark_unknown    unknown                impossible; afterwards its job is looked for, and a call that is
+#                                                       cancelled meanwhile leaves that to the next order or list
+#
+# The shields are anyio's. `asyncio.Task.cancel` and `asyncio.wait_for` ignore them: whoever uses those on a call that
+# orders tears the delivery from its answer. The order then stays `sent`, and is treated like that of a killed process.
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 import anyio
+import anyio.lowlevel
 
 from luma_mcp.api.protocol import Job
-from luma_mcp.errors import Forbidden, InvalidArguments, LumaError, NotFound, OutcomeUnknown, Upstream
-from luma_mcp.journal.claims import LimitExceeded
-from luma_mcp.journal.orders import UNSETTLED
-from luma_mcp.service.delivery import JournalObserver, LostIntent
-from luma_mcp.service.limits import HourlyLimit
-from luma_mcp.service.locks import KeyedLock
-from luma_mcp.service.periodic import periodic
-from luma_mcp.service.reconcile import UNKNOWN_FOR, Search, told
+from luma_mcp.errors import (
+    AccountSession,
+    Capacity,
+    Conflict,
+    Forbidden,
+    InvalidArguments,
+    LimitReached,
+    LumaError,
+    NotFound,
+    OutcomeUnknown,
+    Upstream,
+)
+from luma_mcp.journal.protocol import LimitExceeded, Order, RateWindow
+from luma_mcp.service.concurrency import KeyedLock, periodic
+from luma_mcp.service.jobs import add_slot_holders
+from luma_mcp.service.reconcile import HEARTBEAT_INTERVAL, UNKNOWN_FOR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from luma_mcp.api.useapi.client import LumaClient
-    from luma_mcp.journal.journal import Journal
-    from luma_mcp.journal.orders import Order
+    from luma_mcp.api.protocol import VideoApi
+    from luma_mcp.journal.protocol import Journal
+    from luma_mcp.service.reconcile import Reconciler
+    from luma_mcp.service.requests import ProgressCallback, RequestBuilder, ValidatedRequest
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_INTERVAL = 1.0
-"""Seconds between two signs of life of an order that is on its way."""
-STALE_AFTER = 3.5
-"""Seconds without a sign of life after which the sender is taken to be gone."""
-OLD = timedelta(minutes=2)
-"""A sign of life of this age is not waited upon at all."""
-_SAME = "The same order was placed before, and nothing was ordered now."
-AGAIN = " To order it all the same, pass new_take true; ask the user first."
+HOUR = timedelta(hours=1)
+PENDING_COUNTS_FOR = timedelta(minutes=1)
+"""A pending order without a heartbeat for so long belongs to a killed process; it does not count towards the limit."""
 
-How = Literal["new", "same", "found"]
+Outcome = Literal["created", "duplicate", "recovered"]
+"""`created`: ordered now. `duplicate`: an identical order is running, and nothing was ordered. `recovered`: the answer
+to the order was lost, and its job was found."""
 
 
 @dataclass(frozen=True, slots=True)
 class SubmitResult:
-    """What became of an order.
-
-    `new`: it was ordered now; `same`: it runs already, and nothing was ordered now; `found`: its answer was lost,
-    and its job was found.
-    """
+    """What became of an order. `image_changes`: how its images were changed before the upload, by parameter."""
 
     job: Job
-    how: How
+    outcome: Outcome
+    image_changes: Mapping[str, str] = field(default_factory=dict)
 
 
-class Orders:
-    """Places orders, and finds what became of those whose answer was lost.
+@dataclass(slots=True)
+class OrderSubmitter:
+    """Submits orders, at most one delivery each.
 
-    Args:
-        luma: the API.
-        journal: where they are written down.
+    Attributes:
         wall_clock: the time of day, in UTC.
-        per_hour: so many at most; None: any number.
+        max_per_hour: how many orders all processes that share the journal may place per hour; 0 for any number.
     """
 
-    def __init__(
-        self, luma: LumaClient, journal: Journal, wall_clock: Callable[[], datetime], *, per_hour: int | None = None
-    ) -> None:
-        self.limit = HourlyLimit(per_hour, journal, wall_clock)
-        self._luma = luma
-        self._journal = journal
-        self._wall_clock = wall_clock
-        self._search = Search(luma, journal)
-        self._turns = KeyedLock()
+    api: VideoApi
+    journal: Journal
+    requests: RequestBuilder
+    reconciler: Reconciler
+    wall_clock: Callable[[], datetime]
+    max_per_hour: int
+    _locks: KeyedLock = field(default_factory=KeyedLock, init=False)
 
-    async def running(self, key: str) -> SubmitResult | None:
-        """The job of the same order, if one runs; None if a new one may be placed.
+    async def submit(
+        self,
+        validated: ValidatedRequest,
+        *,
+        allow_duplicate: bool = False,
+        reuse_only: bool = False,
+        save: bool = False,
+        retry_timeout: float,
+        on_progress: ProgressCallback,
+    ) -> SubmitResult:
+        """Order a video, or find the identical order that is running.
 
-        Raises:
-            OutcomeUnknown: there is one of which nobody knows whether it runs.
-            LumaError: whether it runs could not be asked.
-        """
-        order = self._journal.open_order(key)
-        if order is None:
-            return None
-        if order.jobid is None:
-            return await self._settled(order)
-        self._luma.remember(order.jobid, order.request)
-        try:
-            job = await self._luma.get(order.jobid)
-        except (NotFound, Forbidden, InvalidArguments) as error:
-            if self._age(order) > UNKNOWN_FOR:
-                self._journal.gone(order.jobid)
-                return None
-            raise Upstream(f"{_SAME} The API does not list its job.{AGAIN}", jobid=order.jobid) from error
-        except LumaError as error:
-            error.jobid = order.jobid
-            error.message = f"{_SAME} Its job could not be looked at. {error.message}{AGAIN}"
-            raise
-        self._journal.saw(job)
-        return SubmitResult(job, "same") if job.state == "running" else None
-
-    async def place(self, order: Order, *, another: bool, patience: float) -> SubmitResult:
-        """Orders it, unless the same order is open.
+        The order is shielded from cancellation by anyio's scopes once its request goes out. `asyncio.Task.cancel` and
+        `asyncio.wait_for` ignore such shields: do not use them on this method.
 
         Args:
-            order: the intent; its request is complete.
-            another: order it even if the same one runs.
-            patience: seconds within which a refused connection or a full house (429) is tried again.
+            validated: what to order; exactly the images in it are uploaded.
+            allow_duplicate: order it even if an identical order is running.
+            reuse_only: order nothing; return the job of the identical order if it is running.
+            save: record that the job's files are to be saved.
+            retry_timeout: seconds within which a refused connection or a lack of slots is tried again.
+            on_progress: called at the beginning of each step.
 
         Raises:
-            OutcomeUnknown: it went out, no answer came, and its job was not found.
-            LimitReached: as many as the owner allows were ordered within the hour.
-            LumaError: any other; unless it says otherwise, nothing was ordered.
+            OutcomeUnknown: it was sent and no readable answer came; or that happened to an identical order before.
+            LimitReached: the hourly limit has been reached.
+            Conflict: with `reuse_only`, no identical order is running.
+            LumaError: anything else; `charged` is "no" where it cost nothing.
         """
-        # One at a time of the same order: the second finds what the first has done.
-        async with self._turns.of(order.id if another else order.key):
-            while True:
-                if not another and (running := await self.running(order.key)):
-                    return running
-                try:
-                    if self._journal.claim(order, another=another, room=self.limit.room()):
-                        continue
-                    return await self._sent(order, patience)
-                except LimitExceeded:
-                    raise self.limit.reached() from None
-                except LostIntent:
-                    logger.info("another process has begun the same order")
-
-    async def _sent(self, order: Order, patience: float) -> SubmitResult:
-        witness = JournalObserver(self._journal, order)
-
-        async def alive(_: float) -> None:
-            self._journal.alive(order)
-
+        await on_progress("preparing")
+        # A duplicate that is allowed waits for no other order.
+        lock_key = uuid.uuid4().hex if allow_duplicate else validated.key
         try:
-            async with periodic(HEARTBEAT_INTERVAL, alive):
-                job = await self._luma.submit(order.request, patience=patience, witness=witness)
-                # Here, before anything can be cancelled.
-                self._journal.answered(order, job.jobid)
-        except (OutcomeUnknown, Upstream) as error:
-            return await self._found(order, error)
-        except LumaError:
-            self._journal.drop(order)
+            async with self._locks.hold(lock_key):
+                if reuse_only or not allow_duplicate:
+                    duplicate = await self.find_duplicate(validated)
+                    if duplicate:
+                        return duplicate
+                if reuse_only:
+                    raise Conflict("just_finished", charged="no")
+                # Before the uploads, which would be in vain. `insert_pending` checks again, with other processes.
+                await self.check_limit()
+                while True:
+                    request, uploaded = await self.requests.build_request(validated, on_progress)
+                    await on_progress("ordering")
+                    account = request.email or uploaded.account or None
+                    order = Order(validated.key, request, self.wall_clock(), account=account, save=save)
+                    try:
+                        result = await self._place(order, allow_duplicate=allow_duplicate, retry_timeout=retry_timeout)
+                    except NotFound:
+                        if not uploaded.reused:
+                            raise
+                        # The API has deleted an earlier upload before its time. The next round uploads it again.
+                        for asset_ref in uploaded.reused:
+                            await self.journal.forget_asset(asset_ref)
+                    else:
+                        return replace(result, image_changes=uploaded.changes)
+        except Capacity as error:
+            await add_slot_holders(error, self.api, self.journal)
             raise
-        except anyio.get_cancelled_exc_class():
-            # The client shields a delivery: either it was between two, neither of which arrived, or it is answered.
-            self._journal.drop_intent(order)
-            if (now := self._journal.now(order)) and now.jobid:
-                logger.warning("The call was cancelled; its job goes on, ask for it with get_job: %s", now.jobid)
-            raise
-        return SubmitResult(job, "new")
 
-    async def _found(self, order: Order, error: OutcomeUnknown | Upstream) -> SubmitResult:
-        """The job that a lost order has become.
+    async def find_duplicate(self, validated: ValidatedRequest) -> SubmitResult | None:
+        """Find the running job of an identical order; None if a new one may be placed.
 
         Raises:
-            LumaError: the given one, with what was found instead.
+            OutcomeUnknown: there is an identical order that may be running.
+            LumaError: whether its job is running could not be found out; `jobid` is set.
         """
-        # Told to the log as well: a caller that has gone away would never learn of it.
-        logger.warning("%s", error.message)
-        self._journal.unknown(order)
-        finding = await self._search.look(order)
-        if finding.jobid:
-            return self._placed(order, finding.jobid, "found")
-        if finding.shows_none and isinstance(error, Upstream):
-            # The API says itself that it failed, and shows no job of it.
-            self._journal.drop(order)
-        error.message += told(finding.candidates)
-        if isinstance(error, OutcomeUnknown):
-            error.message += AGAIN
-        raise error
+        order = await self.journal.get_open(validated.key)
+        return await self._check_open(order) if order else None
 
-    async def _settled(self, order: Order) -> SubmitResult | None:
-        """An earlier order that has no jobid yet: its job, or None if none of it can run any more."""
-        now = await self._delivered(order)
-        if now is None or now.state == "intent":
-            return None
-        order = now
-        if order.jobid:
-            return self._placed(order, order.jobid, "same")
-        finding = await self._search.look(order)
-        if finding.jobid:
-            return self._placed(order, finding.jobid, "same" if finding.known else "found")
-        if self._age(order) > UNKNOWN_FOR and finding.shows_none:
-            self._journal.give_up(order)
-            return None
-        self._journal.unknown(order)
-        minutes = round(self._age(order).total_seconds() / 60)
-        raise OutcomeUnknown(
-            f"The same order went out {f'{minutes} minutes' if minutes > 1 else 'a moment'} ago, and its answer was "
-            f"lost, so it may be running and billed. Nothing was ordered now.{told(finding.candidates)}{AGAIN}"
-        )
+    async def check_limit(self) -> None:
+        """Check whether another order may be placed now.
 
-    async def recover(self, *, before: datetime | None = None) -> None:
-        """Looks for the jobs of all orders whose answer never came, or of those before a time."""
-        for order in self._journal.unsettled():
-            if before and order.ordered_at >= before:
+        Raises:
+            LimitReached: the hourly limit has been reached.
+        """
+        if self.max_per_hour:
+            counted = await self.journal.list_counted(self._rate_window())
+            if len(counted) >= self.max_per_hour:
+                raise self._limit_reached(counted)
+
+    async def _place(self, order: Order, *, allow_duplicate: bool, retry_timeout: float) -> SubmitResult:
+        """Record the order and deliver it, unless another process has placed the same one meanwhile."""
+        while True:
+            window = self._rate_window() if self.max_per_hour else None
+            try:
+                with anyio.CancelScope(shield=True):
+                    other = await self.journal.insert_pending(order, allow_duplicate=allow_duplicate, window=window)
+            except LimitExceeded:
+                raise self._limit_reached(await self.journal.list_counted(self._rate_window())) from None
+            if other:
+                duplicate = await self._check_open(other)
+                if duplicate:
+                    return duplicate
                 continue
-            now = await self._delivered(order)
-            if now is None or now.state not in UNSETTLED:
-                continue
-            finding = await self._search.look(order)
-            candidates = finding.candidates
-            if finding.jobid:
-                self._placed(order, finding.jobid, "same" if finding.known else "found")
-            elif self._age(order) > UNKNOWN_FOR and finding.shows_none:
-                self._journal.give_up(order)
+            try:
+                job = await self._deliver(order, retry_timeout)
+            except _PendingOrderLost:
+                logger.info("Another process is placing the same order.")
+            except (OutcomeUnknown, Upstream) as error:
+                return await self._find_lost_job(order, error)
             else:
-                self._journal.unknown(order)
-                logger.warning("An order of %s got no answer.%s", f"{order.ordered_at:%H:%M} UTC", told(candidates))
+                return SubmitResult(job, "created")
 
-    def _placed(self, order: Order, jobid: str, how: How) -> SubmitResult:
-        if how == "found":
-            logger.warning("The answer to an order was lost; its job was found: %s", jobid)
-        self._luma.remember(jobid, order.request)
-        job = Job(jobid=jobid, type="video", created=order.ordered_at.isoformat(), request=order.request)
-        return SubmitResult(job, how)
+    async def _deliver(self, order: Order, retry_timeout: float) -> Job:
+        """Send the order, and record what became of it before anything else can happen."""
+        with anyio.CancelScope() as scope:
+            observer = _DeliveryRecorder(self.journal, order, scope)
+            try:
+                async with periodic(HEARTBEAT_INTERVAL, observer.heartbeat):
+                    job = await self.api.submit(order.request, retry_timeout=retry_timeout, observer=observer)
+                    try:
+                        await self.journal.record_job(order, job.jobid)
+                    except Exception:
+                        # The job is paid for, so its jobid must reach the caller whatever happens to the journal.
+                        logger.exception("The journal could not record the job %s", job.jobid)
+            except BaseException as error:
+                scope.shield = True
+                await self._record_failure(order, error)
+                raise
+        try:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        except anyio.get_cancelled_exc_class():
+            # Nobody receives the result any more.
+            logger.warning("The call was cancelled, and the job that it ordered continues: %s", job.jobid)
+            raise
+        return job
 
-    async def _delivered(self, order: Order) -> Order | None:
-        """The order when nobody is delivering it any more; None if it was forgotten."""
-        now: Order | None = order
-        seen, since = order.alive_at, anyio.current_time()
-        # By its changes, not by its age alone: clocks are set, also between a kill and a restart.
-        while now and now.state == "sent" and seen and self._wall_clock() - seen < OLD:
-            if anyio.current_time() - since > STALE_AFTER:
-                break
-            await anyio.sleep(HEARTBEAT_INTERVAL)
-            now = self._journal.now(order)
-            if now and now.alive_at != seen:
-                seen, since = now.alive_at, anyio.current_time()
-        return now
+    async def _record_failure(self, order: Order, error: BaseException) -> None:
+        if isinstance(error, OutcomeUnknown | Upstream):
+            # To the log as well, for the case that the caller has left.
+            logger.warning("%s", error)
+            await self.journal.mark_unknown(order)
+        elif isinstance(error, LumaError):
+            await self.journal.drop(order)
+            error.charged = error.charged or "no"
+            if isinstance(error, AccountSession):
+                error.email = error.email or order.account
+        else:
+            # Cancelled, or a failure of this program. What was sent stays `sent`: nobody knows whether it arrived.
+            await self.journal.drop_pending(order)
 
-    def _age(self, order: Order) -> timedelta:
-        return self._wall_clock() - order.ordered_at
+    async def _find_lost_job(self, order: Order, error: OutcomeUnknown | Upstream) -> SubmitResult:
+        """Find the job of an order without a readable answer.
+
+        Raises:
+            OutcomeUnknown: with the jobs that it may be.
+        """
+        match = await self.reconciler.find_job(order)
+        if match.jobid:
+            return SubmitResult(_build_job(order, match.jobid), "recovered")
+        if isinstance(error, OutcomeUnknown):
+            error.candidates = match.candidates
+            raise error
+        # Not even a failure with a message proves that nothing was ordered.
+        cause = f"the API answered with a failure ({error.status})"
+        raise OutcomeUnknown(
+            cause, candidates=match.candidates, status=error.status, api_message=error.api_message
+        ) from error
+
+    async def _check_open(self, order: Order) -> SubmitResult | None:
+        """Find out whether the job of an open order is running; None if it is not, so that a new one may be placed."""
+        if order.jobid is None:
+            return await self._check_unsettled(order)
+        try:
+            job = await self.api.get(order.jobid)
+        except (NotFound, Forbidden, InvalidArguments) as error:
+            if self.reconciler.age(order) > UNKNOWN_FOR:
+                await self.journal.mark_gone(order.jobid)
+                return None
+            # Of a young job, a lagging replica says so too.
+            raise Upstream("not_listed", jobid=order.jobid, charged="no") from error
+        except LumaError as error:
+            error.jobid = order.jobid
+            error.charged = error.charged or "no"
+            raise
+        await self.journal.record_state(job)
+        return SubmitResult(job.with_request(order.request), "duplicate") if job.state == "running" else None
+
+    async def _check_unsettled(self, order: Order) -> SubmitResult | None:
+        current = await self.reconciler.wait_for_delivery(order)
+        if current is None or current.state == "intent":
+            return None
+        if current.jobid:
+            return SubmitResult(_build_job(current, current.jobid), "duplicate")
+        match = await self.reconciler.settle(current)
+        if match.given_up:
+            return None
+        if match.jobid is None:
+            age = self.reconciler.age(current).total_seconds()
+            raise OutcomeUnknown("its answer was lost", candidates=match.candidates, age=age)
+        return SubmitResult(_build_job(current, match.jobid), "duplicate" if match.was_known else "recovered")
+
+    def _rate_window(self) -> RateWindow:
+        now = self.wall_clock()
+        return RateWindow(self.max_per_hour, now - HOUR, now - PENDING_COUNTS_FOR)
+
+    def _limit_reached(self, counted: list[Order]) -> LimitReached:
+        """Build the error; the next order is allowed when the oldest one that counts leaves the window."""
+        limit, now = self.max_per_hour, self.wall_clock()
+        times = sorted(order.ordered_at for order in counted)
+        # There can be fewer, where rows of the journal cannot be read.
+        oldest = times[-limit] if len(times) >= limit else now
+        # Rounded up, because it is shown without seconds.
+        next_at = (oldest + HOUR + timedelta(seconds=59, microseconds=999_999)).replace(second=0, microsecond=0)
+        return LimitReached(limit, next_at, retry_after=(next_at - now).total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class _DeliveryRecorder:
+    """Records the steps of one delivery, and shields it from cancellation from the first record on.
+
+    It implements `api.protocol.DeliveryObserver`. `scope` is the one that the delivery runs in.
+    """
+
+    journal: Journal
+    order: Order
+    scope: anyio.CancelScope
+
+    async def sending(self) -> None:
+        self.scope.shield = True
+        if not await self.journal.mark_sending(self.order):
+            raise _PendingOrderLost
+
+    async def not_delivered(self) -> None:
+        await self.journal.mark_not_delivered(self.order)
+        self.scope.shield = False
+
+    async def heartbeat(self, _: float) -> None:
+        """Show other processes that the order is still being delivered."""
+        try:
+            await self.journal.heartbeat(self.order)
+        except Exception:
+            # It runs beside the delivery, and would cancel it.
+            logger.exception("A heartbeat could not be recorded")
+
+
+class _PendingOrderLost(Exception):
+    """Another process has taken over the pending order, so it must not be sent."""
+
+
+def _build_job(order: Order, jobid: str) -> Job:
+    """Build the record of a job that was not fetched, from its order."""
+    return Job(jobid, kind="video", created=order.ordered_at.isoformat(), request=order.request)

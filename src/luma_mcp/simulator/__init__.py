@@ -1,1 +1,1 @@
-"""Stands in for the Luma API: for the demo, for trying without a token, and for tests."""
+"""Stand-in for the Luma API: for the demo, for trying the server without a token, and for tests."""

@@ -1,45 +1,57 @@
-"""The simulated Luma API as an ASGI app: every endpoint, every error body, media that plays.
+"""The simulated Luma API as an ASGI app and as an HTTP server on loopback.
 
-Source: useapi.net, Luma API v1, pages of April 2026. Webhooks are accepted, and never called.
+Every endpoint, every error body, and media that plays. Webhooks are accepted but never called.
+Source: useapi.net, Luma API v1, pages of April 2026.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import socket
+import sys
+import threading
+import time
 from collections import Counter
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import uvicorn
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from luma_mcp.simulator.orders import NO_SUBSCRIPTION, SESSION_ERROR, order
-from luma_mcp.simulator.records import MEDIA, account_record, executing_record, job_record
-from luma_mcp.simulator.state import Service, Upload, error
+from luma_mcp.catalog.useapi import USEAPI
+from luma_mcp.simulator.state import MEDIA, NO_SUBSCRIPTION, SESSION_ERROR, Service, Upload, error
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
+    from collections.abc import Iterator
+
     from starlette.types import Receive, Scope, Send
 
+    from luma_mcp.catalog.models import Catalog
+
+HOST = "127.0.0.1"
 PREFIX = "/v1/luma"
-LARGEST_ASSET = 20_000_000
-NOT_VALIDATED = "Session refreshed but validation failed. Please try again."
-IMAGE_TYPES = {
+TOKEN = "user:0-simulated"  # noqa: S105 - not a secret: `new_simulator` accepts any token
+EMAIL = "studio@example.com"
+MAX_ASSET_BYTES = 20_000_000
+# What an upload may be, and how such files begin.
+_IMAGE_SIGNATURES = {
     "image/jpeg": re.compile(rb"\xff\xd8\xff"),
     "image/png": re.compile(rb"\x89PNG\r\n\x1a\n"),
     "image/webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
 }
-"""What it takes, and how such files begin."""
 
 
 @dataclass
 class Fault:
     """An answer to give instead of the true one, `times` over.
 
-    With `after`, the request is carried out first: the answer of an order that was taken is lost.
-    A `content-length` in `headers` that is longer than `body` makes a real server break the connection.
+    With `after`, the request is carried out first, so that only its answer is lost. A `content-length` in `headers`
+    that is longer than `body` makes a real server break the connection.
     """
 
     method: str
@@ -52,11 +64,13 @@ class Fault:
 
 
 class Simulator:
-    """The ASGI app around a `Service`. `requests` counts what came in (`"GET /jobs/…"`); a test may read it.
+    """The ASGI app around a `Service`, which must have its accounts.
 
-    Args:
-        service: what it knows; its accounts must be there.
-        token: the only token it accepts; None: any.
+    Attributes:
+        token: the only token to accept; None accepts any.
+        faults: for tests to fill.
+        requests: how many requests came in, as `"GET /jobs/…"`.
+        orders: the bodies of all orders.
     """
 
     def __init__(self, service: Service, *, token: str | None = None) -> None:
@@ -67,13 +81,13 @@ class Simulator:
         self.orders: list[dict[str, Any]] = []
         self._app = Starlette(
             routes=[
-                Route(f"{PREFIX}/videos", self._order, methods=["POST"]),
-                Route(f"{PREFIX}/jobs", self._executing, methods=["GET"]),
-                Route(f"{PREFIX}/jobs/{{jobid}}", self._job, methods=["GET", "DELETE"]),
-                Route(f"{PREFIX}/assets/{{email}}", self._upload, methods=["POST"]),
-                Route(f"{PREFIX}/accounts", self._accounts, methods=["GET", "POST"]),
-                Route(f"{PREFIX}/accounts/{{email}}", self._account, methods=["GET", "DELETE"]),
-                Route("/media/{key}/{name}", self._media, methods=["GET"]),
+                Route(f"{PREFIX}/videos", self._post_video, methods=["POST"]),
+                Route(f"{PREFIX}/jobs", self._get_jobs, methods=["GET"]),
+                Route(f"{PREFIX}/jobs/{{jobid}}", self._handle_job, methods=["GET", "DELETE"]),
+                Route(f"{PREFIX}/assets/{{email}}", self._post_asset, methods=["POST"]),
+                Route(f"{PREFIX}/accounts", self._handle_accounts, methods=["GET", "POST"]),
+                Route(f"{PREFIX}/accounts/{{email}}", self._handle_account, methods=["GET", "DELETE"]),
+                Route("/media/{key}/{name}", self._get_media, methods=["GET"]),
             ]
         )
 
@@ -82,111 +96,161 @@ class Simulator:
             await self._app(scope, receive, send)
             return
         path = scope["path"].removeprefix(PREFIX)
-        parts = path.split("/")
-        self.requests[f"{scope['method']} /{parts[1]}{'/…' if len(parts) > 2 else ''}"] += 1
-        given = {k.decode().lower(): v.decode("latin-1") for k, v in scope["headers"]}.get("authorization", "")
-        if not given.startswith("Bearer ") or (self.token and given != f"Bearer {self.token}"):
+        first, *rest = path.strip("/").split("/")
+        endpoint = f"/{first}/…" if rest else f"/{first}"
+        self.requests[f"{scope['method']} {endpoint}"] += 1
+        authorization = Request(scope).headers.get("authorization", "")
+        if not authorization.startswith("Bearer ") or (self.token and authorization != f"Bearer {self.token}"):
             await JSONResponse(error("Unauthorized"), 401)(scope, receive, send)
             return
-        fault = next((f for f in self.faults if f.method == scope["method"] and path.startswith(f.path)), None)
+        # After the token: a fault stands in for what the API answers, and it checks the token first.
+        fault = self._take_fault(scope["method"], path)
         if fault is None:
             await self._app(scope, receive, send)
             return
-        fault.times -= 1
-        if fault.times <= 0:
-            self.faults.remove(fault)
         if fault.after:
             await self._app(scope, receive, _discard)
         await Response(fault.body, fault.status, headers=fault.headers)(scope, receive, send)
 
-    async def _order(self, request: Request) -> Response:
+    def _take_fault(self, method: str, path: str) -> Fault | None:
+        for fault in self.faults:
+            if fault.method == method and path.startswith(fault.path):
+                fault.times -= 1
+                if fault.times <= 0:
+                    self.faults.remove(fault)
+                return fault
+        return None
+
+    async def _post_video(self, request: Request) -> Response:
+        body: Any = None
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
             async with request.form() as form:
                 body = {name: value for name, value in form.items() if isinstance(value, str)}
         else:
-            try:
+            with suppress(ValueError):
                 body = json.loads(await request.body())
-            except ValueError:
-                return JSONResponse(error("Invalid JSON"), 400)
         if not isinstance(body, dict):
             return JSONResponse(error("Invalid JSON"), 400)
         self.orders.append(body)
-        status, answer = order(self.service, body)
+        status, answer = self.service.submit(body)
         return JSONResponse(answer, status)
 
-    async def _executing(self, _: Request) -> Response:
-        return JSONResponse(executing_record(self.service))
+    async def _get_jobs(self, _: Request) -> Response:
+        return JSONResponse(self.service.executing_record())
 
-    async def _job(self, request: Request) -> Response:
+    async def _handle_job(self, request: Request) -> Response:
         jobid = request.path_params["jobid"]
         if not (jobid.startswith("j") and jobid.endswith("-bot:luma")):
             return JSONResponse(error("Invalid jobid"), 400)
         job = self.service.jobs.get(jobid)
         if job is None:
-            ours = any(f"-u{a.user_id}-" in jobid for a in self.service.accounts.values())
-            missing = (404, "Job not found") if ours else (403, "Job does not belong to this user")
-            return JSONResponse(error(missing[1]), missing[0])
+            # The API knows a jobid's owner from the jobid itself.
+            if any(f"-u{account.user_id}-" in jobid for account in self.service.accounts.values()):
+                return JSONResponse(error("Job not found"), 404)
+            return JSONResponse(error("Job does not belong to this user"), 403)
         if request.method == "GET":
-            return JSONResponse(job_record(self.service, job, f"{request.base_url}media"))
+            return JSONResponse(self.service.job_record(job, f"{request.base_url}media"))
         if not self.service.finished(job):
             state = self.service.status(job)
             return JSONResponse(error(f"Cannot delete job in state '{state}'. Wait for completion."), 409)
         del self.service.jobs[jobid]
         return JSONResponse({"jobid": jobid, "deleted": True})
 
-    async def _upload(self, request: Request) -> Response:
+    async def _post_asset(self, request: Request) -> Response:
         email = request.path_params["email"]
         if email not in self.service.accounts:
             return JSONResponse(error(f"Unable to find configuration for email {email}"), 404)
         if not self.service.accounts[email].session_valid:
             return JSONResponse(error(SESSION_ERROR), 596)
-        kind, body = request.headers.get("content-type", ""), await request.body()
-        beginning = IMAGE_TYPES.get(kind)
-        if not beginning or not beginning.match(body) or len(body) > LARGEST_ASSET:
-            return JSONResponse(error(f"Unsupported content type {kind}, or empty or too large body"), 400)
-        ref = self.service.add_asset(email, Upload(kind, body))
+        media_type, body = request.headers.get("content-type", ""), await request.body()
+        signature = _IMAGE_SIGNATURES.get(media_type)
+        if not signature or not signature.match(body) or len(body) > MAX_ASSET_BYTES:
+            return JSONResponse(error(f"Unsupported content type {media_type}, or empty or too large body"), 400)
+        ref = self.service.add_asset(email, Upload(media_type, body))
         upload = {"id": ref.rsplit(":", 1)[1], "media": {"url": f"{request.base_url}media/asset/{ref}"}}
         return JSONResponse({"assetRef": ref, "email": email, "upload": upload})
 
-    async def _accounts(self, request: Request) -> Response:
-        if request.method == "GET":
-            rows = {a.email: account_record(self.service, a) for a in self.service.accounts.values()}
-            return JSONResponse(rows) if rows else Response(status_code=404)
-        try:
-            session = json.loads(await request.body()).get("session")
-        except (ValueError, AttributeError):
-            session = None
+    async def _handle_accounts(self, request: Request) -> Response:
+        if request.method == "POST":
+            return self._add_account(await request.body())
+        if not self.service.accounts:
+            return Response(status_code=404)
+        accounts = self.service.accounts.items()
+        return JSONResponse({email: self.service.account_record(account) for email, account in accounts})
+
+    def _add_account(self, body: bytes) -> Response:
+        session = None
+        with suppress(ValueError, AttributeError):
+            session = json.loads(body).get("session")
         if not isinstance(session, str) or not session:
             return JSONResponse(error("Parameter session is required"), 400)
         email = self.service.sign_in(session)
         if email is None:
-            return JSONResponse(error(NOT_VALIDATED), 500)
+            return JSONResponse(error("Session refreshed but validation failed. Please try again."), 500)
         known = self.service.accounts.get(email)
         if known and not known.subscribed:
             return JSONResponse(error(NO_SUBSCRIPTION), 402)
-        new = known is None
         account = self.service.add_account(email, known.concurrency if known else 4)
-        record = account_record(self.service, account, live=True)
-        kept = ("account", "user_id", "concurrency", "luma_session_expires", "credits")
-        return JSONResponse({name: record[name] for name in kept} | {"created": new})
+        record = self.service.account_record(account, live=True)
+        names = ("account", "user_id", "concurrency", "luma_session_expires", "credits")
+        return JSONResponse({"created": known is None, **{name: record[name] for name in names}})
 
-    async def _account(self, request: Request) -> Response:
+    async def _handle_account(self, request: Request) -> Response:
         account = self.service.accounts.get(request.path_params["email"])
         if account is None:
             return Response(status_code=404)
         if request.method == "GET":
-            return JSONResponse(account_record(self.service, account, live=True))
+            return JSONResponse(self.service.account_record(account, live=True))
         del self.service.accounts[account.email]
         return JSONResponse({"account": account.email, "deleted": True, "remaining": len(self.service.accounts)})
 
-    async def _media(self, request: Request) -> Response:
+    async def _get_media(self, request: Request) -> Response:
         name = request.path_params["name"]
-        if upload := self.service.uploads.get(name):
+        upload = self.service.uploads.get(name)
+        if upload:
             return Response(upload.data, media_type=upload.media_type)
+        # Only names that are there: the rest of a path could lead out of the folder.
         if name not in {path.name for path in MEDIA.iterdir()}:
             return Response(status_code=404)
         return FileResponse(MEDIA / name)
 
 
 async def _discard(_: Any) -> None:
-    """Where an answer goes that nobody is to get."""
+    """ASGI `send` for an answer that nobody gets."""
+
+
+def new_simulator(*, catalog: Catalog = USEAPI, speed: float = 1.0, concurrency: int = 4) -> Simulator:
+    """Build a simulator on this machine's clocks, with one account of so many slots."""
+    service = Service(catalog, clock=time.monotonic, speed=speed)
+    service.add_account(EMAIL, concurrency)
+    return Simulator(service)
+
+
+def serve(simulator: Simulator, *, port: int = 0) -> None:
+    """Serve until interrupted, after printing the base URL on a line of its own."""
+    server, listener, url = _listen(simulator, port)
+    sys.stdout.write(f"{url}\n")
+    sys.stdout.flush()
+    server.run(sockets=[listener])
+
+
+@contextmanager
+def running(simulator: Simulator) -> Iterator[str]:
+    """Serve in a thread while the block runs; yields the base URL."""
+    server, listener, url = _listen(simulator)
+    # Its own thread and event loop, so that tests and commands with any loop can use it.
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="simulator")
+    thread.start()
+    try:
+        yield url
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def _listen(simulator: Simulator, port: int = 0) -> tuple[uvicorn.Server, socket.socket, str]:
+    """Build a server, its socket and its base URL."""
+    config = uvicorn.Config(simulator, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+    # The socket listens before the server's loop starts, so that a client can connect at once.
+    listener = socket.create_server((HOST, port))
+    return uvicorn.Server(config), listener, f"http://{HOST}:{listener.getsockname()[1]}{PREFIX}"

@@ -1,1 +1,1 @@
-"""The useapi.net API."""
+"""The Luma API of useapi.net."""

@@ -2,54 +2,85 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import OrderedDict
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from luma_mcp import errors
-from luma_mcp.api.polling import Poller
-from luma_mcp.api.protocol import Account, AddedAccount, Asset, ExecutingJob, Job, VideoRequest
-from luma_mcp.api.transport import Content, Transport
-from luma_mcp.api.useapi import endpoints
-from luma_mcp.catalog import useapi
-from luma_mcp.settings import BASE_URL
+from luma_mcp.api.polling import Pollers
+from luma_mcp.api.protocol import RETRY_TIMEOUT, ApiFeatures, VideoRequest
+from luma_mcp.api.retry import IDEMPOTENT, NON_IDEMPOTENT
+from luma_mcp.api.transport import Content, Endpoint, Transport
+from luma_mcp.api.useapi import responses
+from luma_mcp.catalog.useapi import USEAPI
+from luma_mcp.catalog.validate import validate
+from luma_mcp.settings import BASE_URL, TOKEN_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import timedelta
-    from types import TracebackType
 
     import httpx2
     from pydantic import SecretStr
 
-    from luma_mcp.api.transport import DeliveryObserver
+    from luma_mcp.api.protocol import Account, AddedAccount, Asset, DeliveryObserver, Job, RunningJob
+    from luma_mcp.catalog.models import Catalog
 
-PATIENCE = 20.0
-REMEMBERED = 1000
-FOREVER = float("inf")
+REMEMBERED_REQUESTS = 1000
+
+# Source of the endpoints: useapi.net, Luma API v1, April 2026.
+# An order waits longer than others, because a timeout leaves its outcome unknown; shorter than hosts give a tool call.
+SUBMIT = Endpoint(
+    "POST", "/videos", NON_IDEMPOTENT, paid=True, required_fields={"jobid": str}, not_found="order_input", timeout=40.0
+)
+# Repeated like a read: an image that arrives twice costs nothing. 20 MB over a slow line need their time.
+UPLOAD = Endpoint(
+    "POST", "/assets/{email}", IDEMPOTENT, required_fields={"assetRef": str}, not_found="account", timeout=120.0
+)
+GET_JOB = Endpoint("GET", "/jobs/{jobid}", IDEMPOTENT, required_fields={"jobid": str})
+LIST_RUNNING = Endpoint("GET", "/jobs", IDEMPOTENT, required_fields={"jobs": list})
+# A second deletion, of a job or of an account, would be answered with "not found".
+DELETE_JOB = Endpoint("DELETE", "/jobs/{jobid}", NON_IDEMPOTENT)
+LIST_ACCOUNTS = Endpoint("GET", "/accounts", IDEMPOTENT, not_found="any_account")
+GET_ACCOUNT = Endpoint("GET", "/accounts/{email}", IDEMPOTENT, not_found="account")
+# Adding an account twice only refreshes it; but each time the API signs in at Luma with somebody's cookie, and its
+# answer (500: "Please try again") is for the person at the terminal. So it is repeated only if it never arrived.
+ADD_ACCOUNT = Endpoint(
+    "POST", "/accounts", NON_IDEMPOTENT, required_fields={"account": str}, not_found="account", timeout=60.0
+)
+REMOVE_ACCOUNT = Endpoint("DELETE", "/accounts/{email}", NON_IDEMPOTENT, not_found="account")
 
 
 class LumaClient:
-    """Orders videos and follows them.
+    """Orders videos and follows them. Implements `VideoApi`.
 
         async with LumaClient(token) as luma:
             job = await luma.submit(VideoRequest(prompt="A fox in the snow"))
-            job = await luma.wait(job.jobid)
-            print(job.outputs.video.url)
+            job = await luma.wait(job)
+            if job.files.video:
+                print(job.files.video.url)
 
-    Every method raises a `luma_mcp.errors.LumaError` named for the situation, and nothing else of its own.
-    An order is shielded from cancellation by anyio's scopes until it is answered; `asyncio.wait_for` and
-    `Task.cancel` know no shield, so give an order its time and wrap the wait.
+    Every method raises a subclass of `luma_mcp.LumaError`. `retry_timeout` is the time in seconds within which a call
+    is sent again after a transient failure.
+
+    An order is shielded from cancellation by anyio's scopes until it is answered. `asyncio.wait_for` and `Task.cancel`
+    ignore such shields: let an order finish, and put the timeout around the wait.
 
     Args:
-        token: the API token of useapi.net, whole (`user:…`).
+        token: the API token of useapi.net, complete (`user:…`); `NotConfigured` if no header can carry it.
         base_url: where the API is.
-        transport: what carries the requests; a test passes its own.
-        chance: random numbers from 0 to 1, to spread retries.
-        wall_clock: the time of day, in UTC; tells the age of a job from its record.
+        transport: carries the requests; a test passes its own.
+        jitter: random numbers from 0 to 1, to spread repetitions.
+        wall_clock: the time of day, in UTC; gives the age of a job from its record.
+        catalog: what the API can make; completes and validates requests.
     """
+
+    features = ApiFeatures(list_running=True, delete=True, accounts=True)
 
     def __init__(
         self,
@@ -57,174 +88,141 @@ class LumaClient:
         *,
         base_url: str = BASE_URL,
         transport: httpx2.AsyncBaseTransport | None = None,
-        chance: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,
         wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        catalog: Catalog = USEAPI,
     ) -> None:
-        self._wire = Transport(token, base_url, transport, chance, wall_clock)
-        self._wall_clock = wall_clock
-        self._watches: dict[str, Poller] = {}
-        self._ordered: OrderedDict[str, VideoRequest] = OrderedDict()
+        if not TOKEN_PATTERN.fullmatch(token):
+            raise errors.NotConfigured("USEAPI_TOKEN")
+        self.catalog = catalog
+        read_response = partial(responses.read_response, catalog)
+        self._transport = Transport(token, base_url, read_response, transport, jitter, wall_clock)
+        self._pollers = Pollers(partial(self.get, retry_timeout=0), wall_clock)
+        # The API's records do not repeat what was ordered.
+        self._requests: OrderedDict[str, VideoRequest] = OrderedDict()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Closes the connections. The jobs go on."""
-        await self._wire.aclose()
+        """Close the connections. Running jobs continue."""
+        await self._transport.aclose()
 
     @property
-    def clock_ahead(self) -> timedelta | None:
-        """How far the API's time of day is ahead of this machine's; None while no answer has told."""
-        return self._wire.clock_ahead
+    def clock_offset(self) -> timedelta | None:
+        """How far the API's clock is ahead of `wall_clock`; None until an answer has shown it."""
+        return self._transport.clock_offset
 
     async def submit(
-        self, request: VideoRequest, *, patience: float = PATIENCE, witness: DeliveryObserver | None = None
+        self, request: VideoRequest, *, retry_timeout: float = RETRY_TIMEOUT, observer: DeliveryObserver | None = None
     ) -> Job:
-        """Orders a video: `POST /videos`. What may have arrived is never sent again.
+        """Order a video: `POST /videos`. Choices that are left out are completed; the job has the complete request.
 
-        Args:
-            request: what to order; every choice is sent explicitly, also what was left out.
-            patience: seconds within which a refused connection or a full house (429) is tried again.
-            witness: is told before each delivery, and after one that surely was none.
+        An order is sent again only if it did not arrive, or was rejected with 429 because all slots are in use.
 
         Raises:
             InvalidArguments: it cannot be made; nothing was sent.
             OutcomeUnknown: it may have been ordered, or not.
-            LumaError: any other; nothing was ordered.
+            LumaError: `charged` is "no" where nothing was ordered.
         """
-        complete = request.completed()
-        with _of_account(complete.email):
-            record = await self._wire.send(endpoints.SUBMIT, body=complete.body(), patience=patience, witness=witness)
-        job = Job.model_validate({**record, "request": complete})
-        self.remember(job.jobid, complete)
+        validation = validate(self.catalog, request.to_dict())
+        if validation.problems or validation.nearest is None:
+            raise errors.InvalidArguments(validation.problems, suggestion=validation.nearest, charged="no")
+        # The API's own defaults do not fit every model, so nothing is left to them.
+        complete = VideoRequest.from_params(validation.nearest)
+        body = {self.catalog.params[name].api_name: value for name, value in complete.to_dict().items()}
+        with _name_account(complete.email):
+            record = await self._transport.send(SUBMIT, body=body, retry_timeout=retry_timeout, observer=observer)
+        job = replace(responses.parse_job(self.catalog, record), request=complete)
+        self._requests[job.jobid] = complete
+        if len(self._requests) > REMEMBERED_REQUESTS:
+            self._requests.popitem(last=False)
         return job
 
-    def ordered(self, jobid: str) -> VideoRequest | None:
-        """What was ordered under that jobid, if this client knows."""
-        return self._ordered.get(jobid)
+    async def upload(
+        self, data: bytes, media_type: str, account: str, *, retry_timeout: float = RETRY_TIMEOUT
+    ) -> Asset:
+        """Upload a JPEG, PNG or WebP image of at most 20 MB: `POST /assets/{email}`.
 
-    def remember(self, jobid: str, request: VideoRequest) -> None:
-        """Tells the client what was ordered under that jobid elsewhere: the API's records do not repeat it."""
-        self._ordered[jobid] = request
-        if len(self._ordered) > REMEMBERED:
-            self._ordered.popitem(last=False)
-
-    async def upload(self, data: bytes, media_type: str, email: str, *, patience: float = PATIENCE) -> Asset:
-        """Uploads an image to an account: `POST /assets/{email}`.
-
-        Args:
-            data: at most 20 MB of it.
-            media_type: `image/jpeg`, `image/png` or `image/webp`.
-            email: the account to which it will belong; it lives there for 30 days.
-            patience: seconds within which passing faults are retried.
+        It belongs to the account with the e-mail address `account`, and is kept for 30 days.
         """
-        body = Content(data, media_type)
-        with _of_account(email):
-            record = await self._wire.send(endpoints.UPLOAD, email, body=body, patience=patience)
-        return Asset.model_validate(record)
+        with _name_account(account):
+            record = await self._transport.send(
+                UPLOAD, {"email": account}, body=Content(data, media_type), retry_timeout=retry_timeout
+            )
+        return responses.parse_asset(record)
 
-    async def get(self, jobid: str, *, patience: float = PATIENCE) -> Job:
-        """The job as it is now: `GET /jobs/{jobid}`. Passing faults are retried within `patience` seconds."""
-        record = await self._wire.send(endpoints.GET_JOB, jobid, patience=patience)
-        job = Job.model_validate(record)
-        return job if job.request else job.model_copy(update={"request": self.ordered(jobid)})
+    async def get(self, jobid: str, *, retry_timeout: float = RETRY_TIMEOUT) -> Job:
+        """Fetch the current record of a job: `GET /jobs/{jobid}`."""
+        record = await self._transport.send(GET_JOB, {"jobid": jobid}, retry_timeout=retry_timeout)
+        return responses.parse_job(self.catalog, record).with_request(self._requests.get(jobid))
 
     async def wait(
-        self, job: str | Job, seconds: float = FOREVER, *, typical: tuple[float, float] | None = None
+        self, job: str | Job, seconds: float = math.inf, *, typical: tuple[float, float] | None = None
     ) -> Job:
-        """The job when it has finished, well or not, or as it is when `seconds` are over: then it still runs.
+        """Wait until a job has finished, successfully or not, or return it as it is when `seconds` are over.
 
-        All who wait for one job share its looks. Passing faults of the API do not end a wait, and
-        cancelling one ends it at once and does nothing to the job. `typical`: from when until when jobs of this
-        kind end, in seconds, where that is known better than documented.
-
-        Raises:
-            LumaError: what no waiting can mend, such as a token that is no longer accepted.
+        All who wait for one job share its polls. Transient failures do not end a wait; one that waiting does not solve
+        does, such as a token that is no longer accepted. Cancelling a wait does nothing to the job. `typical` is
+        between which ages, in seconds, such jobs end, if that is known better than documented.
         """
-        seen = job if isinstance(job, Job) else None
-        jobid = seen.jobid if seen else str(job)
-        watch = self._watches.get(jobid)
-        if watch is None:
-            request = (seen.request if seen else None) or self.ordered(jobid)
-            typical = typical or (useapi.TYPICAL_SECONDS.get(request.resolution or "") if request else None)
-            watch = Poller(
-                lambda: self.get(jobid, patience=0),
-                self._wall_clock,
-                typical=typical,
-                seen=seen,
-                exists=bool(seen or jobid in self._ordered),
-            )
-            self._watches[jobid] = watch
+        jobid, request = (job, None) if isinstance(job, str) else (job.jobid, job.request)
+        request = request or self._requests.get(jobid)
+        if typical is None and request:
+            typical = self.catalog.typical_seconds.get(request.resolution or "")
+        return await self._pollers.wait(
+            job, seconds, typical=typical, known_to_exist=jobid in self._requests, request=request
+        )
+
+    async def list_running(self, *, retry_timeout: float = RETRY_TIMEOUT) -> tuple[RunningJob, ...]:
+        """Fetch the jobs that are running now, on all accounts: `GET /jobs`. It never contains finished jobs."""
+        record = await self._transport.send(LIST_RUNNING, retry_timeout=retry_timeout)
+        return responses.parse_running_jobs(record)
+
+    list = list_running
+
+    async def delete(self, jobid: str, *, retry_timeout: float = RETRY_TIMEOUT) -> None:
+        """Delete a finished job and free its slot: `DELETE /jobs/{jobid}`. `Conflict` if it is still running."""
+        await self._transport.send(DELETE_JOB, {"jobid": jobid}, retry_timeout=retry_timeout)
+
+    async def accounts(self, *, retry_timeout: float = RETRY_TIMEOUT) -> tuple[Account, ...]:
+        """Fetch the configured Luma accounts and their slots: `GET /accounts`; empty if there are none."""
         try:
-            return await watch.wait(seconds)
-        finally:
-            if not watch.waiters and self._watches.get(jobid) is watch:
-                del self._watches[jobid]
-
-    async def list(self, *, patience: float = PATIENCE) -> tuple[ExecutingJob, ...]:
-        """The jobs that are executing now, on all accounts: `GET /jobs`. Finished ones are never in it."""
-        record = await self._wire.send(endpoints.LIST_JOBS, patience=patience)
-        rows = (row for row in record["jobs"] if isinstance(row, dict) and isinstance(row.get("jobid"), str))
-        return tuple(ExecutingJob.model_validate(row) for row in rows)
-
-    async def delete(self, jobid: str, *, patience: float = PATIENCE) -> None:
-        """Removes a finished job from the tracker: `DELETE /jobs/{jobid}`. Nothing can stop a running one.
-
-        Raises:
-            Conflict: it still runs.
-        """
-        await self._wire.send(endpoints.DELETE_JOB, jobid, patience=patience)
-
-    async def accounts(self, *, patience: float = PATIENCE) -> tuple[Account, ...]:
-        """The configured Luma accounts and their slots: `GET /accounts`; empty where none is configured."""
-        try:
-            record = await self._wire.send(endpoints.LIST_ACCOUNTS, patience=patience)
+            record = await self._transport.send(LIST_ACCOUNTS, retry_timeout=retry_timeout)
         except errors.NotFound:
             return ()
-        rows = ((email, row) for email, row in record.items() if isinstance(row, dict))
-        return tuple(Account.model_validate({**row, "email": email}) for email, row in rows)
+        return responses.parse_accounts(record)
 
-    async def account(self, email: str, *, patience: float = PATIENCE) -> Account:
-        """One account, with its live session and credits: `GET /accounts/{email}`."""
-        with _of_account(email):
-            record = await self._wire.send(endpoints.GET_ACCOUNT, email, patience=patience)
-        return Account.model_validate({**record, "email": email})
+    async def account(self, email: str, *, retry_timeout: float = RETRY_TIMEOUT) -> Account:
+        """Fetch one account, with its session and credits as they are now: `GET /accounts/{email}`."""
+        with _name_account(email):
+            record = await self._transport.send(GET_ACCOUNT, {"email": email}, retry_timeout=retry_timeout)
+        return responses.parse_account(email, record)
 
-    async def add_account(self, session: SecretStr, *, patience: float = PATIENCE) -> AddedAccount:
-        """Adds the Luma account that a login cookie belongs to, or refreshes its session: `POST /accounts`.
+    async def add_account(self, session: SecretStr, *, retry_timeout: float = RETRY_TIMEOUT) -> AddedAccount:
+        """Add the Luma account that a login cookie belongs to, or refresh its session: `POST /accounts`.
 
-        Args:
-            session: the cookie's value; it stands in no log and in no error.
-            patience: seconds within which a refused connection is tried again. What may have arrived is not.
-
-        Raises:
-            LumaError: after a 5xx or a broken connection it may have been added all the same.
+        No log and no error contains the cookie. After a 5xx or a broken connection it may have been added all the same.
         """
         secret = session.get_secret_value()
-        record = await self._wire.send(
-            endpoints.ADD_ACCOUNT, body={"session": secret}, patience=patience, hidden=(secret,)
+        record = await self._transport.send(
+            ADD_ACCOUNT, body={"session": secret}, retry_timeout=retry_timeout, secrets=(secret,)
         )
-        return AddedAccount.model_validate({**record, "email": record["account"]})
+        return responses.parse_added_account(record)
 
-    async def remove_account(self, email: str, *, patience: float = PATIENCE) -> None:
-        """Removes an account from useapi.net: `DELETE /accounts/{email}`. It cannot be undone.
-
-        Raises:
-            NotFound: no such account is configured.
-        """
-        await self._wire.send(endpoints.REMOVE_ACCOUNT, email, patience=patience)
+    async def remove_account(self, email: str, *, retry_timeout: float = RETRY_TIMEOUT) -> None:
+        """Remove an account from useapi.net, which cannot be undone: `DELETE /accounts/{email}`."""
+        await self._transport.send(REMOVE_ACCOUNT, {"email": email}, retry_timeout=retry_timeout)
 
 
 @contextmanager
-def _of_account(email: str | None) -> Iterator[None]:
-    """An expired session is told with the account that it is of."""
+def _name_account(email: str | None) -> Iterator[None]:
+    """Add the account, if known, to the error about an expired session."""
     try:
         yield
     except errors.AccountSession as error:
-        error.name(email)
+        error.email = error.email or email
         raise

@@ -1,217 +1,251 @@
-"""What came back: a readable answer, or a failure named for the situation. Pure.
+"""Reads the answers of useapi.net: records, and what each failure means. Pure.
 
-Source of statuses and bodies: useapi.net, Luma API v1, pages of April 2026. Some 404s have an empty body, a
-proxy may answer with HTML, and any answer may be cut short.
+Source: useapi.net, Luma API v1, pages of April 2026. Some 404s have an empty body, a proxy may answer with HTML, and
+any answer may be cut short.
+
+Records are read tolerantly: unknown fields are ignored, any unknown status means that the job is running, and a part
+that has another shape than documented is absent. A record that was paid for is never rejected for one odd field.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
-import socket
-import ssl
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import httpx2
-
 from luma_mcp import errors
-from luma_mcp.api.protocol import reason
+from luma_mcp.api.protocol import Account, AddedAccount, Asset, Job, JobFiles, Media, RunningJob, VideoRequest
 from luma_mcp.api.retry import DeliveryOutcome, parse_retry_after
-from luma_mcp.api.useapi.endpoints import DELETE_JOB, GET_JOB, SUBMIT, Call
-from luma_mcp.catalog.useapi import API_NAMES
-from luma_mcp.catalog.validate import either
-from luma_mcp.errors import NO_MONEY, REFRESH_ANY, FailureStage, LumaError, Problem
+from luma_mcp.api.transport import RequestFailed
+from luma_mcp.text import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-OPAQUE = frozenset({"jobid", "url", "assetRef", "account", "email"})
-LONGEST_QUOTE = 300
-LONGEST_CHAIN = 20
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""What a terminal would obey rather than show: control characters, and what turns the direction of writing around."""
+    from luma_mcp.api.transport import Endpoint, RawResponse
+    from luma_mcp.catalog.models import Catalog
 
+# Characters of an error's message, of a failed job's reason, and of a job's status.
+LONGEST_API_MESSAGE, LONGEST_REASON, LONGEST_STATUS = 300, 2000, 100
 
-_MEANINGS: dict[int, tuple[type[LumaError], str]] = {
-    401: (errors.Unauthorized, "The API does not accept the token: check that USEAPI_TOKEN is whole and current."),
-    402: (errors.PaymentRequired, "No subscription, or no credits left: the owner of the account must renew it."),
-    403: (errors.Forbidden, "The job belongs to another user: ask with the token that ordered it."),
-    409: (errors.Conflict, "A running job can be neither deleted nor stopped: wait until it has finished."),
-    422: (errors.Moderated, "Content moderation refused it: change the prompt or the image."),
-    429: (errors.Capacity, "All slots are in use: order again when a running job has finished (30 s to 3 minutes)."),
-    596: (
-        errors.AccountSession,
-        (
-            f"The Luma account's session has expired; waiting does not help. Its owner ends that in a terminal: "
-            f"{REFRESH_ANY}. Another account can be named with email."
-        ),
-    ),
+# Statuses of a gateway that lost the answer, or did not wait for it: the API behind it may have accepted an order. Its
+# outcome is unknown then, and also after any other 5xx without a message of the API's own, after a successful answer
+# that cannot be read, and without an answer.
+PROVES_NOTHING = frozenset({408, 499, 502, 504, *range(520, 528)})
+
+# What each documented status means; 400 and 404 are read by functions of their own.
+_ERRORS: dict[int, type[errors.LumaError]] = {
+    401: errors.Unauthorized,
+    402: errors.PaymentRequired,
+    403: errors.Forbidden,
+    409: errors.Conflict,
+    422: errors.Moderated,
+    429: errors.Capacity,
+    596: errors.AccountSession,
 }
 
+# Fields that are passed on as they are. No secret is removed from them: a short token could stand there by chance.
+_OPAQUE = frozenset({"jobid", "url", "assetRef", "account", "email"})
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came over the wire: lower-case header names, the body without its content encoding."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+_FLAGS = {"true": True, "false": False, "1": True, "0": False}
 
 
-class RequestFailed(Exception):
-    """No usable answer: what became of the request, and the error to raise if it is not sent again."""
-
-    def __init__(self, fate: DeliveryOutcome, error: LumaError) -> None:
-        super().__init__(str(error))
-        self.fate = fate
-        self.error = error
-
-
-def read_answer(call: Call, answer: Answer, *secrets: str) -> dict[str, Any]:
-    """The JSON object of a 2xx answer; `secrets`: what was sent, and must not be repeated.
-
-    Raises:
-        RequestFailed: anything else.
-    """
-    status, record = answer.status, _json_object(answer.body, secrets)
+def read_response(
+    catalog: Catalog, endpoint: Endpoint, response: RawResponse, secrets: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return the JSON object of a good answer, without the `secrets` that were sent, or raise `RequestFailed`."""
+    status = response.status
+    record = _parse_object(response.body, secrets)
+    facts: errors.Facts = {
+        "status": status,
+        "api_message": _message(_object(record).get("error"), LONGEST_API_MESSAGE),
+        "retry_after": parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC)),
+    }
     if 200 <= status < 300:
-        if record is not None and all(isinstance(record.get(n), t) and record[n] != "" for n, t in call.needs.items()):
+        if record is not None and _has_required_fields(record, endpoint):
             return record
-        if call.method == "DELETE":
+        if endpoint.method == "DELETE":
+            # It has happened, whatever the answer looks like.
             return {}
-        raise _unreadable(call, answer, record)
-    words = _words(record)
-    said = _said(words)
-    pace = parse_retry_after(answer.headers.get("retry-after"), datetime.now(UTC))
-    money = f" {NO_MONEY}" if call is SUBMIT else ""
+        raise _unreadable(endpoint, response, record, facts)
+    error: errors.LumaError
     if status == 400:
-        raise RequestFailed(DeliveryOutcome.FINAL, _refused(call, words))
-    if status == 404:
-        raise RequestFailed(DeliveryOutcome.FINAL, errors.NotFound(call.missing + said, status=404, api_message=words))
-    if status in _MEANINGS:
-        kind, meaning = _MEANINGS[status]
-        asked = f" It asks to wait {pace:.0f} s." if pace is not None else ""
-        fate = DeliveryOutcome.REFUSED if status == 429 else DeliveryOutcome.FINAL
-        raise RequestFailed(
-            fate, kind(f"{meaning}{money}{said}{asked}", status=status, api_message=words, retry_after=pace)
-        )
-    if call is SUBMIT and (status in GATEWAY or (status >= 500 and words is None)):
-        raise _unreadable(call, answer, record)
-    failed = "failed" if status >= 500 else "gave an unexpected answer"
-    # An order that the API itself says has failed: its word is all there is, so nobody is told to repeat it.
-    step = (
-        "It gave no jobid for the order; whether a job runs is not certain." if call is SUBMIT else "Try again later."
-    )
-    error = errors.Upstream(
-        f"The API {failed} ({status}). {step}{said}", status=status, api_message=words, retry_after=pace
-    )
-    error.retry = "never" if call is SUBMIT else "later"
-    raise RequestFailed(DeliveryOutcome.FAILED if status >= 500 else DeliveryOutcome.FINAL, error)
+        error = _rejected(catalog, endpoint, facts)
+    elif status == 404:
+        error = errors.NotFound(endpoint.not_found, **facts)
+    elif status in _ERRORS:
+        error = _ERRORS[status](**facts)
+    else:
+        raise _undocumented(endpoint, response, record, facts)
+    raise RequestFailed(DeliveryOutcome.REJECTED_FOR_NOW if status == 429 else DeliveryOutcome.FINAL, error)
 
 
-def no_answer(call: Call, why: str, way: FailureStage = "timeout") -> RequestFailed:
-    """The request went out, and no answer came back."""
-    if call is SUBMIT:
-        return RequestFailed(DeliveryOutcome.LOST, _unknown(f"The order went out, but {why}"))
-    return RequestFailed(DeliveryOutcome.LOST, _network(f"The API was asked, but {why}. Try again in a moment.", way))
+def _undocumented(endpoint: Endpoint, response: RawResponse, record: object, facts: errors.Facts) -> RequestFailed:
+    """Build the failure for a status that is not documented."""
+    is_failure = response.status >= 500
+    if endpoint.paid and (response.status in PROVES_NOTHING or (is_failure and facts["api_message"] is None)):
+        return _unreadable(endpoint, response, record, facts)
+    error = errors.Upstream("failed" if is_failure else "unexpected_status", **facts)
+    if endpoint.paid:
+        # The API's message is the only evidence that nothing was ordered, so nobody is advised to repeat it, and its
+        # job is looked for.
+        error.retry, error.charged = "never", "unknown"
+    return RequestFailed(DeliveryOutcome.FAILED if is_failure or endpoint.paid else DeliveryOutcome.FINAL, error)
 
 
-def transport_failed(call: Call, fault: Exception) -> RequestFailed:
-    """What a failure of the transport means for this call."""
-    money = f" {NO_MONEY}" if call is SUBMIT else ""
-    if isinstance(fault, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError):
-        why, way = _connect_fault(fault)
-        fate = DeliveryOutcome.FINAL if way == "tls" else DeliveryOutcome.NEVER_ARRIVED
-        return RequestFailed(fate, _network(f"The API was not reached: {why}.{money}", way))
-    if not isinstance(fault, httpx2.HTTPError) or isinstance(fault, _NOT_SENDABLE):
-        return RequestFailed(DeliveryOutcome.FINAL, not_sendable(fault, money))
-    if isinstance(fault, httpx2.TimeoutException):
-        return no_answer(call, "no answer came in time")
-    return no_answer(call, "the connection broke", "broken")
+def _unreadable(endpoint: Endpoint, response: RawResponse, record: object, facts: errors.Facts) -> RequestFailed:
+    """Build the failure for an answer that proves nothing, whatever its status."""
+    content_type = re.sub(r"[^\w/.+-].*", "", response.headers.get("content-type", ""))
+    detail = f"unreadable {content_type or 'content'}" if response.body else "an empty body"
+    if record is not None:
+        detail = "no usable fields"
+    if endpoint.paid:
+        cause = f"it was answered with {detail} ({response.status})"
+        return RequestFailed(DeliveryOutcome.LOST, errors.OutcomeUnknown(cause, **facts))
+    return RequestFailed(DeliveryOutcome.FAILED, errors.Upstream("unreadable", detail=detail, **facts))
 
 
-def not_sendable(fault: Exception, money: str = "") -> errors.NetworkError:
-    """What forbids a request on this machine. The fault is named, not quoted: it could repeat the token."""
-    return _network(
-        f"The request could not be sent ({type(fault).__name__}): check LUMA_MCP_BASE_URL, and the proxy and "
-        f"certificate variables of the environment (HTTPS_PROXY, SSL_CERT_FILE).{money}",
-        "unsendable",
-    )
+def _rejected(catalog: Catalog, endpoint: Endpoint, facts: errors.Facts) -> errors.InvalidArguments:
+    """Build the error for a 400; the API's sentence about a parameter becomes a problem that names the field."""
+    problems: list[errors.Problem] = []
+    # The API has no other form for this than its sentence.
+    match = re.match(r"Parameter (\w+) \((.*?)\) valid values: (.+)", facts["api_message"] or "")
+    if match:
+        api_name, value, allowed = match.groups()
+        names = {row.api_name: name for name, row in catalog.params.items()}
+        values = tuple(re.split(r",\s*", allowed))
+        problems.append(errors.Problem(names.get(api_name, api_name), "not_accepted", value=value, allowed=values))
+    elif "{jobid}" in endpoint.path:
+        problems.append(errors.Problem("jobid", "unknown_jobid"))
+    return errors.InvalidArguments(problems, **facts)
 
 
-def _network(message: str, way: FailureStage) -> errors.NetworkError:
-    error = errors.NetworkError(message)
-    error.way = way
-    return error
-
-
-_NOT_SENDABLE = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
-GATEWAY = frozenset({408, 499, 502, 504, *range(520, 528)})
-"""Statuses of a gateway that has lost the answer, or the patience: what it fronts may have taken the order."""
-
-
-def _unknown(what: str, **details: Any) -> errors.OutcomeUnknown:
-    return errors.OutcomeUnknown(
-        f"{what}: a job may be running and may be billed. It was not sent again, so that nothing is paid twice.",
-        **details,
+def parse_job(catalog: Catalog, record: Mapping[str, Any]) -> Job:
+    """Build a job from its record, which has a `jobid`."""
+    status = _text(record.get("status", "created")) or "unknown"
+    files = _object(record.get("response"))
+    # `errorDetails` is documented for other APIs of the vendor.
+    reasons = [_message(record.get("error"), LONGEST_REASON), _message(record.get("errorDetails"), LONGEST_REASON)]
+    return Job(
+        jobid=record["jobid"],
+        status=status[:LONGEST_STATUS],
+        kind=_text(record.get("type")),
+        created=_text(record.get("created")),
+        updated=_text(record.get("updated")),
+        files=JobFiles(**{row.name: _parse_media(files.get(row.name)) for row in fields(JobFiles)}),
+        credits_used=_number(_object(record.get("credits")).get("dm_usage")),
+        failure_reason="; ".join(filter(None, reasons)) or None,
+        request=parse_request(catalog, record.get("request")),
     )
 
 
-def _unreadable(call: Call, answer: Answer, record: dict[str, Any] | None) -> RequestFailed:
-    kind = re.sub(r"[^\w/.+-].*", "", answer.headers.get("content-type", "")) or "content"
-    what = "no usable fields" if record is not None else "an empty body" if not answer.body else f"unreadable {kind}"
-    words = _words(record)
-    said = _said(words)
-    details: dict[str, Any] = {"status": answer.status, "api_message": words}
-    if call is SUBMIT:
-        return RequestFailed(
-            DeliveryOutcome.LOST, _unknown(f"The order was answered with {what} ({answer.status}){said}", **details)
-        )
-    message = f"The API answered with {what} ({answer.status}). Try again later.{said}"
-    return RequestFailed(DeliveryOutcome.FAILED, errors.Upstream(message, **details))
+def parse_request(catalog: Catalog, value: Any) -> VideoRequest | None:
+    """Build the request that a record repeats; None if it repeats none that can be read."""
+    record = _object(value)
+    params = {name: record[row.api_name] for name, row in catalog.params.items() if record.get(row.api_name)}
+    if not all(isinstance(param, str) for param in params.values()):
+        return None
+    with suppress(TypeError):
+        return VideoRequest.from_params(params)
+    return None
 
 
-def _refused(call: Call, words: str | None) -> errors.InvalidArguments:
-    """The API's own refusal; its sentence about a parameter becomes a problem that names the field."""
-    said = f'The API refused the request: "{words or "no reason given"}".'
-    message = f"{said} {NO_MONEY}" if call is SUBMIT else said
-    problems = []
-    if named := re.match(r"Parameter (\w+) \((.*?)\) valid values: (.+)", words or ""):
-        field = next((n for n, api_name in API_NAMES.items() if api_name == named[1]), named[1])
-        values = tuple(re.split(r",\s*", named[3]))
-        problems = [Problem(field, named[2], f'{field} "{named[2]}" is not accepted; use {either(values)}.', values)]
-    elif call in (GET_JOB, DELETE_JOB):
-        what = "jobid is not one that the API knows; pass it exactly as generate_video returned it."
-        problems = [Problem("jobid", None, what)]
-    return errors.InvalidArguments(message, problems=problems, status=400, api_message=words)
+def parse_running_jobs(record: Mapping[str, Any]) -> tuple[RunningJob, ...]:
+    """Build the rows of `GET /jobs`; a row without a jobid is left out."""
+    jobs: list[RunningJob] = []
+    for row in map(_object, record["jobs"]):
+        if isinstance(row.get("jobid"), str):
+            kind, account = _text(row.get("type")), _text(row.get("account"))
+            model, created = _text(row.get("model")), _text(row.get("created"))
+            jobs.append(RunningJob(row["jobid"], kind, account, model, created))
+    return tuple(jobs)
 
 
-def _connect_fault(fault: BaseException) -> tuple[str, FailureStage]:
-    """In words, and for programs."""
-    cause: BaseException | None = fault
-    # A chain of causes can go in a circle, where somebody raises one exception again.
-    for _ in range(LONGEST_CHAIN):
-        if isinstance(cause, ssl.SSLError):
-            return "its TLS certificate or handshake failed (a proxy, or a private certificate authority?)", "tls"
-        if isinstance(cause, socket.gaierror):
-            return "its name could not be looked up (DNS; is this machine online?)", "dns"
-        cause = (cause.__cause__ or cause.__context__) if cause else None
-    if isinstance(fault, httpx2.TimeoutException):
-        return "connecting took too long (is this machine online?)", "timeout"
-    if isinstance(fault, httpx2.ProxyError):
-        return "the proxy did not let it through (HTTPS_PROXY)", "proxy"
-    return "the connection was refused or is not possible (is this machine online?)", "refused"
+def parse_accounts(record: Mapping[str, Any]) -> tuple[Account, ...]:
+    """Build the accounts of `GET /accounts`, an object by e-mail address."""
+    return tuple(parse_account(email, row) for email, row in record.items() if isinstance(row, dict))
 
 
-def plain(text: str) -> str:
-    """Without what a terminal would obey; newlines and tabs stay."""
-    return _UNPRINTABLE.sub("", text)
+def parse_account(email: str, record: Mapping[str, Any]) -> Account:
+    """Build an account from its record."""
+    return Account(
+        email,
+        concurrency=_whole_number(record.get("concurrency")),
+        executing=_whole_number(record.get("executing")),
+        session_expires=_text(record.get("luma_session_expires")),
+        session_valid=_flag(record.get("sessionValid")),
+        credits=_object(record.get("credits")) or None,
+        error=_text(record.get("error")),
+    )
 
 
-def _json_object(body: bytes, secrets: tuple[str, ...]) -> dict[str, Any] | None:
+def parse_added_account(record: Mapping[str, Any]) -> AddedAccount:
+    """Build the answer of `POST /accounts`."""
+    return AddedAccount(**asdict(parse_account(record["account"], record)), created=_flag(record.get("created")))
+
+
+def parse_asset(record: Mapping[str, Any]) -> Asset:
+    """Build the answer of `POST /assets/{email}`."""
+    return Asset(asset_ref=record["assetRef"], email=_text(record.get("email")))
+
+
+def _parse_media(value: Any) -> Media | None:
+    """Build a file from an object with a link, or from the link alone: the shape of `video_hdr_exr` is undocumented."""
+    record = _object({"url": value} if isinstance(value, str) else value)
+    url = _text(record.get("url"))
+    if not url:
+        return None
+    width, height = _whole_number(record.get("width")), _whole_number(record.get("height"))
+    return Media(url, _text(record.get("media_type")), width, height, _number(record.get("duration")))
+
+
+def _message(value: Any, limit: int) -> str | None:
+    """Return an error's text; it may also come as an object around the text, though that is not documented."""
+    if isinstance(value, dict):
+        value = value.get("message") or value.get("error")
+    return (_text(value) or "").strip()[:limit] or None
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """Return a JSON object; an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number, also one that is written as text."""
+    with suppress(TypeError, ValueError, OverflowError):
+        number = float(value)
+        if math.isfinite(number) and not isinstance(value, bool):
+            return number
+    return None
+
+
+def _whole_number(value: Any) -> int | None:
+    number = _number(value)
+    return int(number) if number is not None and number.is_integer() else None
+
+
+def _flag(value: Any) -> bool | None:
+    return _FLAGS.get(str(value).casefold())
+
+
+def _has_required_fields(record: Mapping[str, Any], endpoint: Endpoint) -> bool:
+    required = endpoint.required_fields.items()
+    return all(isinstance(record.get(name), kind) and record[name] != "" for name, kind in required)
+
+
+def _parse_object(body: bytes, secrets: tuple[str, ...]) -> dict[str, Any] | None:
+    """Parse a body that is a JSON object; None for anything else."""
     try:
+        # NaN and Infinity, which JSON does not have, are absent.
         record = _clean(json.loads(body, parse_constant=lambda _: None), secrets)
     except (ValueError, RecursionError):
         return None
@@ -219,27 +253,16 @@ def _json_object(body: bytes, secrets: tuple[str, ...]) -> dict[str, Any] | None
 
 
 def _clean(value: Any, secrets: tuple[str, ...], name: str = "") -> Any:
-    """Without the secrets, should the API repeat one, without half characters, which no answer can carry, and plain.
-
-    What is passed on as it is (`OPAQUE`) is left whole: a short token could stand in it by chance.
-    """
+    """Copy a JSON value without secrets, control characters and lone surrogates (which no answer could carry)."""
     if isinstance(value, str):
-        text = plain(value.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
-        for secret in () if name in OPAQUE else secrets:
-            text = text.replace(secret, "***")
+        text = strip_control(value.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+        if name not in _OPAQUE:
+            for secret in secrets:
+                text = text.replace(secret, "***")
         return text
     if isinstance(value, list):
         return [_clean(item, secrets, name) for item in value]
     if isinstance(value, dict):
-        return {_clean(n, secrets, "jobid"): _clean(item, secrets, str(n)) for n, item in value.items()}
+        # A key may be an e-mail address, so it is opaque.
+        return {_clean(key, secrets, "email"): _clean(item, secrets, key) for key, item in value.items()}
     return value
-
-
-def _said(words: str | None) -> str:
-    return f' The API says: "{words}".' if words else ""
-
-
-def _words(record: dict[str, Any] | None) -> str | None:
-    """The API's own words."""
-    words = reason((record or {}).get("error"))
-    return words[:LONGEST_QUOTE] if words else None

@@ -1,0 +1,243 @@
+"""What a journal records and the operations that the service needs from it.
+
+An order is inserted as `intent`, becomes `sent` immediately before its request goes out, and gets its jobid as soon as
+the answer arrives. Whoever opens the journal after a crash can therefore tell orders that never went out from orders
+whose job must be searched for.
+
+    intent ──> sent ──> running ──> completed, failed
+      ^         │ └───> unknown ──> running (its job was found) or given_up
+      └─────────┘ certainly not delivered
+
+`sqlite.py` is the implementation for one machine.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from luma_mcp.api.protocol import Job, VideoRequest
+
+OrderState = Literal["intent", "sent", "unknown", "running", "completed", "failed", "given_up"]
+"""The stored values, which are part of the file format.
+
+`intent`: pending, not delivered. `sent`: its request is on its way. `unknown`: no answer arrived and no job was found.
+`given_up`: no job of it can run any more.
+"""
+UNSETTLED: tuple[OrderState, ...] = ("sent", "unknown")
+"""States of an order whose answer is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One order of a video.
+
+    Attributes:
+        key: equal for orders that are the same.
+        request: the complete request.
+        ordered_at: when the order was accepted, in UTC.
+        account: the account that its job runs in, if the request or its images determine it.
+        save: whether its files are to be saved.
+        sent_at: when its request was last sent.
+        alive_at: the last heartbeat of the process that sends it.
+        seconds: how long its job took.
+        credits: what its job used.
+        error: why its job failed.
+        files: absolute paths of its saved files.
+        deleted: whether its job was deleted from here.
+    """
+
+    key: str
+    request: VideoRequest
+    ordered_at: datetime
+    account: str | None = None
+    save: bool = False
+    state: OrderState = "intent"
+    sent_at: datetime | None = None
+    alive_at: datetime | None = None
+    jobid: str | None = None
+    seconds: float | None = None
+    credits: float | None = None
+    error: str | None = None
+    files: tuple[str, ...] = ()
+    deleted: bool = False
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+@dataclass(frozen=True, slots=True)
+class RateWindow:
+    """At most `limit` orders since `since`.
+
+    A pending order counts only if it was inserted or had a heartbeat after `pending_since`: an older one belongs to a
+    process that was killed, and never goes out.
+    """
+
+    limit: int
+    since: datetime
+    pending_since: datetime
+
+
+class LimitExceeded(Exception):
+    """The rate window has no room for another order."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalHealth:
+    """State of a journal file.
+
+    Attributes:
+        state: `ok`: can be read and written. `missing`: does not exist yet. `locked`: another process keeps it locked.
+            `damaged`: not a readable database. `newer`: written by a later version that does not share it.
+            `foreign`: a database of another program. `unusable`: anything else, for example no permission.
+        orders: how many orders it holds; 0 unless `ok`.
+        reason: the detail reported by SQLite or the operating system; empty if there is none.
+        damaged_copies: damaged files that were moved aside earlier.
+    """
+
+    state: Literal["ok", "missing", "locked", "damaged", "newer", "foreign", "unusable"]
+    orders: int = 0
+    reason: str = ""
+    damaged_copies: tuple[Path, ...] = ()
+
+
+class Journal(Protocol):
+    """The orders made with one credential at one API, and the images uploaded for them.
+
+    Statements are executed completely or not at all, in the order in which they were awaited. Once a statement has
+    begun, cancelling its caller does not interrupt it: the result is returned, and the cancellation is raised at the
+    caller's next checkpoint. A caller that was cancelled earlier changes nothing. No method raises because the storage
+    cannot be used: see `problem`.
+    """
+
+    @property
+    def problem(self) -> str | None:
+        """Why the storage is not in use, as a neutral clause; None while it is in use or where there is none.
+
+        Meanwhile orders are kept in memory: they are lost with this process, and other processes do not see them.
+        """
+
+    async def aclose(self) -> None:
+        """Write what is only in memory, if possible, and close. Cannot be cancelled; may be called twice."""
+
+    # The life of an order. Each method writes in one transaction.
+
+    async def insert_pending(self, order: Order, *, allow_duplicate: bool, window: RateWindow | None) -> Order | None:
+        """Insert a pending order atomically, unless it is a duplicate or exceeds the limit.
+
+        Another pending order with the same key is removed: whoever inserted it may not send it any more, and learns
+        so from `mark_sending`. With `allow_duplicate`, orders with the same key are neither looked for nor removed.
+
+        Returns:
+            None if the order was inserted; otherwise the open order with the same key, and nothing was written.
+
+        Raises:
+            LimitExceeded: `window` has no room for it; nothing was written.
+        """
+
+    async def mark_sending(self, order: Order) -> bool:
+        """Record that the order is about to be sent; False if it must not be, since it is not recorded any more."""
+
+    async def heartbeat(self, order: Order) -> None:
+        """Record that this process is still working on the order. Skipped if the storage is busy."""
+
+    async def mark_not_delivered(self, order: Order) -> None:
+        """Make an order pending again that certainly did not arrive."""
+
+    async def drop(self, order: Order) -> None:
+        """Remove an order that certainly produced no job."""
+
+    async def drop_pending(self, order: Order) -> None:
+        """Remove an order if it is still pending."""
+
+    async def mark_unknown(self, order: Order) -> None:
+        """Record that no answer arrived and no job was found. An order that has a job keeps it."""
+
+    async def give_up(self, order: Order) -> None:
+        """Record that no job of this order can run any more. An order that has a job keeps it."""
+
+    async def record_job(self, order: Order, jobid: str) -> None:
+        """Record the jobid from the API's answer.
+
+        An order that had adopted this job loses it and becomes `unknown`.
+        """
+
+    async def adopt(self, order: Order, jobid: str) -> bool:
+        """Give a running job to an order whose answer was lost; False if another order has the job."""
+
+    # Jobs that were ordered here. Jobs of other origin are ignored.
+
+    async def record_state(self, job: Job) -> None:
+        """Record how a job ended. Of a running job only record that it runs, if it had been given up."""
+
+    async def mark_gone(self, jobid: str) -> None:
+        """Record that the API does not know a job any more that was last seen running."""
+
+    async def request_files(self, jobid: str) -> None:
+        """Record that the job's files are to be saved."""
+
+    async def record_files(self, jobid: str, files: tuple[str, ...]) -> None:
+        """Record the absolute paths of the job's saved files."""
+
+    async def mark_deleted(self, jobid: str) -> None:
+        """Record that the job was deleted. Only finished jobs can be, so a running one becomes `completed`."""
+
+    # Queries. Lists of orders begin with the newest.
+
+    async def get(self, order_id: str) -> Order | None:
+        """The order as it is now; None if it was removed."""
+
+    async def get_by_jobid(self, jobid: str) -> Order | None:
+        """The order of a job."""
+
+    async def get_open(self, key: str) -> Order | None:
+        """The newest order with this key whose job may be running."""
+
+    async def list_unsettled(self) -> list[Order]:
+        """The orders whose answer is missing."""
+
+    async def list_missing_files(self, since: datetime, before: datetime) -> list[Order]:
+        """The orders from `since` until `before` whose files were requested and are not saved."""
+
+    async def list_latest(self, limit: int) -> list[Order]:
+        """The newest orders, without pending ones."""
+
+    async def list_counted(self, window: RateWindow) -> list[Order]:
+        """The orders that count towards the limit."""
+
+    async def list_deletable(self, limit: int) -> list[Order]:
+        """The newest orders whose job is finished and was not deleted; each has a jobid."""
+
+    async def owned_jobids(self) -> set[str]:
+        """The jobids that belong to an order."""
+
+    async def typical_seconds(self, kind: Mapping[str, str]) -> tuple[float, float] | None:
+        """The 10th and 90th percentile of the durations of recent jobs with these parameters, in seconds.
+
+        None while fewer than five have finished.
+        """
+
+    # Uploaded images. `digest` identifies the uploaded bytes. An asset belongs to one account and expires.
+
+    async def find_asset(self, digest: str, account: str) -> str | None:
+        """The assetRef of these bytes in this account, if it has not expired."""
+
+    async def is_known_asset(self, digest: str) -> bool:
+        """Whether these bytes were uploaded to any account and have not expired."""
+
+    async def account_of_asset(self, asset_ref: str) -> str | None:
+        """The account that the asset was uploaded to from here."""
+
+    async def digest_of_asset(self, asset_ref: str) -> str | None:
+        """The digest of the bytes that the asset was made from here."""
+
+    async def record_asset(self, digest: str, account: str, asset_ref: str) -> None:
+        """Record an upload, and remove expired ones."""
+
+    async def forget_asset(self, asset_ref: str) -> None:
+        """Remove an asset that the API does not know any more."""

@@ -1,0 +1,955 @@
+"""The journal of one machine: an SQLite file that all servers of this machine share.
+
+**Threads.** All SQLite work is done in a worker thread, one statement at a time, so that a locked file never blocks the
+event loop.
+
+**Degrading.** While the file cannot be used (locked, damaged, read-only, written by an incompatible version), orders
+are kept in memory, which begins as a copy of what can still be read of the file. The file is tried again once a minute
+and before closing. When it returns, the differences are written to it: see `_merge_order`.
+
+**File format.** Stable: file `journal.db`, the tables and columns of `_SCHEMA`, the values of `OrderState`, the JSON in
+`request` (parameter names and values) and in `files` (absolute paths), times in seconds since 1970. `user_version` is
+1000 x major + minor:
+
+- A higher minor number only adds tables, indexes, parameters, and columns that are nullable or have a default. All
+  programs of the same major number share the file. They name the columns that they write and ignore what they do not
+  know. A newer program raises the number; no program lowers it.
+- Anything else needs a higher major number, for example another state, or another meaning of a column. Older programs
+  refuse such a file and leave it untouched.
+
+A process that opens the file or moves a damaged one aside holds an exclusive SQLite lock on `journal.db.lock`.
+"""
+
+# ruff: noqa: S608 - statements are composed of constants; every value is bound
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import threading
+import time
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+
+import anyio
+from anyio import to_thread
+
+from luma_mcp.api.protocol import VideoRequest
+from luma_mcp.journal.protocol import JournalHealth, LimitExceeded, Order, OrderState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from luma_mcp.api.protocol import Job
+    from luma_mcp.journal.protocol import RateWindow
+
+logger = logging.getLogger(__name__)
+
+EVERY_API = "*"
+"""As `api`: a read-only view of all orders, whatever credential they were made with."""
+BUSY_SECONDS = 3.0
+"""How long another process's write is waited for. Each of ours takes a few milliseconds."""
+RETRY_SECONDS = 60.0
+"""How long a file that could not be used is left alone."""
+RETENTION = timedelta(days=400)
+"""How long orders are kept."""
+ASSET_LIFETIME = timedelta(days=29)
+"""An asset expires after 30 days (useapi.net, Luma API v1). The last day is a margin for slow jobs and wrong clocks."""
+MIN_SAMPLES, MAX_SAMPLES = 5, 50
+"""How many finished jobs of a kind are needed for its typical duration, and how many are considered."""
+COUNTS_TOWARDS_LIMIT = "ordered_at > ? AND (state <> 'intent' OR COALESCE(alive_at, ordered_at) > ?)"
+"""Which orders count in a `RateWindow`; the values are `since` and `pending_since`."""
+MAY_RUN = "state IN ('sent', 'unknown', 'running')"
+"""Which orders may have a running job."""
+
+_MAJOR, _MINOR = 0, 1
+_APPLICATION_ID = 0x4C756D61
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS orders (
+    id TEXT PRIMARY KEY, api TEXT NOT NULL, key TEXT NOT NULL, state TEXT NOT NULL, request TEXT NOT NULL,
+    account TEXT, ordered_at REAL NOT NULL, sent_at REAL, alive_at REAL,
+    jobid TEXT, seconds REAL, credits REAL, error TEXT,
+    save INTEGER NOT NULL DEFAULT 0, files TEXT NOT NULL DEFAULT '[]', deleted INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS orders_by_key ON orders (api, key);
+CREATE INDEX IF NOT EXISTS orders_by_jobid ON orders (api, jobid);
+CREATE INDEX IF NOT EXISTS orders_by_time ON orders (api, ordered_at);
+CREATE TABLE IF NOT EXISTS assets (
+    api TEXT NOT NULL, digest TEXT NOT NULL, account TEXT NOT NULL, asset_ref TEXT NOT NULL, uploaded_at REAL NOT NULL,
+    PRIMARY KEY (api, digest, account)
+);
+"""
+_COLUMNS = {
+    "orders": "id, api, key, state, request, account, ordered_at, sent_at, alive_at, "
+    "jobid, seconds, credits, error, save, files, deleted",
+    "assets": "api, digest, account, asset_ref, uploaded_at",
+}
+
+_Row = dict[str, Any]
+_T = TypeVar("_T")
+_FileState = Literal["locked", "damaged", "newer", "foreign", "unusable"]
+_PROBLEMS: dict[_FileState, str] = {
+    "locked": "another process keeps the file locked",
+    "damaged": "the file is not a readable database",
+    "newer": "the file was written by a later version that does not share it",
+    "foreign": "the file is a database of another program",
+    "unusable": "the file cannot be used",
+}
+_STATE_OF_CODE: dict[int, _FileState] = {
+    sqlite3.SQLITE_BUSY: "locked",
+    sqlite3.SQLITE_LOCKED: "locked",
+    sqlite3.SQLITE_CORRUPT: "damaged",
+    sqlite3.SQLITE_NOTADB: "damaged",
+}
+
+
+class SqliteJournal:
+    """`luma_mcp.journal.protocol.Journal`, which documents the methods, in a file or in memory.
+
+    Args:
+        path: the file; None: memory only.
+        api: identifies the credential and the API; never the token itself. `EVERY_API`: a read-only view of all.
+        wall_clock: the time of day, in UTC.
+        clock: seconds; decides when a file that could not be used is tried again.
+        movable: whether a file that is not a readable database may be moved aside. False for a path that the user
+            chose: it may be a file of theirs.
+        busy_seconds: how long another process's write is waited for.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        api: str,
+        wall_clock: Callable[[], datetime],
+        clock: Callable[[], float] = time.monotonic,
+        movable: bool = True,
+        busy_seconds: float = BUSY_SECONDS,
+    ) -> None:
+        self._api = api
+        self._wall_clock = wall_clock
+        self._clock = clock
+        self._storage = _Storage(path, movable=movable, create=api != EVERY_API, busy_seconds=busy_seconds)
+        self._limiter: anyio.CapacityLimiter | None = None
+        # The condition for the orders of this journal, with `self._api` as its value.
+        self._mine = "api = ?"
+        if api == EVERY_API:
+            self._mine = f"? = '{EVERY_API}'"
+
+    @property
+    def problem(self) -> str | None:
+        return self._storage.problem
+
+    async def aclose(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._in_thread(self._storage.close)
+
+    async def insert_pending(self, order: Order, *, allow_duplicate: bool, window: RateWindow | None) -> Order | None:
+        expired = (self._wall_clock() - RETENTION).timestamp()
+        row = _build_row(order, self._api)
+
+        def insert(db: sqlite3.Connection) -> Order | None:
+            # Others stay: a clock that is wrong today must not remove an order whose job is running.
+            db.execute(f"DELETE FROM orders WHERE ordered_at < ? AND NOT {MAY_RUN}", (expired,))
+            if not allow_duplicate:
+                duplicate = _find_duplicate(db, row)
+                if duplicate:
+                    return duplicate
+                pending = "api = ? AND key = ? AND state = 'intent'"
+                db.execute(f"DELETE FROM orders WHERE {pending}", (row["api"], row["key"]))
+            if window and _count_in_window(db, self._api, window) >= window.limit:
+                raise LimitExceeded
+            _insert(db, "orders", row)
+            return None
+
+        return await self._write(insert)
+
+    async def mark_sending(self, order: Order) -> bool:
+        now = self._wall_clock().timestamp()
+        change = "state = 'sent', sent_at = ?, alive_at = ?"
+        return await self._update_order(order, change, now, now)
+
+    async def heartbeat(self, order: Order) -> None:
+        now = self._wall_clock().timestamp()
+
+        def update(db: sqlite3.Connection) -> None:
+            db.execute("UPDATE orders SET alive_at = ? WHERE id = ?", (now, order.id))
+
+        await self._in_thread(self._storage.run_unless_busy, update)
+
+    async def mark_not_delivered(self, order: Order) -> None:
+        await self._update_order(order, "state = 'intent'")
+
+    async def drop(self, order: Order) -> None:
+        await self._execute("DELETE FROM orders WHERE id = ?", order.id)
+
+    async def drop_pending(self, order: Order) -> None:
+        await self._execute("DELETE FROM orders WHERE id = ? AND state = 'intent'", order.id)
+
+    async def mark_unknown(self, order: Order) -> None:
+        def mark(db: sqlite3.Connection) -> None:
+            # It may be recorded only in a file that cannot be read now. It must be known here all the same.
+            _insert(db, "orders", _build_row(order, self._api), "INSERT OR IGNORE")
+            db.execute("UPDATE orders SET state = 'unknown' WHERE id = ? AND jobid IS NULL", (order.id,))
+
+        await self._write(mark)
+
+    async def give_up(self, order: Order) -> None:
+        await self._update_order(order, "state = 'given_up'")
+
+    async def record_job(self, order: Order, jobid: str) -> None:
+        def record(db: sqlite3.Connection) -> None:
+            _release_job(db, self._api, jobid, keep=order.id)
+            # It may be missing for the reason given in `mark_unknown`.
+            _insert(db, "orders", _build_row(order, self._api), "INSERT OR IGNORE")
+            db.execute("UPDATE orders SET jobid = ?, state = 'running' WHERE id = ?", (jobid, order.id))
+            self._storage.answered.add(order.id)
+
+        await self._write(record)
+
+    async def adopt(self, order: Order, jobid: str) -> bool:
+        def adopt(db: sqlite3.Connection) -> bool:
+            owner = db.execute("SELECT id FROM orders WHERE api = ? AND jobid = ?", (self._api, jobid)).fetchone()
+            if owner:
+                return bool(owner[0] == order.id)
+            change = "UPDATE orders SET jobid = ?, state = 'running' WHERE id = ? AND jobid IS NULL"
+            return db.execute(change, (jobid, order.id)).rowcount > 0
+
+        return await self._write(adopt)
+
+    async def record_state(self, job: Job) -> None:
+        if job.state == "running":
+            await self._update_job(job.jobid, "state = 'running'", condition="state = 'given_up'")
+            return
+        seconds = job.elapsed_seconds(self._wall_clock())
+        values = (job.state, seconds, job.credits_used, job.failure_reason)
+        await self._update_job(job.jobid, "state = ?, seconds = ?, credits = ?, error = ?", *values)
+
+    async def mark_gone(self, jobid: str) -> None:
+        await self._update_job(jobid, "state = 'given_up'", condition="state = 'running'")
+
+    async def request_files(self, jobid: str) -> None:
+        await self._update_job(jobid, "save = 1")
+
+    async def record_files(self, jobid: str, files: tuple[str, ...]) -> None:
+        await self._update_job(jobid, "files = ?", json.dumps(files))
+
+    async def mark_deleted(self, jobid: str) -> None:
+        finished = "CASE state WHEN 'running' THEN 'completed' ELSE state END"
+        await self._update_job(jobid, f"deleted = 1, state = {finished}")
+
+    async def get(self, order_id: str) -> Order | None:
+        return await self._find_order("id = ?", order_id)
+
+    async def get_by_jobid(self, jobid: str) -> Order | None:
+        return await self._find_order("jobid = ?", jobid)
+
+    async def get_open(self, key: str) -> Order | None:
+        return await self._find_order(f"key = ? AND {MAY_RUN}", key)
+
+    async def list_unsettled(self) -> list[Order]:
+        return await self._list_orders("state IN ('sent', 'unknown')")
+
+    async def list_missing_files(self, since: datetime, before: datetime) -> list[Order]:
+        missing = "save = 1 AND files = '[]' AND state IN ('running', 'completed') AND deleted = 0"
+        times = (since.timestamp(), before.timestamp())
+        return await self._list_orders(f"{missing} AND ordered_at >= ? AND ordered_at < ?", *times)
+
+    async def list_latest(self, limit: int) -> list[Order]:
+        return await self._list_orders("state <> 'intent'", limit=limit)
+
+    async def list_counted(self, window: RateWindow) -> list[Order]:
+        return await self._list_orders(COUNTS_TOWARDS_LIMIT, *_get_times(window))
+
+    async def list_deletable(self, limit: int) -> list[Order]:
+        finished = "state IN ('completed', 'failed') AND deleted = 0 AND jobid NOT NULL"
+        return await self._list_orders(finished, limit=limit)
+
+    async def owned_jobids(self) -> set[str]:
+        found = await self._select(f"SELECT jobid FROM orders WHERE {self._mine} AND jobid NOT NULL", self._api)
+        return {row["jobid"] for row in found}
+
+    async def typical_seconds(self, kind: Mapping[str, str]) -> tuple[float, float] | None:
+        # The upper bound excludes text, which SQLite sorts after every number.
+        conditions = f"{self._mine} AND state = 'completed' AND seconds BETWEEN 0 AND 1e9"
+        values: list[str | int] = [self._api]
+        for name, value in kind.items():
+            # One malformed row must not make the query fail: json_extract raises, and only CASE keeps it from running.
+            conditions += " AND CASE WHEN json_valid(request) THEN json_extract(request, '$.' || ?) END = ?"
+            values += (name, value)
+        sql = f"SELECT seconds FROM orders WHERE {conditions} ORDER BY ordered_at DESC LIMIT ?"
+        found = await self._select(sql, *values, MAX_SAMPLES)
+        seconds = sorted(row["seconds"] for row in found)
+        if len(seconds) < MIN_SAMPLES:
+            return None
+        tenth = len(seconds) // 10
+        low, high = seconds[tenth], seconds[-1 - tenth]
+        return low, max(high, low + 1)
+
+    async def find_asset(self, digest: str, account: str) -> str | None:
+        return await self._find_asset("asset_ref", "digest = ? AND account = ?", digest, account)
+
+    async def is_known_asset(self, digest: str) -> bool:
+        return await self._find_asset("asset_ref", "digest = ?", digest) is not None
+
+    async def account_of_asset(self, asset_ref: str) -> str | None:
+        return await self._find_asset("account", "asset_ref = ?", asset_ref)
+
+    async def digest_of_asset(self, asset_ref: str) -> str | None:
+        return await self._find_asset("digest", "asset_ref = ?", asset_ref)
+
+    async def record_asset(self, digest: str, account: str, asset_ref: str) -> None:
+        now = self._wall_clock()
+        expired = (now - ASSET_LIFETIME).timestamp()
+        row = {"api": self._api, "digest": digest, "account": account, "asset_ref": asset_ref}
+
+        def record(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM assets WHERE uploaded_at < ?", (expired,))
+            _insert(db, "assets", row | {"uploaded_at": now.timestamp()}, "INSERT OR REPLACE")
+
+        await self._write(record)
+
+    async def forget_asset(self, asset_ref: str) -> None:
+        await self._execute("DELETE FROM assets WHERE asset_ref = ?", asset_ref)
+
+    async def _find_order(self, condition: str, *values: Any) -> Order | None:
+        orders = await self._list_orders(condition, *values)
+        return next(iter(orders), None)
+
+    async def _list_orders(self, condition: str, *values: Any, limit: int = -1) -> list[Order]:
+        sql = f"SELECT * FROM orders WHERE {self._mine} AND {condition} ORDER BY ordered_at DESC LIMIT ?"
+        found = await self._select(sql, self._api, *values, limit)
+        return [order for order in map(_parse_row, found) if order]
+
+    async def _find_asset(self, column: str, condition: str, *values: str) -> str | None:
+        since = (self._wall_clock() - ASSET_LIFETIME).timestamp()
+        sql = f"SELECT {column} FROM assets WHERE {self._mine} AND uploaded_at >= ? AND {condition}"
+        found = await self._select(sql, self._api, since, *values)
+        if not found:
+            return None
+        return str(found[0][column])
+
+    async def _update_order(self, order: Order, change: str, *values: Any) -> bool:
+        """Change an order that has no job; False if there is none."""
+        return await self._execute(f"UPDATE orders SET {change} WHERE id = ? AND jobid IS NULL", *values, order.id) > 0
+
+    async def _update_job(self, jobid: str, change: str, *values: Any, condition: str = "TRUE") -> None:
+        sql = f"UPDATE orders SET {change} WHERE api = ? AND jobid = ? AND {condition}"
+        await self._execute(sql, *values, self._api, jobid)
+
+    async def _select(self, sql: str, *values: Any) -> list[_Row]:
+        return await self._in_thread(self._storage.run, lambda db: _select(db, sql, values))
+
+    async def _execute(self, sql: str, *values: Any) -> int:
+        """Execute one statement that writes, and return how many rows it changed."""
+        return await self._write(lambda db: db.execute(sql, values).rowcount)
+
+    async def _write(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        if self._api == EVERY_API:
+            raise ValueError("a journal of every API is read-only")
+        return await self._in_thread(self._storage.run, lambda db: _transaction(db, work))
+
+    async def _in_thread(self, function: Callable[..., _T], *args: Any) -> _T:
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(1)
+            self._storage.started_at = self._wall_clock().timestamp()
+        # The clocks are read here and not in the thread: they may belong to the event loop.
+        call = partial(function, *args, now=self._clock())
+        return await to_thread.run_sync(call, limiter=self._limiter)
+
+
+class _Refused(Exception):
+    """The file must not be touched. `reason`: the detail; may be empty."""
+
+    def __init__(self, state: _FileState, reason: str = "") -> None:
+        super().__init__(reason)
+        self.state = state
+        self.reason = reason
+
+
+class _Storage:
+    """Executes statements on the file, or on memory while the file cannot be used. Used in worker threads.
+
+    `now` is the time of the journal's `clock`, in seconds.
+
+    Attributes:
+        problem: why the file is not in use; None while it is, and where there is none.
+        answered: ids of the orders that the API has given a jobid since memory came into use.
+        started_at: when this process began to use the journal, in seconds since 1970.
+    """
+
+    def __init__(self, path: Path | None, *, movable: bool, create: bool, busy_seconds: float) -> None:
+        self.problem: str | None = None
+        self.answered: set[str] = set()
+        self.started_at = float("inf")
+        self._path = path
+        self._movable = movable
+        self._create = create
+        self._busy_seconds = busy_seconds
+        self._retry_at = float("-inf")
+        self._closed = False
+        self._file: sqlite3.Connection | None = None
+        # Which file was opened last, and whether the path has become another file's since memory came into use.
+        self._inode: tuple[int, int] | None = None
+        self._is_replaced = False
+        # Memory exists only while the file is not in use. `_base_*`: what it began with.
+        self._memory: sqlite3.Connection | None = None
+        self._base_orders: dict[str, _Row] = {}
+        self._base_assets: list[_Row] = []
+        # The limiter of `SqliteJournal` admits one thread at a time, except after an asyncio task was cancelled
+        # natively: then the next statement begins while the thread of the cancelled one is still working.
+        self._lock = threading.Lock()
+
+    def run(self, work: Callable[[sqlite3.Connection], _T], *, now: float) -> _T:
+        """Execute `work` on the file or on memory, and return its result.
+
+        Raises:
+            anyio.ClosedResourceError: the journal was closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise anyio.ClosedResourceError
+            for is_last_attempt in (False, True):
+                try:
+                    file = self._open_file(now)
+                    if file is None:
+                        break
+                    return work(file)
+                except (sqlite3.Error, OSError, _Refused) as error:
+                    if is_last_attempt or not self._replace_damaged_file(error):
+                        self._degrade(error, now)
+                        break
+            return work(self._get_memory())
+
+    def run_unless_busy(self, work: Callable[[sqlite3.Connection], object], *, now: float) -> None:  # noqa: ARG002 - as `run`
+        """Execute `work` in a transaction; skip it if the file is busy."""
+        with self._lock:
+            if self._memory:
+                _transaction(self._memory, work)
+            elif self._file:
+                with suppress(sqlite3.Error):
+                    self._file.execute("PRAGMA busy_timeout = 0")
+                    _transaction(self._file, work)
+                with suppress(sqlite3.Error):
+                    self._file.execute(f"PRAGMA busy_timeout = {self._busy_seconds * 1000:.0f}")
+
+    def close(self, *, now: float) -> None:
+        """Close, after a last attempt to write what is only in memory."""
+        with self._lock:
+            if self._memory:
+                self._retry_at = now
+                with suppress(sqlite3.Error, OSError, _Refused):
+                    self._open_file(now)
+            self._close_file()
+            self._close_memory()
+            self._closed = True
+
+    def _open_file(self, now: float) -> sqlite3.Connection | None:
+        """The file's connection, with everything written to it that was only in memory; None: use memory.
+
+        Raises:
+            sqlite3.Error, OSError: the file cannot be used.
+            _Refused: it must not be used.
+        """
+        if self._path is None or now < self._retry_at:
+            return None
+        inode = _get_inode(self._path)
+        if self._inode is not None and inode != self._inode:
+            # Somebody removed or replaced the file. An open connection still reads the old one. This is noticed before
+            # the new file is made, because that can get the same number.
+            self._leave_file()
+            self._is_replaced = True
+        if self._file is None:
+            if inode is None and not self._create:
+                return None
+            self._file, opened = _connect(self._path, movable=self._movable, busy_seconds=self._busy_seconds)
+            self._is_replaced = self._is_replaced or self._inode not in (None, opened)
+            self._inode = opened
+        if self._memory:
+            memory = self._memory
+            _transaction(self._file, lambda file: self._write_back(memory, file))
+            self._close_memory()
+        if self.problem:
+            logger.info("The journal %s is in use again", self._path)
+        self.problem = None
+        return self._file
+
+    def _leave_file(self) -> None:
+        """Close the file. What can be read of it goes to memory, unless memory is in use already."""
+        if self._memory is None:
+            memory = self._get_memory()
+            self.answered.clear()
+            if self._file:
+                _copy_table(self._file, memory, "orders")
+                _copy_table(self._file, memory, "assets")
+            self._base_orders = _get_orders(memory)
+            self._base_assets = _select(memory, "SELECT * FROM assets")
+        self._close_file()
+
+    def _replace_damaged_file(self, error: sqlite3.Error | OSError | _Refused) -> bool:
+        """Move the open file aside if it is damaged and that is allowed; whether a new one can be begun."""
+        state, _ = _classify(error)
+        if self._path is None or self._file is None or state != "damaged" or not self._movable:
+            return False
+        damaged = self._inode
+        self._leave_file()
+        try:
+            with _exclusive(self._path, self._busy_seconds):
+                # Another process may have done this already. Then the path is that of a new file, which is in order.
+                if _get_inode(self._path) == damaged:
+                    _move_aside(self._path)
+        except (sqlite3.Error, OSError):
+            return False
+        return True
+
+    def _degrade(self, error: sqlite3.Error | OSError | _Refused, now: float) -> None:
+        """Use memory for a while."""
+        self._leave_file()
+        state, reason = _classify(error)
+        problem = _PROBLEMS[state]
+        if state == "unusable":
+            problem = f"{problem} ({reason})"
+        self._retry_at = now + RETRY_SECONDS
+        if problem != self.problem:
+            logger.warning("The journal %s is not in use, orders are kept in memory: %s", self._path, problem)
+        self.problem = problem
+
+    def _write_back(self, memory: sqlite3.Connection, file: sqlite3.Connection) -> None:
+        """Write to the file what changed in memory."""
+        orders = _get_orders(memory)
+        for order_id, base in self._base_orders.items():
+            if order_id not in orders:
+                _merge_removal(file, base)
+        for order_id, mine in orders.items():
+            original = self._base_orders.get(order_id)
+            if mine != original:
+                _merge_order(file, mine, original, is_answered=order_id in self.answered, is_replaced=self._is_replaced)
+            elif self._is_replaced and self._is_carried_over(mine):
+                _insert(file, "orders", mine, "INSERT OR IGNORE")
+        assets = _select(memory, "SELECT * FROM assets")
+        for asset in self._base_assets:
+            if asset not in assets:
+                file.execute("DELETE FROM assets WHERE asset_ref = ?", (asset["asset_ref"],))
+        for asset in assets:
+            if self._is_replaced or asset not in self._base_assets:
+                _insert(file, "assets", asset, "INSERT OR REPLACE")
+
+    def _is_carried_over(self, row: _Row) -> bool:
+        """Whether an order from a file that is gone is recorded in the new one.
+
+        These are the orders whose job may run, and those since this process began. The rest of the history stays gone:
+        a person may have removed the file for that reason.
+        """
+        if row["state"] == "intent":
+            return False
+        return row["state"] in ("sent", "unknown", "running") or bool(row["ordered_at"] >= self.started_at)
+
+    def _get_memory(self) -> sqlite3.Connection:
+        if self._memory is None:
+            self._memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            _transaction(self._memory, _create_schema)
+        return self._memory
+
+    def _close_memory(self) -> None:
+        if self._memory:
+            self._memory.close()
+        self._memory = None
+        self._base_orders, self._base_assets, self._is_replaced = {}, [], False
+
+    def _close_file(self) -> None:
+        if self._file:
+            with suppress(sqlite3.Error):
+                self._file.close()
+        self._file = None
+
+
+# Merging what changed in memory into the file. An order is compared in three versions: `base`, as it was when memory
+# came into use; `mine`, as it is in memory now; `theirs`, as other processes have left it in the file.
+
+_PROGRESS = ("state", "sent_at", "jobid", "seconds", "credits", "error")
+_RANK = {"intent": 0, "sent": 1, "unknown": 2, "given_up": 3, "running": 4, "completed": 5, "failed": 5}
+"""Which of two states of an order is the later one."""
+
+
+def _merge_order(
+    file: sqlite3.Connection, mine: _Row, base: _Row | None, *, is_answered: bool, is_replaced: bool
+) -> None:
+    """Write the current state of an order that changed in memory.
+
+    Args:
+        file: where to.
+        mine: its row in memory.
+        base: its row when memory came into use; None if it was made in memory.
+        is_answered: whether its jobid comes from an answer of the API.
+        is_replaced: whether this is another file than the one that `base` was read from.
+    """
+    if mine["jobid"] and is_answered:
+        _release_job(file, mine["api"], mine["jobid"], keep=mine["id"])
+    elif mine["jobid"] and _has_other_owner(file, mine):
+        mine = mine | {"jobid": None, "state": "unknown"}
+    theirs = next(iter(_select(file, "SELECT * FROM orders WHERE id = ?", (mine["id"],))), None)
+    if theirs is None:
+        # An order that was in the file was dropped there: it stays dropped. But a pending one was removed in favour of
+        # an identical order, and has been sent from here all the same. What is still pending here is not written: the
+        # file must be searched for duplicates first, and `mark_sending` will report that it is not recorded.
+        is_missing = base is None or base["state"] == "intent" or is_answered or is_replaced
+        if is_missing and mine["state"] != "intent":
+            _insert(file, "orders", mine)
+        return
+    merged = {"save": mine["save"] or theirs["save"], "deleted": mine["deleted"] or theirs["deleted"]}
+    if mine["files"] != "[]":
+        merged["files"] = mine["files"]
+    if is_answered or _is_later(mine, theirs, base):
+        for name in (*_PROGRESS, "alive_at"):
+            merged[name] = mine[name]
+    changes = ", ".join(f"{name} = ?" for name in merged)
+    file.execute(f"UPDATE orders SET {changes} WHERE id = ?", (*merged.values(), mine["id"]))
+
+
+def _is_later(mine: _Row, theirs: _Row, base: _Row | None) -> bool:
+    """Whether an order has progressed further in memory than in the file."""
+    if base and all(theirs[name] == base[name] for name in _PROGRESS):
+        return True
+    if theirs["jobid"] not in (None, mine["jobid"]):
+        return False
+    # Only the process that sends an order makes it pending again: the others do not know better.
+    return mine["state"] == "intent" or _RANK.get(mine["state"], 0) > _RANK.get(theirs["state"], 0)
+
+
+def _merge_removal(file: sqlite3.Connection, base: _Row) -> None:
+    """Remove an order that was removed from memory, unless it has made progress in the file."""
+    condition = "jobid IS NULL"
+    if base["state"] == "intent":
+        # It may have been removed in favour of an identical order. If its owner has sent it since then, it stays.
+        condition = "state = 'intent'"
+    file.execute(f"DELETE FROM orders WHERE id = ? AND {condition}", (base["id"],))
+
+
+# Opening the file.
+
+
+def _connect(path: Path, *, movable: bool, busy_seconds: float) -> tuple[sqlite3.Connection, tuple[int, int] | None]:
+    """Open the file, and begin a new one if there is none or if it is damaged and `movable`.
+
+    Returns:
+        The connection, and which file this is.
+
+    Raises:
+        sqlite3.Error, OSError: it cannot be used.
+        _Refused: it must not be used.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        with _exclusive(path, busy_seconds):
+            try:
+                return _open(path, busy_seconds), _get_inode(path)
+            except sqlite3.DatabaseError as error:
+                state, reason = _classify(error)
+                if state != "damaged":
+                    raise
+                if not movable:
+                    raise _Refused(state, reason) from error
+                _move_aside(path)
+            return _open(path, busy_seconds), _get_inode(path)
+    except _Refused as refused:
+        # Nothing is left next to a file that is not a journal.
+        if refused.state != "newer":
+            _get_lock_path(path).unlink(missing_ok=True)
+        raise
+
+
+def _open(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    _create_private(path)
+    database = sqlite3.connect(path, isolation_level=None, timeout=busy_seconds, check_same_thread=False)
+    try:
+        is_current = _check_format(database)
+        path.chmod(0o600)
+        database.execute("PRAGMA journal_mode = WAL")
+        # An order that was recorded must survive a power failure.
+        database.execute("PRAGMA synchronous = FULL")
+        if not is_current:
+            _transaction(database, _create_schema)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _check_format(database: sqlite3.Connection) -> bool:
+    """Whether the file has the present format or a later one that is shared.
+
+    Raises:
+        _Refused: it belongs to another program, or to a version that does not share it.
+    """
+    # In one transaction, since another process may be creating the tables at this moment.
+    database.execute("BEGIN")
+    [version] = database.execute("PRAGMA user_version").fetchone()
+    [owner] = database.execute("PRAGMA application_id").fetchone()
+    [tables] = database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    database.execute("COMMIT")
+    if owner != _APPLICATION_ID and (owner or tables):
+        raise _Refused("foreign")
+    major, minor = divmod(version, 1000)
+    if major != _MAJOR:
+        raise _Refused("newer", f"format {major}.{minor}")
+    return bool(owner == _APPLICATION_ID and minor >= _MINOR)
+
+
+def _create_schema(database: sqlite3.Connection) -> None:
+    database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    database.execute(f"PRAGMA user_version = {1000 * _MAJOR + _MINOR}")
+    for statement in _SCHEMA.split(";"):
+        database.execute(statement)
+
+
+@contextmanager
+def _exclusive(path: Path, busy_seconds: float) -> Iterator[None]:
+    """Keep all other processes from opening the file or moving it aside.
+
+    Moving takes three steps: the database, its `-wal` and its `-shm`. A process that opened the database in between
+    would combine files that do not belong together. The lock is a transaction on an empty database next to the file,
+    which works on every platform and ends with the process.
+    """
+    lock_path = _get_lock_path(path)
+    _create_private(lock_path)
+    with closing(sqlite3.connect(lock_path, isolation_level=None, timeout=busy_seconds)) as lock:
+        lock.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+def _move_aside(path: Path) -> None:
+    """Rename a damaged file and what belongs to it, within `_exclusive`."""
+    name = stamped = f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}"
+    number = 1
+    while path.with_name(name).exists():
+        number += 1
+        name = f"{stamped}-{number}"
+    # The database last: a new one must never meet the log of the old one, even if this process is killed here.
+    for suffix in ("-shm", "-wal", ""):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).replace(path.with_name(name + suffix))
+    logger.warning("The journal %s was damaged; it is kept as %s, and a new one was begun", path, name)
+
+
+def _create_private(path: Path) -> None:
+    # Prompts and jobids are personal: the file is readable by this user alone from its first byte. An existing file is
+    # not even opened, because closing it would release the locks that SQLite holds on it in this process.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def _get_lock_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
+
+
+def _get_inode(path: Path) -> tuple[int, int] | None:
+    """Which file this is; None if there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _classify(error: sqlite3.Error | OSError | _Refused) -> tuple[_FileState, str]:
+    """What an error says about the file, and its detail."""
+    if isinstance(error, _Refused):
+        return error.state, error.reason
+    if isinstance(error, OSError):
+        return "unusable", error.strerror or type(error).__name__
+    # Extended codes contain the basic one in their lowest byte. Errors of the Python module have none.
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return _STATE_OF_CODE.get(code, "unusable"), str(error)
+
+
+# Statements.
+
+
+def _transaction(database: sqlite3.Connection, work: Callable[[sqlite3.Connection], _T]) -> _T:
+    """Execute `work` completely or not at all, and return its result."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        result = work(database)
+        database.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            database.execute("ROLLBACK")
+        raise
+    return result
+
+
+def _select(database: sqlite3.Connection, sql: str, values: tuple[Any, ...] = ()) -> list[_Row]:
+    """The rows that a query finds, by the names of its columns."""
+    cursor = database.execute(sql, values)
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def _insert(database: sqlite3.Connection, table: str, row: _Row, verb: str = "INSERT") -> None:
+    places = ", ".join("?" * len(row))
+    database.execute(f"{verb} INTO {table} ({', '.join(row)}) VALUES ({places})", tuple(row.values()))
+
+
+def _copy_table(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> None:
+    """Copy the rows as far as they can be read, without columns of later versions."""
+    columns = _COLUMNS[table]
+    places = ", ".join("?" * len(columns.split(",")))
+    with suppress(sqlite3.Error):
+        for row in source.execute(f"SELECT {columns} FROM {table}"):
+            target.execute(f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({places})", row)
+
+
+def _get_orders(database: sqlite3.Connection) -> dict[str, _Row]:
+    return {row["id"]: row for row in _select(database, "SELECT * FROM orders")}
+
+
+def _find_duplicate(database: sqlite3.Connection, row: _Row) -> Order | None:
+    """The newest open order with the same key."""
+    sql = f"SELECT * FROM orders WHERE api = ? AND key = ? AND {MAY_RUN} ORDER BY ordered_at DESC"
+    for other in _select(database, sql, (row["api"], row["key"])):
+        # With the same key the request is the same: it replaces one that cannot be read.
+        order = _parse_row(other) or _parse_row(other | {"request": row["request"]})
+        if order:
+            return order
+        # An order that cannot be read cannot be followed. It must not block identical ones forever.
+        database.execute("UPDATE orders SET state = 'given_up' WHERE id = ?", (other["id"],))
+    return None
+
+
+def _get_times(window: RateWindow) -> tuple[float, float]:
+    """The values of `COUNTS_TOWARDS_LIMIT`."""
+    return window.since.timestamp(), window.pending_since.timestamp()
+
+
+def _count_in_window(database: sqlite3.Connection, api: str, window: RateWindow) -> int:
+    sql = f"SELECT COUNT(*) FROM orders WHERE api = ? AND {COUNTS_TOWARDS_LIMIT}"
+    [count] = database.execute(sql, (api, *_get_times(window))).fetchone()
+    return int(count)
+
+
+def _has_other_owner(database: sqlite3.Connection, row: _Row) -> bool:
+    sql = "SELECT 1 FROM orders WHERE api = ? AND jobid = ? AND id <> ?"
+    return database.execute(sql, (row["api"], row["jobid"], row["id"])).fetchone() is not None
+
+
+def _release_job(database: sqlite3.Connection, api: str, jobid: str, *, keep: str) -> None:
+    """Take a job away from other orders than `keep`, which had adopted it by mistake."""
+    sql = "UPDATE orders SET jobid = NULL, state = 'unknown' WHERE api = ? AND jobid = ? AND id <> ?"
+    database.execute(sql, (api, jobid, keep))
+
+
+# Orders as rows.
+
+_PLAIN_COLUMNS = ("id", "key", "state", "account", "jobid", "seconds", "credits", "error")
+
+
+def _build_row(order: Order, api: str) -> _Row:
+    row: _Row = {name: getattr(order, name) for name in _PLAIN_COLUMNS}
+    for name in ("ordered_at", "sent_at", "alive_at"):
+        time_of_day = getattr(order, name)
+        row[name] = time_of_day and time_of_day.timestamp()
+    return row | {
+        "api": api,
+        "request": json.dumps(order.request.to_dict()),
+        "save": int(order.save),
+        "files": json.dumps(order.files),
+        "deleted": int(order.deleted),
+    }
+
+
+def _parse_row(row: _Row) -> Order | None:
+    """A row as an order; None if it cannot be read."""
+    if row["state"] not in get_args(OrderState):
+        return None
+    try:
+        return Order(
+            **{name: row[name] for name in _PLAIN_COLUMNS},
+            request=_parse_request(row["request"]),
+            ordered_at=datetime.fromtimestamp(row["ordered_at"], UTC),
+            sent_at=_parse_time(row["sent_at"]),
+            alive_at=_parse_time(row["alive_at"]),
+            save=bool(row["save"]),
+            files=tuple(map(str, json.loads(row["files"]))),
+            deleted=bool(row["deleted"]),
+        )
+    except (ValueError, TypeError, OverflowError, OSError):
+        return None
+
+
+def _parse_request(text: str) -> VideoRequest:
+    """The request, without parameters that a later version has added.
+
+    Raises:
+        ValueError, TypeError: it cannot be read.
+    """
+    stored = json.loads(text)
+    params: dict[str, str] = {}
+    for row in fields(VideoRequest):
+        if row.name in stored:
+            params[row.name] = str(stored[row.name])
+    return VideoRequest.from_params(params)
+
+
+def _parse_time(seconds: float | None) -> datetime | None:
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+# Checking a file.
+
+_CHECK_BUSY_SECONDS = 1.0
+
+
+def check_health(path: Path) -> JournalHealth:
+    """Examine a journal's file without changing it.
+
+    Blocks for about a second if the file is locked: call it in a thread.
+    """
+    copies: list[Path] = []
+    # The folder may be missing or unreadable.
+    with suppress(OSError):
+        copies.extend(path.parent.glob(f"{path.name}.damaged-*"))
+    damaged_copies = tuple(sorted(copy for copy in copies if not copy.name.endswith(("-wal", "-shm"))))
+    try:
+        if _get_inode(path) is None:
+            return JournalHealth("missing", damaged_copies=damaged_copies)
+        orders = _count_orders(path)
+    except (sqlite3.Error, OSError, _Refused) as error:
+        state, reason = _classify(error)
+        return JournalHealth(state, reason=reason, damaged_copies=damaged_copies)
+    return JournalHealth("ok", orders, damaged_copies=damaged_copies)
+
+
+def _count_orders(path: Path) -> int:
+    """How many orders are in the file, after checking that it can be read and written.
+
+    Raises:
+        sqlite3.Error, OSError, _Refused: it cannot be used.
+    """
+    with ExitStack() as stack:
+        # Without the lock's file no journal is open that could move the file now.
+        if _get_inode(_get_lock_path(path)):
+            stack.enter_context(_exclusive(path, _CHECK_BUSY_SECONDS))
+        uri = f"{path.absolute().as_uri()}?mode=rw"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_CHECK_BUSY_SECONDS)
+        database = stack.enter_context(closing(connection))
+        _check_format(database)
+        [result] = database.execute("PRAGMA quick_check(1)").fetchone()
+        if result != "ok":
+            raise _Refused("damaged", str(result))
+        # Whether it can be written, without writing: this takes the lock of a writer, and the DELETE below fails if the
+        # file is read-only.
+        database.execute("BEGIN IMMEDIATE")
+        [tables] = database.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'orders'").fetchone()
+        orders = 0
+        if tables:
+            database.execute("DELETE FROM orders WHERE FALSE")
+            [orders] = database.execute("SELECT COUNT(*) FROM orders").fetchone()
+        database.execute("ROLLBACK")
+    return int(orders)

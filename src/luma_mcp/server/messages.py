@@ -1,0 +1,393 @@
+"""All text about errors, jobs and lists that agents read, built from typed facts.
+
+Agents are told which tool to call, never to run a command. `cli/messages.py` words the same facts for people at a
+terminal, and `server/progress.py` words progress.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal
+
+from luma_mcp import errors
+from luma_mcp.catalog import tables
+from luma_mcp.text import shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from luma_mcp.api.protocol import Job
+    from luma_mcp.catalog.models import Catalog, Output
+    from luma_mcp.errors import JobReference, LumaError
+    from luma_mcp.service.submit import Outcome
+
+# The one thing to do next, for programs; `next_step` says the same as text.
+NextAction = Literal["get_job", "fix_arguments", "fix_setup", "order_later", "ask_user", "list_jobs", "none"]
+
+# Enough to recognize a prompt by.
+MAX_PROMPT = 120
+
+NOT_CONFIRMED = (
+    "The user was asked and did not agree, so nothing was ordered or charged. Do not order it again on your own; ask "
+    "the user what they would like instead."
+)
+SIMULATED = "Simulated: nothing was generated or charged, and the video is a stand-in clip."
+LINKS_EXPIRE = "Links may expire, so save what you want to keep."
+ASSETS_EXPIRE = "An assetRef can be used again for 30 days after its upload."
+DUPLICATE = (
+    "An identical order is already running, so nothing new was ordered, and this is its job. To order another one, "
+    "pass new_take true."
+)
+RECOVERED = (
+    "The response to the order was lost, but its job was found: the only running job with this model, account and "
+    "time. Nothing was ordered twice."
+)
+UNKNOWN_JOBS = (
+    "A job in the state unknown is an order whose response was lost and whose job was not found. It may have run and "
+    "been charged. Ask the user before you order it again."
+)
+USUAL_TIME = "{} usually takes {:.0f} to {:.0f} s"
+LOCAL_HISTORY = "Could not fetch running jobs; showing local history."
+AFTER_LIST = "Call get_job with a jobid to get its video, or delete_job to free the slot of a finished job."
+_LINKS = {"exr_zip_url": "EXR frames (ZIP)", "thumbnail_url": "Thumbnail", "last_frame_url": "Last frame"}
+_NOT_TWICE = "To order another one anyway, pass new_take true, but ask the user first."
+
+# How to make the same call again.
+_REPEAT: Mapping[str, NextAction] = {"generate_video": "order_later", "get_job": "get_job", "list_jobs": "list_jobs"}
+
+
+def describe_error(error: LumaError, tool: str) -> str:
+    """What went wrong in a call of the tool, what happened to the money, and the one thing to do next."""
+    return " ".join(filter(None, [error_message(error, tool), error_next_step(error, tool)[1]]))
+
+
+def error_message(error: LumaError, tool: str) -> str:
+    """What went wrong in a call of the tool, and what happened to the money."""
+    sentences: list[str] = []
+    # After an order, `charged` is "no" only where an identical one was running, so that nothing new was ordered.
+    if error.after_order and error.charged == "no":
+        sentences.append("An identical order is already running, but following its job failed.")
+    elif error.after_order:
+        sentences.append("The video was ordered, but following its job failed.")
+    elif _is_held_back(error, tool):
+        sentences.append("An identical order was placed before, and nothing was ordered now.")
+    sentences.append(_summarize(error))
+    if isinstance(error, errors.JobFailed):
+        # Its summary has the API's reason and the credits already.
+        return " ".join(sentences)
+    if error.api_message:
+        sentences.append(f'The API says: "{error.api_message}".')
+    if isinstance(error, errors.Capacity) and error.retry_after:
+        sentences.append(f"The API asks to wait {error.retry_after:.0f} s.")
+    if error.charged == "no" and tool == "generate_video":
+        sentences.append("Nothing was charged.")
+    return " ".join(sentences)
+
+
+def error_next_step(error: LumaError, tool: str) -> tuple[NextAction, str]:
+    """The one thing to do after an error of the tool, for programs and as text."""
+    action, step = _advise(error, tool)
+    if error.after_order:
+        follow = f"The job continues: call get_job with {_format_call(error.jobid)}, and do not order it again."
+        # The same setting would keep get_job from working.
+        return "get_job", f"{step} {follow}" if action == "fix_setup" else follow
+    if _is_held_back(error, tool):
+        return "get_job", f"Call get_job with {_format_call(error.jobid)}. {_NOT_TWICE}"
+    return action, step
+
+
+def _is_held_back(error: LumaError, tool: str) -> bool:
+    """Whether nothing was ordered because the job of an identical order could not be fetched."""
+    is_about_job = error.jobid is not None and not isinstance(error, errors.JobFailed)
+    return tool == "generate_video" and is_about_job and not error.after_order
+
+
+def _summarize(error: LumaError) -> str:  # noqa: PLR0911 - a case per class
+    """What happened, including the facts that `summary` leaves out."""
+    match error:
+        case errors.OutcomeUnknown():
+            summary = f"{error.summary()} It was not sent again, so that nothing is charged twice."
+            if error.age is not None:
+                # That was an earlier call.
+                summary = (
+                    f"An identical order was sent {_format_minutes(error.age)} ago and its response was lost, so a job "
+                    "may be running and charged. Nothing was ordered now."
+                )
+            if error.candidates is None:
+                return f"{summary} Running jobs could not be looked up."
+            if not error.candidates:
+                return f"{summary} No matching running job was found."
+            return f"{summary} It may be one of these running jobs: {', '.join(error.candidates)}."
+        case errors.JobFailed(credits_used=used):
+            reason = f'the API says: "{error.api_message}"' if error.api_message else "the API gives no reason"
+            money = "Whether it used credits is not known." if used is None else f"It used {used:g} credits."
+            return f"The video was not made; {reason}. {money}"
+        case errors.LimitReached():
+            # Agents rarely know the time of day, so the minutes are named as well.
+            return (
+                f"The hourly limit set by this server's owner has been reached ({error.limit} per hour). The next "
+                f"video can be ordered at {error.next_at:%H:%M} UTC, in {_format_minutes(error.retry_after or 0)}."
+            )
+        case errors.Capacity():
+            holders = f" They are held by these running jobs: {_format_jobs(error.running)}." if error.running else ""
+            return f"{error.summary()}{holders}"
+        case errors.NotFound() if error.saved_files:
+            return f"{error.summary()} Its saved files are still here: {', '.join(error.saved_files)}."
+        case _:
+            return error.summary()
+
+
+def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C901, PLR0911, PLR0912 - a case per class
+    """What to do after an error, leaving aside what was ordered before it."""
+    match error:
+        case errors.InvalidArguments(retry="later"):
+            return "order_later", "Try again in a moment."
+        case errors.InvalidArguments():
+            # The problems say what to correct, and the suggestion what works.
+            return "fix_arguments", ""
+        case errors.Moderated():
+            return "fix_arguments", "Change the prompt or the image."
+        case errors.JobFailed():
+            return "fix_arguments", "Change the prompt or the options first: every order is a new, charged job."
+        case errors.NotConfigured(setting="USEAPI_TOKEN"):
+            return "fix_setup", (
+                "Ask the user to get an API token at https://useapi.net and to set it as USEAPI_TOKEN in this server's "
+                "environment, in the host's configuration. list_options works without it."
+            )
+        case errors.NotConfigured():
+            return "fix_setup", "Ask the user to set it in this server's environment."
+        case errors.Unauthorized():
+            return "fix_setup", "Ask the user to check that USEAPI_TOKEN is complete and current."
+        case errors.PaymentRequired():
+            return "fix_setup", "Ask the user to renew the subscription or to add credits."
+        case errors.AccountSession(all_accounts=True):
+            return "fix_setup", "Waiting does not help: ask the user to renew a session at useapi.net."
+        case errors.AccountSession():
+            return "fix_setup", (
+                "Waiting does not help: ask the user to renew it at useapi.net, or pass email to use another account."
+            )
+        case errors.Forbidden():
+            return "none", "Only the token that ordered the job can be used for it."
+        case errors.NotFound(deleted=True):
+            return "none", ""
+        case errors.NotFound(what="job"):
+            return "list_jobs", (
+                "The jobid is wrong, or the record has expired. Pass it exactly as generate_video returned it; "
+                "list_jobs shows the known jobs."
+            )
+        case errors.NotFound(what="any_account"):
+            return "fix_setup", "Ask the user to add a Luma account at useapi.net."
+        case errors.NotFound(what="account"):
+            return "fix_arguments", "Leave email out to use any account."
+        case errors.NotFound():
+            return "fix_arguments", (
+                "An assetRef expires 30 days after its upload: pass the image itself instead, and check email."
+            )
+        case errors.Conflict(reason="just_finished"):
+            return "list_jobs", "Call list_jobs to see how it ended. Order again only if the user wants another one."
+        case errors.Conflict():
+            # Nothing stops a running job.
+            return "get_job", "Call get_job to wait until it has finished."
+        case errors.Capacity():
+            step = "Order again when a running job has finished, which takes 30 s to 3 minutes."
+            if error.deletable:
+                step += f" delete_job can free the slots of these finished jobs: {_format_jobs(error.deletable)}."
+            return "order_later", step
+        case errors.LimitReached():
+            return "order_later", "Tell the user, and do not order before then."
+        case errors.OutcomeUnknown():
+            step = "Check them with get_job." if error.candidates else "Call list_jobs later to see what became of it."
+            return "ask_user", f"{step} {_NOT_TWICE}"
+        case errors.NetworkError(stage="unsendable" | "tls" | "proxy"):
+            return "fix_setup", (
+                "Ask the user to check LUMA_MCP_BASE_URL and the proxy and certificate settings of this server's "
+                "environment (HTTPS_PROXY, SSL_CERT_FILE)."
+            )
+        case errors.Upstream(fault="internal"):
+            return "list_jobs", "Call list_jobs to see whether anything was ordered."
+        case _:
+            return _REPEAT.get(tool, "none"), "Try again in a moment."
+
+
+def error_text(content: Mapping[str, Any], tool: str) -> str:
+    """The whole text of an error, from its structured content."""
+    lines = [" ".join(filter(None, [content["message"], content.get("next_step")]))]
+    if "suggestion" in content:
+        lines.append(f"This would work: {tool} {json.dumps(content['suggestion'], ensure_ascii=False)}")
+    if "jobid" in content:
+        lines.append(f"Job: {content['jobid']}")
+    return "\n".join(lines)
+
+
+def choose_next_step(job: Job, *, save: bool, unfinished: bool, shows_player: bool) -> tuple[NextAction, str | None]:
+    """The one thing to do next with a job that has not failed, for programs and as text; None if there is nothing.
+
+    `unfinished`: whether files are still to be downloaded.
+    """
+    if job.state == "completed" and job.files.video and not unfinished:
+        return "none", None
+    call = _format_call(job.jobid, save=save)
+    # The player polls by itself; an agent that waits too would only keep its user waiting.
+    if job.state == "running" and shows_player:
+        return "none", (
+            "The player in the chat shows the progress and then the video, and tells you when it is ready: do not "
+            f"wait, and do not order it again. Only if you need the video to continue, call get_job with {call}."
+        )
+    if job.state == "running":
+        return "get_job", f"Call get_job with {call} to wait for the video. Do not order it again."
+    if job.files.video is None:
+        return "get_job", f"Call get_job with {call} again: the job is completed, but its video link is missing."
+    return "get_job", f"Call get_job with {call} to continue the download."
+
+
+def job_headline(job: Job, *, elapsed: float | None, expected: Sequence[float] | None) -> str:
+    """What state a job is in that has not failed. Times in seconds."""
+    if job.state == "completed":
+        return f"The video is ready: {job.files.video.url}" if job.files.video else "The job is completed."
+    details = f"status {job.status}" if elapsed is None else f"status {job.status} after {elapsed:.0f} s"
+    if expected is not None:
+        resolution = job.request and job.request.resolution
+        details += f"; {USUAL_TIME.format(resolution or 'a video', *expected)}"
+    return f"The video is being made ({details}). Job: {job.jobid}"
+
+
+def job_text(job: Job, content: Mapping[str, Any]) -> str:
+    """The whole text of a result about a job. `content`: the structured content of the same result."""
+    if "error" in content:
+        lines = [error_text(content["error"], "get_job")]
+    else:
+        lines = [job_headline(job, elapsed=content.get("elapsed_seconds"), expected=content.get("typical_seconds"))]
+
+    # The local file comes before the links: it does not expire.
+    lines += [f"Saved: {path}" for path in content.get("saved_files", ())]
+    if "save_problem" in content:
+        lines.append(f"Not saved: {content['save_problem']}")
+    if "video" in content:
+        video = content["video"]
+        size = f"{video['width']}x{video['height']}" if "width" in video and "height" in video else None
+        length = f"{video['duration_seconds']:g} s" if "duration_seconds" in video else None
+        lines.append(f"{', '.join(filter(None, (size, length, video.get('format', 'MP4'))))}.")
+    lines += [f"{label}: {content[name]}" for name, label in _LINKS.items() if name in content]
+
+    if job.request:
+        request = job.request
+        options = (request.model, request.resolution, request.aspect_ratio, request.duration, request.dynamic_range)
+        lines.append(f"Request: {', '.join(filter(None, options))}; prompt: {shorten(request.prompt, MAX_PROMPT)}")
+    if job.state == "completed":
+        made = f"Made in {content['elapsed_seconds']:.0f} s. " if "elapsed_seconds" in content else ""
+        used = f"It used {content['credits_used']:g} credits. " if "credits_used" in content else ""
+        lines.append(f"{made}{used}Job: {job.jobid}")
+    if "assets" in content:
+        changes = content.get("image_changes", {})
+        for name, asset_ref in content["assets"].items():
+            changed = f" ({changes[name]})" if name in changes else ""
+            lines.append(f"{name}{changed} is the assetRef {asset_ref}")
+        lines.append(ASSETS_EXPIRE)
+    lines += filter(None, map(content.get, ("note", "next_step")))
+    return "\n".join(lines)
+
+
+def job_note(
+    catalog: Catalog, job: Job, output: Output | None, *, outcome: Outcome | None, is_saved: bool, simulated: bool
+) -> str | None:
+    """What else is worth knowing about a job.
+
+    `output`: what kind of video it is, if that is known; `outcome`: how this call's order ended, if it ordered one.
+    """
+    notes: list[str] = []
+    if job.files.video:
+        if output:
+            playback = output.note
+        else:
+            # A record of an order from elsewhere does not tell SDR from HDR.
+            unplayable = [each.note for each in catalog.outputs.values() if not each.plays_in_browser]
+            playback = f"if it is HDR, {unplayable[0]}"
+        notes.append(f"{playback[:1].upper()}{playback[1:]}.")
+    if outcome == "duplicate":
+        notes.append(DUPLICATE)
+    elif outcome == "recovered":
+        notes.append(RECOVERED)
+    if job.files.video and not is_saved:
+        notes.append(LINKS_EXPIRE)
+    if simulated:
+        notes.append(SIMULATED)
+    return " ".join(notes) or None
+
+
+def list_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
+    """The whole text of a list of jobs, from its structured content."""
+    lines: list[str] = []
+    for job in content["jobs"]:
+        age = f" after {job['elapsed_seconds']:.0f} s" if "elapsed_seconds" in job else ""
+        deleted = ", deleted" if "deleted" in job else ""
+        options = "".join(f", {job[name]}" for name in catalog.choices if name in job)
+        account = f", on {job['account']}" if "account" in job else ""
+        prompt = f": {shorten(job['prompt'], MAX_PROMPT)}" if "prompt" in job else ""
+        lines.append(f"- {job['state']}{age}{deleted}, {job.get('created', 'time unknown')}{options}{account}{prompt}")
+        if "jobid" in job:
+            lines.append(f"  job: {job['jobid']}")
+        if "reason" in job:
+            lines.append(f"  failed: {job['reason']}")
+        lines += [f"  saved: {path}" for path in job.get("saved_files", ())]
+    if not lines:
+        lines.append("No jobs.")
+    for account in content["accounts"]:
+        slots = f"{account.get('in_use', '?')} of {account.get('slots', '?')} slots in use"
+        problem = f" ({account['problem']})" if "problem" in account else ""
+        lines.append(f"{account['email']}: {slots}{problem}")
+    lines += filter(None, map(content.get, ("problem", "note", "next_step")))
+    return "\n".join(lines)
+
+
+def options_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
+    """The whole text about what can be made, from the structured content of `list_options`."""
+    paragraphs = [
+        tables.all_tables(catalog),
+        f"Rules: {'. '.join(content['rules'])}.",
+        f"Defaults, where they fit, else the cheapest value that does: {_format_pairs(content['defaults'])}.",
+    ]
+    typical = content["typical_seconds"]
+    times = {name: "{} to {} s".format(*typical[name]) for name in content["typical_seconds_measured"]}
+    if times:
+        paragraphs.append(f"As measured on this machine: {_format_pairs(times)}.")
+    if content["chosen"]:
+        remaining: dict[str, str] = {}
+        for name, values in content["allowed"].items():
+            remaining[name] = {True: "yes", False: "no"}[values] if isinstance(values, bool) else " or ".join(values)
+        paragraphs.append(f"Still possible with {_format_pairs(content['chosen'])}: {_format_pairs(remaining)}.")
+    return "\n\n".join(paragraphs)
+
+
+def deleted_note(saved_files: Sequence[str], *, was_known: bool) -> str:
+    """That a job is deleted, and what remains of it. `was_known`: the API still knew it."""
+    note = "The job is deleted and its slot is free." if was_known else "The job was already gone and holds no slot."
+    if saved_files:
+        return f"{note} Its saved files remain: {', '.join(saved_files)}."
+    return f"{note} Its video was not saved on this machine, and links to it may stop working."
+
+
+def confirmation_question(catalog: Catalog, params: Mapping[str, Any]) -> str:
+    """The question to the user before an order. The same params give the same question."""
+    options = [str(params[name]) for name in catalog.choices if name in params]
+    images = [name.replace("_", " ") for name in catalog.images if name in params]
+    with_images = f", with {' and '.join(images)}" if images else ""
+    prompt = shorten(params["prompt"], MAX_PROMPT)
+    return f"Make this video? It costs credits. {', '.join(options)}{with_images}. Prompt: {prompt}"
+
+
+def _format_jobs(jobs: Iterable[JobReference]) -> str:
+    return ", ".join(f"{job.jobid} ({job.prompt})" if job.prompt else job.jobid for job in jobs)
+
+
+def _format_minutes(seconds: float) -> str:
+    minutes = max(1, round(seconds / 60))
+    return f"{minutes} minute{'s' if minutes > 1 else ''}"
+
+
+def _format_pairs(values: Mapping[str, str]) -> str:
+    return "; ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _format_call(jobid: str | None, *, save: bool = False) -> str:
+    """The arguments of a call of get_job."""
+    return json.dumps({"jobid": jobid} | ({"save": True} if save else {}), ensure_ascii=False)

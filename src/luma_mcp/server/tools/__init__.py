@@ -1,0 +1,128 @@
+"""The tools, one module each: its definition and its handler. This module holds what they share.
+
+Handlers take the raw arguments. The SDK's own validation drops unknown arguments silently; for a paid call that would
+mean a charged video that is not what the caller asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
+from mcp.types import ToolAnnotations
+from pydantic import ConfigDict
+
+from luma_mcp.errors import LumaError, NotConfigured, Upstream
+from luma_mcp.hosts import wait_limit
+from luma_mcp.server.results import build_error_result
+from luma_mcp.server.ui import icons
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from datetime import datetime
+
+    from mcp.server.mcpserver import Context
+    from mcp.types import CallToolResult
+
+    from luma_mcp.catalog.models import Catalog
+    from luma_mcp.server.arguments import CallOptions
+    from luma_mcp.service.service import VideoService
+    from luma_mcp.settings import Settings
+
+    Handler = Callable[..., Awaitable[CallToolResult]]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class ServerContext:
+    """What the tools of one server work with."""
+
+    settings: Settings
+    catalog: Catalog
+    # Gets the service, which is created at its first use; None while there is no token.
+    service: Callable[[], VideoService | None]
+    # The time of day, in UTC.
+    wall_clock: Callable[[], datetime]
+    # By jobid, what was done to which image; for tasks, whose results are fetched later.
+    image_changes: dict[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def require_service(self) -> VideoService:
+        """Get the service; raises `NotConfigured` if there is no token."""
+        service = self.service()
+        if service is None:
+            raise NotConfigured("USEAPI_TOKEN")
+        return service
+
+    def wait_seconds(self, options: CallOptions, ctx: Context[Any, Any]) -> float:
+        """Resolve how long a call waits: as requested, else what its host allows; never longer than the settings."""
+        client = ctx.session.client_params
+        allowed = wait_limit(client.client_info.name if client else "")
+        return min(options.get("wait_seconds", allowed), self.settings.max_wait_seconds)
+
+
+class RawArguments(ArgModelBase):
+    """Accepts any arguments and passes them on whole, so that the tool can report every problem itself."""
+
+    # By default pydantic would drop what the model does not declare.
+    model_config = ConfigDict(extra="allow")
+
+    def model_dump_one_level(self) -> dict[str, Any]:
+        """Build the keyword arguments of the tool's function."""
+        return {"raw": dict(self.__pydantic_extra__ or {})}
+
+
+def build_tool(
+    context: ServerContext,
+    handle: Handler,
+    *,
+    name: str,
+    title: str,
+    description: str,
+    input_schema: dict[str, Any],
+    output_schema: dict[str, Any],
+    read_only: bool = False,
+    destructive: bool = False,
+    idempotent: bool = True,
+    open_world: bool = True,
+    meta: dict[str, Any] | None = None,
+) -> Tool:
+    """Build a tool. `handle` takes the context, `raw` and `ctx`; its errors become results that say what to do."""
+    return Tool(
+        # The SDK passes the arguments by keyword, as `RawArguments` names them.
+        fn=partial(_call, name, handle, context),
+        is_async=True,
+        context_kwarg="ctx",
+        name=name,
+        title=title,
+        description=description,
+        # Listed to clients; nothing validates against it, because the handler reports every problem itself.
+        parameters=input_schema,
+        fn_metadata=FuncMetadata(arg_model=RawArguments, output_schema=output_schema),
+        # All of them explicit: clients assume the worst where one is missing.
+        annotations=ToolAnnotations(
+            read_only_hint=read_only,
+            destructive_hint=destructive,
+            idempotent_hint=idempotent,
+            open_world_hint=open_world,
+        ),
+        icons=icons(name),
+        meta=meta,
+    )
+
+
+async def _call(tool: str, handle: Handler, context: ServerContext, **arguments: Any) -> CallToolResult:
+    error: LumaError
+    try:
+        return await handle(context, **arguments)
+    except LumaError as failure:
+        error = failure
+    except Exception as failure:
+        # The SDK would report it without a hint that something may have been ordered.
+        logger.exception("%s failed", tool)
+        error = Upstream("internal", detail=type(failure).__name__)
+    return build_error_result(error, tool, simulated=context.settings.simulated)

@@ -1,0 +1,48 @@
+"""`delete_job`: delete a finished job, which frees its slot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from luma_mcp.server import messages, schemas
+from luma_mcp.server.results import build_result, without_none
+from luma_mcp.server.schemas import BOOLEAN, STRING, array
+from luma_mcp.server.tools import build_tool
+from luma_mcp.server.tools.get_job import parse_job_arguments
+
+if TYPE_CHECKING:
+    from mcp.server.mcpserver import Context
+    from mcp.server.mcpserver.tools import Tool
+    from mcp.types import CallToolResult
+
+    from luma_mcp.server.tools import ServerContext
+
+DESCRIPTION = (
+    "Delete a finished job, which frees its slot. A running job can be neither stopped nor deleted. Saved files remain."
+)
+
+
+def definition(context: ServerContext) -> Tool:
+    """Build the tool."""
+    output = {"jobid": STRING, "deleted": BOOLEAN, "saved_files": array(STRING), "note": STRING}
+    return build_tool(
+        context,
+        handle,
+        name="delete_job",
+        title="Delete a finished video job",
+        description=DESCRIPTION,
+        input_schema=schemas.input_object({"jobid": schemas.JOBID}, ["jobid"]),
+        output_schema=schemas.output_object(output),
+        # Idempotent as well: a job that is already gone is a success.
+        destructive=True,
+    )
+
+
+async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, Any]) -> CallToolResult:  # noqa: ARG001
+    """Delete the job."""
+    service = context.require_service()
+    jobid, _ = parse_job_arguments(context, raw, ())
+    deleted = await service.delete(jobid)
+    note = messages.deleted_note(deleted.saved_files, was_known=deleted.was_known)
+    content = {"jobid": jobid, "deleted": True, "note": note, "saved_files": list(deleted.saved_files) or None}
+    return build_result(note, without_none(content))

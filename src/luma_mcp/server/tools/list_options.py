@@ -1,0 +1,125 @@
+"""`list_options`: what can be made, and what can still be combined with the values that were fixed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from luma_mcp.catalog.models import conflicts
+from luma_mcp.catalog.validate import validate_options
+from luma_mcp.errors import InvalidArguments
+from luma_mcp.server import messages, schemas
+from luma_mcp.server.arguments import parse_arguments
+from luma_mcp.server.results import build_result
+from luma_mcp.server.schemas import OBJECT, STRING, array
+from luma_mcp.server.tools import build_tool
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mcp.server.mcpserver import Context
+    from mcp.server.mcpserver.tools import Tool
+    from mcp.types import CallToolResult
+
+    from luma_mcp.catalog.models import Catalog
+    from luma_mcp.server.tools import ServerContext
+
+DESCRIPTION = (
+    "List what generate_video can make: models, resolutions, durations, dynamic ranges, image inputs, defaults and "
+    "typical times. Fix some values to see what still goes with them. Free."
+)
+_OUTPUT: schemas.Schema = {
+    "models": array(OBJECT),
+    **dict.fromkeys(("parameters", "defaults", "chosen", "allowed"), OBJECT),
+    "rules": array(STRING),
+    **dict.fromkeys(("typical_seconds", "output_formats", "schema"), OBJECT),
+}
+
+
+def definition(context: ServerContext) -> Tool:
+    """Build the tool."""
+    catalog = context.catalog
+    properties: schemas.Schema = {}
+    for name in constrained_choices(catalog):
+        choice = catalog.choices[name]
+        properties[name] = {"type": "string", "enum": list(choice.values), "description": f"{choice.about} to fix."}
+    about_schema = "Also return generate_video's exact JSON Schema."
+    properties["include_schema"] = {"type": "boolean", "description": about_schema}
+    return build_tool(
+        context,
+        handle,
+        name="list_options",
+        title="List video options",
+        description=DESCRIPTION,
+        input_schema=schemas.input_object(properties),
+        output_schema=schemas.output_object(_OUTPUT),
+        # It answers from the catalog and the journal, without any request.
+        read_only=True,
+        open_world=False,
+    )
+
+
+def constrained_choices(catalog: Catalog) -> tuple[str, ...]:
+    """Get the choices that cannot be combined freely; fixing any other one would change nothing."""
+    constrained = set().union(*conflicts(catalog))
+    return tuple(name for name in catalog.choices if name in constrained)
+
+
+async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, Any]) -> CallToolResult:  # noqa: ARG001
+    """List the options. It works without a token."""
+    catalog = context.catalog
+    parsed = parse_arguments(catalog, raw, (*constrained_choices(catalog), "include_schema"))
+    validation = validate_options(catalog, parsed.params)
+    problems = (*parsed.problems, *validation.problems)
+    if problems:
+        raise InvalidArguments(problems, suggestion=validation.nearest)
+    # By resolution, where enough such jobs have ended on this machine. Without a token there is no journal of its jobs.
+    service = context.service()
+    measured: dict[str, tuple[float, float]] = {}
+    for resolution in catalog.typical_seconds:
+        kind = {**parsed.params, "resolution": resolution}
+        seconds = await service.journal.typical_seconds(kind) if service else None
+        if seconds:
+            measured[resolution] = seconds
+    content = build_content(catalog, parsed.params, measured)
+    text = messages.options_text(catalog, content)
+    if parsed.options.get("include_schema"):
+        schema = schemas.exact_schema(catalog, context.settings.max_wait_seconds)
+        content["schema"] = schema
+        compact = json.dumps(schema, separators=(",", ":"))
+        text = f"{text}\n\nExact JSON Schema of generate_video: {compact}"
+    return build_result(text, content)
+
+
+def build_content(
+    catalog: Catalog, chosen: Mapping[str, str], measured: Mapping[str, tuple[float, float]]
+) -> dict[str, Any]:
+    """Build the structured content: the whole catalog, and what can still be combined with what was chosen.
+
+    `measured`: by resolution, the seconds between which such jobs usually ended on this machine.
+    """
+    allowed: dict[str, Any] = {}
+    for name, values in catalog.remaining_values(chosen).items():
+        # An image is possible or not; its values are the caller's own.
+        allowed[name] = True in values if name in catalog.images else list(values)
+    typical = {**catalog.typical_seconds, **measured}
+    models: list[dict[str, Any]] = []
+    for model in catalog.models:
+        content: dict[str, Any] = {"name": model.name, "about": model.about}
+        content["dynamic_ranges"] = {name: asdict(limits) for name, limits in model.ranges.items()}
+        content["image_start"] = content["image_end"] = model.keyframes
+        content["image_character"] = list(model.character_ranges)
+        models.append(content)
+    return {
+        "source": f"{catalog.source}, {catalog.source_date}",
+        "models": models,
+        "parameters": {name: choice.values for name, choice in catalog.choices.items()},
+        "defaults": {name: choice.default for name, choice in catalog.choices.items()},
+        "chosen": dict(chosen),
+        "allowed": allowed,
+        "rules": schemas.format_rules(catalog),
+        "typical_seconds": {name: [round(low), round(high)] for name, (low, high) in typical.items()},
+        "typical_seconds_measured": list(measured),
+        "output_formats": {name: asdict(output) for name, output in catalog.outputs.items()},
+    }

@@ -1,0 +1,26 @@
+"""Clean text from elsewhere before it is shown. A leaf: imports nothing of this package."""
+
+from __future__ import annotations
+
+import re
+
+# Control characters could move the cursor or recolour a terminal; the last two ranges reverse the writing direction,
+# so that a text reads differently from what it is. Newlines and tabs are harmless.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def strip_control(text: str) -> str:
+    """Remove the characters that a terminal would obey instead of showing; newlines and tabs stay."""
+    return _CONTROL.sub("", text)
+
+
+def one_line(text: str) -> str:
+    """Remove control characters and put the text on one line."""
+    return strip_control(text).replace("\n", " ")
+
+
+def shorten(text: str, limit: int) -> str:
+    """Cut the text to `limit` characters; an ellipsis follows where something was cut."""
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}…"

@@ -1,0 +1,173 @@
+"""The catalog against the tests' own copy of the source page."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from tests import table
+
+from luma_mcp.catalog import useapi
+from luma_mcp.catalog.models import Combination, ModelRow, ResolutionRow, build_model, conflicts, implications
+from luma_mcp.catalog.useapi import USEAPI
+
+ASSETS = dict.fromkeys(table.IMAGES, "u1-email:a@example.com-image:1")
+
+
+def as_combination(request: dict[str, str]) -> Combination:
+    combination: Combination = {name: request[name] for name in USEAPI.choices}
+    combination |= {name: name in request for name in USEAPI.images}
+    return combination
+
+
+def test_combinations_match_the_page() -> None:
+    every = table.full_product(ASSETS)
+    valid = [as_combination(request) for request in every if table.is_valid(request)]
+    assert (len(every), len(valid)) == (3456, 840)
+    assert sorted(map(str, USEAPI.combinations)) == sorted(map(str, valid))
+
+
+def test_choices_match_the_page() -> None:
+    assert {name: choice.values for name, choice in USEAPI.choices.items()} == {
+        "model": table.MODELS,
+        "resolution": table.RESOLUTIONS,
+        "aspect_ratio": table.ASPECT_RATIOS,
+        "duration": table.DURATIONS,
+        "dynamic_range": table.DYNAMIC_RANGES,
+    }
+
+
+def test_literal_types_match_the_choices() -> None:
+    assert {name: choice.values for name, choice in USEAPI.choices.items()} == {
+        "model": get_args(useapi.ModelName),
+        "resolution": get_args(useapi.Resolution),
+        "aspect_ratio": get_args(useapi.AspectRatio),
+        "duration": get_args(useapi.Duration),
+        "dynamic_range": get_args(useapi.DynamicRange),
+    }
+
+
+def test_defaults_match_the_page() -> None:
+    assert {name: choice.default for name, choice in USEAPI.choices.items()} == {
+        "model": "ray-v3-flash",
+        "resolution": "draft",
+        "aspect_ratio": "16:9",
+        "duration": "5s",
+        "dynamic_range": "sdr",
+    }
+
+
+def test_typical_seconds_match_the_page() -> None:
+    seconds = USEAPI.typical_seconds
+    assert tuple(seconds) == table.RESOLUTIONS
+    assert seconds["draft"] == (30, 60)
+    assert sum(seconds["1080p"]) / 2 == 180
+    assert sorted(seconds.values()) == list(seconds.values())
+
+
+def test_outputs_match_the_page() -> None:
+    assert tuple(USEAPI.outputs) == table.DYNAMIC_RANGES
+    assert [name for name, output in USEAPI.outputs.items() if output.plays_in_browser] == ["sdr"]
+
+
+def test_expensive_values() -> None:
+    assert USEAPI.expensive == {
+        "resolution": ("1080p",),
+        "duration": ("10s",),
+        "dynamic_range": ("hdr", "hdr_exr"),
+    }
+
+
+def test_api_names() -> None:
+    renamed = {name: row.api_name for name, row in USEAPI.params.items() if name != row.api_name}
+    assert renamed == {
+        "image_start": "imageStart",
+        "image_end": "imageEnd",
+        "image_character": "imageCharacter",
+        "reply_url": "replyUrl",
+        "reply_ref": "replyRef",
+    }
+
+
+def test_leaving_an_image_out_is_always_valid() -> None:
+    for combination in USEAPI.combinations:
+        for image in USEAPI.images:
+            assert combination | {image: False} in USEAPI.combinations
+
+
+def test_remaining_values_of_a_partial_choice() -> None:
+    assert USEAPI.remaining_values({"model": "ray-v3-reasoning", "dynamic_range": "hdr_exr"}) == {
+        "resolution": ("720p",),
+        "aspect_ratio": table.ASPECT_RATIOS,
+        "duration": ("5s",),
+        "image_start": (False, True),
+        "image_end": (False, True),
+        "image_character": (False,),
+    }
+
+
+def test_remaining_values_with_an_image() -> None:
+    remaining = USEAPI.remaining_values({"image_character": True})
+    assert remaining["model"] == ("ray-v3",)
+    assert remaining["dynamic_range"] == ("sdr",)
+    assert remaining["image_start"] == remaining["image_end"] == (False,)
+
+
+def test_an_impossible_choice_leaves_no_values() -> None:
+    assert set(USEAPI.remaining_values({"model": "ray-v3-reasoning", "resolution": "draft"}).values()) == {()}
+
+
+def test_the_rules_mean_the_same_as_the_page() -> None:
+    for request in table.full_product(ASSETS):
+        combination = as_combination(request)
+        broken = []
+        for rule in implications(USEAPI):
+            applies = dict(rule.when).items() <= combination.items()
+            if applies and combination[rule.name] not in (rule.values or (False,)):
+                broken.append(rule)
+        assert (not broken) == table.is_valid(request), (request, broken)
+
+
+def test_rules_are_computed_once_per_catalog() -> None:
+    other = useapi.build_catalog(models=useapi.MODELS[:1])
+    assert conflicts(USEAPI) is conflicts(USEAPI)
+    assert conflicts(other) is not conflicts(USEAPI)
+
+
+def test_a_catalog_without_restrictions_has_no_rules() -> None:
+    durations = {"sdr": ("5s", "10s"), "hdr": ("5s", "10s"), "hdr_exr": ("5s", "10s")}
+    model = ModelRow("ray-v3-flash", "takes no images", durations, keyframes=False)
+    resolution = ResolutionRow("draft", ("sdr", "hdr", "hdr_exr"), (30, 60))
+    free = useapi.build_catalog(models=[model], resolutions=[resolution])
+    # Its only rules are that the three images must be left out.
+    assert conflicts(free) == tuple({name: True} for name in table.IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("model", "resolution", "offered"),
+    [
+        ({}, {}, ("draft", "2160p")),
+        ({"smallest_resolution": "2160p"}, {}, ("2160p",)),
+        ({}, {"models": ("ray-v3",)}, ("draft",)),
+        ({}, {"models": ("ray-v4",)}, ("draft", "2160p")),
+        ({}, {"dynamic_ranges": ("hdr",)}, ("draft",)),
+    ],
+)
+def test_model_and_resolution_rows_limit_each_other(
+    model: dict[str, str], resolution: dict[str, tuple[str, ...]], offered: tuple[str, ...]
+) -> None:
+    row = ModelRow("ray-v4", "newer", {"sdr": ("5s",)}, smallest_resolution=model.get("smallest_resolution"))
+    resolutions = [
+        ResolutionRow("draft", ("sdr",), (30, 60)),
+        ResolutionRow(
+            "2160p", resolution.get("dynamic_ranges", ("sdr", "hdr")), (270, 450), models=resolution.get("models")
+        ),
+    ]
+    limits = build_model(row, resolutions).ranges
+    assert tuple(limits) == ("sdr",)
+    assert (limits["sdr"].resolutions, limits["sdr"].durations) == (offered, ("5s",))
+
+
+def test_a_range_without_resolutions_is_not_offered() -> None:
+    row = ModelRow("ray-v4", "newer", {"sdr": ("5s",), "hdr": ("5s",)})
+    assert tuple(build_model(row, [ResolutionRow("draft", ("sdr",), (30, 60))]).ranges) == ("sdr",)

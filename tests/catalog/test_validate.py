@@ -1,0 +1,290 @@
+"""`validate`, the exact schema, the simulator and the tests' own table must agree, request by request."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from tests import table
+
+from luma_mcp.catalog.suggest import nearest_name, nearest_value, snake_case
+from luma_mcp.catalog.useapi import USEAPI
+from luma_mcp.catalog.validate import shorten, unknown_parameter, validate, validate_options
+from luma_mcp.errors import format_problem
+from luma_mcp.server.schemas import exact_request_schema
+from luma_mcp.simulator.state import Service
+
+EMAIL = "studio@example.com"
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    """The caller's params that are not in the other request."""
+    return {name for name, value in before.items() if after.get(name) != value}
+
+
+@cache
+def valid_requests(images: frozenset[str]) -> list[dict[str, str]]:
+    """The table's valid requests with these images or fewer, at one aspect ratio: no rule is about that."""
+    every = table.full_product({name: f"u1:{name}" for name in table.IMAGES})
+    found = []
+    for request in every:
+        has_only_these = set(request) & set(table.IMAGES) <= images
+        if request["aspect_ratio"] == "1:1" and has_only_these and table.is_valid(request):
+            found.append(request)
+    return found
+
+
+def fewest_changes(request: dict[str, str]) -> int:
+    choices = {name: value for name, value in request.items() if name in USEAPI.choices}
+    given = frozenset(request.keys() & set(table.IMAGES))
+    return count_fewest_changes(tuple((choices | {"aspect_ratio": "1:1"}).items()), given)
+
+
+@cache
+def count_fewest_changes(choices: tuple[tuple[str, str], ...], given: frozenset[str]) -> int:
+    wanted = {**dict(choices), **{name: f"u1:{name}" for name in given}}
+    return min(len(changed(wanted, valid)) for valid in valid_requests(given))
+
+
+def test_all_3456_requests_get_the_same_answer_everywhere() -> None:
+    service = Service(USEAPI, clock=lambda: 0.0, rng=random.Random(1))
+    service.add_account(EMAIL, concurrency=10_000)
+    images = {name: service.add_asset(EMAIL) for name in table.IMAGES}
+    exact = Draft202012Validator(exact_request_schema(USEAPI))
+    counts = {True: 0, False: 0}
+
+    def is_accepted(request: dict[str, str]) -> bool:
+        status, _ = service.submit({USEAPI.params[name].api_name: value for name, value in request.items()})
+        service.jobs.clear()
+        assert status in (200, 400)
+        return status == 200
+
+    for request in table.full_product(images):
+        valid = table.is_valid(request)
+        validation = validate(USEAPI, request)
+        answers = (not validation.problems, exact.is_valid(request), is_accepted(request))
+        assert answers == (valid, valid, valid), request
+        counts[valid] += 1
+        nearest = validation.nearest
+        assert nearest is not None
+        if valid:
+            assert nearest == request
+            continue
+        # What is suggested is valid everywhere, and differs in as little as possible.
+        assert table.is_valid(nearest), request
+        assert len(changed(request, nearest)) == fewest_changes(request), request
+        assert {problem.field for problem in validation.problems} == changed(request, nearest), request
+        for problem in validation.problems:
+            assert nearest.get(problem.field) in (problem.allowed or (None,)), request
+    assert counts == {True: 840, False: 2616}
+
+
+COMPLETED = [
+    ({}, {"model": "ray-v3-flash", "resolution": "draft", "duration": "5s", "dynamic_range": "sdr"}),
+    ({"model": "ray-v3-reasoning"}, {"resolution": "720p", "dynamic_range": "sdr", "duration": "5s"}),
+    ({"dynamic_range": "hdr"}, {"model": "ray-v3-flash", "resolution": "540p", "duration": "5s"}),
+    ({"dynamic_range": "hdr_exr"}, {"model": "ray-v3-flash", "resolution": "540p", "duration": "5s"}),
+    (
+        {"image_character": "u1:a"},
+        {"model": "ray-v3", "resolution": "draft", "duration": "5s", "dynamic_range": "sdr"},
+    ),
+    ({"duration": "10s", "resolution": "1080p"}, {"model": "ray-v3-flash", "dynamic_range": "sdr"}),
+]
+
+
+@pytest.mark.parametrize(("stated", "completed"), COMPLETED)
+def test_missing_choices_become_the_cheapest_that_fit(stated: dict[str, str], completed: dict[str, str]) -> None:
+    params = {"prompt": "A fox", **stated}
+    validation = validate(USEAPI, params)
+    assert validation.problems == ()
+    assert validation.nearest == {"aspect_ratio": "16:9", **params, **completed}
+
+
+def test_all_problems_are_found_at_once() -> None:
+    validation = validate(
+        USEAPI, {"prompt": "A fox", "dynamic_range": "hdr", "duration": "10s", "resolution": "8k", "email": "me"}
+    )
+    assert {(problem.field, problem.code, problem.allowed) for problem in validation.problems} == {
+        ("email", "wrong_format", ()),
+        ("resolution", "not_offered", ("540p", "720p", "1080p")),
+        ("duration", "conflict", ("5s",)),
+    }
+
+
+def test_a_conflict_names_what_it_conflicts_with() -> None:
+    [problem] = validate(
+        USEAPI, {"prompt": "A fox", "model": "ray-v3-reasoning", "resolution": "draft", "dynamic_range": "hdr"}
+    ).problems
+    assert (problem.field, problem.value, problem.allowed) == ("resolution", "draft", ("720p", "1080p"))
+    assert problem.conflicts_with == ('model "ray-v3-reasoning"', 'dynamic_range "hdr"')
+    assert format_problem(problem) == (
+        'resolution "draft" cannot be combined with model "ray-v3-reasoning" or dynamic_range "hdr"; '
+        'use "720p" or "1080p".'
+    )
+
+
+def test_an_image_that_conflicts_is_to_be_left_out() -> None:
+    validation = validate(
+        USEAPI, {"prompt": "A fox", "model": "ray-v3", "image_start": "u1:a", "image_character": "u1:b"}
+    )
+    [problem] = validation.problems
+    assert (problem.field, problem.code, problem.conflicts_with) == ("image_character", "conflict", ("image_start",))
+    assert format_problem(problem) == "image_character cannot be combined with image_start; leave it out."
+    assert validation.nearest is not None
+    assert "image_character" not in validation.nearest
+
+
+NEAREST_VALUES = [
+    ("resolution", "480p", "540p"),
+    ("resolution", "2160p", "1080p"),
+    ("resolution", "8k", "1080p"),
+    ("resolution", "4k", "1080p"),
+    ("resolution", "2k", "1080p"),
+    ("resolution", "UHD", "1080p"),
+    ("resolution", "Full HD", "1080p"),
+    ("resolution", "hd", "720p"),
+    ("resolution", "sd", "540p"),
+    ("resolution", "preview", "draft"),
+    ("resolution", "1920x1080", "1080p"),
+    ("duration", "8s", "10s"),
+    ("duration", "6s", "5s"),
+    ("model", "ray-v3-reason", "ray-v3-reasoning"),
+    ("model", "reasoning", "ray-v3-reasoning"),
+    ("model", "flash", "ray-v3-flash"),
+    ("dynamic_range", "hdr-exr", "hdr_exr"),
+    ("dynamic_range", "hdr10", "hdr"),
+    ("dynamic_range", "EXR", "hdr_exr"),
+    ("aspect_ratio", "2:1", "16:9"),
+    ("aspect_ratio", "4:5", "3:4"),
+    ("aspect_ratio", "1080x1920", "9:16"),
+    ("aspect_ratio", "vertical", "9:16"),
+    ("aspect_ratio", "cinematic", "21:9"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "nearest"), NEAREST_VALUES)
+def test_unknown_text_suggests_the_nearest_value(name: str, text: str, nearest: str) -> None:
+    validation = validate(USEAPI, {"prompt": "A fox", name: text})
+    assert [problem.field for problem in validation.problems] == [name]
+    assert validation.nearest is not None
+    assert validation.nearest[name] == nearest
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("resolution", "?"), ("resolution", "x" * 5_000), ("aspect_ratio", "0:0"), ("model", "sora"), ("duration", "hd")],
+)
+def test_text_that_is_near_to_nothing(name: str, text: str) -> None:
+    assert nearest_value(USEAPI, name, text) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("imageStart", "image_start"),
+        ("lastFrame", "image_end"),
+        ("face", "image_character"),
+        ("photo", "image_start"),
+        ("seconds", "duration"),
+        ("durration", "duration"),
+        ("webhook", "reply_url"),
+        ("zzz", None),
+        ("prompt" * 50, None),
+    ],
+)
+def test_unknown_names_suggest_the_nearest_name(name: str, nearest: str | None) -> None:
+    assert nearest_name(name, USEAPI.params) == nearest
+
+
+def test_snake_case() -> None:
+    assert [snake_case(name) for name in ("imageStart", "image_start", "Prompt")] == [
+        "image_start",
+        "image_start",
+        "prompt",
+    ]
+
+
+def test_an_unknown_parameter_describes_what_was_meant() -> None:
+    problem = unknown_parameter(USEAPI, "lenght", "5s", USEAPI.params)
+    assert (problem.code, problem.did_you_mean, problem.expected) == ("unknown_parameter", "duration", '"5s" or "10s"')
+    assert format_problem(problem) == '"lenght" is not a parameter: did you mean "duration"? It takes "5s" or "10s".'
+    other = unknown_parameter(None, "zzz", "1", ("jobid",))
+    assert (other.did_you_mean, other.expected, other.allowed) == (None, "", ("jobid",))
+    assert format_problem(other) == '"zzz" is not a parameter: leave it out. The parameters are jobid.'
+
+
+def test_long_values_are_shortened() -> None:
+    [problem] = validate(USEAPI, {"prompt": "A fox", "model": "y" * 5_000}).problems
+    assert problem.value == "y" * 80 + "…"
+    assert shorten("y" * 80) == "y" * 80
+    assert shorten(7) == 7
+
+
+@pytest.mark.parametrize(
+    ("prompt", "code"),
+    [(None, "missing"), ("", "empty"), ("   ", "empty"), ("x" * 2001, "too_long"), (7, "wrong_type")],
+)
+def test_a_prompt_is_never_invented_or_shortened(prompt: Any, code: str) -> None:
+    params = {} if prompt is None else {"prompt": prompt}
+    validation = validate(USEAPI, params)
+    assert [(problem.field, problem.code) for problem in validation.problems] == [("prompt", code)]
+    assert validation.nearest is None
+
+
+@pytest.mark.parametrize(
+    ("image", "code"),
+    [("  ", "empty"), ("half a \ud83d", "invalid_text"), (7, "wrong_type"), (["a.png"], "wrong_type")],
+    ids=repr,
+)
+def test_an_unusable_image_is_not_dropped_from_a_suggestion(image: Any, code: str) -> None:
+    validation = validate(USEAPI, {"prompt": "A fox", "image_start": image})
+    assert [(problem.field, problem.code) for problem in validation.problems] == [("image_start", code)]
+    assert validation.nearest is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [("email", "me", "wrong_format"), ("reply_url", "ftp://example.com", "wrong_format"), ("reply_ref", " ", "empty")],
+)
+def test_an_unusable_text_is_not_dropped_from_a_suggestion(name: str, value: str, code: str) -> None:
+    validation = validate(USEAPI, {"prompt": "A fox", name: value})
+    assert [(problem.field, problem.code) for problem in validation.problems] == [(name, code)]
+    assert validation.nearest is None
+
+
+def test_options_are_validated_without_a_prompt() -> None:
+    assert validate_options(USEAPI, {"model": "ray-v3-reasoning"}).problems == ()
+    validation = validate_options(USEAPI, {"model": "ray-v3-reasoning", "resolution": "540p"})
+    assert [problem.field for problem in validation.problems] == ["resolution"]
+    assert validation.nearest == {"model": "ray-v3-reasoning", "resolution": "720p"}
+
+
+odd = st.one_of(st.text(max_size=5), st.integers(), st.booleans(), st.lists(st.text(max_size=2), max_size=2))
+any_params = st.fixed_dictionaries(
+    {},
+    optional={
+        "prompt": st.one_of(st.text(max_size=2002), odd),
+        **{name: st.one_of(st.sampled_from(choice.values), odd) for name, choice in USEAPI.choices.items()},
+        **{name: st.one_of(st.sampled_from(["u1:a", "x", "a:b\n", "https://x/y"]), odd) for name in USEAPI.images},
+        "email": st.one_of(st.sampled_from(["a@example.com", "a b@c"]), odd),
+        "reply_url": st.one_of(st.sampled_from(["https://example.com/hook", "ftp://x", "http://" + "x" * 1024]), odd),
+        "reply_ref": odd,
+        "lenght": odd,
+    },
+)
+
+
+@given(any_params)
+@settings(max_examples=500, deadline=None)
+def test_the_exact_schema_accepts_exactly_what_validate_accepts(params: dict[str, Any]) -> None:
+    schema = Draft202012Validator(exact_request_schema(USEAPI))
+    validation = validate(USEAPI, params)
+    assert schema.is_valid(params) == (not validation.problems)
+    if validation.nearest is not None:
+        assert not validate(USEAPI, validation.nearest).problems
+        assert schema.is_valid(validation.nearest)

@@ -1,0 +1,320 @@
+"""Our entry is added to real files and removed again, and everything else stays as it is."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from textwrap import dedent
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.install.documents import BOM, CASES, CODEX, DOCUMENTS
+from tests.install.reading import servers, without_us
+
+from luma_mcp.hosts import HOSTS
+from luma_mcp.install.config import Config, JsonDocument, Snapshot, Unparsable, parse_document
+from luma_mcp.install.entry import PLACEHOLDER, Entry, snippet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+    from luma_mcp.hosts import Format, Host
+    from luma_mcp.install.config import TomlDocument
+
+HOST = {host.id: host for host in HOSTS}
+OURS = Entry("/opt/luma/bin/luma-ray-mcp", (), {"USEAPI_TOKEN": "user:1-x", "LUMA_MCP_EMAIL": "fox@example.com"})
+TYPED = ("claude-code", "vscode")
+
+
+def config(host: str, text: str) -> Config:
+    path = Path("file")
+    return Config.decode(HOST[host], Snapshot(path, path, text.encode()))
+
+
+def expected(host: str, entry: Entry = OURS) -> dict[str, object]:
+    fields: dict[str, object] = {"command": entry.command, "env": dict(entry.env)}
+    if entry.args:
+        fields["args"] = list(entry.args)
+    return (
+        fields | ({"type": "stdio"} if host in TYPED else {}) | ({"tool_timeout_sec": 660} if host == "codex" else {})
+    )
+
+
+def is_part(less: str, more: str) -> bool:
+    """Whether one text is the other with something inserted."""
+    rest = iter(more)
+    return all(character in rest for character in less)
+
+
+@pytest.mark.parametrize(("host", "name"), CASES)
+def test_adding_the_entry_changes_nothing_else(host: str, name: str) -> None:
+    before = DOCUMENTS[host][name]
+    after = config(host, before).with_entry(OURS).text
+    assert servers(host, after)["luma"] == expected(host)
+    assert without_us(host, after) == without_us(host, before)
+    assert is_part("".join(before.split()), "".join(after.split()))
+    assert (after.startswith(BOM), after.endswith("\n")) == (before.startswith(BOM), before.endswith("\n"))
+    assert ("\r\n" in before) == ("\r\n" in after)
+    assert not re.search(r"(?<!\r)\n", after) or "\r\n" not in before
+    assert after.count("\t") >= before.count("\t")
+
+
+@pytest.mark.parametrize(("host", "name"), CASES)
+def test_adding_it_twice_changes_nothing(host: str, name: str) -> None:
+    after = config(host, DOCUMENTS[host][name]).with_entry(OURS).text
+    assert config(host, after).with_entry(OURS).text == after
+
+
+@pytest.mark.parametrize(("host", "name"), CASES)
+def test_removing_it_restores_every_byte(host: str, name: str) -> None:
+    before = DOCUMENTS[host][name]
+    after = config(host, config(host, before).with_entry(OURS).text).without_entry().text
+    assert after == before
+
+
+@pytest.mark.parametrize(("host", "name"), CASES)
+def test_later_changes_of_the_entry_are_removed_with_it(host: str, name: str) -> None:
+    before = DOCUMENTS[host][name]
+    first = config(host, before).with_entry(OURS).text
+    other = Entry("/usr/bin/uvx", ("luma-ray-mcp", "--simulate"), {"LUMA_MCP_JOURNAL": "off"})
+    second = config(host, first).with_entry(other).text
+    merged = Entry(other.command, other.args, {**OURS.env, **other.env})
+    assert servers(host, second)["luma"] == expected(host, merged)
+    assert without_us(host, second) == without_us(host, before)
+    assert config(host, second).without_entry().text == before
+
+
+@pytest.mark.parametrize("name", CODEX)
+def test_toml_keeps_every_line(name: str) -> None:
+    lines = config("codex", CODEX[name]).with_entry(OURS).text.splitlines()
+    changed = {line for line in CODEX[name].splitlines() if "mcp_servers = {" in line}
+    assert [line for line in CODEX[name].splitlines() if line not in changed and line not in lines] == []
+
+
+@pytest.mark.parametrize("host", DOCUMENTS)
+@pytest.mark.parametrize("text", ["", "\n", BOM, "  \n\n"])
+def test_empty_file_gets_only_the_entry(host: str, text: str) -> None:
+    after = config(host, text).with_entry(OURS).text
+    assert servers(host, after) == {"luma": expected(host)}
+    assert servers(host, config(host, after).without_entry().text) == {}
+
+
+@pytest.mark.parametrize("host", [host for host in DOCUMENTS if host != "codex"])
+@pytest.mark.parametrize("text", ["{}", "{ }\n", "{\n}\n", '{"a": [1, 2.50]}', '{\n\t"a": "b"\n}'])
+def test_missing_servers_object_is_created_and_stays(host: str, text: str) -> None:
+    after = config(host, text).with_entry(OURS).text
+    assert servers(host, after) == {"luma": expected(host)}
+    left = config(host, after).without_entry().text
+    assert servers(host, left) == {}
+    assert without_us(host, left) == without_us(host, text)
+
+
+@pytest.mark.parametrize("text", ["// mine\n", "/* nothing\n yet */"])
+def test_a_file_of_comments_keeps_them_above_the_entry(text: str) -> None:
+    after = config("cursor", text).with_entry(OURS).text
+    assert after.startswith(text)
+    assert servers("cursor", after) == {"luma": expected("cursor")}
+
+
+OWNED = {
+    "in one line": (
+        "windsurf",
+        """
+        {"mcpServers": {"luma": {"command": "/old/luma-ray-mcp", "args": ["--simulate"], "disabled": true, "env":
+        {"USEAPI_TOKEN": "user:0-old", "LUMA_MCP_OUTPUT_DIR": "/srv/videos"}}, "z": {"command": "z"}}}
+        """,
+    ),
+    "with comments": (
+        "cursor",
+        """
+        {
+          "mcpServers": {
+            "luma": { // mine
+              "disabled": true, "env": {"LUMA_MCP_OUTPUT_DIR": "/srv/videos"}, // for now
+              "command": "uv", "args": ["run", "luma-ray-mcp"],
+            },
+          },
+        }
+        """,
+    ),
+    "a table": (
+        "codex",
+        """
+        [mcp_servers.luma] # mine
+        command = "luma-ray-mcp"
+        args = ["--simulate"]
+        disabled = true # for now
+        env = { LUMA_MCP_OUTPUT_DIR = "/srv/videos" }
+
+        [tui]
+        x = 1
+        """,
+    ),
+    "dotted keys": (
+        "codex",
+        """
+        mcp_servers.luma.command = "luma-ray-mcp"
+        mcp_servers.luma.disabled = true
+        mcp_servers.luma.env.LUMA_MCP_OUTPUT_DIR = "/srv/videos"
+        model = "x"
+        """,
+    ),
+    "an inline table": (
+        "codex",
+        """
+        [mcp_servers]
+        luma = { command = "luma-ray-mcp", disabled = true, env = { LUMA_MCP_OUTPUT_DIR = "/srv/videos" } } # mine
+        z = { command = "z" }
+        """,
+    ),
+    "tables apart": (
+        "codex",
+        """
+        [mcp_servers.luma.env]
+        LUMA_MCP_OUTPUT_DIR = "/srv/videos"
+        [tui]
+        x = 1
+        [mcp_servers.luma]
+        disabled = true
+        command = "luma-ray-mcp"
+        """,
+    ),
+}
+
+
+@pytest.mark.parametrize(("host", "text"), OWNED.values(), ids=OWNED)
+def test_our_entry_keeps_what_its_owner_has_added(host: str, text: str) -> None:
+    text = dedent(text)
+    before = config(host, text)
+    entry = before.entry
+    assert entry
+    assert entry.is_ours
+    after = before.with_entry(OURS).text
+    merged = Entry(OURS.command, (), {**OURS.env, "LUMA_MCP_OUTPUT_DIR": "/srv/videos"})
+    assert servers(host, after)["luma"] == expected(host, merged) | {"disabled": True}
+    assert without_us(host, after) == without_us(host, text)
+    assert [comment for comment in ("// mine", "# mine", "for now") if comment in text and comment not in after] == []
+
+
+def test_a_comment_above_the_next_table_stays_there() -> None:
+    text = '[mcp_servers.luma]\r\ncommand = "luma-ray-mcp"\r\n\r\n# about tui\r\n[tui]\r\nx = 1\r\n'
+    after = config("codex", text).with_entry(OURS).text
+    assert servers("codex", after)["luma"] == expected("codex")
+    assert after.endswith("\r\n\r\n# about tui\r\n[tui]\r\nx = 1\r\n")
+    assert "\n" not in after.replace("\r\n", "")
+
+
+@pytest.mark.parametrize("head", ["mcp_servers.luma", "[mcp_servers]\nluma"])
+def test_variables_are_added_to_dotted_keys(head: str) -> None:
+    text = f'{head}.command = "luma-ray-mcp"\n[tui]\nx = 1\n'
+    after = config("codex", text).with_entry(OURS).text
+    assert servers("codex", after)["luma"] == expected("codex")
+    assert without_us("codex", after) == without_us("codex", text)
+
+
+def test_an_owners_time_limit_and_further_arguments_stay() -> None:
+    text = (
+        '[mcp_servers.luma]\ncommand = "luma-ray-mcp"\nargs = ["--simulate", "--speed", "20"]\ntool_timeout_sec = 90\n'
+    )
+    after = config("codex", text).with_entry(Entry("/new/luma-ray-mcp", ("--simulate",))).text
+    fields = servers("codex", after)["luma"]
+    assert fields == {"command": "/new/luma-ray-mcp", "args": ["--simulate", "--speed", "20"], "tool_timeout_sec": 90}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"mcpServers": {"luma": {"url": "https://mcp.example.com"}, "b": {"command": "b"}}}',
+        '{\n  "mcpServers": {\n    "a": {"command": "a"},\n    "luma": {"command": "npx", "args": ["luma"]}\n  }\n}',
+    ],
+)
+def test_another_server_of_our_name_is_replaced_completely(text: str) -> None:
+    before = config("windsurf", text)
+    entry = before.entry
+    assert entry
+    assert not entry.is_ours
+    after = before.with_entry(OURS, replace=True).text
+    assert servers("windsurf", after)["luma"] == expected("windsurf")
+    assert without_us("windsurf", after) == without_us("windsurf", text)
+
+
+@pytest.mark.parametrize("host", [host for host in HOSTS if host.is_installable])
+def test_snippet_is_a_complete_file_for_its_host(host: Host) -> None:
+    text = snippet(host, command="/opt/luma-ray-mcp", args=["--simulate"], env={"USEAPI_TOKEN": PLACEHOLDER})
+    entry = Entry("/opt/luma-ray-mcp", ("--simulate",), {"USEAPI_TOKEN": PLACEHOLDER})
+    assert servers(host.id, text) == {"luma": expected(host.id, entry)}
+
+
+def test_a_written_entry_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "mcp.json"
+    assert Config.load(HOST["cursor"], path).entry is None
+    path.write_text(config("cursor", "").with_entry(OURS).text, encoding="utf-8")
+    entry = Config.load(HOST["cursor"], path).entry
+    assert entry == OURS
+    assert "user:1-x" not in repr(entry)
+
+
+@pytest.mark.parametrize(("host", "name"), CASES)
+def test_each_text_is_parsed_once(host: str, name: str) -> None:
+    """The file of an agent can have megabytes."""
+    parsed: list[str] = []
+
+    def parse(text: str, text_format: Format) -> JsonDocument | TomlDocument:
+        parsed.append(text)
+        return parse_document(text, text_format)
+
+    def load(text: str) -> Config:
+        return replace(config(host, text), parse=parse)
+
+    before = DOCUMENTS[host][name]
+    first = load(before)
+    assert first.entry is None
+    after = first.with_entry(OURS).text
+    assert parsed == [before.removeprefix(BOM), after.removeprefix(BOM)]
+    parsed.clear()
+    second = load(after)
+    assert second.entry == replace(OURS, numbers={"tool_timeout_sec": 660} if host == "codex" else {})
+    changed = second.with_entry(Entry("/new/luma-ray-mcp", ("--simulate",), {"LUMA_MCP_JOURNAL": "off"})).text
+    assert parsed == [after.removeprefix(BOM), changed.removeprefix(BOM)]
+    parsed.clear()
+    load(changed).without_entry()
+    assert parsed == [changed.removeprefix(BOM), before.removeprefix(BOM)]
+
+
+def test_a_change_decodes_only_our_entry_again() -> None:
+    """Decoded characters are counted by the numbers in the neighbours, of which each is decoded once per text."""
+    neighbours = {f"/srv/{n}": {"cost": n} for n in range(500)}
+    ours = {"command": "/old/luma-ray-mcp", "env": {"A": "b", "USEAPI_TOKEN": "user:0-old"}, "z": 1}
+    text = json.dumps({"projects": neighbours, "mcpServers": {"luma": ours}}, indent=2)
+    decoded = 0
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        nonlocal decoded
+        decoded += event == "call" and frame.f_code.co_name == "_keep_number"
+
+    sys.setprofile(count)
+    try:
+        config("claude-code", text).with_entry(OURS)
+    finally:
+        sys.setprofile(None)
+    assert 2 * 500 <= decoded < 2 * 500 + 50
+
+
+class Careless(JsonDocument):
+    """A document whose changes lose a neighbour."""
+
+    def set_value(self, path: Sequence[str], value: Any) -> str:
+        return super().set_value(path, value).replace('"time"', '"gone"')
+
+
+def test_a_change_that_touches_anything_else_is_refused() -> None:
+    def parse(text: str, _: Format) -> JsonDocument:
+        return Careless.parse(text)
+
+    before = replace(config("cursor", '{"mcpServers": {"time": {}}}'), parse=parse)
+    with pytest.raises(Unparsable, match="cannot be changed safely"):
+        before.with_entry(OURS)

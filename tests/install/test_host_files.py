@@ -1,0 +1,101 @@
+"""JSON and TOML texts are changed in place."""
+
+from __future__ import annotations
+
+import pytest
+
+from luma_mcp.install.config import REMOVED, JsonDocument, TomlDocument
+
+PATH = ("servers", "luma")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('{"servers": {"luma": {}}}', '{"servers": {}}'),
+        ('{"servers": { "luma": {}, }}', '{"servers": {}}'),
+        ('{"servers": {"luma": {}, "a": 1}}', '{"servers": {"a": 1}}'),
+        ('{"servers": {"a": 1, "luma": {}, "b": 2}}', '{"servers": {"a": 1, "b": 2}}'),
+        ('{"servers": {"a": 1, "luma": {}}}', '{"servers": {"a": 1}}'),
+        ('{"servers": {\n  "luma": {},\n  "a": 1\n}}', '{"servers": {\n  "a": 1\n}}'),
+        ('{"servers": {\n  "a": 1,\n  "luma": {}\n}}', '{"servers": {\n  "a": 1\n}}'),
+        ('{"servers": {\n  "a": 1,\n  "luma": {},\n}}', '{"servers": {\n  "a": 1,\n}}'),
+        ('{"servers": {\n  "a": 1,\r\n  "luma": {}\r\n}}', '{"servers": {\n  "a": 1\r\n}}'),
+        # A brace must not get into the comment of the line before.
+        ('{"servers": {\n  "a": 1, // a\n  "luma": {} }}', '{"servers": {\n  "a": 1 // a\n   }}'),
+        ('{"servers": {\n  "a": 1, /* a */\n  "luma": {} }}', '{"servers": {\n  "a": 1 /* a */ }}'),
+        # Comments stay, also those about us.
+        ('{"servers": {\n  // us\n  "luma": {}, // us\n  "a": 1\n}}', '{"servers": {\n  // us\n  // us\n  "a": 1\n}}'),
+        ('{"servers": {\n  // us\n  "luma": {}\n}}', '{"servers": {\n  // us\n}}'),
+        ('{"servers": {"luma": {} /* us */ , "a": 1}}', '{"servers": {/* us */  "a": 1}}'),
+        ('{"servers": {"a": 1}}', '{"servers": {"a": 1}}'),
+        ('{"servers": {"a": {"luma": 1}}, "luma": 2}', '{"servers": {"a": {"luma": 1}}, "luma": 2}'),
+        ("{}", "{}"),
+        ("", ""),
+        ("// nothing\n", "// nothing\n"),
+    ],
+)
+def test_a_member_is_removed_with_its_line_and_comma(before: str, after: str) -> None:
+    assert JsonDocument.parse(before).remove(PATH) == after
+    JsonDocument.parse(after)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('{"servers":{"luma":{"a":1}}}', '{"servers":{"luma":{"a":1,"b":["c"]}}}'),
+        ('{"servers": {"luma": {}}}', '{"servers": {"luma": {"b": ["c"]}}}'),
+        (
+            '{\n\t"servers": {\n\t\t"luma": {}\n\t}\n}',
+            '{\n\t"servers": {\n\t\t"luma": {\n\t\t\t"b": [\n\t\t\t\t"c"\n\t\t\t]\n\t\t}\n\t}\n}',
+        ),
+        ('{"servers": {"luma": {"b" : /* old */ [ ] }}}', '{"servers": {"luma": {"b" : /* old */ ["c"] }}}'),
+    ],
+)
+def test_new_values_look_like_their_surroundings(before: str, after: str) -> None:
+    assert JsonDocument.parse(before).set_value((*PATH, "b"), ["c"]) == after
+    assert JsonDocument.parse(before).update(PATH, [(("b",), ["c"])]) == after
+
+
+def test_an_equal_value_stays_as_it_is_written() -> None:
+    text = '{\n  "servers": {\n    "luma": {"b": [ "\\u0063", // c\n    ]}\n  }\n}'
+    assert JsonDocument.parse(text).set_value((*PATH, "b"), ["c"]) == text
+
+
+def test_changes_of_one_member_follow_each_other() -> None:
+    before = """{
+    "servers": {
+        "luma": {
+            "a": 1, // one
+            "b": {}
+        }
+    }
+}""".replace("\n", "\r\n")
+    changes = [(("a",), REMOVED), (("b", "c"), "x"), (("d",), [2])]
+    after = JsonDocument.parse(before).update(PATH, changes)
+    assert JsonDocument.parse(after).value["servers"]["luma"] == {"b": {"c": "x"}, "d": [("number", "2")]}
+    assert "\n" not in after.replace("\r\n", "")
+    assert '\r\n            "d": [\r\n                2\r\n            ]\r\n' in after
+    assert "// one" in after
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("a.b-c.d_1=1", ("a", "b-c", "d_1")),
+        ("a . b = 1", ("a", "b")),
+        ('a."b.c"=1', ("a", "b.c")),
+        ("[a.b]", ("a", "b")),
+        ("[ a . 'b.c' ] # d", ("a", "b.c")),
+        ("[[a.b]]", ("a", "b")),
+        ("1 = 1", ("1",)),
+    ],
+)
+def test_toml_keys_are_parsed_in_any_spelling(text: str, path: tuple[str, ...]) -> None:
+    [statement] = TomlDocument.parse(text).statements
+    assert statement.path == path
+
+
+def test_a_long_toml_text_is_split_completely() -> None:
+    text = "".join(f'[projects."/srv/{n}"]\ntrust_level = "yes" # {n}\n\n' for n in range(20_000))
+    assert len(TomlDocument.parse(text).statements) == 40_000

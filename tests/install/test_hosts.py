@@ -1,0 +1,42 @@
+"""How long calls wait in each host."""
+
+from __future__ import annotations
+
+import pytest
+
+from luma_mcp.hosts import HOSTS, wait_limit
+from luma_mcp.settings import LONGEST_WAIT
+
+
+@pytest.mark.parametrize(
+    ("client", "seconds"),
+    [
+        # Hosts whose calls end after a minute or less, or nobody knows when.
+        ("claude-ai", 45),
+        ("cursor-vscode", 45),
+        ("openai-mcp", 45),
+        ("windsurf", 45),
+        ("", 45),
+        ("nobody-knows-me", 45),
+        # Hosts that are known to allow more.
+        ("claude-code", 240),
+        ("Visual Studio Code", 240),
+        ("gemini-cli-mcp-client", 240),
+        ("codex-mcp-client", 240),
+    ],
+)
+def test_a_call_waits_as_long_as_its_host_allows(client: str, seconds: int) -> None:
+    assert wait_limit(client) == seconds
+
+
+def test_a_configured_timeout_covers_the_longest_wait() -> None:
+    """Codex ends calls after 60 s unless its entry says otherwise."""
+    [timeout] = [value for host in HOSTS for value in host.fields.values()]
+    [codex] = [host for host in HOSTS if host.fields]
+    assert codex.id == "codex"
+    assert codex.wait > 60
+    assert timeout >= max(codex.wait, LONGEST_WAIT) + 30
+
+
+def test_only_chatgpt_cannot_start_a_server_here() -> None:
+    assert [host.id for host in HOSTS if not host.is_installable] == ["chatgpt"]

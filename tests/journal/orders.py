@@ -1,0 +1,170 @@
+"""Journals, orders and other processes for the tests of the journal."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import asynccontextmanager, closing, contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from anyio.lowlevel import checkpoint
+
+from luma_mcp.api.protocol import Job, VideoRequest
+from luma_mcp.journal.protocol import Order
+from luma_mcp.journal.sqlite import RETRY_SECONDS, SqliteJournal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from luma_mcp.journal.protocol import Journal, OrderState
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+API = "an API and a token"
+BUSY_SECONDS = 0.01
+"""A journal whose file stays locked waits this long: real time, since SQLite waits and not the event loop."""
+LONG = 60.0
+"""The same where the lock is released; only a test that fails waits so long."""
+
+
+class Clock:
+    """The time in seconds after which a file is tried again."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def pass_retry_time(self) -> None:
+        self.seconds += RETRY_SECONDS + 1
+
+
+@asynccontextmanager
+async def open_journal(
+    path: Path | None,
+    *,
+    api: str = API,
+    now: datetime = NOW,
+    wall_clock: Callable[[], datetime] | None = None,
+    clock: Callable[[], float] = Clock(),  # noqa: B008 - it stands still unless a test moves its own
+    movable: bool = True,
+    busy_seconds: float = BUSY_SECONDS,
+) -> AsyncIterator[SqliteJournal]:
+    journal = SqliteJournal(
+        path,
+        api=api,
+        wall_clock=wall_clock or (lambda: now),
+        clock=clock,
+        movable=movable,
+        busy_seconds=busy_seconds,
+    )
+    try:
+        yield journal
+    finally:
+        await journal.aclose()
+
+
+def build_order(key: str = "fox", *, prompt: str = "A fox", at: datetime = NOW, save: bool = False) -> Order:
+    request = VideoRequest(prompt=prompt, model="ray-v3", resolution="draft", duration="5s")
+    return Order(key, request, at, save=save)
+
+
+async def insert(journal: Journal, order: Order, *, allow_duplicate: bool = False) -> Order | None:
+    return await journal.insert_pending(order, allow_duplicate=allow_duplicate, window=None)
+
+
+async def send(journal: Journal, key: str = "fox", *, at: datetime = NOW) -> Order:
+    """An order that is on its way."""
+    order = build_order(key, at=at)
+    assert await insert(journal, order, allow_duplicate=True) is None
+    assert await journal.mark_sending(order)
+    return order
+
+
+async def start_job(journal: Journal, jobid: str, key: str = "fox", *, at: datetime = NOW) -> Order:
+    """An order whose job runs."""
+    order = await send(journal, key, at=at)
+    await journal.record_job(order, jobid)
+    return order
+
+
+async def states(journal: Journal) -> dict[str, tuple[OrderState, str | None]]:
+    """State and jobid of every order that went out, by key."""
+    return {order.key: (order.state, order.jobid) for order in await journal.list_latest(99)}
+
+
+def build_job(jobid: str, status: str, *, seconds: float = 60, **fields: Any) -> Job:
+    ended = datetime.fromtimestamp(NOW.timestamp() + seconds, UTC)
+    return Job(jobid, status, created=NOW.isoformat(), updated=ended.isoformat(), **fields)
+
+
+async def let_others_run() -> None:
+    """Let other tasks and threads get as far as they can. Takes no virtual time, which would wait for the threads."""
+    for _ in range(1000):
+        await checkpoint()
+
+
+@contextmanager
+def writer_lock(path: Path) -> Iterator[None]:
+    """Another connection that writes."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        yield
+        holder.execute("ROLLBACK")
+
+
+@contextmanager
+def opening_lock(path: Path) -> Iterator[None]:
+    """Another process that is opening the file or moving it aside."""
+    with closing(sqlite3.connect(path.with_name(f"{path.name}.lock"), isolation_level=None)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+async def degrade(journal: Journal, path: Path) -> None:
+    """Make a journal use memory, by a lock that has been released since."""
+    with writer_lock(path):
+        await journal.mark_gone("no job")
+    assert journal.problem is not None
+
+
+def execute(path: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Execute a statement as another program would."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        return database.execute(sql, values).fetchall()
+
+
+def python_environment() -> Mapping[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def start_program(program: str, *arguments: object) -> subprocess.Popen[str]:
+    """Start a Python process that reads what it may do from its standard input."""
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        env=python_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def send_line(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def finish(process: subprocess.Popen[str]) -> int:
+    """Close its standard streams and wait for its end; its exit code."""
+    process.communicate(timeout=60)
+    return process.returncode

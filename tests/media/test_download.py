@@ -1,0 +1,447 @@
+"""A downloaded file is complete or absent, no byte is fetched twice, and no other file is overwritten."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from tests.media.child import run_restricted, start_download
+from tests.media.network import LONGER, NEW, OLD, URL, Answer, Answers, FileServer, redirect, resolve
+
+from luma_mcp.media.download import STALE_AFTER, DownloadError, download
+from luma_mcp.media.safe_http import SafeHttpClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import httpx2
+
+FROM_1500 = "bytes=1500-"
+
+
+async def save(
+    transport: httpx2.AsyncBaseTransport, target: Path, on_progress: Callable[[int, int | None], object] | None = None
+) -> Path:
+    """Download with a client of its own, as another process would, for at most an hour of virtual time."""
+
+    async def show(received: int, total: int | None) -> None:
+        if on_progress:
+            on_progress(received, total)
+
+    http = SafeHttpClient(transport=transport, resolve=resolve)
+    with anyio.fail_after(3600):
+        return await download(URL, target, http, show)
+
+
+async def failure(transport: httpx2.AsyncBaseTransport, target: Path) -> DownloadError:
+    with pytest.raises(DownloadError) as caught:
+        await save(transport, target)
+    assert str(caught.value) == caught.value.reason
+    return caught.value
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def assert_only(target: Path, content: bytes) -> None:
+    assert target.read_bytes() == content
+    assert files(target.parent) == [target.name]
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "videos" / "of foxes" / "fox.mp4"
+
+
+async def test_a_file_in_a_new_folder_and_nothing_beside_it(target: Path) -> None:
+    assert await save(FileServer(OLD), target) == target
+    assert_only(target, OLD)
+
+
+@pytest.mark.parametrize("sends_length", [True, False])
+async def test_progress_grows_with_the_file(target: Path, sends_length: bool) -> None:
+    progress: list[tuple[int, int | None]] = []
+    breaks = [1500] if sends_length else []
+    await save(FileServer(OLD, sends_length=sends_length, breaks=breaks), target, lambda *now: progress.append(now))
+    assert [here for here, _ in progress] == list(range(500, len(OLD) + 1, 500))
+    assert {total for _, total in progress} == {len(OLD) if sends_length else None}
+    assert target.read_bytes() == OLD
+
+
+async def test_another_file_of_that_name_is_kept(target: Path) -> None:
+    target.parent.mkdir(parents=True)
+    target.write_bytes(b"mine")
+    target.with_name("fox-2.mp4").mkdir()
+    assert await save(FileServer(OLD), target) == target.with_name("fox-3.mp4")
+    assert target.read_bytes() == b"mine"
+    assert target.with_name("fox-3.mp4").read_bytes() == OLD
+
+
+@pytest.mark.parametrize("name", ["fox.mp4", "fox-2.mp4"])
+async def test_a_finished_file_is_not_downloaded_again(target: Path, name: str) -> None:
+    target.parent.mkdir(parents=True)
+    target.write_bytes(b"mine")
+    target.with_name(name).write_bytes(OLD)
+    server = FileServer(OLD)
+    assert await save(server, target) == target.with_name(name)
+    assert (len(server.requested), server.sent) == (1, 0)
+
+
+async def test_a_file_that_appears_meanwhile_is_kept(target: Path) -> None:
+    written: list[int] = []
+
+    def appear(here: int, total: int | None) -> None:  # noqa: ARG001
+        if not written:
+            written.append(target.write_bytes(b"mine"))
+
+    assert await save(FileServer(OLD), target, appear) == target.with_name("fox-2.mp4")
+    assert target.read_bytes() == b"mine"
+
+
+async def test_two_downloads_at_once_make_one_file(target: Path) -> None:
+    results: list[Path] = []
+
+    async def one() -> None:
+        results.append(await save(FileServer(OLD, breaks=[1500]), target))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(2):
+            group.start_soon(one)
+    assert results == [target, target]
+    assert_only(target, OLD)
+
+
+@pytest.mark.parametrize(
+    ("etag", "headers", "validator"),
+    [
+        ('"a"', {}, '"a"'),
+        ('W/"a"', {"last-modified": "Sun, 22 Nov 2026 00:00:00 GMT"}, "Sun, 22 Nov 2026 00:00:00 GMT"),
+        ("", {}, None),
+    ],
+    ids=repr,
+)
+async def test_a_broken_connection_is_resumed(
+    target: Path, etag: str, headers: dict[str, str], validator: str | None
+) -> None:
+    server = FileServer(OLD, etag=etag, headers=headers, breaks=[1500, 1000])
+    await save(server, target)
+    assert target.read_bytes() == OLD
+    assert server.requested == [None, FROM_1500, "bytes=2500-"]
+    assert server.if_range == [None, validator, validator]
+
+
+NONSENSE = [("etag", '"é"'), ("content-length", "9" * 5000), ("content-length", "-1"), ("content-range", "9" * 5000)]
+
+
+@pytest.mark.parametrize(("name", "value"), NONSENSE, ids=lambda text: repr(text[:9]))
+async def test_nonsense_headers_end_in_a_file_or_a_reason(target: Path, name: str, value: str) -> None:
+    value = f"bytes 1-2/{value}" if name == "content-range" else value
+    try:
+        await save(FileServer(OLD, breaks=[1500], headers={name: value}), target)
+    except DownloadError:
+        assert not target.exists()
+    else:
+        assert target.read_bytes() == OLD
+
+
+async def test_a_server_without_ranges_starts_again(target: Path) -> None:
+    server = FileServer(OLD, breaks=[1500, 700], ranges=False)
+    await save(server, target)
+    assert_only(target, OLD)
+
+
+class _WrongRange(FileServer):
+    """Sends the whole file, as part of it, whatever part is requested."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        wanted = request.headers.pop("range", None)
+        response = await super().handle_async_request(request)
+        if wanted:
+            response.status_code = 206
+            response.headers["content-range"] = f"bytes 0-{len(self.content) - 1}/{len(self.content)}"
+        return response
+
+
+async def test_a_range_that_was_not_requested_is_not_appended(target: Path) -> None:
+    await save(_WrongRange(OLD, breaks=[1500]), target)
+    assert_only(target, OLD)
+
+
+@pytest.mark.parametrize("obeys_if_range", [True, False])
+@pytest.mark.parametrize("changed", [NEW, LONGER, OLD[:1000]], ids=["same length", "longer", "shorter than received"])
+async def test_a_file_that_changes_is_downloaded_again(target: Path, changed: bytes, obeys_if_range: bool) -> None:
+    server = FileServer(OLD, breaks=[1500], obeys_if_range=obeys_if_range)
+
+    def change(request: httpx2.Request) -> None:
+        if "range" in request.headers:
+            server.content, server.etag = changed, '"b"'
+
+    server.on_request = change
+    await save(server, target)
+    assert_only(target, changed)
+
+
+async def test_a_stuck_download_is_resumed_by_the_next_one(target: Path) -> None:
+    stuck = FileServer(OLD, breaks=[1500], always_breaks=0)
+    error = await failure(stuck, target)
+    assert "kept" in error.reason
+    assert not error.expired
+    assert set(stuck.requested[1:]) == {FROM_1500}
+    assert 3 <= len(stuck.requested) <= 10
+    assert not target.exists()
+    server = FileServer(OLD)
+    assert await save(server, target) == target
+    assert server.requested == [None, FROM_1500]
+    assert_only(target, OLD)
+
+
+@pytest.mark.parametrize("kind", ["no ranges", "no length", "only 416"])
+async def test_a_server_that_always_fails_at_the_same_byte(target: Path, kind: str) -> None:
+    server = FileServer(OLD, always_breaks=1500, ranges=kind != "no ranges", sends_length=kind != "no length")
+
+    def refuse_ranges(request: httpx2.Request) -> None:
+        if "range" in request.headers:
+            server.statuses.append(416)
+
+    if kind == "only 416":
+        server.on_request = refuse_ranges
+    await failure(server, target)
+    assert server.sent <= 10 * 1500
+    assert not target.exists()
+
+
+async def test_bytes_of_an_older_version_are_not_resumed(target: Path) -> None:
+    server = FileServer(OLD, breaks=[1500])
+
+    def change(request: httpx2.Request) -> None:
+        if "range" in request.headers and server.content == OLD:
+            server.content, server.etag = LONGER, '"b"'
+            target.write_bytes(LONGER)
+
+    server.on_request = change
+    assert await save(server, target) == target
+    assert files(target.parent) == ["fox.mp4"]
+    target.unlink()
+    assert await save(server, target) == target
+    assert target.read_bytes() == LONGER
+
+
+async def test_a_cancelled_download_is_resumed(target: Path) -> None:
+    with anyio.CancelScope() as scope:
+        await save(FileServer(OLD), target, lambda here, _: scope.cancel() if here == 1500 else None)
+    assert not target.exists()
+    server = FileServer(OLD)
+    await save(server, target)
+    assert server.requested == [None, FROM_1500]
+    assert_only(target, OLD)
+
+
+@contextmanager
+def another_process(target: Path) -> Iterator[Callable[[], None]]:
+    """A process that has received 1500 bytes of the file and waits for more. Yields what kills it."""
+    process = start_download(target)
+
+    def kill() -> None:
+        process.kill()
+        process.wait(30)
+
+    try:
+        yield kill
+    finally:
+        kill()
+        process.communicate()
+
+
+async def test_the_download_of_a_killed_process_is_resumed(target: Path) -> None:
+    with another_process(target) as kill:
+        kill()
+    server = FileServer(OLD)
+    await save(server, target)
+    assert server.requested == [None, FROM_1500]
+    assert_only(target, OLD)
+
+
+async def test_the_download_of_a_live_process_is_left_alone(target: Path) -> None:
+    with another_process(target) as kill:
+        [theirs] = files(target.parent)
+        # However long it has received nothing.
+        os.utime(target.parent / theirs, (0, 0))
+        server = FileServer(OLD)
+        await save(server, target)
+        assert server.requested == [None]
+        assert files(target.parent) == [theirs, target.name]
+        assert (target.parent / theirs).read_bytes() == OLD[:1500]
+        kill()
+    assert target.read_bytes() == OLD
+
+
+async def test_the_download_of_a_cancelled_process_is_resumed(target: Path) -> None:
+    process = start_download(target)
+    process.communicate(timeout=30)
+    server = FileServer(OLD)
+    await save(server, target)
+    assert server.requested == [None, FROM_1500]
+    assert_only(target, OLD)
+
+
+async def test_only_one_of_two_downloads_resumes(target: Path) -> None:
+    with another_process(target) as kill:
+        kill()
+    servers = FileServer(OLD), FileServer(OLD)
+    async with anyio.create_task_group() as group:
+        for server in servers:
+            group.start_soon(save, server, target)
+    assert sorted(server.requested.count(FROM_1500) for server in servers) == [0, 1]
+    assert_only(target, OLD)
+
+
+async def test_a_download_that_is_just_starting_is_left_alone(target: Path) -> None:
+    with another_process(target) as kill:
+        kill()
+    [starting] = target.parent.iterdir()
+    # As in the moment between its creation and its first byte.
+    os.truncate(starting, 0)
+    server = FileServer(OLD)
+    await save(server, target)
+    assert server.requested == [None]
+    assert files(target.parent) == [starting.name, target.name]
+
+
+def leave(path: Path, *, age: float = 0, content: bytes = b"x") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    written = time.time() - age
+    os.utime(path, (written, written))
+
+
+async def test_partial_files_are_removed_when_they_are_useless(target: Path) -> None:
+    old, young = STALE_AFTER + 3600, STALE_AFTER - 3600
+    leave(target.with_name(".fox.mp4.0123abcd.01234567.part"))
+    leave(target.with_name(".fox.mp4.0123abcd.76543210.part"), age=old, content=b"")
+    leave(target.with_name(".owl.mp4.0123abcd.01234567.part"), age=old)
+    kept = [".fox.mp4.0123abcd.89abcdef.part", ".owl.mp4.0123abcd.89abcdef.part", ".mine.part", "mine.mp4"]
+    # An empty one may belong to a download that is just starting; one of another file may be resumed.
+    leave(target.with_name(kept[0]), content=b"")
+    leave(target.with_name(kept[1]), age=young)
+    # Not partial files.
+    leave(target.with_name(kept[2]), age=old)
+    leave(target.with_name(kept[3]), age=old)
+    await save(FileServer(OLD), target)
+    assert files(target.parent) == sorted([*kept, target.name])
+
+
+async def test_the_largest_partial_file_is_resumed(target: Path) -> None:
+    async with anyio.create_task_group() as group:
+        for breaks in ([3000], [0, 500]):
+            group.start_soon(failure, FileServer(OLD, breaks=breaks, always_breaks=0), target)
+    server = FileServer(OLD)
+    await save(server, target)
+    assert server.requested == [None, "bytes=3000-"]
+
+
+async def test_a_partial_file_that_somebody_deletes(target: Path) -> None:
+    server = FileServer(OLD, breaks=[2500])
+
+    def take_away(request: httpx2.Request) -> None:
+        if "range" in request.headers and len(server.requested) == 1:
+            for part in target.parent.iterdir():
+                part.unlink()
+
+    server.on_request = take_away
+    await save(server, target)
+    assert target.read_bytes() == OLD
+
+
+async def test_an_answer_that_is_too_short_is_resumed(target: Path) -> None:
+    network = Answers({URL: Answer(200, OLD[:1500], {"content-length": "4000", "etag": '"a"'})})
+    error = await failure(network, target)
+    assert "kept" in error.reason
+    await save(FileServer(OLD), target)
+    assert target.read_bytes() == OLD
+
+
+async def test_an_answer_that_is_too_long_is_not_saved(target: Path) -> None:
+    await failure(Answers({URL: Answer(200, OLD, {"content-length": "3999"})}), target)
+    assert files(target.parent) == []
+
+
+@pytest.mark.parametrize("name", ["fox.mp4", "frames.zip"])
+@pytest.mark.parametrize("page", [b"<!doctype html><title>Sorry</title>", b"", b"{}"], ids=repr)
+async def test_an_error_page_is_not_saved(target: Path, name: str, page: bytes) -> None:
+    answer = Answer(200, page, {"content-length": str(len(page))})
+    error = await failure(Answers({URL: answer}), target.with_name(name))
+    assert error.expired
+    assert "Sorry" not in error.reason
+    assert files(target.parent) == []
+
+
+async def test_a_compressed_answer_is_not_saved(target: Path) -> None:
+    answer = Answer(200, b"\x1f\x8b", {"content-encoding": "gzip"})
+    await failure(Answers({URL: answer}), target.with_name("last_frame.jpg"))
+    assert files(target.parent) == []
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+async def test_an_expired_link(target: Path, status: int) -> None:
+    network = Answers({URL: Answer(status, b"secret")})
+    error = await failure(network, target)
+    assert error.expired
+    assert str(status) in error.reason
+    assert "secret" not in error.reason
+    assert len(network.requests) == 1
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+async def test_a_temporary_failure_is_retried(target: Path, status: int) -> None:
+    await save(FileServer(OLD, statuses=[status, status]), target)
+    assert target.read_bytes() == OLD
+
+
+@pytest.mark.parametrize("location", ["http://169.254.169.254/latest", "//:80/", "ftp://public.example/"], ids=repr)
+async def test_no_redirect_to_a_private_host(target: Path, location: str) -> None:
+    network = Answers({URL: redirect(location)})
+    await failure(network, target)
+    assert len(network.requests) == 1
+    assert files(target.parent) == []
+
+
+async def test_no_room_on_the_disk(target: Path) -> None:
+    error = await failure(Answers({URL: Answer(200, OLD, {"content-length": str(10**18)})}), target)
+    assert "room" in error.reason
+    assert str(target.parent) in error.reason
+    assert files(target.parent) == []
+
+
+@pytest.mark.parametrize("depth", ["videos/of foxes", "videos"])
+async def test_a_file_in_place_of_the_folder(tmp_path: Path, target: Path, depth: str) -> None:
+    blocking = tmp_path / depth
+    blocking.parent.mkdir(exist_ok=True)
+    blocking.write_bytes(b"mine")
+    error = await failure(FileServer(OLD), target)
+    assert f"The folder {target.parent} cannot be used" in error.reason
+    assert blocking.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".mp4", "x" * 300 + "/fox.mp4"], ids=["file", "folder"])
+async def test_a_name_that_the_disk_refuses(tmp_path: Path, name: str) -> None:
+    assert "cannot be used" in (await failure(FileServer(OLD), tmp_path / name)).reason
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it removes rights as POSIX does")
+@pytest.mark.parametrize("mode", [0o000, 0o400, 0o500])
+def test_a_folder_without_rights_is_a_reason(target: Path, mode: int) -> None:
+    target.parent.mkdir(parents=True)
+    target.parent.chmod(mode)
+    try:
+        output = run_restricted("save", target)
+    finally:
+        target.parent.chmod(0o700)
+    assert f"The folder {target.parent} cannot be written to." in output
+    assert "LUMA_MCP_OUTPUT_DIR" in output

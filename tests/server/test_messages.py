@@ -1,0 +1,131 @@
+"""What agents are told about errors: facts, the money, and one next step; never a command to run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import get_args
+
+import pytest
+
+from luma_mcp import errors
+from luma_mcp.errors import LumaError, Problem
+from luma_mcp.server.messages import NextAction, describe_error, error_next_step
+from luma_mcp.server.results import build_error_content
+
+JOBID = "j1-u12345-x-bot:luma"
+TOOLS = ("generate_video", "get_job", "list_jobs", "delete_job", "list_options")
+NEXT_AT = datetime(2026, 11, 22, 12, 5, tzinfo=UTC)
+
+
+def full_slots() -> errors.Capacity:
+    error = errors.Capacity(charged="no", retry_after=30)
+    error.running = (errors.JobReference(JOBID, "A fox"),)
+    error.deletable = (errors.JobReference("j2"),)
+    return error
+
+
+def expired_session(*, all_accounts: bool) -> errors.AccountSession:
+    error = errors.AccountSession(charged="no")
+    error.all_accounts = all_accounts
+    return error
+
+
+def transient_image() -> errors.InvalidArguments:
+    problem = Problem("image_start", "unusable_image", reason="could not be fetched")
+    error = errors.InvalidArguments([problem], charged="no")
+    error.retry = "later"
+    return error
+
+
+CASES: dict[str, tuple[LumaError, NextAction]] = {
+    "missing prompt": (errors.InvalidArguments([Problem("prompt", "missing")], charged="no"), "fix_arguments"),
+    "transient image": (transient_image(), "order_later"),
+    "no token": (errors.NotConfigured("USEAPI_TOKEN"), "fix_setup"),
+    "other setting": (errors.NotConfigured("LUMA_MCP_OUTPUT_DIR"), "fix_setup"),
+    "unauthorized": (errors.Unauthorized(charged="no"), "fix_setup"),
+    "payment required": (errors.PaymentRequired(charged="no"), "fix_setup"),
+    "forbidden": (errors.Forbidden(), "none"),
+    "unknown job": (errors.NotFound("job"), "list_jobs"),
+    "deleted job": (errors.NotFound("job", deleted=True, saved_files=("/videos/a.mp4",)), "none"),
+    "unknown asset": (errors.NotFound("order_input", charged="no"), "fix_arguments"),
+    "unknown account": (errors.NotFound("account", charged="no"), "fix_arguments"),
+    "no account": (errors.NotFound("any_account", charged="no"), "fix_setup"),
+    "running job": (errors.Conflict(), "get_job"),
+    "just finished": (errors.Conflict("just_finished", charged="no"), "list_jobs"),
+    "moderated": (errors.Moderated(charged="no"), "fix_arguments"),
+    "full slots": (full_slots(), "order_later"),
+    "hourly limit": (errors.LimitReached(3, NEXT_AT, retry_after=600), "order_later"),
+    "expired session": (expired_session(all_accounts=False), "fix_setup"),
+    "expired sessions": (expired_session(all_accounts=True), "fix_setup"),
+    "failed API": (errors.Upstream(status=503, charged="no"), "order_later"),
+    "own failure": (errors.Upstream("internal", detail="KeyError"), "list_jobs"),
+    "DNS": (errors.NetworkError("dns", charged="no"), "order_later"),
+    "settings": (errors.NetworkError("unsendable", charged="no"), "fix_setup"),
+    "lost answer": (errors.OutcomeUnknown("no answer came in time", candidates=(JOBID,)), "ask_user"),
+    "lost answer before": (errors.OutcomeUnknown("its answer was lost", candidates=(), age=200), "ask_user"),
+    "failed job": (errors.JobFailed(jobid=JOBID, api_message=None, credits_used=None), "fix_arguments"),
+}
+"""An error of each kind, and what to do about it after a call of `generate_video`."""
+each_error = pytest.mark.parametrize("error", [error for error, _ in CASES.values()], ids=CASES)
+
+
+@pytest.mark.parametrize(("error", "action"), CASES.values(), ids=CASES)
+def test_every_error_has_one_next_action(error: LumaError, action: NextAction) -> None:
+    assert error_next_step(error, "generate_video")[0] == action
+
+
+def test_every_kind_of_error_is_covered() -> None:
+    assert {error.kind for error, _ in CASES.values()} == set(get_args(errors.Kind))
+    assert {action for _, action in CASES.values()} == set(get_args(NextAction))
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@each_error
+def test_no_text_names_a_command(error: LumaError, tool: str) -> None:
+    text = describe_error(error, tool)
+    assert "luma-ray-mcp" not in text
+    assert "--" not in text
+    assert "None" not in text
+    assert text.endswith(".")
+    action = error_next_step(error, tool)[0]
+    if action in TOOLS and "Try again" not in text:
+        assert action in text
+
+
+@each_error
+def test_money_is_mentioned_only_where_it_matters(error: LumaError) -> None:
+    is_free = error.charged == "no" and error.kind != "job_failed"
+    assert ("Nothing was charged." in describe_error(error, "generate_video")) == is_free
+    for tool in TOOLS[1:]:
+        assert "Nothing was charged." not in describe_error(error, tool)
+        if error.kind != "job_failed":
+            assert "charged" not in build_error_content(error, tool)
+
+
+@pytest.mark.parametrize(
+    ("used", "money", "charged"),
+    [
+        (None, "Whether it used credits is not known.", "unknown"),
+        (0, "It used 0 credits.", "no"),
+        (20, "It used 20 credits.", "yes"),
+    ],
+)
+def test_failed_job_and_its_credits(used: float | None, money: str, charged: str) -> None:
+    error = errors.JobFailed(jobid=JOBID, api_message="Too dark", credits_used=used)
+    content = build_error_content(error, "get_job")
+    assert content["message"] == f'The video was not made; the API says: "Too dark". {money}'
+    assert (content["reason"], content["charged"]) == ("Too dark", charged)
+
+
+def test_full_slots_name_the_jobs() -> None:
+    content = build_error_content(full_slots(), "generate_video")
+    assert (content["running"], content["deletable"]) == ([JOBID], ["j2"])
+    assert f"{JOBID} (A fox)" in content["message"]
+    assert "The API asks to wait 30 s." in content["message"]
+    assert "delete_job can free the slots of these finished jobs: j2." in content["next_step"]
+
+
+def test_hourly_limit_names_the_time() -> None:
+    message = build_error_content(errors.LimitReached(1, NEXT_AT, retry_after=600), "generate_video")["message"]
+    assert "(1 per hour)" in message
+    assert "at 12:05 UTC, in 10 minutes." in message

@@ -1,0 +1,25 @@
+"""Orders as the server and the commands place them: validated first, then submitted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from luma_mcp.service.requests import ProgressStep
+    from luma_mcp.service.service import VideoService
+    from luma_mcp.service.submit import SubmitResult
+
+RETRY_TIMEOUT = 20.0
+
+
+async def ignore_progress(step: ProgressStep, parameter: str | None = None, /) -> None:
+    """Nobody watches."""
+
+
+async def place(
+    service: VideoService, prompt: str = "A fox", *, retry_timeout: float = RETRY_TIMEOUT, **given: Any
+) -> SubmitResult:
+    """Order a video. `allow_duplicate`, `reuse_only` and `save` go to `submit`, everything else is a parameter."""
+    options = {name: given.pop(name) for name in ("allow_duplicate", "reuse_only", "save") if name in given}
+    validated = await service.validate({"prompt": prompt, **given})
+    return await service.submit(validated, retry_timeout=retry_timeout, on_progress=ignore_progress, **options)

@@ -1,0 +1,269 @@
+"""Whenever a call is cancelled while it orders, the journal says what is true."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx2
+import pytest
+from tests.clock import pass_time
+from tests.conftest import client_of, resolve, wall_clock
+from tests.service.faulty import Fault, FaultyTransport
+from tests.service.orders import ignore_progress, place
+from tests.transports import Held
+
+from luma_mcp.catalog.useapi import USEAPI
+from luma_mcp.errors import Moderated
+from luma_mcp.journal.protocol import RateWindow
+from luma_mcp.journal.sqlite import SqliteJournal
+from luma_mcp.media.safe_http import SafeHttpClient
+from luma_mcp.service.reconcile import Reconciler
+from luma_mcp.service.requests import RequestBuilder
+from luma_mcp.service.submit import OrderSubmitter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    from tests.service.conftest import StartService
+
+    from luma_mcp.journal.protocol import Order
+    from luma_mcp.service.requests import ProgressStep
+    from luma_mcp.service.submit import SubmitResult
+    from luma_mcp.simulator.app import Simulator
+
+    OrderCancelledAt = Callable[..., Awaitable[None]]
+
+
+class CancellingJournal:
+    """A journal that cancels the caller before or after one step."""
+
+    def __init__(self, journal: SqliteJournal, step: str, scope: anyio.CancelScope, when: str) -> None:
+        self._journal = journal
+        self._step = step
+        self._scope = scope
+        self._when = when
+        self.cancelled = False
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._journal, name)
+        if name != self._step:
+            return method
+
+        async def cancel_and_call(*args: Any, **options: Any) -> Any:
+            self.cancelled = True
+            if self._when == "before":
+                self._scope.cancel()
+            result = await method(*args, **options)
+            if self._when == "after":
+                # As a journal would do that notices the cancellation when its answer has come over the network.
+                self._scope.cancel()
+                await anyio.lowlevel.checkpoint()
+            return result
+
+        return cancel_and_call
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[SqliteJournal]:
+    journal = SqliteJournal(tmp_path / "journal.db", api="test", wall_clock=wall_clock)
+    yield journal
+    await journal.aclose()
+
+
+class FailingJournal:
+    """A journal of which one step fails. The real one does not, but a paid job must not depend on that."""
+
+    def __init__(self, journal: SqliteJournal, step: str) -> None:
+        self._journal = journal
+        self._step = step
+
+    def __getattr__(self, name: str) -> Any:
+        if name != self._step:
+            return getattr(self._journal, name)
+
+        async def fail(*_: Any) -> None:
+            raise RuntimeError(name)
+
+        return fail
+
+
+async def submit(journal: Any, transport: httpx2.AsyncBaseTransport, prompt: str = "A fox") -> SubmitResult:
+    """Place an order with a journal of the test."""
+    api = client_of(transport)
+    http = SafeHttpClient(transport=transport, resolve=resolve)
+    requests = RequestBuilder(api, journal, http, catalog=USEAPI, folders=(), default_account=None)
+    reconciler = Reconciler(api, journal, wall_clock)
+    submitter = OrderSubmitter(api, journal, requests, reconciler, wall_clock, max_per_hour=0)
+    return await submitter.submit(
+        await requests.validate({"prompt": prompt}),
+        allow_duplicate=False,
+        reuse_only=False,
+        save=False,
+        retry_timeout=20,
+        on_progress=ignore_progress,
+    )
+
+
+@pytest.fixture(params=["before", "after"])
+def order_cancelled_at(request: pytest.FixtureRequest, journal: SqliteJournal) -> OrderCancelledAt:
+    """Places an order in a scope that is cancelled before or after a step."""
+
+    async def order(step: str, transport: httpx2.AsyncBaseTransport, prompt: str = "A fox") -> None:
+        with anyio.CancelScope() as scope:
+            cancelling = CancellingJournal(journal, step, scope, request.param)
+            await submit(cancelling, transport, prompt)
+        assert cancelling.cancelled
+
+    return order
+
+
+async def recorded(journal: SqliteJournal) -> list[Order]:
+    """All orders, pending ones too."""
+    long_ago = wall_clock() - timedelta(days=1)
+    return await journal.list_counted(RateWindow(1, since=long_ago, pending_since=long_ago))
+
+
+@pytest.mark.parametrize("step", ["get_open", "insert_pending"])
+async def test_a_call_cancelled_before_sending_orders_nothing(
+    order_cancelled_at: OrderCancelledAt, journal: SqliteJournal, simulator: Simulator, step: str
+) -> None:
+    await order_cancelled_at(step, httpx2.ASGITransport(simulator))
+    assert simulator.requests["POST /videos"] == 0
+    assert await recorded(journal) == []
+
+
+@pytest.mark.parametrize("step", ["mark_sending", "record_job"])
+async def test_a_call_cancelled_from_then_on_orders_and_records_its_job(
+    order_cancelled_at: OrderCancelledAt,
+    journal: SqliteJournal,
+    simulator: Simulator,
+    step: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        await order_cancelled_at(step, httpx2.ASGITransport(simulator))
+    [jobid] = simulator.service.jobs
+    [order] = await recorded(journal)
+    assert (order.jobid, order.state) == (jobid, "running")
+    assert jobid in caplog.text
+
+
+async def test_a_call_cancelled_when_rejected_for_now_leaves_nothing(
+    order_cancelled_at: OrderCancelledAt, journal: SqliteJournal, simulator: Simulator
+) -> None:
+    await order_cancelled_at("mark_not_delivered", FaultyTransport(simulator, Fault.FULL_WITH_DELAY))
+    assert simulator.requests["POST /videos"] == 0
+    assert await recorded(journal) == []
+
+
+async def test_a_call_cancelled_when_rejected_leaves_nothing(
+    order_cancelled_at: OrderCancelledAt, journal: SqliteJournal, simulator: Simulator
+) -> None:
+    with pytest.raises(Moderated):
+        await order_cancelled_at("drop", httpx2.ASGITransport(simulator), "A fox simulate:moderate")
+    assert await recorded(journal) == []
+
+
+async def test_a_call_cancelled_without_an_answer_leaves_an_unknown_order(
+    order_cancelled_at: OrderCancelledAt, journal: SqliteJournal, simulator: Simulator
+) -> None:
+    await order_cancelled_at("mark_unknown", FaultyTransport(simulator, Fault.TIMED_OUT_AFTER))
+    assert [order.state for order in await recorded(journal)] == ["unknown"]
+
+
+async def test_a_call_cancelled_when_its_job_is_found_records_it(
+    order_cancelled_at: OrderCancelledAt, journal: SqliteJournal, simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        await order_cancelled_at("adopt", FaultyTransport(simulator, Fault.TIMED_OUT_AFTER))
+    [jobid] = simulator.service.jobs
+    assert [order.jobid for order in await recorded(journal)] == [jobid]
+    assert jobid in caplog.text
+
+
+async def test_a_call_cancelled_while_the_slots_are_full_is_forgotten(
+    start_service: StartService, simulator: Simulator
+) -> None:
+    service = start_service(FaultyTransport(simulator, Fault.FULL_WITH_DELAY), max_jobs_per_hour=1)
+    with anyio.move_on_after(1):
+        await place(service)
+    assert (await place(start_service(max_jobs_per_hour=1))).outcome == "created"
+    assert len(simulator.service.jobs) == 1
+
+
+async def test_a_call_cancelled_in_flight_keeps_its_job(
+    start_service: StartService, simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = Held(simulator)
+    with caplog.at_level(logging.WARNING):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(place, start_service(held))
+            await held.delivered.wait()
+            tasks.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await pass_time(5)
+            held.may_answer.set()
+    [jobid] = simulator.service.jobs
+    assert jobid in caplog.text
+    assert (await place(start_service())).job.jobid == jobid
+    assert simulator.requests["POST /videos"] == 1
+
+
+@pytest.mark.parametrize("when", ["preparing", "ordering"])
+async def test_a_call_cancelled_by_its_progress_orders_nothing(
+    start_service: StartService, simulator: Simulator, when: str
+) -> None:
+    service = start_service()
+    with anyio.CancelScope() as scope:
+
+        async def cancel(step: ProgressStep, _: str | None = None, /) -> None:
+            if step == when:
+                scope.cancel()
+
+        validated = await service.validate({"prompt": "A fox"})
+        await service.submit(validated, retry_timeout=0, on_progress=cancel)
+    assert simulator.requests["POST /videos"] == 0
+
+
+async def test_a_job_that_cannot_be_recorded_is_returned(
+    journal: SqliteJournal, simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = await submit(FailingJournal(journal, "record_job"), httpx2.ASGITransport(simulator))
+    assert [result.job.jobid] == [*simulator.service.jobs]
+    assert result.job.jobid in caplog.text
+
+
+async def test_a_failing_heartbeat_does_not_tear_the_delivery(journal: SqliteJournal, simulator: Simulator) -> None:
+    held = Held(simulator)
+    results: list[SubmitResult] = []
+
+    async def order() -> None:
+        results.append(await submit(FailingJournal(journal, "heartbeat"), held))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(order)
+        await held.delivered.wait()
+        await pass_time(5)
+        held.may_answer.set()
+    assert [result.job.jobid for result in results] == [*simulator.service.jobs]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+async def test_an_order_torn_by_asyncio_itself_is_found_again(
+    start_service: StartService, simulator: Simulator
+) -> None:
+    """`Task.cancel` ignores the shield, which the documentation says; still nothing is ordered twice."""
+    held = Held(simulator)
+    call = asyncio.create_task(place(start_service(held)))
+    await held.delivered.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    result = await place(start_service())
+    assert (result.outcome, [result.job.jobid]) == ("recovered", [*simulator.service.jobs])
+    assert simulator.requests["POST /videos"] == 1
