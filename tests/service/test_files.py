@@ -54,15 +54,6 @@ def test_only_files_count(tmp_path: Path) -> None:
     assert existing_files(paths) == (str(tmp_path / "video.mp4"),)
 
 
-async def test_files_are_saved_once(service: VideoService, simulator: Simulator, tmp_path: Path) -> None:
-    job = await finished(service)
-    first = await service.downloads.save(job, seconds=60, on_progress=ignore)
-    requests = simulator.requests.total()
-    assert await service.downloads.save(job, seconds=60, on_progress=ignore) == first
-    assert simulator.requests.total() == requests
-    assert [str(path) for path in tmp_path.glob("*.mp4")] == list(first.files)
-
-
 class ForbiddenMedia(httpx2.AsyncBaseTransport):
     """Answers for media with a status."""
 
@@ -74,6 +65,15 @@ class ForbiddenMedia(httpx2.AsyncBaseTransport):
         if request.url.path.endswith(".mp4"):
             return httpx2.Response(self._status)
         return await self._simulated.handle_async_request(request)
+
+
+async def test_files_are_saved_once(start_service: StartService, simulator: Simulator, tmp_path: Path) -> None:
+    service = start_service()
+    job = await finished(service)
+    first = await service.downloads.save(job, seconds=60, on_progress=ignore)
+    assert [str(path) for path in tmp_path.glob("*.mp4")] == list(first.files)
+    without_media = start_service(ForbiddenMedia(simulator, 404))
+    assert await without_media.downloads.save(job, seconds=60, on_progress=ignore) == first
 
 
 @pytest.mark.parametrize(("status", "link_works"), [(404, False), (503, True)])
