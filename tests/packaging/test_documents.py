@@ -59,6 +59,6 @@ def test_the_recorded_demo_is_small_whole_and_fetches_nothing() -> None:
     root = ET.fromstring(demo)  # noqa: S314 - our own
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     words = "".join(root.itertext())
-    for told in ("luma-ray-mcp demo", "list_options", "Refused:", "generate_video", ".mp4"):
+    for told in ("luma-ray-mcp demo", "list_options", "Rejected:", "generate_video", ".mp4"):
         assert told in words
-    assert not re.search(r"(?:href|src)=|url\(|@import|<script", demo)
+    assert not re.search(r"(?:href|src)=(?![\"']#)|url\(|@import|<script", demo)
