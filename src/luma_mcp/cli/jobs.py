@@ -173,13 +173,14 @@ class ProgressBar:
 async def _finish(service: VideoService, job: str | Job, bar: ProgressBar, *, save: bool) -> None:
     jobid = job if isinstance(job, str) else job.jobid
     request = await service.get_request(jobid)
-    low, high = await service.expected_seconds(request) or UNKNOWN_TYPICAL
+    expected = await service.expected_seconds(request)
+    low, high = expected or UNKNOWN_TYPICAL
 
     async def redraw(elapsed: float) -> None:
         await bar.update(estimate_percent(elapsed, (low + high) / 2) / 100 * READY_TO_SAVE, "Making the video")
 
     async with periodic(REDRAW_INTERVAL, redraw):
-        finished = await service.wait(job, FOREVER)
+        finished = await service.wait(job, FOREVER, expected=expected)
     video = finished.files.video
     if finished.state != "completed" or video is None:
         reason = finished.failure_reason or "no reason given"

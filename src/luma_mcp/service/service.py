@@ -117,7 +117,7 @@ class VideoService:
         """Wait until a job has finished, or return it as it is when the time is up.
 
         Args:
-            job_or_jobid: the job, if its record is at hand.
+            job_or_jobid: the job, or its id if its record was not fetched.
             seconds: how long to wait; 0 fetches it once.
             expected: what `expected_seconds` returned, if the caller has it.
 
