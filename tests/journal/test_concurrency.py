@@ -177,7 +177,7 @@ def test_heartbeat_does_not_wait_for_the_lock(path: Path) -> None:
 
 
 def test_natively_cancelled_task_and_the_next_statement(path: Path) -> None:
-    """The cancellation of asyncio itself does not wait for the thread."""
+    """The cancellation of asyncio itself does not wait for the thread, which may or may not have begun."""
 
     async def main() -> None:
         async with open_journal(path, busy_seconds=LONG) as journal:
@@ -191,7 +191,9 @@ def test_natively_cancelled_task_and_the_next_statement(path: Path) -> None:
                 await let_others_run()
             await next_one
             assert journal.problem is None
-            assert await states(journal) == {"first": ("unknown", None), "second": ("unknown", None)}
+            found = await states(journal)
+            assert found["first"] in (("sent", None), ("unknown", None))
+            assert found["second"] == ("unknown", None)
 
     asyncio.run(main())
 
