@@ -92,7 +92,7 @@ def make_journal(path: Path) -> None:
 def damage_tables(path: Path) -> None:
     """Overwrite everything but the first page, where other connections do not have it in their caches."""
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
-        database.execute("UPDATE orders SET save = save")
+        database.execute("VACUUM")
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with path.open("r+b") as file:
         file.seek(PAGE_SIZE)

@@ -230,8 +230,10 @@ def test_damage_that_a_statement_finds_is_repaired(path: Path) -> None:
 
 
 async def test_log_of_a_damaged_file_is_moved_with_it(path: Path) -> None:
-    """SQLite keeps the log while another connection is open."""
+    """A program that uses a log has opened the file, and keeps the log."""
     async with open_journal(path) as journal:
+        await journal.list_latest(1)
+        execute(path, "PRAGMA journal_mode = WAL")
         await journal.list_latest(1)
         with closing(sqlite3.connect(path)) as other:
             other.execute("SELECT * FROM sqlite_master")

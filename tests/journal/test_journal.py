@@ -23,7 +23,7 @@ from tests.journal.orders import (
 )
 
 from luma_mcp.journal.sqlite import EVERY_API
-from luma_mcp.service.paths import api_id
+from luma_mcp.service import api_id
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -243,7 +243,7 @@ async def test_files_are_private_and_hold_no_token(path: Path) -> None:
     async with open_journal(path, api=api_id("https://api.useapi.net/v1/luma", TOKEN)) as journal:
         await start_job(journal, "j1")
         files = list(path.parent.iterdir())
-        assert {"journal.db", "journal.db-wal"} <= {file.name for file in files}
+        assert {"journal.db", "journal.db.lock"} == {file.name for file in files}
         assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
         for file in files:

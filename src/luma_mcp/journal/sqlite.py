@@ -5,7 +5,8 @@ event loop.
 
 **Degrading.** While the file cannot be used (locked, damaged, read-only, written by an incompatible version), orders
 are kept in memory, which begins as a copy of what can still be read of the file. The file is tried again once a minute
-and before closing. When it returns, the differences are written to it: see `_merge_order`.
+and before closing. When it returns, the statements that it missed are executed on it. They are conditional updates, so
+that they overwrite nothing that another process knows better.
 
 **File format.** Stable: file `journal.db`, the tables and columns of `_SCHEMA`, the values of `OrderState`, the JSON in
 `request` (parameter names and values) and in `files` (absolute paths), times in seconds since 1970. `user_version` is
@@ -18,6 +19,10 @@ and before closing. When it returns, the differences are written to it: see `_me
   refuse such a file and leave it untouched.
 
 A process that opens the file or moves a damaged one aside holds an exclusive SQLite lock on `journal.db.lock`.
+
+The file uses a rollback journal and not a write-ahead log. The files of a log stay when somebody removes or replaces
+the database while it is open, and SQLite would apply them to its successor; switching a new database to a log fails at
+once while another process does the same; and a log does not work on network drives.
 """
 
 # ruff: noqa: S608 - statements are composed of constants; every value is bound
@@ -90,7 +95,8 @@ _COLUMNS = {
     "assets": "api, digest, account, asset_ref, uploaded_at",
 }
 
-_Row = dict[str, Any]
+_Statement = tuple[str, tuple[Any, ...]]
+"""SQL and its values."""
 _T = TypeVar("_T")
 _FileState = Literal["locked", "damaged", "newer", "foreign", "unusable"]
 _PROBLEMS: dict[_FileState, str] = {
@@ -147,80 +153,83 @@ class SqliteJournal:
 
     async def aclose(self) -> None:
         with anyio.CancelScope(shield=True):
-            await self._in_thread(self._storage.close)
+            await self._run(self._storage.close)
 
     async def insert_pending(self, order: Order, *, allow_duplicate: bool, window: RateWindow | None) -> Order | None:
         expired = (self._wall_clock() - RETENTION).timestamp()
-        row = _build_row(order, self._api)
+        identical = (self._api, order.key)
 
         def insert(db: sqlite3.Connection) -> Order | None:
             # Others stay: a clock that is wrong today must not remove an order whose job is running.
             db.execute(f"DELETE FROM orders WHERE ordered_at < ? AND NOT {MAY_RUN}", (expired,))
             if not allow_duplicate:
-                duplicate = _find_duplicate(db, row)
+                duplicate = _find_duplicate(db, order, *identical)
                 if duplicate:
                     return duplicate
-                pending = "api = ? AND key = ? AND state = 'intent'"
-                db.execute(f"DELETE FROM orders WHERE {pending}", (row["api"], row["key"]))
-            if window and _count_in_window(db, self._api, window) >= window.limit:
-                raise LimitExceeded
-            _insert(db, "orders", row)
+                removal = ("DELETE FROM orders WHERE api = ? AND key = ? AND state = 'intent'", identical)
+                db.execute(*removal)
+                # The order itself is not deferred: `mark_sending` reports that the file does not have it, so that the
+                # file is searched for duplicates before anything goes out.
+                self._storage.defer(db, removal)
+            if window:
+                sql = f"SELECT COUNT(*) FROM orders WHERE api = ? AND id <> ? AND {COUNTS_TOWARDS_LIMIT}"
+                [count] = db.execute(sql, (self._api, order.id, *_get_times(window))).fetchone()
+                if count >= window.limit:
+                    raise LimitExceeded
+            db.execute(*self._insert_statement(order))
             return None
 
         return await self._write(insert)
 
     async def mark_sending(self, order: Order) -> bool:
         now = self._wall_clock().timestamp()
-        change = "state = 'sent', sent_at = ?, alive_at = ?"
-        return await self._update_order(order, change, now, now)
+        change = _update_order(order, "state = 'sent', sent_at = ?, alive_at = ?", now, now)
+        # The file may never have had the order, or lost it to an identical one that another process was placing.
+        return await self._execute(change, missed=(self._insert_statement(order), change)) > 0
 
     async def heartbeat(self, order: Order) -> None:
         now = self._wall_clock().timestamp()
-
-        def update(db: sqlite3.Connection) -> None:
-            db.execute("UPDATE orders SET alive_at = ? WHERE id = ?", (now, order.id))
-
-        await self._in_thread(self._storage.run_unless_busy, update)
+        await self._run(self._storage.run_unless_busy, ("UPDATE orders SET alive_at = ? WHERE id = ?", (now, order.id)))
 
     async def mark_not_delivered(self, order: Order) -> None:
-        await self._update_order(order, "state = 'intent'")
+        removal = ("DELETE FROM orders WHERE id = ? AND jobid IS NULL", (order.id,))
+        # Without it in the file, `mark_sending` makes sure that the file is searched for duplicates again.
+        await self._execute(_update_order(order, "state = 'intent'"), missed=(removal,))
 
     async def drop(self, order: Order) -> None:
-        await self._execute("DELETE FROM orders WHERE id = ?", order.id)
+        await self._execute(("DELETE FROM orders WHERE id = ? AND jobid IS NULL", (order.id,)))
 
     async def drop_pending(self, order: Order) -> None:
-        await self._execute("DELETE FROM orders WHERE id = ? AND state = 'intent'", order.id)
+        await self._execute(("DELETE FROM orders WHERE id = ? AND state = 'intent'", (order.id,)))
 
     async def mark_unknown(self, order: Order) -> None:
-        def mark(db: sqlite3.Connection) -> None:
-            # It may be recorded only in a file that cannot be read now. It must be known here all the same.
-            _insert(db, "orders", _build_row(order, self._api), "INSERT OR IGNORE")
-            db.execute("UPDATE orders SET state = 'unknown' WHERE id = ? AND jobid IS NULL", (order.id,))
-
-        await self._write(mark)
+        # It may be recorded only in a file that cannot be read now. It must be known here all the same.
+        await self._execute(self._insert_statement(order), _update_order(order, "state = 'unknown'"))
 
     async def give_up(self, order: Order) -> None:
-        await self._update_order(order, "state = 'given_up'")
+        await self._execute(_update_order(order, "state = 'given_up'"))
 
     async def record_job(self, order: Order, jobid: str) -> None:
-        def record(db: sqlite3.Connection) -> None:
-            _release_job(db, self._api, jobid, keep=order.id)
+        # Another order may have adopted the job by mistake.
+        sql = "UPDATE orders SET jobid = NULL, state = 'unknown' WHERE api = ? AND jobid = ? AND id <> ?"
+        statements = (
+            (sql, (self._api, jobid, order.id)),
             # It may be missing for the reason given in `mark_unknown`.
-            _insert(db, "orders", _build_row(order, self._api), "INSERT OR IGNORE")
-            db.execute("UPDATE orders SET jobid = ?, state = 'running' WHERE id = ?", (jobid, order.id))
-            self._storage.answered.add(order.id)
-
-        await self._write(record)
+            self._insert_statement(order),
+            ("UPDATE orders SET jobid = ?, state = 'running' WHERE id = ?", (jobid, order.id)),
+        )
+        await self._execute(*statements, missed=statements)
 
     async def adopt(self, order: Order, jobid: str) -> bool:
-        def adopt(db: sqlite3.Connection) -> bool:
-            owner = db.execute("SELECT id FROM orders WHERE api = ? AND jobid = ?", (self._api, jobid)).fetchone()
-            if owner:
-                return bool(owner[0] == order.id)
-            change = "UPDATE orders SET jobid = ?, state = 'running' WHERE id = ? AND jobid IS NULL"
-            return db.execute(change, (jobid, order.id)).rowcount > 0
-
-        return await self._write(adopt)
+        sql = (
+            "UPDATE orders SET jobid = ?, state = 'running' WHERE id = ? AND jobid IS NULL "
+            "AND NOT EXISTS (SELECT 1 FROM orders WHERE api = ? AND jobid = ?)"
+        )
+        change = (sql, (jobid, order.id, self._api, jobid))
+        if await self._execute(change, missed=(_update_order(order, "state = 'unknown'"), change)):
+            return True
+        owner = await self.get_by_jobid(jobid)
+        return owner is not None and owner.id == order.id
 
     async def record_state(self, job: Job) -> None:
         if job.state == "running":
@@ -306,16 +315,14 @@ class SqliteJournal:
     async def record_asset(self, digest: str, account: str, asset_ref: str) -> None:
         now = self._wall_clock()
         expired = (now - ASSET_LIFETIME).timestamp()
-        row = {"api": self._api, "digest": digest, "account": account, "asset_ref": asset_ref}
-
-        def record(db: sqlite3.Connection) -> None:
-            db.execute("DELETE FROM assets WHERE uploaded_at < ?", (expired,))
-            _insert(db, "assets", row | {"uploaded_at": now.timestamp()}, "INSERT OR REPLACE")
-
-        await self._write(record)
+        sql = f"INSERT OR REPLACE INTO assets ({_COLUMNS['assets']}) VALUES (?, ?, ?, ?, ?)"
+        await self._execute(
+            ("DELETE FROM assets WHERE uploaded_at < ?", (expired,)),
+            (sql, (self._api, digest, account, asset_ref, now.timestamp())),
+        )
 
     async def forget_asset(self, asset_ref: str) -> None:
-        await self._execute("DELETE FROM assets WHERE asset_ref = ?", asset_ref)
+        await self._execute(("DELETE FROM assets WHERE asset_ref = ?", (asset_ref,)))
 
     async def _find_order(self, condition: str, *values: Any) -> Order | None:
         orders = await self._list_orders(condition, *values)
@@ -334,33 +341,50 @@ class SqliteJournal:
             return None
         return str(found[0][column])
 
-    async def _update_order(self, order: Order, change: str, *values: Any) -> bool:
-        """Change an order that has no job; False if there is none."""
-        return await self._execute(f"UPDATE orders SET {change} WHERE id = ? AND jobid IS NULL", *values, order.id) > 0
+    async def _select(self, sql: str, *values: Any) -> list[sqlite3.Row]:
+        return await self._run(self._storage.run, lambda db: db.execute(sql, values).fetchall())
 
     async def _update_job(self, jobid: str, change: str, *values: Any, condition: str = "TRUE") -> None:
         sql = f"UPDATE orders SET {change} WHERE api = ? AND jobid = ? AND {condition}"
-        await self._execute(sql, *values, self._api, jobid)
+        await self._execute((sql, (*values, self._api, jobid)))
 
-    async def _select(self, sql: str, *values: Any) -> list[_Row]:
-        return await self._in_thread(self._storage.run, lambda db: _select(db, sql, values))
+    async def _execute(self, *statements: _Statement, missed: tuple[_Statement, ...] = ()) -> int:
+        """Execute statements in one transaction, and return how many rows the last one changed.
 
-    async def _execute(self, sql: str, *values: Any) -> int:
-        """Execute one statement that writes, and return how many rows it changed."""
-        return await self._write(lambda db: db.execute(sql, values).rowcount)
+        If they are executed in memory, the file gets `missed` when it returns; by default those that changed something.
+        """
+
+        def execute(db: sqlite3.Connection) -> int:
+            effective: list[_Statement] = []
+            changed = 0
+            for statement in statements:
+                changed = db.execute(*statement).rowcount
+                if changed:
+                    effective.append(statement)
+            if changed:
+                self._storage.defer(db, *(missed or effective))
+            return changed
+
+        return await self._write(execute)
 
     async def _write(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         if self._api == EVERY_API:
             raise ValueError("a journal of every API is read-only")
-        return await self._in_thread(self._storage.run, lambda db: _transaction(db, work))
+        return await self._run(self._storage.run, partial(_transaction, work=work))
 
-    async def _in_thread(self, function: Callable[..., _T], *args: Any) -> _T:
+    async def _run(self, function: Callable[..., _T], argument: Any = None) -> _T:
+        """Call a function of the storage in the thread."""
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(1)
             self._storage.started_at = self._wall_clock().timestamp()
         # The clocks are read here and not in the thread: they may belong to the event loop.
-        call = partial(function, *args, now=self._clock())
-        return await to_thread.run_sync(call, limiter=self._limiter)
+        return await to_thread.run_sync(function, argument, self._clock(), limiter=self._limiter)
+
+    def _insert_statement(self, order: Order) -> _Statement:
+        """The statement that inserts an order unless it is recorded already."""
+        row = {**_build_row(order), "api": self._api}
+        places = ", ".join("?" * len(row))
+        return f"INSERT OR IGNORE INTO orders ({', '.join(row)}) VALUES ({places})", tuple(row.values())
 
 
 class _Refused(Exception):
@@ -373,19 +397,17 @@ class _Refused(Exception):
 
 
 class _Storage:
-    """Executes statements on the file, or on memory while the file cannot be used. Used in worker threads.
+    """Executes work on the file, or on memory while the file cannot be used. Used in worker threads.
 
     `now` is the time of the journal's `clock`, in seconds.
 
     Attributes:
         problem: why the file is not in use; None while it is, and where there is none.
-        answered: ids of the orders that the API has given a jobid since memory came into use.
         started_at: when this process began to use the journal, in seconds since 1970.
     """
 
     def __init__(self, path: Path | None, *, movable: bool, create: bool, busy_seconds: float) -> None:
         self.problem: str | None = None
-        self.answered: set[str] = set()
         self.started_at = float("inf")
         self._path = path
         self._movable = movable
@@ -397,16 +419,15 @@ class _Storage:
         # Which file was opened last, and whether the path has become another file's since memory came into use.
         self._inode: tuple[int, int] | None = None
         self._is_replaced = False
-        # Memory exists only while the file is not in use. `_base_*`: what it began with.
+        # Memory exists only while the file is not in use; `_missed` is what the file must get when it returns.
         self._memory: sqlite3.Connection | None = None
-        self._base_orders: dict[str, _Row] = {}
-        self._base_assets: list[_Row] = []
+        self._missed: list[_Statement] = []
         # The limiter of `SqliteJournal` admits one thread at a time, except after an asyncio task was cancelled
         # natively: then the next statement begins while the thread of the cancelled one is still working.
         self._lock = threading.Lock()
 
-    def run(self, work: Callable[[sqlite3.Connection], _T], *, now: float) -> _T:
-        """Execute `work` on the file or on memory, and return its result.
+    def run(self, work: Callable[[sqlite3.Connection], _T], now: float) -> _T:
+        """Call `work` with the file or with memory, and return its result.
 
         Raises:
             anyio.ClosedResourceError: the journal was closed.
@@ -421,24 +442,30 @@ class _Storage:
                         break
                     return work(file)
                 except (sqlite3.Error, OSError, _Refused) as error:
-                    if is_last_attempt or not self._replace_damaged_file(error):
+                    if is_last_attempt or not self._can_retry(error):
                         self._degrade(error, now)
                         break
             return work(self._get_memory())
 
-    def run_unless_busy(self, work: Callable[[sqlite3.Connection], object], *, now: float) -> None:  # noqa: ARG002 - as `run`
-        """Execute `work` in a transaction; skip it if the file is busy."""
+    def defer(self, db: sqlite3.Connection, *statements: _Statement) -> None:
+        """Remember what the file must get later if `db` is memory. Called by `work`."""
+        if db is self._memory and self._path:
+            self._missed.extend(statements)
+
+    def run_unless_busy(self, statement: _Statement, _: float) -> None:
+        """Execute a statement; skip it if the file is busy."""
         with self._lock:
             if self._memory:
-                _transaction(self._memory, work)
+                self._memory.execute(*statement)
+                self.defer(self._memory, statement)
             elif self._file:
                 with suppress(sqlite3.Error):
                     self._file.execute("PRAGMA busy_timeout = 0")
-                    _transaction(self._file, work)
+                    self._file.execute(*statement)
                 with suppress(sqlite3.Error):
                     self._file.execute(f"PRAGMA busy_timeout = {self._busy_seconds * 1000:.0f}")
 
-    def close(self, *, now: float) -> None:
+    def close(self, _: None, now: float) -> None:
         """Close, after a last attempt to write what is only in memory."""
         with self._lock:
             if self._memory:
@@ -471,37 +498,54 @@ class _Storage:
             self._is_replaced = self._is_replaced or self._inode not in (None, opened)
             self._inode = opened
         if self._memory:
-            memory = self._memory
-            _transaction(self._file, lambda file: self._write_back(memory, file))
+            _transaction(self._file, self._write_missed)
             self._close_memory()
         if self.problem:
             logger.info("The journal %s is in use again", self._path)
         self.problem = None
         return self._file
 
+    def _write_missed(self, file: sqlite3.Connection) -> None:
+        if self._is_replaced and self._memory:
+            # The new file gets the orders whose job may run, and those since this process began. The rest of the
+            # history stays gone: a person may have removed the file for that reason.
+            current = f"{MAY_RUN} OR (state <> 'intent' AND ordered_at >= ?)"
+            _copy_rows(self._memory, file, "orders", current, self.started_at)
+            _copy_rows(self._memory, file, "assets")
+        for statement in self._missed:
+            file.execute(*statement)
+
     def _leave_file(self) -> None:
         """Close the file. What can be read of it goes to memory, unless memory is in use already."""
         if self._memory is None:
             memory = self._get_memory()
-            self.answered.clear()
             if self._file:
-                _copy_table(self._file, memory, "orders")
-                _copy_table(self._file, memory, "assets")
-            self._base_orders = _get_orders(memory)
-            self._base_assets = _select(memory, "SELECT * FROM assets")
+                # Each table as far as it can be read.
+                for table in _COLUMNS:
+                    with suppress(sqlite3.Error):
+                        _copy_rows(self._file, memory, table)
         self._close_file()
 
-    def _replace_damaged_file(self, error: sqlite3.Error | OSError | _Refused) -> bool:
-        """Move the open file aside if it is damaged and that is allowed; whether a new one can be begun."""
-        state, _ = _classify(error)
-        if self._path is None or self._file is None or state != "damaged" or not self._movable:
+    def _can_retry(self, error: sqlite3.Error | OSError | _Refused) -> bool:
+        """Whether the work may succeed at once with a file that is opened again. All work can be repeated.
+
+        A damaged file is moved aside if that is allowed.
+        """
+        if self._path is None or self._file is None:
             return False
-        damaged = self._inode
-        self._leave_file()
+        mine, state = self._inode, _classify(error)[0]
         try:
+            # Somebody has moved or removed the file while it was in use. Then SQLite refuses to write, or it misses the
+            # `-journal`, for which the old and the new file have the same name.
+            if _get_inode(self._path) != mine or getattr(error, "sqlite_errorname", "").startswith("SQLITE_IOERR"):
+                self._leave_file()
+                return True
+            if state != "damaged" or not self._movable:
+                return False
+            self._leave_file()
             with _exclusive(self._path, self._busy_seconds):
                 # Another process may have done this already. Then the path is that of a new file, which is in order.
-                if _get_inode(self._path) == damaged:
+                if _get_inode(self._path) == mine:
                     _move_aside(self._path)
         except (sqlite3.Error, OSError):
             return False
@@ -519,39 +563,10 @@ class _Storage:
             logger.warning("The journal %s is not in use, orders are kept in memory: %s", self._path, problem)
         self.problem = problem
 
-    def _write_back(self, memory: sqlite3.Connection, file: sqlite3.Connection) -> None:
-        """Write to the file what changed in memory."""
-        orders = _get_orders(memory)
-        for order_id, base in self._base_orders.items():
-            if order_id not in orders:
-                _merge_removal(file, base)
-        for order_id, mine in orders.items():
-            original = self._base_orders.get(order_id)
-            if mine != original:
-                _merge_order(file, mine, original, is_answered=order_id in self.answered, is_replaced=self._is_replaced)
-            elif self._is_replaced and self._is_carried_over(mine):
-                _insert(file, "orders", mine, "INSERT OR IGNORE")
-        assets = _select(memory, "SELECT * FROM assets")
-        for asset in self._base_assets:
-            if asset not in assets:
-                file.execute("DELETE FROM assets WHERE asset_ref = ?", (asset["asset_ref"],))
-        for asset in assets:
-            if self._is_replaced or asset not in self._base_assets:
-                _insert(file, "assets", asset, "INSERT OR REPLACE")
-
-    def _is_carried_over(self, row: _Row) -> bool:
-        """Whether an order from a file that is gone is recorded in the new one.
-
-        These are the orders whose job may run, and those since this process began. The rest of the history stays gone:
-        a person may have removed the file for that reason.
-        """
-        if row["state"] == "intent":
-            return False
-        return row["state"] in ("sent", "unknown", "running") or bool(row["ordered_at"] >= self.started_at)
-
     def _get_memory(self) -> sqlite3.Connection:
         if self._memory is None:
             self._memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            self._memory.row_factory = sqlite3.Row
             _transaction(self._memory, _create_schema)
         return self._memory
 
@@ -559,75 +574,14 @@ class _Storage:
         if self._memory:
             self._memory.close()
         self._memory = None
-        self._base_orders, self._base_assets, self._is_replaced = {}, [], False
+        self._missed = []
+        self._is_replaced = False
 
     def _close_file(self) -> None:
         if self._file:
             with suppress(sqlite3.Error):
                 self._file.close()
         self._file = None
-
-
-# Merging what changed in memory into the file. An order is compared in three versions: `base`, as it was when memory
-# came into use; `mine`, as it is in memory now; `theirs`, as other processes have left it in the file.
-
-_PROGRESS = ("state", "sent_at", "jobid", "seconds", "credits", "error")
-_RANK = {"intent": 0, "sent": 1, "unknown": 2, "given_up": 3, "running": 4, "completed": 5, "failed": 5}
-"""Which of two states of an order is the later one."""
-
-
-def _merge_order(
-    file: sqlite3.Connection, mine: _Row, base: _Row | None, *, is_answered: bool, is_replaced: bool
-) -> None:
-    """Write the current state of an order that changed in memory.
-
-    Args:
-        file: where to.
-        mine: its row in memory.
-        base: its row when memory came into use; None if it was made in memory.
-        is_answered: whether its jobid comes from an answer of the API.
-        is_replaced: whether this is another file than the one that `base` was read from.
-    """
-    if mine["jobid"] and is_answered:
-        _release_job(file, mine["api"], mine["jobid"], keep=mine["id"])
-    elif mine["jobid"] and _has_other_owner(file, mine):
-        mine = mine | {"jobid": None, "state": "unknown"}
-    theirs = next(iter(_select(file, "SELECT * FROM orders WHERE id = ?", (mine["id"],))), None)
-    if theirs is None:
-        # An order that was in the file was dropped there: it stays dropped. But a pending one was removed in favour of
-        # an identical order, and has been sent from here all the same. What is still pending here is not written: the
-        # file must be searched for duplicates first, and `mark_sending` will report that it is not recorded.
-        is_missing = base is None or base["state"] == "intent" or is_answered or is_replaced
-        if is_missing and mine["state"] != "intent":
-            _insert(file, "orders", mine)
-        return
-    merged = {"save": mine["save"] or theirs["save"], "deleted": mine["deleted"] or theirs["deleted"]}
-    if mine["files"] != "[]":
-        merged["files"] = mine["files"]
-    if is_answered or _is_later(mine, theirs, base):
-        for name in (*_PROGRESS, "alive_at"):
-            merged[name] = mine[name]
-    changes = ", ".join(f"{name} = ?" for name in merged)
-    file.execute(f"UPDATE orders SET {changes} WHERE id = ?", (*merged.values(), mine["id"]))
-
-
-def _is_later(mine: _Row, theirs: _Row, base: _Row | None) -> bool:
-    """Whether an order has progressed further in memory than in the file."""
-    if base and all(theirs[name] == base[name] for name in _PROGRESS):
-        return True
-    if theirs["jobid"] not in (None, mine["jobid"]):
-        return False
-    # Only the process that sends an order makes it pending again: the others do not know better.
-    return mine["state"] == "intent" or _RANK.get(mine["state"], 0) > _RANK.get(theirs["state"], 0)
-
-
-def _merge_removal(file: sqlite3.Connection, base: _Row) -> None:
-    """Remove an order that was removed from memory, unless it has made progress in the file."""
-    condition = "jobid IS NULL"
-    if base["state"] == "intent":
-        # It may have been removed in favour of an identical order. If its owner has sent it since then, it stays.
-        condition = "state = 'intent'"
-    file.execute(f"DELETE FROM orders WHERE id = ? AND {condition}", (base["id"],))
 
 
 # Opening the file.
@@ -666,14 +620,13 @@ def _connect(path: Path, *, movable: bool, busy_seconds: float) -> tuple[sqlite3
 def _open(path: Path, busy_seconds: float) -> sqlite3.Connection:
     _create_private(path)
     database = sqlite3.connect(path, isolation_level=None, timeout=busy_seconds, check_same_thread=False)
+    database.row_factory = sqlite3.Row
     try:
-        is_current = _check_format(database)
-        path.chmod(0o600)
-        database.execute("PRAGMA journal_mode = WAL")
         # An order that was recorded must survive a power failure.
-        database.execute("PRAGMA synchronous = FULL")
-        if not is_current:
+        database.execute("PRAGMA synchronous = EXTRA")
+        if not _check_format(database):
             _transaction(database, _create_schema)
+        path.chmod(0o600)
     except BaseException:
         database.close()
         raise
@@ -686,12 +639,9 @@ def _check_format(database: sqlite3.Connection) -> bool:
     Raises:
         _Refused: it belongs to another program, or to a version that does not share it.
     """
-    # In one transaction, since another process may be creating the tables at this moment.
-    database.execute("BEGIN")
     [version] = database.execute("PRAGMA user_version").fetchone()
     [owner] = database.execute("PRAGMA application_id").fetchone()
     [tables] = database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-    database.execute("COMMIT")
     if owner != _APPLICATION_ID and (owner or tables):
         raise _Refused("foreign")
     major, minor = divmod(version, 1000)
@@ -711,9 +661,9 @@ def _create_schema(database: sqlite3.Connection) -> None:
 def _exclusive(path: Path, busy_seconds: float) -> Iterator[None]:
     """Keep all other processes from opening the file or moving it aside.
 
-    Moving takes three steps: the database, its `-wal` and its `-shm`. A process that opened the database in between
-    would combine files that do not belong together. The lock is a transaction on an empty database next to the file,
-    which works on every platform and ends with the process.
+    What an interrupted process left is moved in several steps: the database and its `-journal`. A process that opened
+    the database in between would combine files that do not belong together. The lock is a transaction on an empty
+    database next to the file, which works on every platform and ends with the process.
     """
     lock_path = _get_lock_path(path)
     _create_private(lock_path)
@@ -729,8 +679,9 @@ def _move_aside(path: Path) -> None:
     while path.with_name(name).exists():
         number += 1
         name = f"{stamped}-{number}"
-    # The database last: a new one must never meet the log of the old one, even if this process is killed here.
-    for suffix in ("-shm", "-wal", ""):
+    # The database first: processes that have it open then notice that it was moved when their writes fail. If this
+    # process is killed here, SQLite removes the rest, because a new database begins with an empty file.
+    for suffix in ("", "-journal", "-wal", "-shm"):
         with suppress(FileNotFoundError):
             path.with_name(path.name + suffix).replace(path.with_name(name + suffix))
     logger.warning("The journal %s was damaged; it is kept as %s, and a new one was begun", path, name)
@@ -783,41 +734,31 @@ def _transaction(database: sqlite3.Connection, work: Callable[[sqlite3.Connectio
     return result
 
 
-def _select(database: sqlite3.Connection, sql: str, values: tuple[Any, ...] = ()) -> list[_Row]:
-    """The rows that a query finds, by the names of its columns."""
-    cursor = database.execute(sql, values)
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor]
+def _update_order(order: Order, change: str, *values: Any) -> _Statement:
+    """The statement that changes an order unless it has a job."""
+    return f"UPDATE orders SET {change} WHERE id = ? AND jobid IS NULL", (*values, order.id)
 
 
-def _insert(database: sqlite3.Connection, table: str, row: _Row, verb: str = "INSERT") -> None:
-    places = ", ".join("?" * len(row))
-    database.execute(f"{verb} INTO {table} ({', '.join(row)}) VALUES ({places})", tuple(row.values()))
-
-
-def _copy_table(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> None:
-    """Copy the rows as far as they can be read, without columns of later versions."""
+def _copy_rows(
+    source: sqlite3.Connection, target: sqlite3.Connection, table: str, condition: str = "TRUE", *values: Any
+) -> None:
+    """Copy the rows that `target` does not have, without columns of later versions."""
     columns = _COLUMNS[table]
     places = ", ".join("?" * len(columns.split(",")))
-    with suppress(sqlite3.Error):
-        for row in source.execute(f"SELECT {columns} FROM {table}"):
-            target.execute(f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({places})", row)
+    for row in source.execute(f"SELECT {columns} FROM {table} WHERE {condition}", values):
+        target.execute(f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({places})", tuple(row))
 
 
-def _get_orders(database: sqlite3.Connection) -> dict[str, _Row]:
-    return {row["id"]: row for row in _select(database, "SELECT * FROM orders")}
-
-
-def _find_duplicate(database: sqlite3.Connection, row: _Row) -> Order | None:
+def _find_duplicate(database: sqlite3.Connection, order: Order, api: str, key: str) -> Order | None:
     """The newest open order with the same key."""
     sql = f"SELECT * FROM orders WHERE api = ? AND key = ? AND {MAY_RUN} ORDER BY ordered_at DESC"
-    for other in _select(database, sql, (row["api"], row["key"])):
+    for row in database.execute(sql, (api, key)).fetchall():
         # With the same key the request is the same: it replaces one that cannot be read.
-        order = _parse_row(other) or _parse_row(other | {"request": row["request"]})
-        if order:
-            return order
+        found = _parse_row(row) or _parse_row({**row, "request": json.dumps(order.request.to_dict())})
+        if found:
+            return found
         # An order that cannot be read cannot be followed. It must not block identical ones forever.
-        database.execute("UPDATE orders SET state = 'given_up' WHERE id = ?", (other["id"],))
+        database.execute("UPDATE orders SET state = 'given_up' WHERE id = ?", (row["id"],))
     return None
 
 
@@ -826,35 +767,17 @@ def _get_times(window: RateWindow) -> tuple[float, float]:
     return window.since.timestamp(), window.pending_since.timestamp()
 
 
-def _count_in_window(database: sqlite3.Connection, api: str, window: RateWindow) -> int:
-    sql = f"SELECT COUNT(*) FROM orders WHERE api = ? AND {COUNTS_TOWARDS_LIMIT}"
-    [count] = database.execute(sql, (api, *_get_times(window))).fetchone()
-    return int(count)
-
-
-def _has_other_owner(database: sqlite3.Connection, row: _Row) -> bool:
-    sql = "SELECT 1 FROM orders WHERE api = ? AND jobid = ? AND id <> ?"
-    return database.execute(sql, (row["api"], row["jobid"], row["id"])).fetchone() is not None
-
-
-def _release_job(database: sqlite3.Connection, api: str, jobid: str, *, keep: str) -> None:
-    """Take a job away from other orders than `keep`, which had adopted it by mistake."""
-    sql = "UPDATE orders SET jobid = NULL, state = 'unknown' WHERE api = ? AND jobid = ? AND id <> ?"
-    database.execute(sql, (api, jobid, keep))
-
-
 # Orders as rows.
 
 _PLAIN_COLUMNS = ("id", "key", "state", "account", "jobid", "seconds", "credits", "error")
 
 
-def _build_row(order: Order, api: str) -> _Row:
-    row: _Row = {name: getattr(order, name) for name in _PLAIN_COLUMNS}
+def _build_row(order: Order) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(order, name) for name in _PLAIN_COLUMNS}
     for name in ("ordered_at", "sent_at", "alive_at"):
         time_of_day = getattr(order, name)
         row[name] = time_of_day and time_of_day.timestamp()
     return row | {
-        "api": api,
         "request": json.dumps(order.request.to_dict()),
         "save": int(order.save),
         "files": json.dumps(order.files),
@@ -862,7 +785,7 @@ def _build_row(order: Order, api: str) -> _Row:
     }
 
 
-def _parse_row(row: _Row) -> Order | None:
+def _parse_row(row: sqlite3.Row | dict[str, Any]) -> Order | None:
     """A row as an order; None if it cannot be read."""
     if row["state"] not in get_args(OrderState):
         return None
