@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
-.PHONY: install demo test lint types conformance clients player player-test bundle bundle-test wheel-test workflows site \
+.PHONY: install demo test scenarios lint types conformance clients player player-test bundle bundle-test wheel-test workflows site \
 	demo-svg docs check benchmark pins clean
 
 install: .venv/run.stamp  ## the command as .venv/bin/luma-ray-mcp, without uv or pipx
@@ -15,6 +15,9 @@ demo: .venv/run.stamp  ## a rejection, a suggestion and two clips, over a real M
 
 test: .venv/dev.stamp  ## three at a time, because many tests wait for processes; COVERAGE=95 fails below 95 %
 	$(BIN)/python -m pytest -n 3 --dist worksteal $(if $(COVERAGE),--cov=luma_mcp --cov-branch --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE))
+
+scenarios: .venv/dev.stamp  ## 20,000 random scenarios of orders, failures and kills; takes a quarter of an hour
+	SCENARIOS=20000 $(BIN)/python -m pytest -n auto -q tests/service/test_nothing_lost.py
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

@@ -23,13 +23,10 @@ sentence for library users and logs. No code reads any of these texts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import datetime
-    from typing import Unpack
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, Literal, TypedDict
 
 Kind = Literal[
     "invalid_arguments",
@@ -132,16 +129,16 @@ _PROBLEMS: dict[ProblemCode, str] = {
 
 def format_problem(problem: Problem) -> str:
     """One sentence about a problem, the same for agents and people."""
-    field, expected = problem.field, problem.expected
+    name, expected = problem.field, problem.expected
     others = " or ".join(problem.conflicts_with)
     if problem.did_you_mean:
         values = f" It takes {expected}." if expected else ""
-        return f'"{field}" is not a parameter: did you mean "{problem.did_you_mean}"?{values}'
+        return f'"{name}" is not a parameter: did you mean "{problem.did_you_mean}"?{values}'
     if problem.code == "conflict" and (problem.value is None or not problem.allowed):
-        return f"{field} cannot be combined with {others}; leave it out."
+        return f"{name} cannot be combined with {others}; leave it out."
     return _PROBLEMS[problem.code].format(
-        field=field,
-        shown=f'{field} "{problem.value}"',
+        field=name,
+        shown=f'{name} "{problem.value}"',
         reason=problem.reason,
         others=others,
         names=", ".join(problem.allowed),
@@ -150,23 +147,22 @@ def format_problem(problem: Problem) -> str:
     )
 
 
-class Facts(TypedDict, total=False):
-    """What any error may know. `LumaError` describes it."""
+class Facts(TypedDict):
+    """What any error of the API may have. `LumaError` describes it."""
 
-    charged: Charged | None
-    retry: Retry | None
-    jobid: str | None
     status: int | None
     api_message: str | None
     retry_after: float | None
 
 
+# Errors are compared by identity, as exceptions are.
+@dataclass(eq=False, repr=False, kw_only=True)
 class LumaError(Exception):
     """Base of all errors.
 
     Attributes:
         kind: what happened, for programs.
-        retry: whether the same call can succeed: never, after a change, or later.
+        retry: whether the same call can succeed: never, after a change, or later. By default as its class says.
         charged: whether the order of this call cost credits; None where the call could not cost anything.
         jobid: the job that this is about; it can still be looked up.
         status: the API's HTTP status.
@@ -176,27 +172,19 @@ class LumaError(Exception):
     """
 
     kind: ClassVar[Kind]
-    default_retry: ClassVar[Retry]
+    default_retry: ClassVar[Retry] = "after_change"
+    # The summary, with a place for each attribute that it names.
     sentence: ClassVar[str]
+    charged: Charged | None = None
+    retry: Retry | None = None
+    jobid: str | None = None
+    status: int | None = None
+    api_message: str | None = None
+    retry_after: float | None = None
+    after_order: bool = field(default=False, init=False)
 
-    def __init__(
-        self,
-        *,
-        charged: Charged | None = None,
-        retry: Retry | None = None,
-        jobid: str | None = None,
-        status: int | None = None,
-        api_message: str | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__()
-        self.charged = charged
-        self.retry: Retry = retry or self.default_retry
-        self.jobid = jobid
-        self.status = status
-        self.api_message = api_message
-        self.retry_after = retry_after
-        self.after_order = False
+    def __post_init__(self) -> None:
+        self.retry = self.retry or self.default_retry
 
     def __str__(self) -> str:
         parts = [self.summary()]
@@ -208,49 +196,35 @@ class LumaError(Exception):
 
     def summary(self) -> str:
         """One neutral sentence without the API's message and the money."""
-        return self.sentence
+        return self.sentence.format(**vars(self))
 
 
+@dataclass(eq=False, repr=False)
 class InvalidArguments(LumaError):
     """The request cannot be made. `problems`: all of them; `suggestion`: the closest valid request."""
 
     kind = "invalid_arguments"
-    default_retry = "after_change"
-
-    def __init__(
-        self,
-        problems: Iterable[Problem] = (),
-        *,
-        suggestion: Mapping[str, object] | None = None,
-        **facts: Unpack[Facts],
-    ) -> None:
-        super().__init__(**facts)
-        self.problems = tuple(problems)
-        self.suggestion = suggestion or None
+    problems: Collection[Problem] = ()
+    suggestion: Mapping[str, object] | None = field(default=None, kw_only=True)
 
     def summary(self) -> str:
         return " ".join(map(format_problem, self.problems)) or "The API rejected the request."
 
 
+@dataclass(eq=False, repr=False)
 class NotConfigured(LumaError):
     """A setting is missing or unusable. `setting`: the environment variable."""
 
     kind = "not_configured"
-    default_retry = "after_change"
-
-    def __init__(self, setting: str) -> None:
-        super().__init__(charged="no")
-        self.setting = setting
-
-    def summary(self) -> str:
-        return f"{self.setting} is not set, or not usable."
+    sentence = "{setting} is not set, or not usable."
+    setting: str
+    charged: Charged | None = field(default="no", init=False)
 
 
 class Unauthorized(LumaError):
     """The API does not accept the token."""
 
     kind = "unauthorized"
-    default_retry = "after_change"
     sentence = "The API does not accept the token."
 
 
@@ -258,7 +232,6 @@ class PaymentRequired(LumaError):
     """No subscription, or no credits left."""
 
     kind = "payment_required"
-    default_retry = "after_change"
     sentence = "The account has no subscription or no credits left."
 
 
@@ -270,6 +243,7 @@ class Forbidden(LumaError):
     sentence = "The job belongs to another user."
 
 
+@dataclass(eq=False, repr=False)
 class NotFound(LumaError):
     """The API does not know something, or no longer: assets, for example, live 30 days.
 
@@ -280,15 +254,9 @@ class NotFound(LumaError):
     """
 
     kind = "not_found"
-    default_retry = "after_change"
-
-    def __init__(
-        self, what: Subject, *, deleted: bool = False, saved_files: tuple[str, ...] = (), **facts: Unpack[Facts]
-    ) -> None:
-        super().__init__(**facts)
-        self.what = what
-        self.deleted = deleted
-        self.saved_files = saved_files
+    what: Subject
+    deleted: bool = field(default=False, kw_only=True)
+    saved_files: tuple[str, ...] = field(default=(), kw_only=True)
 
     def summary(self) -> str:
         if self.deleted:
@@ -303,15 +271,13 @@ class NotFound(LumaError):
         return f"The API does not know {subjects[self.what]}."
 
 
+@dataclass(eq=False, repr=False)
 class Conflict(LumaError):
     """A state forbids it. `reason`: the job still runs, or an identical job has just finished."""
 
     kind = "conflict"
     default_retry = "later"
-
-    def __init__(self, reason: Literal["job_running", "just_finished"] = "job_running", **facts: Unpack[Facts]) -> None:
-        super().__init__(**facts)
-        self.reason = reason
+    reason: Literal["job_running", "just_finished"] = "job_running"
 
     def summary(self) -> str:
         if self.reason == "just_finished":
@@ -323,7 +289,6 @@ class Moderated(LumaError):
     """Content moderation rejected the prompt or an image."""
 
     kind = "moderated"
-    default_retry = "after_change"
     sentence = "Content moderation rejected the prompt or an image."
 
 
@@ -333,6 +298,9 @@ class JobReference:
 
     jobid: str
     prompt: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.jobid} ({self.prompt})" if self.prompt else self.jobid
 
 
 class Capacity(LumaError):
@@ -345,27 +313,22 @@ class Capacity(LumaError):
     deletable: tuple[JobReference, ...] = ()
 
 
+@dataclass(eq=False, repr=False)
 class LimitReached(LumaError):
     """The hourly limit set by this server's owner. `limit`: jobs per hour; `next_at`: when another one is allowed."""
 
     kind = "limit_reached"
     default_retry = "later"
-
-    def __init__(self, limit: int, next_at: datetime, *, retry_after: float) -> None:
-        super().__init__(charged="no", retry_after=retry_after)
-        self.limit = limit
-        self.next_at = next_at
-
-    def summary(self) -> str:
-        next_at = f"{self.next_at:%H:%M} UTC"
-        return f"The limit of {self.limit} videos per hour is reached; the next one is allowed at {next_at}."
+    sentence = "The limit of {limit} videos per hour is reached; the next one is allowed at {next_at:%H:%M} UTC."
+    limit: int
+    next_at: datetime
+    charged: Charged | None = field(default="no", init=False)
 
 
 class AccountSession(LumaError):
     """A Luma account's session has expired. `email`: which, if known; `all_accounts`: none is usable."""
 
     kind = "account_session"
-    default_retry = "after_change"
     email: str | None = None
     all_accounts = False
 
@@ -375,45 +338,34 @@ class AccountSession(LumaError):
         return f"The session of {self.email or 'the Luma account'} has expired."
 
 
+@dataclass(eq=False, repr=False)
 class Upstream(LumaError):
-    """The API answered with a failure of its own, or unreadably.
-
-    `fault`: an HTTP failure; an answer that cannot be read (`detail` names what came instead); `not_listed`: the API
-    does not list a job that was ordered; or a failure inside this program (`detail` names the exception).
-    """
+    """The API failed or answered unreadably, or this program failed. `detail`: what came instead; the exception."""
 
     kind = "upstream"
     default_retry = "later"
-
-    def __init__(self, fault: UpstreamFault = "failed", *, detail: str = "", **facts: Unpack[Facts]) -> None:
-        super().__init__(**facts)
-        self.fault = fault
-        self.detail = detail
+    fault: UpstreamFault = "failed"
+    detail: str = field(default="", kw_only=True)
 
     def summary(self) -> str:
-        match self.fault:
-            case "unreadable":
-                return f"The API answered with {self.detail or 'something unreadable'} ({self.status})."
-            case "not_listed":
-                return "The API does not list the job that was ordered (yet, or any more)."
-            case "internal":
-                return f"This program failed ({self.detail})."
-            case "unexpected_status":
-                return f"The API answered with an unexpected status ({self.status})."
-            case "failed":
-                return f"The API failed ({self.status})."
+        texts: dict[UpstreamFault, str] = {
+            "failed": f"The API failed ({self.status}).",
+            "unexpected_status": f"The API answered with an unexpected status ({self.status}).",
+            "unreadable": f"The API answered with {self.detail or 'something unreadable'} ({self.status}).",
+            "not_listed": "The API does not list the job that was ordered (yet, or any more).",
+            "internal": f"This program failed ({self.detail}).",
+        }
+        return texts[self.fault]
 
 
+@dataclass(eq=False, repr=False)
 class NetworkError(LumaError):
     """The API or an image's host was not reached. `stage`: where it ended; `detail`: a neutral noun phrase."""
 
     kind = "network"
     default_retry = "later"
-
-    def __init__(self, stage: FailureStage = "refused", *, detail: str = "", **facts: Unpack[Facts]) -> None:
-        super().__init__(**facts)
-        self.stage = stage
-        self.detail = detail
+    stage: FailureStage = "refused"
+    detail: str = field(default="", kw_only=True)
 
     def summary(self) -> str:
         reasons: dict[FailureStage, str] = {
@@ -429,6 +381,7 @@ class NetworkError(LumaError):
         return f"The API was not reached: {reasons[self.stage]}{detail}."
 
 
+@dataclass(eq=False, repr=False)
 class OutcomeUnknown(LumaError):
     """An order was sent and no readable answer came back: a job may be running and charged. Never sent again.
 
@@ -440,30 +393,26 @@ class OutcomeUnknown(LumaError):
 
     kind = "outcome_unknown"
     default_retry = "never"
+    sentence = "The order was sent, but {cause}: a job may be running and charged."
+    cause: str
+    candidates: tuple[str, ...] | None = field(default=None, kw_only=True)
+    age: float | None = field(default=None, kw_only=True)
 
-    def __init__(
-        self, cause: str, *, candidates: tuple[str, ...] | None = None, age: float | None = None, **facts: Unpack[Facts]
-    ) -> None:
-        super().__init__(**facts)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.charged = "unknown"
-        self.cause = cause
-        self.candidates = candidates
-        self.age = age
-
-    def summary(self) -> str:
-        return f"The order was sent, but {self.cause}: a job may be running and charged."
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class JobFailed(LumaError):
     """The job ran and failed; `api_message` is the API's reason, `credits_used` what it cost, if known."""
 
     kind = "job_failed"
-    default_retry = "after_change"
     sentence = "The video was not made."
+    credits_used: float | None
 
-    def __init__(self, *, jobid: str, api_message: str | None, credits_used: float | None) -> None:
-        charged: Charged = "unknown"
-        if credits_used is not None:
-            charged = "yes" if credits_used > 0 else "no"
-        super().__init__(charged=charged, jobid=jobid, api_message=api_message)
-        self.credits_used = credits_used
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.charged = "unknown"
+        if self.credits_used is not None:
+            self.charged = "yes" if self.credits_used > 0 else "no"

@@ -5,11 +5,9 @@ How long a call waits, what `luma-ray-mcp install` writes, and every snippet in 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Literal
 
 System = Literal["darwin", "win32", "linux"]
 """As `sys.platform` names them."""
@@ -154,7 +152,5 @@ HOSTS = (
 )
 
 
-def wait_limit(client_name: str) -> int:
-    """Seconds that one call of this client waits by default; `DEFAULT_WAIT` for an unknown client."""
-    waits = {name: host.wait for host in HOSTS for name in host.client_names}
-    return waits.get(client_name.casefold(), DEFAULT_WAIT)
+WAIT_LIMITS = {name: host.wait for host in HOSTS for name in host.client_names}
+"""Seconds that one call waits by default, by the client's name in lower case; `DEFAULT_WAIT` for unknown clients."""

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 BASE_URL = "https://api.useapi.net/v1/luma"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")

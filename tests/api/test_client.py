@@ -202,9 +202,9 @@ async def test_a_400_names_the_field_and_its_values() -> None:
     body = b'{"error":"Parameter imageStart (u9) valid values: u1:a, u1:b"}'
     with pytest.raises(errors.InvalidArguments) as caught:
         await client_of(Canned(400, body)).submit(FOX)
-    assert caught.value.problems == (
-        errors.Problem("image_start", "not_accepted", value="u9", allowed=("u1:a", "u1:b")),
-    )
+    assert list(caught.value.problems) == [
+        errors.Problem("image_start", "not_accepted", value="u9", allowed=("u1:a", "u1:b"))
+    ]
 
 
 async def test_a_400_about_a_job_is_about_its_jobid() -> None:
@@ -212,7 +212,7 @@ async def test_a_400_about_a_job_is_about_its_jobid() -> None:
     for call in (luma.get, luma.delete):
         with pytest.raises(errors.InvalidArguments) as caught:
             await call("j1")
-        assert caught.value.problems == (errors.Problem("jobid", "unknown_jobid"),)
+        assert list(caught.value.problems) == [errors.Problem("jobid", "unknown_jobid")]
         assert caught.value.charged is None
 
 

@@ -149,14 +149,6 @@ def test_elapsed_time_ends_with_the_job_or_now() -> None:
     assert parse({"jobid": "j1", "status": "completed", "created": COMPLETED["created"]}).elapsed_seconds(now) is None
 
 
-def test_a_request_is_added_only_where_there_is_none() -> None:
-    fox, cat = VideoRequest("A fox"), VideoRequest("A cat")
-    job = Job("j1")
-    assert job.with_request(None) == job
-    assert job.with_request(fox).request == fox
-    assert job.with_request(fox).with_request(cat).request == fox
-
-
 def test_rows_of_running_jobs_without_a_jobid_are_left_out() -> None:
     rows = [{"jobid": "j1", "type": "video", "model": 7, "account": "a@example.com"}, {"type": "video"}, "j2", None]
     [job] = responses.parse_running_jobs({"jobs": rows})

@@ -280,6 +280,16 @@ def test_whatever_goes_wrong_after_the_order_names_its_job(run: Run, simulator: 
 
 
 @pytest.mark.usefixtures("api")
+def test_an_image_of_a_running_job_names_the_command_that_waits_for_it(run: Run, simulator: Simulator) -> None:
+    request = {"prompt": "x", "model": "ray-v3", "resolution": "1080p"}
+    simulator.service.speed = 0.1
+    running_job = simulator.service.start(request, EMAIL, webhook=False)
+    done = run("generate", "It goes on", "--image-start", running_job.jobid)
+    assert (done.returncode, done.stdout, simulator.orders) == (2, "", [])
+    assert f"luma-ray-mcp get {running_job.jobid}\nThen run this command again." in done.stderr
+
+
+@pytest.mark.usefixtures("api")
 def test_a_full_house_names_the_jobs_that_hold_the_slots(run: Run, simulator: Simulator) -> None:
     request = {"prompt": "x", "model": "ray-v3", "resolution": "1080p"}
     simulator.service.speed = 0.1

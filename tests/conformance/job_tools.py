@@ -35,8 +35,9 @@ def text_result(text: str, *, is_error: bool = False) -> CallToolResult:
 
 
 def job_result(text: str, job: Job) -> CallToolResult:
-    """A tool's result about a job."""
-    return attach_task(text_result(text), job.task)
+    """A tool's result about a job. The task that is attached has no outcome, even if the job has ended."""
+    task = {name: value for name, value in job.task.items() if name not in ("result", "error", "inputRequests")}
+    return attach_task(text_result(text), task)
 
 
 def add_job_tools(server: MCPServer[Any], jobs: Jobs) -> None:

@@ -11,12 +11,15 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from luma_mcp.server.tasks import Task, UnknownTask
+from mcp.shared.exceptions import MCPError
+from mcp.types.jsonrpc import INVALID_PARAMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mcp.types import CallToolResult
+
+    from luma_mcp.server.tasks import Task
 
 POLL_MS = 100
 
@@ -49,7 +52,7 @@ class Job:
         if self.is_cancelled:
             return self._build_task("cancelled")
         if open_questions:
-            return self._build_task("input_required", questions=open_questions)
+            return self._build_task("input_required", inputRequests=open_questions)
         if time.monotonic() < self.started + self.seconds:
             return self._build_task("working")
         self.changed = max(self.changed, end)
@@ -60,7 +63,8 @@ class Job:
 
     def _build_task(self, status: Any, **more: Any) -> Task:
         created, changed = self.created.isoformat(), self.changed.isoformat()
-        return Task(id=self.id, created=created, updated=changed, status=status, poll_ms=POLL_MS, **more)
+        task = {"taskId": self.id, "status": status, "createdAt": created, "lastUpdatedAt": changed}
+        return task | {"ttlMs": None, "pollIntervalMs": POLL_MS} | more
 
 
 class Jobs:
@@ -95,10 +99,10 @@ class Jobs:
     async def cancel(self, task_id: str) -> None:
         """End the job, unless it has ended."""
         job = self._get_job(task_id)
-        if job.task.status in {"working", "input_required"}:
+        if job.task["status"] in {"working", "input_required"}:
             job.is_cancelled, job.changed = True, datetime.now(UTC)
 
     def _get_job(self, task_id: str) -> Job:
         if task_id not in self._jobs:
-            raise UnknownTask(f"no task {task_id}")
+            raise MCPError(INVALID_PARAMS, f"no task {task_id}")
         return self._jobs[task_id]

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import pytest
 import uvicorn
-from tests.conftest import EMAIL, TOKEN
+from tests.cli.commands import TIMEOUT, run_command, simulated_api
+from tests.conftest import TOKEN
 
-from luma_mcp.doctor.checks import CHECKS, host_checks, run_checks
-from luma_mcp.doctor.environment import Environment, detect
-from luma_mcp.install.paths import this_system
-from luma_mcp.simulator.app import PREFIX, Simulator, new_simulator, running
+from luma_mcp.doctor.checks import CHECKS, detect, host_checks, run_checks
+from luma_mcp.install.command import invocation
+from luma_mcp.simulator.app import PREFIX, Simulator, running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from luma_mcp.doctor.checks import CheckResult
+    from luma_mcp.doctor.checks import CheckResult, Environment
 
-COOKIE = "s3cr3t-cookie-value-0123"
+T = TypeVar("T")
 SECONDS = 60.0
 """How long a check may take on a busy machine."""
 CERTIFICATE = Path(__file__).parent / "loopback.pem"
 ELSEWHERE = "127.0.0.2"
 """This machine under an address that counts as another's: requests go through proxies, and over TLS."""
 BIN = Path(sys.executable).parent
+QUICK_SERVER = ("-I", "-S", str(Path(__file__).with_name("quick_server.py")))
+"""Arguments of Python for a server that starts at once; then its name and its tool."""
+LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
 
 @dataclass
@@ -70,7 +75,7 @@ class Machine:
         self._patch.delenv(name)
 
     def environment(self, **changes: Any) -> Environment:
-        return replace(detect(os.environ, this_system(), self.home, seconds=SECONDS), **changes)
+        return replace(detect(seconds=SECONDS), **changes)
 
     def check(self, *, server: bool = False, **changes: Any) -> Report:
         """The results of all checks; that of the server, which takes long, only where a test is about it."""
@@ -78,40 +83,42 @@ class Machine:
         rows = [row for row in CHECKS if server or row.name != "server"]
         return Report(anyio.run(run_checks, here, [*rows, *host_checks(here)]))
 
-    def type(self, command: str, *answers: str, piped: str | None = None) -> None:
-        """Type a command exactly as it is printed into a shell, and answer its questions.
+    def type(self, command: str, *, typed: str = "") -> None:
+        """Type a command exactly as it is printed into a shell; `typed` is piped in.
 
-        The shell has no luma-ray-mcp on its PATH. A secret is piped: what is typed before the prompt is discarded.
+        The shell has no luma-ray-mcp on its PATH. Our own commands run in this process, with the words that the shell
+        has made of them.
         """
-        import pty
-
-        ours, theirs = pty.openpty()
-        os.write(ours, "".join(f"{answer}\n" for answer in answers).encode())
-        try:
-            done = subprocess.run(  # noqa: S602 - exactly as it is printed
-                command,
-                shell=True,
-                cwd=self.home,
-                stdin=None if piped else theirs,
-                input=piped,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=120,
-                start_new_session=True,
-            )
-        finally:
-            os.close(theirs)
-            os.close(ours)
+        if not command.startswith(invocation()):
+            self._shell(command)
+            return
+        arguments = self._shell(f"printf '%s\\n' {command.removeprefix(invocation())}").splitlines()
+        done = run_command(*arguments, environment=os.environ.copy(), cwd=self.home, typed=typed)
         assert done.returncode == 0, done.stdout + done.stderr
+
+    def _shell(self, command: str) -> str:
+        done = subprocess.run(  # noqa: S602 - exactly as it is printed
+            command, shell=True, cwd=self.home, capture_output=True, text=True, check=True, timeout=TIMEOUT
+        )
+        return done.stdout
+
+
+def as_ordinary_user(function: Callable[[], T]) -> T:
+    """Call a function in a thread to which file modes apply, also where the tests run as root."""
+    with ThreadPoolExecutor(1, initializer=drop_capabilities) as thread:
+        return thread.submit(function).result()
+
+
+def drop_capabilities() -> None:
+    """Give up what lets root read and write everywhere; for this thread and those that it starts."""
+    if sys.platform == "linux":
+        header = (ctypes.c_uint32 * 2)(LINUX_CAPABILITY_VERSION_3, 0)
+        assert ctypes.CDLL(None).capset(header, (ctypes.c_uint32 * 6)()) == 0
 
 
 @pytest.fixture
 def simulator() -> Simulator:
-    simulator = new_simulator()
-    simulator.token = TOKEN
-    simulator.service.sessions[COOKIE] = EMAIL
-    return simulator
+    return simulated_api()
 
 
 @pytest.fixture

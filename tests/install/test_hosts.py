@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from luma_mcp.hosts import HOSTS, wait_limit
+from luma_mcp.hosts import DEFAULT_WAIT, HOSTS, WAIT_LIMITS
 from luma_mcp.settings import LONGEST_WAIT
 
 
@@ -26,7 +26,7 @@ from luma_mcp.settings import LONGEST_WAIT
     ],
 )
 def test_a_call_waits_as_long_as_its_host_allows(client: str, seconds: int) -> None:
-    assert wait_limit(client) == seconds
+    assert WAIT_LIMITS.get(client.casefold(), DEFAULT_WAIT) == seconds
 
 
 def test_a_configured_timeout_covers_the_longest_wait() -> None:

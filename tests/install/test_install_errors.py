@@ -71,7 +71,7 @@ def test_an_unparsable_file_is_named_with_line_and_column(
 )
 def test_other_content_in_our_place_is_left_alone(host: str, text: str, line: int, column: int, reason: str) -> None:
     config = load(host, text)
-    for attempt in (lambda: config.entry, config.without_entry, lambda: config.with_entry(OURS, replace=True)):
+    for attempt in (lambda: config.entry, config.without_entry, lambda: config.with_entry(OURS)):
         with pytest.raises(InstallError) as caught:
             attempt()
         assert reason in caught.value.reason
@@ -116,13 +116,12 @@ def test_nesting_works_or_is_an_install_error(host: str) -> None:
     errors = 0
     for depth in range(100, 1101, 10):
         nested = "[" * depth + "]" * depth
-        for text in (entry.format(nested), aside.format(nested)):
+        for text in (entry.format(nested), aside.format(nested), entry.replace("luma-ray-mcp", "npx").format(nested)):
             config = load(host, text)
             for attempt in (
                 lambda config=config: config.entry,
                 config.without_entry,
                 lambda config=config: config.with_entry(other),
-                lambda config=config: config.with_entry(other, replace=True),
             ):
                 try:
                     attempt()

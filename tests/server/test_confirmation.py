@@ -468,7 +468,7 @@ def add_question(questions: Questions, state: str, size: int) -> None:
     """Add a question about an order with a picture of so many bytes."""
     image = InputImage(Source(SourceKind.LINK, LINK), "identity", NormalizedImage(b"x" * size, "image/png"))
     validated = ValidatedRequest({"prompt": "A fox"}, {"image_start": image}, None)
-    questions.add(state, Question("Make it?", validated.key), validated)
+    questions.add(state, Question("Make it?", validated, validated.key))
 
 
 async def test_pictures_are_held_up_to_a_number_of_bytes() -> None:

@@ -129,6 +129,19 @@ async def test_jobid_without_a_usable_picture(
     assert reason in problem["message"]
     assert problem["message"] in text
     assert content["error"]["charged"] == "no"
+    # Only a running job gets a usable picture by waiting.
+    waits = reason == "still running"
+    assert (content["error"]["next_action"], content["error"]["retry"], jobid in text) == (
+        ("get_job", "later", True) if waits else ("fix_arguments", "after_change", False)
+    )
+
+
+async def test_running_job_is_not_waited_for_if_more_is_wrong(server: Server) -> None:
+    async with server() as client:
+        _, running = await order(client)
+        _, content = await order(client, prompt="It continues", image_start=running["jobid"], resolution="4k")
+    assert [problem["field"] for problem in content["error"]["problems"]] == ["resolution", "image_start"]
+    assert content["error"]["next_action"] == "fix_arguments"
 
 
 async def test_same_picture_for_both_frames_is_uploaded_once(

@@ -9,7 +9,7 @@ import pytest
 
 from luma_mcp import errors
 from luma_mcp.errors import LumaError, Problem
-from luma_mcp.server.messages import NextAction, describe_error, error_next_step
+from luma_mcp.server.messages import NextAction, describe_error, explain_error
 from luma_mcp.server.results import build_error_content
 
 JOBID = "j1-u12345-x-bot:luma"
@@ -30,16 +30,15 @@ def expired_session(*, all_accounts: bool) -> errors.AccountSession:
     return error
 
 
-def transient_image() -> errors.InvalidArguments:
+def transient_image(jobid: str | None = None) -> errors.InvalidArguments:
     problem = Problem("image_start", "unusable_image", reason="could not be fetched")
-    error = errors.InvalidArguments([problem], charged="no")
-    error.retry = "later"
-    return error
+    return errors.InvalidArguments([problem], charged="no", retry="later", jobid=jobid)
 
 
 CASES: dict[str, tuple[LumaError, NextAction]] = {
     "missing prompt": (errors.InvalidArguments([Problem("prompt", "missing")], charged="no"), "fix_arguments"),
     "transient image": (transient_image(), "order_later"),
+    "image of a running job": (transient_image(JOBID), "get_job"),
     "no token": (errors.NotConfigured("USEAPI_TOKEN"), "fix_setup"),
     "other setting": (errors.NotConfigured("LUMA_MCP_OUTPUT_DIR"), "fix_setup"),
     "unauthorized": (errors.Unauthorized(charged="no"), "fix_setup"),
@@ -71,7 +70,7 @@ each_error = pytest.mark.parametrize("error", [error for error, _ in CASES.value
 
 @pytest.mark.parametrize(("error", "action"), CASES.values(), ids=CASES)
 def test_every_error_has_one_next_action(error: LumaError, action: NextAction) -> None:
-    assert error_next_step(error, "generate_video")[0] == action
+    assert explain_error(error, "generate_video")[1] == action
 
 
 def test_every_kind_of_error_is_covered() -> None:
@@ -87,7 +86,7 @@ def test_no_text_names_a_command(error: LumaError, tool: str) -> None:
     assert "--" not in text
     assert "None" not in text
     assert text.endswith(".")
-    action = error_next_step(error, tool)[0]
+    action = explain_error(error, tool)[1]
     if action in TOOLS and "Try again" not in text:
         assert action in text
 

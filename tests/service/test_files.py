@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
 import httpx2
 import pytest
+from tests.clock import pass_time
 from tests.service.orders import place
 
-from luma_mcp.service.paths import existing_files, has_journal
+from luma_mcp.service import existing_files, has_journal
 from luma_mcp.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from tests.service.conftest import StartService
 
     from luma_mcp.api.protocol import Job
+    from luma_mcp.service.downloads import SavedFiles
     from luma_mcp.service.service import VideoService
     from luma_mcp.simulator.app import Simulator
 
@@ -91,3 +94,26 @@ async def test_a_download_that_takes_too_long_is_unfinished(start_service: Start
     service = start_service(ForbiddenMedia(simulator, 503))
     saved = await service.downloads.save(await finished(service), seconds=1, on_progress=ignore)
     assert (saved.files, saved.unfinished) == ((), True)
+
+
+async def test_a_job_s_files_are_saved_by_one_call_at_a_time(service: VideoService, tmp_path: Path) -> None:
+    job = await finished(service)
+    reported: list[set[str]] = []
+    results: list[SavedFiles] = []
+
+    async def save() -> None:
+        names: set[str] = set()
+        reported.append(names)
+
+        async def on_progress(name: str, *_: object) -> None:
+            names.add(name)
+            await pass_time(1)
+
+        results.append(await service.downloads.save(job, seconds=60, on_progress=on_progress))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(save)
+        tasks.start_soon(save)
+    [file] = tmp_path.glob("*.mp4")
+    assert results[0] == results[1]
+    assert sorted(map(sorted, reported)) == [[], [file.name]]

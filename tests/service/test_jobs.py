@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import anyio
 import httpx2
 import pytest
 from tests.clock import pass_time
@@ -14,7 +13,7 @@ from tests.service.orders import place
 from tests.transports import Unreliable
 
 from luma_mcp.errors import NetworkError, NotFound, OutcomeUnknown
-from luma_mcp.service.concurrency import KeyedLock, periodic
+from luma_mcp.service.concurrency import periodic
 from luma_mcp.simulator.app import Fault as ApiFault
 
 if TYPE_CHECKING:
@@ -30,14 +29,12 @@ async def test_a_job_carries_its_request_in_another_process(start_service: Start
     ordered = (await place(start_service())).job
     other = start_service()
     assert (await other.wait(ordered.jobid, 0)).request == ordered.request
-    assert await other.get_request(ordered.jobid) == ordered.request
 
 
 async def test_a_job_from_elsewhere_has_no_request(service: VideoService, simulator: Simulator) -> None:
     request = {"prompt": "x", "model": "ray-v3", "resolution": "1080p"}
     jobid = simulator.service.start(request, EMAIL, webhook=False).jobid
     assert (await service.wait(jobid, 0)).request is None
-    assert await service.get_request(jobid) is None
     assert await service.expected_seconds(None) is None
 
 
@@ -116,7 +113,9 @@ async def test_a_new_process_saves_the_files_that_were_wanted(start_service: Sta
     jobid = (await place(start_service(), save=True)).job.jobid
     await pass_time(60)
     restarted = start_service()
-    assert await restarted.wants_files(jobid)
+    order = await restarted.journal.get_by_jobid(jobid)
+    assert order is not None
+    assert order.save
     await restarted.recover()
     assert list(await restarted.downloads.saved_files(jobid)) == [str(path) for path in tmp_path.glob("*.mp4")]
 
@@ -128,28 +127,6 @@ async def test_a_new_process_finds_the_job_of_a_lost_order(start_service: StartS
     restarted = start_service()
     await restarted.recover()
     assert await restarted.journal.owned_jobids() == set(simulator.service.jobs)
-
-
-async def test_a_key_is_held_by_one_task_at_a_time() -> None:
-    lock, holders, most = KeyedLock(), [0], [0]
-
-    async def hold() -> None:
-        async with lock.hold("key"):
-            holders[0] += 1
-            most[0] = max(most[0], holders[0])
-            await pass_time(1)
-            holders[0] -= 1
-
-    async with anyio.create_task_group() as tasks:
-        for _ in range(3):
-            tasks.start_soon(hold)
-        with anyio.CancelScope() as waiting:
-            # A waiter that leaves must not take the lock away from the others.
-            waiting.cancel()
-            async with lock.hold("key"):
-                raise AssertionError("cancelled before")
-    assert most == [1]
-    assert anyio.current_time() == 3
 
 
 async def test_a_callback_is_called_at_intervals() -> None:

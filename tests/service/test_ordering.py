@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import httpx2
     from tests.service.conftest import StartService
 
+    from luma_mcp.service.requests import ProgressStep
     from luma_mcp.service.service import VideoService
     from luma_mcp.service.submit import SubmitResult
     from luma_mcp.simulator.app import Simulator
@@ -61,6 +62,35 @@ async def test_two_of_the_same_at_once_are_one_job(service: VideoService, simula
     assert sorted(result.outcome for result in results) == ["created", "duplicate"]
     assert {result.job.jobid for result in results} == set(simulator.service.jobs)
     assert len(simulator.service.jobs) == 1
+
+
+async def test_identical_orders_are_placed_one_at_a_time(service: VideoService, simulator: Simulator) -> None:
+    steps: list[ProgressStep] = []
+    results: list[SubmitResult] = []
+    go_on = anyio.Event()
+    validated = await service.validate({"prompt": "A fox"})
+
+    async def on_progress(step: ProgressStep, _: str | None = None, /) -> None:
+        steps.append(step)
+        if step == "ordering":
+            await go_on.wait()
+
+    async def order() -> None:
+        results.append(await service.submit(validated, retry_timeout=0, on_progress=on_progress))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(order)
+        tasks.start_soon(order)
+        await pass_time(1)
+        with anyio.move_on_after(1):
+            # A waiter that leaves must not take the lock away from the others.
+            await order()
+        tasks.start_soon(order)
+        await pass_time(1)
+        assert (steps.count("preparing"), steps.count("ordering")) == (4, 1)
+        go_on.set()
+    assert sorted(result.outcome for result in results) == ["created", "duplicate", "duplicate"]
+    assert simulator.requests["POST /videos"] == 1
 
 
 async def test_different_orders_do_not_wait_for_each_other(start_service: StartService, simulator: Simulator) -> None:

@@ -8,18 +8,15 @@ pace for the rest. `benchmarks/polling.py` compares the schedule with fixed inte
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
 
 import anyio
 
 from luma_mcp import errors
 from luma_mcp.api.protocol import Job, VideoRequest, parse_time
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from datetime import datetime
 
 # Ages of a job at its first polls. All times are in seconds.
 EARLY_POLLS = (2.0, 5.0, 10.0)
@@ -31,7 +28,7 @@ SPARSE_DELAY, MIDDLE_DELAY, LATE_DELAY = 20.0, 10.0, 5.0
 # spends a given number of polls with the least mean lag.
 DENSITY = 0.29
 # Without a typical time: the delay as a fraction of the age, and its limits.
-UNKNOWN_FRACTION, UNKNOWN_RANGE = 0.05, (3.0, 6.0)
+UNKNOWN_FRACTION, SHORTEST_UNKNOWN, LONGEST_UNKNOWN = 0.05, 3.0, 6.0
 DELAY_AFTER_FAILURE = 2.0
 # The most that a `Retry-After` delays a poll: one wrong header must not stop a wait for a day.
 LONGEST_RETRY_AFTER = 60.0
@@ -53,30 +50,25 @@ def next_poll_delay(age: float, typical: tuple[float, float] | None) -> float:
         if age < early - 0.5:
             return early - age
     if typical is None:
-        shortest, longest = UNKNOWN_RANGE
-        return min(longest, max(shortest, age * UNKNOWN_FRACTION))
+        return min(LONGEST_UNKNOWN, max(SHORTEST_UNKNOWN, age * UNKNOWN_FRACTION))
     begin, end = typical
     dense = DENSITY * math.sqrt(end - begin)
-    earliest = begin * EARLIEST_END
-    if age < earliest:
-        return min(SPARSE_DELAY, earliest - age + dense)
-    if age < begin:
-        return min(MIDDLE_DELAY, begin - age + dense)
-    if age < end:
-        return dense
-    return LATE_DELAY
+    for until, longest in ((begin * EARLIEST_END, SPARSE_DELAY), (begin, MIDDLE_DELAY)):
+        if age < until:
+            return min(longest, until - age + dense)
+    return dense if age < end else LATE_DELAY
 
 
+@dataclass(eq=False)
 class Pollers:
     """Waits for jobs; all who wait for the same job share one stream of polls.
 
     `fetch` fetches a job's record once, without repetitions. `wall_clock` gives the age of a job from its record.
     """
 
-    def __init__(self, fetch: Callable[[str], Awaitable[Job]], wall_clock: Callable[[], datetime]) -> None:
-        self._fetch = fetch
-        self._wall_clock = wall_clock
-        self._pollers: dict[str, Poller] = {}
+    fetch: Callable[[str], Awaitable[Job]]
+    wall_clock: Callable[[], datetime]
+    _pollers: dict[str, Poller] = field(default_factory=dict, init=False)
 
     async def wait(
         self,
@@ -103,17 +95,31 @@ class Pollers:
             seen, jobid = None, job_or_jobid
         poller = self._pollers.get(jobid)
         if poller is None:
-            is_known = known_to_exist or seen is not None
-            poller = Poller(partial(self._fetch, jobid), self._wall_clock, typical, is_known)
+            poller = Poller(partial(self.fetch, jobid), self.wall_clock, typical, known_to_exist)
             self._pollers[jobid] = poller
             if seen:
                 poller.record(seen)
+        end = anyio.current_time() + seconds
+        poller.waiters += 1
         try:
-            job = await poller.wait(seconds)
+            with anyio.move_on_after(max(seconds, FIRST_POLL_TIMEOUT)):
+                while poller.job is None:
+                    await poller.poll(at=poller.due, unless_after=poller.polled_at)
+            with anyio.CancelScope(deadline=end):
+                while poller.is_worth_waiting:
+                    await poller.poll(at=poller.due, unless_after=poller.polled_at)
+            if poller.is_worth_waiting:
+                # It may have finished since the last poll, which can be 20 s ago.
+                with anyio.move_on_after(FINAL_POLL_TIMEOUT):
+                    now = anyio.current_time()
+                    await poller.poll(at=now, unless_after=now - FRESH)
         finally:
-            if not poller.waiters and self._pollers.get(jobid) is poller:
+            poller.waiters -= 1
+            if not poller.waiters:
                 del self._pollers[jobid]
-        return job.with_request(request)
+        if poller.job is None:
+            raise poller.failure or errors.NetworkError("timeout")
+        return replace(poller.job, request=poller.job.request or request)
 
 
 @dataclass(eq=False)
@@ -121,7 +127,8 @@ class Poller:
     """The one stream of polls of a job.
 
     Whoever comes first when a poll is due makes it, and the others use the result. A waiter that is cancelled leaves
-    at once, and another one polls in its place.
+    at once, and another one polls in its place. `is_worth_waiting`: whether the job was seen, has not finished, and is
+    a video.
     """
 
     fetch: Callable[[], Awaitable[Job]]
@@ -129,74 +136,42 @@ class Poller:
     typical: tuple[float, float] | None
     known_to_exist: bool
     waiters: int = 0
-    _lock: anyio.Lock = field(default_factory=anyio.Lock)
-    _missing: int = 0
-    _failure: errors.LumaError | None = None
-    _job: Job | None = None
-    _polled_at: float = -math.inf
+    job: Job | None = None
+    is_worth_waiting: bool = False
+    failure: errors.LumaError | None = None
+    polled_at: float = -math.inf
+    due: float = field(default_factory=anyio.current_time)
     _created_at: float = field(default_factory=anyio.current_time)
-    _due: float = field(default_factory=anyio.current_time)
+    _missing: int = 0
+    _lock: anyio.Lock = field(default_factory=anyio.Lock)
 
-    async def wait(self, seconds: float) -> Job:
-        """Return the finished job, or the latest record when the time is up. Raises what `Pollers.wait` does."""
-        end = anyio.current_time() + seconds
-        self.waiters += 1
-        try:
-            with anyio.move_on_after(max(seconds, FIRST_POLL_TIMEOUT)):
-                while self._job is None:
-                    await self._next_poll()
-            with anyio.CancelScope(deadline=end):
-                while self._is_worth_waiting:
-                    await self._next_poll()
-            if self._is_worth_waiting:
-                # It may have finished since the last poll, which can be 20 s ago.
-                with anyio.move_on_after(FINAL_POLL_TIMEOUT):
-                    await self._poll_unless_after(anyio.current_time() - FRESH)
-        finally:
-            self.waiters -= 1
-        if self._job:
-            return self._job
-        raise self._failure or errors.NetworkError("timeout")
-
-    @property
-    def _is_worth_waiting(self) -> bool:
-        """Whether the job was seen, has not finished, and is a video."""
-        return self._job is not None and self._job.state == "running" and self._job.is_video
-
-    async def _next_poll(self) -> None:
-        polled_at = self._polled_at
-        await anyio.sleep_until(self._due)
-        await self._poll_unless_after(polled_at)
-
-    async def _poll_unless_after(self, polled_at: float) -> None:
-        """Poll, unless somebody else has polled since that time."""
+    async def poll(self, *, at: float, unless_after: float) -> None:
+        """Poll at a time, unless somebody has polled after the other time."""
+        await anyio.sleep_until(at)
         async with self._lock:
-            if self._polled_at > polled_at:
+            if self.polled_at > unless_after:
                 return
             try:
                 job = await self.fetch()
-            except (errors.Upstream, errors.NetworkError, errors.Capacity) as error:
-                self._record_failure(error)
-            except errors.NotFound as error:
-                self._missing += 1
-                if not self.known_to_exist or self._missing >= MISSING_LIMIT:
-                    raise
-                self._record_failure(error)
+            except (errors.Upstream, errors.NetworkError, errors.Capacity, errors.NotFound) as error:
+                if isinstance(error, errors.NotFound):
+                    self._missing += 1
+                    if not self.known_to_exist or self._missing >= MISSING_LIMIT:
+                        raise
+                self.failure, self.polled_at = error, anyio.current_time()
+                delay = min(error.retry_after or 0.0, LONGEST_RETRY_AFTER)
+                self.due = self.polled_at + max(DELAY_AFTER_FAILURE, delay)
             else:
-                self._missing, self.known_to_exist = 0, True
                 self.record(job)
 
     def record(self, job: Job) -> None:
         """Use the record, and compute when the next poll is due."""
         now = anyio.current_time()
         created = parse_time(job.created)
-        if self._job is None and created:
+        if self.job is None and created:
             # From the record, so that an old job is polled as its age requires, and not as a new one.
             self._created_at = now - max(0.0, (self.wall_clock() - created).total_seconds())
-        self._job, self._polled_at = job, now
-        self._due = now + next_poll_delay(now - self._created_at, self.typical)
-
-    def _record_failure(self, error: errors.LumaError) -> None:
-        self._failure, self._polled_at = error, anyio.current_time()
-        delay = min(error.retry_after or 0.0, LONGEST_RETRY_AFTER)
-        self._due = self._polled_at + max(DELAY_AFTER_FAILURE, delay)
+        self.job, self.polled_at = job, now
+        self._missing, self.known_to_exist = 0, True
+        self.is_worth_waiting = job.state == "running" and job.is_video
+        self.due = now + next_poll_delay(now - self._created_at, self.typical)

@@ -6,18 +6,15 @@ that has another shape than documented is absent. All times are the API's own st
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, Protocol, Self
+
+from luma_mcp.catalog.models import Catalog
 
 # At run time too, so that `typing.get_type_hints(VideoRequest)` works for library users.
-from luma_mcp.catalog.useapi import AspectRatio, Duration, DynamicRange, ModelName, Resolution  # noqa: TC001
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import timedelta
-
-    from luma_mcp.catalog.models import Catalog
+from luma_mcp.catalog.useapi import AspectRatio, Duration, DynamicRange, ModelName, Resolution
 
 RETRY_TIMEOUT = 20.0
 """Default time in seconds within which a call is sent again after a transient failure."""
@@ -131,10 +128,6 @@ class Job:
         if created is None or end is None:
             return None
         return max(0.0, (end - created).total_seconds())
-
-    def with_request(self, request: VideoRequest | None) -> Job:
-        """Return the job with `request` if it has none yet."""
-        return replace(self, request=self.request or request)
 
 
 @dataclass(frozen=True, slots=True)

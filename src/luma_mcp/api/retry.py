@@ -30,7 +30,6 @@ class DeliveryOutcome(Enum):
 # After these an order has certainly started nothing.
 NOT_DELIVERED = frozenset({DeliveryOutcome.NEVER_ARRIVED, DeliveryOutcome.REJECTED_FOR_NOW, DeliveryOutcome.FINAL})
 
-
 RetryPolicy = frozenset[DeliveryOutcome]
 """After which outcomes a request is sent again."""
 NON_IDEMPOTENT: RetryPolicy = NOT_DELIVERED - {DeliveryOutcome.FINAL}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import anyio
@@ -18,13 +18,9 @@ import httpx2
 from opentelemetry.trace import Span, SpanKind, StatusCode, get_tracer
 
 from luma_mcp import errors
+from luma_mcp.api.protocol import DeliveryObserver
 from luma_mcp.api.retry import NON_IDEMPOTENT, NOT_DELIVERED, DeliveryOutcome, RetryPolicy, backoff
 from luma_mcp.settings import LOOPBACK
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from luma_mcp.api.protocol import DeliveryObserver
 
 CONNECT_TIMEOUT = 10.0
 # Bytes; a larger answer is unreadable. A record has about 2,000.
@@ -49,7 +45,7 @@ class Endpoint:
         path: its path below the base URL, with the names of its parameters in braces.
         paid: it orders something that costs money. Its delivery is shielded from cancellation, and what may have
             arrived has an unknown outcome.
-        required_fields: fields without which a successful answer is unreadable, with their JSON types.
+        required: the field without which a successful answer is unreadable, and its type.
         not_found: what a 404 means.
         timeout: seconds from the connection to the end of the answer.
     """
@@ -58,7 +54,7 @@ class Endpoint:
     path: str
     policy: RetryPolicy
     paid: bool = False
-    required_fields: Mapping[str, type] = field(default_factory=dict)
+    required: tuple[str, type] | None = None
     not_found: errors.Subject = "job"
     timeout: float = 15.0
 
@@ -72,20 +68,12 @@ class RawResponse:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
-    """A request body that is not JSON."""
-
-    data: bytes
-    media_type: str
-
-
+@dataclass(eq=False)
 class RequestFailed(Exception):
     """One delivery brought no usable answer. `error` is raised if the request is not sent again."""
 
-    def __init__(self, outcome: DeliveryOutcome, error: errors.LumaError) -> None:
-        super().__init__(str(error))
-        self.outcome, self.error = outcome, error
+    outcome: DeliveryOutcome
+    error: errors.LumaError
 
 
 # Returns the JSON object of a successful answer, else raises `RequestFailed`. The last argument is the secrets that
@@ -121,51 +109,18 @@ class Transport:
         endpoint: Endpoint,
         path_params: Mapping[str, str] | None = None,
         *,
-        body: Any = None,
+        payload: Mapping[str, Any] | None = None,
         retry_timeout: float,
         observer: DeliveryObserver | None = None,
         secrets: tuple[str, ...] = (),
+        account: str | None = None,
     ) -> dict[str, Any]:
         """Send a request and return the JSON object that answers it.
 
-        `body` is a JSON value or `Content`. It is sent again within `retry_timeout` seconds. The observer is called
-        before each delivery, and after one that surely failed. `secrets` is what no error may repeat. In an error,
+        `payload` is its body, as arguments of httpx2: `json`, or `content` with `headers`. It is sent again within
+        `retry_timeout` seconds. The observer is called before each delivery, and after one that surely failed.
+        `secrets` is what no error may repeat. `account` is named in the error about an expired session. In an error,
         `charged` is "no" where a paid request certainly started nothing.
-        """
-        path = _build_path(endpoint, path_params or {})
-        deadline = anyio.current_time() + retry_timeout
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                return await self._attempt(endpoint, path, body, attempt, observer, secrets=secrets)
-            except RequestFailed as failure:
-                error = failure.error
-                if endpoint.paid and failure.outcome in NOT_DELIVERED and error.charged is None:
-                    error.charged = "no"
-                delay = backoff(
-                    endpoint.policy,
-                    failure.outcome,
-                    attempt=attempt,
-                    remaining=deadline - anyio.current_time(),
-                    retry_after=error.retry_after,
-                    jitter=self.jitter(),
-                )
-                if delay is None:
-                    raise error from failure.__cause__
-            await anyio.sleep(delay)
-
-    async def _attempt(
-        self,
-        endpoint: Endpoint,
-        path: str,
-        body: Any,
-        attempt: int,
-        observer: DeliveryObserver | None,
-        *,
-        secrets: tuple[str, ...],
-    ) -> dict[str, Any]:
-        """Deliver the request once, and let the observer record it.
 
         For a paid endpoint, everything from the first record to the last is one shield. A cancelled caller must not
         separate a delivery from its answer: the job would run and be billed, and nobody would know its jobid. Nor may
@@ -175,59 +130,66 @@ class Transport:
         2. while waiting for the next attempt, after `not_delivered()`: the order is pending again;
         3. in the caller, which has the job.
         """
-        # A caller that is already cancelled sends nothing (1).
-        await anyio.lowlevel.checkpoint_if_cancelled()
-        with anyio.CancelScope(shield=endpoint.paid):
-            if observer:
-                await observer.sending()
-            try:
-                with _request_span(endpoint, self.base_url, attempt) as span:
-                    response = await self._deliver(endpoint, path, body)
-                    span.set_attribute("http.response.status_code", response.status)
-                    record = self.read_response(endpoint, response, (self.token, *secrets))
-            except RequestFailed as failure:
+        path = _build_path(endpoint, path_params or {})
+        deadline = anyio.current_time() + retry_timeout
+        attempt = 0
+        while True:
+            attempt += 1
+            # A caller that is already cancelled sends nothing (1).
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            with anyio.CancelScope(shield=endpoint.paid):
+                if observer:
+                    await observer.sending()
+                try:
+                    with _request_span(endpoint, self.base_url, attempt) as span:
+                        response = await self._exchange(endpoint, path, payload or {})
+                        span.set_attribute("http.response.status_code", response.status)
+                        return self.read_response(endpoint, response, (self.token, *secrets))
+                except RequestFailed as caught:
+                    failure, error = caught, caught.error
                 if observer and failure.outcome in NOT_DELIVERED:
                     await observer.not_delivered()
-                raise
-        return record
+            if endpoint.paid and failure.outcome in NOT_DELIVERED and error.charged is None:
+                error.charged = "no"
+            if isinstance(error, errors.AccountSession):
+                error.email = error.email or account
+            delay = backoff(
+                endpoint.policy,
+                failure.outcome,
+                attempt=attempt,
+                remaining=deadline - anyio.current_time(),
+                retry_after=error.retry_after,
+                jitter=self.jitter(),
+            )
+            if delay is None:
+                raise error from failure.__cause__
+            await anyio.sleep(delay)
 
-    async def _deliver(self, endpoint: Endpoint, path: str, body: Any) -> RawResponse:
+    async def _exchange(self, endpoint: Endpoint, path: str, payload: Mapping[str, Any]) -> RawResponse:
         """Send the request and read the answer, within the endpoint's timeout."""
+        client = self._client(endpoint.policy)
+        url = self.base_url.rstrip("/") + path
+        timeout = httpx2.Timeout(endpoint.timeout, connect=CONNECT_TIMEOUT)
+        content = bytearray()
         try:
             # A timeout of its own: httpx2's is for each read, and a slow answer could be drawn out without an end.
             with anyio.fail_after(endpoint.timeout):
-                return await self._exchange(endpoint, path, body)
-        except TimeoutError:
-            raise _lost(endpoint, "timeout", "no complete answer came in time") from None
+                async with client.stream(endpoint.method, url, timeout=timeout, **payload) as response:
+                    # Some answers have no readable date.
+                    with suppress(ValueError, TypeError, IndexError, OverflowError):
+                        self.clock_offset = parsedate_to_datetime(response.headers.get("date", "")) - self.wall_clock()
+                    async with aclosing(response.aiter_bytes()) as chunks:
+                        async for chunk in chunks:
+                            content += chunk
+                            if len(content) > LARGEST_ANSWER:
+                                content.clear()
+                                break
         except _NOT_SENDABLE as fault:
             # Without its cause: its text could quote a header, and so the token.
             raise _unsendable(fault) from None
-        except httpx2.HTTPError as fault:
+        except (TimeoutError, httpx2.HTTPError) as fault:
             raise _transport_failure(endpoint, fault) from fault
-
-    async def _exchange(self, endpoint: Endpoint, path: str, body: Any) -> RawResponse:
-        headers = {"Authorization": f"Bearer {self.token}"}
-        payload: dict[str, Any] = {"json": body}
-        if isinstance(body, Content):
-            headers["Content-Type"] = body.media_type
-            payload = {"content": body.data}
-        client = self._client(endpoint.policy)
-        timeout = httpx2.Timeout(endpoint.timeout, connect=CONNECT_TIMEOUT)
-        async with client.stream(
-            endpoint.method, self.base_url.rstrip("/") + path, headers=headers, timeout=timeout, **payload
-        ) as response:
-            # Some answers have no readable date.
-            with suppress(ValueError, TypeError, IndexError, OverflowError):
-                time = parsedate_to_datetime(response.headers.get("date", ""))
-                self.clock_offset = time.astimezone(UTC) - self.wall_clock()
-            content = bytearray()
-            async with aclosing(response.aiter_bytes()) as chunks:
-                async for chunk in chunks:
-                    content += chunk
-                    if len(content) > LARGEST_ANSWER:
-                        content.clear()
-                        break
-            return RawResponse(response.status_code, dict(response.headers), bytes(content))
+        return RawResponse(response.status_code, dict(response.headers), bytes(content))
 
     def _client(self, policy: RetryPolicy) -> httpx2.AsyncClient:
         if policy not in self._clients:
@@ -239,12 +201,13 @@ class Transport:
                 is_local = urlsplit(self.base_url).hostname in LOOPBACK
                 self._clients[policy] = httpx2.AsyncClient(
                     transport=self.transport,
+                    headers={"Authorization": f"Bearer {self.token}"},
                     limits=httpx2.Limits(max_keepalive_connections=keepalive),
                     trust_env=not is_local,
                     follow_redirects=False,
                 )
             except (ImportError, ValueError, OSError) as fault:
-                # Without its cause: its text could contain the password of a proxy.
+                # Without its cause: its text could contain the password of a proxy, or the token.
                 raise _unsendable(fault) from None
         return self._clients[policy]
 
@@ -280,30 +243,29 @@ def _request_span(endpoint: Endpoint, base_url: str, attempt: int) -> Iterator[S
             raise
 
 
-def _transport_failure(endpoint: Endpoint, fault: httpx2.HTTPError) -> RequestFailed:
-    """Build the failure for a request that was not sent, or not answered."""
-    if isinstance(fault, _NOT_SENT):
-        stage = _connect_stage(fault)
-        # A certificate does not become valid within seconds.
-        outcome = DeliveryOutcome.FINAL if stage == "tls" else DeliveryOutcome.NEVER_ARRIVED
-        return RequestFailed(outcome, errors.NetworkError(stage))
-    if isinstance(fault, httpx2.TimeoutException):
-        return _lost(endpoint, "timeout", "no answer came in time")
-    return _lost(endpoint, "broken", "the connection broke")
-
-
 def _unsendable(fault: Exception) -> RequestFailed:
     """Build the failure for a request that this machine's settings forbid. The fault is named, never quoted."""
     return RequestFailed(DeliveryOutcome.FINAL, errors.NetworkError("unsendable", detail=type(fault).__name__))
 
 
-def _lost(endpoint: Endpoint, stage: errors.FailureStage, cause: str) -> RequestFailed:
-    """Build the failure for a request that was sent without an answer coming back."""
+def _transport_failure(endpoint: Endpoint, fault: Exception) -> RequestFailed:
+    """Build the failure for a request that was not sent, or not answered."""
+    stage: errors.FailureStage
+    if isinstance(fault, _NOT_SENT):
+        stage = _connect_stage(fault)
+        # A certificate does not become valid within seconds.
+        outcome = DeliveryOutcome.FINAL if stage == "tls" else DeliveryOutcome.NEVER_ARRIVED
+        return RequestFailed(outcome, errors.NetworkError(stage))
+    stage, cause = "broken", "the connection broke"
+    if isinstance(fault, TimeoutError):
+        stage, cause = "timeout", "no complete answer came in time"
+    elif isinstance(fault, httpx2.TimeoutException):
+        stage, cause = "timeout", "no answer came in time"
     error = errors.OutcomeUnknown(cause) if endpoint.paid else errors.NetworkError(stage)
     return RequestFailed(DeliveryOutcome.LOST, error)
 
 
-def _connect_stage(fault: httpx2.HTTPError) -> errors.FailureStage:
+def _connect_stage(fault: Exception) -> errors.FailureStage:
     """Find out where connecting ended, from the chain of causes."""
     cause: BaseException | None = fault
     # The chain can be a circle, where somebody raises one exception again.
@@ -312,9 +274,8 @@ def _connect_stage(fault: httpx2.HTTPError) -> errors.FailureStage:
             return "tls"
         if isinstance(cause, socket.gaierror):
             return "dns"
-        if cause is None:
-            break
-        cause = cause.__cause__ or cause.__context__
+        if cause is not None:
+            cause = cause.__cause__ or cause.__context__
     if isinstance(fault, httpx2.TimeoutException):
         return "timeout"
     return "proxy" if isinstance(fault, httpx2.ProxyError) else "refused"

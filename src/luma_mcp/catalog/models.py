@@ -12,16 +12,14 @@ Terms:
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations as subsets
 from itertools import product
 from operator import itemgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 Combination = dict[str, str | bool]
 Condition = tuple[tuple[str, str | bool], ...]

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from luma_mcp.catalog.models import Catalog
+from luma_mcp.catalog.models import Catalog
 
 # difflib takes quadratic time, and nothing this long is a misspelled name or value.
 MAX_LENGTH = 100

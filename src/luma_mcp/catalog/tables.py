@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from luma_mcp.catalog.models import Catalog
+from luma_mcp.catalog.models import Catalog
 
 
 def options_table(catalog: Catalog) -> str:

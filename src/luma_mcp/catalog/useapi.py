@@ -7,13 +7,11 @@ schemas and tables are derived from the rows below. A new model is one row in `M
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from luma_mcp.catalog.models import Catalog, Choice, ImageInput, ModelRow, Output, ResolutionRow, Text, build_model
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 # Types written by `make docs` from the rows below, because type checkers need literals; not used at run time.
 ModelName = Literal["ray-v3-flash", "ray-v3", "ray-v3-reasoning"]

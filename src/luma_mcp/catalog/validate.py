@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import filterfalse
 from operator import ne
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from luma_mcp.catalog.models import Choice, conflicts
+from luma_mcp.catalog.models import Catalog, Choice, Combination, Text, conflicts
 from luma_mcp.catalog.suggest import nearest_name, nearest_value
-from luma_mcp.errors import Problem, format_choices
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from luma_mcp.catalog.models import Catalog, Combination, Text
-    from luma_mcp.errors import ProblemCode
+from luma_mcp.errors import Problem, ProblemCode, format_choices
 
 # Hosts cut long results, and the caller has the whole value.
 MAX_SHOWN = 80

@@ -6,6 +6,7 @@ import getpass
 import shlex
 import sys
 import warnings
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,18 +15,17 @@ import click
 from pydantic import SecretStr
 
 from luma_mcp import errors
-from luma_mcp.api.useapi.client import LumaClient
+from luma_mcp.api.protocol import Account, AddedAccount
 from luma_mcp.cli import messages
 from luma_mcp.cli.context import run_interruptible, settings_with_token
+from luma_mcp.errors import LumaError
 from luma_mcp.install.command import invocation
 from luma_mcp.settings import TOKEN_PATTERN
 from luma_mcp.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from luma_mcp.api.useapi.client import LumaClient
 
-    from luma_mcp.api.protocol import Account, AddedAccount
-    from luma_mcp.errors import LumaError
 
 T = TypeVar("T")
 WHERE_TO_FIND_IT = (
@@ -37,14 +37,23 @@ NOT_A_COOKIE = "This is not a cookie's value, which is one word of plain charact
 LONGEST_SESSION = 10_000
 
 
+@click.group(invoke_without_command=True, short_help="List, add, refresh and remove Luma accounts.")
+@click.pass_context
+def accounts(context: click.Context) -> None:
+    """Manage the Luma accounts that are configured at useapi.net. For their owner; agents cannot do this."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_accounts)
+
+
+@accounts.command("list")
 def list_accounts() -> None:
-    """Print the accounts as a table, each as it is now."""
-    accounts = _call(_fetch_accounts)
-    if not accounts:
+    """List the accounts: slots, session, credits, errors."""
+    found = _call(_fetch_accounts)
+    if not found:
         click.echo(f"No Luma account is configured at useapi.net. To add one: {invocation()} accounts add")
         return
     rows = [["account", "slots in use", "session", "credits", "error"]]
-    for account in accounts:
+    for account in found:
         slots = f"{account.executing} of {account.concurrency}".replace("None", "?")
         session = f"until {account.session_expires}" if account.session_expires else ""
         row = (account.email, slots, session, _credits(account), account.error or "")
@@ -52,37 +61,46 @@ def list_accounts() -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for cells in rows:
         click.echo("  ".join(map(str.ljust, cells, widths)).rstrip())
-    for account in accounts:
+    for account in found:
         if account.error:
             click.echo(one_line(f"{account.email}: {messages.refresh_command(account.email)}"), err=True)
 
 
 async def _fetch_accounts(luma: LumaClient) -> Sequence[Account]:
     """All accounts, each with its live session and credits."""
-    accounts = {account.email: account for account in await luma.accounts()}
+    found = {account.email: account for account in await luma.accounts()}
 
     async def fetch(email: str) -> None:
-        known = accounts[email]
+        known = found[email]
         try:
             live = await luma.account(email)
         except errors.LumaError as error:
-            accounts[email] = replace(known, error=known.error or str(error))
+            found[email] = replace(known, error=known.error or str(error))
             return
         # None if the API does not say.
         expired = "session expired" if live.session_valid is False else None
-        accounts[email] = replace(known, credits=live.credits, error=known.error or live.error or expired)
+        found[email] = replace(known, credits=live.credits, error=known.error or live.error or expired)
 
     async with anyio.create_task_group() as tasks:
-        for email in accounts:
+        for email in found:
             tasks.start_soon(fetch, email)
-    return list(accounts.values())
+    return list(found.values())
 
 
-def add(expected: str | None = None) -> None:
-    """Ask for a session cookie, add or refresh the account that it belongs to, and print which that is.
+@accounts.command(short_help="Add an account by its session cookie.")
+def add() -> None:
+    """Add a Luma account. Asks for the value of its session cookie without showing it, or reads it from stdin."""
+    _add(None)
 
-    It is an error if that is not the `expected` account.
-    """
+
+@accounts.command(short_help="Renew the session of an account.")
+@click.argument("email")
+def refresh(email: str) -> None:
+    """Renew the session of the account EMAIL. Asks for a cookie like `add`, and checks that it is that account's."""
+    _add(email)
+
+
+def _add(expected: str | None) -> None:
     cookie = _read_cookie()
     account = _call(lambda luma: luma.add_account(cookie), adding=True)
     if expected is None or account.email.casefold() == expected.casefold():
@@ -97,12 +115,15 @@ def add(expected: str | None = None) -> None:
     )
 
 
+@accounts.command(short_help="Remove an account; this cannot be undone.")
+@click.argument("email")
+@click.option("--yes", "confirmed", is_flag=True, help="Do not ask.")
 def remove(email: str, *, confirmed: bool) -> None:
-    """Remove an account, after a question unless `confirmed`."""
-    accounts = {account.email.casefold(): account for account in _call(lambda luma: luma.accounts())}
-    account = accounts.get(email.casefold())
+    """Remove the account EMAIL from useapi.net. This cannot be undone; its jobs can no longer be looked up."""
+    found = {account.email.casefold(): account for account in _call(lambda luma: luma.accounts())}
+    account = found.get(email.casefold())
     if account is None:
-        known = ", ".join(a.email for a in accounts.values()) or "none"
+        known = ", ".join(a.email for a in found.values()) or "none"
         raise click.ClickException(f"{email} is not configured at useapi.net. Configured: {known}.")
     shown = one_line(account.email)
     if not confirmed:
@@ -169,6 +190,8 @@ def _call(request: Callable[[LumaClient], Awaitable[T]], *, adding: bool = False
     if settings.token is None:
         raise click.ClickException(messages.missing_token())
     token, base_url = settings.token.get_secret_value(), settings.base_url
+
+    from luma_mcp.api.useapi.client import LumaClient
 
     async def send() -> T:
         async with LumaClient(token, base_url=base_url) as luma:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from types import FrameType
+from typing import TypeVar
 
 import anyio
 import click
 from pydantic import SecretStr
 
 from luma_mcp.settings import Settings, SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
-    from types import FrameType
 
 T = TypeVar("T")
 # The exit code of every command that Ctrl-C ends: 128 and the number of SIGINT.
@@ -38,7 +36,7 @@ def read_settings() -> Settings:
 def settings_with_token() -> Settings:
     """Read the settings; without a token in the environment use that of a host's entry, and say so on stderr."""
     # `serve`, which every host starts, needs none of this.
-    from luma_mcp.credentials import find_token
+    from luma_mcp.install.config import find_token
 
     settings = read_settings()
     if settings.token is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -12,26 +13,22 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
+from luma_mcp.api.protocol import Job
 from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.cli import context, messages
 from luma_mcp.errors import InvalidArguments, LumaError
 from luma_mcp.journal.sqlite import EVERY_API, SqliteJournal
 from luma_mcp.media.sources import LONGEST_PATH, ImageError, home_folders, parse_source
 from luma_mcp.server.progress import READY_TO_SAVE, UNKNOWN_TYPICAL, estimate_percent
+from luma_mcp.service import journal_path
 from luma_mcp.service.concurrency import periodic
-from luma_mcp.service.jobs import JobList, jobs_from_journal
-from luma_mcp.service.paths import journal_path
+from luma_mcp.service.jobs import JobList, ListedJob, jobs_from_journal
+from luma_mcp.service.requests import ProgressStep
 from luma_mcp.service.service import VideoService
+from luma_mcp.settings import Settings
 from luma_mcp.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
-    from luma_mcp.api.protocol import Job
-    from luma_mcp.service.jobs import ListedJob
-    from luma_mcp.service.requests import ProgressStep
-    from luma_mcp.settings import Settings
-
     Work = Callable[[VideoService, "ProgressBar"], Awaitable[None]]
 
 # Seconds for which a refused connection or full slots are tried again.
@@ -61,11 +58,8 @@ def generate(params: Mapping[str, str], *, save: bool, new_take: bool, simulate:
         result = await service.submit(
             validated, allow_duplicate=new_take, save=save, retry_timeout=RETRY_TIMEOUT, on_progress=bar.show_step
         )
-        bar.jobid = result.job.jobid
-        if result.outcome == "duplicate":
-            bar.print_above(messages.SAME_JOB)
-        elif result.outcome == "recovered":
-            bar.print_above(messages.RECOVERED_JOB)
+        if result.outcome in messages.OUTCOMES:
+            bar.print_above(messages.OUTCOMES[result.outcome])
         for name, change in result.image_changes.items():
             bar.print_above(f"{name}: {change}")
         await _finish(service, result.job, bar, save=save)
@@ -84,9 +78,7 @@ def get(jobid: str, *, save: bool) -> None:
     """Wait for a job, and print its link, or save it and print its path."""
 
     async def work(service: VideoService, bar: ProgressBar) -> None:
-        bar.jobid = jobid
-        # The order may have asked for the files.
-        await _finish(service, jobid, bar, save=save or await service.wants_files(jobid))
+        await _finish(service, jobid, bar, save=save)
 
     _run(work, context.settings_with_token(), label="Waiting")
 
@@ -171,8 +163,13 @@ class ProgressBar:
 
 
 async def _finish(service: VideoService, job: str | Job, bar: ProgressBar, *, save: bool) -> None:
-    jobid = job if isinstance(job, str) else job.jobid
-    request = await service.get_request(jobid)
+    if isinstance(job, str):
+        bar.jobid, request = job, None
+        if order := await service.journal.get_by_jobid(job):
+            # The order may have asked for the files.
+            request, save = order.request, save or order.save
+    else:
+        bar.jobid, request = job.jobid, job.request
     expected = await service.expected_seconds(request)
     low, high = expected or UNKNOWN_TYPICAL
 
@@ -184,7 +181,7 @@ async def _finish(service: VideoService, job: str | Job, bar: ProgressBar, *, sa
     video = finished.files.video
     if finished.state != "completed" or video is None:
         reason = finished.failure_reason or "no reason given"
-        raise click.ClickException(f"The video was not made: {reason}\nJob: {jobid}")
+        raise click.ClickException(f"The video was not made: {reason}\nJob: {finished.jobid}")
     lines, problem = [one_line(video.url)], None
     if save:
         saved = await service.downloads.save(finished, seconds=FOREVER, on_progress=bar.show_download)
@@ -202,36 +199,36 @@ def _run(work: Work, settings: Settings, *, label: str, can_simulate: bool = Fal
     """Run a command's work with a service and a progress bar; every way out says what became of the job."""
     if settings.token is None:
         raise click.ClickException(messages.missing_token(or_simulate=can_simulate))
-    bars: list[ProgressBar] = []
+    shown_bar = click.progressbar(length=100, label=label, file=sys.stderr)
+    bar = ProgressBar(shown_bar)
 
     async def main() -> None:
         service = VideoService(settings, catalog=USEAPI, wall_clock=context.now)
         try:
-            with click.progressbar(length=100, label=label, file=sys.stderr) as bar:
-                bars.append(ProgressBar(bar))
-                await work(service, bars[0])
+            with shown_bar:
+                await work(service, bar)
         finally:
             with anyio.CancelScope(shield=True):
                 await service.aclose()
 
     def on_interrupt() -> None:
-        if bars and bars[0].ordering and not bars[0].jobid:
+        if bar.ordering and not bar.jobid:
             click.echo(f"\n{messages.FINISHING_ORDER}", err=True)
 
     try:
         context.run_interruptible(main, on_interrupt=on_interrupt)
-    except InvalidArguments as error:
-        raise click.UsageError(messages.describe_error(error)) from error
     except LumaError as error:
         text = messages.describe_error(error)
+        if isinstance(error, InvalidArguments):
+            raise click.UsageError(text) from error
         # A simulated job ends with the command.
-        jobid = error.jobid or (bars[0].jobid if bars else None)
+        jobid = error.jobid or bar.jobid
         if jobid and not settings.simulated:
             text += f"\n{messages.job_not_lost(jobid)}"
         raise click.ClickException(text) from error
     except context.Interrupted:
         note = ""
-        if bars and not settings.simulated and (bars[0].jobid or bars[0].ordering):
-            note = f" {messages.job_not_lost(bars[0].jobid)}"
+        if not settings.simulated and (bar.jobid or bar.ordering):
+            note = f" {messages.job_not_lost(bar.jobid)}"
         click.echo(f"\nStopped.{note}", err=True)
         sys.exit(context.INTERRUPTED)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from luma_mcp import __version__
+from luma_mcp.catalog.tables import all_tables
 from luma_mcp.catalog.useapi import USEAPI
+from luma_mcp.cli.accounts import accounts
+from luma_mcp.cli.context import INTERRUPTED, Interrupted
 from luma_mcp.settings import LOOPBACK
 from luma_mcp.text import strip_control
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SPEED = click.FloatRange(min=0, min_open=True)
 LOOPBACK_ONLY = (
@@ -36,8 +37,6 @@ class SanitizingGroup(click.Group):
             error.message = strip_control(error.message)  # type: ignore[misc]
             raise
         except (Exception, KeyboardInterrupt) as error:
-            from luma_mcp.cli.context import INTERRUPTED, Interrupted
-
             # click turns Ctrl-C at a prompt into Abort.
             if isinstance(error, click.Abort | Interrupted | KeyboardInterrupt):
                 sys.exit(INTERRUPTED)
@@ -121,33 +120,35 @@ def _request_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@main.command(short_help='Make a video: luma-ray-mcp generate "a fox in the snow" --save', epilog=_IMAGE_HELP)
+@main.command(
+    "generate", short_help='Make a video: luma-ray-mcp generate "a fox in the snow" --save', epilog=_IMAGE_HELP
+)
 @click.argument("prompt")
 @_request_options
 @click.option("--email", help=f"{USEAPI.texts['email'].about}.")
 @click.option("--save", is_flag=True, help="Save the video and print its path instead of its link.")
 @click.option("--new-take", is_flag=True, help="Order another one even if an identical job is running.")
 @click.option("--simulate", is_flag=True, help="Use a simulated Luma API: no token, no cost, a stand-in clip.")
-def generate(*, save: bool, new_take: bool, simulate: bool, **params: str | None) -> None:
+def generate_command(*, save: bool, new_take: bool, simulate: bool, **params: str | None) -> None:
     """Make a video, wait for it, and print its link.
 
     Options that you leave out take the cheapest value that fits. Ctrl-C ends the wait, not the job.
     """
-    from luma_mcp.cli.jobs import generate as run
+    from luma_mcp.cli.jobs import generate
 
     # click passes None for what was left out.
     given = {name: value for name, value in params.items() if value is not None}
-    run(given, save=save, new_take=new_take, simulate=simulate)
+    generate(given, save=save, new_take=new_take, simulate=simulate)
 
 
-@main.command()
+@main.command("get")
 @click.argument("jobid")
 @click.option("--save", is_flag=True, help="Save the video and print its path instead of its link.")
-def get(jobid: str, *, save: bool) -> None:
+def get_command(jobid: str, *, save: bool) -> None:
     """Wait for a job that was ordered earlier."""
-    from luma_mcp.cli.jobs import get as run
+    from luma_mcp.cli.jobs import get
 
-    run(jobid, save=save)
+    get(jobid, save=save)
 
 
 @main.command()
@@ -159,68 +160,26 @@ def jobs(limit: int) -> None:
     list_jobs(limit=limit)
 
 
-@main.command(short_help="Check the setup and suggest fixes.")
+@main.command("doctor", short_help="Check the setup and suggest fixes.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON: {ok, checks: [{name, status, detail, fix}]}.")
 @click.option("--simulate", is_flag=True, help="Use a simulated Luma API: no token needed.")
 @click.option("--seconds", type=click.FloatRange(min=1), default=8.0, show_default=True, help="Time for each check.")
-def doctor(*, as_json: bool, simulate: bool, seconds: float) -> None:
+def doctor_command(*, as_json: bool, simulate: bool, seconds: float) -> None:
     """Check everything from Python to the hosts' entries, and suggest fixes; exit with 1 if something failed.
 
     Nothing is ordered or changed, and no secret is shown.
     """
-    from luma_mcp.doctor.cli import doctor as run
+    from luma_mcp.doctor.cli import doctor
 
-    run(simulate=simulate, as_json=as_json, seconds=seconds)
-
-
-@main.group("accounts", invoke_without_command=True, short_help="List, add, refresh and remove Luma accounts.")
-@click.pass_context
-def accounts_group(context: click.Context) -> None:
-    """Manage the Luma accounts that are configured at useapi.net. For their owner; agents cannot do this."""
-    if context.invoked_subcommand is None:
-        context.invoke(accounts_list)
+    doctor(simulate=simulate, as_json=as_json, seconds=seconds)
 
 
-@accounts_group.command("list")
-def accounts_list() -> None:
-    """List the accounts: slots, session, credits, errors."""
-    from luma_mcp.cli.accounts import list_accounts
-
-    list_accounts()
-
-
-@accounts_group.command("add", short_help="Add an account by its session cookie.")
-def accounts_add() -> None:
-    """Add a Luma account. Asks for the value of its session cookie without showing it, or reads it from stdin."""
-    from luma_mcp.cli.accounts import add
-
-    add()
-
-
-@accounts_group.command("refresh", short_help="Renew the session of an account.")
-@click.argument("email")
-def accounts_refresh(email: str) -> None:
-    """Renew the session of the account EMAIL. Asks for a cookie like `add`, and checks that it is that account's."""
-    from luma_mcp.cli.accounts import add
-
-    add(email)
-
-
-@accounts_group.command("remove", short_help="Remove an account; this cannot be undone.")
-@click.argument("email")
-@click.option("--yes", "confirmed", is_flag=True, help="Do not ask.")
-def accounts_remove(email: str, *, confirmed: bool) -> None:
-    """Remove the account EMAIL from useapi.net. This cannot be undone; its jobs can no longer be looked up."""
-    from luma_mcp.cli.accounts import remove
-
-    remove(email, confirmed=confirmed)
+main.add_command(accounts)
 
 
 @main.command()
 def options() -> None:
     """Show what Luma can make, as a table."""
-    from luma_mcp.catalog.tables import all_tables
-
     click.echo(all_tables(USEAPI))
 
 
@@ -260,6 +219,6 @@ def uninstall_command(host: str | None, **options: bool) -> None:
 @click.option("--slots", type=click.IntRange(min=0), default=4, show_default=True, help="Jobs that may run at a time.")
 def simulator(port: int, speed: float, slots: int) -> None:
     """Run the simulated Luma API on its own, and print its base URL (for LUMA_MCP_BASE_URL)."""
-    from luma_mcp.simulator import app
+    from luma_mcp.simulator.app import new_simulator, serve
 
-    app.serve(app.new_simulator(speed=speed, concurrency=slots), port=port)
+    serve(new_simulator(speed=speed, concurrency=slots), port=port)

@@ -8,13 +8,17 @@ from __future__ import annotations
 import shlex
 
 from luma_mcp import errors
-from luma_mcp.errors import LumaError, OutcomeUnknown, format_problem
+from luma_mcp.catalog.useapi import USEAPI
+from luma_mcp.errors import LumaError, format_problem
 from luma_mcp.install.command import invocation
 
 SIMULATED = "Simulated: nothing is generated or charged; the video is a stand-in clip."
 SIMULATED_LINK = "The link stops working when this command ends. Pass --save to keep the clip."
-SAME_JOB = "An identical job is already running, so nothing new was ordered. --new-take orders another one."
-RECOVERED_JOB = "The answer to the order was lost, but its job was found. Nothing was ordered twice."
+# By how an order ended, where that needs a word.
+OUTCOMES = {
+    "duplicate": "An identical job is already running, so nothing new was ordered. --new-take orders another one.",
+    "recovered": "The answer to the order was lost, but its job was found. Nothing was ordered twice.",
+}
 UNKNOWN_ORDERS = (
     "unknown: the answer to the order was lost and its job was not found. It may have run, and may have been charged."
 )
@@ -60,61 +64,46 @@ def describe_error(error: LumaError) -> str:
         lines.append(_CHARGED[error.charged])
     if step := _next_step(error):
         lines.append(step)
-    if error.jobid and not error.after_order:
+    # An invalid argument has the id of another job, which is in the next step.
+    if error.jobid and not isinstance(error, errors.InvalidArguments):
         lines.append(f"Job: {error.jobid}")
     return "\n".join(lines)
 
 
-def _next_step(error: LumaError) -> str:
+def _next_step(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a case per class
     match error:
-        case errors.InvalidArguments():
-            return _suggest(error)
+        case errors.InvalidArguments(retry="later", jobid=str(jobid)):
+            return f"Wait for it with: {invocation()} get {shlex.quote(jobid)}\nThen run this command again."
+        case errors.InvalidArguments(retry="later"):
+            return "Try again in a moment."
+        case errors.InvalidArguments(suggestion=suggestion) if suggestion:
+            options = ""
+            for name, value in suggestion.items():
+                # The prompt and the images are the caller's own.
+                if name in USEAPI.choices or name == "email":
+                    options += f" --{name.replace('_', '-')} {shlex.quote(str(value))}"
+            return f"This would work:{options}"
+        case errors.NotFound(what="job", saved_files=files) if files:
+            return f"Its files are here: {', '.join(files)}"
+        case errors.NotFound(what="job"):
+            return f"Check the job's id with: {invocation()} jobs"
+        case errors.NotFound(what="account" | "any_account"):
+            return f"Configured accounts: {invocation()} accounts"
         case errors.NotFound():
-            return _after_not_found(error)
+            return "Uploaded images are kept for 30 days. Pass the image itself, and check --email."
+        case errors.Capacity(running=running) if running:
+            return f"Try again when one of these has finished: {', '.join(map(str, running))}"
         case errors.Capacity():
-            return _after_capacity(error)
+            return "Try again when a running job has finished."
         case errors.AccountSession():
             return f"Waiting does not help. Renew the session with: {refresh_command(error.email)}"
-        case OutcomeUnknown():
-            running = ""
+        case errors.OutcomeUnknown():
+            lost = "It was not sent again, so that nothing is charged twice."
             if error.candidates:
-                running = f" It may be one of these running jobs: {', '.join(error.candidates)}"
-            lost = f"It was not sent again, so that nothing is charged twice.{running}"
+                lost += f" It may be one of these running jobs: {', '.join(error.candidates)}"
             return f"{lost} Check {invocation()} jobs first; --new-take orders it again."
         case _:
             return _NEXT_STEPS.get(error.kind, "").format(run=invocation())
-
-
-def _suggest(error: errors.InvalidArguments) -> str:
-    """The options of the closest valid request; the prompt and the images are the caller's own."""
-    if not error.suggestion:
-        return ""
-    options: list[str] = []
-    for name, value in error.suggestion.items():
-        if name not in ("prompt", "image_start", "image_end", "image_character"):
-            options.append(f"--{name.replace('_', '-')} {shlex.quote(str(value))}")
-    return f"This would work: {' '.join(options)}"
-
-
-def _after_not_found(error: errors.NotFound) -> str:
-    if error.what == "job":
-        if error.saved_files:
-            return f"Its files are here: {', '.join(error.saved_files)}"
-        return f"Check the job's id with: {invocation()} jobs"
-    if error.what in ("account", "any_account"):
-        return f"Configured accounts: {invocation()} accounts"
-    return "Uploaded images are kept for 30 days. Pass the image itself, and check --email."
-
-
-def _after_capacity(error: errors.Capacity) -> str:
-    shown: list[str] = []
-    for job in error.running:
-        # Only jobs that were ordered from this machine have a prompt.
-        prompt = f" ({job.prompt})" if job.prompt else ""
-        shown.append(f"{job.jobid}{prompt}")
-    if not shown:
-        return "Try again when a running job has finished."
-    return f"Try again when one of these has finished: {', '.join(shown)}"
 
 
 def job_not_lost(jobid: str | None) -> str:

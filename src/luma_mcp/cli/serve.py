@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from luma_mcp.cli.context import INTERRUPTED, read_settings, simulating
+from luma_mcp.settings import Settings
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
 
-    from luma_mcp.settings import Settings
 
 HTTP_PATH = "/mcp"
 # They log the URL of every request, and the jobid in it contains an e-mail address.

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import sys
 import tempfile
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from functools import partial
 from importlib import metadata
-from itertools import pairwise
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -28,27 +27,20 @@ from luma_mcp import __version__, errors
 from luma_mcp.api.protocol import Account, parse_time
 from luma_mcp.api.useapi.client import LumaClient
 from luma_mcp.errors import LumaError
-from luma_mcp.install.command import NAME, invocation
-from luma_mcp.install.config import is_readable_by_others
-from luma_mcp.install.entry import TOKEN
+from luma_mcp.install.command import NAME, Command, command_here, invocation
+from luma_mcp.install.config import HostFile, InstallError, is_readable_by_others, present_files, resolve_token
+from luma_mcp.install.entry import TOKEN, Entry, bare_path, find_program, why_unsafe
+from luma_mcp.install.paths import this_system
 from luma_mcp.journal.sqlite import check_health
 from luma_mcp.media.sources import home_folders
-from luma_mcp.service.paths import journal_path, output_folder
+from luma_mcp.service import journal_path, output_folder
 from luma_mcp.settings import BASE_URL, LOOPBACK, VARIABLES, Settings, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    import httpx2
 
-    from luma_mcp.doctor.environment import Environment
-    from luma_mcp.hosts import System
-    from luma_mcp.install.config import HostFile
-    from luma_mcp.install.entry import Entry
-    from luma_mcp.journal.protocol import JournalHealth
+    Check = Callable[["Environment"], Awaitable[list["CheckResult"]]]
 
-    Check = Callable[[Environment], Awaitable[list["CheckResult"]]]
-
-Status = Literal["passed", "failed", "note"]
-OLDEST_PYTHON = (3, 11)
 REINSTALL = "Reinstall luma-ray-mcp from its clone: make clean install"
 RETRY_TIMEOUT = 1.0
 """Seconds within which a transient failure of the API is tried again."""
@@ -60,12 +52,63 @@ MODES = ("2026-07-28", "legacy")
 """The two ways in which a client starts, as the SDK names them."""
 
 
+def installed_version(package: str) -> str:
+    """The version of a package that this Python would import; empty if there is none."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Everything that a check may know.
+
+    Attributes:
+        settings: those in the `variables`, without the `invalid` ones; of these, the reason why they cannot be used.
+        files: the configuration files of hosts on this machine.
+        token_file: the file whose entry the token was taken from, if the environment has none.
+        seconds: how long a check may wait.
+        command: what starts this installation.
+        transport, python, version_of: what carries requests, and the versions of Python and of packages; for tests.
+    """
+
+    variables: Mapping[str, str]
+    settings: Settings
+    invalid: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[HostFile, ...] = ()
+    token_file: HostFile | None = None
+    seconds: float = 8.0
+    command: Command = field(default_factory=command_here)
+    transport: httpx2.AsyncBaseTransport | None = None
+    python: tuple[int, ...] = tuple(sys.version_info[:3])
+    version_of: Callable[[str], str] = installed_version
+
+
+def detect(*, seconds: float) -> Environment:
+    """The environment of this process."""
+    usable, invalid = dict(os.environ), {}
+    for row in VARIABLES.values():
+        name = row.metadata["name"]
+        try:
+            Settings.from_environment({name: usable.get(name, "")})
+        except SettingsError as error:
+            invalid[name] = str(error)
+            del usable[name]
+    settings, token_file = Settings.from_environment(usable), None
+    files = tuple(file for file in present_files() if file.exists)
+    # An unusable token is a problem of its own, which another one would hide.
+    if TOKEN not in invalid:
+        settings, token_file = resolve_token(settings, files)
+    return Environment(os.environ, settings, invalid, files, token_file, seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class CheckResult:
     """One line of the report. `detail` never contains a secret; `fix`: one command or sentence that ends a failure."""
 
     name: str
-    status: Status
+    status: Literal["passed", "failed", "note"]
     detail: str
     fix: str = ""
 
@@ -91,10 +134,9 @@ def note(name: str, detail: str, fix: str = "") -> CheckResult:
 async def check_python(here: Environment) -> list[CheckResult]:
     """The Python is one that luma-ray-mcp runs on."""
     version = ".".join(map(str, here.python))
-    if here.python < OLDEST_PYTHON:
-        fix = "Install Python {}.{} or later, then luma-ray-mcp.".format(*OLDEST_PYTHON)
-        return [failed("python", f"{version} is too old", fix)]
-    return [passed("python", f"{version} ({sys.executable})")]
+    if here.python >= (3, 11):
+        return [passed("python", f"{version} ({sys.executable})")]
+    return [failed("python", f"{version} is too old", "Install Python 3.11 or later, then luma-ray-mcp.")]
 
 
 async def check_packages(here: Environment) -> list[CheckResult]:
@@ -105,16 +147,13 @@ async def check_packages(here: Environment) -> list[CheckResult]:
         return [note("packages", "luma-ray-mcp is not installed as a package here: what it needs is not known")]
     results = []
     for requirement in requirements:
+        package = re.split(r"[^\w.-]", requirement)[0]
+        version = here.version_of(package)
         # A requirement with a marker belongs to an extra.
-        name = re.match(r"[\w.-]+", requirement)
-        if name is None or ";" in requirement:
+        if ";" in requirement or (version and _is_in_range(version, requirement)):
             continue
-        version = here.version_of(name[0])
-        if version is None:
-            results.append(failed("packages", f"{name[0]} is missing: luma-ray-mcp needs {requirement}", REINSTALL))
-        elif not _is_in_range(version, requirement):
-            detail = f"{name[0]} {version} is installed, but luma-ray-mcp needs {requirement}"
-            results.append(failed("packages", detail, REINSTALL))
+        problem = f"{package} {version} is installed, but" if version else f"{package} is missing:"
+        results.append(failed("packages", f"{problem} luma-ray-mcp needs {requirement}", REINSTALL))
     versions = f"luma-ray-mcp {__version__}, mcp {here.version_of('mcp')}"
     return results or [passed("packages", f"{versions}; all in their ranges")]
 
@@ -163,85 +202,96 @@ async def check_settings(here: Environment) -> list[CheckResult]:
 
 async def check_api(here: Environment) -> list[CheckResult]:
     """The API can be reached, it accepts the token, and there are accounts that can make videos."""
-    token = NO_TOKEN
-    if here.settings.token:
-        token = here.settings.token.get_secret_value()
+    token = here.settings.token.get_secret_value() if here.settings.token else NO_TOKEN
     error: LumaError | None = errors.NetworkError("timeout", detail=f"{here.seconds:g} s")
-    accounts: tuple[Account, ...] = ()
-    live: dict[str, Account | LumaError] = {}
+    accounts: dict[str, Account] = {}
+    unchecked: dict[str, LumaError | str] = {}
     async with LumaClient(token, base_url=here.settings.base_url, transport=here.transport) as luma:
 
-        async def fetch(email: str) -> None:
+        async def fetch(listed: Account) -> None:
+            unchecked[listed.email] = "no answer in time"
             try:
-                live[email] = await luma.account(email, retry_timeout=RETRY_TIMEOUT)
+                live = await luma.account(listed.email, retry_timeout=RETRY_TIMEOUT)
+            except errors.AccountSession:
+                live = replace(listed, session_valid=False)
             except LumaError as failure:
-                live[email] = failure
+                unchecked[listed.email] = failure
+                return
+            del unchecked[listed.email]
+            # Only the list has the number of its slots.
+            live = replace(live, email=listed.email, concurrency=listed.concurrency, executing=listed.executing)
+            expires, problem = live.session_expires or listed.session_expires, live.error or listed.error
+            accounts[listed.email] = replace(live, session_expires=expires, error=problem)
 
         with anyio.move_on_after(here.seconds):
             try:
-                accounts = await luma.accounts(retry_timeout=RETRY_TIMEOUT)
+                accounts = {account.email: account for account in await luma.accounts(retry_timeout=RETRY_TIMEOUT)}
                 error = None
             except LumaError as failure:
                 error = failure
             async with anyio.create_task_group() as tasks:
-                for account in accounts:
-                    tasks.start_soon(fetch, account.email)
+                for account in accounts.values():
+                    tasks.start_soon(fetch, account)
     results = [_api_result(here, error), _token_result(here, error)]
-    if error is None:
-        results += _account_results(here, accounts, live)
+    if error:
+        return results
+    for email, account in accounts.items():
+        results.append(_account_result(account, unchecked.get(email)))
+    if not accounts:
+        detail = f"none is configured at {here.settings.base_url}"
+        results.append(failed("accounts", detail, f"{invocation()} accounts add"))
+    elif here.settings.email and here.settings.email not in accounts:
+        fix = f"Set LUMA_MCP_EMAIL to one of {', '.join(accounts)}, or unset it."
+        results.append(failed("accounts", f"{here.settings.email} (LUMA_MCP_EMAIL) is not configured", fix))
     return results
 
 
 def _api_result(here: Environment, error: LumaError | None) -> CheckResult:
     url = here.settings.base_url
     proxy = proxy_of(url)
+    elsewhere = "run it in another network" if url == BASE_URL else "unset LUMA_MCP_BASE_URL"
     if isinstance(error, errors.NetworkError):
-        return failed("api", str(error), _network_fix(url, error.stage, proxy))
+        return failed("api", str(error), _network_fix(url, error.stage, proxy, elsewhere))
     if isinstance(error, errors.Upstream):
-        fix = f"Something else answers at this address: sign in to this network, or {_elsewhere(url)}."
+        fix = f"Something else answers at this address: sign in to this network, or {elsewhere}."
         if error.status is not None and error.status >= 500:
             fix = f"Wait a while and rerun {invocation()} doctor: this is a failure of the API."
         return failed("api", str(error), fix)
-    if proxy:
-        return passed("api", f"{url} answers, through the proxy {proxy}")
-    return passed("api", f"{url} answers")
+    through = f", through the proxy {proxy}" if proxy else ""
+    return passed("api", f"{url} answers{through}")
 
 
-def _network_fix(url: str, stage: errors.FailureStage, proxy: str | None) -> str:
+def _network_fix(url: str, stage: errors.FailureStage, proxy: str | None, elsewhere: str) -> str:
     host = urlsplit(url).hostname
-    if proxy and stage in ("dns", "proxy", "refused"):
-        return f"Set HTTPS_PROXY to a proxy that works ({proxy} does not), or unset it."
-    if url != BASE_URL and stage == "dns":
-        return f"Correct LUMA_MCP_BASE_URL ({host} is not known), or unset it."
-    if url != BASE_URL and stage == "refused":
-        return f"Start the server that should answer at {url}, or {_elsewhere(url)}."
     fixes: dict[errors.FailureStage, str] = {
         "dns": f"Connect this machine to a network whose DNS knows {host}.",
         "tls": "Set SSL_CERT_FILE to the PEM file of the authority that your network's certificates come from.",
         "timeout": f"Allow more time: {invocation()} doctor --seconds 30",
-        "broken": f"Allow HTTPS between this machine and {host}, or {_elsewhere(url)}.",
+        "broken": f"Allow HTTPS between this machine and {host}, or {elsewhere}.",
         "unsendable": "Unset those of SSL_CERT_FILE, SSL_CERT_DIR, HTTPS_PROXY and ALL_PROXY that are not valid.",
     }
+    if url != BASE_URL:
+        fixes["dns"] = f"Correct LUMA_MCP_BASE_URL ({host} is not known), or unset it."
+        fixes["refused"] = f"Start the server that should answer at {url}, or {elsewhere}."
+    if proxy and stage in ("dns", "proxy", "refused"):
+        return f"Set HTTPS_PROXY to a proxy that works ({proxy} does not), or unset it."
     return fixes.get(stage, f"Allow connections to {host} (a firewall, or no network?).")
-
-
-def _elsewhere(url: str) -> str:
-    return "run it in another network" if url == BASE_URL else "unset LUMA_MCP_BASE_URL"
 
 
 def proxy_of(url: str) -> str | None:
     """Host and port of the proxy that requests go through, without its user and password; None for no proxy."""
-    parts = urlsplit(url)
-    proxies = getproxies()
+    parts, proxies = urlsplit(url), getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     host = parts.hostname or ""
     if not proxy or host in LOOPBACK or proxy_bypass(host):
         return None
-    return urlsplit(proxy if "://" in proxy else f"http://{proxy}").netloc.rpartition("@")[2]
+    # The scheme may be missing.
+    address = urlsplit("//" + proxy.rpartition("//")[2])
+    return address.netloc.rpartition("@")[2]
 
 
 def _token_result(here: Environment, error: LumaError | None) -> CheckResult:
-    if TOKEN in here.invalid or here.settings.token is None:
+    if here.settings.token is None:
         simulate = f"To try without one: {invocation()} doctor --simulate"
         return failed("token", "USEAPI_TOKEN is not set here or in the entry of a host", f"{NEW_TOKEN} {simulate}")
     source, fix = "the token of the environment", NEW_TOKEN
@@ -258,46 +308,30 @@ def _token_result(here: Environment, error: LumaError | None) -> CheckResult:
     return passed("token", f"{source} is accepted (not shown)")
 
 
-def _account_results(
-    here: Environment, accounts: Sequence[Account], live: Mapping[str, Account | LumaError]
-) -> list[CheckResult]:
-    emails = [account.email for account in accounts]
-    if not emails:
-        return [failed("accounts", f"none is configured at {here.settings.base_url}", f"{invocation()} accounts add")]
-    results = [_account_result(here, account, live.get(account.email)) for account in accounts]
-    if here.settings.email and here.settings.email not in emails:
-        fix = f"Set LUMA_MCP_EMAIL to one of {', '.join(emails)}, or unset it."
-        results.append(failed("accounts", f"{here.settings.email} (LUMA_MCP_EMAIL) is not configured", fix))
-    return results
-
-
-def _account_result(here: Environment, listed: Account, live: Account | LumaError | None) -> CheckResult:
-    """What an account can do now. `live`: what the API reported of this account alone."""
-    name = f"account {listed.email}"
+def _account_result(account: Account, unchecked: LumaError | str | None) -> CheckResult:
+    """What an account can do now. `unchecked`: why its session could not be checked."""
+    name, now, expires = f"account {account.email}", datetime.now(UTC), parse_time(account.session_expires)
     # The address comes from the API, and somebody will paste this into a shell.
-    refresh = f"{invocation()} accounts refresh {shlex.quote(listed.email)}"
-    now = live if isinstance(live, Account) else listed
-    expires = parse_time(now.session_expires or listed.session_expires)
-    # The API writes some times without a zone: a day makes up for it.
-    is_over = expires is not None and expires < here.now() - timedelta(days=1)
-    is_invalid = isinstance(live, errors.AccountSession) or now.session_valid is False
-    reason = now.error or listed.error
-    if is_invalid or reason or (is_over and now.session_valid is None):
-        problem = "its session has expired" if is_invalid or is_over else "it has an error"
-        if reason:
-            problem = f'{problem}; the API says: "{reason}"'
+    refresh = f"{invocation()} accounts refresh {shlex.quote(account.email)}"
+    is_expired = account.session_valid is False
+    if account.session_valid is None and expires:
+        # The API writes some times without a zone: a day makes up for it.
+        is_expired = expires < now - timedelta(days=1)
+    if is_expired or account.error:
+        problem = "its session has expired" if is_expired else "it has an error"
+        if account.error:
+            problem = f'{problem}; the API says: "{account.error}"'
         return failed(name, problem, refresh)
-    slots = "an unknown number" if listed.concurrency is None else listed.concurrency
-    details = [f"{listed.executing or 0} of {slots} slots in use"]
-    if session := parse_time(now.session_expires):
-        details.append(f"session until {session:%Y-%m-%d}")
-    usage, limit = map((now.credits or {}).get, ("usage", "limit"))
+    slots = "an unknown number" if account.concurrency is None else account.concurrency
+    detail = f"{account.executing or 0} of {slots} slots in use"
+    if expires:
+        detail = f"{detail}; session until {expires:%Y-%m-%d}"
+    usage, limit = map((account.credits or {}).get, ("usage", "limit"))
     if isinstance(usage, int | float) and isinstance(limit, int | float):
-        details.append(f"credits {usage:g} of {limit:g} used")
-    detail = "; ".join(details)
-    if not isinstance(live, Account):
-        return note(name, f"{detail}; its session could not be checked: {live or 'no answer in time'}")
-    if expires and expires < here.now() + SOON:
+        detail = f"{detail}; credits {usage:g} of {limit:g} used"
+    if unchecked:
+        return note(name, f"{detail}; its session could not be checked: {unchecked}")
+    if expires and expires < now + SOON:
         return note(name, f"{detail}: soon", refresh)
     return passed(name, detail)
 
@@ -330,31 +364,28 @@ def _why_not_writable(folder: Path) -> str:
 
 async def check_inputs(here: Environment) -> list[CheckResult]:
     """The folders that pictures may come from can be read."""
-    name, folders = "input folders", here.settings.input_dirs
+    folders = here.settings.input_dirs
     if folders is None:
-        return [passed(name, f"{', '.join(map(str, home_folders())) or 'none'}, without hidden folders")]
-    results = []
+        return [passed("input folders", f"{', '.join(map(str, home_folders())) or 'none'}, without hidden folders")]
+    failures = await run_sync(_input_failures, folders, abandon_on_cancel=True)
+    return failures or [passed("input folders", ", ".join(map(str, folders)))]
+
+
+def _input_failures(folders: Sequence[Path]) -> list[CheckResult]:
+    name, results = "input folders", []
     for folder in folders:
-        results += await run_sync(_input_failures, name, folder, abandon_on_cancel=True)
-    return results or [passed(name, ", ".join(map(str, folders)))]
-
-
-def _input_failures(name: str, folder: Path) -> list[CheckResult]:
-    try:
-        next(folder.iterdir(), None)
-    except FileNotFoundError:
-        return [failed(name, f"{folder} does not exist", _shell("mkdir", "-p", folder))]
-    except NotADirectoryError:
-        return [failed(name, f"{folder} is not a folder", f"Remove {folder} from LUMA_MCP_INPUT_DIRS.")]
-    except OSError as error:
-        # The folder is closed, or one in which it is.
-        closed = next((place for place in reversed(folder.parents) if not os.access(place, os.X_OK)), folder)
-        return [failed(name, f"{folder} cannot be read: {error.strerror}", _shell("chmod", "u+rx", closed))]
-    return []
-
-
-def _shell(*arguments: str | Path) -> str:
-    return shlex.join(map(str, arguments))
+        try:
+            next(folder.iterdir(), None)
+        except FileNotFoundError:
+            results.append(failed(name, f"{folder} does not exist", shlex.join(["mkdir", "-p", str(folder)])))
+        except NotADirectoryError:
+            results.append(failed(name, f"{folder} is not a folder", f"Remove {folder} from LUMA_MCP_INPUT_DIRS."))
+        except OSError as error:
+            # The folder is closed, or one in which it is.
+            closed = next((place for place in reversed(folder.parents) if not os.access(place, os.X_OK)), folder)
+            fix = shlex.join(["chmod", "u+rx", str(closed)])
+            results.append(failed(name, f"{folder} cannot be read: {error.strerror}", fix))
+    return results
 
 
 async def check_journal(here: Environment) -> list[CheckResult]:
@@ -369,7 +400,9 @@ async def check_journal(here: Environment) -> list[CheckResult]:
 
 def _journal_result(path: Path) -> CheckResult:
     health = check_health(path)
-    copies = "".join(f"; a damaged one is kept as {copy.name}" for copy in health.damaged_copies[-1:])
+    copies = ""
+    if health.damaged_copies:
+        copies = f"; a damaged one is kept as {health.damaged_copies[-1].name}"
     if health.state == "ok":
         orders = "1 order" if health.orders == 1 else f"{health.orders} orders"
         return passed("journal", f"{path}: intact, {orders}{copies}")
@@ -377,35 +410,28 @@ def _journal_result(path: Path) -> CheckResult:
         if reason := _why_not_writable(path.parent):
             return failed("journal", f"{path} cannot be created: {reason}", OTHER_JOURNAL)
         return passed("journal", f"{path}, created with the first order{copies}")
-    problem = {
-        "locked": "is locked by another process",
-        "damaged": "is damaged",
-        "newer": "was written by a newer luma-ray-mcp",
-        "foreign": "belongs to another program",
-        "unusable": "cannot be used",
+    close = f"Close the program that has {path} open: a database viewer, a backup, or a server that hangs."
+    problem, fix = {
+        "locked": ("is locked by another process", close),
+        "damaged": ("is damaged", _move_journal(path)),
+        "newer": ("was written by a newer luma-ray-mcp", f"Update luma-ray-mcp. Or: {OTHER_JOURNAL}"),
+        "foreign": ("belongs to another program", OTHER_JOURNAL),
+        "unusable": ("cannot be used", OTHER_JOURNAL),
     }[health.state]
-    if health.reason:
-        problem = f"{problem} ({health.reason})"
-    return failed("journal", f"{path} {problem}: orders are kept in memory", _journal_fix(path, health))
-
-
-def _journal_fix(path: Path, health: JournalHealth) -> str:
-    if health.state == "locked":
-        return f"Close the program that has {path} open: a database viewer, a backup, or a server that hangs."
-    if health.state == "newer":
-        return f"Update luma-ray-mcp. Or: {OTHER_JOURNAL}"
     # Not Path.is_file: before Python 3.14 it raises PermissionError below a folder that cannot be read.
     if health.state == "unusable" and os.path.isfile(path):  # noqa: PTH113
-        return f"{_shell('chmod', 'u+rwx', path.parent)} && {_shell('chmod', 'u+rw', path)}"
-    if health.state != "damaged":
-        return OTHER_JOURNAL
+        fix = f"chmod u+rwx {shlex.quote(str(path.parent))} && chmod u+rw {shlex.quote(str(path))}"
+    if health.reason:
+        problem = f"{problem} ({health.reason})"
+    return failed("journal", f"{path} {problem}: orders are kept in memory", fix)
+
+
+def _move_journal(path: Path) -> str:
+    """The command that moves a journal to a new folder, whose name is that of a copy which a server sets aside."""
     # With what SQLite keeps beside it: parts of one file must not get into the next.
     parts = [f"{path}{end}" for end in ("", "-wal", "-shm") if os.path.lexists(f"{path}{end}")]
-    folder, number = f"{path}.damaged", 1
-    while os.path.lexists(folder):
-        number += 1
-        folder = f"{path}.damaged-{number}"
-    return f"{_shell('mkdir', folder)} && {_shell('mv', *parts, folder)}"
+    folder = f"{path}.damaged-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
+    return f"mkdir {shlex.quote(folder)} && {shlex.join(['mv', *parts, folder])}"
 
 
 # The server
@@ -415,14 +441,13 @@ class StartFailed(Exception):
     """A command did not become a server that answers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(NamedTuple):
     """A server that answered."""
 
     name: str
     version: str
     protocol: str
-    tools: tuple[str, ...]
+    tools: list[str]
 
 
 async def check_server(here: Environment) -> list[CheckResult]:
@@ -433,22 +458,23 @@ async def check_server(here: Environment) -> list[CheckResult]:
     if here.invalid:
         fix = f"Set {' and '.join(here.invalid)} as the lines above say, or unset them."
     servers: dict[str, Server] = {}
-    failures: list[StartFailed] = []
+    problems: list[str] = []
 
     async def start(mode: str) -> None:
         try:
             servers[mode] = await start_server(here.command.program, args, here.variables, mode=mode)
         except StartFailed as error:
-            failures.append(error)
+            problems.append(str(error))
+        else:
+            if not servers[mode].tools:
+                problems.append("lists no tools")
 
     async with anyio.create_task_group() as tasks:
         for mode in MODES:
             tasks.start_soon(start, mode)
-    if failures:
-        return [failed("server", str(failures[0]), fix)]
+    if problems:
+        return [failed("server", problems[0], fix)]
     newest, older = servers[MODES[0]], servers[MODES[1]]
-    if not newest.tools or not older.tools:
-        return [failed("server", "lists no tools", fix)]
     return [passed("server", f"speaks {newest.protocol} and {older.protocol}: {', '.join(newest.tools)}")]
 
 
@@ -471,17 +497,23 @@ async def start_server(
         server = StdioServerParameters(command=sys.executable, args=launch, env=environment)
         try:
             async with Client(stdio_client(server, errlog=log), mode=mode) as client:
-                tools = (await client.list_tools()).tools
-                name, version = "", ""
-                if client.server_info:
-                    name, version = client.server_info.name, client.server_info.version
-                return Server(name, version, client.protocol_version, tuple(tool.name for tool in tools))
+                tools = [tool.name for tool in (await client.list_tools()).tools]
+                info = client.server_info
+                return Server(info.name if info else "", info.version if info else "", client.protocol_version, tools)
         except Exception as error:  # noqa: BLE001 - whatever it is, this is not a server
-            reason = _read_ending(ending) or f"does not answer: {_describe(error)}"
-            if line := _last_line(log):
-                secret = environment.get(TOKEN) or "\0"
-                reason = f'{reason}; it says: "{line.replace(secret, "***")}"'
-            raise StartFailed(reason) from None
+            raise StartFailed(_why_failed(error, ending, log, environment.get(TOKEN) or "\0")) from None
+
+
+def _why_failed(error: BaseException, ending: Path, log: IO[str], secret: str) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    reason = f"does not answer: {type(error).__name__}: {error}"
+    if ending.exists():
+        reason = ending.read_text()
+    log.seek(0)
+    # Without the secret before it is cut, so that no part of it stays.
+    lines = log.read().replace(secret, "***").strip().splitlines()
+    return f'{reason}; it says: "{lines[-1].strip()[:300]}"' if lines else reason
 
 
 _LAUNCHER = """
@@ -495,102 +527,65 @@ open(sys.argv[1], "w").write(reason)
 """Starts a command and writes down how it ended, which the SDK keeps to itself."""
 
 
-def _read_ending(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
-
-
-def _describe(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return f"{type(error).__name__}: {error}"
-
-
-def _last_line(log: IO[str]) -> str:
-    log.seek(0)
-    lines = log.read()[-4000:].strip().splitlines() or [""]
-    return lines[-1].strip()[:300]
-
-
 # The hosts
 
 
 async def check_host(file: HostFile, here: Environment) -> list[CheckResult]:
     """A host has our entry, and what it runs starts, answers, and can use its own settings."""
     name, entry, fix = file.host.name, file.entry, _install_command(file)
-    if file.error:
-        return [failed(name, str(file.error), f"Correct the file; {fix} --print shows the entry.")]
+    if isinstance(file.content, InstallError):
+        return [failed(name, str(file.content), f"Correct the file; {fix} --print shows the entry.")]
     if entry is None or entry.origin == "other":
         detail = f"there is no entry of ours in {file.path}"
         if entry:
             detail = f"{detail}: its server luma is another one ({entry.safe_command}), which was not started"
         return [note(name, detail, fix)]
-    path = entry.env.get("PATH") or bare_path(here.system, here.variables)
-    command = find_program(entry.command, path)
-    if reason := _why_not_started(entry, command):
+    path = entry.env.get("PATH") or bare_path(this_system(), here.variables)
+    program = find_program(entry.command, path)
+    if reason := why_unsafe(entry, program):
         # Somebody else's program may have read the token, if the host has started it.
         detail = f"its entry runs {entry.safe_command}, {reason}. It was not started here, but {name} starts it"
         if not entry.is_ours:
             fix = f"{fix} --force"
         rotate = "then replace your API token at https://useapi.net: it may have been read"
         return [failed(name, f"{detail} with your API token", f"{fix}, {rotate}.")]
+    settings = _parse_settings(entry.env)
     try:
-        server = await _start_entry(entry, command, path)
+        server = await _start_entry(entry, program, path)
     except StartFailed as error:
-        if _parse_settings(entry.env) is None:
+        if settings is None:
             fix = f"Correct its settings in {file.path}."
         return [failed(name, f"its command {entry.command} {error}", fix)]
-    settings = _parse_settings(entry.env) or Settings()
-    if settings.token is None and "--simulate" not in entry.args:
-        return [_tokenless_result(here, file, entry)]
-    version = server.version
-    if version != __version__:
-        version = f"{version}, not {__version__} as here"
-    result = passed(name, f"{entry.command} starts: luma-ray-mcp {version}, {len(server.tools)} tools")
+    settings = settings or Settings()
+    result = _start_result(here, file, entry, settings, server)
+    if result.status != "passed":
+        return [result]
     return [result, *await _entry_results(here, file, entry, settings)]
 
 
-async def _start_entry(entry: Entry, command: str | None, path: str) -> Server:
-    if command is None and Path(entry.command).is_absolute():
+def _start_result(here: Environment, file: HostFile, entry: Entry, settings: Settings, server: Server) -> CheckResult:
+    name = file.host.name
+    if settings.token or "--simulate" in entry.args:
+        version = server.version
+        if version != __version__:
+            version = f"{version}, not {__version__} as here"
+        return passed(name, f"{entry.command} starts: luma-ray-mcp {version}, {len(server.tools)} tools")
+    if "${" in entry.env.get(TOKEN, ""):
+        return note(name, "it starts; the host fills in the token, so whether it is accepted is not known")
+    if here.variables.get(TOKEN):
+        return note(name, "it starts; its entry has no token, and only some hosts pass on that of the terminal")
+    return failed(name, "it starts, but its entry has no token: nothing can be ordered", _install_command(file))
+
+
+async def _start_entry(entry: Entry, program: str | None, path: str) -> Server:
+    if program is None and Path(entry.command).is_absolute():
         raise StartFailed("cannot be found, or cannot be executed")
-    if command is None:
+    if program is None:
         raise StartFailed("cannot be found: its path is not absolute, and hosts do not have a shell's PATH")
-    server = await start_server(command, entry.args, {"PATH": path, **entry.env})
+    server = await start_server(program, entry.args, {"PATH": path, **entry.env})
     if server.name != NAME:
         raise StartFailed(f"is another server ({server.name})")
     return server
-
-
-def _tokenless_result(here: Environment, file: HostFile, entry: Entry) -> CheckResult:
-    if "${" in entry.env.get(TOKEN, ""):
-        return note(file.host.name, "it starts; the host fills in the token, so whether it is accepted is not known")
-    if here.variables.get(TOKEN):
-        detail = "it starts; its entry has no token, and only some hosts pass on that of the terminal"
-        return note(file.host.name, detail)
-    return failed(
-        file.host.name, "it starts, but its entry has no token: nothing can be ordered", _install_command(file)
-    )
-
-
-def _why_not_started(entry: Entry, command: str | None) -> str:
-    """Why an entry must not be started: it runs somebody else's program, or may do so. Empty if it can be."""
-    if entry.origin == "index":
-        return "which takes our name from an index, where it belongs to an unrelated project"
-    if entry.origin == "former":
-        return "with the name luma-mcp, which belongs to an unrelated project"
-    if entry.origin == "module" and command and command != sys.executable and not _has_our_script(entry, command):
-        return "with the module luma_mcp, but luma-ray-mcp is not installed there: it may be an unrelated project's"
-    return ""
-
-
-def _has_our_script(entry: Entry, command: str) -> bool:
-    """Whether the environment of a Python has the script of our distribution."""
-    folders = [Path(command).parent, Path(command).parent / "Scripts"]
-    for option, value in pairwise(entry.args):
-        # uv uses the environment of a project.
-        if option in ("--directory", "--project"):
-            folders += [Path(value, ".venv", "bin"), Path(value, ".venv", "Scripts")]
-    scripts = [folder / NAME for folder in folders] + [folder / f"{NAME}.exe" for folder in folders]
-    return any(map(os.path.lexists, scripts))
 
 
 async def _entry_results(here: Environment, file: HostFile, entry: Entry, settings: Settings) -> list[CheckResult]:
@@ -609,24 +604,18 @@ async def _entry_results(here: Environment, file: HostFile, entry: Entry, settin
     if settings.confirm != "never" and not file.host.asks:
         detail = f"LUMA_MCP_CONFIRM={settings.confirm} has no effect: {name} is not known to show a server's questions"
         results.append(note(name, f"{detail}; LUMA_MCP_MAX_JOBS_PER_HOUR limits its orders"))
-    for field, value in file.host.fields.items():
-        if entry.numbers.get(field, 0) <= file.host.wait:
-            detail = f"a call waits up to {file.host.wait} s for its video, but {field} does not allow that"
-            results.append(note(name, detail, f"Set {field} to {value} in {file.path}."))
+    for field_name, value in file.host.fields.items():
+        if entry.numbers.get(field_name, 0) <= file.host.wait:
+            detail = f"a call waits up to {file.host.wait} s for its video, but {field_name} does not allow that"
+            results.append(note(name, detail, f"Set {field_name} to {value} in {file.path}."))
     if settings.token and is_readable_by_others(file.path):
         detail = f"{file.path} contains the token, and other users of this machine can read it"
-        results.append(note(name, detail, _shell("chmod", "600", file.path)))
+        results.append(note(name, detail, shlex.join(["chmod", "600", str(file.path)])))
     return results
 
 
-def _api_of(settings: Settings) -> tuple[object, str] | None:
-    if settings.simulated:
-        return None
-    return settings.token, settings.base_url
-
-
 SETTING_CHECKS: tuple[tuple[str, Callable[[Settings], object], Check], ...] = (
-    (TOKEN, _api_of, check_api),
+    (TOKEN, lambda settings: None if settings.simulated else (settings.token, settings.base_url), check_api),
     ("LUMA_MCP_OUTPUT_DIR", output_folder, check_output),
     ("LUMA_MCP_INPUT_DIRS", lambda settings: settings.input_dirs, check_inputs),
     ("LUMA_MCP_JOURNAL", journal_path, check_journal),
@@ -649,29 +638,10 @@ def _parse_settings(variables: Mapping[str, str]) -> Settings | None:
         return None
 
 
-def bare_path(system: System, variables: Mapping[str, str]) -> str:
-    """The `PATH` of a program that was not started from a shell."""
-    if system == "win32":
-        root = variables.get("SYSTEMROOT") or r"C:\Windows"
-        return rf"{root}\system32;{root}"
-    if system == "darwin":
-        return "/usr/bin:/bin:/usr/sbin:/sbin"
-    return "/usr/local/bin:/usr/bin:/bin"
-
-
-def find_program(command: str, path: str) -> str | None:
-    """The program that a host starts for this command, without a shell's help; None if there is none."""
-    is_name = os.path.basename(command) == command  # noqa: PTH119 - Path drops a "./"
-    if not is_name and not Path(command).is_absolute():
-        return None
-    return shutil.which(command, path=path)
-
-
 # The table
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A check. `late`: what to do if it takes too long, unless more time helps."""
 
     name: str

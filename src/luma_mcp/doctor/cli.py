@@ -6,28 +6,17 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
 import click
 from pydantic import SecretStr
 
-from luma_mcp.doctor.checks import run_checks
-from luma_mcp.doctor.environment import detect
+from luma_mcp.doctor.checks import CheckResult, detect, run_checks
 from luma_mcp.install.command import invocation
-from luma_mcp.install.paths import this_system
 from luma_mcp.text import one_line
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from luma_mcp.doctor.checks import CheckResult
-    from luma_mcp.doctor.environment import Environment
-
-INTERRUPTED = 130
-"""The exit code after Ctrl-C."""
 MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "note": ("–", "yellow")}
 ASCII_MARKS = {"✓": "ok", "✗": "!!", "–": "--", "→": "->", "…": "..."}
 """For terminals that cannot show the others."""
@@ -37,23 +26,24 @@ def doctor(*, simulate: bool, as_json: bool, seconds: float) -> None:
     """Print the results of all checks; end the process with 1 if one failed, with 130 on Ctrl-C."""
     # The SDK logs what a broken server writes, which is in the results.
     logging.basicConfig(handlers=[logging.NullHandler()])
-    here = detect(os.environ, this_system(), Path.home(), seconds=seconds)
     try:
-        results = _run_simulated(here) if simulate else anyio.run(run_checks, here)
+        results = _run(simulate=simulate, seconds=seconds)
     except KeyboardInterrupt:
-        os._exit(INTERRUPTED)
+        os._exit(130)
     failures = sum(result.status == "failed" for result in results)
     if as_json:
-        checks = [asdict(result) for result in results]
-        click.echo(json.dumps({"ok": not failures, "checks": checks}, indent=2))
+        click.echo(json.dumps({"ok": not failures, "checks": list(map(asdict, results))}, indent=2))
     else:
         click.echo(_format_screen(results, failures))
     sys.stdout.flush()
     # At once: a normal exit waits for threads, and a dead disk may hold one.
-    os._exit(1 if failures else 0)
+    os._exit(bool(failures))
 
 
-def _run_simulated(here: Environment) -> list[CheckResult]:
+def _run(*, simulate: bool, seconds: float) -> Sequence[CheckResult]:
+    here = detect(seconds=seconds)
+    if not simulate:
+        return anyio.run(run_checks, here)
     from luma_mcp.simulator.app import TOKEN, new_simulator, running
 
     with running(new_simulator()) as url:
@@ -71,17 +61,11 @@ def _format_screen(results: Sequence[CheckResult], failures: int) -> str:
         lines.append(f"{click.style(mark, fg=colour)} {name:<{width}}  {detail}")
         if fix:
             lines.append(f"  {'':<{width}}  → {click.style(fix, bold=True)}")
-    then = f"Each fix follows the arrow; then rerun {invocation()} doctor."
-    if failures == 0:
-        lines.append("\nAll checks passed.")
-    elif failures == 1:
-        lines.append(f"\n1 problem found. {then}")
-    else:
-        lines.append(f"\n{failures} problems found. {then}")
-    return _encodable("\n".join(lines))
-
-
-def _encodable(text: str) -> str:
+    ending = "\nAll checks passed."
+    if failures:
+        count = "1 problem" if failures == 1 else f"{failures} problems"
+        ending = f"\n{count} found. Each fix follows the arrow; then rerun {invocation()} doctor."
+    text = "\n".join([*lines, ending])
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:

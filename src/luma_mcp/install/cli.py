@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
-from itertools import starmap
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
 import click
 
 from luma_mcp.errors import LumaError, Unauthorized
+from luma_mcp.hosts import Host
 from luma_mcp.install import paths
 from luma_mcp.install.command import command_here, invocation
 from luma_mcp.install.config import (
@@ -26,15 +27,11 @@ from luma_mcp.install.config import (
     Unparsable,
     backups_with,
     is_readable_by_others,
+    present_files,
     replace,
 )
 from luma_mcp.install.entry import NAME, PLACEHOLDER, TOKEN, Entry, format_entry, masked
 from luma_mcp.settings import VARIABLES, Settings, SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from luma_mcp.hosts import Host
 
 TRIES = 3
 HOST_IDS = ", ".join(host.id for host in paths.INSTALLABLE)
@@ -83,23 +80,24 @@ def install(host_name: str | None, options: InstallOptions) -> None:
         if host_name is None:
             raise click.ClickException(_name_a_host("install"))
         host, path = _resolve_host(host_name)
-        token = {} if options.simulate else {TOKEN: PLACEHOLDER}
+        if not options.simulate:
+            env = {TOKEN: PLACEHOLDER, **env}
         click.echo(f"For {path}:", err=True)
-        click.echo(format_entry(host, Entry(command.program, args, token | env)).rstrip("\n"))
+        click.echo(format_entry(host, Entry(command.program, args, env)).rstrip("\n"))
         return
-    files = _choose_files(host_name, "install", _present_files(), options)
+    files = _choose_files(host_name, "install", options)
     warnings = list(command.warnings)
     network = [name for name in NETWORK_VARIABLES if os.environ.get(name)]
     if network and not options.simulate:
         warnings.append(f"{' and '.join(network)}: {NOT_PASSED_ON}")
     for warning in warnings:
         click.secho(warning, fg="yellow", err=True)
-    tokens: list[dict[str, str]] = [{}] * len(files)
-    if not options.simulate:
-        tokens = _find_tokens(files, settings, check=options.check)
-    _process_all(
-        [(file, Entry(command.program, args, token | env)) for file, token in zip(files, tokens, strict=True)], options
-    )
+    work: list[tuple[HostFile, Entry | None]] = []
+    resolve = cache(partial(_resolve_token, settings, check=options.check))
+    for file, present in zip(files, _present_tokens(files, settings), strict=True):
+        token = {} if options.simulate else {TOKEN: resolve(present)}
+        work.append((file, Entry(command.program, args, token | env)))
+    _process_all(work, options)
 
 
 def uninstall(host_name: str | None, options: InstallOptions) -> None:
@@ -107,9 +105,7 @@ def uninstall(host_name: str | None, options: InstallOptions) -> None:
 
     `host_name`: an id or a name; None to choose among the hosts that have the entry.
     """
-    # A file that cannot be read may have it.
-    candidates = [file for file in _present_files() if file.entry or file.error]
-    files = _choose_files(host_name, "uninstall", candidates, options)
+    files = _choose_files(host_name, "uninstall", options)
     _process_all([(file, None) for file in files], options)
 
 
@@ -128,48 +124,40 @@ def _entry_settings(options: InstallOptions) -> dict[str, str]:
 # The hosts
 
 
-def _present_files() -> list[HostFile]:
-    present = paths.present_hosts(paths.this_system(), os.environ, Path.home())
-    return list(starmap(HostFile.load, present))
-
-
-def _choose_files(
-    host_name: str | None, command: str, present: list[HostFile], options: InstallOptions
-) -> list[HostFile]:
+def _choose_files(host_name: str | None, command: str, options: InstallOptions) -> list[HostFile]:
     """The files to work on."""
     if host_name:
-        return [_file_of(host_name, present)]
-    if options.everywhere and present:
-        return present
+        return [HostFile.load(*_resolve_host(host_name))]
+    present = present_files()
+    if command == "uninstall":
+        # A file that cannot be read may have the entry.
+        present = [file for file in present if file.entry or isinstance(file.content, InstallError)]
     if not present:
         raise click.ClickException(_name_a_host(command))
+    if options.everywhere:
+        return present
     if not sys.stdin.isatty():
         found = ", ".join(file.host.id for file in present)
         raise click.ClickException(f"{_name_a_host(command)} Found here: {found} (--all for all of them).")
     click.echo("Found here:")
     for number, file in enumerate(present, 1):
         click.echo(f"  {number}  {file.host.name:<16}{file.path}")
-
-    def parse_answer(answer: str) -> list[HostFile]:
-        answer = answer.strip()
-        if answer.casefold() == "all":
-            return present
-        if answer.isdecimal() and 1 <= int(answer) <= len(present):
-            return [present[int(answer) - 1]]
-        try:
-            return [_file_of(answer, present)]
-        except click.ClickException as error:
-            # The prompt shows this error and asks again.
-            raise click.BadParameter(error.message) from error
-
-    chosen: list[HostFile] = click.prompt('Which one (number, name or "all")', value_proc=parse_answer)
+    chosen: list[HostFile] = click.prompt(
+        'Which one (number, name or "all")', value_proc=lambda answer: _parse_choice(answer.strip(), present)
+    )
     return chosen
 
 
-def _file_of(host_name: str, present: list[HostFile]) -> HostFile:
-    host, path = _resolve_host(host_name)
-    # What is present has been read and parsed.
-    return next((file for file in present if file.path == path), None) or HostFile.load(host, path)
+def _parse_choice(answer: str, present: list[HostFile]) -> list[HostFile]:
+    if answer.casefold() == "all":
+        return present
+    if answer.isdecimal() and 1 <= int(answer) <= len(present):
+        return [present[int(answer) - 1]]
+    try:
+        return [HostFile.load(*_resolve_host(answer))]
+    except click.ClickException as error:
+        # The prompt shows this error and asks again.
+        raise click.BadParameter(error.message) from error
 
 
 def _resolve_host(text: str) -> tuple[Host, Path]:
@@ -195,29 +183,27 @@ def _name_a_host(command: str) -> str:
 # The token
 
 
-def _find_tokens(files: list[HostFile], settings: Settings, *, check: bool) -> list[dict[str, str]]:
-    """The token for each file: that of the environment, else that of our entry there, else one that is typed in."""
+def _present_tokens(files: list[HostFile], settings: Settings) -> list[str]:
+    """The token of our entry in each file; empty if there is none, or if the environment has one."""
     present = []
     for file in files:
-        token = None
+        token = ""
         if settings.token is None and file.entry and file.entry.is_ours:
-            token = file.entry.env.get(TOKEN)
-        if token == PLACEHOLDER:
-            token = None
+            token = file.entry.env.get(TOKEN, "").replace(PLACEHOLDER, "")
         present.append(token)
-    known = set(present) - {None}
+    known = set(present) - {""}
+    if len(known) > 1:
+        return present
     # The token of one host is right for another that has none yet.
-    usual = known.pop() if len(known) == 1 else None
-    resolve = cache(partial(_resolve_token, settings, check=check))
-    return [{TOKEN: resolve(own or usual)} for own in present]
+    return ["".join(known)] * len(files)
 
 
-def _resolve_token(settings: Settings, present: str | None, *, check: bool) -> str:
+def _resolve_token(settings: Settings, present: str, *, check: bool) -> str:
     """A token that the API accepts, as far as can be checked: that of the settings, `present`, or one typed in."""
-    token = None
+    token = ""
     if settings.token:
         token = settings.token.get_secret_value()
-    elif present and "${" in present:
+    elif "${" in present:
         click.echo("The token in the entry stays: the host fills it in, so it is not checked here.")
         return present
     elif present:
@@ -225,26 +211,27 @@ def _resolve_token(settings: Settings, present: str | None, *, check: bool) -> s
         token = _parse_token(present)
     for _ in range(TRIES):
         # The first one may be unusable, or not accepted.
-        if token is None:
+        if not token:
             if not sys.stdin.isatty():
                 raise click.ClickException(NO_TOKEN)
             question = "API token from useapi.net (user:…; it is not shown)"
             token = _parse_token(click.prompt(question, hide_input=True))
         if token and (not check or _is_accepted(token, settings)):
             return token
-        token = None
+        token = ""
         if not sys.stdin.isatty():
             break
     raise click.ClickException("Nothing was changed, because there is no token that the API accepts.")
 
 
-def _parse_token(text: str) -> str | None:
+def _parse_token(text: str) -> str:
+    """The token in a text; empty if there is none that can be used."""
     try:
         token = Settings.from_environment({TOKEN: text}).token
+        return token.get_secret_value() if token else ""
     except SettingsError as error:
         click.echo(f"{error}.")
-        return None
-    return token.get_secret_value() if token else None
+        return ""
 
 
 def _is_accepted(token: str, settings: Settings) -> bool:
@@ -283,18 +270,21 @@ def _process_all(work: Sequence[tuple[HostFile, Entry | None]], options: Install
     failures = 0
     for file, wanted in work:
         # Not Path.is_symlink: before Python 3.14 it raises PermissionError below a folder that cannot be read.
-        link = f" (a link to {os.path.realpath(file.path)})" if os.path.islink(file.path) else ""  # noqa: PTH114
-        click.echo(f"{click.style(file.host.name, bold=True)}: {file.path}{link}")
+        is_link = os.path.islink(file.path)  # noqa: PTH114
+        click.echo(f"{click.style(file.host.name, bold=True)}: {file.path}", nl=not is_link)
+        if is_link:
+            click.echo(f" (a link to {os.path.realpath(file.path)})")
         try:
             done = _process(file, wanted, options)
         except InstallError as error:
             click.secho(f"Error: {error}.", fg="red", err=True)
-            advice = ""
-            if isinstance(error, Unparsable) and wanted:
-                advice = f" Or add the entry by hand: {invocation()} install {file.host.id} --print shows it."
-            elif isinstance(error, Unparsable):
-                advice = f' Or remove the entry "{NAME}" from it by hand.'
-            click.echo(error.fix + advice, err=True)
+            advice = error.fix
+            if isinstance(error, Unparsable):
+                by_hand = f'remove the entry "{NAME}" from it by hand.'
+                if wanted:
+                    by_hand = f"add the entry by hand: {invocation()} install {file.host.id} --print shows it."
+                advice = f"{advice} Or {by_hand}"
+            click.echo(advice, err=True)
             done = False
         if not done:
             failures += 1
@@ -306,12 +296,10 @@ def _process_all(work: Sequence[tuple[HostFile, Entry | None]], options: Install
 def _process(file: HostFile, wanted: Entry | None, options: InstallOptions) -> bool:
     """Change one file; False if the person declines."""
     for attempt in range(TRIES):
-        config = file.loaded()
-        entry = config.entry
-        if wanted is None:
-            changed = config.without_entry()
-        else:
-            changed = config.with_entry(wanted, replace=entry is not None and not entry.is_ours)
+        config, entry = file.content, file.entry
+        if isinstance(config, InstallError):
+            raise config
+        changed = config.with_entry(wanted) if wanted else config.without_entry()
         if changed is config:
             click.echo("There is nothing to change.")
             _warn_of_readers(config)
@@ -332,14 +320,26 @@ def _process(file: HostFile, wanted: Entry | None, options: InstallOptions) -> b
         if backup:
             click.echo(f" Backup: {backup} · delete it once everything works")
         _warn_of_readers(changed)
-        for copy in backups_with(file.path, entry.token) if entry and entry.token else ():
-            click.secho(f"The backup {copy} contains your token: delete it once everything works.", fg="yellow")
-        if wanted:
-            click.echo(f"{file.host.restart} Then ask: {EXAMPLE}")
-        else:
-            click.echo(f"Your videos and the journal of your orders stay{_places(entry)}.")
+        _print_next_steps(file, entry, wanted)
         return True
     return False
+
+
+def _print_next_steps(file: HostFile, before: Entry | None, wanted: Entry | None) -> None:
+    if before and before.token:
+        for copy in backups_with(file.path, before.token):
+            click.secho(f"The backup {copy} contains your token: delete it once everything works.", fg="yellow")
+    if wanted:
+        click.echo(f"{file.host.restart} Then ask: {EXAMPLE}")
+    elif before:
+        from luma_mcp.service import journal_path, output_folder
+
+        places = ""
+        # Where the server of the entry has put them.
+        with suppress(SettingsError):
+            settings = Settings.from_environment(before.env)
+            places = f": {output_folder(settings)}, {journal_path(settings) or 'no journal'}"
+        click.echo(f"Your videos and the journal of your orders stay{places}.")
 
 
 def _is_confirmed(entry: Entry | None, options: InstallOptions) -> bool:
@@ -381,14 +381,3 @@ def _warn_of_readers(config: Config) -> None:
     if config.entry and config.entry.token and is_readable_by_others(config.snapshot.path):
         text = "Other users of this machine can read this file and the token in it. To prevent that:"
         click.secho(f"{text} chmod 600 {shlex.quote(str(config.snapshot.path))}", fg="yellow")
-
-
-def _places(entry: Entry | None) -> str:
-    """Where the server of an entry has put them."""
-    from luma_mcp.service.paths import journal_path, output_folder
-
-    try:
-        settings = Settings.from_environment(entry.env if entry else {})
-    except SettingsError:
-        return ""
-    return f": {output_folder(settings)}, {journal_path(settings) or 'no journal'}"

@@ -12,19 +12,15 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from luma_mcp.hosts import System
 from luma_mcp.install.paths import this_system
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from luma_mcp.hosts import System
 
 NAME = "luma-ray-mcp"
 _EPHEMERAL = re.compile(
@@ -51,7 +47,6 @@ class Command:
 
 def command_here() -> Command:
     """The command that starts this installation from anywhere. A host can use it as it is."""
-    is_ephemeral = _is_ephemeral(sys.executable, os.environ.get("UV_CACHE_DIR"))
     return resolve_command(
         sys.executable,
         this_system(),
@@ -59,8 +54,7 @@ def command_here() -> Command:
         exists=os.path.isfile,
         which=shutil.which,
         cache=os.environ.get("UV_CACHE_DIR"),
-        # Reading the metadata takes as long as everything else here.
-        source=_installed_from() if is_ephemeral else None,
+        source=_installed_from,
     )
 
 
@@ -98,23 +92,27 @@ def resolve_command(
     base: str,
     exists: Callable[[str], bool],
     which: Callable[[str], str | None],
-    cache: str | None = None,
-    source: str | None = None,
+    cache: str | None,
+    source: Callable[[], str | None],
 ) -> Command:
     """The command that starts the installation of a Python, whose environment was created from the Python `base`.
 
     `exists`: whether a path is a file; `which`: finds a program on PATH; `cache`: uv's cache folder, if it was moved;
-    `source`: the path or address that the installation came from, None for a package index.
+    `source`: finds the path or address that the installation came from, None for a package index.
     """
-    if _is_ephemeral(executable, cache):
+    path = _slashes(executable)
+    if _EPHEMERAL.search(path) or (cache and path.startswith(_slashes(cache).rstrip("/") + "/")):
         runner = which("uvx") or which("uv") or which("pipx")
         # Without a source the runner would start whatever an index has under our name.
-        if runner and source:
-            return _run_from_source(runner, source)
+        if runner and (origin := source()):
+            name = Path(_slashes(runner)).name.casefold().removesuffix(".exe")
+            before = {"uv": ("tool", "run", "--from"), "pipx": ("run", "--spec")}.get(name, ("--from",))
+            warning = f"This {NAME} runs in a temporary environment, so the host will start it through {runner}."
+            return Command(runner, (*before, origin, NAME), (warning,))
         lost = "is in a temporary environment and will stop working once that is deleted"
         return Command(executable, ("-m", "luma_mcp"), (f"{executable} {lost}. Install {NAME}.",))
     # An environment is as short-lived as the Python that it was created from.
-    warnings = _path_warnings(_slashes(executable), system) or _path_warnings(_slashes(base), system)
+    warnings = _path_warnings(path, system) or _path_warnings(_slashes(base), system)
     program = str(PurePosixPath(executable).with_name(NAME))
     if system == "win32":
         program = str(PureWindowsPath(executable).with_name(f"{NAME}.exe"))
@@ -155,20 +153,6 @@ def _installed_from() -> str | None:
         return parse_source(metadata.distribution(NAME).read_text("direct_url.json"))
     except metadata.PackageNotFoundError:
         return None
-
-
-def _run_from_source(runner: str, source: str) -> Command:
-    name = Path(_slashes(runner)).name.casefold().removesuffix(".exe")
-    before = {"uv": ("tool", "run", "--from"), "pipx": ("run", "--spec")}.get(name, ("--from",))
-    args = (*before, source, NAME)
-    warning = f"This {NAME} runs in a temporary environment, so the host will start it through {runner}."
-    return Command(runner, args, (warning,))
-
-
-def _is_ephemeral(executable: str, cache: str | None) -> bool:
-    path = _slashes(executable)
-    in_cache = cache and path.startswith(_slashes(cache).rstrip("/") + "/")
-    return bool(in_cache or _EPHEMERAL.search(path))
 
 
 def _path_warnings(path: str, system: System) -> tuple[str, ...]:

@@ -8,15 +8,17 @@ API token in its environment.
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from luma_mcp.hosts import Host
+from luma_mcp.hosts import Host, System
 
 NAME = "luma"
 """The name of our entry."""
@@ -177,9 +179,47 @@ def _base_name(word: str) -> str:
     return re.split(r"[\\/]", word)[-1].casefold()
 
 
-def entry_path(host: Host) -> tuple[str, str]:
-    """The names under which our entry is found in the host's file."""
-    return (host.key, NAME)
+def why_unsafe(entry: Entry, program: str | None) -> str:
+    """Why an entry must not be started: it runs somebody else's program, or may do so. Empty if it can be.
+
+    `program`: what its command stands for.
+    """
+    if entry.origin == "index":
+        return "which takes our name from an index, where it belongs to an unrelated project"
+    if entry.origin == "former":
+        return "with the name luma-mcp, which belongs to an unrelated project"
+    if entry.origin == "module" and program and program != sys.executable and not _has_our_script(entry, program):
+        return "with the module luma_mcp, but luma-ray-mcp is not installed there: it may be an unrelated project's"
+    return ""
+
+
+def _has_our_script(entry: Entry, python: str) -> bool:
+    """Whether the environment of a Python has the script of our distribution."""
+    folders = [Path(python).parent, Path(python).parent / "Scripts"]
+    for option, value in pairwise(entry.args):
+        # uv uses the environment of a project.
+        if option in ("--directory", "--project"):
+            folders += [Path(value, ".venv", "bin"), Path(value, ".venv", "Scripts")]
+    scripts = [folder / f"luma-ray-mcp{suffix}" for folder in folders for suffix in ("", ".exe")]
+    return any(map(os.path.lexists, scripts))
+
+
+def bare_path(system: System, variables: Mapping[str, str]) -> str:
+    """The `PATH` of a program that was not started from a shell."""
+    if system == "win32":
+        root = variables.get("SYSTEMROOT") or r"C:\Windows"
+        return rf"{root}\system32;{root}"
+    if system == "darwin":
+        return "/usr/bin:/bin:/usr/sbin:/sbin"
+    return "/usr/local/bin:/usr/bin:/bin"
+
+
+def find_program(command: str, path: str) -> str | None:
+    """The program that a host starts for this command, without a shell's help; None if there is none."""
+    is_name = os.path.basename(command) == command  # noqa: PTH119 - Path drops a "./"
+    if not is_name and not Path(command).is_absolute():
+        return None
+    return shutil.which(command, path=path)
 
 
 def entry_fields(host: Host, entry: Entry) -> dict[str, Any]:
@@ -199,17 +239,15 @@ def entry_fields(host: Host, entry: Entry) -> dict[str, Any]:
 
 def parse_entry(fields: Mapping[str, Any]) -> Entry:
     """An entry of a file. Values of another type than expected are left out."""
-    command, args, env = fields.get("command"), fields.get("args"), fields.get("env")
-    if not isinstance(command, str):
-        command = ""
-    if not isinstance(args, list):
-        args = []
-    if not isinstance(env, dict):
-        env = {}
+
+    def get(name: str, default: Any) -> Any:
+        value = fields.get(name)
+        return value if isinstance(value, type(default)) else default
+
     return Entry(
-        command,
-        tuple(arg for arg in args if isinstance(arg, str)),
-        {name: value for name, value in env.items() if isinstance(value, str)},
+        get("command", ""),
+        tuple(arg for arg in get("args", []) if isinstance(arg, str)),
+        {name: value for name, value in get("env", {}).items() if isinstance(value, str)},
         # Only TOML has integers here: numbers of JSON texts stay as they are written.
         {name: value for name, value in fields.items() if type(value) is int},
     )

@@ -5,16 +5,11 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING
 
-from luma_mcp.hosts import HOSTS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from luma_mcp.hosts import Host, System
+from luma_mcp.hosts import HOSTS, Host, System
 
 
 def _plain(text: str) -> str:
@@ -87,9 +82,8 @@ def match_hosts(text: str) -> list[Host]:
 def closest_host(text: str) -> Host | None:
     """The host whose id or name is most like a misspelled text."""
     hosts = dict(_SPELLINGS)
-    for name in get_close_matches(_plain(text), hosts, 1):
-        return hosts[name]
-    return None
+    closest = get_close_matches(_plain(text), hosts, 1)
+    return hosts[closest[0]] if closest else None
 
 
 def _folders(system: System, environment: Mapping[str, str], home: Path) -> dict[str, str]:

@@ -13,16 +13,14 @@ whose job must be searched for.
 
 from __future__ import annotations
 
-import uuid
+import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-    from pathlib import Path
-
-    from luma_mcp.api.protocol import Job, VideoRequest
+from luma_mcp.api.protocol import Job, VideoRequest
 
 OrderState = Literal["intent", "sent", "unknown", "running", "completed", "failed", "given_up"]
 """The stored values, which are part of the file format.
@@ -67,7 +65,7 @@ class Order:
     error: str | None = None
     files: tuple[str, ...] = ()
     deleted: bool = False
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    id: str = field(default_factory=secrets.token_hex)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,24 +34,20 @@ import os
 import sqlite3
 import threading
 import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
 
 import anyio
 from anyio import to_thread
 
-from luma_mcp.api.protocol import VideoRequest
-from luma_mcp.journal.protocol import JournalHealth, LimitExceeded, Order, OrderState
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
-
-    from luma_mcp.api.protocol import Job
-    from luma_mcp.journal.protocol import RateWindow
+from luma_mcp.api.protocol import Job, VideoRequest
+from luma_mcp.journal.protocol import JournalHealth, LimitExceeded, Order, OrderState, RateWindow
 
 logger = logging.getLogger(__name__)
 
@@ -72,9 +68,13 @@ COUNTS_TOWARDS_LIMIT = "ordered_at > ? AND (state <> 'intent' OR COALESCE(alive_
 MAY_RUN = "state IN ('sent', 'unknown', 'running')"
 """Which orders may have a running job."""
 
+_LOCK_SUFFIX = ".lock"
 _MAJOR, _MINOR = 0, 1
 _APPLICATION_ID = 0x4C756D61
-_SCHEMA = """
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {1000 * _MAJOR + _MINOR};
 CREATE TABLE IF NOT EXISTS orders (
     id TEXT PRIMARY KEY, api TEXT NOT NULL, key TEXT NOT NULL, state TEXT NOT NULL, request TEXT NOT NULL,
     account TEXT, ordered_at REAL NOT NULL, sent_at REAL, alive_at REAL,
@@ -88,6 +88,7 @@ CREATE TABLE IF NOT EXISTS assets (
     api TEXT NOT NULL, digest TEXT NOT NULL, account TEXT NOT NULL, asset_ref TEXT NOT NULL, uploaded_at REAL NOT NULL,
     PRIMARY KEY (api, digest, account)
 );
+COMMIT;
 """
 _COLUMNS = {
     "orders": "id, api, key, state, request, account, ordered_at, sent_at, alive_at, "
@@ -170,7 +171,8 @@ class SqliteJournal:
                 db.execute(*removal)
                 # The order itself is not deferred: `mark_sending` reports that the file does not have it, so that the
                 # file is searched for duplicates before anything goes out.
-                self._storage.defer(db, removal)
+                if db is self._storage.memory:
+                    self._storage.missed.append(removal)
             if window:
                 sql = f"SELECT COUNT(*) FROM orders WHERE api = ? AND id <> ? AND {COUNTS_TOWARDS_LIMIT}"
                 [count] = db.execute(sql, (self._api, order.id, *_get_times(window))).fetchone()
@@ -179,7 +181,7 @@ class SqliteJournal:
             db.execute(*self._insert_statement(order))
             return None
 
-        return await self._write(insert)
+        return await self._run(self._storage.run, partial(_transaction, work=insert))
 
     async def mark_sending(self, order: Order) -> bool:
         now = self._wall_clock().timestamp()
@@ -259,7 +261,8 @@ class SqliteJournal:
         return await self._find_order("jobid = ?", jobid)
 
     async def get_open(self, key: str) -> Order | None:
-        return await self._find_order(f"key = ? AND {MAY_RUN}", key)
+        orders = await self._list_orders(f"key = ? AND {MAY_RUN}", key, limit=1)
+        return next(iter(orders), None)
 
     async def list_unsettled(self) -> list[Order]:
         return await self._list_orders("state IN ('sent', 'unknown')")
@@ -293,7 +296,8 @@ class SqliteJournal:
             values += (name, value)
         sql = f"SELECT seconds FROM orders WHERE {conditions} ORDER BY ordered_at DESC LIMIT ?"
         found = await self._select(sql, *values, MAX_SAMPLES)
-        seconds = sorted(row["seconds"] for row in found)
+        seconds = [row["seconds"] for row in found]
+        seconds.sort()
         if len(seconds) < MIN_SAMPLES:
             return None
         tenth = len(seconds) // 10
@@ -361,19 +365,16 @@ class SqliteJournal:
                 changed = db.execute(*statement).rowcount
                 if changed:
                     effective.append(statement)
-            if changed:
-                self._storage.defer(db, *(missed or effective))
+            if changed and db is self._storage.memory:
+                self._storage.missed.extend(missed or effective)
             return changed
 
-        return await self._write(execute)
-
-    async def _write(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        if self._api == EVERY_API:
-            raise ValueError("a journal of every API is read-only")
-        return await self._run(self._storage.run, partial(_transaction, work=work))
+        return await self._run(self._storage.run, partial(_transaction, work=execute))
 
     async def _run(self, function: Callable[..., _T], argument: Any = None) -> _T:
         """Call a function of the storage in the thread."""
+        if self._api == EVERY_API and isinstance(argument, partial):
+            raise ValueError("a journal of every API is read-only")
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(1)
             self._storage.started_at = self._wall_clock().timestamp()
@@ -382,7 +383,17 @@ class SqliteJournal:
 
     def _insert_statement(self, order: Order) -> _Statement:
         """The statement that inserts an order unless it is recorded already."""
-        row = {**_build_row(order), "api": self._api}
+        row: dict[str, Any] = {name: getattr(order, name) for name in _PLAIN_COLUMNS}
+        for name in ("ordered_at", "sent_at", "alive_at"):
+            time_of_day = getattr(order, name)
+            row[name] = time_of_day and time_of_day.timestamp()
+        row |= {
+            "api": self._api,
+            "request": json.dumps(order.request.to_dict()),
+            "save": int(order.save),
+            "files": json.dumps(order.files),
+            "deleted": int(order.deleted),
+        }
         places = ", ".join("?" * len(row))
         return f"INSERT OR IGNORE INTO orders ({', '.join(row)}) VALUES ({places})", tuple(row.values())
 
@@ -403,11 +414,16 @@ class _Storage:
 
     Attributes:
         problem: why the file is not in use; None while it is, and where there is none.
+        memory: exists only while the file is not in use.
+        missed: what was executed in memory, and must be executed on the file when it returns.
         started_at: when this process began to use the journal, in seconds since 1970.
     """
 
     def __init__(self, path: Path | None, *, movable: bool, create: bool, busy_seconds: float) -> None:
         self.problem: str | None = None
+        self.memory: sqlite3.Connection | None = None
+        # Without a file there is nothing to remember.
+        self.missed: deque[_Statement] = deque(maxlen=0 if path is None else None)
         self.started_at = float("inf")
         self._path = path
         self._movable = movable
@@ -419,9 +435,6 @@ class _Storage:
         # Which file was opened last, and whether the path has become another file's since memory came into use.
         self._inode: tuple[int, int] | None = None
         self._is_replaced = False
-        # Memory exists only while the file is not in use; `_missed` is what the file must get when it returns.
-        self._memory: sqlite3.Connection | None = None
-        self._missed: list[_Statement] = []
         # The limiter of `SqliteJournal` admits one thread at a time, except after an asyncio task was cancelled
         # natively: then the next statement begins while the thread of the cancelled one is still working.
         self._lock = threading.Lock()
@@ -447,17 +460,12 @@ class _Storage:
                         break
             return work(self._get_memory())
 
-    def defer(self, db: sqlite3.Connection, *statements: _Statement) -> None:
-        """Remember what the file must get later if `db` is memory. Called by `work`."""
-        if db is self._memory and self._path:
-            self._missed.extend(statements)
-
     def run_unless_busy(self, statement: _Statement, _: float) -> None:
         """Execute a statement; skip it if the file is busy."""
         with self._lock:
-            if self._memory:
-                self._memory.execute(*statement)
-                self.defer(self._memory, statement)
+            if self.memory:
+                self.memory.execute(*statement)
+                self.missed.append(statement)
             elif self._file:
                 with suppress(sqlite3.Error):
                     self._file.execute("PRAGMA busy_timeout = 0")
@@ -468,7 +476,7 @@ class _Storage:
     def close(self, _: None, now: float) -> None:
         """Close, after a last attempt to write what is only in memory."""
         with self._lock:
-            if self._memory:
+            if self.memory:
                 self._retry_at = now
                 with suppress(sqlite3.Error, OSError, _Refused):
                     self._open_file(now)
@@ -497,7 +505,7 @@ class _Storage:
             self._file, opened = _connect(self._path, movable=self._movable, busy_seconds=self._busy_seconds)
             self._is_replaced = self._is_replaced or self._inode not in (None, opened)
             self._inode = opened
-        if self._memory:
+        if self.memory:
             _transaction(self._file, self._write_missed)
             self._close_memory()
         if self.problem:
@@ -506,18 +514,18 @@ class _Storage:
         return self._file
 
     def _write_missed(self, file: sqlite3.Connection) -> None:
-        if self._is_replaced and self._memory:
+        if self._is_replaced and self.memory:
             # The new file gets the orders whose job may run, and those since this process began. The rest of the
             # history stays gone: a person may have removed the file for that reason.
             current = f"{MAY_RUN} OR (state <> 'intent' AND ordered_at >= ?)"
-            _copy_rows(self._memory, file, "orders", current, self.started_at)
-            _copy_rows(self._memory, file, "assets")
-        for statement in self._missed:
+            _copy_rows(self.memory, file, "orders", current, self.started_at)
+            _copy_rows(self.memory, file, "assets")
+        for statement in self.missed:
             file.execute(*statement)
 
     def _leave_file(self) -> None:
         """Close the file. What can be read of it goes to memory, unless memory is in use already."""
-        if self._memory is None:
+        if self.memory is None:
             memory = self._get_memory()
             if self._file:
                 # Each table as far as it can be read.
@@ -564,17 +572,17 @@ class _Storage:
         self.problem = problem
 
     def _get_memory(self) -> sqlite3.Connection:
-        if self._memory is None:
-            self._memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-            self._memory.row_factory = sqlite3.Row
-            _transaction(self._memory, _create_schema)
-        return self._memory
+        if self.memory is None:
+            self.memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            self.memory.row_factory = sqlite3.Row
+            self.memory.executescript(_SCHEMA)
+        return self.memory
 
     def _close_memory(self) -> None:
-        if self._memory:
-            self._memory.close()
-        self._memory = None
-        self._missed = []
+        if self.memory:
+            self.memory.close()
+        self.memory = None
+        self.missed.clear()
         self._is_replaced = False
 
     def _close_file(self) -> None:
@@ -613,7 +621,7 @@ def _connect(path: Path, *, movable: bool, busy_seconds: float) -> tuple[sqlite3
     except _Refused as refused:
         # Nothing is left next to a file that is not a journal.
         if refused.state != "newer":
-            _get_lock_path(path).unlink(missing_ok=True)
+            path.with_name(path.name + _LOCK_SUFFIX).unlink(missing_ok=True)
         raise
 
 
@@ -625,7 +633,7 @@ def _open(path: Path, busy_seconds: float) -> sqlite3.Connection:
         # An order that was recorded must survive a power failure.
         database.execute("PRAGMA synchronous = EXTRA")
         if not _check_format(database):
-            _transaction(database, _create_schema)
+            database.executescript(_SCHEMA)
         path.chmod(0o600)
     except BaseException:
         database.close()
@@ -650,13 +658,6 @@ def _check_format(database: sqlite3.Connection) -> bool:
     return bool(owner == _APPLICATION_ID and minor >= _MINOR)
 
 
-def _create_schema(database: sqlite3.Connection) -> None:
-    database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-    database.execute(f"PRAGMA user_version = {1000 * _MAJOR + _MINOR}")
-    for statement in _SCHEMA.split(";"):
-        database.execute(statement)
-
-
 @contextmanager
 def _exclusive(path: Path, busy_seconds: float) -> Iterator[None]:
     """Keep all other processes from opening the file or moving it aside.
@@ -665,7 +666,7 @@ def _exclusive(path: Path, busy_seconds: float) -> Iterator[None]:
     the database in between would combine files that do not belong together. The lock is a transaction on an empty
     database next to the file, which works on every platform and ends with the process.
     """
-    lock_path = _get_lock_path(path)
+    lock_path = path.with_name(path.name + _LOCK_SUFFIX)
     _create_private(lock_path)
     with closing(sqlite3.connect(lock_path, isolation_level=None, timeout=busy_seconds)) as lock:
         lock.execute("BEGIN EXCLUSIVE")
@@ -692,10 +693,6 @@ def _create_private(path: Path) -> None:
     # not even opened, because closing it would release the locks that SQLite holds on it in this process.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-
-
-def _get_lock_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.lock")
 
 
 def _get_inode(path: Path) -> tuple[int, int] | None:
@@ -772,19 +769,6 @@ def _get_times(window: RateWindow) -> tuple[float, float]:
 _PLAIN_COLUMNS = ("id", "key", "state", "account", "jobid", "seconds", "credits", "error")
 
 
-def _build_row(order: Order) -> dict[str, Any]:
-    row: dict[str, Any] = {name: getattr(order, name) for name in _PLAIN_COLUMNS}
-    for name in ("ordered_at", "sent_at", "alive_at"):
-        time_of_day = getattr(order, name)
-        row[name] = time_of_day and time_of_day.timestamp()
-    return row | {
-        "request": json.dumps(order.request.to_dict()),
-        "save": int(order.save),
-        "files": json.dumps(order.files),
-        "deleted": int(order.deleted),
-    }
-
-
 def _parse_row(row: sqlite3.Row | dict[str, Any]) -> Order | None:
     """A row as an order; None if it cannot be read."""
     if row["state"] not in get_args(OrderState):
@@ -857,7 +841,7 @@ def _count_orders(path: Path) -> int:
     """
     with ExitStack() as stack:
         # Without the lock's file no journal is open that could move the file now.
-        if _get_inode(_get_lock_path(path)):
+        if _get_inode(path.with_name(path.name + _LOCK_SUFFIX)):
             stack.enter_context(_exclusive(path, _CHECK_BUSY_SECONDS))
         uri = f"{path.absolute().as_uri()}?mode=rw"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_CHECK_BUSY_SECONDS)

@@ -11,26 +11,22 @@ import stat
 import sys
 import time
 import uuid
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import count
-from typing import TYPE_CHECKING, BinaryIO
+from pathlib import Path
+from typing import BinaryIO
 
 import anyio
 import anyio.to_thread
 import httpx2
 
-from luma_mcp.media.safe_http import is_retryable
+from luma_mcp.media.safe_http import SafeHttpClient, is_retryable
 from luma_mcp.media.sources import ImageError
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
-    from pathlib import Path
-
-    from luma_mcp.media.safe_http import SafeHttpClient
-
-    ProgressCallback = Callable[[int, int | None], Awaitable[None]]
+ProgressCallback = Callable[[int, int | None], Awaitable[None]]
 
 MAX_ATTEMPTS = 5
 """Consecutive attempts without a new byte after which a download ends."""
@@ -43,13 +39,12 @@ STALE_AFTER = 7 * 86_400.0
 _TAG = "[0-9a-f]" * 8
 
 
+@dataclass(eq=False)
 class DownloadError(Exception):
     """Why there is no file, in complete sentences. `expired`: whether a new link to the same file may work."""
 
-    def __init__(self, reason: str, *, expired: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.expired = expired
+    reason: str
+    expired: bool = field(default=False, kw_only=True)
 
 
 async def download(url: str, target: Path, http: SafeHttpClient, on_progress: ProgressCallback) -> Path:

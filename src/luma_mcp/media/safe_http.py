@@ -9,10 +9,10 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 from urllib.request import getproxies
 
 import anyio
@@ -21,10 +21,7 @@ import httpx2
 
 from luma_mcp.media.sources import LARGEST_INPUT, TOO_LARGE, ImageError
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-
-    Resolve = Callable[[str, int], Awaitable[list[str]]]
+Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 MAX_REDIRECTS = 5
 FETCH_TIMEOUT = 60.0

@@ -10,14 +10,11 @@ import binascii
 import os
 import re
 import stat
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 LARGEST_INPUT = 100_000_000
 """Maximum size of an input image in bytes. The API accepts less; larger images are scaled down."""
@@ -35,16 +32,16 @@ _OTHER_SCHEMES = {"ftp", "ftps", "sftp", "s3", "gs", "javascript", "mailto", "ab
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])\s*(\.|$)", re.IGNORECASE)
 
 
+@dataclass(eq=False)
 class ImageError(Exception):
     """Why an image cannot be used, as a clause that follows the parameter's name: "is a link that answers 404".
 
-    `retryable`: whether the same value may work later.
+    `retryable`: whether the same value may work later; `unfinished_jobid`: the job that must finish before.
     """
 
-    def __init__(self, reason: str, *, retryable: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.retryable = retryable
+    reason: str
+    retryable: bool = field(default=False, kw_only=True)
+    unfinished_jobid: str | None = field(default=None, kw_only=True)
 
 
 class SourceKind(Enum):

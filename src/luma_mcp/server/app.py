@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -12,6 +13,7 @@ import anyio
 from mcp.server.mcpserver import MCPServer
 
 from luma_mcp import __version__
+from luma_mcp.catalog.models import Catalog
 from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.server.confirmation import Confirmation, with_confirmation
 from luma_mcp.server.prompts import add_completions, build_prompts, check_prompt_request
@@ -19,17 +21,15 @@ from luma_mcp.server.resources import CACHE_HINTS, adapt_response, add_resources
 from luma_mcp.server.tasks import Tasks, VideoTaskBackend
 from luma_mcp.server.tools import ServerContext, delete_job, generate_video, get_job, list_jobs, list_options
 from luma_mcp.server.ui import build_player, icons
-from luma_mcp.service.paths import has_journal
+from luma_mcp.service import has_journal
+from luma_mcp.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
     import httpx2
 
-    from luma_mcp.catalog.models import Catalog
     from luma_mcp.media.safe_http import Resolve
     from luma_mcp.service.service import VideoService
-    from luma_mcp.settings import Settings
+
 
 logger = logging.getLogger(__name__)
 
@@ -126,9 +126,12 @@ def build_server(
 
 async def _recover(settings: Settings, service: Callable[[], VideoService | None]) -> None:
     """Finish what an earlier process left behind."""
+    # Without the file there was no earlier process.
+    if not has_journal(settings):
+        return
     await anyio.sleep(RECOVER_AFTER)
     try:
-        if has_journal(settings) and (opened := service()):
+        if opened := service():
             await opened.recover()
     except Exception:
         # The server works without it: what was left behind is looked for again by the calls that need it.

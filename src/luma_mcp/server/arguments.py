@@ -7,21 +7,17 @@ Agents and hosts write `imageStart` for `image_start`, `10` or `"10"` for `"10s"
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, get_args
+from typing import Any, Literal, get_args
 
-from luma_mcp.catalog.models import Choice
+from luma_mcp.catalog.models import Catalog, Choice
 from luma_mcp.catalog.suggest import nearest_name, snake_case
 from luma_mcp.catalog.validate import shorten, text_problem, unknown_parameter
 from luma_mcp.errors import Problem
 from luma_mcp.hosts import DEFAULT_WAIT
 from luma_mcp.service.jobs import MAX_LISTED, ListedState
 from luma_mcp.settings import LONGEST_WAIT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from luma_mcp.catalog.models import Catalog
 
 # Enough to find a recent job, and short enough for an agent to read.
 DEFAULT_LIMIT = 20
@@ -32,28 +28,17 @@ _FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 _VERBATIM = ("prompt", "reply_ref")
 
 
-class CallOptions(TypedDict, total=False):
-    """The arguments about the call rather than about the video; only what was given."""
-
-    wait_seconds: float
-    save: bool
-    new_take: bool
-    limit: int
-    state: ListedState
-    include_schema: bool
-
-
 @dataclass(frozen=True, slots=True)
 class ParsedArguments:
     """The arguments by their real names, in the catalog's spelling."""
 
     # Those about a video or a job.
     params: dict[str, Any]
-    # The other ones; where one is invalid, the nearest valid value.
-    options: CallOptions
+    # Those about the call, see `OPTIONS`; where one is invalid, the nearest valid value.
+    options: dict[str, Any]
     problems: tuple[Problem, ...]
     # Whether an unknown argument had a value that no suggestion can carry.
-    incomplete: bool = False
+    incomplete: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +63,9 @@ class Option:
             return value.casefold()
         if self.type == "boolean":
             return _FLAGS.get(value.casefold(), value)
-        number = re.fullmatch(r"(\d+(?:\.\d+)?)s?", value)
-        return float(number[1]) if number else value
+        if number := re.fullmatch(r"(\d+(?:\.\d+)?)s?", value):
+            return float(number[1])
+        return value
 
     def nearest(self, value: Any) -> Any:
         """Get the nearest valid value: the same one if it is valid."""
@@ -96,7 +82,6 @@ class Option:
 
 
 _FLAG = Option("boolean", "true or false", False, values=("true", "false"))
-# By name; the keys are those of `CallOptions`.
 OPTIONS = {
     "wait_seconds": Option("number", f"a number of seconds from 0 to {LONGEST_WAIT}", DEFAULT_WAIT, high=LONGEST_WAIT),
     "save": _FLAG,
@@ -105,7 +90,6 @@ OPTIONS = {
     "state": Option("string", f"one of {', '.join(STATES)}", STATES[0], values=STATES),
     "include_schema": _FLAG,
 }
-
 
 # Those of `generate_video`, which takes all parameters of the catalog as well.
 VIDEO_OPTIONS = ("wait_seconds", "save", "new_take")
@@ -122,8 +106,7 @@ def parse_arguments(catalog: Catalog, raw: Mapping[str, Any], known: Iterable[st
     unknown: dict[str, Any] = {}
     problems: list[Problem] = []
     for given, raw_value in raw.items():
-        name = snake_case(given)
-        name = _ALIASES.get(name, name)
+        name = given if given in names else _resolve_name(given)
         value = _parse_value(catalog, name, raw_value)
         if value is None:
             continue
@@ -153,7 +136,12 @@ def parse_arguments(catalog: Catalog, raw: Mapping[str, Any], known: Iterable[st
         if options[name] != value:
             shown = shorten(value)
             problems.append(Problem(name, "out_of_range", shown, allowed=option.values, expected=option.expected))
-    return ParsedArguments(values, cast("CallOptions", options), tuple(problems), incomplete)
+    return ParsedArguments(values, options, tuple(problems), incomplete)
+
+
+def _resolve_name(given: str) -> str:
+    name = snake_case(given)
+    return _ALIASES.get(name, name)
 
 
 def _is_valid(catalog: Catalog, name: str, value: Any) -> bool:
@@ -178,7 +166,7 @@ def _parse_value(catalog: Catalog, name: str, value: Any) -> Any:
         return OPTIONS[name].parse(value)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return value
-    if name in catalog.choices:
+    if name in catalog.choices and value not in catalog.choices[name].values:
         spelling = _normalize_spelling(value)
         for allowed in catalog.choices[name].values:
             # `5` is `5s`, and `720` is `720p`.

@@ -12,7 +12,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
@@ -32,6 +32,7 @@ from luma_mcp.server.tools import ServerContext
 if TYPE_CHECKING:
     from luma_mcp.service.requests import ValidatedRequest
     from luma_mcp.service.service import VideoService
+
 
 logger = logging.getLogger(__name__)
 
@@ -62,14 +63,14 @@ class ConfirmationDecision:
 
 @dataclass(slots=True, eq=False)
 class Question:
-    """A question to the user."""
+    """A question to the user about a validated request."""
 
     # What the user is shown. The SDK accepts an answer only if the same text is asked again.
     text: str
-    # Identifies the validated request, including its pictures.
+    # The request, while its pictures are held: until `hold_until` by the event loop's clock.
+    validated: "ValidatedRequest | None"
+    # Identifies the request, including its pictures.
     key: str
-    # The request itself, while its pictures are held: until `hold_until` by the event loop's clock.
-    validated: "ValidatedRequest | None" = None
     hold_until: float = 0.0
     # Whether its answer has been used for an order.
     consumed: bool = False
@@ -85,10 +86,10 @@ class Questions:
     def __init__(self) -> None:
         self._by_state: OrderedDict[str, Question] = OrderedDict()
 
-    def add(self, state: str, question: Question, validated: "ValidatedRequest") -> None:
-        """Remember a question and its request; the oldest ones lose their pictures, and then are forgotten."""
+    def add(self, state: str, question: Question) -> None:
+        """Remember a question; the oldest ones lose their pictures, and then are forgotten."""
         now = anyio.current_time()
-        question.validated, question.hold_until = validated, now + HOLD_SECONDS
+        question.hold_until = now + HOLD_SECONDS
         self._by_state[state] = question
         if len(self._by_state) > MAX_QUESTIONS:
             self._by_state.popitem(last=False)
@@ -103,9 +104,9 @@ class Questions:
             if is_over_limit and each is not question:
                 each.validated = None
 
-    def get(self, state: str) -> Question | None:
+    def get(self, state: str | None) -> Question | None:
         """Get the question that was sent with a sealed state; None if it was forgotten."""
-        question = self._by_state.get(state)
+        question = self._by_state.get(state or "")
         if question and question.hold_until <= anyio.current_time():
             question.validated = None
         return question
@@ -117,10 +118,9 @@ class _Call:
 
     # The sealed state that it came with, if it answers a question.
     state: str | None
-    # What it asks or answers, and the request that this is about.
+    # What it asks or answers.
     question: Question | None = None
-    validated: "ValidatedRequest | None" = None
-    # What it may do if there is nothing to ask.
+    # What it may do: if there is something to ask, after the user has agreed.
     decision: ConfirmationDecision = ConfirmationDecision()
 
 
@@ -147,8 +147,9 @@ class Confirmation:
         _current_call.set(call)
         result = await call_next(ctx)
         sealed = result.get("requestState") if isinstance(result, Mapping) else None
-        if call.question and call.validated and isinstance(sealed, str):
-            self._questions.add(sealed, call.question, call.validated)
+        if call.question and isinstance(sealed, str):
+            call.question.validated = call.decision.validated
+            self._questions.add(sealed, call.question)
         return result
 
     async def prepare(self, call: _Call, raw: dict[str, Any], ctx: Context[Any, Any]) -> None:
@@ -160,23 +161,22 @@ class Confirmation:
         service = self._context.service()
         if service is None or not self._can_ask(ctx):
             return
-        earlier = self._questions.get(call.state) if call.state else None
-        if earlier and earlier.consumed:
-            # Its order was placed. Nothing that has changed since then justifies another question.
-            call.decision = ConfirmationDecision(earlier.validated, reuse_only=True)
-            return
-        if earlier and earlier.validated:
-            call.question, call.validated = earlier, earlier.validated
+        earlier = self._questions.get(call.state)
+        if earlier and (earlier.consumed or earlier.validated):
+            # If its order was placed, nothing that has changed since then justifies another question.
+            call.decision = ConfirmationDecision(earlier.validated, reuse_only=earlier.consumed)
+            if not earlier.consumed:
+                call.question = earlier
             return
         try:
             await self._decide(service, call, raw, earlier)
         except LumaError as error:
             call.decision = ConfirmationDecision(error=error)
-        except Exception as failure:
+        except Exception as error:
             # The tool turns it into a result; here it would become an error of the SDK, which names no next step.
             logger.exception("a request could not be validated")
-            internal = Upstream("internal", detail=type(failure).__name__, charged="no")
-            call.decision = ConfirmationDecision(error=internal)
+            failure = Upstream("internal", detail=type(error).__name__, charged="no")
+            call.decision = ConfirmationDecision(error=failure)
 
     def _can_ask(self, ctx: Context[Any, Any]) -> bool:
         """Whether the client can show its user a form; one that cannot is logged once."""
@@ -203,7 +203,7 @@ class Confirmation:
         is_running = not arguments.options.get("new_take") and await service.find_duplicate(validated)
         if not is_running:
             await service.check_limit()
-        call.validated = validated
+        call.decision = ConfirmationDecision(validated)
         # Whether a value costs more than usual.
         is_expensive = any(validated.params.get(name) in values for name, values in catalog.expensive.items())
         if earlier and earlier.key == validated.key:
@@ -211,14 +211,12 @@ class Confirmation:
             call.question = earlier
         elif is_running:
             call.decision = ConfirmationDecision(validated, reuse_only=True)
-        elif self._context.settings.confirm == "expensive" and not is_expensive:
-            call.decision = ConfirmationDecision(validated)
-        else:
+        elif is_expensive or self._context.settings.confirm != "expensive":
             text = messages.confirmation_question(catalog, validated.params)
             if call.state:
                 # The answer was about another request. The SDK discards it, because the text differs, and asks again.
                 text = f"{CHANGED} {text}"
-            call.question = Question(text, validated.key)
+            call.question = Question(text, validated, validated.key)
 
     def consume(self, call: _Call) -> ConfirmationDecision:
         """Get what a call may do after the user has agreed: one order, however often the answer is sent."""
@@ -228,9 +226,9 @@ class Confirmation:
         # An answer counts for the question that was sent with its state, and for no other one of the same text.
         is_answered = call.state is None or self._questions.get(call.state) is question
         if question.consumed or not is_answered:
-            return ConfirmationDecision(call.validated, reuse_only=True)
+            return replace(call.decision, reuse_only=True)
         question.consumed = True
-        return ConfirmationDecision(call.validated)
+        return call.decision
 
 
 class Agreement(BaseModel):

@@ -7,19 +7,21 @@ terminal, and `server/progress.py` words progress.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from luma_mcp import errors
+from luma_mcp.api.protocol import Job
 from luma_mcp.catalog import tables
+from luma_mcp.catalog.models import Catalog, Output
+from luma_mcp.errors import LumaError
 from luma_mcp.text import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from luma_mcp.api.protocol import Job
-    from luma_mcp.catalog.models import Catalog, Output
-    from luma_mcp.errors import JobReference, LumaError
+    from luma_mcp.service.downloads import SavedFiles
     from luma_mcp.service.submit import Outcome
+
 
 # The one thing to do next, for programs; `next_step` says the same as text.
 NextAction = Literal["get_job", "fix_arguments", "fix_setup", "order_later", "ask_user", "list_jobs", "none"]
@@ -34,14 +36,13 @@ NOT_CONFIRMED = (
 SIMULATED = "Simulated: nothing was generated or charged, and the video is a stand-in clip."
 LINKS_EXPIRE = "Links may expire, so save what you want to keep."
 ASSETS_EXPIRE = "An assetRef can be used again for 30 days after its upload."
-DUPLICATE = (
-    "An identical order is already running, so nothing new was ordered, and this is its job. To order another one, "
-    "pass new_take true."
-)
-RECOVERED = (
-    "The response to the order was lost, but its job was found: the only running job with this model, account and "
-    "time. Nothing was ordered twice."
-)
+# By how an order ended, where that needs a word.
+_OUTCOMES: Mapping[Outcome, str] = {
+    "duplicate": "An identical order is already running, so nothing new was ordered, and this is its job. To order "
+    "another one, pass new_take true.",
+    "recovered": "The response to the order was lost, but its job was found: the only running job with this model, "
+    "account and time. Nothing was ordered twice.",
+}
 UNKNOWN_JOBS = (
     "A job in the state unknown is an order whose response was lost and whose job was not found. It may have run and "
     "been charged. Ask the user before you order it again."
@@ -49,60 +50,67 @@ UNKNOWN_JOBS = (
 USUAL_TIME = "{} usually takes {:.0f} to {:.0f} s"
 LOCAL_HISTORY = "Could not fetch running jobs; showing local history."
 AFTER_LIST = "Call get_job with a jobid to get its video, or delete_job to free the slot of a finished job."
-_LINKS = {"exr_zip_url": "EXR frames (ZIP)", "thumbnail_url": "Thumbnail", "last_frame_url": "Last frame"}
+_LINKS = {"exr_zip_url": "EXR frames (ZIP): {}", "thumbnail_url": "Thumbnail: {}", "last_frame_url": "Last frame: {}"}
 _NOT_TWICE = "To order another one anyway, pass new_take true, but ask the user first."
 
 # How to make the same call again.
 _REPEAT: Mapping[str, NextAction] = {"generate_video": "order_later", "get_job": "get_job", "list_jobs": "list_jobs"}
 
 
+@dataclass(slots=True)
+class ResultContext:
+    """What a result contains besides the job."""
+
+    # How this call's order ended (`SubmitResult.outcome`); None where it ordered nothing.
+    outcome: Outcome | None = None
+    # What was done to which image.
+    image_changes: Mapping[str, str] = field(default_factory=dict)
+    # Whether files are wanted (None: as when the job was ordered), and what became of that.
+    save: bool | None = None
+    saved: SavedFiles | None = None
+    # The seconds between which jobs of this kind usually end.
+    expected: tuple[float, float] | None = None
+    # Whether the client shows the player beside the result.
+    shows_player: bool = False
+
+
+def explain_error(error: LumaError, tool: str) -> tuple[str, NextAction, str]:
+    """What went wrong in a call of the tool and what happened to the money; the next step, for programs and as text."""
+    action, step = _advise(error, tool)
+    sentences: list[str] = []
+    call = _format_call(error.jobid)
+    if error.after_order:
+        # `charged` is "no" only where an identical order was running, so that nothing new was ordered.
+        is_new = error.charged != "no"
+        ordered = "The video was ordered" if is_new else "An identical order is already running"
+        sentences.append(f"{ordered}, but following its job failed.")
+        follow = f"The job continues: call get_job with {call}, and do not order it again."
+        # The same setting would keep get_job from working.
+        step = f"{step} {follow}" if action == "fix_setup" else follow
+        action = "get_job"
+    # The job of an identical order could not be fetched. An invalid argument is about the job that an image names.
+    elif error.jobid and tool == "generate_video" and not isinstance(error, errors.JobFailed | errors.InvalidArguments):
+        sentences.append("An identical order was placed before, and nothing was ordered now.")
+        action, step = "get_job", f"Call get_job with {call}. {_NOT_TWICE}"
+    sentences.append(_summarize(error))
+    # The summary of a failed job has the API's reason and the credits already.
+    if not isinstance(error, errors.JobFailed):
+        if error.api_message:
+            sentences.append(f'The API says: "{error.api_message}".')
+        if isinstance(error, errors.Capacity) and error.retry_after:
+            sentences.append(f"The API asks to wait {error.retry_after:.0f} s.")
+        if error.charged == "no" and tool == "generate_video":
+            sentences.append("Nothing was charged.")
+    return " ".join(sentences), action, step
+
+
 def describe_error(error: LumaError, tool: str) -> str:
     """What went wrong in a call of the tool, what happened to the money, and the one thing to do next."""
-    return " ".join(filter(None, [error_message(error, tool), error_next_step(error, tool)[1]]))
+    message, _, step = explain_error(error, tool)
+    return f"{message} {step}".rstrip()
 
 
-def error_message(error: LumaError, tool: str) -> str:
-    """What went wrong in a call of the tool, and what happened to the money."""
-    sentences: list[str] = []
-    # After an order, `charged` is "no" only where an identical one was running, so that nothing new was ordered.
-    if error.after_order and error.charged == "no":
-        sentences.append("An identical order is already running, but following its job failed.")
-    elif error.after_order:
-        sentences.append("The video was ordered, but following its job failed.")
-    elif _is_held_back(error, tool):
-        sentences.append("An identical order was placed before, and nothing was ordered now.")
-    sentences.append(_summarize(error))
-    if isinstance(error, errors.JobFailed):
-        # Its summary has the API's reason and the credits already.
-        return " ".join(sentences)
-    if error.api_message:
-        sentences.append(f'The API says: "{error.api_message}".')
-    if isinstance(error, errors.Capacity) and error.retry_after:
-        sentences.append(f"The API asks to wait {error.retry_after:.0f} s.")
-    if error.charged == "no" and tool == "generate_video":
-        sentences.append("Nothing was charged.")
-    return " ".join(sentences)
-
-
-def error_next_step(error: LumaError, tool: str) -> tuple[NextAction, str]:
-    """The one thing to do after an error of the tool, for programs and as text."""
-    action, step = _advise(error, tool)
-    if error.after_order:
-        follow = f"The job continues: call get_job with {_format_call(error.jobid)}, and do not order it again."
-        # The same setting would keep get_job from working.
-        return "get_job", f"{step} {follow}" if action == "fix_setup" else follow
-    if _is_held_back(error, tool):
-        return "get_job", f"Call get_job with {_format_call(error.jobid)}. {_NOT_TWICE}"
-    return action, step
-
-
-def _is_held_back(error: LumaError, tool: str) -> bool:
-    """Whether nothing was ordered because the job of an identical order could not be fetched."""
-    is_about_job = error.jobid is not None and not isinstance(error, errors.JobFailed)
-    return tool == "generate_video" and is_about_job and not error.after_order
-
-
-def _summarize(error: LumaError) -> str:  # noqa: PLR0911 - a case per class
+def _summarize(error: LumaError) -> str:  # noqa: C901, PLR0911 - a case per class
     """What happened, including the facts that `summary` leaves out."""
     match error:
         case errors.OutcomeUnknown():
@@ -119,8 +127,11 @@ def _summarize(error: LumaError) -> str:  # noqa: PLR0911 - a case per class
                 return f"{summary} No matching running job was found."
             return f"{summary} It may be one of these running jobs: {', '.join(error.candidates)}."
         case errors.JobFailed(credits_used=used):
-            reason = f'the API says: "{error.api_message}"' if error.api_message else "the API gives no reason"
-            money = "Whether it used credits is not known." if used is None else f"It used {used:g} credits."
+            reason, money = "the API gives no reason", "Whether it used credits is not known."
+            if error.api_message:
+                reason = f'the API says: "{error.api_message}"'
+            if used is not None:
+                money = f"It used {used:g} credits."
             return f"The video was not made; {reason}. {money}"
         case errors.LimitReached():
             # Agents rarely know the time of day, so the minutes are named as well.
@@ -129,8 +140,9 @@ def _summarize(error: LumaError) -> str:  # noqa: PLR0911 - a case per class
                 f"video can be ordered at {error.next_at:%H:%M} UTC, in {_format_minutes(error.retry_after or 0)}."
             )
         case errors.Capacity():
-            holders = f" They are held by these running jobs: {_format_jobs(error.running)}." if error.running else ""
-            return f"{error.summary()}{holders}"
+            if not error.running:
+                return error.summary()
+            return f"{error.summary()} They are held by these running jobs: {', '.join(map(str, error.running))}."
         case errors.NotFound() if error.saved_files:
             return f"{error.summary()} Its saved files are still here: {', '.join(error.saved_files)}."
         case _:
@@ -140,6 +152,8 @@ def _summarize(error: LumaError) -> str:  # noqa: PLR0911 - a case per class
 def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C901, PLR0911, PLR0912 - a case per class
     """What to do after an error, leaving aside what was ordered before it."""
     match error:
+        case errors.InvalidArguments(retry="later", jobid=str(jobid)):
+            return "get_job", f"Call get_job with {_format_call(jobid)} to wait for it, and then order again."
         case errors.InvalidArguments(retry="later"):
             return "order_later", "Try again in a moment."
         case errors.InvalidArguments():
@@ -191,13 +205,15 @@ def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C90
         case errors.Capacity():
             step = "Order again when a running job has finished, which takes 30 s to 3 minutes."
             if error.deletable:
-                step += f" delete_job can free the slots of these finished jobs: {_format_jobs(error.deletable)}."
+                deletable = ", ".join(map(str, error.deletable))
+                step += f" delete_job can free the slots of these finished jobs: {deletable}."
             return "order_later", step
         case errors.LimitReached():
             return "order_later", "Tell the user, and do not order before then."
         case errors.OutcomeUnknown():
-            step = "Check them with get_job." if error.candidates else "Call list_jobs later to see what became of it."
-            return "ask_user", f"{step} {_NOT_TWICE}"
+            if error.candidates:
+                return "ask_user", f"Check them with get_job. {_NOT_TWICE}"
+            return "ask_user", f"Call list_jobs later to see what became of it. {_NOT_TWICE}"
         case errors.NetworkError(stage="unsendable" | "tls" | "proxy"):
             return "fix_setup", (
                 "Ask the user to check LUMA_MCP_BASE_URL and the proxy and certificate settings of this server's "
@@ -211,24 +227,23 @@ def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C90
 
 def error_text(content: Mapping[str, Any], tool: str) -> str:
     """The whole text of an error, from its structured content."""
-    lines = [" ".join(filter(None, [content["message"], content.get("next_step")]))]
+    lines = [f"{content['message']} {content.get('next_step', '')}".rstrip()]
     if "suggestion" in content:
         lines.append(f"This would work: {tool} {json.dumps(content['suggestion'], ensure_ascii=False)}")
-    if "jobid" in content:
+    # An invalid argument has the jobid of an earlier video, which is in its next step.
+    if "jobid" in content and "problems" not in content:
         lines.append(f"Job: {content['jobid']}")
     return "\n".join(lines)
 
 
-def choose_next_step(job: Job, *, save: bool, unfinished: bool, shows_player: bool) -> tuple[NextAction, str | None]:
-    """The one thing to do next with a job that has not failed, for programs and as text; None if there is nothing.
-
-    `unfinished`: whether files are still to be downloaded.
-    """
-    if job.state == "completed" and job.files.video and not unfinished:
+def choose_next_step(job: Job, result_context: ResultContext) -> tuple[NextAction, str | None]:
+    """The one thing to do next with a job that has not failed, for programs and as text; None if there is nothing."""
+    saved = result_context.saved
+    if job.state == "completed" and job.files.video and not (saved and saved.unfinished):
         return "none", None
-    call = _format_call(job.jobid, save=save)
+    call = _format_call(job.jobid, save=bool(result_context.save))
     # The player polls by itself; an agent that waits too would only keep its user waiting.
-    if job.state == "running" and shows_player:
+    if job.state == "running" and result_context.shows_player:
         return "none", (
             "The player in the chat shows the progress and then the video, and tells you when it is ready: do not "
             f"wait, and do not order it again. Only if you need the video to continue, call get_job with {call}."
@@ -243,8 +258,12 @@ def choose_next_step(job: Job, *, save: bool, unfinished: bool, shows_player: bo
 def job_headline(job: Job, *, elapsed: float | None, expected: Sequence[float] | None) -> str:
     """What state a job is in that has not failed. Times in seconds."""
     if job.state == "completed":
-        return f"The video is ready: {job.files.video.url}" if job.files.video else "The job is completed."
-    details = f"status {job.status}" if elapsed is None else f"status {job.status} after {elapsed:.0f} s"
+        if job.files.video is None:
+            return "The job is completed."
+        return f"The video is ready: {job.files.video.url}"
+    details = f"status {job.status}"
+    if elapsed is not None:
+        details += f" after {elapsed:.0f} s"
     if expected is not None:
         resolution = job.request and job.request.resolution
         details += f"; {USUAL_TIME.format(resolution or 'a video', *expected)}"
@@ -259,55 +278,48 @@ def job_text(job: Job, content: Mapping[str, Any]) -> str:
         lines = [job_headline(job, elapsed=content.get("elapsed_seconds"), expected=content.get("typical_seconds"))]
 
     # The local file comes before the links: it does not expire.
-    lines += [f"Saved: {path}" for path in content.get("saved_files", ())]
-    if "save_problem" in content:
-        lines.append(f"Not saved: {content['save_problem']}")
+    lines += map("Saved: {}".format, content.get("saved_files", ()))
+    lines.append(_part("Not saved: {}", content, "save_problem"))
     if "video" in content:
         video = content["video"]
-        size = f"{video['width']}x{video['height']}" if "width" in video and "height" in video else None
-        length = f"{video['duration_seconds']:g} s" if "duration_seconds" in video else None
-        lines.append(f"{', '.join(filter(None, (size, length, video.get('format', 'MP4'))))}.")
-    lines += [f"{label}: {content[name]}" for name, label in _LINKS.items() if name in content]
+        size = ""
+        if "width" in video and "height" in video:
+            size = f"{video['width']}x{video['height']}, "
+        lines.append(f"{size}{_part('{:g} s, ', video, 'duration_seconds')}{video.get('format', 'MP4')}.")
+    for name, template in _LINKS.items():
+        lines.append(_part(template, content, name))
 
     if job.request:
         request = job.request
         options = (request.model, request.resolution, request.aspect_ratio, request.duration, request.dynamic_range)
         lines.append(f"Request: {', '.join(filter(None, options))}; prompt: {shorten(request.prompt, MAX_PROMPT)}")
     if job.state == "completed":
-        made = f"Made in {content['elapsed_seconds']:.0f} s. " if "elapsed_seconds" in content else ""
-        used = f"It used {content['credits_used']:g} credits. " if "credits_used" in content else ""
+        made = _part("Made in {:.0f} s. ", content, "elapsed_seconds")
+        used = _part("It used {:g} credits. ", content, "credits_used")
         lines.append(f"{made}{used}Job: {job.jobid}")
     if "assets" in content:
-        changes = content.get("image_changes", {})
         for name, asset_ref in content["assets"].items():
-            changed = f" ({changes[name]})" if name in changes else ""
+            changed = _part(" ({})", content.get("image_changes", {}), name)
             lines.append(f"{name}{changed} is the assetRef {asset_ref}")
         lines.append(ASSETS_EXPIRE)
-    lines += filter(None, map(content.get, ("note", "next_step")))
-    return "\n".join(lines)
+    lines += (_part("{}", content, "note"), _part("{}", content, "next_step"))
+    return "\n".join(filter(None, lines))
 
 
 def job_note(
-    catalog: Catalog, job: Job, output: Output | None, *, outcome: Outcome | None, is_saved: bool, simulated: bool
+    catalog: Catalog, job: Job, output: Output | None, result_context: ResultContext, *, simulated: bool
 ) -> str | None:
-    """What else is worth knowing about a job.
-
-    `output`: what kind of video it is, if that is known; `outcome`: how this call's order ended, if it ordered one.
-    """
+    """What else is worth knowing about a job. `output`: what kind of video it is, if that is known."""
+    outcome, saved = result_context.outcome, result_context.saved
     notes: list[str] = []
     if job.files.video:
-        if output:
-            playback = output.note
-        else:
-            # A record of an order from elsewhere does not tell SDR from HDR.
-            unplayable = [each.note for each in catalog.outputs.values() if not each.plays_in_browser]
-            playback = f"if it is HDR, {unplayable[0]}"
+        # A record of an order from elsewhere does not tell SDR from HDR.
+        unplayable = [each.note for each in catalog.outputs.values() if not each.plays_in_browser]
+        playback = output.note if output else f"if it is HDR, {unplayable[0]}"
         notes.append(f"{playback[:1].upper()}{playback[1:]}.")
-    if outcome == "duplicate":
-        notes.append(DUPLICATE)
-    elif outcome == "recovered":
-        notes.append(RECOVERED)
-    if job.files.video and not is_saved:
+    if outcome and outcome in _OUTCOMES:
+        notes.append(_OUTCOMES[outcome])
+    if job.files.video and not (saved and saved.files):
         notes.append(LINKS_EXPIRE)
     if simulated:
         notes.append(SIMULATED)
@@ -318,25 +330,24 @@ def list_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
     """The whole text of a list of jobs, from its structured content."""
     lines: list[str] = []
     for job in content["jobs"]:
-        age = f" after {job['elapsed_seconds']:.0f} s" if "elapsed_seconds" in job else ""
-        deleted = ", deleted" if "deleted" in job else ""
-        options = "".join(f", {job[name]}" for name in catalog.choices if name in job)
-        account = f", on {job['account']}" if "account" in job else ""
-        prompt = f": {shorten(job['prompt'], MAX_PROMPT)}" if "prompt" in job else ""
-        lines.append(f"- {job['state']}{age}{deleted}, {job.get('created', 'time unknown')}{options}{account}{prompt}")
-        if "jobid" in job:
-            lines.append(f"  job: {job['jobid']}")
-        if "reason" in job:
-            lines.append(f"  failed: {job['reason']}")
-        lines += [f"  saved: {path}" for path in job.get("saved_files", ())]
+        age, deleted = _part(" after {:.0f} s", job, "elapsed_seconds"), _part(", deleted", job, "deleted")
+        head = f"- {job['state']}{age}{deleted}, {job.get('created', 'time unknown')}"
+        for name in catalog.choices:
+            head += _part(", {}", job, name)
+        head += _part(", on {}", job, "account")
+        if "prompt" in job:
+            head += f": {shorten(job['prompt'], MAX_PROMPT)}"
+        lines.append(head)
+        lines += (_part("  job: {}", job, "jobid"), _part("  failed: {}", job, "reason"))
+        lines += map("  saved: {}".format, job.get("saved_files", ()))
     if not lines:
         lines.append("No jobs.")
     for account in content["accounts"]:
         slots = f"{account.get('in_use', '?')} of {account.get('slots', '?')} slots in use"
-        problem = f" ({account['problem']})" if "problem" in account else ""
-        lines.append(f"{account['email']}: {slots}{problem}")
-    lines += filter(None, map(content.get, ("problem", "note", "next_step")))
-    return "\n".join(lines)
+        lines.append(f"{account['email']}: {slots}{_part(' ({})', account, 'problem')}")
+    for name in ("problem", "note", "next_step"):
+        lines.append(_part("{}", content, name))
+    return "\n".join(filter(None, lines))
 
 
 def options_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
@@ -346,14 +357,18 @@ def options_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
         f"Rules: {'. '.join(content['rules'])}.",
         f"Defaults, where they fit, else the cheapest value that does: {_format_pairs(content['defaults'])}.",
     ]
-    typical = content["typical_seconds"]
-    times = {name: "{} to {} s".format(*typical[name]) for name in content["typical_seconds_measured"]}
+    times: dict[str, str] = {}
+    for name in content["typical_seconds_measured"]:
+        times[name] = "{} to {} s".format(*content["typical_seconds"][name])
     if times:
         paragraphs.append(f"As measured on this machine: {_format_pairs(times)}.")
     if content["chosen"]:
         remaining: dict[str, str] = {}
         for name, values in content["allowed"].items():
-            remaining[name] = {True: "yes", False: "no"}[values] if isinstance(values, bool) else " or ".join(values)
+            if isinstance(values, bool):
+                remaining[name] = {True: "yes", False: "no"}[values]
+            else:
+                remaining[name] = " or ".join(values)
         paragraphs.append(f"Still possible with {_format_pairs(content['chosen'])}: {_format_pairs(remaining)}.")
     return "\n\n".join(paragraphs)
 
@@ -368,15 +383,18 @@ def deleted_note(saved_files: Sequence[str], *, was_known: bool) -> str:
 
 def confirmation_question(catalog: Catalog, params: Mapping[str, Any]) -> str:
     """The question to the user before an order. The same params give the same question."""
-    options = [str(params[name]) for name in catalog.choices if name in params]
+    facts = ", ".join(map(params.__getitem__, catalog.choices))
     images = [name.replace("_", " ") for name in catalog.images if name in params]
-    with_images = f", with {' and '.join(images)}" if images else ""
-    prompt = shorten(params["prompt"], MAX_PROMPT)
-    return f"Make this video? It costs credits. {', '.join(options)}{with_images}. Prompt: {prompt}"
+    if images:
+        facts += f", with {' and '.join(images)}"
+    return f"Make this video? It costs credits. {facts}. Prompt: {shorten(params['prompt'], MAX_PROMPT)}"
 
 
-def _format_jobs(jobs: Iterable[JobReference]) -> str:
-    return ", ".join(f"{job.jobid} ({job.prompt})" if job.prompt else job.jobid for job in jobs)
+def _part(template: str, content: Mapping[str, Any], name: str) -> str:
+    """The template with the named value in it; nothing if that is not known."""
+    if name not in content:
+        return ""
+    return template.format(content[name])
 
 
 def _format_minutes(seconds: float) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from luma_mcp.service.requests import ProgressStep
 
+
 logger = logging.getLogger(__name__)
 
 # Seconds between two reports.
@@ -25,7 +26,6 @@ UNKNOWN_TYPICAL = (30.0, 180.0)
 # Percent at which a video is ready that is still to be downloaded.
 READY_TO_SAVE = 90.0
 _DOWNLOAD_SHARE = 9.0
-_STEPS: dict[ProgressStep, str] = {"preparing": "Preparing", "uploading": "Uploading", "ordering": "Ordering"}
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class ProgressReporter:
     _reported_at: float = float("-inf")
     _phase: Literal["submitting", "waiting", "downloading"] = "submitting"
     # Nothing is being ordered until the service says so.
-    _message: str = _STEPS["preparing"]
+    _message: str = "Preparing"
     _waiting_since: float = 0.0
     _typical: float = 0.0
 
@@ -68,7 +68,7 @@ class ProgressReporter:
     async def on_progress(self, step: ProgressStep, parameter: str | None = None) -> None:
         """Note what the service does before and while it orders; `tick` reports it if it takes long."""
         self._phase = "submitting"
-        self._message = f"{_STEPS[step]} {parameter or ''}".rstrip()
+        self._message = f"{step.capitalize()} {parameter or ''}".rstrip()
 
     async def start_waiting(self, jobid: str, resolution: str | None, expected: tuple[float, float] | None) -> None:
         """Report that the call waits for a job. `expected`: the seconds between which such jobs usually end.

@@ -6,7 +6,7 @@ catalog, so a combination that cannot be made is rejected before an agent sees i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,22 +14,19 @@ from typing import TYPE_CHECKING, Any
 from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.prompts.base import PromptArgument
 from mcp.shared.exceptions import MCPError
-from mcp.types import Completion, PromptReference
+from mcp.types import Completion, CompletionArgument, CompletionContext, PromptReference, ResourceTemplateReference
 from mcp.types.jsonrpc import INVALID_PARAMS
 
+from luma_mcp.catalog.models import Catalog
 from luma_mcp.catalog.validate import validate_options
 from luma_mcp.errors import format_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
     from mcp.server.mcpserver import MCPServer
-    from mcp.types import CompletionArgument, CompletionContext, ResourceTemplateReference
 
-    from luma_mcp.catalog.models import Catalog
 
-SHOT_COUNTS = ("2", "3", "4", "5", "6", "7", "8")
+_OWN_COMPLETIONS = {"shots": ("2", "3", "4", "5", "6", "7", "8")}
 # The arguments whose completions are jobids.
 JOBID_ARGUMENTS = ("jobid", "picture")
 # Values in one response: the protocol's limit.
@@ -206,10 +203,8 @@ def add_completions(
                 given = (context and context.arguments) or {}
                 known = remaining_options(catalog, name, {**given, **definition.decided})
             # What a person writes in their own words has no completions.
-            elif definition and name in definition.arguments and name == "shots":
-                known = SHOT_COUNTS
-            elif definition and name in definition.arguments and name in JOBID_ARGUMENTS:
-                known = await list_jobids()
+            elif definition and name in definition.arguments:
+                known = await list_jobids() if name in JOBID_ARGUMENTS else _OWN_COMPLETIONS.get(name, ())
         elif name == "jobid":
             known = await list_jobids()
         # A person may remember the end of a jobid, or "reasoning" of a model's name.
@@ -220,7 +215,7 @@ def add_completions(
         return Completion(values=found[:MAX_COMPLETIONS], total=len(found), has_more=len(found) > MAX_COMPLETIONS)
 
 
-def remaining_options(catalog: Catalog, name: str, given: Mapping[str, Any]) -> list[str]:
+def remaining_options(catalog: Catalog, name: str, given: Mapping[str, Any]) -> Sequence[Any]:
     """List the values of an option that fit the other arguments; one that is no value of its option is ignored."""
     fixed: dict[str, Any] = {}
     for other, value in given.items():
@@ -228,4 +223,4 @@ def remaining_options(catalog: Catalog, name: str, given: Mapping[str, Any]) -> 
         is_choice = other in catalog.choices and value in catalog.choices[other].values
         if other != name and (is_image or is_choice):
             fixed[other] = value
-    return [str(value) for value in catalog.remaining_values(fixed)[name]]
+    return catalog.remaining_values(fixed)[name]

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mcp.server.apps import client_supports_apps
-from mcp.server.caching import CacheHint
+from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 
-from luma_mcp.errors import Forbidden, InvalidArguments, LumaError, NotFound
+from luma_mcp.errors import LumaError
 from luma_mcp.server import messages, schemas
-from luma_mcp.server.results import ResultContext, build_job_content
-from luma_mcp.server.tools import get_job, list_jobs, list_options
+from luma_mcp.server.results import build_job_content
+from luma_mcp.server.tools import ServerContext, get_job, list_jobs, list_options
 from luma_mcp.server.ui import PLAYER_URI
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from mcp.server.caching import CacheableMethod
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
     from mcp.server.mcpserver import MCPServer
 
-    from luma_mcp.server.tools import ServerContext
 
 OPTIONS_URI, SCHEMA_URI = "luma://options", "luma://schemas/generate_video"
 JOBS_URI, JOB_URI = "luma://jobs", "luma://jobs/{jobid}"
@@ -92,7 +89,7 @@ def add_resources(server: MCPServer[Any], context: ServerContext) -> None:
         with _resource_errors("get_job"):
             video = await get_job.fetch_video(context, jobid)
             expected = await context.require_service().expected_seconds(video.request)
-        return _to_json(build_job_content(context, video, ResultContext(expected=expected)))
+        return _to_json(build_job_content(context, video, messages.ResultContext(expected=expected)))
 
 
 @contextmanager
@@ -100,11 +97,9 @@ def _resource_errors(tool: str) -> Iterator[None]:
     """Turn errors into those of resources, worded as the tool of the same content words them."""
     try:
         yield
-    except (NotFound, Forbidden, InvalidArguments) as error:
-        # A jobid that is not one, or not this token's, is an address that does not exist.
-        raise ResourceNotFoundError(messages.describe_error(error, tool)) from error
     except LumaError as error:
-        raise ResourceError(messages.describe_error(error, tool)) from error
+        kind = ResourceNotFoundError if isinstance(error, get_job.UNKNOWN_JOB) else ResourceError
+        raise kind(messages.describe_error(error, tool)) from error
 
 
 def _to_json(content: Any) -> str:

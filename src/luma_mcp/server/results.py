@@ -6,42 +6,21 @@ Some hosts hand the model only one of the two, so each is complete alone. Nothin
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
 
+from luma_mcp.api.protocol import Job
 from luma_mcp.catalog.validate import shorten
 from luma_mcp.errors import Capacity, InvalidArguments, JobFailed, LumaError, OutcomeUnknown, format_problem
 from luma_mcp.server import messages
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from luma_mcp.api.protocol import Job
     from luma_mcp.server.tools import ServerContext
-    from luma_mcp.service.downloads import SavedFiles
-    from luma_mcp.service.submit import Outcome
 
 # A picture's data is not sent back: hosts cut long results, and the agent has it.
 MAX_SUGGESTED = 4000
-
-
-@dataclass(slots=True)
-class ResultContext:
-    """What a result contains besides the job."""
-
-    # How this call's order ended (`SubmitResult.outcome`); None where it ordered nothing.
-    outcome: Outcome | None = None
-    # What was done to which image.
-    image_changes: Mapping[str, str] = field(default_factory=dict)
-    # Whether files are wanted, and what became of that.
-    save: bool = False
-    saved: SavedFiles | None = None
-    # The seconds between which jobs of this kind usually end.
-    expected: tuple[float, float] | None = None
-    # Whether the client shows the player beside the result.
-    shows_player: bool = False
 
 
 def build_result(
@@ -55,7 +34,7 @@ def build_result(
     return CallToolResult(content=blocks, structured_content=dict(content), is_error=is_error)
 
 
-def build_job_content(context: ServerContext, job: Job, result_context: ResultContext) -> dict[str, Any]:
+def build_job_content(context: ServerContext, job: Job, result_context: messages.ResultContext) -> dict[str, Any]:
     """Build the structured content of a job; durations in seconds, sizes in pixels."""
     catalog, simulated = context.catalog, context.settings.simulated
     outcome, saved, files = result_context.outcome, result_context.saved, job.files
@@ -81,12 +60,7 @@ def build_job_content(context: ServerContext, job: Job, result_context: ResultCo
         content["error"] = build_error_content(error, "get_job")
         content["next_action"] = content["error"]["next_action"]
     else:
-        content["next_action"], content["next_step"] = messages.choose_next_step(
-            job,
-            save=result_context.save,
-            unfinished=bool(saved and saved.unfinished),
-            shows_player=result_context.shows_player,
-        )
+        content["next_action"], content["next_step"] = messages.choose_next_step(job, result_context)
     if job.state == "running" and result_context.expected:
         content["typical_seconds"] = [round(seconds) for seconds in result_context.expected]
     dynamic_range = "hdr_exr" if files.video_hdr_exr else ""
@@ -97,23 +71,19 @@ def build_job_content(context: ServerContext, job: Job, result_context: ResultCo
         dynamic_range = job.request.dynamic_range or dynamic_range
     output = catalog.outputs.get(dynamic_range)
     if files.video:
-        video = files.video
-        content["video"] = {
-            "url": video.url,
-            **without_none({"width": video.width, "height": video.height, "duration_seconds": video.duration}),
-        }
-        # The catalog knows better than the record, whose media type is the same for SDR and HDR.
+        media = files.video
+        video = {"url": media.url, "width": media.width, "height": media.height, "duration_seconds": media.duration}
+        video["format"] = media.media_type or None
         if output:
-            content["video"] |= {"format": output.format, "plays_in_browser": output.plays_in_browser}
-        elif video.media_type:
-            content["video"]["format"] = video.media_type
+            # The catalog knows better than the record, whose media type is the same for SDR and HDR.
+            video |= {"format": output.format, "plays_in_browser": output.plays_in_browser}
+        content["video"] = without_none(video)
     links = {"exr_zip_url": files.video_hdr_exr, "thumbnail_url": files.thumbnail, "last_frame_url": files.last_frame}
-    content |= {name: media.url for name, media in links.items() if media}
+    content |= {name: link.url for name, link in links.items() if link}
     if saved:
         content["saved_files"] = list(saved.files)
         content["save_problem"] = saved.problem
-    is_saved = bool(saved and saved.files)
-    content["note"] = messages.job_note(catalog, job, output, outcome=outcome, is_saved=is_saved, simulated=simulated)
+    content["note"] = messages.job_note(catalog, job, output, result_context, simulated=simulated)
     return without_none(content)
 
 
@@ -132,10 +102,10 @@ def build_error_result(error: LumaError, tool: str, *, simulated: bool) -> CallT
 def build_error_content(error: LumaError, tool: str) -> dict[str, Any]:
     """Build the structured content of an error of the tool."""
     can_cost = tool == "generate_video" or isinstance(error, JobFailed)
-    action, next_step = messages.error_next_step(error, tool)
+    message, action, next_step = messages.explain_error(error, tool)
     content: dict[str, Any] = {
         "kind": error.kind,
-        "message": messages.error_message(error, tool),
+        "message": message,
         "reason": error.api_message,
         "retry": error.retry,
         # Only where an order was at stake; that a look-up costs nothing goes without saying.
@@ -149,7 +119,7 @@ def build_error_content(error: LumaError, tool: str) -> dict[str, Any]:
         problems: list[dict[str, Any]] = []
         for each in error.problems:
             problem = {"field": each.field, "code": each.code, "value": shorten(each.value)}
-            problem |= {"message": format_problem(each), "allowed": list(each.allowed) or None}
+            problem["message"], problem["allowed"] = format_problem(each), list(each.allowed) or None
             problems.append(without_none(problem))
         content["problems"] = problems or None
         if error.suggestion:

@@ -9,16 +9,12 @@ error results as well, and results contain more.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from luma_mcp.api.protocol import JobState
-from luma_mcp.catalog.models import Implication, conflicts, implications
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from luma_mcp.catalog.models import Catalog, Choice, Condition
+from luma_mcp.catalog.models import Catalog, Choice, Condition, Implication, conflicts, implications
 
 Schema = dict[str, Any]
 

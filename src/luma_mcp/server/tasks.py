@@ -9,9 +9,10 @@ so that any process with the token can answer for any task.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 from mcp.server.extension import Extension, MethodBinding
@@ -29,21 +30,16 @@ from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import Field, PrivateAttr
 
 from luma_mcp.api.polling import next_poll_delay
-from luma_mcp.errors import Forbidden, InvalidArguments, LumaError, NotFound
+from luma_mcp.api.protocol import Job
+from luma_mcp.errors import LumaError
 from luma_mcp.server import messages
 from luma_mcp.server.progress import ProgressReporter
-from luma_mcp.server.results import ResultContext, without_none
-from luma_mcp.server.tools.get_job import complete_result, fetch_video
+from luma_mcp.server.tools import ServerContext
+from luma_mcp.server.tools.get_job import UNKNOWN_JOB, fetch_video, follow_job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from datetime import datetime
-
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
     from mcp.server.mcpserver import Context
-
-    from luma_mcp.api.protocol import Job
-    from luma_mcp.server.tools import ServerContext
 
     Request = ServerRequestContext[Any, Any]
 
@@ -63,41 +59,24 @@ def supports_tasks(ctx: Context[Any, Any] | Request) -> bool:
     return bool(is_modern and capabilities and TASKS in (capabilities.extensions or {}))
 
 
-class UnknownTask(Exception):
-    """The backend knows no such task. The client is shown the exception's text."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A task as it stands. Times are ISO 8601."""
-
-    id: str
-    created: str
-    updated: str
-    status: Literal["working", "input_required", "completed", "failed", "cancelled"] = "working"
-    # One sentence about the status.
-    message: str | None = None
-    # Milliseconds until the next poll is worthwhile.
-    poll_ms: int | None = None
-    # What the tool returns, once the task is completed, also if the tool failed.
-    result: Mapping[str, Any] | None = None
-    # A JSON-RPC error, if it failed before any tool could return something.
-    error: Mapping[str, Any] | None = None
-    # What the client is asked while input is required, by keys that the backend chooses.
-    questions: Mapping[str, Any] | None = None
+# A task as `tasks/get` returns it, by the names of the extension: `taskId`, `status`, `inputRequests`, `result`, ….
+Task = dict[str, Any]
 
 
 class Backend(Protocol):
-    """The jobs behind the tasks. It must know a task by its id alone, whichever process started it."""
+    """The jobs behind the tasks. It must know a task by its id alone, whichever process started it.
+
+    For one that it does not know, it raises an `MCPError`.
+    """
 
     async def get(self, task_id: str) -> Task:
-        """Return the task as it stands. Raises `UnknownTask`."""
+        """Return the task as it stands."""
 
     async def answer(self, task_id: str, answers: Mapping[str, Any]) -> None:
-        """Take the client's answers to the task's questions; unknown keys are ignored. Raises `UnknownTask`."""
+        """Take the client's answers to the task's questions, by their keys; unknown keys are ignored."""
 
     async def cancel(self, task_id: str) -> None:
-        """Stop the task if that is possible; the client no longer needs it. Raises `UnknownTask`."""
+        """Stop the task if that is possible; the client no longer needs it."""
 
 
 class _ResultWithTask(CallToolResult):
@@ -145,30 +124,26 @@ class Tasks(Extension):
         """Return the tool's result, or the task that is attached to it: any tool can attach one."""
         result = await call_next(ctx)
         if isinstance(result, _ResultWithTask) and supports_tasks(ctx):
-            task = result._task  # noqa: SLF001 - the class is this module's own
-            return {"resultType": "task", **_common_fields(task)}
+            return {"resultType": "task", **result._task}  # noqa: SLF001 - the class is this module's own
         return result
 
     async def _get(self, ctx: Request, params: _TaskParams) -> dict[str, Any]:
-        with _checked_request(ctx, params):
-            task = await self._backend.get(params.task_id)
-        outcome = {"result": task.result, "error": task.error, "inputRequests": task.questions}
-        return COMPLETE | _common_fields(task) | without_none(outcome)
+        _check_request(ctx, params)
+        return COMPLETE | await self._backend.get(params.task_id)
 
     async def _update(self, ctx: Request, params: _UpdateParams) -> dict[str, Any]:
-        with _checked_request(ctx, params):
-            await self._backend.answer(params.task_id, params.input_responses)
+        _check_request(ctx, params)
+        await self._backend.answer(params.task_id, params.input_responses)
         return COMPLETE
 
     async def _cancel(self, ctx: Request, params: _TaskParams) -> dict[str, Any]:
-        with _checked_request(ctx, params):
-            await self._backend.cancel(params.task_id)
+        _check_request(ctx, params)
+        await self._backend.cancel(params.task_id)
         return COMPLETE
 
 
-@contextmanager
-def _checked_request(ctx: Request, params: _TaskParams) -> Iterator[None]:
-    """Apply the rules for every request about a task; an unknown task is an invalid parameter."""
+def _check_request(ctx: Request, params: _TaskParams) -> None:
+    """Apply the rules for every request about a task."""
     if not supports_tasks(ctx):
         capabilities = ClientCapabilities(extensions={TASKS: {}})
         required = MissingRequiredClientCapabilityErrorData(required_capabilities=capabilities)
@@ -178,24 +153,6 @@ def _checked_request(ctx: Request, params: _TaskParams) -> Iterator[None]:
     headers = getattr(ctx.request, "headers", None)
     if headers is not None and decode_header_value(headers.get("mcp-name")) != params.task_id:
         raise MCPError(HEADER_MISMATCH, "The header Mcp-Name must equal taskId")
-    try:
-        yield
-    except UnknownTask as error:
-        raise MCPError(INVALID_PARAMS, str(error)) from error
-
-
-def _common_fields(task: Task) -> dict[str, Any]:
-    """Build the fields that a task has whatever its status."""
-    fields: dict[str, Any] = {
-        "taskId": task.id,
-        "status": task.status,
-        "statusMessage": task.message,
-        "createdAt": task.created,
-        "lastUpdatedAt": task.updated,
-        "pollIntervalMs": task.poll_ms,
-    }
-    # A task exists as long as its job does, and nobody promises how long that is.
-    return without_none(fields) | {"ttlMs": None}
 
 
 # Videos
@@ -207,8 +164,16 @@ def build_task(job: Job, typical: tuple[float, float] | None, now: datetime) -> 
     created = job.created or now.isoformat()
     age = job.elapsed_seconds(now)
     delay = max(SHORTEST_POLL, next_poll_delay(age or 0.0, typical))
-    message = messages.job_headline(job, elapsed=age, expected=typical)
-    return Task(job.jobid, created, job.updated or created, message=message, poll_ms=round(1000 * delay))
+    return {
+        "taskId": job.jobid,
+        "status": "working",
+        "statusMessage": messages.job_headline(job, elapsed=age, expected=typical),
+        "createdAt": created,
+        "lastUpdatedAt": job.updated or created,
+        # A task exists as long as its job does, and nobody promises how long that is.
+        "ttlMs": None,
+        "pollIntervalMs": round(1000 * delay),
+    }
 
 
 class VideoTaskBackend:
@@ -220,21 +185,17 @@ class VideoTaskBackend:
     async def get(self, task_id: str) -> Task:
         """Return the job as a task; if it has finished, with what `generate_video` would return."""
         with _job_errors():
-            service = self._context.require_service()
-            job = await fetch_video(self._context, task_id)
-            expected = await service.expected_seconds(job.request)
-            result_context = ResultContext(save=await service.wants_files(task_id), expected=expected)
-            result_context.image_changes = self._context.image_changes.get(task_id, {})
+            result_context = messages.ResultContext(image_changes=self._context.image_changes.get(task_id, {}))
             end = anyio.current_time()
-            result = await complete_result(self._context, job, result_context, ProgressReporter(None), end=end)
-        now = self._context.wall_clock()
-        if job.state == "running":
-            return build_task(job, expected, now)
-        is_completed = job.state == "completed"
-        message = messages.job_headline(job, elapsed=None, expected=None) if is_completed else job.failure_reason
-        # A job that failed is a completed task as well: its result is the error that the tool returns.
-        content = result.model_dump(by_alias=True, mode="json", exclude_none=True)
-        return replace(build_task(job, None, now), status="completed", message=message, result=content)
+            job, result = await follow_job(self._context, task_id, ProgressReporter(None), result_context, end=end)
+        task = build_task(job, result_context.expected, self._context.wall_clock())
+        if job.state != "running":
+            # A job that failed is a completed task as well: its result is the error that the tool returns.
+            task["status"] = "completed"
+            task["result"] = result.model_dump(by_alias=True, mode="json", exclude_none=True)
+        if job.state == "failed":
+            task["statusMessage"] = job.failure_reason or "The video was not made."
+        return task
 
     async def answer(self, task_id: str, answers: Mapping[str, Any]) -> None:  # noqa: ARG002 - there are no questions
         """Check that the job exists. A video asks nothing once it is ordered."""
@@ -249,12 +210,12 @@ class VideoTaskBackend:
 
 @contextmanager
 def _job_errors() -> Iterator[None]:
-    """Turn an error about the job itself into `UnknownTask`, and any other into a JSON-RPC error."""
+    """Turn an error about the job itself into that of an invalid parameter, and any other into an internal one."""
     try:
         yield
-    except (NotFound, Forbidden, InvalidArguments) as error:
-        raise UnknownTask(messages.describe_error(error, "get_job")) from error
     except LumaError as error:
+        text = messages.describe_error(error, "get_job")
+        if isinstance(error, UNKNOWN_JOB):
+            raise MCPError(INVALID_PARAMS, text) from error
         # Such an error does not end the task: the next request may find it.
-        data = {"kind": error.kind, "retry": error.retry}
-        raise MCPError(INTERNAL_ERROR, messages.describe_error(error, "get_job"), data) from error
+        raise MCPError(INTERNAL_ERROR, text, {"kind": error.kind, "retry": error.retry}) from error

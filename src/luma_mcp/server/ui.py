@@ -6,17 +6,13 @@ The player's page is built from `player/` at the top of the repository into `pla
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from mcp.server.apps import APP_MIME_TYPE, Apps
 from mcp.server.mcpserver.resources import FileResource
 from mcp.types import Icon
 
-from luma_mcp.settings import LOOPBACK
-
-if TYPE_CHECKING:
-    from luma_mcp.settings import Settings
+from luma_mcp.settings import LOOPBACK, Settings
 
 PLAYER_URI = "ui://luma-ray-mcp/player.html"
 PLAYER_META = {"ui": {"resourceUri": PLAYER_URI}}

@@ -1,31 +1,11 @@
-"""A lock per key, and a callback at intervals."""
+"""A callback at intervals."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
 import anyio
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-
-@dataclass(slots=True)
-class KeyedLock:
-    """Per-key async lock: only one task at a time holds a key, and different keys do not wait for each other."""
-
-    # Weak: a lock exists as long as a call of `hold` has it or waits for it.
-    _locks: WeakValueDictionary[str, anyio.Lock] = field(default_factory=WeakValueDictionary, init=False)
-
-    @asynccontextmanager
-    async def hold(self, key: str) -> AsyncIterator[None]:
-        """Hold the key while the block runs."""
-        lock = self._locks.setdefault(key, anyio.Lock())
-        async with lock:
-            yield
 
 
 @asynccontextmanager

@@ -5,30 +5,25 @@ from __future__ import annotations
 import logging
 import re
 import unicodedata
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from pathlib import Path
+from weakref import WeakValueDictionary
 
 import anyio
 import anyio.to_thread
 
-from luma_mcp.api.protocol import Job, Media, parse_time
+from luma_mcp.api.protocol import Job, Media, VideoApi, parse_time
 from luma_mcp.errors import LumaError
+from luma_mcp.journal.protocol import Journal
 from luma_mcp.media.download import DownloadError, download
-from luma_mcp.service.concurrency import KeyedLock
-from luma_mcp.service.paths import existing_files
+from luma_mcp.media.safe_http import SafeHttpClient
+from luma_mcp.service import existing_files
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
-    from luma_mcp.api.protocol import VideoApi
-    from luma_mcp.journal.protocol import Journal
-    from luma_mcp.media.safe_http import SafeHttpClient
-
-    DownloadProgress = Callable[[str, int, int | None, float], Awaitable[None]]
+DownloadProgress = Callable[[str, int, int | None, float], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +65,8 @@ class Downloads:
     journal: Journal
     http: SafeHttpClient
     get_folder: Callable[[], Path]
-    _locks: KeyedLock = field(default_factory=KeyedLock, init=False)
+    # By jobid. A lock exists as long as a call has it or waits for it.
+    _locks: WeakValueDictionary[str, anyio.Lock] = field(default_factory=WeakValueDictionary, init=False)
 
     async def saved_files(self, jobid: str) -> tuple[str, ...]:
         """Get the paths of the job's files that are still where they were saved."""
@@ -89,9 +85,10 @@ class Downloads:
         """
         parts = [part for part in SAVED_FILES if getattr(job.files, part)]
         files: list[str] = []
+        lock = self._locks.setdefault(job.jobid, anyio.Lock())
         try:
             with anyio.fail_after(seconds):
-                async with self._locks.hold(job.jobid):
+                async with lock:
                     saved = await self.saved_files(job.jobid)
                     if len(saved) >= len(parts):
                         return SavedFiles(saved)

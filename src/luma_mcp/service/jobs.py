@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import anyio
 import anyio.to_thread
 
-from luma_mcp.api.protocol import parse_time
-from luma_mcp.errors import JobReference, LumaError, NotFound
-from luma_mcp.service.paths import existing_files
+from luma_mcp.api.protocol import Account, RunningJob, VideoApi, VideoRequest, parse_time
+from luma_mcp.errors import Capacity, JobReference, LumaError, NotFound
+from luma_mcp.journal.protocol import Journal, Order
+from luma_mcp.service import existing_files
 from luma_mcp.service.reconcile import UNKNOWN_FOR
 from luma_mcp.text import shorten
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from luma_mcp.api.protocol import Account, RunningJob, VideoApi, VideoRequest
-    from luma_mcp.errors import Capacity
-    from luma_mcp.journal.protocol import Journal, Order
 
 ListedState = Literal["running", "completed", "failed", "unknown"]
 """`unknown`: an order whose answer was lost and whose job was not found."""

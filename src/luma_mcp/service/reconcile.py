@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
 
 import anyio
 
-from luma_mcp.api.protocol import parse_time
+from luma_mcp.api.protocol import RunningJob, VideoApi, parse_time
 from luma_mcp.errors import LumaError
-from luma_mcp.journal.protocol import UNSETTLED
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from luma_mcp.api.protocol import RunningJob, VideoApi
-    from luma_mcp.journal.protocol import Journal, Order
+from luma_mcp.journal.protocol import UNSETTLED, Journal, Order
 
 logger = logging.getLogger(__name__)
 

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import anyio
 import anyio.to_thread
 
-from luma_mcp.api.protocol import VideoRequest
+from luma_mcp.api.protocol import Account, VideoApi, VideoRequest
+from luma_mcp.catalog.models import Catalog
 from luma_mcp.catalog.validate import validate
 from luma_mcp.errors import AccountSession, Forbidden, InvalidArguments, LumaError, NotFound, Problem
+from luma_mcp.journal.protocol import Journal
 from luma_mcp.media.images import NormalizedImage, normalize
+from luma_mcp.media.safe_http import SafeHttpClient
 from luma_mcp.media.sources import ImageError, Source, SourceKind, parse_source, read_data_uri, read_file
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
-
-    from luma_mcp.api.protocol import Account, VideoApi
-    from luma_mcp.catalog.models import Catalog
-    from luma_mcp.errors import Retry
-    from luma_mcp.journal.protocol import Journal
-    from luma_mcp.media.safe_http import SafeHttpClient
 
 ProgressStep = Literal["preparing", "uploading", "ordering"]
 
@@ -129,7 +124,7 @@ class RequestBuilder:
 
         Raises:
             InvalidArguments: with all problems, and the closest valid request. `retry` is "later" if the only problem
-                are images that could not be fetched just now.
+                are images that could not be fetched just now, and `jobid` is a job that one of them waits for.
             LumaError: the API could not be asked for an earlier job.
         """
         validation = validate(self.catalog, params)
@@ -138,7 +133,7 @@ class RequestBuilder:
         unreadable = {problem.field for problem in validation.problems if problem.code != "conflict"}
         given = {name: params[name] for name in self.catalog.images if name in params and name not in unreadable}
         images: dict[str, InputImage] = {}
-        image_errors: dict[str, ImageError] = {}
+        image_errors: list[ImageError] = []
         if given:
             with nothing_charged():
                 known_jobids = await self.journal.owned_jobids()
@@ -147,18 +142,20 @@ class RequestBuilder:
                         source = parse_source(value, is_jobid=known_jobids.__contains__)
                         images[name] = await self._read_image(name, source, images)
                     except ImageError as error:
-                        image_errors[name] = error
-        only_transient = not found
-        for name, unusable in image_errors.items():
-            only_transient = only_transient and unusable.retryable
-            # Without the value: a link can contain a secret, and a data: URI is long.
-            found.append(Problem(name, "unusable_image", reason=unusable.reason))
+                        image_errors.append(error)
+                        # Without the value: a link can contain a secret, and a data: URI is long.
+                        found.append(Problem(name, "unusable_image", reason=error.reason))
         complete = validation.nearest
         if found or complete is None:
             # With an unusable image nobody knows what a valid request would be.
             suggestion = None if image_errors else complete
-            retry: Retry | None = "later" if only_transient else None
-            raise InvalidArguments(found, suggestion=suggestion, charged="no", retry=retry)
+            rejection = InvalidArguments(found, suggestion=suggestion, charged="no")
+            if len(found) == len(image_errors) and all(error.retryable for error in image_errors):
+                rejection.retry = "later"
+                rejection.jobid = next(
+                    (error.unfinished_jobid for error in image_errors if error.unfinished_jobid), None
+                )
+            raise rejection
         return ValidatedRequest(complete, images, complete.get("email") or self.default_account)
 
     async def build_request(
@@ -213,7 +210,8 @@ class RequestBuilder:
         except (NotFound, InvalidArguments, Forbidden):
             raise ImageError("names a job that the API does not know for this token; give a picture instead") from None
         if job.state == "running":
-            raise ImageError("names a job that is still running; order this video when that one has finished")
+            reason = "names a job that is still running; order this video when that one has finished"
+            raise ImageError(reason, retryable=True, unfinished_jobid=jobid)
         for part in self.catalog.images[name].frames:
             if frame := getattr(job.files, part):
                 return await self.http.fetch(frame.url)

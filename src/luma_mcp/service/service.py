@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -12,29 +13,24 @@ from urllib.parse import urlsplit
 import anyio
 
 from luma_mcp.api.polling import Pollers
+from luma_mcp.api.protocol import Job, VideoApi, VideoRequest
 from luma_mcp.api.useapi.client import LumaClient
+from luma_mcp.catalog.models import Catalog
 from luma_mcp.errors import NotFound, Upstream
+from luma_mcp.journal.protocol import Journal
 from luma_mcp.journal.sqlite import SqliteJournal
-from luma_mcp.media.safe_http import SafeHttpClient, resolve_host
+from luma_mcp.media.safe_http import Resolve, SafeHttpClient, resolve_host
+from luma_mcp.service import api_id, journal_path, output_folder
 from luma_mcp.service.downloads import Downloads
 from luma_mcp.service.jobs import JobList, ListedState, list_jobs
-from luma_mcp.service.paths import api_id, journal_path, output_folder
 from luma_mcp.service.reconcile import UNKNOWN_FOR, Reconciler
 from luma_mcp.service.requests import RequestBuilder
 from luma_mcp.service.submit import OrderSubmitter
-from luma_mcp.settings import LOOPBACK
+from luma_mcp.settings import LOOPBACK, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
     import httpx2
 
-    from luma_mcp.api.protocol import Job, VideoApi, VideoRequest
-    from luma_mcp.catalog.models import Catalog
-    from luma_mcp.journal.protocol import Journal
-    from luma_mcp.media.safe_http import Resolve
-    from luma_mcp.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -149,16 +145,6 @@ class VideoService:
         await self.journal.record_state(job)
         return job
 
-    async def get_request(self, jobid: str) -> VideoRequest | None:
-        """Get what was ordered under a jobid, by this process or another one of this machine."""
-        order = await self.journal.get_by_jobid(jobid)
-        return order.request if order else None
-
-    async def wants_files(self, jobid: str) -> bool:
-        """Whether the job's files are to be saved, as recorded when it was ordered or later."""
-        order = await self.journal.get_by_jobid(jobid)
-        return order is not None and order.save
-
     async def expected_seconds(self, request: VideoRequest | None) -> tuple[float, float] | None:
         """Get the expected duration of a job: the [10th, 90th] percentile of the seconds from order to end.
 
@@ -201,13 +187,11 @@ class VideoService:
                 break
             except NotFound as error:
                 missing = error
-            order = await self.journal.get_by_jobid(jobid)
             try:
                 # It asks several times before a 404 of a job with an order is believed.
-                job = await self._pollers.wait(jobid, 0, typical=None, known_to_exist=order is not None)
+                await self.wait(jobid, 0)
             except NotFound:
                 break
-            await self.journal.record_state(job)
         if missing:
             order = await self.journal.get_by_jobid(jobid)
             if order is None:

@@ -29,39 +29,22 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from datetime import datetime, timedelta
+from typing import Literal
+from weakref import WeakValueDictionary
 
 import anyio
 import anyio.lowlevel
 
-from luma_mcp.api.protocol import Job
-from luma_mcp.errors import (
-    AccountSession,
-    Capacity,
-    Conflict,
-    Forbidden,
-    InvalidArguments,
-    LimitReached,
-    LumaError,
-    NotFound,
-    OutcomeUnknown,
-    Upstream,
-)
-from luma_mcp.journal.protocol import LimitExceeded, Order, RateWindow
-from luma_mcp.service.concurrency import KeyedLock, periodic
+from luma_mcp import errors
+from luma_mcp.api.protocol import Job, VideoApi
+from luma_mcp.journal.protocol import Journal, LimitExceeded, Order, RateWindow
+from luma_mcp.service.concurrency import periodic
 from luma_mcp.service.jobs import add_slot_holders
-from luma_mcp.service.reconcile import HEARTBEAT_INTERVAL, UNKNOWN_FOR
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
-
-    from luma_mcp.api.protocol import VideoApi
-    from luma_mcp.journal.protocol import Journal
-    from luma_mcp.service.reconcile import Reconciler
-    from luma_mcp.service.requests import ProgressCallback, RequestBuilder, ValidatedRequest
+from luma_mcp.service.reconcile import HEARTBEAT_INTERVAL, UNKNOWN_FOR, Reconciler
+from luma_mcp.service.requests import ProgressCallback, RequestBuilder, ValidatedRequest
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +81,8 @@ class OrderSubmitter:
     reconciler: Reconciler
     wall_clock: Callable[[], datetime]
     max_per_hour: int
-    _locks: KeyedLock = field(default_factory=KeyedLock, init=False)
+    # A lock exists as long as a call has it or waits for it.
+    _locks: WeakValueDictionary[str, anyio.Lock] = field(default_factory=WeakValueDictionary, init=False)
 
     async def submit(
         self,
@@ -111,9 +95,6 @@ class OrderSubmitter:
         on_progress: ProgressCallback,
     ) -> SubmitResult:
         """Order a video, or find the identical order that is running.
-
-        The order is shielded from cancellation by anyio's scopes once its request goes out. `asyncio.Task.cancel` and
-        `asyncio.wait_for` ignore such shields: do not use them on this method.
 
         Args:
             validated: what to order; exactly the images in it are uploaded.
@@ -132,14 +113,15 @@ class OrderSubmitter:
         await on_progress("preparing")
         # A duplicate that is allowed waits for no other order.
         lock_key = uuid.uuid4().hex if allow_duplicate else validated.key
+        lock = self._locks.setdefault(lock_key, anyio.Lock())
         try:
-            async with self._locks.hold(lock_key):
+            async with lock:
                 if reuse_only or not allow_duplicate:
                     duplicate = await self.find_duplicate(validated)
                     if duplicate:
                         return duplicate
                 if reuse_only:
-                    raise Conflict("just_finished", charged="no")
+                    raise errors.Conflict("just_finished", charged="no")
                 # Before the uploads, which would be in vain. `insert_pending` checks again, with other processes.
                 await self.check_limit()
                 while True:
@@ -149,7 +131,7 @@ class OrderSubmitter:
                     order = Order(validated.key, request, self.wall_clock(), account=account, save=save)
                     try:
                         result = await self._place(order, allow_duplicate=allow_duplicate, retry_timeout=retry_timeout)
-                    except NotFound:
+                    except errors.NotFound:
                         if not uploaded.reused:
                             raise
                         # The API has deleted an earlier upload before its time. The next round uploads it again.
@@ -157,7 +139,7 @@ class OrderSubmitter:
                             await self.journal.forget_asset(asset_ref)
                     else:
                         return replace(result, image_changes=uploaded.changes)
-        except Capacity as error:
+        except errors.Capacity as error:
             await add_slot_holders(error, self.api, self.journal)
             raise
 
@@ -200,7 +182,7 @@ class OrderSubmitter:
                 job = await self._deliver(order, retry_timeout)
             except _PendingOrderLost:
                 logger.info("Another process is placing the same order.")
-            except (OutcomeUnknown, Upstream) as error:
+            except (errors.OutcomeUnknown, errors.Upstream) as error:
                 return await self._find_lost_job(order, error)
             else:
                 return SubmitResult(job, "created")
@@ -230,20 +212,20 @@ class OrderSubmitter:
         return job
 
     async def _record_failure(self, order: Order, error: BaseException) -> None:
-        if isinstance(error, OutcomeUnknown | Upstream):
+        if isinstance(error, errors.OutcomeUnknown | errors.Upstream):
             # To the log as well, for the case that the caller has left.
             logger.warning("%s", error)
             await self.journal.mark_unknown(order)
-        elif isinstance(error, LumaError):
+        elif isinstance(error, errors.LumaError):
             await self.journal.drop(order)
             error.charged = error.charged or "no"
-            if isinstance(error, AccountSession):
+            if isinstance(error, errors.AccountSession):
                 error.email = error.email or order.account
         else:
             # Cancelled, or a failure of this program. What was sent stays `sent`: nobody knows whether it arrived.
             await self.journal.drop_pending(order)
 
-    async def _find_lost_job(self, order: Order, error: OutcomeUnknown | Upstream) -> SubmitResult:
+    async def _find_lost_job(self, order: Order, error: errors.OutcomeUnknown | errors.Upstream) -> SubmitResult:
         """Find the job of an order without a readable answer.
 
         Raises:
@@ -252,12 +234,12 @@ class OrderSubmitter:
         match = await self.reconciler.find_job(order)
         if match.jobid:
             return SubmitResult(_build_job(order, match.jobid), "recovered")
-        if isinstance(error, OutcomeUnknown):
+        if isinstance(error, errors.OutcomeUnknown):
             error.candidates = match.candidates
             raise error
         # Not even a failure with a message proves that nothing was ordered.
         cause = f"the API answered with a failure ({error.status})"
-        raise OutcomeUnknown(
+        raise errors.OutcomeUnknown(
             cause, candidates=match.candidates, status=error.status, api_message=error.api_message
         ) from error
 
@@ -267,18 +249,18 @@ class OrderSubmitter:
             return await self._check_unsettled(order)
         try:
             job = await self.api.get(order.jobid)
-        except (NotFound, Forbidden, InvalidArguments) as error:
+        except (errors.NotFound, errors.Forbidden, errors.InvalidArguments) as error:
             if self.reconciler.age(order) > UNKNOWN_FOR:
                 await self.journal.mark_gone(order.jobid)
                 return None
             # Of a young job, a lagging replica says so too.
-            raise Upstream("not_listed", jobid=order.jobid, charged="no") from error
-        except LumaError as error:
+            raise errors.Upstream("not_listed", jobid=order.jobid, charged="no") from error
+        except errors.LumaError as error:
             error.jobid = order.jobid
             error.charged = error.charged or "no"
             raise
         await self.journal.record_state(job)
-        return SubmitResult(job.with_request(order.request), "duplicate") if job.state == "running" else None
+        return SubmitResult(replace(job, request=order.request), "duplicate") if job.state == "running" else None
 
     async def _check_unsettled(self, order: Order) -> SubmitResult | None:
         current = await self.reconciler.wait_for_delivery(order)
@@ -291,14 +273,14 @@ class OrderSubmitter:
             return None
         if match.jobid is None:
             age = self.reconciler.age(current).total_seconds()
-            raise OutcomeUnknown("its answer was lost", candidates=match.candidates, age=age)
+            raise errors.OutcomeUnknown("its answer was lost", candidates=match.candidates, age=age)
         return SubmitResult(_build_job(current, match.jobid), "duplicate" if match.was_known else "recovered")
 
     def _rate_window(self) -> RateWindow:
         now = self.wall_clock()
         return RateWindow(self.max_per_hour, now - HOUR, now - PENDING_COUNTS_FOR)
 
-    def _limit_reached(self, counted: list[Order]) -> LimitReached:
+    def _limit_reached(self, counted: list[Order]) -> errors.LimitReached:
         """Build the error; the next order is allowed when the oldest one that counts leaves the window."""
         limit, now = self.max_per_hour, self.wall_clock()
         times = sorted(order.ordered_at for order in counted)
@@ -306,7 +288,7 @@ class OrderSubmitter:
         oldest = times[-limit] if len(times) >= limit else now
         # Rounded up, because it is shown without seconds.
         next_at = (oldest + HOUR + timedelta(seconds=59, microseconds=999_999)).replace(second=0, microsecond=0)
-        return LimitReached(limit, next_at, retry_after=(next_at - now).total_seconds())
+        return errors.LimitReached(limit, next_at, retry_after=(next_at - now).total_seconds())
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,15 +24,13 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from luma_mcp.catalog.models import Catalog
 from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.simulator.state import MEDIA, NO_SUBSCRIPTION, SESSION_ERROR, Service, Upload, error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from starlette.types import Receive, Scope, Send
 
-    from luma_mcp.catalog.models import Catalog
 
 HOST = "127.0.0.1"
 PREFIX = "/v1/luma"

@@ -10,18 +10,15 @@ import hashlib
 import random
 import re
 import uuid
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from luma_mcp.catalog.models import Catalog
 from luma_mcp.catalog.validate import validate
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from luma_mcp.catalog.models import Catalog
-    from luma_mcp.errors import Problem
+from luma_mcp.errors import Problem
 
 # Status and JSON body.
 Answer = tuple[int, dict[str, Any]]

@@ -5,45 +5,49 @@ from __future__ import annotations
 import math
 import random
 from collections import OrderedDict
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from luma_mcp import errors
 from luma_mcp.api.polling import Pollers
-from luma_mcp.api.protocol import RETRY_TIMEOUT, ApiFeatures, VideoRequest
+from luma_mcp.api.protocol import (
+    RETRY_TIMEOUT,
+    Account,
+    AddedAccount,
+    ApiFeatures,
+    Asset,
+    DeliveryObserver,
+    Job,
+    RunningJob,
+    VideoRequest,
+)
 from luma_mcp.api.retry import IDEMPOTENT, NON_IDEMPOTENT
-from luma_mcp.api.transport import Content, Endpoint, Transport
+from luma_mcp.api.transport import Endpoint, Transport
 from luma_mcp.api.useapi import responses
+from luma_mcp.catalog.models import Catalog
 from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.catalog.validate import validate
 from luma_mcp.settings import BASE_URL, TOKEN_PATTERN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import timedelta
-
     import httpx2
     from pydantic import SecretStr
 
-    from luma_mcp.api.protocol import Account, AddedAccount, Asset, DeliveryObserver, Job, RunningJob
-    from luma_mcp.catalog.models import Catalog
 
 REMEMBERED_REQUESTS = 1000
 
 # Source of the endpoints: useapi.net, Luma API v1, April 2026.
 # An order waits longer than others, because a timeout leaves its outcome unknown; shorter than hosts give a tool call.
 SUBMIT = Endpoint(
-    "POST", "/videos", NON_IDEMPOTENT, paid=True, required_fields={"jobid": str}, not_found="order_input", timeout=40.0
+    "POST", "/videos", NON_IDEMPOTENT, paid=True, required=("jobid", str), not_found="order_input", timeout=40.0
 )
 # Repeated like a read: an image that arrives twice costs nothing. 20 MB over a slow line need their time.
-UPLOAD = Endpoint(
-    "POST", "/assets/{email}", IDEMPOTENT, required_fields={"assetRef": str}, not_found="account", timeout=120.0
-)
-GET_JOB = Endpoint("GET", "/jobs/{jobid}", IDEMPOTENT, required_fields={"jobid": str})
-LIST_RUNNING = Endpoint("GET", "/jobs", IDEMPOTENT, required_fields={"jobs": list})
+UPLOAD = Endpoint("POST", "/assets/{email}", IDEMPOTENT, required=("assetRef", str), not_found="account", timeout=120.0)
+GET_JOB = Endpoint("GET", "/jobs/{jobid}", IDEMPOTENT, required=("jobid", str))
+LIST_RUNNING = Endpoint("GET", "/jobs", IDEMPOTENT, required=("jobs", list))
 # A second deletion, of a job or of an account, would be answered with "not found".
 DELETE_JOB = Endpoint("DELETE", "/jobs/{jobid}", NON_IDEMPOTENT)
 LIST_ACCOUNTS = Endpoint("GET", "/accounts", IDEMPOTENT, not_found="any_account")
@@ -51,7 +55,7 @@ GET_ACCOUNT = Endpoint("GET", "/accounts/{email}", IDEMPOTENT, not_found="accoun
 # Adding an account twice only refreshes it; but each time the API signs in at Luma with somebody's cookie, and its
 # answer (500: "Please try again") is for the person at the terminal. So it is repeated only if it never arrived.
 ADD_ACCOUNT = Endpoint(
-    "POST", "/accounts", NON_IDEMPOTENT, required_fields={"account": str}, not_found="account", timeout=60.0
+    "POST", "/accounts", NON_IDEMPOTENT, required=("account", str), not_found="account", timeout=60.0
 )
 REMOVE_ACCOUNT = Endpoint("DELETE", "/accounts/{email}", NON_IDEMPOTENT, not_found="account")
 
@@ -134,8 +138,9 @@ class LumaClient:
         # The API's own defaults do not fit every model, so nothing is left to them.
         complete = VideoRequest.from_params(validation.nearest)
         body = {self.catalog.params[name].api_name: value for name, value in complete.to_dict().items()}
-        with _name_account(complete.email):
-            record = await self._transport.send(SUBMIT, body=body, retry_timeout=retry_timeout, observer=observer)
+        record = await self._transport.send(
+            SUBMIT, payload={"json": body}, retry_timeout=retry_timeout, observer=observer, account=complete.email
+        )
         job = replace(responses.parse_job(self.catalog, record), request=complete)
         self._requests[job.jobid] = complete
         if len(self._requests) > REMEMBERED_REQUESTS:
@@ -149,16 +154,17 @@ class LumaClient:
 
         It belongs to the account with the e-mail address `account`, and is kept for 30 days.
         """
-        with _name_account(account):
-            record = await self._transport.send(
-                UPLOAD, {"email": account}, body=Content(data, media_type), retry_timeout=retry_timeout
-            )
+        payload = {"content": data, "headers": {"Content-Type": media_type}}
+        record = await self._transport.send(
+            UPLOAD, {"email": account}, payload=payload, retry_timeout=retry_timeout, account=account
+        )
         return responses.parse_asset(record)
 
     async def get(self, jobid: str, *, retry_timeout: float = RETRY_TIMEOUT) -> Job:
         """Fetch the current record of a job: `GET /jobs/{jobid}`."""
         record = await self._transport.send(GET_JOB, {"jobid": jobid}, retry_timeout=retry_timeout)
-        return responses.parse_job(self.catalog, record).with_request(self._requests.get(jobid))
+        job = responses.parse_job(self.catalog, record)
+        return replace(job, request=job.request or self._requests.get(jobid))
 
     async def wait(
         self, job: str | Job, seconds: float = math.inf, *, typical: tuple[float, float] | None = None
@@ -198,8 +204,7 @@ class LumaClient:
 
     async def account(self, email: str, *, retry_timeout: float = RETRY_TIMEOUT) -> Account:
         """Fetch one account, with its session and credits as they are now: `GET /accounts/{email}`."""
-        with _name_account(email):
-            record = await self._transport.send(GET_ACCOUNT, {"email": email}, retry_timeout=retry_timeout)
+        record = await self._transport.send(GET_ACCOUNT, {"email": email}, retry_timeout=retry_timeout, account=email)
         return responses.parse_account(email, record)
 
     async def add_account(self, session: SecretStr, *, retry_timeout: float = RETRY_TIMEOUT) -> AddedAccount:
@@ -209,20 +214,10 @@ class LumaClient:
         """
         secret = session.get_secret_value()
         record = await self._transport.send(
-            ADD_ACCOUNT, body={"session": secret}, retry_timeout=retry_timeout, secrets=(secret,)
+            ADD_ACCOUNT, payload={"json": {"session": secret}}, retry_timeout=retry_timeout, secrets=(secret,)
         )
         return responses.parse_added_account(record)
 
     async def remove_account(self, email: str, *, retry_timeout: float = RETRY_TIMEOUT) -> None:
         """Remove an account from useapi.net, which cannot be undone: `DELETE /accounts/{email}`."""
         await self._transport.send(REMOVE_ACCOUNT, {"email": email}, retry_timeout=retry_timeout)
-
-
-@contextmanager
-def _name_account(email: str | None) -> Iterator[None]:
-    """Add the account, if known, to the error about an expired session."""
-    try:
-        yield
-    except errors.AccountSession as error:
-        error.email = error.email or email
-        raise

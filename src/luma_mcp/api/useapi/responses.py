@@ -12,22 +12,18 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from luma_mcp import errors
 from luma_mcp.api.protocol import Account, AddedAccount, Asset, Job, JobFiles, Media, RunningJob, VideoRequest
 from luma_mcp.api.retry import DeliveryOutcome, parse_retry_after
-from luma_mcp.api.transport import RequestFailed
+from luma_mcp.api.transport import Endpoint, RawResponse, RequestFailed
+from luma_mcp.catalog.models import Catalog
 from luma_mcp.text import strip_control
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from luma_mcp.api.transport import Endpoint, RawResponse
-    from luma_mcp.catalog.models import Catalog
 
 # Characters of an error's message, of a failed job's reason, and of a job's status.
 LONGEST_API_MESSAGE, LONGEST_REASON, LONGEST_STATUS = 300, 2000, 100
@@ -51,6 +47,7 @@ _ERRORS: dict[int, type[errors.LumaError]] = {
 # Fields that are passed on as they are. No secret is removed from them: a short token could stand there by chance.
 _OPAQUE = frozenset({"jobid", "url", "assetRef", "account", "email"})
 
+_T = TypeVar("_T", str, int, float, bool, dict[str, Any], list[Any])
 _FLAGS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -59,18 +56,23 @@ def read_response(
 ) -> dict[str, Any]:
     """Return the JSON object of a good answer, without the `secrets` that were sent, or raise `RequestFailed`."""
     status = response.status
-    record = _parse_object(response.body, secrets)
+    is_success = 200 <= status < 300
+    record: Any = None
+    with suppress(ValueError, RecursionError):
+        # NaN and Infinity, which JSON does not have, are absent.
+        record = _clean(json.loads(response.body, parse_constant=lambda _: None), secrets)
+    if is_success and endpoint.method == "DELETE":
+        # It has happened, whatever the answer looks like.
+        return {}
+    is_complete = endpoint.required is None or _get(record, *endpoint.required) not in (None, "")
+    if is_success and is_complete and isinstance(record, dict):
+        return record
     facts: errors.Facts = {
         "status": status,
-        "api_message": _message(_object(record).get("error"), LONGEST_API_MESSAGE),
+        "api_message": _message(record, "error", LONGEST_API_MESSAGE),
         "retry_after": parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC)),
     }
-    if 200 <= status < 300:
-        if record is not None and _has_required_fields(record, endpoint):
-            return record
-        if endpoint.method == "DELETE":
-            # It has happened, whatever the answer looks like.
-            return {}
+    if is_success:
         raise _unreadable(endpoint, response, record, facts)
     error: errors.LumaError
     if status == 400:
@@ -101,7 +103,7 @@ def _unreadable(endpoint: Endpoint, response: RawResponse, record: object, facts
     """Build the failure for an answer that proves nothing, whatever its status."""
     content_type = re.sub(r"[^\w/.+-].*", "", response.headers.get("content-type", ""))
     detail = f"unreadable {content_type or 'content'}" if response.body else "an empty body"
-    if record is not None:
+    if isinstance(record, dict):
         detail = "no usable fields"
     if endpoint.paid:
         cause = f"it was answered with {detail} ({response.status})"
@@ -126,42 +128,40 @@ def _rejected(catalog: Catalog, endpoint: Endpoint, facts: errors.Facts) -> erro
 
 def parse_job(catalog: Catalog, record: Mapping[str, Any]) -> Job:
     """Build a job from its record, which has a `jobid`."""
-    status = _text(record.get("status", "created")) or "unknown"
-    files = _object(record.get("response"))
+    status = _get({"status": "created", **record}, "status", str) or "unknown"
+    files = _get(record, "response", dict) or {}
     # `errorDetails` is documented for other APIs of the vendor.
-    reasons = [_message(record.get("error"), LONGEST_REASON), _message(record.get("errorDetails"), LONGEST_REASON)]
+    reasons = [_message(record, name, LONGEST_REASON) for name in ("error", "errorDetails")]
     return Job(
         jobid=record["jobid"],
         status=status[:LONGEST_STATUS],
-        kind=_text(record.get("type")),
-        created=_text(record.get("created")),
-        updated=_text(record.get("updated")),
+        kind=_get(record, "type", str),
+        created=_get(record, "created", str),
+        updated=_get(record, "updated", str),
         files=JobFiles(**{row.name: _parse_media(files.get(row.name)) for row in fields(JobFiles)}),
-        credits_used=_number(_object(record.get("credits")).get("dm_usage")),
+        credits_used=_get(record.get("credits"), "dm_usage", float),
         failure_reason="; ".join(filter(None, reasons)) or None,
-        request=parse_request(catalog, record.get("request")),
+        request=_parse_request(catalog, _get(record, "request", dict) or {}),
     )
 
 
-def parse_request(catalog: Catalog, value: Any) -> VideoRequest | None:
-    """Build the request that a record repeats; None if it repeats none that can be read."""
-    record = _object(value)
+def _parse_request(catalog: Catalog, record: Mapping[str, Any]) -> VideoRequest | None:
+    """Build the request that a job's record repeats; None if it repeats none that can be read."""
     params = {name: record[row.api_name] for name, row in catalog.params.items() if record.get(row.api_name)}
-    if not all(isinstance(param, str) for param in params.values()):
-        return None
     with suppress(TypeError):
-        return VideoRequest.from_params(params)
+        if {str}.issuperset(map(type, params.values())):
+            return VideoRequest.from_params(params)
     return None
 
 
 def parse_running_jobs(record: Mapping[str, Any]) -> tuple[RunningJob, ...]:
     """Build the rows of `GET /jobs`; a row without a jobid is left out."""
     jobs: list[RunningJob] = []
-    for row in map(_object, record["jobs"]):
-        if isinstance(row.get("jobid"), str):
-            kind, account = _text(row.get("type")), _text(row.get("account"))
-            model, created = _text(row.get("model")), _text(row.get("created"))
-            jobs.append(RunningJob(row["jobid"], kind, account, model, created))
+    for row in record["jobs"]:
+        jobid = _get(row, "jobid", str)
+        if jobid is not None:
+            kind, account = _get(row, "type", str), _get(row, "account", str)
+            jobs.append(RunningJob(jobid, kind, account, _get(row, "model", str), _get(row, "created", str)))
     return tuple(jobs)
 
 
@@ -174,82 +174,59 @@ def parse_account(email: str, record: Mapping[str, Any]) -> Account:
     """Build an account from its record."""
     return Account(
         email,
-        concurrency=_whole_number(record.get("concurrency")),
-        executing=_whole_number(record.get("executing")),
-        session_expires=_text(record.get("luma_session_expires")),
-        session_valid=_flag(record.get("sessionValid")),
-        credits=_object(record.get("credits")) or None,
-        error=_text(record.get("error")),
+        concurrency=_get(record, "concurrency", int),
+        executing=_get(record, "executing", int),
+        session_expires=_get(record, "luma_session_expires", str),
+        session_valid=_get(record, "sessionValid", bool),
+        credits=_get(record, "credits", dict) or None,
+        error=_get(record, "error", str),
     )
 
 
 def parse_added_account(record: Mapping[str, Any]) -> AddedAccount:
     """Build the answer of `POST /accounts`."""
-    return AddedAccount(**asdict(parse_account(record["account"], record)), created=_flag(record.get("created")))
+    return AddedAccount(**asdict(parse_account(record["account"], record)), created=_get(record, "created", bool))
 
 
 def parse_asset(record: Mapping[str, Any]) -> Asset:
     """Build the answer of `POST /assets/{email}`."""
-    return Asset(asset_ref=record["assetRef"], email=_text(record.get("email")))
+    return Asset(asset_ref=record["assetRef"], email=_get(record, "email", str))
 
 
 def _parse_media(value: Any) -> Media | None:
     """Build a file from an object with a link, or from the link alone: the shape of `video_hdr_exr` is undocumented."""
-    record = _object({"url": value} if isinstance(value, str) else value)
-    url = _text(record.get("url"))
+    record = {"url": value} if isinstance(value, str) else value
+    url = _get(record, "url", str)
     if not url:
         return None
-    width, height = _whole_number(record.get("width")), _whole_number(record.get("height"))
-    return Media(url, _text(record.get("media_type")), width, height, _number(record.get("duration")))
+    width, height = _get(record, "width", int), _get(record, "height", int)
+    return Media(url, _get(record, "media_type", str), width, height, _get(record, "duration", float))
 
 
-def _message(value: Any, limit: int) -> str | None:
-    """Return an error's text; it may also come as an object around the text, though that is not documented."""
-    if isinstance(value, dict):
-        value = value.get("message") or value.get("error")
-    return (_text(value) or "").strip()[:limit] or None
+def _message(record: Any, name: str, limit: int) -> str | None:
+    """Get an error's text; it may also come as an object around the text, though that is not documented."""
+    error = _get(record, name, dict)
+    if error:
+        return _message(error, "message", limit) or _message(error, "error", limit)
+    return (_get(record, name, str) or "").strip()[:limit] or None
 
 
-def _object(value: Any) -> dict[str, Any]:
-    """Return a JSON object; an empty one for anything else."""
-    return value if isinstance(value, dict) else {}
+def _get(record: Any, name: str, kind: type[_T]) -> _T | None:
+    """Get a field of a JSON object; None if it is absent or of another type.
 
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _number(value: Any) -> float | None:
-    """Return a finite number, also one that is written as text."""
-    with suppress(TypeError, ValueError, OverflowError):
-        number = float(value)
-        if math.isfinite(number) and not isinstance(value, bool):
-            return number
-    return None
-
-
-def _whole_number(value: Any) -> int | None:
-    number = _number(value)
-    return int(number) if number is not None and number.is_integer() else None
-
-
-def _flag(value: Any) -> bool | None:
-    return _FLAGS.get(str(value).casefold())
-
-
-def _has_required_fields(record: Mapping[str, Any], endpoint: Endpoint) -> bool:
-    required = endpoint.required_fields.items()
-    return all(isinstance(record.get(name), kind) and record[name] != "" for name, kind in required)
-
-
-def _parse_object(body: bytes, secrets: tuple[str, ...]) -> dict[str, Any] | None:
-    """Parse a body that is a JSON object; None for anything else."""
-    try:
-        # NaN and Infinity, which JSON does not have, are absent.
-        record = _clean(json.loads(body, parse_constant=lambda _: None), secrets)
-    except (ValueError, RecursionError):
-        return None
-    return record if isinstance(record, dict) else None
+    Numbers are finite. They, and flags, may also be written as text.
+    """
+    value: Any = record.get(name) if isinstance(record, dict) else None
+    if kind is bool:
+        value = _FLAGS.get(str(value).casefold())
+    elif kind in (int, float):
+        number = math.nan
+        with suppress(TypeError, ValueError, OverflowError):
+            number = math.nan if isinstance(value, bool) else float(value)
+        value = number if math.isfinite(number) else None
+        if kind is int:
+            value = int(number) if number.is_integer() else None
+    return value if isinstance(value, kind) else None
 
 
 def _clean(value: Any, secrets: tuple[str, ...], name: str = "") -> Any:

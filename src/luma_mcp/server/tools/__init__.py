@@ -7,33 +7,32 @@ mean a charged video that is not what the caller asked for.
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
-from mcp.types import ToolAnnotations
+from mcp.types import CallToolResult, ToolAnnotations
 from pydantic import ConfigDict
 
+from luma_mcp.catalog.models import Catalog
 from luma_mcp.errors import LumaError, NotConfigured, Upstream
-from luma_mcp.hosts import wait_limit
+from luma_mcp.hosts import DEFAULT_WAIT, WAIT_LIMITS
 from luma_mcp.server.results import build_error_result
 from luma_mcp.server.ui import icons
+from luma_mcp.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-    from datetime import datetime
-
-    from mcp.server.mcpserver import Context
-    from mcp.types import CallToolResult
-
-    from luma_mcp.catalog.models import Catalog
-    from luma_mcp.server.arguments import CallOptions
     from luma_mcp.service.service import VideoService
-    from luma_mcp.settings import Settings
 
     Handler = Callable[..., Awaitable[CallToolResult]]
+
+# With the types that every tool needs.
+__all__ = ["CallToolResult", "Context", "ServerContext", "Tool", "build_tool"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +57,12 @@ class ServerContext:
             raise NotConfigured("USEAPI_TOKEN")
         return service
 
-    def wait_seconds(self, options: CallOptions, ctx: Context[Any, Any]) -> float:
+    def wait_seconds(self, options: Mapping[str, Any], ctx: Context[Any, Any]) -> float:
         """Resolve how long a call waits: as requested, else what its host allows; never longer than the settings."""
         client = ctx.session.client_params
-        allowed = wait_limit(client.client_info.name if client else "")
-        return min(options.get("wait_seconds", allowed), self.settings.max_wait_seconds)
+        name = client.client_info.name.casefold() if client else ""
+        allowed: float = options.get("wait_seconds", WAIT_LIMITS.get(name, DEFAULT_WAIT))
+        return min(allowed, self.settings.max_wait_seconds)
 
 
 class RawArguments(ArgModelBase):
@@ -81,25 +81,24 @@ def build_tool(
     handle: Handler,
     *,
     name: str,
-    title: str,
-    description: str,
     input_schema: dict[str, Any],
     output_schema: dict[str, Any],
     read_only: bool = False,
     destructive: bool = False,
     idempotent: bool = True,
     open_world: bool = True,
-    meta: dict[str, Any] | None = None,
+    **fields: Any,
 ) -> Tool:
-    """Build a tool. `handle` takes the context, `raw` and `ctx`; its errors become results that say what to do."""
+    """Build a tool. `handle` takes the context, `raw` and `ctx`; its errors become results that say what to do.
+
+    `fields`: the tool's title, description and `_meta`.
+    """
     return Tool(
         # The SDK passes the arguments by keyword, as `RawArguments` names them.
         fn=partial(_call, name, handle, context),
         is_async=True,
         context_kwarg="ctx",
         name=name,
-        title=title,
-        description=description,
         # Listed to clients; nothing validates against it, because the handler reports every problem itself.
         parameters=input_schema,
         fn_metadata=FuncMetadata(arg_model=RawArguments, output_schema=output_schema),
@@ -111,18 +110,17 @@ def build_tool(
             open_world_hint=open_world,
         ),
         icons=icons(name),
-        meta=meta,
+        **fields,
     )
 
 
 async def _call(tool: str, handle: Handler, context: ServerContext, **arguments: Any) -> CallToolResult:
-    error: LumaError
     try:
         return await handle(context, **arguments)
-    except LumaError as failure:
-        error = failure
-    except Exception as failure:
-        # The SDK would report it without a hint that something may have been ordered.
-        logger.exception("%s failed", tool)
-        error = Upstream("internal", detail=type(failure).__name__)
-    return build_error_result(error, tool, simulated=context.settings.simulated)
+    except Exception as error:
+        failure = error
+        if not isinstance(failure, LumaError):
+            # The SDK would report it without a hint that something may have been ordered.
+            logger.exception("%s failed", tool)
+            failure = Upstream("internal", detail=type(error).__name__)
+        return build_error_result(failure, tool, simulated=context.settings.simulated)

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from luma_mcp.server import messages, schemas
 from luma_mcp.server.results import build_result, without_none
 from luma_mcp.server.schemas import BOOLEAN, STRING, array
-from luma_mcp.server.tools import build_tool
+from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, build_tool
 from luma_mcp.server.tools.get_job import parse_job_arguments
-
-if TYPE_CHECKING:
-    from mcp.server.mcpserver import Context
-    from mcp.server.mcpserver.tools import Tool
-    from mcp.types import CallToolResult
-
-    from luma_mcp.server.tools import ServerContext
 
 DESCRIPTION = (
     "Delete a finished job, which frees its slot. A running job can be neither stopped nor deleted. Saved files remain."

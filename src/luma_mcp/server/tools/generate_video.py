@@ -10,25 +10,19 @@ from mcp.server.apps import client_supports_apps
 
 from luma_mcp.errors import InvalidArguments, LumaError, NotFound, Upstream
 from luma_mcp.server import schemas
-from luma_mcp.server.arguments import VIDEO_OPTIONS, parse_arguments
+from luma_mcp.server.arguments import VIDEO_OPTIONS, ParsedArguments, parse_arguments
 from luma_mcp.server.confirmation import ConfirmationDecision
+from luma_mcp.server.messages import ResultContext
 from luma_mcp.server.progress import INTERVAL, ProgressReporter
-from luma_mcp.server.results import ResultContext
 from luma_mcp.server.tasks import attach_task, build_task, supports_tasks
-from luma_mcp.server.tools import build_tool
-from luma_mcp.server.tools.get_job import complete_result
+from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, build_tool
+from luma_mcp.server.tools.get_job import follow_job
 from luma_mcp.server.ui import PLAYER_META
 from luma_mcp.service.concurrency import periodic
 
 if TYPE_CHECKING:
-    from mcp.server.mcpserver import Context
-    from mcp.server.mcpserver.tools import Tool
-    from mcp.types import CallToolResult
-
-    from luma_mcp.server.arguments import ParsedArguments
-    from luma_mcp.server.tools import ServerContext
-    from luma_mcp.service.service import VideoService
     from luma_mcp.service.submit import SubmitResult
+
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +36,6 @@ DESCRIPTION = (
 ORDER_RETRY_TIMEOUT = 20.0
 # Clients fetch the result of a task soon, so the changes of older jobs are of no use.
 MAX_IMAGE_CHANGES = 100
-_ORDER_FREELY = ConfirmationDecision()
 
 
 def definition(context: ServerContext) -> Tool:
@@ -66,7 +59,7 @@ async def handle(
     context: ServerContext,
     raw: dict[str, Any],
     ctx: Context[Any, Any],
-    decision: ConfirmationDecision = _ORDER_FREELY,
+    decision: ConfirmationDecision = ConfirmationDecision(),  # noqa: B008 - it is immutable
 ) -> CallToolResult:
     """Order a video and return it when it is ready, or its jobid when the time is up.
 
@@ -78,76 +71,54 @@ async def handle(
     seconds = context.wait_seconds(parsed.options, ctx)
     end = anyio.current_time() + seconds
     save = parsed.options.get("save", False)
-    reporter = ProgressReporter(ctx, save=save)
+    reporter = ProgressReporter(ctx)
     submitted: SubmitResult | None = None
     try:
         async with periodic(INTERVAL, reporter.tick):
-            submitted = await _submit(service, parsed, decision, reporter, min(ORDER_RETRY_TIMEOUT, seconds))
-            job = submitted.job
-            if submitted.image_changes:
-                context.image_changes[job.jobid] = submitted.image_changes
-                if len(context.image_changes) > MAX_IMAGE_CHANGES:
-                    del context.image_changes[next(iter(context.image_changes))]
+            if decision.error:
+                raise decision.error  # noqa: TRY301 - completed below, like an error of the service
+            submitted = await service.submit(
+                decision.validated or await service.validate(parsed.params, parsed.problems),
+                allow_duplicate=parsed.options.get("new_take", False),
+                reuse_only=decision.reuse_only,
+                save=save,
+                retry_timeout=min(ORDER_RETRY_TIMEOUT, seconds),
+                on_progress=reporter.on_progress,
+            )
             # A cancellation that arrived while the order was being sent takes effect here, when the jobid is known.
             await anyio.lowlevel.checkpoint()
-            expected = await service.expected_seconds(job.request)
-            left = end - anyio.current_time()
-            # A client that supports tasks polls the job instead.
             as_task = supports_tasks(ctx)
-            if left > 0 and not as_task:
-                await reporter.start_waiting(job.jobid, job.request.resolution if job.request else None, expected)
-                job = await service.wait(job, left, expected=expected)
-            result_context = ResultContext(submitted.outcome, submitted.image_changes, save=save, expected=expected)
+            if as_task:
+                # The client polls the job instead of waiting.
+                end = anyio.current_time()
+                context.image_changes[submitted.job.jobid] = submitted.image_changes
+                if len(context.image_changes) > MAX_IMAGE_CHANGES:
+                    del context.image_changes[next(iter(context.image_changes))]
+            result_context = ResultContext(submitted.outcome, submitted.image_changes, save)
             result_context.shows_player = client_supports_apps(ctx)
-            result = await complete_result(context, job, result_context, reporter, end=end)
+            job, result = await follow_job(context, submitted.job, reporter, result_context, end=end)
         if as_task and job.state == "running":
-            return attach_task(result, build_task(job, expected, context.wall_clock()))
+            return attach_task(result, build_task(job, result_context.expected, context.wall_clock()))
     except anyio.get_cancelled_exc_class():
         if submitted:
             # Nobody receives the result of this call any more, but the log can still be read.
             logger.warning("A call was cancelled; its job continues: %s", submitted.job.jobid)
         raise
-    except Exception as error:
-        if submitted is None:
-            raise
-        failure = _explain_failure(error, submitted)
-        if failure is error:
-            raise
-        raise failure from error
+    except Exception as error:  # noqa: BLE001 - none is lost
+        raise _explain(error, parsed, submitted) from None
     return result
 
 
-async def _submit(
-    service: VideoService,
-    parsed: ParsedArguments,
-    decision: ConfirmationDecision,
-    reporter: ProgressReporter,
-    retry_timeout: float,
-) -> SubmitResult:
-    """Validate the request, unless that was done before the user was asked, and order it.
-
-    After a `LumaError` nothing was ordered, or what became of the order is not known.
-    """
-    try:
-        if decision.error:
-            raise decision.error
-        return await service.submit(
-            decision.validated or await service.validate(parsed.params, parsed.problems),
-            allow_duplicate=parsed.options.get("new_take", False),
-            reuse_only=decision.reuse_only,
-            save=parsed.options.get("save", False),
-            retry_timeout=retry_timeout,
-            on_progress=reporter.on_progress,
-        )
-    except InvalidArguments as error:
-        # A suggestion repeats the whole call, or nothing if it would lose something that the caller stated.
-        whole = {**(error.suggestion or {}), **parsed.options}
-        error.suggestion = whole if error.suggestion and not parsed.incomplete else None
-        raise
-
-
-def _explain_failure(error: Exception, submitted: SubmitResult) -> LumaError:
-    """Get the error for a failure after a successful order, with its jobid and what it cost."""
+def _explain(error: Exception, parsed: ParsedArguments, submitted: SubmitResult | None) -> Exception:
+    """Complete an error. After a successful order, it has the order's jobid and what it cost."""
+    if submitted is None:
+        # Nothing was ordered, or what became of the order is not known.
+        if isinstance(error, InvalidArguments) and error.suggestion:
+            # A suggestion repeats the whole call, or nothing if it would lose something that the caller stated.
+            error.suggestion = {**error.suggestion, **parsed.options}
+            if parsed.incomplete:
+                error.suggestion = None
+        return error
     failure: LumaError
     if isinstance(error, NotFound):
         # The API has just accepted the order, so this is a lagging replica rather than an unknown job.
@@ -157,7 +128,7 @@ def _explain_failure(error: Exception, submitted: SubmitResult) -> LumaError:
     else:
         logger.error("following a job failed", exc_info=error)
         failure = Upstream("internal", detail=type(error).__name__)
-    failure.jobid = submitted.job.jobid
-    failure.after_order = True
-    failure.charged = "no" if submitted.outcome == "duplicate" else "yes"
+    failure.jobid, failure.after_order, failure.charged = submitted.job.jobid, True, "yes"
+    if submitted.outcome == "duplicate":
+        failure.charged = "no"
     return failure

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 from mcp.server.apps import client_supports_apps
 
-from luma_mcp.errors import InvalidArguments, Problem
+from luma_mcp.api.protocol import Job
+from luma_mcp.errors import Forbidden, InvalidArguments, NotFound, Problem
 from luma_mcp.server import messages, schemas
 from luma_mcp.server.arguments import parse_arguments
+from luma_mcp.server.messages import ResultContext
 from luma_mcp.server.progress import INTERVAL, ProgressReporter
-from luma_mcp.server.results import ResultContext, build_job_content, build_result
-from luma_mcp.server.tools import build_tool
+from luma_mcp.server.results import build_job_content, build_result
+from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, build_tool
 from luma_mcp.server.ui import PLAYER_META
 from luma_mcp.service.concurrency import periodic
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from mcp.server.mcpserver import Context
-    from mcp.server.mcpserver.tools import Tool
-    from mcp.types import CallToolResult
-
-    from luma_mcp.api.protocol import Job
-    from luma_mcp.server.arguments import CallOptions
-    from luma_mcp.server.tools import ServerContext
 
 DESCRIPTION = "Get a video job: wait for it, or save its files. Free. Call it until the video is ready."
 # What a download may take beyond the wait. With the default wait, hosts that cut calls at 60 s still get the result.
 DOWNLOAD_SECONDS = 12.0
+# Errors of a jobid that is not one, or not this token's: the resource or task that it would name does not exist.
+UNKNOWN_JOB = (NotFound, Forbidden, InvalidArguments)
 
 
 def definition(context: ServerContext) -> Tool:
@@ -50,65 +43,74 @@ def definition(context: ServerContext) -> Tool:
 
 async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, Any]) -> CallToolResult:
     """Return the job when it has finished or the time is up."""
-    service = context.require_service()
     jobid, options = parse_job_arguments(context, raw, ("wait_seconds", "save"))
-    save = options.get("save")
-    # Left out, it is as when the job was ordered, in whichever process.
-    if save is None:
-        save = await service.wants_files(jobid)
-    seconds = context.wait_seconds(options, ctx)
-    end = anyio.current_time() + seconds
-    reporter = ProgressReporter(ctx, save=save)
-    request = await service.get_request(jobid)
-    # Once for the whole call: progress, polling and the result use the same.
-    expected = await service.expected_seconds(request)
+    end = anyio.current_time() + context.wait_seconds(options, ctx)
+    result_context = ResultContext(save=options.get("save"), shows_player=client_supports_apps(ctx))
+    reporter = ProgressReporter(ctx)
     async with periodic(INTERVAL, reporter.tick):
-        if seconds > 0:
-            await reporter.start_waiting(jobid, request.resolution if request else None, expected)
-        job = await fetch_video(context, jobid, seconds, expected)
-        result_context = ResultContext(save=save, expected=expected, shows_player=client_supports_apps(ctx))
-        return await complete_result(context, job, result_context, reporter, end=end)
+        _, result = await follow_job(context, jobid, reporter, result_context, end=end)
+    return result
 
 
 def parse_job_arguments(
-    context: ServerContext, raw: Mapping[str, Any], options: tuple[str, ...]
-) -> tuple[str, CallOptions]:
+    context: ServerContext, raw: dict[str, Any], options: tuple[str, ...]
+) -> tuple[str, dict[str, Any]]:
     """Parse the arguments of a tool about one job: its jobid and the named options. Raises `InvalidArguments`."""
     parsed = parse_arguments(context.catalog, raw, ("jobid", *options))
     jobid = parsed.params.get("jobid")
-    problems = list(parsed.problems)
-    suggestion = None
-    if isinstance(jobid, str):
-        if not problems:
-            return jobid, parsed.options
-        suggestion = {"jobid": jobid, **parsed.options}
-    else:
+    if not isinstance(jobid, str):
         expected = "a jobid, exactly as generate_video returned it"
-        problems.insert(0, Problem("jobid", "missing" if jobid is None else "wrong_type", jobid, expected=expected))
-    raise InvalidArguments(problems, suggestion=suggestion)
+        problem = Problem("jobid", "missing" if jobid is None else "wrong_type", jobid, expected=expected)
+        raise InvalidArguments([problem, *parsed.problems])
+    if parsed.problems:
+        raise InvalidArguments(parsed.problems, suggestion={"jobid": jobid, **parsed.options})
+    return jobid, parsed.options
 
 
 async def fetch_video(
-    context: ServerContext, jobid: str, seconds: float = 0, expected: tuple[float, float] | None = None
+    context: ServerContext, job: Job | str, seconds: float = 0, expected: tuple[float, float] | None = None
 ) -> Job:
     """Wait for a job, or fetch it once. Raises `LumaError` if it cannot be fetched, or is no video."""
-    job = await context.require_service().wait(jobid, seconds, expected=expected)
-    if not job.is_video:
-        raise InvalidArguments([Problem("jobid", "not_a_video", job.jobid, reason=job.kind or "")])
-    return job
+    fetched = await context.require_service().wait(job, seconds, expected=expected)
+    if not fetched.is_video:
+        raise InvalidArguments([Problem("jobid", "not_a_video", fetched.jobid, reason=fetched.kind or "")])
+    return fetched
 
 
-async def complete_result(
-    context: ServerContext, job: Job, result_context: ResultContext, reporter: ProgressReporter, *, end: float
-) -> CallToolResult:
-    """Build the result of a call, with the files and the thumbnail if the video is ready.
+async def follow_job(
+    context: ServerContext,
+    job: Job | str,
+    reporter: ProgressReporter,
+    result_context: ResultContext,
+    *,
+    end: float,
+) -> tuple[Job, CallToolResult]:
+    """Wait for a job, save its files if wanted, and build the result of the call. Sets the rest of `result_context`.
 
-    `end`: the time, by the event loop's clock, at which the call's wait is over.
+    `job`: its jobid if its record was not fetched. `end`: the time, by the event loop's clock, when the wait is over.
     """
     service = context.require_service()
+    if isinstance(job, str):
+        jobid, request = job, None
+        if order := await service.journal.get_by_jobid(jobid):
+            request = order.request
+            # Left out, it is as when the job was ordered, in whichever process.
+            if result_context.save is None:
+                result_context.save = order.save
+    else:
+        jobid, request = job.jobid, job.request
+    # Once for the whole call: progress, polling and the result use the same.
+    result_context.expected = expected = await service.expected_seconds(request)
+    reporter.save = bool(result_context.save)
+    seconds = max(0.0, end - anyio.current_time())
+    if seconds:
+        await reporter.start_waiting(jobid, request.resolution if request else None, expected)
+    if seconds or isinstance(job, str):
+        job = await fetch_video(context, job, seconds, expected)
+
     if result_context.save:
         # Whoever gets the finished job, in whichever process, saves them as well.
-        await service.request_files(job.jobid)
+        await service.request_files(jobid)
     thumbnail = None
     if job.state == "completed":
         if result_context.save and job.files.video:
@@ -120,4 +122,4 @@ async def complete_result(
     content = build_job_content(context, job, result_context)
     # A failed job is an error with the API's reason.
     is_error = job.state == "failed"
-    return build_result(messages.job_text(job, content), content, is_error=is_error, picture=thumbnail)
+    return job, build_result(messages.job_text(job, content), content, is_error=is_error, picture=thumbnail)

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from luma_mcp.errors import InvalidArguments
 from luma_mcp.server import messages, schemas
 from luma_mcp.server.arguments import DEFAULT_LIMIT, STATES, parse_arguments
 from luma_mcp.server.results import build_result, without_none
 from luma_mcp.server.schemas import BOOLEAN, NUMBER, OBJECT, STRING, array
-from luma_mcp.server.tools import build_tool
-from luma_mcp.service.jobs import MAX_LISTED
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from mcp.server.mcpserver import Context
-    from mcp.server.mcpserver.tools import Tool
-    from mcp.types import CallToolResult
-
-    from luma_mcp.catalog.models import Catalog
-    from luma_mcp.server.tools import ServerContext
-    from luma_mcp.service.jobs import ListedJob
+from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, build_tool
+from luma_mcp.service.jobs import MAX_LISTED, ListedJob
 
 DESCRIPTION = "List running jobs and jobs ordered from this machine, newest first, and the slots in use. Free."
 _INPUT: schemas.Schema = {
@@ -63,7 +52,7 @@ def definition(context: ServerContext) -> Tool:
     )
 
 
-async def handle(context: ServerContext, raw: Mapping[str, Any], ctx: Context[Any, Any] | None) -> CallToolResult:  # noqa: ARG001
+async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, Any] | None) -> CallToolResult:  # noqa: ARG001
     """List the jobs."""
     service = context.require_service()
     parsed = parse_arguments(context.catalog, raw, ("limit", "state"))
@@ -72,7 +61,7 @@ async def handle(context: ServerContext, raw: Mapping[str, Any], ctx: Context[An
     # It may have been sent as 5.0.
     limit = int(parsed.options.get("limit", DEFAULT_LIMIT))
     listing = await service.list_jobs(limit=limit, state=parsed.options.get("state"))
-    jobs = [_build_job(context.catalog, job) for job in listing.jobs]
+    jobs = [_build_job(("prompt", *context.catalog.choices), job) for job in listing.jobs]
     accounts: list[dict[str, Any]] = []
     for account in listing.accounts:
         slots = {"slots": account.concurrency, "in_use": account.executing}
@@ -94,7 +83,7 @@ async def handle(context: ServerContext, raw: Mapping[str, Any], ctx: Context[An
     return build_result(messages.list_text(context.catalog, content), content)
 
 
-def _build_job(catalog: Catalog, job: ListedJob) -> dict[str, Any]:
+def _build_job(names: tuple[str, ...], job: ListedJob) -> dict[str, Any]:
     params = job.request.to_dict() if job.request else {}
     content: dict[str, Any] = {
         "jobid": job.jobid,
@@ -102,7 +91,7 @@ def _build_job(catalog: Catalog, job: ListedJob) -> dict[str, Any]:
         "created": job.created.isoformat(timespec="seconds") if job.created else None,
         # Of a job that was ordered elsewhere, the API lists only the model.
         "model": job.model,
-        **{name: params[name] for name in ("prompt", *catalog.choices) if name in params},
+        **{name: params[name] for name in names if name in params},
         "account": job.account,
         "elapsed_seconds": None if job.seconds is None else round(job.seconds, 1),
         # Only what is worth a line: no empty list, and no "not deleted".

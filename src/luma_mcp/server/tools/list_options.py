@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from luma_mcp.catalog.models import conflicts
+from luma_mcp.catalog.models import Catalog, conflicts
 from luma_mcp.catalog.validate import validate_options
 from luma_mcp.errors import InvalidArguments
 from luma_mcp.server import messages, schemas
 from luma_mcp.server.arguments import parse_arguments
 from luma_mcp.server.results import build_result
 from luma_mcp.server.schemas import OBJECT, STRING, array
-from luma_mcp.server.tools import build_tool
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from mcp.server.mcpserver import Context
-    from mcp.server.mcpserver.tools import Tool
-    from mcp.types import CallToolResult
-
-    from luma_mcp.catalog.models import Catalog
-    from luma_mcp.server.tools import ServerContext
+from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, build_tool
 
 DESCRIPTION = (
     "List what generate_video can make: models, resolutions, durations, dynamic ranges, image inputs, defaults and "
@@ -92,9 +82,7 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
     return build_result(text, content)
 
 
-def build_content(
-    catalog: Catalog, chosen: Mapping[str, str], measured: Mapping[str, tuple[float, float]]
-) -> dict[str, Any]:
+def build_content(catalog: Catalog, chosen: dict[str, str], measured: dict[str, tuple[float, float]]) -> dict[str, Any]:
     """Build the structured content: the whole catalog, and what can still be combined with what was chosen.
 
     `measured`: by resolution, the seconds between which such jobs usually ended on this machine.
