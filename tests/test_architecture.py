@@ -31,7 +31,6 @@ BELOW = {
     "service": {"catalog", "api", "media", "journal", *LEAVES},
     "server": {"catalog", "api", "media", "service", "__init__", *LEAVES},
     "simulator": {"catalog", "errors"},
-    "credentials": {"install", *LEAVES},
     "install": {"service", "__init__", *LEAVES},
     "doctor": {
         "catalog",
@@ -41,7 +40,6 @@ BELOW = {
         "service",
         "server",
         "install",
-        "credentials",
         "__init__",
         *LEAVES,
     },
@@ -55,7 +53,6 @@ BELOW = {
         "simulator",
         "install",
         "doctor",
-        "credentials",
         "__init__",
         *LEAVES,
     },

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from mcp.server.mcpserver import Context  # noqa: TC002 - the SDK reads the annotations of tools
+from mcp.server.mcpserver import Context
 from mcp.shared.exceptions import MCPError
 from mcp.types import (
     CallToolResult,

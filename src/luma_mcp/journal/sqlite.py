@@ -440,11 +440,7 @@ class _Storage:
         self._lock = threading.Lock()
 
     def run(self, work: Callable[[sqlite3.Connection], _T], now: float) -> _T:
-        """Call `work` with the file or with memory, and return its result.
-
-        Raises:
-            anyio.ClosedResourceError: the journal was closed.
-        """
+        """Call `work` with the file or with memory, and return its result."""
         with self._lock:
             if self._closed:
                 raise anyio.ClosedResourceError
@@ -485,12 +481,7 @@ class _Storage:
             self._closed = True
 
     def _open_file(self, now: float) -> sqlite3.Connection | None:
-        """The file's connection, with everything written to it that was only in memory; None: use memory.
-
-        Raises:
-            sqlite3.Error, OSError: the file cannot be used.
-            _Refused: it must not be used.
-        """
+        """The file's connection, with everything written to it that was only in memory; None: use memory."""
         if self._path is None or now < self._retry_at:
             return None
         inode = _get_inode(self._path)
@@ -596,15 +587,7 @@ class _Storage:
 
 
 def _connect(path: Path, *, movable: bool, busy_seconds: float) -> tuple[sqlite3.Connection, tuple[int, int] | None]:
-    """Open the file, and begin a new one if there is none or if it is damaged and `movable`.
-
-    Returns:
-        The connection, and which file this is.
-
-    Raises:
-        sqlite3.Error, OSError: it cannot be used.
-        _Refused: it must not be used.
-    """
+    """Open the file, and begin a new one if there is none or if it is damaged and `movable`; and which file it is."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         with _exclusive(path, busy_seconds):
@@ -642,11 +625,7 @@ def _open(path: Path, busy_seconds: float) -> sqlite3.Connection:
 
 
 def _check_format(database: sqlite3.Connection) -> bool:
-    """Whether the file has the present format or a later one that is shared.
-
-    Raises:
-        _Refused: it belongs to another program, or to a version that does not share it.
-    """
+    """Whether the file has the present format or a later one; `_Refused` is raised if it may not be shared."""
     [version] = database.execute("PRAGMA user_version").fetchone()
     [owner] = database.execute("PRAGMA application_id").fetchone()
     [tables] = database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
@@ -789,11 +768,7 @@ def _parse_row(row: sqlite3.Row | dict[str, Any]) -> Order | None:
 
 
 def _parse_request(text: str) -> VideoRequest:
-    """The request, without parameters that a later version has added.
-
-    Raises:
-        ValueError, TypeError: it cannot be read.
-    """
+    """The request, without parameters that a later version has added."""
     stored = json.loads(text)
     params: dict[str, str] = {}
     for row in fields(VideoRequest):
@@ -834,11 +809,7 @@ def check_health(path: Path) -> JournalHealth:
 
 
 def _count_orders(path: Path) -> int:
-    """How many orders are in the file, after checking that it can be read and written.
-
-    Raises:
-        sqlite3.Error, OSError, _Refused: it cannot be used.
-    """
+    """How many orders are in the file, after checking that it can be read and written."""
     with ExitStack() as stack:
         # Without the lock's file no journal is open that could move the file now.
         if _get_inode(path.with_name(path.name + _LOCK_SUFFIX)):
