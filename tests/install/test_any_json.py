@@ -91,7 +91,7 @@ def test_adding_and_removing_restores_every_byte(example: tuple[str, bool]) -> N
 def test_removing_takes_one_member_and_one_comma(example: tuple[str, bool]) -> None:
     text, comments = example
     document = JsonDocument.parse(text, comments=comments)
-    [(start, end)] = document.locate(PATH)
+    start, end = document.locate(PATH)
     after = document.remove(PATH)
     assert JsonDocument.parse(after, comments=comments).value == without_luma(text, comments=comments)
     outside, left = ("".join(part.split()) for part in (text[:start] + text[end:], after))
@@ -104,7 +104,7 @@ def test_removing_takes_one_member_and_one_comma(example: tuple[str, bool]) -> N
 def test_a_value_is_replaced_in_place(example: tuple[str, bool], command: str) -> None:
     text, comments = example
     document = JsonDocument.parse(text, comments=comments)
-    [(start, end)] = document.locate((*PATH, "command"))
+    start, end = document.locate((*PATH, "command"))
     after = document.set_value((*PATH, "command"), command)
     assert JsonDocument.parse(after, comments=comments).value["mcpServers"]["luma"] == {**ENTRY, "command": command}
     assert (after[:start], after[len(after) - len(text) + end :]) == (text[:start], text[end:])

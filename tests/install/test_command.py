@@ -43,7 +43,7 @@ def resolve(
         exists=lambda _: script,
         which=(commands or {}).get,
         cache=cache,
-        source=source,
+        source=lambda: source,
     )
 
 

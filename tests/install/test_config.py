@@ -44,6 +44,11 @@ def expected(host: str, entry: Entry = OURS) -> dict[str, object]:
     )
 
 
+def comments(text: str) -> list[str]:
+    """The comments on lines of their own."""
+    return [line.strip() for line in text.splitlines() if line.lstrip().startswith("#")]
+
+
 def is_part(less: str, more: str) -> bool:
     """Whether one text is the other with something inserted."""
     rest = iter(more)
@@ -208,6 +213,134 @@ def test_a_comment_above_the_next_table_stays_there() -> None:
     assert "\n" not in after.replace("\r\n", "")
 
 
+SPELLINGS = {
+    "quoted names": """
+        ["mcp_servers".'luma']
+        "command" = "luma-ray-mcp"
+        # tui
+        [tui]
+        x = 1
+        """,
+    "an escaped name": """
+        [tui]
+        x = 1
+
+        [mcp_servers."lum\\u0061"]
+        command = "luma-ray-mcp"
+
+        [z]
+        """,
+    "blanks in keys": """
+        mcp_servers . luma . "command" = "luma-ray-mcp"
+        mcp_servers.z.command = "z"
+        """,
+    "a comment between its tables": """
+        [mcp_servers.luma]
+        command = "luma-ray-mcp"
+
+        # note
+        [mcp_servers.luma.env]
+        A = "b" # c
+        # end
+
+        # tui
+        [tui]
+        """,
+    "dotted keys in an inline table": """
+        mcp_servers = { luma.command = "luma-ray-mcp", z.command = "z" } # all
+        x = 1
+        """,
+    "an inline table of its own": """
+        [mcp_servers]
+        "luma" = { command = "luma-ray-mcp" } # mine
+        z = { command = "z" }
+        """,
+    "amid an array of tables": """
+        [[a]]
+        x = 1
+        [mcp_servers.luma]
+        command = "luma-ray-mcp"
+
+        [[a]]
+        x = 2
+        """,
+    "with an array of tables": """
+        # a
+        [mcp_servers.luma]
+        command = "luma-ray-mcp"
+        [[mcp_servers.luma.h]]
+        a = 1
+        # z
+        [z]
+        """,
+    "headers in strings": """
+        a = '''
+        [mcp_servers.luma]
+        '''
+        [mcp_servers.luma]
+        command = "luma-ray-mcp"
+        b = '''
+        [c]
+        '''
+        # e
+        [c]
+        """,
+    "indented": """
+        [z]
+          a = 1
+
+          [mcp_servers.luma]
+            command = "luma-ray-mcp"
+            args = [
+              "--simulate", # x
+            ]
+        """,
+}
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", ["\n", ""])
+@pytest.mark.parametrize("text", SPELLINGS.values(), ids=SPELLINGS)
+def test_every_spelling_of_our_entry_is_changed_alone(text: str, last: str, newline: str) -> None:
+    text = (dedent(text).strip() + last).replace("\n", newline)
+    before = config("codex", text)
+    after = before.with_entry(OURS).text
+    old = servers("codex", text)["luma"]
+    new = old | expected("codex") | {"env": old.get("env", {}) | OURS.env}
+    new.pop("args", None)
+    assert servers("codex", after)["luma"] == new
+    assert without_us("codex", after) == without_us("codex", text)
+    left = before.without_entry().text
+    assert "luma" not in servers("codex", left)
+    assert without_us("codex", left) == without_us("codex", text)
+    for result in (after, left):
+        assert comments(result) == comments(text)
+        assert result.endswith("\n") == text.endswith("\n")
+        assert result.count("\r") == (result.count("\n") if newline == "\r\n" else 0)
+
+
+def test_a_long_toml_file_is_restored() -> None:
+    text = "".join(f'[projects."/srv/{n}"]\ntrust_level = "yes" # {n}\n\n' for n in range(7_000))
+    before = f"{text}[mcp_servers.a]\ncommand = 'a'\n\n{text.replace('projects', 'others')}"
+    after = config("codex", before).with_entry(OURS).text
+    assert after.startswith(before)
+    assert config("codex", after).without_entry().text == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # tomlkit does not repeat these spellings.
+        '[ mcp_servers.luma ]\ncommand = "luma-ray-mcp"\n[[mcp_servers.luma.h]]\na = 1\n',
+        # The first name is missing in what is to be changed.
+        '[mcp_servers]\nluma.command = "luma-ray-mcp"\nz.command = "z"\n[mcp_servers.luma.x]\ny = 1\n',
+    ],
+)
+def test_a_spelling_that_cannot_be_changed_is_refused(text: str) -> None:
+    with pytest.raises(Unparsable):
+        config("codex", text).with_entry(OURS)
+
+
 @pytest.mark.parametrize("head", ["mcp_servers.luma", "[mcp_servers]\nluma"])
 def test_variables_are_added_to_dotted_keys(head: str) -> None:
     text = f'{head}.command = "luma-ray-mcp"\n[tui]\nx = 1\n'
@@ -237,7 +370,7 @@ def test_another_server_of_our_name_is_replaced_completely(text: str) -> None:
     entry = before.entry
     assert entry
     assert not entry.is_ours
-    after = before.with_entry(OURS, replace=True).text
+    after = before.with_entry(OURS).text
     assert servers("windsurf", after)["luma"] == expected("windsurf")
     assert without_us("windsurf", after) == without_us("windsurf", text)
 

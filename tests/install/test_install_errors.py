@@ -31,6 +31,7 @@ def load(host: str, text: str) -> Config:
         ("cursor", '{\n  /* never ended\n  "a": 1\n}', 2, 3, "property name"),
         ("cursor", '{\n  "a": 1\n', 3, 1, "delimiter"),
         ("gemini-cli", '{"a": NaN}', 1, 1, "NaN"),
+        ("cursor", '{\n  "mcpServers": { , }\n}', 2, 19, "property name"),
         ("codex", 'a = "x"\na = "y"\n', 2, 8, "overwrite"),
         ("codex", 'a = "x"\r\n[b\r\n', 2, 3, "]"),
         ("codex", "[a]\nb = \n", 2, 5, "value"),

@@ -1,7 +1,7 @@
 """A host's configuration file: our entry in it, its text with another entry, and reading and replacing the file.
 
-JSON and TOML texts are changed in place: no parsed tree is written back, because comments, order, indentation and
-number formats belong to the owner of the file.
+JSON and TOML texts are changed in place: but for our entry no parsed tree is written back, because comments, order,
+indentation and number formats belong to the owner of the file.
 """
 
 from __future__ import annotations
@@ -16,17 +16,21 @@ import tomllib
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from luma_mcp.install.entry import Entry, entry_fields, entry_path, parse_entry
-from luma_mcp.install.paths import INSTALLABLE, find_config
+from luma_mcp.install.entry import NAME, Entry, entry_fields, parse_entry
+from luma_mcp.install.paths import present_hosts, this_system
+from luma_mcp.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from luma_mcp.hosts import Format, Host, System
+    from tomlkit.items import Item, Key
+
+    from luma_mcp.hosts import Format, Host
 
     KeyPath = Sequence[str]
     """The names of nested members, outermost first."""
@@ -89,7 +93,8 @@ def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
 
 _STRING = r'"[^"\\\r\n]*(?:\\.[^"\\\r\n]*)*"'
 _COMMENT = re.compile(rf"({_STRING})|//[^\r\n]*|/\*.*?\*/", re.DOTALL)
-_TRAILING_COMMA = re.compile(rf"({_STRING})|,(?=[ \t\r\n]*[}}\]])")
+_TRAILING_COMMA = re.compile(rf"({_STRING}|[{{\[][ \t\r\n]*,)|,(?=[ \t\r\n]*[}}\]])")
+"""A comma that ends an object or a list, unless nothing is before it."""
 _WHITESPACE = re.compile(r"[ \t\r\n]*")
 _BLANKS = re.compile(r"[ \t]*")
 
@@ -106,12 +111,13 @@ _DECODER = json.JSONDecoder(parse_int=_keep_number, parse_float=_keep_number, pa
 
 
 class _Member(NamedTuple):
-    """`"name": value`: where the name starts, and where the value starts and ends."""
+    """`"name": value,`: where the name starts, the value starts and ends, and the comma is (0 if there is none)."""
 
     name: str
     start: int
     value_start: int
     end: int
+    comma: int
     value: Any
 
 
@@ -127,41 +133,47 @@ class _Object(NamedTuple):
 class JsonDocument:
     """A JSON text, `bare` without its comments and `plain` without its trailing commas as well.
 
-    `root` is the outermost object, or None in a blank text; `indent`, one level, and `newline` are those of additions.
+    `root` is the outermost object, of no length in a blank text; `indent`, one level, and `newline` are those of
+    additions.
     """
 
     text: str
     bare: str
     plain: str
-    root: _Object | None
+    root: _Object
     indent: str
     newline: str
 
     @classmethod
-    def parse(cls, text: str, *, comments: bool = True, like: JsonDocument | None = None) -> JsonDocument:
-        """Parse a text, `comments` and trailing commas allowed or not, to write in its style or that of another."""
-        bare, plain = text, text
-        if comments:
-            bare, plain = _blank_out(text)
-        root = _parse_root(text, plain)
-        indent, newline = "  ", _newline(text)
-        if like:
-            indent, newline = like.indent, like.newline
-        elif root and root.members:
+    def parse(cls, text: str, *, comments: bool = True) -> JsonDocument:
+        """Parse a text, `comments` and trailing commas allowed or not."""
+        bare = _COMMENT.sub(_blank, text)
+        plain = _TRAILING_COMMA.sub(_blank, bare)
+        root = _parse_root(bare, plain)
+        if not comments and plain != text:
+            at = 0
+            while plain[at] == text[at]:
+                at += 1
+            raise ParseError("a comment or a trailing comma, which this host does not accept", at)
+        indent = "  "
+        if root.members:
             indent = _indent_before(text, root.members[0].start) or indent
-        return cls(text, bare, plain, root, indent, newline)
+        return cls(text, bare, plain, root, indent, _newline(text))
 
     @cached_property
     def value(self) -> dict[str, Any]:
         """The content."""
-        if self.root is None:
-            return {}
         return {member.name: member.value for member in self.root.members}
 
-    def locate(self, path: KeyPath) -> list[Span]:
-        """Where the member at that path is, with its name."""
+    def find(self, path: KeyPath) -> Any:
+        """What is at that path, or `REMOVED`."""
         found = self._walk(path)[1]
-        return [(member.start, member.end) for member in found[len(path) - 1 :]]
+        return found[-1].value if len(found) == len(path) else REMOVED
+
+    def locate(self, path: KeyPath) -> Span:
+        """Where the member at that path is, with its name."""
+        member = self._walk(path)[1][-1]
+        return member.start, member.end
 
     def set_value(self, path: KeyPath, value: Any) -> str:
         """The text with that value at that path. What is missing on the way is created."""
@@ -169,7 +181,7 @@ class JsonDocument:
         parent, found = self._walk(path)
         for name in reversed(path[len(found) + 1 :]):
             value = {name: value}
-        if parent is None:
+        if self.root.start == self.root.end:
             if text.strip() and not text.endswith(("\n", "\r")):
                 text += self.newline
             return text + self._format({path[0]: value}, "") + self.newline
@@ -191,7 +203,7 @@ class JsonDocument:
             before = f"{{\n{indent}"
         part = before + self.text[member.start : member.end] + "}"
         for relative, value in changes:
-            document = JsonDocument.parse(part, like=self)
+            document = dataclasses.replace(JsonDocument.parse(part), indent=self.indent, newline=self.newline)
             below = (member.name, *relative)
             part = document.remove(below) if value is REMOVED else document.set_value(below, value)
         return self.text[: member.start] + part[len(before) : -1] + self.text[member.end :]
@@ -200,29 +212,28 @@ class JsonDocument:
         """The text without the member at that path. An object that becomes empty stays."""
         text = self.text
         parent, found = self._walk(path)
-        if parent is None or len(found) < len(path):
+        if len(found) < len(path):
             return text
         member = found[-1]
         index = parent.members.index(member)
-        comma = _end_of(_WHITESPACE, self.bare, member.end)
-        has_comma = self.bare[comma] == ","
-        stop = member.end
-        # A comment between the value and its comma stays.
-        if has_comma and not text[stop:comma].strip():
-            stop = comma + 1
-        others = text[parent.start + 1 : member.start] + text[stop : parent.end - 1]
-        if len(parent.members) == 1 and not others.strip():
+        stop, comma = member.end, member.comma
+        if index and not comma:
+            # The member before becomes the last one, so its comma goes.
+            comma = parent.members[index - 1].comma
+        elif comma and not text[stop:comma].strip():
+            # A comment between the value and its comma stays.
+            stop, comma = comma + 1, 0
+        inside = text[parent.start + 1 : member.start] + text[stop : parent.end - 1]
+        if not inside.strip():
             return text[: parent.start + 1] + text[parent.end - 1 :]
         cuts = [self._removal_span(member, stop, is_last=member is parent.members[-1])]
-        if has_comma and stop == member.end:
+        if comma:
             cuts.append((comma, comma + 1))
-        elif index and not has_comma:
-            # The member before becomes the last one, so its comma goes.
-            before = _end_of(_WHITESPACE, self.bare, parent.members[index - 1].end)
-            cuts.append((before, before + 1))
-        return _cut(text, cuts)
+        for start, end in sorted(cuts, reverse=True):
+            text = text[:start] + text[end:]
+        return text
 
-    def _walk(self, path: KeyPath) -> tuple[_Object | None, list[_Member]]:
+    def _walk(self, path: KeyPath) -> tuple[_Object, list[_Member]]:
         """The object that has the last or the first missing member of a path, and the members that exist."""
         parent, found = self.root, list[_Member]()
         for name in path:
@@ -230,8 +241,8 @@ class JsonDocument:
                 owner = found[-1]
                 if not isinstance(owner.value, dict):
                     raise ParseError(f'"{owner.name}" is not an object', owner.start)
-                parent = _parse_object(self.plain, owner.value_start)
-            same = [member for member in parent.members if member.name == name] if parent else []
+                parent = _parse_object(self.bare, self.plain, owner.value_start)
+            same = [member for member in parent.members if member.name == name]
             if len(same) > 1:
                 raise ParseError(f'"{name}" occurs for the second time, and only one counts', same[1].start)
             if not same:
@@ -243,20 +254,17 @@ class JsonDocument:
         """What to remove for a member: with its line break, or with the blanks beside it."""
         text, start = self.text, member.start
         rest = _end_of(_BLANKS, text, stop)
-        indent = _indent_before(text, start)
-        if indent is None and is_last:
-            return len(text[:start].rstrip(" \t")), stop
-        if indent is None:
+        ends_line = text[rest] in "\r\n"
+        if not ends_line and not is_last:
             return start, rest
-        line = start - len(indent) - 1
-        if text[line - 1 : line + 1] == "\r\n":
-            line -= 1
-        if text[rest] in "\r\n":
-            return line, rest
+        before = len(text[:start].rstrip(" \t"))
+        if _indent_before(text, start) is not None:
+            before -= 2 if text[:before].endswith("\r\n") else 1
         # Pulled up behind a line comment, the closing brace would become part of it.
-        if text[rest] == "}" and is_last and not self._ends_in_line_comment(line):
-            return line, stop
-        return start, stop if is_last else rest
+        comments = () if ends_line else _COMMENT.finditer(text)
+        if any(found.end() == before and found[0].startswith("//") for found in comments):
+            return start, stop
+        return before, stop
 
     def _insert(self, parent: _Object, found: list[_Member], name: str, value: Any) -> str:
         """The text with a new last member in an object, which is the value of the last member found."""
@@ -269,9 +277,8 @@ class JsonDocument:
             gap = self._gap(parent)
             at = last.end
             head = text[:at] + ","
-            comma = _end_of(_WHITESPACE, self.bare, at)
-            if self.bare[comma] == ",":
-                at, trailing = comma + 1, ","
+            if last.comma:
+                at, trailing = last.comma + 1, ","
                 head = text[:at]
         else:
             indent = _indent_before(text, found[-1].start) if found else ""
@@ -284,19 +291,10 @@ class JsonDocument:
         if not parent.members and not text[at:close].strip(" \t"):
             return head + new + self.newline + indent.removesuffix(self.indent) + text[close:]
         # A comment that follows on the same line is about what is before it.
-        after = self._after_comments(at)
+        after = _end_of(_BLANKS, self.bare, at)
+        if self.bare[after] not in "\r\n":
+            after = at + len(text[at:after].rstrip(" \t"))
         return head + text[at:after] + new + text[after:]
-
-    def _after_comments(self, at: int) -> int:
-        """Where the comments end that follow on a line; `at` itself if something else follows them."""
-        end = _end_of(_BLANKS, self.bare, at)
-        if self.bare[end] in "\r\n":
-            return end
-        return at + len(self.text[at:end].rstrip(" \t"))
-
-    def _ends_in_line_comment(self, at: int) -> bool:
-        comments = _COMMENT.finditer(self.text)
-        return any(found.end() == at and found[0].startswith("//") for found in comments)
 
     def _format(self, value: Any, indent: str | None) -> str:
         """A value whose line is indented like that; on one line if it is not at the beginning of its line."""
@@ -306,68 +304,59 @@ class JsonDocument:
         lines = json.dumps(value, ensure_ascii=False, indent=self.indent).split("\n")
         return f"{self.newline}{indent}".join(lines)
 
-    def _gap(self, parent: _Object | None) -> str:
+    def _gap(self, parent: _Object) -> str:
         """What separates values on one line: a blank, unless there is none before the first value."""
-        if parent and parent.members and self.text[parent.members[0].value_start - 1] != " ":
+        if parent.members and self.text[parent.members[0].value_start - 1] != " ":
             return ""
         return " "
 
 
-def _parse_root(text: str, plain: str) -> _Object | None:
-    """The outermost object, of which each value is decoded once; None in a blank text."""
-    at = start = _end_of(_WHITESPACE, plain, 0)
+def _blank(found: re.Match[str]) -> str:
+    """A string as it is, and as many spaces in place of anything else."""
+    return found[1] or " " * len(found[0])
+
+
+def _parse_root(bare: str, plain: str) -> _Object:
+    """The outermost object, of which each value is decoded once."""
+    start = _end_of(_WHITESPACE, plain, 0)
     if start == len(plain):
-        return None
-    reason = "the outermost value is not an object, {…}"
+        return _Object(start, start, [])
+    if plain[start] != "{":
+        raise ParseError("the outermost value is not an object, {…}", start)
     try:
-        if plain[start] == "{":
-            root = _parse_object(plain, start)
-            at = _end_of(_WHITESPACE, plain, root.end)
-            if at == len(plain):
-                return root
-            reason = "the JSON ends before this, but the file goes on"
+        root = _parse_object(bare, plain, start)
     except json.JSONDecodeError as error:
-        at, reason = min(error.pos, len(plain)), f"not valid JSON: {error.msg[0].lower()}{error.msg[1:]}"
+        reason = f"not valid JSON: {error.msg[0].lower()}{error.msg[1:]}"
+        raise ParseError(reason, min(error.pos, len(plain))) from error
     except ValueError as error:
-        reason = f"not valid JSON: {error}"
-    _, without_extras = _blank_out(text)
-    for index in range(at + 1):
-        if plain[index : index + 1] != without_extras[index : index + 1]:
-            raise ParseError("a comment or a trailing comma, which this host does not accept", index)
-    raise ParseError(reason, at)
+        raise ParseError(f"not valid JSON: {error}", start) from error
+    end = _end_of(_WHITESPACE, plain, root.end)
+    if end < len(plain):
+        raise ParseError("the JSON ends before this, but the file goes on", end)
+    return root
 
 
-def _parse_object(plain: str, start: int) -> _Object:
+def _parse_object(bare: str, plain: str, start: int) -> _Object:
     members: list[_Member] = []
-    at = _end_of(_WHITESPACE, plain, start + 1)
-    # A comma that nothing follows is malformed: allowed ones have been blanked out.
-    while members or plain[at : at + 1] != "}":
-        if plain[at : at + 1] != '"':
-            raise json.JSONDecodeError("Expecting property name enclosed in double quotes", plain, at)
-        name, end = _DECODER.raw_decode(plain, at)
-        colon = _end_of(_WHITESPACE, plain, end)
-        if plain[colon : colon + 1] != ":":
-            raise json.JSONDecodeError("Expecting ':' delimiter", plain, colon)
-        value_start = _end_of(_WHITESPACE, plain, colon + 1)
+    at = _end_of(_WHITESPACE, bare, start + 1)
+    while bare[at : at + 1] != "}":
+        if bare[at : at + 1] != '"':
+            raise json.JSONDecodeError("Expecting property name enclosed in double quotes", bare, at)
+        name, end = _DECODER.raw_decode(bare, at)
+        colon = _end_of(_WHITESPACE, bare, end)
+        if bare[colon : colon + 1] != ":":
+            raise json.JSONDecodeError("Expecting ':' delimiter", bare, colon)
+        value_start = _end_of(_WHITESPACE, bare, colon + 1)
         value, end = _DECODER.raw_decode(plain, value_start)
-        members.append(_Member(name, at, value_start, end, value))
-        at = _end_of(_WHITESPACE, plain, end)
-        if plain[at : at + 1] == "}":
-            break
-        if plain[at : at + 1] != ",":
-            raise json.JSONDecodeError("Expecting ',' delimiter", plain, at)
-        at = _end_of(_WHITESPACE, plain, at + 1)
+        after, comma = _end_of(_WHITESPACE, bare, end), 0
+        if bare[after : after + 1] == ",":
+            comma = after
+            after = _end_of(_WHITESPACE, bare, comma + 1)
+        elif bare[after : after + 1] != "}":
+            raise json.JSONDecodeError("Expecting ',' delimiter", bare, after)
+        members.append(_Member(name, at, value_start, end, comma, value))
+        at = after
     return _Object(start, at + 1, members)
-
-
-def _blank_out(text: str) -> tuple[str, str]:
-    """The text without comments, and also without trailing commas, both of the same length."""
-
-    def blank(found: re.Match[str]) -> str:
-        return found[1] or " " * len(found[0])
-
-    bare = _COMMENT.sub(blank, text)
-    return bare, _TRAILING_COMMA.sub(blank, bare)
 
 
 def _indent_before(text: str, at: int) -> str | None:
@@ -377,37 +366,14 @@ def _indent_before(text: str, at: int) -> str | None:
     return before if line and not before.strip(" \t") else None
 
 
-def _cut(text: str, spans: Sequence[Span]) -> str:
-    for start, end in sorted(spans, reverse=True):
-        text = text[:start] + text[end:]
-    return text
-
-
 # TOML
 #
-# The standard library reads the content. The text is split into statements, each with its place, so that whole lines
-# can be added and removed; tomlkit changes what is on a line.
+# The standard library reads the content. tomlkit finds our statements, whose text alone is changed.
 
-_STRING_OR_COMMENT = re.compile(
-    r""""{3}(?:\\.|[^\\])*?"{3,5}|'{3}.*?'{3,5}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|(#[^\n\r]*)""", re.DOTALL
-)
-_ANY_SPACE = re.compile(r"\s*")
-_BRACKET_OR_END = re.compile(r"[\[{(\]})\n]")
+_MARK = "\0\n"
+"""Around statements of ours. No TOML text contains it, and it ends a line, so that tomlkit adds no line break."""
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
-
-
-class Statement(NamedTuple):
-    """`key = value` or a `[header]`: the path of its value or its table, and where its line and the next one start."""
-
-    path: tuple[str, ...]
-    start: int
-    end: int
-    is_header: bool
-
-    def is_around(self, path: KeyPath) -> bool:
-        """Whether its value is an inline table that can have something at that path."""
-        depth = len(self.path)
-        return not self.is_header and depth < len(path) and self.path == tuple(path[:depth])
+_NOT_SAFE = "written in a way that cannot be changed safely"
 
 
 @dataclass(frozen=True)
@@ -430,143 +396,143 @@ class TomlDocument:
                 at = min(before + int(found[2]) - 1, at)
             raise ParseError(f"not valid TOML: {reason[0].lower()}{reason[1:]}", at) from error
 
-    @cached_property
-    def statements(self) -> list[Statement]:
-        """All statements, in the order of the text."""
-        return _split_statements(self.text)
+    def find(self, path: KeyPath) -> Any:
+        """What is at that path, or `REMOVED`."""
+        found: Any = self.value
+        for name in path:
+            if not isinstance(found, dict) or name not in found:
+                return REMOVED
+            found = found[name]
+        return found
 
-    def locate(self, path: KeyPath) -> list[Span]:
-        """Where the lines are that set something at that path or below, or have it in an inline table."""
-        spans = list[Span]()
-        for statement in self.statements:
-            if statement.path[: len(path)] != tuple(path) and not statement.is_around(path):
-                continue
-            start = statement.start
-            # Comments between two statements are somebody else's, blank lines are not.
-            if spans and not self.text[spans[-1][1] : start].strip():
-                start = spans.pop()[0]
-            spans.append((start, statement.end))
-        return spans
+    def locate(self, path: KeyPath) -> Span:
+        """Where the statements are that set something at that path or below, or contain it in an inline table."""
+        before, *_, after = _split_at(path, self.text)
+        return len(before), len(self.text) - len(after)
 
     def set_value(self, path: KeyPath, value: Mapping[str, Any]) -> str:
         """The text with that table at that path; a new one becomes a section at the end."""
         import tomlkit
 
-        if self._is_inline(path):
-            return self.update(path, [((), value)])
-        text = self.remove(path)
-        for name in reversed(path):
-            value = {name: value}
+        text = self.text
+        if self.find(path) is not REMOVED:
+            text = self.remove(path)
         newline = _newline(text)
-        section = tomlkit.dumps(value).replace("\n", newline)
+        key, name = path
+        section = tomlkit.dumps({key: {name: value}}).replace("\n", newline)
         if text and not text.endswith("\n"):
-            return text + newline * 2 + section.removesuffix(newline)
-        return f"{text}{newline}{section}" if text else section
+            text += newline
+            section = section.removesuffix(newline)
+        if text:
+            text += newline
+        text += section
+        try:
+            tomllib.loads(text)
+        except tomllib.TOMLDecodeError:
+            # A section cannot add to an inline table.
+            return self.update(path, [((), REMOVED), *(((field,), value[field]) for field in value)])
+        return text
 
     def update(self, path: KeyPath, changes: Sequence[tuple[KeyPath, Any]]) -> str:
-        """The text with changes at or below an existing path."""
+        """The text with changes at or below a path that is set, or in an inline table."""
         import tomlkit
-        from tomlkit.exceptions import TOMLKitError
 
-        text, spans = self.text, self.locate(path)
-        start, end = spans[0][0], spans[-1][1]
-        try:
+        # Without an entry, the inline table that is to get it.
+        place = path[:1] if self.find(path) is REMOVED else path
+        before, *ours, after = _split_at(place, self.text)
+        text = "".join(ours)
+        with _tomlkit_errors(len(before)):
             # Of the rest of the file nothing is read: tomlkit would put new lines behind comments that follow.
-            part = tomlkit.parse(text[start:end])
-            is_section = text[start:end].lstrip().startswith("[")
+            part = tomlkit.parse(text)
+            # Below a header that is not part of it, the first name is missing.
+            path = path[path[0] not in part :]
             for relative, value in changes:
-                # Below a header that is not part of it, the first name is missing.
-                *parents, name = *path[path[0] not in part :], *relative
+                *parents, name = *path, *relative
                 table: Any = part
                 for parent in parents:
-                    table = table[parent]
+                    table = table.setdefault(parent, tomlkit.inline_table())
                 if value is REMOVED:
                     table.pop(name, None)
                 elif table.get(name) != value:
-                    table[name] = value if is_section else _inline_table(value)
-        except (TOMLKitError, AttributeError, TypeError) as error:
-            raise ParseError(f'"{".".join(path)}" cannot be changed', start) from error
-        new = re.sub(r"\r?\n", _newline(text), tomlkit.dumps(part))
-        if not text[:end].endswith("\n"):
-            new = new.rstrip("\r\n")
-        after = text[:start] + new + text[end:]
-        # What is between tables of ours that are apart has to stay as it is.
-        if _cut(after, TomlDocument(after, {}).locate(path)).split() != _cut(text, spans).split():
-            raise ParseError("written in a way that cannot be changed safely", start)
-        return after
+                    table[name] = value
+            new = re.sub(r"\r?\n", _newline(self.text), tomlkit.dumps(part))
+            if not text.endswith("\n"):
+                new = new.rstrip("\r\n")
+            # What is between tables of ours that are apart has to stay as it is.
+            if "".join(_split_at(path, new)[::2]).split() != "".join(_split_at(path, text)[::2]).split():
+                raise ParseError(_NOT_SAFE, len(before))
+        return before + new + after
 
     def remove(self, path: KeyPath) -> str:
         """The text without the value at that path. A table that becomes empty stays if it has a header."""
-        if self._is_inline(path):
+        import tomlkit
+        from tomlkit.items import InlineTable
+
+        pieces = _split_at(path, self.text)
+        if isinstance(tomlkit.parse(pieces[1]).get(path[0]), InlineTable):
             return self.update(path, [((), REMOVED)])
-        text = self.text
-        for start, end in reversed(self.locate(path)):
-            head, tail = text[:start], text[end:]
-            newline = _newline(head[-2:])
+        text, *between, last = pieces[::2]
+        # Comments between two statements are somebody else's, blank lines are not.
+        for piece in [*filter(str.strip, between), last]:
+            newline = _newline(text[-2:])
             # The blank line that separated it goes with it.
-            if not tail and not text.endswith("\n"):
-                head = head.removesuffix(newline).removesuffix(newline)
-            elif head.endswith(newline * 2) and (not tail or tail.startswith(("\n", "\r\n"))):
-                head = head.removesuffix(newline)
-            text = head + tail
+            if not piece and not self.text.endswith("\n"):
+                text = text.removesuffix(newline).removesuffix(newline)
+            elif text.endswith(newline * 2) and (not piece or piece.startswith(("\n", "\r\n"))):
+                text = text.removesuffix(newline)
+            text += piece
         return text
 
-    def _is_inline(self, path: KeyPath) -> bool:
-        return any(statement.is_around(path) for statement in self.statements)
 
-
-def _inline_table(value: Any) -> Any:
+def _split_at(path: KeyPath, text: str) -> list[str]:
+    """A text in pieces, of which every second one is a statement at that path, below it or around it."""
     import tomlkit
 
-    if not isinstance(value, dict):
-        return value
-    table = tomlkit.inline_table()
-    for name, item in value.items():
-        table[name] = _inline_table(item)
-    return table
+    # tomlkit takes seconds for a long text, so it gets only the sections from the first to the last with our name.
+    start = text.rfind("\n[", 0, text.find(path[-1])) + 1
+    end = text.find("\n[", text.rfind(path[-1])) + 1 or len(text)
+    try:
+        tomllib.loads(text[:start])
+        tomllib.loads(text[:end])
+    except tomllib.TOMLDecodeError:
+        # What looks like a header is in a string or a list.
+        start, end = 0, len(text)
+    with _tomlkit_errors():
+        document = tomlkit.parse(text[start:end])
+        _mark(document.body, path)
+        pieces = tomlkit.dumps(document).split(_MARK)
+    if "".join(pieces) != text[start:end] or len(pieces) == 1:
+        raise ParseError(_NOT_SAFE)
+    return [text[:start] + pieces[0], *pieces[1:-1], pieces[-1] + text[end:]]
 
 
-def _split_statements(text: str) -> list[Statement]:
-    def blank(found: re.Match[str]) -> str:
-        return (" " if found[1] else "x") * len(found[0])
+def _mark(body: list[tuple[Key | None, Item]], path: KeyPath) -> None:
+    from tomlkit.items import AoT, Table
 
-    # Brackets, equals signs and line breaks in strings and comments mean nothing.
-    bare = _STRING_OR_COMMENT.sub(blank, text)
-    statements: list[Statement] = []
-    table: tuple[str, ...] = ()
-    at = _end_of(_ANY_SPACE, bare, 0)
-    while at < len(bare):
-        start, end = bare.rfind("\n", 0, at) + 1, _statement_end(bare, at)
-        is_header = bare[at] == "["
-        if is_header:
-            path = table = _parse_key(text[at:end])
-        else:
-            path = (*table, *_parse_key(f"{text[at : bare.index('=', at)]}= 0"))
-        statements.append(Statement(path, start, end, is_header))
-        at = _end_of(_ANY_SPACE, bare, end)
-    return statements
+    for key, item in body:
+        if key is None or (path and key.key != path[0]):
+            continue
+        if isinstance(item, AoT):
+            for table in item.body:
+                _mark([(key, table)], path)
+            continue
+        is_table = isinstance(item, Table)
+        if not is_table or not path[1:]:
+            # Of a table this is the header, if it has one.
+            item.trivia.indent = _MARK + item.trivia.indent
+            item.trivia.trail += _MARK
+        if is_table:
+            _mark(item.value.body, path[1:])
 
 
-def _statement_end(bare: str, at: int) -> int:
-    """Where the next line starts after a statement, which may span several."""
-    depth = 0
-    for found in _BRACKET_OR_END.finditer(bare, at):
-        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
-        if found[0] == "\n" and depth <= 0:
-            return found.end()
-    return len(bare)
+@contextmanager
+def _tomlkit_errors(at: int = 0) -> Iterator[None]:
+    from tomlkit.exceptions import TOMLKitError
 
-
-def _parse_key(text: str) -> tuple[str, ...]:
-    """The path that a header or a key spells."""
-    names: list[str] = []
-    value: Any = tomllib.loads(text)
-    while isinstance(value, dict) and value:
-        [(name, value)] = value.items()
-        names.append(name)
-        if isinstance(value, list):
-            value = value[0]
-    return tuple(names)
+    try:
+        yield
+    except (TOMLKitError, AttributeError, TypeError) as error:
+        raise ParseError(_NOT_SAFE, at) from error
 
 
 def parse_document(text: str, text_format: Format) -> JsonDocument | TomlDocument:
@@ -621,19 +587,18 @@ class Config:
             return None
         return parse_entry(self._fields)
 
-    def with_entry(self, wanted: Entry, *, replace: bool = False) -> Config:
-        """The configuration with that entry; with `replace`, in place of everything that is there under our name.
+    def with_entry(self, wanted: Entry) -> Config:
+        """The configuration with that entry, in place of a server of somebody else's that is there under our name.
 
         Of an entry of ours everything is kept that is not set anew: other variables, other fields, comments, and
         arguments that its owner has added behind ours.
         """
-        path, fields = entry_path(self.host), self._fields
-        new = entry_fields(self.host, wanted)
-        if fields is None or replace:
+        path, fields, new = (self.host.key, NAME), self._fields, entry_fields(self.host, wanted)
+        if fields is None or not parse_entry(fields).is_ours:
             return self._changed(lambda: self._document.set_value(path, new))
         changes: list[tuple[tuple[str, ...], Any]] = []
         for name, value in new.items():
-            if name == "env" and "env" in fields:
+            if name == "env":
                 for variable, content in wanted.env.items():
                     changes.append((("env", variable), content))
             elif name == "args" and parse_entry(fields).args[: len(wanted.args)] == wanted.args:
@@ -648,7 +613,7 @@ class Config:
         """The configuration without our entry."""
         if self._fields is None:
             return self
-        return self._changed(lambda: self._document.remove(entry_path(self.host)))
+        return self._changed(lambda: self._document.remove((self.host.key, NAME)))
 
     @cached_property
     def _document(self) -> JsonDocument | TomlDocument:
@@ -659,18 +624,16 @@ class Config:
     @cached_property
     def _fields(self) -> dict[str, Any] | None:
         """What the file contains under our name; None if there is nothing."""
-        key, name = entry_path(self.host)
-        document = self._document
+        key, document = self.host.key, self._document
+        fields: dict[str, Any] | None = None
         with self._errors():
-            # Before the content is looked at, because this also finds names that occur twice.
-            places = document.locate((key,))
-            servers = document.value.get(key, {})
-            if not isinstance(servers, dict):
-                raise ParseError(f'"{key}" is not an object with servers', places[0][0])
-            places = document.locate((key, name))
-            if name in servers and not isinstance(servers[name], dict):
-                raise ParseError(f'"{name}" is not a server', places[0][0])
-            return servers.get(name)
+            for path, kind in (((key,), "an object with servers"), ((key, NAME), "a server")):
+                fields = document.find(path)
+                if fields is REMOVED:
+                    return None
+                if not isinstance(fields, dict):
+                    raise ParseError(f'"{path[-1]}" is not {kind}', document.locate(path)[0])
+        return fields
 
     def _changed(self, change: Callable[[], str]) -> Config:
         """The configuration after a change that is to concern our entry alone."""
@@ -683,16 +646,15 @@ class Config:
             changed = dataclasses.replace(self, text=text)
             # The rest of the file belongs to other people: parsed again, it must still have the same content.
             if changed._rest != self._rest:  # noqa: SLF001 - of the same class
-                raise ParseError("written in a way that cannot be changed safely")
+                raise ParseError(_NOT_SAFE)
         return changed
 
     @property
     def _rest(self) -> tuple[str, str]:
         """All content but our entry, as text: there `nan` equals itself, and 1 is not 1.0."""
-        key, name = entry_path(self.host)
         others = dict(self._document.value)
-        servers = dict(others.pop(key, {}))
-        servers.pop(name, None)
+        servers = dict(others.pop(self.host.key, {}))
+        servers.pop(NAME, None)
         return repr(others), repr(servers)
 
     @contextmanager
@@ -711,12 +673,11 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class HostFile:
-    """A configuration file of a host; `error`: why it could not be read or parsed."""
+    """A host's configuration file, or why it could not be read or parsed."""
 
     host: Host
     path: Path
-    config: Config | None = None
-    error: InstallError | None = None
+    content: Config | InstallError
 
     @classmethod
     def load(cls, host: Host, path: Path) -> HostFile:
@@ -727,30 +688,42 @@ class HostFile:
             _ = config.entry
             return cls(host, path, config)
         except InstallError as error:
-            return cls(host, path, error=error)
+            return cls(host, path, error)
 
     @property
     def entry(self) -> Entry | None:
         """The entry under our name, if there is one."""
-        return self.config.entry if self.config else None
+        return self.content.entry if isinstance(self.content, Config) else None
 
-    def loaded(self) -> Config:
-        """The configuration; raises the error if there is one."""
-        if self.config is None:
-            raise self.error or InstallError(self.path, "it was not read", "Try again.")
-        return self.config
+    @property
+    def exists(self) -> bool:
+        """Whether there is a file, even if it cannot be read."""
+        return isinstance(self.content, InstallError) or self.content.snapshot.data is not None
 
 
-def host_files(system: System, environment: Mapping[str, str], home: Path) -> tuple[HostFile, ...]:
-    """The configuration files of the hosts on this machine."""
-    files = []
-    for host in INSTALLABLE:
-        path = find_config(host, system, environment, home)
-        if path:
-            file = HostFile.load(host, path)
-            if file.error or file.loaded().snapshot.data is not None:
-                files.append(file)
-    return tuple(files)
+def present_files() -> list[HostFile]:
+    """The configuration files of the hosts on this machine; some may not exist yet."""
+    present = present_hosts(this_system(), os.environ, Path.home())
+    return list(starmap(HostFile.load, present))
+
+
+def find_token(settings: Settings) -> tuple[Settings, str | None]:
+    """The settings with a token, as far as this machine has one; and the name of the host whose entry it is from."""
+    settings, file = resolve_token(settings, present_files())
+    return settings, file.host.name if file else None
+
+
+def resolve_token(settings: Settings, files: Iterable[HostFile]) -> tuple[Settings, HostFile | None]:
+    """The settings with their own token, else with that of the first entry that has one; and that entry's file."""
+    for file in files:
+        if settings.token or file.entry is None:
+            continue
+        with suppress(SettingsError):
+            theirs = Settings.from_environment(file.entry.env)
+            # The token comes with the address of the API that it is for.
+            if theirs.token:
+                return dataclasses.replace(settings, token=theirs.token, base_url=theirs.base_url), file
+    return settings, None
 
 
 def read(path: Path) -> Snapshot:
