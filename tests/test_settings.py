@@ -22,6 +22,8 @@ PARSED: dict[str, tuple[str, Any]] = {
     "LUMA_MCP_ALLOW_PRIVATE_URLS": ("Yes", True),
     "LUMA_MCP_THUMBNAILS": ("0", False),
     "LUMA_MCP_JOURNAL": ("OFF", "off"),
+    "LUMA_MCP_JOURNAL_REQUIRED": ("yes", True),
+    "LUMA_MCP_REPEAT_WINDOW_SECONDS": ("60", 60),
     "LUMA_MCP_CONFIRM": ("Expensive", "expensive"),
     "LUMA_MCP_MAX_JOBS_PER_HOUR": ("10000", 10_000),
     "LUMA_MCP_SCHEMA": ("EXACT", "exact"),

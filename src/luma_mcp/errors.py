@@ -11,6 +11,7 @@ LumaError                   kind, retry, charged, and where known: jobid, status
 ├── Moderated               422: prompt or image rejected
 ├── Capacity                429: all slots in use
 ├── LimitReached            the hourly limit set by this server's owner
+├── JournalUnavailable      orders cannot be recorded, and the settings require that
 ├── AccountSession          596: a Luma account's session must be renewed by its owner
 ├── Upstream                the API answered with a failure of its own, or unreadably
 ├── NetworkError            the API was not reached
@@ -39,6 +40,7 @@ Kind = Literal[
     "moderated",
     "capacity",
     "limit_reached",
+    "journal_unavailable",
     "account_session",
     "upstream",
     "network",
@@ -169,6 +171,7 @@ class LumaError(Exception):
         api_message: the API's own message.
         retry_after: seconds that the API asked to wait.
         after_order: whether the order itself succeeded, and following its job failed.
+        journal_problem: why an order that may have been placed is not in the journal's file; None if it is.
     """
 
     kind: ClassVar[Kind]
@@ -182,6 +185,7 @@ class LumaError(Exception):
     api_message: str | None = None
     retry_after: float | None = None
     after_order: bool = field(default=False, init=False)
+    journal_problem: str | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.retry = self.retry or self.default_retry
@@ -315,13 +319,29 @@ class Capacity(LumaError):
 
 @dataclass(eq=False, repr=False)
 class LimitReached(LumaError):
-    """The hourly limit set by this server's owner. `limit`: jobs per hour; `next_at`: when another one is allowed."""
+    """The hourly limit set by this server's owner.
+
+    `limit`: jobs per hour; `next_at`: when another one is allowed; `is_shared`: whether the orders of all servers that
+    share the journal were counted, or only those of this process.
+    """
 
     kind = "limit_reached"
     default_retry = "later"
     sentence = "The limit of {limit} videos per hour is reached; the next one is allowed at {next_at:%H:%M} UTC."
     limit: int
     next_at: datetime
+    is_shared: bool
+    charged: Charged | None = field(default="no", init=False)
+
+
+@dataclass(eq=False, repr=False)
+class JournalUnavailable(LumaError):
+    """Orders cannot be recorded, and the settings require that. `problem`: why, as a neutral clause."""
+
+    kind = "journal_unavailable"
+    default_retry = "later"
+    sentence = "Nothing is ordered while the journal of orders cannot be used: {problem}."
+    problem: str
     charged: Charged | None = field(default="no", init=False)
 
 

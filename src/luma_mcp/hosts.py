@@ -154,3 +154,5 @@ HOSTS = (
 
 WAIT_LIMITS = {name: host.wait for host in HOSTS for name in host.client_names}
 """Seconds that one call waits by default, by the client's name in lower case; `DEFAULT_WAIT` for unknown clients."""
+WAIT_MARGIN = 15
+"""Seconds by which a host's limit is at least longer than that wait."""

@@ -141,6 +141,18 @@ class Settings:
         None,
         "`off`, or another file for the journal of what was ordered. If unset: in your state folder.",
     )
+    journal_required: bool = _variable(
+        "LUMA_MCP_JOURNAL_REQUIRED",
+        _switch,
+        False,
+        "`1`: order nothing while the journal cannot be used, instead of ordering without its protection.",
+    )
+    repeat_window_seconds: int = _variable(
+        "LUMA_MCP_REPEAT_WINDOW_SECONDS",
+        _whole_number(0, 86_400),
+        600,
+        "How long an identical order returns the finished job whose result nobody got, in seconds; `0`: not at all.",
+    )
     confirm: str = _variable(
         "LUMA_MCP_CONFIRM",
         _one_of(CONFIRM),
@@ -183,6 +195,8 @@ class Settings:
                 values[name] = row.metadata["parse"](text)
             except ValueError as error:
                 problems.append(f"{variable} {error}")
+        if values.get("journal") == "off" and values.get("journal_required"):
+            problems.append("LUMA_MCP_JOURNAL_REQUIRED cannot be combined with LUMA_MCP_JOURNAL=off")
         if problems:
             raise SettingsError("\n".join(problems))
         return cls(**values)

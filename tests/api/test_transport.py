@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import traceback
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,7 +14,8 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from tests.conftest import EMAIL, TOKEN, client_of
+from tests.clock import pass_time
+from tests.conftest import EMAIL, MIDNIGHT, TOKEN, client_of
 from tests.transports import Canned, Dripping, Unreliable
 
 from luma_mcp import errors
@@ -174,14 +176,14 @@ async def test_an_unusable_base_url_is_a_network_error() -> None:
     assert caught.value.stage == "unsendable"
 
 
-async def test_the_clock_offset_comes_from_an_answer_s_date() -> None:
-    """The API's clock, 90 s ahead: the wall clock of these tests begins at midnight."""
+async def test_the_api_s_time_comes_from_an_answer_and_runs_on() -> None:
     canned = Canned(200, b'{"jobid":"j1"}', {"date": "Sun, 22 Nov 2026 00:01:30 GMT"})
     luma = client_of(canned)
-    assert luma.clock_offset is None
+    assert luma.now() is None
     await luma.get("j1")
-    assert luma.clock_offset is not None
-    assert luma.clock_offset.total_seconds() == 90
+    assert luma.now() == MIDNIGHT + timedelta(seconds=90)
+    await pass_time(5)
+    assert luma.now() == MIDNIGHT + timedelta(seconds=95)
 
 
 @pytest.fixture(scope="module")

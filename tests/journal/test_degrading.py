@@ -106,7 +106,7 @@ def test_unusable_file_is_reported_once(
             assert journal.problem == problem
 
     anyio.run(main)
-    assert warnings(caplog) == [f"The journal {path} is not in use, orders are kept in memory: {problem}"]
+    assert warnings(caplog) == [f"The journal {path} is not in use, orders are kept elsewhere: {problem}"]
 
 
 async def test_place_where_nothing_can_be_written(tmp_path: Path) -> None:
@@ -337,7 +337,7 @@ async def test_locked_file_is_left_alone_for_a_minute(path: Path, caplog: pytest
         assert journal.problem is None
     assert execute(path, "SELECT jobid, save FROM orders ORDER BY jobid") == [("j0", 0), ("j1", 1), ("j2", 0)]
     assert [record.getMessage() for record in caplog.records] == [
-        f"The journal {path} is not in use, orders are kept in memory: another process keeps the file locked",
+        f"The journal {path} is not in use, orders are kept elsewhere: another process keeps the file locked",
         f"The journal {path} is in use again",
     ]
 
@@ -360,7 +360,7 @@ async def test_orders_in_memory_are_written_when_closing(path: Path) -> None:
 
 async def test_memory_begins_with_what_the_file_holds(path: Path) -> None:
     """Otherwise the same order could be made and billed twice during a lock."""
-    window = RateWindow(1, NOW - timedelta(hours=1), NOW - timedelta(minutes=1))
+    window = RateWindow(1, NOW - timedelta(hours=1), NOW - timedelta(minutes=1), NOW + timedelta(days=1))
     async with open_journal(path) as journal:
         order = await start_job(journal, "j1")
         await journal.record_asset("digest", "a@example.com", "ref")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -271,10 +272,25 @@ async def test_old_orders_are_removed_unless_a_job_may_run(path: Path) -> None:
             if key == "unknown":
                 await journal.mark_unknown(order)
         await insert(journal, build_order("intent"))
+        # Their times are certain.
+        execute(path, "UPDATE orders SET by_api_clock = 1")
     for days, kept in ((399, 7), (401, 3)):
         async with open_journal(path, now=NOW + timedelta(days=days)) as later:
-            await insert(later, build_order("new", at=NOW + timedelta(days=days)))
+            await insert(later, replace(build_order("new", at=NOW + timedelta(days=days)), by_api_clock=True))
         assert execute(path, "SELECT COUNT(*) FROM orders WHERE key <> 'new'") == [(kept,)]
+
+
+@pytest.mark.parametrize("years", [-50, 2])
+async def test_a_wrong_clock_removes_nothing(path: Path, years: int) -> None:
+    async with open_journal(path) as journal:
+        await start_job(journal, "j1")
+        await journal.record_state(build_job("j1", "completed"))
+        wrong = NOW + timedelta(days=365 * years)
+        await start_job(journal, "j2", "wrong", at=wrong)
+        await journal.record_state(build_job("j2", "completed"))
+        await insert(journal, build_order("new", at=wrong))
+        await insert(journal, replace(build_order("newer", at=NOW), by_api_clock=True))
+        assert await journal.owned_jobids() == {"j1", "j2"}
 
 
 async def test_asset_is_known_for_its_lifetime_and_account(path: Path) -> None:

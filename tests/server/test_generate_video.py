@@ -196,8 +196,8 @@ async def test_order_whose_answer_is_lost_is_recovered(connect: Connect, simulat
         text, content = await order(client, wait_seconds=45)
     [jobid] = simulator.service.jobs
     assert (content["jobid"], content["outcome"], content["charged"]) == (jobid, "recovered", "yes")
-    assert "its job was found" in content["note"]
-    assert content["note"] in text
+    assert "its job was found" in content["notice"]
+    assert text.startswith(content["notice"])
     assert simulator.requests["POST /videos"] == 1
 
 

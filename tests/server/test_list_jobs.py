@@ -123,8 +123,9 @@ async def test_identical_order_returns_the_running_job(
     assert (second["jobid"], simulator.requests["POST /videos"]) == (first["jobid"], 1)
     assert (first["outcome"], first["charged"]) == ("created", "yes")
     assert (second["outcome"], second["charged"]) == ("duplicate", "no")
-    assert "new_take" in second["note"]
-    assert second["note"] in text
+    first_line = "No new video was ordered: this is the job you already have. new_take=true makes another."
+    assert text.splitlines()[0] == second["notice"] == first_line
+    assert "Do not order it again" not in text
 
 
 @pytest.mark.parametrize(
@@ -140,12 +141,49 @@ async def test_different_order_is_another_job(server: Server, simulator: Simulat
 
 
 @pytest.mark.parametrize("behavior", ["", " simulate:fail"])
-async def test_identical_order_after_the_end_is_a_new_job(server: Server, simulator: Simulator, behavior: str) -> None:
-    async with server() as client:
-        await order(client, f"A fox{behavior}")
+@pytest.mark.parametrize("process", ["the same", "another"])
+async def test_identical_order_after_the_result_is_a_new_job(
+    server: Server, simulator: Simulator, behavior: str, process: str
+) -> None:
+    async with server() as client, server() as other:
+        _, first = await order(client, f"A fox{behavior}")
         await pass_time(100)
-        await order(client, f"A fox{behavior}")
+        await call(client, "get_job", jobid=first["jobid"], wait_seconds=0)
+        await order(client if process == "the same" else other, f"A fox{behavior}")
     assert len(simulator.service.jobs) == 2
+
+
+@pytest.mark.parametrize("behavior", ["", " simulate:fail"])
+@every_process
+async def test_identical_order_after_a_missed_result_returns_it(
+    server: Server, simulator: Simulator, behavior: str, process: str
+) -> None:
+    """The host cuts a call, the job finishes, and the agent repeats the order: once without and once with a note."""
+    async with server() as client, server() as other:
+        with anyio.move_on_after(20):
+            await call(client, "generate_video", prompt=f"A fox{behavior}")
+        await pass_time(100)
+        again = client if process == "the same" else other
+        text, content = await order(again, f"A fox{behavior}")
+        assert (content["outcome"], content["charged"], content["state"]) == (
+            "duplicate",
+            "no",
+            "failed" if behavior else "completed",
+        )
+        assert text.splitlines()[0].startswith("No new video was ordered: this is the job you already have.")
+        # Now it was handed over.
+        _, new = await order(again, f"A fox{behavior}")
+    assert new["outcome"] == "created"
+    assert len(simulator.service.jobs) == 2
+
+
+async def test_result_after_the_host_s_limit_is_not_handed_over(server: Server, simulator: Simulator) -> None:
+    """A host that allows 60 s has cut a call that waits 300 s, without a word to the server."""
+    async with server(client_name="claude-ai") as client:
+        await call(client, "generate_video", prompt="A fox simulate:slow", wait_seconds=300)
+        assert anyio.current_time() > 60
+        _, again = await order(client, "A fox simulate:slow")
+    assert (again["outcome"], len(simulator.service.jobs)) == ("duplicate", 1)
 
 
 async def test_identical_orders_at_once_are_one_job(server: Server, simulator: Simulator) -> None:
@@ -195,7 +233,7 @@ async def test_lost_order_is_recovered_by_the_next_process(server: Server, simul
         text, found = await order(client)
         _, content = await call(client, "list_jobs")
     assert (found["jobid"], simulator.requests["POST /videos"]) == (jobid, 1)
-    assert found["note"] in text
+    assert text.startswith(found["notice"])
     assert [(job["jobid"], job["prompt"]) for job in content["jobs"]] == [(jobid, "A fox")]
 
 

@@ -53,7 +53,8 @@ CASES: dict[str, tuple[LumaError, NextAction]] = {
     "just finished": (errors.Conflict("just_finished", charged="no"), "list_jobs"),
     "moderated": (errors.Moderated(charged="no"), "fix_arguments"),
     "full slots": (full_slots(), "order_later"),
-    "hourly limit": (errors.LimitReached(3, NEXT_AT, retry_after=600), "order_later"),
+    "hourly limit": (errors.LimitReached(3, NEXT_AT, is_shared=True, retry_after=600), "order_later"),
+    "no journal": (errors.JournalUnavailable("the file cannot be used"), "fix_setup"),
     "expired session": (expired_session(all_accounts=False), "fix_setup"),
     "expired sessions": (expired_session(all_accounts=True), "fix_setup"),
     "failed API": (errors.Upstream(status=503, charged="no"), "order_later"),
@@ -125,6 +126,21 @@ def test_full_slots_name_the_jobs() -> None:
 
 
 def test_hourly_limit_names_the_time() -> None:
-    message = build_error_content(errors.LimitReached(1, NEXT_AT, retry_after=600), "generate_video")["message"]
+    message = build_error_content(errors.LimitReached(1, NEXT_AT, is_shared=True, retry_after=600), "generate_video")[
+        "message"
+    ]
     assert "(1 per hour)" in message
     assert "at 12:05 UTC, in 10 minutes." in message
+
+
+def test_limit_of_one_process_is_named_as_such() -> None:
+    message = build_error_content(errors.LimitReached(1, NEXT_AT, is_shared=False, retry_after=600), "generate_video")
+    assert "counted for this server process alone" in message["message"]
+
+
+def test_failed_answer_is_repeated_later() -> None:
+    error = errors.OutcomeUnknown("the API answered with a failure (500)", candidates=(), retry="later", status=500)
+    content = build_error_content(error, "generate_video")
+    assert (content["retry"], content["charged"], content["next_action"]) == ("later", "unknown", "order_later")
+    assert "same arguments" in content["next_step"]
+    assert "new_take" not in content["next_step"]

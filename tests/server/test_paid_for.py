@@ -83,7 +83,7 @@ async def test_failure_with_a_body_names_the_possible_jobs(connect: Connect, sim
     async with connect() as client:
         text, content = await order(client)
     error = content["error"]
-    assert (error["kind"], error["retry"], error["charged"]) == ("outcome_unknown", "never", "unknown")
+    assert (error["kind"], error["retry"], error["charged"]) == ("outcome_unknown", "later", "unknown")
     assert (error["status"], error["reason"]) == (500, "oops")
     assert sorted(error["running"]) == sorted(simulator.service.jobs)
     assert all(jobid in text for jobid in simulator.service.jobs)

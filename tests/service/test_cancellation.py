@@ -98,7 +98,7 @@ async def submit(journal: Any, transport: httpx2.AsyncBaseTransport, prompt: str
     http = SafeHttpClient(transport=transport, resolve=resolve)
     requests = RequestBuilder(api, journal, http, catalog=USEAPI, folders=(), default_account=None)
     reconciler = Reconciler(api, journal, wall_clock)
-    submitter = OrderSubmitter(api, journal, requests, reconciler, wall_clock, max_per_hour=0)
+    submitter = OrderSubmitter(api, journal, requests, reconciler, wall_clock, 0, timedelta(), True, False)
     return await submitter.submit(
         await requests.validate({"prompt": prompt}),
         allow_duplicate=False,
@@ -125,7 +125,7 @@ def order_cancelled_at(request: pytest.FixtureRequest, journal: SqliteJournal) -
 async def recorded(journal: SqliteJournal) -> list[Order]:
     """All orders, pending ones too."""
     long_ago = wall_clock() - timedelta(days=1)
-    return await journal.list_counted(RateWindow(1, since=long_ago, pending_since=long_ago))
+    return await journal.list_counted(RateWindow(1, since=long_ago, pending_since=long_ago, until=wall_clock()))
 
 
 @pytest.mark.parametrize("step", ["get_open", "insert_pending"])

@@ -164,12 +164,58 @@ async def test_a_pending_order_that_was_taken_over_is_not_sent(
     assert [(result.outcome, result.job.jobid) for result in results] == [("created", jobid), ("duplicate", jobid)]
 
 
-async def test_after_it_finished_the_same_is_a_new_job(service: VideoService, simulator: Simulator) -> None:
+async def test_a_finished_job_that_nobody_got_is_returned(service: VideoService, simulator: Simulator) -> None:
     first = await place(service)
     await pass_time(100)
     second = await place(service)
-    assert (first.outcome, second.outcome) == ("created", "created")
-    assert len(simulator.service.jobs) == 2
+    assert (second.outcome, second.job.jobid, second.job.state) == ("duplicate", first.job.jobid, "completed")
+    assert second.job.request == first.job.request
+    assert len(simulator.service.jobs) == 1
+
+
+@pytest.mark.parametrize("reason", ["delivered", "window passed", "deleted"])
+async def test_after_it_finished_the_same_is_a_new_job(
+    service: VideoService, simulator: Simulator, reason: str
+) -> None:
+    first = await place(service)
+    await pass_time(100)
+    done = await service.wait(first.job.jobid, 0)
+    if reason == "delivered":
+        await service.mark_delivered(first.job.jobid)
+    elif reason == "deleted":
+        await service.delete(first.job.jobid)
+    else:
+        elapsed = done.elapsed_seconds(wall_clock())
+        assert elapsed
+        await pass_time(elapsed + 601 - 100)
+    assert (await place(service)).outcome == "created"
+    assert simulator.requests["POST /videos"] == 2
+
+
+async def test_a_repeat_window_of_0_returns_no_finished_job(start_service: StartService, simulator: Simulator) -> None:
+    service = start_service(repeat_window_seconds=0)
+    await place(service)
+    await pass_time(100)
+    assert (await place(service)).outcome == "created"
+    assert simulator.requests["POST /videos"] == 2
+
+
+@pytest.mark.parametrize("fault", [Fault.FAILED_AFTER, Fault.TIMED_OUT_AFTER])
+async def test_a_call_that_waited_behind_a_lost_order_orders_nothing(
+    start_service: StartService, simulator: Simulator, fault: Fault
+) -> None:
+    """Even if the first job has finished and was returned when its turn comes."""
+    service = start_service(FaultyTransport(simulator, fault))
+    validated = await service.validate({"prompt": "A fox"})
+    arrived = wall_clock()
+    first = await place(service)
+    await pass_time(100)
+    await service.wait(first.job.jobid, 0)
+    await service.mark_delivered(first.job.jobid)
+    late = await service.find_duplicate(validated, arrived)
+    assert late
+    assert late.job.jobid == first.job.jobid
+    assert await service.find_duplicate(validated, wall_clock()) is None
 
 
 @pytest.mark.parametrize("given", [{"duration": "10s"}, {"aspect_ratio": "9:16"}, {"prompt": "A cat"}], ids=str)
@@ -195,6 +241,8 @@ async def test_reuse_only_orders_nothing(service: VideoService, simulator: Simul
         again = await place(service, reuse_only=True, allow_duplicate=allow_duplicate)
         assert again.job.jobid == first.job.jobid
     await pass_time(100)
+    await service.wait(first.job.jobid, 0)
+    await service.mark_delivered(first.job.jobid)
     with pytest.raises(Conflict) as finished:
         await place(service, reuse_only=True, allow_duplicate=True)
     for conflict in (none_running.value, finished.value):
@@ -245,8 +293,11 @@ async def test_a_failure_with_a_message_proves_nothing(start_service: StartServi
         with pytest.raises(OutcomeUnknown) as unknown:
             await place(service)
         assert unknown.value.age == age
-        assert (unknown.value.charged, unknown.value.retry) == ("unknown", "never")
+        assert (unknown.value.charged, unknown.value.retry) == ("unknown", "later")
     assert simulator.requests["POST /videos"] == 0
+    # A job that the API started all the same would be listed by now.
+    await pass_time(120)
+    assert (await place(service)).outcome == "created"
 
 
 async def test_the_failure_is_quoted(start_service: StartService, simulator: Simulator) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, Self
 
 from luma_mcp.catalog.models import Catalog
@@ -221,9 +221,11 @@ class VideoApi(Protocol):
     catalog: Catalog
     features: ApiFeatures
 
-    @property
-    def clock_offset(self) -> timedelta | None:
-        """How far the API's clock is ahead of this machine's; None until an answer has shown it."""
+    def now(self) -> datetime | None:
+        """Get the time of day by the API's clock; None until an answer has shown it. Call it in an event loop.
+
+        It runs on with the event loop's clock, so setting the clock of this machine does not change it.
+        """
 
     async def submit(
         self, request: VideoRequest, *, retry_timeout: float = RETRY_TIMEOUT, observer: DeliveryObserver | None = None

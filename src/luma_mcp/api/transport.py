@@ -86,8 +86,7 @@ ReadResponse = Callable[[Endpoint, RawResponse, tuple[str, ...]], dict[str, Any]
 class Transport:
     """Connections to one API with one bearer token.
 
-    `transport` carries the requests; a test passes its own. `jitter` gives random numbers from 0 to 1. `clock_offset`
-    is how far the API's clock is ahead of `wall_clock`; None until an answer has shown it.
+    `transport` carries the requests; a test passes its own. `jitter` gives random numbers from 0 to 1.
     """
 
     token: str
@@ -95,9 +94,16 @@ class Transport:
     read_response: ReadResponse
     transport: httpx2.AsyncBaseTransport | None
     jitter: Callable[[], float]
-    wall_clock: Callable[[], datetime]
-    clock_offset: timedelta | None = None
+    # The time in the last answer that had one, and when that came by the event loop's clock, which nobody sets.
+    _answer_time: tuple[datetime, float] | None = None
     _clients: dict[RetryPolicy, httpx2.AsyncClient] = field(default_factory=dict)
+
+    def now(self) -> datetime | None:
+        """Get the time of day by the API's clock; None until an answer has shown it."""
+        if self._answer_time is None:
+            return None
+        date, received = self._answer_time
+        return date + timedelta(seconds=anyio.current_time() - received)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -177,7 +183,9 @@ class Transport:
                 async with client.stream(endpoint.method, url, timeout=timeout, **payload) as response:
                     # Some answers have no readable date.
                     with suppress(ValueError, TypeError, IndexError, OverflowError):
-                        self.clock_offset = parsedate_to_datetime(response.headers.get("date", "")) - self.wall_clock()
+                        date = parsedate_to_datetime(response.headers.get("date", ""))
+                        if date.tzinfo:
+                            self._answer_time = date, anyio.current_time()
                     async with aclosing(response.aiter_bytes()) as chunks:
                         async for chunk in chunks:
                             content += chunk

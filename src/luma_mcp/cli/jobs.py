@@ -60,6 +60,8 @@ def generate(params: Mapping[str, str], *, save: bool, new_take: bool, simulate:
         )
         if result.outcome in messages.OUTCOMES:
             bar.print_above(messages.OUTCOMES[result.outcome])
+        if problem := service.journal.problem:
+            bar.print_above(messages.journal_warning(problem))
         for name, change in result.image_changes.items():
             bar.print_above(f"{name}: {change}")
         await _finish(service, result.job, bar, save=save)
@@ -178,6 +180,7 @@ async def _finish(service: VideoService, job: str | Job, bar: ProgressBar, *, sa
 
     async with periodic(REDRAW_INTERVAL, redraw):
         finished = await service.wait(job, FOREVER, expected=expected)
+    await service.mark_delivered(finished.jobid)
     video = finished.files.video
     if finished.state != "completed" or video is None:
         reason = finished.failure_reason or "no reason given"

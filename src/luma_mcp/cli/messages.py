@@ -16,7 +16,7 @@ SIMULATED = "Simulated: nothing is generated or charged; the video is a stand-in
 SIMULATED_LINK = "The link stops working when this command ends. Pass --save to keep the clip."
 # By how an order ended, where that needs a word.
 OUTCOMES = {
-    "duplicate": "An identical job is already running, so nothing new was ordered. --new-take orders another one.",
+    "duplicate": "No new video was ordered: this is the job you already have. --new-take makes another.",
     "recovered": "The answer to the order was lost, but its job was found. Nothing was ordered twice.",
 }
 UNKNOWN_ORDERS = (
@@ -30,6 +30,7 @@ _NEXT_STEPS: dict[errors.Kind, str] = {
     "payment_required": "Renew the subscription or add credits, then run the command again.",
     "conflict": "Wait until the job has finished.",
     "moderated": "Change the prompt or the image.",
+    "journal_unavailable": "{run} doctor shows how to mend it. LUMA_MCP_JOURNAL_REQUIRED=0 orders without it.",
     "limit_reached": "LUMA_MCP_MAX_JOBS_PER_HOUR sets this limit.",
     "network": "Check the connection, then try again. {run} doctor finds out what is wrong.",
     "upstream": "Try again later. {run} jobs shows what was ordered.",
@@ -45,6 +46,14 @@ def missing_token(*, or_simulate: bool = False) -> str:
     """What to do where no API token is set."""
     alternative = ", or add --simulate to try without one" if or_simulate else ""
     return f"USEAPI_TOKEN is not set. Get an API token at https://useapi.net and set it in this terminal{alternative}."
+
+
+def journal_warning(problem: str) -> str:
+    """That orders are not recorded where other processes see them, and why."""
+    return (
+        f"Warning: the record of orders cannot be used ({problem}), so the same video may be ordered twice. "
+        f"{invocation()} doctor shows how to mend it."
+    )
 
 
 def refresh_command(email: str | None) -> str:
@@ -101,6 +110,8 @@ def _next_step(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
             lost = "It was not sent again, so that nothing is charged twice."
             if error.candidates:
                 lost += f" It may be one of these running jobs: {', '.join(error.candidates)}"
+            if error.retry == "later" and not error.candidates:
+                return f"{lost} Run the command again in two minutes: it finds the job, or orders if there is none."
             return f"{lost} Check {invocation()} jobs first; --new-take orders it again."
         case _:
             return _NEXT_STEPS.get(error.kind, "").format(run=invocation())

@@ -423,7 +423,7 @@ def _journal_result(path: Path) -> CheckResult:
         fix = f"chmod u+rwx {shlex.quote(str(path.parent))} && chmod u+rw {shlex.quote(str(path))}"
     if health.reason:
         problem = f"{problem} ({health.reason})"
-    return failed("journal", f"{path} {problem}: orders are kept in memory", fix)
+    return failed("journal", f"{path} {problem}: orders are kept elsewhere, where other servers do not see them", fix)
 
 
 def _move_journal(path: Path) -> str:

@@ -49,6 +49,11 @@ class Order:
         error: why its job failed.
         files: absolute paths of its saved files.
         deleted: whether its job was deleted from here.
+        by_api_clock: whether `ordered_at` and `sent_at` are times of the API's clock, which nobody sets. The clock of
+            this machine, which they come from otherwise, can be wrong by years.
+        answer_status: HTTP status of an answer that does not show whether a job was started.
+        adopted: whether its job was found in a list, instead of being named in an answer.
+        delivered: whether the finished job was returned to somebody.
     """
 
     key: str
@@ -65,20 +70,29 @@ class Order:
     error: str | None = None
     files: tuple[str, ...] = ()
     deleted: bool = False
+    by_api_clock: bool = False
+    answer_status: int | None = None
+    adopted: bool = False
+    delivered: bool = False
     id: str = field(default_factory=secrets.token_hex)
 
 
 @dataclass(frozen=True, slots=True)
 class RateWindow:
-    """At most `limit` orders since `since`.
+    """At most `limit` orders from `since` until `until`.
 
     A pending order counts only if it was inserted or had a heartbeat after `pending_since`: an older one belongs to a
-    process that was killed, and never goes out.
+    process that was killed, and never goes out. Orders after `until` have the time of a clock that was wrong.
     """
 
     limit: int
     since: datetime
     pending_since: datetime
+    until: datetime
+
+
+class JournalBusy(Exception):
+    """Another process has locked the storage."""
 
 
 class LimitExceeded(Exception):
@@ -117,15 +131,17 @@ class Journal(Protocol):
     def problem(self) -> str | None:
         """Why the storage is not in use, as a neutral clause; None while it is in use or where there is none.
 
-        Meanwhile orders are kept in memory: they are lost with this process, and other processes do not see them.
+        Meanwhile orders are kept elsewhere, where other processes do not see them.
         """
 
     async def aclose(self) -> None:
-        """Write what is only in memory, if possible, and close. Cannot be cancelled; may be called twice."""
+        """Write what the storage missed, if possible, and close. Cannot be cancelled; may be called twice."""
 
     # The life of an order. Each method writes in one transaction.
 
-    async def insert_pending(self, order: Order, *, allow_duplicate: bool, window: RateWindow | None) -> Order | None:
+    async def insert_pending(
+        self, order: Order, *, allow_duplicate: bool, window: RateWindow | None, is_patient: bool = False
+    ) -> Order | None:
         """Insert a pending order atomically, unless it is a duplicate or exceeds the limit.
 
         Another pending order with the same key is removed: whoever inserted it may not send it any more, and learns
@@ -136,6 +152,7 @@ class Journal(Protocol):
 
         Raises:
             LimitExceeded: `window` has no room for it; nothing was written.
+            JournalBusy: with `is_patient`, another process has locked the storage; nothing was written.
         """
 
     async def mark_sending(self, order: Order) -> bool:
@@ -154,19 +171,22 @@ class Journal(Protocol):
         """Remove an order if it is still pending."""
 
     async def mark_unknown(self, order: Order) -> None:
-        """Record that no answer arrived and no job was found. An order that has a job keeps it."""
+        """Record that no job was found, the order's times and its `answer_status`. An order that has a job keeps it."""
 
     async def give_up(self, order: Order) -> None:
         """Record that no job of this order can run any more. An order that has a job keeps it."""
 
     async def record_job(self, order: Order, jobid: str) -> None:
-        """Record the jobid from the API's answer.
+        """Record the jobid from the API's answer, and the order's times.
 
         An order that had adopted this job loses it and becomes `unknown`.
         """
 
     async def adopt(self, order: Order, jobid: str) -> bool:
         """Give a running job to an order whose answer was lost; False if another order has the job."""
+
+    async def release(self, jobid: str) -> None:
+        """Take an adopted job away from its order, which becomes `unknown`: the job is somebody else's."""
 
     # Jobs that were ordered here. Jobs of other origin are ignored.
 
@@ -182,6 +202,9 @@ class Journal(Protocol):
     async def record_files(self, jobid: str, files: tuple[str, ...]) -> None:
         """Record the absolute paths of the job's saved files."""
 
+    async def mark_delivered(self, jobid: str) -> None:
+        """Record that the finished job was returned to somebody."""
+
     async def mark_deleted(self, jobid: str) -> None:
         """Record that the job was deleted. Only finished jobs can be, so a running one becomes `completed`."""
 
@@ -195,6 +218,9 @@ class Journal(Protocol):
 
     async def get_open(self, key: str) -> Order | None:
         """The newest order with this key whose job may be running."""
+
+    async def get_latest(self, key: str) -> Order | None:
+        """The newest order with this key that has a job."""
 
     async def list_unsettled(self) -> list[Order]:
         """The orders whose answer is missing."""

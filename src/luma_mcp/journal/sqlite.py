@@ -4,9 +4,10 @@
 event loop.
 
 **Degrading.** While the file cannot be used (locked, damaged, read-only, written by an incompatible version), orders
-are kept in memory, which begins as a copy of what can still be read of the file. The file is tried again once a minute
-and before closing. When it returns, the statements that it missed are executed on it. They are conditional updates, so
-that they overwrite nothing that another process knows better.
+are kept in a substitute, which begins as a copy of what can still be read of the file: `journal.db.ID.spill` beside it,
+or memory where that cannot be written. The file is tried again once a minute and before closing. When it returns, the
+statements that it missed are executed on it. They are conditional updates, so that they overwrite nothing that another
+process knows better. If this process is killed before, the next one to open the file does that.
 
 **File format.** Stable: file `journal.db`, the tables and columns of `_SCHEMA`, the values of `OrderState`, the JSON in
 `request` (parameter names and values) and in `files` (absolute paths), times in seconds since 1970. `user_version` is
@@ -28,13 +29,14 @@ once while another process does the same; and a log does not work on network dri
 # ruff: noqa: S608 - statements are composed of constants; every value is bound
 from __future__ import annotations
 
+import glob
 import json
 import logging
 import os
 import sqlite3
 import threading
 import time
-from collections import deque
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import fields
@@ -47,7 +49,7 @@ import anyio
 from anyio import to_thread
 
 from luma_mcp.api.protocol import Job, VideoRequest
-from luma_mcp.journal.protocol import JournalHealth, LimitExceeded, Order, OrderState, RateWindow
+from luma_mcp.journal.protocol import JournalBusy, JournalHealth, LimitExceeded, Order, OrderState, RateWindow
 
 logger = logging.getLogger(__name__)
 
@@ -63,18 +65,19 @@ ASSET_LIFETIME = timedelta(days=29)
 """An asset expires after 30 days (useapi.net, Luma API v1). The last day is a margin for slow jobs and wrong clocks."""
 MIN_SAMPLES, MAX_SAMPLES = 5, 50
 """How many finished jobs of a kind are needed for its typical duration, and how many are considered."""
-COUNTS_TOWARDS_LIMIT = "ordered_at > ? AND (state <> 'intent' OR COALESCE(alive_at, ordered_at) > ?)"
-"""Which orders count in a `RateWindow`; the values are `since` and `pending_since`."""
+COUNTS_TOWARDS_LIMIT = (
+    "ordered_at > ? AND ordered_at <= ? AND (state <> 'intent' OR COALESCE(alive_at, ordered_at) > ?)"
+)
+"""Which orders count in a `RateWindow`; the values are `since`, `until` and `pending_since`."""
 MAY_RUN = "state IN ('sent', 'unknown', 'running')"
 """Which orders may have a running job."""
 
 _LOCK_SUFFIX = ".lock"
-_MAJOR, _MINOR = 0, 1
+_MAJOR, _MINOR = 0, 2
 _APPLICATION_ID = 0x4C756D61
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
 PRAGMA application_id = {_APPLICATION_ID};
-PRAGMA user_version = {1000 * _MAJOR + _MINOR};
 CREATE TABLE IF NOT EXISTS orders (
     id TEXT PRIMARY KEY, api TEXT NOT NULL, key TEXT NOT NULL, state TEXT NOT NULL, request TEXT NOT NULL,
     account TEXT, ordered_at REAL NOT NULL, sent_at REAL, alive_at REAL,
@@ -90,9 +93,16 @@ CREATE TABLE IF NOT EXISTS assets (
 );
 COMMIT;
 """
+_ADDED_COLUMNS = {
+    "by_api_clock": "INTEGER NOT NULL DEFAULT 0",
+    "answer_status": "INTEGER",
+    "adopted": "INTEGER NOT NULL DEFAULT 0",
+    "delivered": "INTEGER NOT NULL DEFAULT 0",
+}
+"""Those of `orders` that came with later minor versions."""
 _COLUMNS = {
-    "orders": "id, api, key, state, request, account, ordered_at, sent_at, alive_at, "
-    "jobid, seconds, credits, error, save, files, deleted",
+    "orders": "id, api, key, state, request, account, ordered_at, sent_at, alive_at, jobid, seconds, credits, error, "
+    f"save, files, deleted, {', '.join(_ADDED_COLUMNS)}",
     "assets": "api, digest, account, asset_ref, uploaded_at",
 }
 
@@ -156,13 +166,17 @@ class SqliteJournal:
         with anyio.CancelScope(shield=True):
             await self._run(self._storage.close)
 
-    async def insert_pending(self, order: Order, *, allow_duplicate: bool, window: RateWindow | None) -> Order | None:
-        expired = (self._wall_clock() - RETENTION).timestamp()
+    async def insert_pending(
+        self, order: Order, *, allow_duplicate: bool, window: RateWindow | None, is_patient: bool = False
+    ) -> Order | None:
         identical = (self._api, order.key)
 
         def insert(db: sqlite3.Connection) -> Order | None:
-            # Others stay: a clock that is wrong today must not remove an order whose job is running.
-            db.execute(f"DELETE FROM orders WHERE ordered_at < ? AND NOT {MAY_RUN}", (expired,))
+            # Only by the API's clock: a clock that is or was wrong must not remove anything. And never an order whose
+            # job may be running.
+            if order.by_api_clock:
+                expired = (order.ordered_at - RETENTION).timestamp()
+                db.execute(f"DELETE FROM orders WHERE ordered_at < ? AND by_api_clock AND NOT {MAY_RUN}", (expired,))
             if not allow_duplicate:
                 duplicate = _find_duplicate(db, order, *identical)
                 if duplicate:
@@ -171,8 +185,7 @@ class SqliteJournal:
                 db.execute(*removal)
                 # The order itself is not deferred: `mark_sending` reports that the file does not have it, so that the
                 # file is searched for duplicates before anything goes out.
-                if db is self._storage.memory:
-                    self._storage.missed.append(removal)
+                self._storage.defer(db, removal)
             if window:
                 sql = f"SELECT COUNT(*) FROM orders WHERE api = ? AND id <> ? AND {COUNTS_TOWARDS_LIMIT}"
                 [count] = db.execute(sql, (self._api, order.id, *_get_times(window))).fetchone()
@@ -181,7 +194,8 @@ class SqliteJournal:
             db.execute(*self._insert_statement(order))
             return None
 
-        return await self._run(self._storage.run, partial(_transaction, work=insert))
+        run = partial(self._storage.run, is_patient=is_patient)
+        return await self._run(run, partial(_transaction, work=insert))
 
     async def mark_sending(self, order: Order) -> bool:
         now = self._wall_clock().timestamp()
@@ -206,25 +220,29 @@ class SqliteJournal:
 
     async def mark_unknown(self, order: Order) -> None:
         # It may be recorded only in a file that cannot be read now. It must be known here all the same.
-        await self._execute(self._insert_statement(order), _update_order(order, "state = 'unknown'"))
+        times, values = _set_times(order)
+        change = f"state = 'unknown', answer_status = COALESCE(?, answer_status){times}"
+        update = _update_order(order, change, order.answer_status, *values)
+        await self._execute(self._insert_statement(order), update)
 
     async def give_up(self, order: Order) -> None:
         await self._execute(_update_order(order, "state = 'given_up'"))
 
     async def record_job(self, order: Order, jobid: str) -> None:
+        times, values = _set_times(order)
         # Another order may have adopted the job by mistake.
         sql = "UPDATE orders SET jobid = NULL, state = 'unknown' WHERE api = ? AND jobid = ? AND id <> ?"
         statements = (
             (sql, (self._api, jobid, order.id)),
             # It may be missing for the reason given in `mark_unknown`.
             self._insert_statement(order),
-            ("UPDATE orders SET jobid = ?, state = 'running' WHERE id = ?", (jobid, order.id)),
+            (f"UPDATE orders SET jobid = ?, state = 'running'{times} WHERE id = ?", (jobid, *values, order.id)),
         )
         await self._execute(*statements, missed=statements)
 
     async def adopt(self, order: Order, jobid: str) -> bool:
         sql = (
-            "UPDATE orders SET jobid = ?, state = 'running' WHERE id = ? AND jobid IS NULL "
+            "UPDATE orders SET jobid = ?, state = 'running', adopted = 1 WHERE id = ? AND jobid IS NULL "
             "AND NOT EXISTS (SELECT 1 FROM orders WHERE api = ? AND jobid = ?)"
         )
         change = (sql, (jobid, order.id, self._api, jobid))
@@ -232,6 +250,9 @@ class SqliteJournal:
             return True
         owner = await self.get_by_jobid(jobid)
         return owner is not None and owner.id == order.id
+
+    async def release(self, jobid: str) -> None:
+        await self._update_job(jobid, "jobid = NULL, adopted = 0, state = 'unknown'", condition="adopted")
 
     async def record_state(self, job: Job) -> None:
         if job.state == "running":
@@ -250,6 +271,9 @@ class SqliteJournal:
     async def record_files(self, jobid: str, files: tuple[str, ...]) -> None:
         await self._update_job(jobid, "files = ?", json.dumps(files))
 
+    async def mark_delivered(self, jobid: str) -> None:
+        await self._update_job(jobid, "delivered = 1")
+
     async def mark_deleted(self, jobid: str) -> None:
         finished = "CASE state WHEN 'running' THEN 'completed' ELSE state END"
         await self._update_job(jobid, f"deleted = 1, state = {finished}")
@@ -263,6 +287,9 @@ class SqliteJournal:
     async def get_open(self, key: str) -> Order | None:
         orders = await self._list_orders(f"key = ? AND {MAY_RUN}", key, limit=1)
         return next(iter(orders), None)
+
+    async def get_latest(self, key: str) -> Order | None:
+        return await self._find_order("key = ? AND jobid NOT NULL AND deleted = 0", key)
 
     async def list_unsettled(self) -> list[Order]:
         return await self._list_orders("state IN ('sent', 'unknown')")
@@ -355,7 +382,8 @@ class SqliteJournal:
     async def _execute(self, *statements: _Statement, missed: tuple[_Statement, ...] = ()) -> int:
         """Execute statements in one transaction, and return how many rows the last one changed.
 
-        If they are executed in memory, the file gets `missed` when it returns; by default those that changed something.
+        If they are executed on the substitute, the file gets `missed` when it returns; by default those that changed
+        something.
         """
 
         def execute(db: sqlite3.Connection) -> int:
@@ -365,8 +393,8 @@ class SqliteJournal:
                 changed = db.execute(*statement).rowcount
                 if changed:
                     effective.append(statement)
-            if changed and db is self._storage.memory:
-                self._storage.missed.extend(missed or effective)
+            if changed:
+                self._storage.defer(db, *(missed or effective))
             return changed
 
         return await self._run(self._storage.run, partial(_transaction, work=execute))
@@ -390,10 +418,9 @@ class SqliteJournal:
         row |= {
             "api": self._api,
             "request": json.dumps(order.request.to_dict()),
-            "save": int(order.save),
             "files": json.dumps(order.files),
-            "deleted": int(order.deleted),
         }
+        row |= {name: int(getattr(order, name)) for name in _FLAGS}
         places = ", ".join("?" * len(row))
         return f"INSERT OR IGNORE INTO orders ({', '.join(row)}) VALUES ({places})", tuple(row.values())
 
@@ -408,22 +435,19 @@ class _Refused(Exception):
 
 
 class _Storage:
-    """Executes work on the file, or on memory while the file cannot be used. Used in worker threads.
+    """Executes work on the file, or on a substitute while the file cannot be used. Used in worker threads.
 
     `now` is the time of the journal's `clock`, in seconds.
 
     Attributes:
         problem: why the file is not in use; None while it is, and where there is none.
-        memory: exists only while the file is not in use.
-        missed: what was executed in memory, and must be executed on the file when it returns.
+        substitute: exists only while the file is not in use. Its table `missed` has what the file must get later.
         started_at: when this process began to use the journal, in seconds since 1970.
     """
 
     def __init__(self, path: Path | None, *, movable: bool, create: bool, busy_seconds: float) -> None:
         self.problem: str | None = None
-        self.memory: sqlite3.Connection | None = None
-        # Without a file there is nothing to remember.
-        self.missed: deque[_Statement] = deque(maxlen=0 if path is None else None)
+        self.substitute: sqlite3.Connection | None = None
         self.started_at = float("inf")
         self._path = path
         self._movable = movable
@@ -432,18 +456,25 @@ class _Storage:
         self._retry_at = float("-inf")
         self._closed = False
         self._file: sqlite3.Connection | None = None
-        # Which file was opened last, and whether the path has become another file's since memory came into use.
+        # Which file was opened last, and whether the path has become another file's since the substitute came into use.
         self._inode: tuple[int, int] | None = None
         self._is_replaced = False
+        # The file of the substitute; None if that is in memory.
+        self._spill: Path | None = None
         # The limiter of `SqliteJournal` admits one thread at a time, except after an asyncio task was cancelled
         # natively: then the next statement begins while the thread of the cancelled one is still working.
         self._lock = threading.Lock()
 
-    def run(self, work: Callable[[sqlite3.Connection], _T], now: float) -> _T:
-        """Call `work` with the file or with memory, and return its result."""
+    def run(self, work: Callable[[sqlite3.Connection], _T], now: float, *, is_patient: bool = False) -> _T:
+        """Call `work` with the file or with the substitute, and return its result.
+
+        With `is_patient`, `JournalBusy` is raised if the file is merely locked.
+        """
         with self._lock:
             if self._closed:
                 raise anyio.ClosedResourceError
+            if is_patient and self.problem == _PROBLEMS["locked"]:
+                self._retry_at = now
             for is_last_attempt in (False, True):
                 try:
                     file = self._open_file(now)
@@ -451,17 +482,25 @@ class _Storage:
                         break
                     return work(file)
                 except (sqlite3.Error, OSError, _Refused) as error:
+                    if is_patient and _classify(error)[0] == "locked":
+                        raise JournalBusy from error
                     if is_last_attempt or not self._can_retry(error):
                         self._degrade(error, now)
                         break
-            return work(self._get_memory())
+            return work(self._get_substitute())
+
+    def defer(self, db: sqlite3.Connection, *statements: _Statement) -> None:
+        """Remember what the file must get later if `db` is the substitute. Called by `work`."""
+        if db is self.substitute and self._path:
+            for sql, values in statements:
+                db.execute("INSERT INTO missed VALUES (?, ?)", (sql, json.dumps(values)))
 
     def run_unless_busy(self, statement: _Statement, _: float) -> None:
         """Execute a statement; skip it if the file is busy."""
         with self._lock:
-            if self.memory:
-                self.memory.execute(*statement)
-                self.missed.append(statement)
+            if self.substitute:
+                self.substitute.execute(*statement)
+                self.defer(self.substitute, statement)
             elif self._file:
                 with suppress(sqlite3.Error):
                     self._file.execute("PRAGMA busy_timeout = 0")
@@ -470,18 +509,21 @@ class _Storage:
                     self._file.execute(f"PRAGMA busy_timeout = {self._busy_seconds * 1000:.0f}")
 
     def close(self, _: None, now: float) -> None:
-        """Close, after a last attempt to write what is only in memory."""
+        """Close, after a last attempt to write what is only in the substitute."""
         with self._lock:
-            if self.memory:
+            if self.substitute:
                 self._retry_at = now
                 with suppress(sqlite3.Error, OSError, _Refused):
                     self._open_file(now)
             self._close_file()
-            self._close_memory()
+            if self.substitute:
+                # A spill file stays for the next process.
+                self.substitute.close()
+                self.substitute = None
             self._closed = True
 
     def _open_file(self, now: float) -> sqlite3.Connection | None:
-        """The file's connection, with everything written to it that was only in memory; None: use memory."""
+        """The file's connection, with everything written to it that it missed; None: use the substitute."""
         if self._path is None or now < self._retry_at:
             return None
         inode = _get_inode(self._path)
@@ -496,33 +538,49 @@ class _Storage:
             self._file, opened = _connect(self._path, movable=self._movable, busy_seconds=self._busy_seconds)
             self._is_replaced = self._is_replaced or self._inode not in (None, opened)
             self._inode = opened
-        if self.memory:
-            _transaction(self._file, self._write_missed)
-            self._close_memory()
+            self._adopt_spills(self._file, self._path)
+        if self.substitute:
+            _transaction(self._file, partial(self._write_missed, self.substitute))
+            self.substitute.close()
+            self.substitute = None
+            self._is_replaced = False
+            if self._spill:
+                self._spill.unlink(missing_ok=True)
+                self._spill = None
         if self.problem:
             logger.info("The journal %s is in use again", self._path)
         self.problem = None
         return self._file
 
-    def _write_missed(self, file: sqlite3.Connection) -> None:
-        if self._is_replaced and self.memory:
+    def _write_missed(self, substitute: sqlite3.Connection, file: sqlite3.Connection) -> None:
+        if self._is_replaced:
             # The new file gets the orders whose job may run, and those since this process began. The rest of the
             # history stays gone: a person may have removed the file for that reason.
             current = f"{MAY_RUN} OR (state <> 'intent' AND ordered_at >= ?)"
-            _copy_rows(self.memory, file, "orders", current, self.started_at)
-            _copy_rows(self.memory, file, "assets")
-        for statement in self.missed:
-            file.execute(*statement)
+            _copy_rows(substitute, file, "orders", current, self.started_at)
+            _copy_rows(substitute, file, "assets")
+        _execute_missed(substitute, file)
 
-    def _leave_file(self) -> None:
-        """Close the file. What can be read of it goes to memory, unless memory is in use already."""
-        if self.memory is None:
-            memory = self._get_memory()
+    def _adopt_spills(self, file: sqlite3.Connection, path: Path) -> None:
+        """Execute what processes that were killed have left in spill files."""
+        for spill in path.parent.glob(f"{glob.escape(path.name)}.*.spill"):
+            if spill == self._spill:
+                continue
+            with suppress(sqlite3.Error), closing(sqlite3.connect(spill, isolation_level=None, timeout=0)) as left:
+                # Fails while the process that writes it is alive.
+                left.execute("BEGIN EXCLUSIVE")
+                _transaction(file, partial(_execute_missed, left))
+                spill.unlink(missing_ok=True)
+
+    def _leave_file(self, *, may_spill: bool = False) -> None:
+        """Close the file. What can be read of it goes to the substitute, unless that is in use already."""
+        if self.substitute is None:
+            substitute = self._get_substitute(may_spill=may_spill)
             if self._file:
                 # Each table as far as it can be read.
                 for table in _COLUMNS:
                     with suppress(sqlite3.Error):
-                        _copy_rows(self._file, memory, table)
+                        _transaction(substitute, partial(_copy_rows, self._file, table=table))
         self._close_file()
 
     def _can_retry(self, error: sqlite3.Error | OSError | _Refused) -> bool:
@@ -551,30 +609,32 @@ class _Storage:
         return True
 
     def _degrade(self, error: sqlite3.Error | OSError | _Refused, now: float) -> None:
-        """Use memory for a while."""
-        self._leave_file()
+        """Use the substitute for a while."""
         state, reason = _classify(error)
+        # Nothing is left next to what is not a journal.
+        is_file = self._path is not None and os.path.isfile(self._path)  # noqa: PTH113 - Path.is_file may raise
+        self._leave_file(may_spill=is_file and state not in ("foreign", "damaged"))
         problem = _PROBLEMS[state]
         if state == "unusable":
             problem = f"{problem} ({reason})"
         self._retry_at = now + RETRY_SECONDS
         if problem != self.problem:
-            logger.warning("The journal %s is not in use, orders are kept in memory: %s", self._path, problem)
+            logger.warning("The journal %s is not in use, orders are kept elsewhere: %s", self._path, problem)
         self.problem = problem
 
-    def _get_memory(self) -> sqlite3.Connection:
-        if self.memory is None:
-            self.memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-            self.memory.row_factory = sqlite3.Row
-            self.memory.executescript(_SCHEMA)
-        return self.memory
-
-    def _close_memory(self) -> None:
-        if self.memory:
-            self.memory.close()
-        self.memory = None
-        self.missed.clear()
-        self._is_replaced = False
+    def _get_substitute(self, *, may_spill: bool = False) -> sqlite3.Connection:
+        if self.substitute is None:
+            if self._path and self._create and may_spill:
+                spill = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex}.spill")
+                with suppress(sqlite3.Error, OSError):
+                    _create_private(spill)
+                    self._spill = spill
+                    self.substitute = _open_substitute(str(spill))
+            if self.substitute is None:
+                # The folder cannot be written to either.
+                self._spill = None
+                self.substitute = _open_substitute(":memory:")
+        return self.substitute
 
     def _close_file(self) -> None:
         if self._file:
@@ -616,7 +676,7 @@ def _open(path: Path, busy_seconds: float) -> sqlite3.Connection:
         # An order that was recorded must survive a power failure.
         database.execute("PRAGMA synchronous = EXTRA")
         if not _check_format(database):
-            database.executescript(_SCHEMA)
+            _create_schema(database)
         path.chmod(0o600)
     except BaseException:
         database.close()
@@ -635,6 +695,35 @@ def _check_format(database: sqlite3.Connection) -> bool:
     if major != _MAJOR:
         raise _Refused("newer", f"format {major}.{minor}")
     return bool(owner == _APPLICATION_ID and minor >= _MINOR)
+
+
+def _create_schema(database: sqlite3.Connection) -> None:
+    """Create the tables, or add what later minor versions have. After an interruption, it is done again."""
+    database.executescript(_SCHEMA)
+    present = {row["name"] for row in database.execute("PRAGMA table_info(orders)")}
+    for name, definition in _ADDED_COLUMNS.items():
+        if name not in present:
+            database.execute(f"ALTER TABLE orders ADD COLUMN {name} {definition}")
+    database.execute(f"PRAGMA user_version = {1000 * _MAJOR + _MINOR}")
+
+
+def _open_substitute(name: str) -> sqlite3.Connection:
+    """Open a database that no other process can open while this one lives."""
+    database = sqlite3.connect(name, isolation_level=None, check_same_thread=False)
+    database.row_factory = sqlite3.Row
+    try:
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        _create_schema(database)
+        database.execute('CREATE TABLE missed (sql TEXT, "values" TEXT)')
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _execute_missed(substitute: sqlite3.Connection, file: sqlite3.Connection) -> None:
+    for sql, values in substitute.execute("SELECT * FROM missed ORDER BY rowid").fetchall():
+        file.execute(sql, json.loads(values))
 
 
 @contextmanager
@@ -710,6 +799,13 @@ def _transaction(database: sqlite3.Connection, work: Callable[[sqlite3.Connectio
     return result
 
 
+def _set_times(order: Order) -> tuple[str, tuple[float, ...]]:
+    """What an `UPDATE` sets besides if the times of an order are known better than when it was recorded."""
+    if not order.by_api_clock or order.sent_at is None:
+        return "", ()
+    return ", ordered_at = ?, sent_at = ?, by_api_clock = 1", (order.ordered_at.timestamp(), order.sent_at.timestamp())
+
+
 def _update_order(order: Order, change: str, *values: Any) -> _Statement:
     """The statement that changes an order unless it has a job."""
     return f"UPDATE orders SET {change} WHERE id = ? AND jobid IS NULL", (*values, order.id)
@@ -738,14 +834,15 @@ def _find_duplicate(database: sqlite3.Connection, order: Order, api: str, key: s
     return None
 
 
-def _get_times(window: RateWindow) -> tuple[float, float]:
+def _get_times(window: RateWindow) -> tuple[float, float, float]:
     """The values of `COUNTS_TOWARDS_LIMIT`."""
-    return window.since.timestamp(), window.pending_since.timestamp()
+    return window.since.timestamp(), window.until.timestamp(), window.pending_since.timestamp()
 
 
 # Orders as rows.
 
-_PLAIN_COLUMNS = ("id", "key", "state", "account", "jobid", "seconds", "credits", "error")
+_PLAIN_COLUMNS = ("id", "key", "state", "account", "jobid", "seconds", "credits", "error", "answer_status")
+_FLAGS = ("save", "deleted", "by_api_clock", "adopted", "delivered")
 
 
 def _parse_row(row: sqlite3.Row | dict[str, Any]) -> Order | None:
@@ -759,9 +856,12 @@ def _parse_row(row: sqlite3.Row | dict[str, Any]) -> Order | None:
             ordered_at=datetime.fromtimestamp(row["ordered_at"], UTC),
             sent_at=_parse_time(row["sent_at"]),
             alive_at=_parse_time(row["alive_at"]),
-            save=bool(row["save"]),
             files=tuple(map(str, json.loads(row["files"]))),
+            save=bool(row["save"]),
             deleted=bool(row["deleted"]),
+            by_api_clock=bool(row["by_api_clock"]),
+            adopted=bool(row["adopted"]),
+            delivered=bool(row["delivered"]),
         )
     except (ValueError, TypeError, OverflowError, OSError):
         return None

@@ -36,12 +36,11 @@ NOT_CONFIRMED = (
 SIMULATED = "Simulated: nothing was generated or charged, and the video is a stand-in clip."
 LINKS_EXPIRE = "Links may expire, so save what you want to keep."
 ASSETS_EXPIRE = "An assetRef can be used again for 30 days after its upload."
-# By how an order ended, where that needs a word.
-_OUTCOMES: Mapping[Outcome, str] = {
-    "duplicate": "An identical order is already running, so nothing new was ordered, and this is its job. To order "
-    "another one, pass new_take true.",
+# By how an order ended, where that needs a word; the first line of the text.
+OUTCOMES: Mapping[Outcome, str] = {
+    "duplicate": "No new video was ordered: this is the job you already have. new_take=true makes another.",
     "recovered": "The response to the order was lost, but its job was found: the only running job with this model, "
-    "account and time. Nothing was ordered twice.",
+    "account and time. Nothing was ordered twice. Check that the video shows what was ordered.",
 }
 UNKNOWN_JOBS = (
     "A job in the state unknown is an order whose response was lost and whose job was not found. It may have run and "
@@ -52,6 +51,14 @@ LOCAL_HISTORY = "Could not fetch running jobs; showing local history."
 AFTER_LIST = "Call get_job with a jobid to get its video, or delete_job to free the slot of a finished job."
 _LINKS = {"exr_zip_url": "EXR frames (ZIP): {}", "thumbnail_url": "Thumbnail: {}", "last_frame_url": "Last frame: {}"}
 _NOT_TWICE = "To order another one anyway, pass new_take true, but ask the user first."
+_REPEAT_CALL = (
+    "Wait two minutes, then call generate_video again with the same arguments: it returns the job if there is one, and "
+    "orders the video only if there is none."
+)
+JOURNAL_WARNING = (
+    "The record of orders cannot be used at present ({problem}). Until it can, the same video may be charged twice if "
+    "another chat or server orders it. Tell the user."
+)
 
 # How to make the same call again.
 _REPEAT: Mapping[str, NextAction] = {"generate_video": "order_later", "get_job": "get_job", "list_jobs": "list_jobs"}
@@ -72,6 +79,10 @@ class ResultContext:
     expected: tuple[float, float] | None = None
     # Whether the client shows the player beside the result.
     shows_player: bool = False
+    # Until when, by the event loop's clock, the caller is sure to take the result.
+    deadline: float = float("inf")
+    # Why the record of orders is not in use; None if it is.
+    journal_problem: str | None = None
 
 
 def explain_error(error: LumaError, tool: str) -> tuple[str, NextAction, str]:
@@ -110,7 +121,7 @@ def describe_error(error: LumaError, tool: str) -> str:
     return f"{message} {step}".rstrip()
 
 
-def _summarize(error: LumaError) -> str:  # noqa: C901, PLR0911 - a case per class
+def _summarize(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a case per class
     """What happened, including the facts that `summary` leaves out."""
     match error:
         case errors.OutcomeUnknown():
@@ -134,9 +145,12 @@ def _summarize(error: LumaError) -> str:  # noqa: C901, PLR0911 - a case per cla
                 money = f"It used {used:g} credits."
             return f"The video was not made; {reason}. {money}"
         case errors.LimitReached():
+            scope = "per hour"
+            if not error.is_shared:
+                scope = "per hour, counted for this server process alone, because it has no shared record of orders"
             # Agents rarely know the time of day, so the minutes are named as well.
             return (
-                f"The hourly limit set by this server's owner has been reached ({error.limit} per hour). The next "
+                f"The hourly limit set by this server's owner has been reached ({error.limit} {scope}). The next "
                 f"video can be ordered at {error.next_at:%H:%M} UTC, in {_format_minutes(error.retry_after or 0)}."
             )
         case errors.Capacity():
@@ -210,10 +224,16 @@ def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C90
             return "order_later", step
         case errors.LimitReached():
             return "order_later", "Tell the user, and do not order before then."
+        case errors.OutcomeUnknown(retry="later") if not error.candidates:
+            return "order_later", _REPEAT_CALL
         case errors.OutcomeUnknown():
             if error.candidates:
                 return "ask_user", f"Check them with get_job. {_NOT_TWICE}"
             return "ask_user", f"Call list_jobs later to see what became of it. {_NOT_TWICE}"
+        case errors.JournalUnavailable():
+            return "fix_setup", (
+                "Ask the user to mend it (the command doctor shows how), or to unset LUMA_MCP_JOURNAL_REQUIRED."
+            )
         case errors.NetworkError(stage="unsendable" | "tls" | "proxy"):
             return "fix_setup", (
                 "Ask the user to check LUMA_MCP_BASE_URL and the proxy and certificate settings of this server's "
@@ -225,7 +245,7 @@ def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C90
             return _REPEAT.get(tool, "none"), "Try again in a moment."
 
 
-def error_text(content: Mapping[str, Any], tool: str) -> str:
+def error_text(content: Mapping[str, Any], tool: str, warnings: Sequence[str] = ()) -> str:
     """The whole text of an error, from its structured content."""
     lines = [f"{content['message']} {content.get('next_step', '')}".rstrip()]
     if "suggestion" in content:
@@ -233,6 +253,7 @@ def error_text(content: Mapping[str, Any], tool: str) -> str:
     # An invalid argument has the jobid of an earlier video, which is in its next step.
     if "jobid" in content and "problems" not in content:
         lines.append(f"Job: {content['jobid']}")
+    lines += map("Warning: {}".format, warnings)
     return "\n".join(lines)
 
 
@@ -246,10 +267,13 @@ def choose_next_step(job: Job, result_context: ResultContext) -> tuple[NextActio
     if job.state == "running" and result_context.shows_player:
         return "none", (
             "The player in the chat shows the progress and then the video, and tells you when it is ready: do not "
-            f"wait, and do not order it again. Only if you need the video to continue, call get_job with {call}."
+            f"wait. Only if you need the video to continue, call get_job with {call}."
         )
     if job.state == "running":
-        return "get_job", f"Call get_job with {call} to wait for the video. Do not order it again."
+        step = f"Call get_job with {call} to wait for the video."
+        if result_context.outcome != "duplicate":
+            step += " Do not order it again."
+        return "get_job", step
     if job.files.video is None:
         return "get_job", f"Call get_job with {call} again: the job is completed, but its video link is missing."
     return "get_job", f"Call get_job with {call} to continue the download."
@@ -277,6 +301,8 @@ def job_text(job: Job, content: Mapping[str, Any]) -> str:
     else:
         lines = [job_headline(job, elapsed=content.get("elapsed_seconds"), expected=content.get("typical_seconds"))]
 
+    if "notice" in content:
+        lines.insert(0, content["notice"])
     # The local file comes before the links: it does not expire.
     lines += map("Saved: {}".format, content.get("saved_files", ()))
     lines.append(_part("Not saved: {}", content, "save_problem"))
@@ -302,6 +328,7 @@ def job_text(job: Job, content: Mapping[str, Any]) -> str:
             changed = _part(" ({})", content.get("image_changes", {}), name)
             lines.append(f"{name}{changed} is the assetRef {asset_ref}")
         lines.append(ASSETS_EXPIRE)
+    lines += map("Warning: {}".format, content.get("warnings", ()))
     lines += (_part("{}", content, "note"), _part("{}", content, "next_step"))
     return "\n".join(filter(None, lines))
 
@@ -310,15 +337,13 @@ def job_note(
     catalog: Catalog, job: Job, output: Output | None, result_context: ResultContext, *, simulated: bool
 ) -> str | None:
     """What else is worth knowing about a job. `output`: what kind of video it is, if that is known."""
-    outcome, saved = result_context.outcome, result_context.saved
+    saved = result_context.saved
     notes: list[str] = []
     if job.files.video:
         # A record of an order from elsewhere does not tell SDR from HDR.
         unplayable = [each.note for each in catalog.outputs.values() if not each.plays_in_browser]
         playback = output.note if output else f"if it is HDR, {unplayable[0]}"
         notes.append(f"{playback[:1].upper()}{playback[1:]}.")
-    if outcome and outcome in _OUTCOMES:
-        notes.append(_OUTCOMES[outcome])
     if job.files.video and not (saved and saved.files):
         notes.append(LINKS_EXPIRE)
     if simulated:

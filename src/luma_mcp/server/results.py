@@ -53,6 +53,9 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
         "simulated": simulated or None,
     }
     if outcome:
+        content["notice"] = messages.OUTCOMES.get(outcome)
+        if result_context.journal_problem:
+            content["warnings"] = [messages.JOURNAL_WARNING.format(problem=result_context.journal_problem)]
         # Whether this call's order costs credits.
         content["charged"] = "no" if simulated or outcome == "duplicate" else "yes"
     if job.state == "failed":
@@ -95,8 +98,11 @@ def without_none(content: Mapping[str, Any]) -> dict[str, Any]:
 def build_error_result(error: LumaError, tool: str, *, simulated: bool) -> CallToolResult:
     """Build the result of a call of the tool that failed."""
     facts = build_error_content(error, tool)
-    content = without_none({"error": facts, "simulated": simulated or None})
-    return build_result(messages.error_text(facts, tool), content, is_error=True)
+    warnings: list[str] = []
+    if error.journal_problem:
+        warnings.append(messages.JOURNAL_WARNING.format(problem=error.journal_problem))
+    content = without_none({"error": facts, "warnings": warnings or None, "simulated": simulated or None})
+    return build_result(messages.error_text(facts, tool, warnings), content, is_error=True)
 
 
 def build_error_content(error: LumaError, tool: str) -> dict[str, Any]:

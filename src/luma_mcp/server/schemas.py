@@ -55,7 +55,10 @@ _ERROR: Schema = {
 # What `generate_video` and `get_job` return.
 JOB_OUTPUT = output_object(
     {
-        **dict.fromkeys(("jobid", "status", "outcome", "charged", "next_action", "next_step", "note"), STRING),
+        **dict.fromkeys(
+            ("jobid", "status", "outcome", "charged", "next_action", "next_step", "notice", "note"), STRING
+        ),
+        "warnings": array(STRING),
         "state": {"type": "string", "enum": list(get_args(JobState))},
         "request": OBJECT,
         **dict.fromkeys(("created", "updated"), STRING),

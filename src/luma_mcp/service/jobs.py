@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import anyio
@@ -63,11 +63,11 @@ class JobList:
 
 
 async def list_jobs(
-    api: VideoApi, journal: Journal, wall_clock: Callable[[], datetime], *, limit: int, state: ListedState | None = None
+    api: VideoApi, journal: Journal, age: Callable[[Order], timedelta], *, limit: int, state: ListedState | None = None
 ) -> JobList:
     """List the running jobs and the orders of this machine; without the API, only what the journal knows.
 
-    At most `limit` jobs, newest first, and only those in `state`. `wall_clock`: the time of day, in UTC.
+    At most `limit` jobs, newest first, and only those in `state`. `age`: the time since an order was placed.
     """
     result = JobList()
     running: dict[str, RunningJob] = {}
@@ -79,7 +79,7 @@ async def list_jobs(
     except LumaError as error:
         result.problem = error
     else:
-        await _update_ended(api, journal, running, wall_clock)
+        await _update_ended(api, journal, running, age)
     listed = await jobs_from_journal(journal, running)
     recorded = {job.jobid for job in listed}
     for job in running.values():
@@ -117,7 +117,7 @@ def _build_reference(jobid: str, order: Order | None) -> JobReference:
 
 
 async def _update_ended(
-    api: VideoApi, journal: Journal, running: Mapping[str, RunningJob], wall_clock: Callable[[], datetime]
+    api: VideoApi, journal: Journal, running: Mapping[str, RunningJob], age: Callable[[Order], timedelta]
 ) -> None:
     """Record how those jobs ended that are running according to the journal, but no longer listed by the API."""
     limiter = anyio.CapacityLimiter(_CONCURRENT_FETCHES)
@@ -128,7 +128,7 @@ async def _update_ended(
                 job = await api.get(jobid, retry_timeout=0)
             except NotFound:
                 # Of a young job, a lagging replica says so too.
-                if wall_clock() - order.ordered_at > UNKNOWN_FOR:
+                if age(order) > UNKNOWN_FOR:
                     await journal.mark_gone(jobid)
             except LumaError:
                 # It stays as it is until the next list.

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import anyio
 
-from luma_mcp.api.protocol import RunningJob, VideoApi, parse_time
-from luma_mcp.errors import LumaError
+from luma_mcp.api.protocol import Job, JobFiles, RunningJob, VideoApi, VideoRequest, parse_time
+from luma_mcp.errors import LumaError, OutcomeUnknown
 from luma_mcp.journal.protocol import UNSETTLED, Journal, Order
 
 logger = logging.getLogger(__name__)
 
 UNKNOWN_FOR = timedelta(minutes=15)
 """How long an order of unknown outcome blocks the same order: longer than any job runs."""
+FAILED_ANSWER_FOR = timedelta(minutes=2)
+"""The same if an answer came, but one that does not show whether a job was started. Such a job is listed by then."""
+PLAUSIBLE_AGE = timedelta(days=1)
+"""More than that, or less than nothing, shows that this machine's clock was or is wrong."""
 HEARTBEAT_INTERVAL = 1.0
 """Seconds between two heartbeats of an order that is being delivered."""
 STALE_AFTER = 3.5
@@ -32,6 +37,9 @@ _CLOCK_TOLERANCE = timedelta(seconds=30)
 _DATE_TOLERANCE = timedelta(seconds=5)
 """The same if they have: dates are whole seconds, and are written before they arrive."""
 _LONGEST_DELIVERY = timedelta(seconds=60)
+_RATIO_TOLERANCE = 0.06
+"""Sizes are rounded to multiples of 8 or 16 pixels."""
+_SECONDS_TOLERANCE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +68,33 @@ class Reconciler:
     api: VideoApi
     journal: Journal
     wall_clock: Callable[[], datetime]
+    # When this process first looked at an order, by id and by the event loop's clock.
+    _first_seen: dict[str, float] = field(default_factory=dict, init=False)
 
     def age(self, order: Order) -> timedelta:
-        """Get the time since the order was placed."""
-        return self.wall_clock() - order.ordered_at
+        """Get the time since the order was placed, as far as it is certain: a clock may have been set meanwhile."""
+        placed, now = order.sent_at or order.ordered_at, anyio.current_time()
+        seen = timedelta(seconds=now - self._first_seen.setdefault(order.id, now))
+        api_now = self.api.now()
+        if order.by_api_clock and api_now:
+            return max(seen, api_now - placed)
+        age = self.wall_clock() - placed
+        return age if timedelta() <= age <= PLAUSIBLE_AGE else seen
+
+    def may_run(self, order: Order) -> bool:
+        """Whether a job of an order without an answer may be running, although none was found."""
+        return self.age(order) <= (FAILED_ANSWER_FOR if order.answer_status else UNKNOWN_FOR)
+
+    async def verify(self, job: Job) -> None:
+        """Check a finished job that was found in a list against the order that it was taken for.
+
+        Raises:
+            OutcomeUnknown: it is not what was ordered, so it belongs to somebody else. The journal says so.
+        """
+        order = await self.journal.get_by_jobid(job.jobid)
+        if order and order.adopted and not _fits(order.request, job.files):
+            await self.journal.release(job.jobid)
+            raise OutcomeUnknown("the job that was found in its place shows something else")
 
     async def find_job(self, order: Order) -> MatchResult:
         """Look for the order's job among the running ones; record it in the journal if there is exactly one match."""
@@ -88,7 +119,7 @@ class Reconciler:
         if match.jobid:
             return match
         none_found = match.candidates == () and not match.at_other_times
-        if (none_found or not self.api.features.list_running) and self.age(order) > UNKNOWN_FOR:
+        if (none_found or not self.api.features.list_running) and not self.may_run(order):
             await self.journal.give_up(order)
             return replace(match, given_up=True)
         await self.journal.mark_unknown(order)
@@ -138,9 +169,10 @@ class Reconciler:
         similar = [job for job in running if job.jobid not in owned and _is_similar(order, job)]
         candidates = tuple(job.jobid for job in similar if self._is_timely(order, job))
         at_other_times: tuple[str, ...] = ()
-        if self.api.clock_offset is None:
+        if self.api.now() is None:
             at_other_times = tuple(job.jobid for job in similar if job.jobid not in candidates)
-        if len(candidates) == 1 and not await self._has_rival(order, similar):
+        # Another job of this kind, from whatever time, shows that somebody else orders the like in these accounts.
+        if len(similar) == len(candidates) == 1 and not await self._has_rival(order, similar):
             # Shielded, so that a job that was found for sure reaches at least the log.
             with anyio.CancelScope(shield=True):
                 if await self.journal.adopt(order, candidates[0]):
@@ -162,11 +194,30 @@ class Reconciler:
         created = parse_time(job.created)
         if created is None:
             return True
-        offset, tolerance = self.api.clock_offset, _DATE_TOLERANCE
-        if offset is None:
-            offset, tolerance = timedelta(), _CLOCK_TOLERANCE
+        offset, tolerance = timedelta(), _CLOCK_TOLERANCE
+        api_now = self.api.now()
+        if order.by_api_clock or api_now:
+            tolerance = _DATE_TOLERANCE
+        if api_now and not order.by_api_clock:
+            offset = api_now - self.wall_clock()
         earliest = (order.sent_at or order.ordered_at) + offset - tolerance
         return earliest <= created <= earliest + _LONGEST_DELIVERY + 2 * tolerance
+
+
+def _fits(request: VideoRequest, files: JobFiles) -> bool:
+    """Whether a finished job's files can be what was requested, as far as its record shows that."""
+    if files.video is None:
+        return True
+    video = files.video
+    wide, _, high = (request.aspect_ratio or "").partition(":")
+    if video.width and video.height and high:
+        expected = int(wide) / int(high)
+        if abs(video.width / video.height - expected) > _RATIO_TOLERANCE * expected:
+            return False
+    seconds = re.fullmatch(r"(\d+)s", request.duration or "")
+    if video.duration and seconds and abs(video.duration - int(seconds[1])) > _SECONDS_TOLERANCE:
+        return False
+    return (files.video_hdr_exr is not None) == (request.dynamic_range == "hdr_exr")
 
 
 def _is_similar(order: Order, job: RunningJob) -> bool:

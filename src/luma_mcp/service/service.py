@@ -90,7 +90,15 @@ class VideoService:
         requests = RequestBuilder(self.api, self.journal, self._http, catalog, settings.input_dirs, settings.email)
         self.reconciler = Reconciler(self.api, self.journal, wall_clock)
         orders = OrderSubmitter(
-            self.api, self.journal, requests, self.reconciler, wall_clock, settings.max_jobs_per_hour or 0
+            self.api,
+            self.journal,
+            requests,
+            self.reconciler,
+            now=lambda: self.api.now() or wall_clock(),
+            max_per_hour=settings.max_jobs_per_hour or 0,
+            repeat_window=timedelta(seconds=settings.repeat_window_seconds),
+            is_shared=journal_path(settings) is not None,
+            is_required=settings.journal_required,
         )
         self.downloads = Downloads(self.api, self.journal, self._http, partial(output_folder, settings))
         self._pollers = Pollers(partial(self.api.get, retry_timeout=0), wall_clock)
@@ -100,6 +108,7 @@ class VideoService:
         self.check_limit = orders.check_limit
         self.submit = orders.submit
         self.request_files = self.journal.request_files
+        self.mark_delivered = self.journal.mark_delivered
 
     async def aclose(self) -> None:
         """Close connections and files. Running jobs continue."""
@@ -143,6 +152,8 @@ class VideoService:
             error.saved_files = await self.downloads.saved_files(jobid)
             raise
         await self.journal.record_state(job)
+        if job.state == "completed":
+            await self.reconciler.verify(job)
         return job
 
     async def expected_seconds(self, request: VideoRequest | None) -> tuple[float, float] | None:
@@ -167,7 +178,7 @@ class VideoService:
         """List what is running and what was ordered from this machine, newest first."""
         with anyio.move_on_after(RECOVERY_TIMEOUT):
             await self.reconciler.recover_orders()
-        return await list_jobs(self.api, self.journal, self._wall_clock, limit=limit, state=state)
+        return await list_jobs(self.api, self.journal, self.reconciler.age, limit=limit, state=state)
 
     async def delete(self, jobid: str) -> DeletedJob:
         """Delete a finished job and free its slot. Its saved files stay.

@@ -30,6 +30,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -40,7 +41,7 @@ import anyio.lowlevel
 
 from luma_mcp import errors
 from luma_mcp.api.protocol import Job, VideoApi
-from luma_mcp.journal.protocol import Journal, LimitExceeded, Order, RateWindow
+from luma_mcp.journal.protocol import Journal, JournalBusy, LimitExceeded, Order, RateWindow
 from luma_mcp.service.concurrency import periodic
 from luma_mcp.service.jobs import add_slot_holders
 from luma_mcp.service.reconcile import HEARTBEAT_INTERVAL, UNKNOWN_FOR, Reconciler
@@ -49,12 +50,15 @@ from luma_mcp.service.requests import ProgressCallback, RequestBuilder, Validate
 logger = logging.getLogger(__name__)
 
 HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 PENDING_COUNTS_FOR = timedelta(minutes=1)
 """A pending order without a heartbeat for so long belongs to a killed process; it does not count towards the limit."""
+_BUSY_PAUSE = 0.2
+"""Seconds between two attempts to use a journal that another process has locked."""
 
 Outcome = Literal["created", "duplicate", "recovered"]
-"""`created`: ordered now. `duplicate`: an identical order is running, and nothing was ordered. `recovered`: the answer
-to the order was lost, and its job was found."""
+"""`created`: ordered now. `duplicate`: the job of an identical order, which is running, or has finished without anybody
+getting its result; nothing was ordered. `recovered`: the answer to the order was lost, and its job was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +75,22 @@ class OrderSubmitter:
     """Submits orders, at most one delivery each.
 
     Attributes:
-        wall_clock: the time of day, in UTC.
+        now: the time of day, in UTC: by the API's clock once that is known.
         max_per_hour: how many orders all processes that share the journal may place per hour; 0 for any number.
+        repeat_window: how long after its end a job is returned to an identical order if nobody got its result.
+        is_shared: whether the journal has a file, which other processes share.
+        is_required: whether nothing is ordered while that file cannot be used.
     """
 
     api: VideoApi
     journal: Journal
     requests: RequestBuilder
     reconciler: Reconciler
-    wall_clock: Callable[[], datetime]
+    now: Callable[[], datetime]
     max_per_hour: int
+    repeat_window: timedelta
+    is_shared: bool
+    is_required: bool
     # A lock exists as long as a call has it or waits for it.
     _locks: WeakValueDictionary[str, anyio.Lock] = field(default_factory=WeakValueDictionary, init=False)
 
@@ -92,9 +102,10 @@ class OrderSubmitter:
         reuse_only: bool = False,
         save: bool = False,
         retry_timeout: float,
+        patience: float = 0,
         on_progress: ProgressCallback,
     ) -> SubmitResult:
-        """Order a video, or find the identical order that is running.
+        """Order a video, or find the job of an identical order.
 
         Args:
             validated: what to order; exactly the images in it are uploaded.
@@ -102,14 +113,17 @@ class OrderSubmitter:
             reuse_only: order nothing; return the job of the identical order if it is running.
             save: record that the job's files are to be saved.
             retry_timeout: seconds within which a refused connection or a lack of slots is tried again.
+            patience: seconds for which a journal is waited for that another process has locked.
             on_progress: called at the beginning of each step.
 
         Raises:
             OutcomeUnknown: it was sent and no readable answer came; or that happened to an identical order before.
             LimitReached: the hourly limit has been reached.
+            JournalUnavailable: the journal is required and cannot be used.
             Conflict: with `reuse_only`, no identical order is running.
             LumaError: anything else; `charged` is "no" where it cost nothing.
         """
+        arrived, journal_deadline = self.now(), anyio.current_time() + patience
         await on_progress("preparing")
         # A duplicate that is allowed waits for no other order.
         lock_key = uuid.uuid4().hex if allow_duplicate else validated.key
@@ -117,7 +131,7 @@ class OrderSubmitter:
         try:
             async with lock:
                 if reuse_only or not allow_duplicate:
-                    duplicate = await self.find_duplicate(validated)
+                    duplicate = await self.find_duplicate(validated, arrived)
                     if duplicate:
                         return duplicate
                 if reuse_only:
@@ -128,9 +142,11 @@ class OrderSubmitter:
                     request, uploaded = await self.requests.build_request(validated, on_progress)
                     await on_progress("ordering")
                     account = request.email or uploaded.account or None
-                    order = Order(validated.key, request, self.wall_clock(), account=account, save=save)
+                    is_exact = self.api.now() is not None
+                    order = Order(validated.key, request, self.now(), account=account, save=save, by_api_clock=is_exact)
+                    placing = _Placing(order, arrived, allow_duplicate, retry_timeout, journal_deadline)
                     try:
-                        result = await self._place(order, allow_duplicate=allow_duplicate, retry_timeout=retry_timeout)
+                        result = await self._place(placing)
                     except errors.NotFound:
                         if not uploaded.reused:
                             raise
@@ -143,15 +159,17 @@ class OrderSubmitter:
             await add_slot_holders(error, self.api, self.journal)
             raise
 
-    async def find_duplicate(self, validated: ValidatedRequest) -> SubmitResult | None:
-        """Find the running job of an identical order; None if a new one may be placed.
+    async def find_duplicate(self, validated: ValidatedRequest, arrived: datetime | None = None) -> SubmitResult | None:
+        """Find the job of an identical order; None if a new one may be placed. `arrived`: when the call came.
 
         Raises:
             OutcomeUnknown: there is an identical order that may be running.
             LumaError: whether its job is running could not be found out; `jobid` is set.
         """
         order = await self.journal.get_open(validated.key)
-        return await self._check_open(order) if order else None
+        if order:
+            return await self._check_open(order, arrived)
+        return await self._find_repeat(validated.key, arrived)
 
     async def check_limit(self) -> None:
         """Check whether another order may be placed now.
@@ -160,26 +178,37 @@ class OrderSubmitter:
             LimitReached: the hourly limit has been reached.
         """
         if self.max_per_hour:
+            # The answer shows the API's time. By this machine's clock, which may be wrong, none of them might count.
+            if self.api.now() is None and self.api.features.list_running and await self.journal.list_latest(1):
+                with suppress(errors.LumaError):
+                    await self.api.list_running(retry_timeout=0)
             counted = await self.journal.list_counted(self._rate_window())
             if len(counted) >= self.max_per_hour:
                 raise self._limit_reached(counted)
 
-    async def _place(self, order: Order, *, allow_duplicate: bool, retry_timeout: float) -> SubmitResult:
+    async def _place(self, placing: _Placing) -> SubmitResult:
         """Record the order and deliver it, unless another process has placed the same one meanwhile."""
+        order = placing.order
         while True:
             window = self._rate_window() if self.max_per_hour else None
+            is_patient = anyio.current_time() < placing.journal_deadline
             try:
                 with anyio.CancelScope(shield=True):
-                    other = await self.journal.insert_pending(order, allow_duplicate=allow_duplicate, window=window)
+                    other = await self.journal.insert_pending(
+                        order, allow_duplicate=placing.allow_duplicate, window=window, is_patient=is_patient
+                    )
+            except JournalBusy:
+                await anyio.sleep(_BUSY_PAUSE)
+                continue
             except LimitExceeded:
                 raise self._limit_reached(await self.journal.list_counted(self._rate_window())) from None
             if other:
-                duplicate = await self._check_open(other)
+                duplicate = await self._check_open(other, placing.arrived)
                 if duplicate:
                     return duplicate
                 continue
             try:
-                job = await self._deliver(order, retry_timeout)
+                job = await self._deliver(order, placing.retry_timeout)
             except _PendingOrderLost:
                 logger.info("Another process is placing the same order.")
             except (errors.OutcomeUnknown, errors.Upstream) as error:
@@ -190,18 +219,18 @@ class OrderSubmitter:
     async def _deliver(self, order: Order, retry_timeout: float) -> Job:
         """Send the order, and record what became of it before anything else can happen."""
         with anyio.CancelScope() as scope:
-            observer = _DeliveryRecorder(self.journal, order, scope)
+            observer = _DeliveryRecorder(self.journal, order, scope, self.is_required and self.is_shared)
             try:
                 async with periodic(HEARTBEAT_INTERVAL, observer.heartbeat):
                     job = await self.api.submit(order.request, retry_timeout=retry_timeout, observer=observer)
                     try:
-                        await self.journal.record_job(order, job.jobid)
+                        await self.journal.record_job(observer.time_order(self.api.now()), job.jobid)
                     except Exception:
                         # The job is paid for, so its jobid must reach the caller whatever happens to the journal.
                         logger.exception("The journal could not record the job %s", job.jobid)
             except BaseException as error:
                 scope.shield = True
-                await self._record_failure(order, error)
+                await self._record_failure(observer.time_order(self.api.now()), error)
                 raise
         try:
             await anyio.lowlevel.checkpoint_if_cancelled()
@@ -215,7 +244,8 @@ class OrderSubmitter:
         if isinstance(error, errors.OutcomeUnknown | errors.Upstream):
             # To the log as well, for the case that the caller has left.
             logger.warning("%s", error)
-            await self.journal.mark_unknown(order)
+            status = error.status if isinstance(error, errors.Upstream) else None
+            await self.journal.mark_unknown(replace(order, answer_status=status))
         elif isinstance(error, errors.LumaError):
             await self.journal.drop(order)
             error.charged = error.charged or "no"
@@ -240,27 +270,52 @@ class OrderSubmitter:
         # Not even a failure with a message proves that nothing was ordered.
         cause = f"the API answered with a failure ({error.status})"
         raise errors.OutcomeUnknown(
-            cause, candidates=match.candidates, status=error.status, api_message=error.api_message
+            cause, candidates=match.candidates, status=error.status, api_message=error.api_message, retry="later"
         ) from error
 
-    async def _check_open(self, order: Order) -> SubmitResult | None:
+    async def _check_open(self, order: Order, arrived: datetime | None) -> SubmitResult | None:
         """Find out whether the job of an open order is running; None if it is not, so that a new one may be placed."""
         if order.jobid is None:
             return await self._check_unsettled(order)
-        try:
-            job = await self.api.get(order.jobid)
-        except (errors.NotFound, errors.Forbidden, errors.InvalidArguments) as error:
+        job = await self._fetch(order, order.jobid)
+        if job is None:
             if self.reconciler.age(order) > UNKNOWN_FOR:
                 await self.journal.mark_gone(order.jobid)
                 return None
             # Of a young job, a lagging replica says so too.
-            raise errors.Upstream("not_listed", jobid=order.jobid, charged="no") from error
+            raise errors.Upstream("not_listed", jobid=order.jobid, charged="no")
+        if job.state == "running":
+            return SubmitResult(job, "duplicate")
+        return await self._find_repeat(order.key, arrived)
+
+    async def _find_repeat(self, key: str, arrived: datetime | None) -> SubmitResult | None:
+        """Find the finished job of an identical order whose caller did not get it, or has come before its end."""
+        order = await self.journal.get_latest(key)
+        if order is None or order.jobid is None or order.state not in ("completed", "failed"):
+            return None
+        ended = (order.sent_at or order.ordered_at) + timedelta(seconds=order.seconds or 0)
+        # A call that waited behind the first one, for example while its lost job was looked for, means the same video.
+        was_running = arrived is not None and ended > arrived
+        is_recent = timedelta() <= self.now() - ended <= self.repeat_window
+        if not was_running and (order.delivered or not is_recent):
+            return None
+        job = await self._fetch(order, order.jobid)
+        return SubmitResult(job, "duplicate") if job else None
+
+    async def _fetch(self, order: Order, jobid: str) -> Job | None:
+        """Fetch the job of an order, and record its state; None if the API does not know it."""
+        try:
+            job = await self.api.get(jobid)
+        except (errors.NotFound, errors.Forbidden, errors.InvalidArguments):
+            return None
         except errors.LumaError as error:
-            error.jobid = order.jobid
+            error.jobid = jobid
             error.charged = error.charged or "no"
             raise
         await self.journal.record_state(job)
-        return SubmitResult(replace(job, request=order.request), "duplicate") if job.state == "running" else None
+        if job.state == "completed":
+            await self.reconciler.verify(job)
+        return replace(job, request=order.request)
 
     async def _check_unsettled(self, order: Order) -> SubmitResult | None:
         current = await self.reconciler.wait_for_delivery(order)
@@ -272,40 +327,73 @@ class OrderSubmitter:
         if match.given_up:
             return None
         if match.jobid is None:
-            age = self.reconciler.age(current).total_seconds()
-            raise errors.OutcomeUnknown("its answer was lost", candidates=match.candidates, age=age)
+            raise errors.OutcomeUnknown(
+                "its answer was lost",
+                candidates=match.candidates,
+                age=self.reconciler.age(current).total_seconds(),
+                status=current.answer_status,
+                retry="later" if current.answer_status else None,
+            )
         return SubmitResult(_build_job(current, match.jobid), "duplicate" if match.was_known else "recovered")
 
     def _rate_window(self) -> RateWindow:
-        now = self.wall_clock()
-        return RateWindow(self.max_per_hour, now - HOUR, now - PENDING_COUNTS_FOR)
+        now = self.now()
+        # An order that is later than tomorrow has the time of a clock that was wrong.
+        return RateWindow(self.max_per_hour, now - HOUR, now - PENDING_COUNTS_FOR, now + DAY)
 
     def _limit_reached(self, counted: list[Order]) -> errors.LimitReached:
         """Build the error; the next order is allowed when the oldest one that counts leaves the window."""
-        limit, now = self.max_per_hour, self.wall_clock()
+        limit, now = self.max_per_hour, self.now()
         times = sorted(order.ordered_at for order in counted)
         # There can be fewer, where rows of the journal cannot be read.
         oldest = times[-limit] if len(times) >= limit else now
         # Rounded up, because it is shown without seconds.
         next_at = (oldest + HOUR + timedelta(seconds=59, microseconds=999_999)).replace(second=0, microsecond=0)
-        return errors.LimitReached(limit, next_at, retry_after=(next_at - now).total_seconds())
+        is_shared = self.is_shared and self.journal.problem is None
+        return errors.LimitReached(limit, next_at, is_shared, retry_after=(next_at - now).total_seconds())
 
 
 @dataclass(frozen=True, slots=True)
+class _Placing:
+    """An order with what its call has to say about it; see `OrderSubmitter.submit`."""
+
+    order: Order
+    arrived: datetime
+    allow_duplicate: bool
+    retry_timeout: float
+    # By the event loop's clock.
+    journal_deadline: float
+
+
+@dataclass(slots=True)
 class _DeliveryRecorder:
     """Records the steps of one delivery, and shields it from cancellation from the first record on.
 
-    It implements `api.protocol.DeliveryObserver`. `scope` is the one that the delivery runs in.
+    It implements `api.protocol.DeliveryObserver`. `scope` is the one that the delivery runs in. With `is_strict`,
+    nothing is sent while the journal's file cannot be used.
     """
 
     journal: Journal
     order: Order
     scope: anyio.CancelScope
+    is_strict: bool
+    # When it was last sent, by the event loop's clock.
+    _sent: float | None = None
+
+    def time_order(self, api_now: datetime | None) -> Order:
+        """Get the order with the time when it was sent by the API's clock, if that is known now."""
+        if api_now is None or self._sent is None:
+            return self.order
+        sent_at = api_now - timedelta(seconds=anyio.current_time() - self._sent)
+        return replace(self.order, ordered_at=sent_at, sent_at=sent_at, by_api_clock=True)
 
     async def sending(self) -> None:
         self.scope.shield = True
+        self._sent = anyio.current_time()
         if not await self.journal.mark_sending(self.order):
             raise _PendingOrderLost
+        if self.is_strict and self.journal.problem:
+            raise errors.JournalUnavailable(self.journal.problem)
 
     async def not_delivered(self) -> None:
         await self.journal.mark_not_delivered(self.order)

@@ -7,7 +7,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -100,7 +100,7 @@ class LumaClient:
             raise errors.NotConfigured("USEAPI_TOKEN")
         self.catalog = catalog
         read_response = partial(responses.read_response, catalog)
-        self._transport = Transport(token, base_url, read_response, transport, jitter, wall_clock)
+        self._transport = Transport(token, base_url, read_response, transport, jitter)
         self._pollers = Pollers(partial(self.get, retry_timeout=0), wall_clock)
         # The API's records do not repeat what was ordered.
         self._requests: OrderedDict[str, VideoRequest] = OrderedDict()
@@ -115,10 +115,9 @@ class LumaClient:
         """Close the connections. Running jobs continue."""
         await self._transport.aclose()
 
-    @property
-    def clock_offset(self) -> timedelta | None:
-        """How far the API's clock is ahead of `wall_clock`; None until an answer has shown it."""
-        return self._transport.clock_offset
+    def now(self) -> datetime | None:
+        """Get the time of day by the API's clock; None until an answer has shown it."""
+        return self._transport.now()
 
     async def submit(
         self, request: VideoRequest, *, retry_timeout: float = RETRY_TIMEOUT, observer: DeliveryObserver | None = None

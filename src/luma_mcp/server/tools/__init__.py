@@ -21,7 +21,7 @@ from pydantic import ConfigDict
 
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.errors import LumaError, NotConfigured, Upstream
-from luma_mcp.hosts import DEFAULT_WAIT, WAIT_LIMITS
+from luma_mcp.hosts import DEFAULT_WAIT, WAIT_LIMITS, WAIT_MARGIN
 from luma_mcp.server.results import build_error_result
 from luma_mcp.server.ui import icons
 from luma_mcp.settings import Settings
@@ -57,12 +57,15 @@ class ServerContext:
             raise NotConfigured("USEAPI_TOKEN")
         return service
 
-    def wait_seconds(self, options: Mapping[str, Any], ctx: Context[Any, Any]) -> float:
-        """Resolve how long a call waits: as requested, else what its host allows; never longer than the settings."""
+    def wait_seconds(self, options: Mapping[str, Any], ctx: Context[Any, Any]) -> tuple[float, float]:
+        """Resolve how long a call waits, and within how many seconds its host surely takes the result.
+
+        It waits as requested, else as long as its host allows; never longer than the settings.
+        """
         client = ctx.session.client_params
         name = client.client_info.name.casefold() if client else ""
-        allowed: float = options.get("wait_seconds", WAIT_LIMITS.get(name, DEFAULT_WAIT))
-        return min(allowed, self.settings.max_wait_seconds)
+        allowed: float = WAIT_LIMITS.get(name, DEFAULT_WAIT)
+        return min(options.get("wait_seconds", allowed), self.settings.max_wait_seconds), allowed + WAIT_MARGIN
 
 
 class RawArguments(ArgModelBase):

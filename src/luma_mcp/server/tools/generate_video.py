@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from mcp.server.apps import client_supports_apps
 
-from luma_mcp.errors import InvalidArguments, LumaError, NotFound, Upstream
+from luma_mcp.errors import InvalidArguments, LumaError, NotFound, OutcomeUnknown, Upstream
 from luma_mcp.server import schemas
 from luma_mcp.server.arguments import VIDEO_OPTIONS, ParsedArguments, parse_arguments
 from luma_mcp.server.confirmation import ConfirmationDecision
@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 DESCRIPTION = (
     "Make a video from a text prompt, optionally with images. Costs credits: call once per video. Returns the video's "
     "link, or a jobid for get_job if it is not ready within wait_seconds. Invalid combinations are rejected before "
-    "anything is charged, and the closest valid request is suggested. Repeating an order while it is running returns "
-    "its job."
+    "anything is charged, and the closest valid request is suggested. Repeating an order returns its job if you lack its "
+    "result."
 )
 # Seconds, at most, for which full slots or a refused connection are tried again before the agent hears of it.
 ORDER_RETRY_TIMEOUT = 20.0
@@ -68,8 +68,8 @@ async def handle(
     """
     service = context.require_service()
     parsed = parse_arguments(context.catalog, raw, (*context.catalog.params, *VIDEO_OPTIONS))
-    seconds = context.wait_seconds(parsed.options, ctx)
-    end = anyio.current_time() + seconds
+    seconds, allowed = context.wait_seconds(parsed.options, ctx)
+    end, deadline = anyio.current_time() + seconds, anyio.current_time() + allowed
     save = parsed.options.get("save", False)
     reporter = ProgressReporter(ctx)
     submitted: SubmitResult | None = None
@@ -83,6 +83,7 @@ async def handle(
                 reuse_only=decision.reuse_only,
                 save=save,
                 retry_timeout=min(ORDER_RETRY_TIMEOUT, seconds),
+                patience=seconds,
                 on_progress=reporter.on_progress,
             )
             # A cancellation that arrived while the order was being sent takes effect here, when the jobid is known.
@@ -94,7 +95,7 @@ async def handle(
                 context.image_changes[submitted.job.jobid] = submitted.image_changes
                 if len(context.image_changes) > MAX_IMAGE_CHANGES:
                     del context.image_changes[next(iter(context.image_changes))]
-            result_context = ResultContext(submitted.outcome, submitted.image_changes, save)
+            result_context = ResultContext(submitted.outcome, submitted.image_changes, save, deadline=deadline)
             result_context.shows_player = client_supports_apps(ctx)
             job, result = await follow_job(context, submitted.job, reporter, result_context, end=end)
         if as_task and job.state == "running":
@@ -105,7 +106,10 @@ async def handle(
             logger.warning("A call was cancelled; its job continues: %s", submitted.job.jobid)
         raise
     except Exception as error:  # noqa: BLE001 - none is lost
-        raise _explain(error, parsed, submitted) from None
+        explained = _explain(error, parsed, submitted)
+        if isinstance(explained, LumaError) and (submitted or isinstance(explained, OutcomeUnknown)):
+            explained.journal_problem = service.journal.problem
+        raise explained from None
     return result
 
 
@@ -120,6 +124,9 @@ def _explain(error: Exception, parsed: ParsedArguments, submitted: SubmitResult 
                 error.suggestion = None
         return error
     failure: LumaError
+    if isinstance(error, OutcomeUnknown):
+        # The job that was taken for this order's is somebody else's.
+        return error
     if isinstance(error, NotFound):
         # The API has just accepted the order, so this is a lagging replica rather than an unknown job.
         failure = Upstream("not_listed", status=error.status, api_message=error.api_message)

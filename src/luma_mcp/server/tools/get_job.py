@@ -44,7 +44,7 @@ def definition(context: ServerContext) -> Tool:
 async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, Any]) -> CallToolResult:
     """Return the job when it has finished or the time is up."""
     jobid, options = parse_job_arguments(context, raw, ("wait_seconds", "save"))
-    end = anyio.current_time() + context.wait_seconds(options, ctx)
+    end = anyio.current_time() + context.wait_seconds(options, ctx)[0]
     result_context = ResultContext(save=options.get("save"), shows_player=client_supports_apps(ctx))
     reporter = ProgressReporter(ctx)
     async with periodic(INTERVAL, reporter.tick):
@@ -113,13 +113,26 @@ async def follow_job(
         await service.request_files(jobid)
     thumbnail = None
     if job.state == "completed":
-        if result_context.save and job.files.video:
-            seconds = max(DOWNLOAD_SECONDS, end - anyio.current_time())
-            result_context.saved = await service.downloads.save(job, seconds=seconds, on_progress=reporter.on_download)
-        if context.settings.thumbnails:
-            thumbnail = await service.downloads.thumbnail(job)
-        await reporter.report(100, "The video is ready.")
+        thumbnail = await _fetch_files(context, job, reporter, result_context, end)
+    result_context.journal_problem = service.journal.problem
     content = build_job_content(context, job, result_context)
+    if job.state != "running" and anyio.current_time() <= result_context.deadline:
+        await service.mark_delivered(jobid)
     # A failed job is an error with the API's reason.
     is_error = job.state == "failed"
     return job, build_result(messages.job_text(job, content), content, is_error=is_error, picture=thumbnail)
+
+
+async def _fetch_files(
+    context: ServerContext, job: Job, reporter: ProgressReporter, result_context: ResultContext, end: float
+) -> bytes | None:
+    """Save the files of a finished job if that is wanted, and fetch the picture for the chat."""
+    downloads = context.require_service().downloads
+    thumbnail = None
+    if result_context.save and job.files.video:
+        seconds = max(DOWNLOAD_SECONDS, end - anyio.current_time())
+        result_context.saved = await downloads.save(job, seconds=seconds, on_progress=reporter.on_download)
+    if context.settings.thumbnails:
+        thumbnail = await downloads.thumbnail(job)
+    await reporter.report(100, "The video is ready.")
+    return thumbnail
