@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 # Control characters could move the cursor or recolour a terminal; the last two ranges reverse the writing direction,
 # so that a text reads differently from what it is. Newlines and tabs are harmless.
@@ -17,6 +18,20 @@ def strip_control(text: str) -> str:
 def one_line(text: str) -> str:
     """Remove control characters and put the text on one line."""
     return strip_control(text).replace("\n", " ")
+
+
+def make_encodable(value: Any) -> Any:
+    """Replace what UTF-8 cannot express in a JSON value: half characters, as in names of files in another encoding.
+
+    One of them would keep an answer from being sent, however much was paid for what it says.
+    """
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, dict):
+        return {make_encodable(name): make_encodable(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [make_encodable(item) for item in value]
+    return value
 
 
 def shorten(text: str, limit: int) -> str:

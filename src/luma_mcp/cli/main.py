@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +28,14 @@ _IMAGE_HELP = f"IMAGE is {USEAPI.images['image_start'].expects}, or a path relat
 
 class SanitizingGroup(click.Group):
     """Prints no control characters of others in errors, and exits with 130 whenever Ctrl-C ends a command."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run from the command line."""
+        # What a terminal's encoding lacks becomes a question mark, rather than the end of a command that has paid.
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
+        return super().main(*args, **extra)
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command."""

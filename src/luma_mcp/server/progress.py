@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 
 from luma_mcp.server.messages import USUAL_TIME
+from luma_mcp.text import make_encodable
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
@@ -60,7 +61,7 @@ class ProgressReporter:
         if self.ctx is None:
             return
         try:
-            await self.ctx.report_progress(self._percent, 100, message[:MAX_MESSAGE])
+            await self.ctx.report_progress(self._percent, 100, make_encodable(message[:MAX_MESSAGE]))
         except Exception as error:  # noqa: BLE001 - a client that has left must not end a paid order
             logger.info("progress could not be reported: %s", error)
             self.ctx = None

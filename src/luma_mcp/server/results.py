@@ -15,6 +15,7 @@ from luma_mcp.api.protocol import Job
 from luma_mcp.catalog.validate import shorten
 from luma_mcp.errors import Capacity, InvalidArguments, JobFailed, LumaError, OutcomeUnknown, format_problem
 from luma_mcp.server import messages
+from luma_mcp.text import make_encodable
 
 if TYPE_CHECKING:
     from luma_mcp.server.tools import ServerContext
@@ -27,11 +28,11 @@ def build_result(
     text: str, content: Mapping[str, Any], *, is_error: bool = False, picture: bytes | None = None
 ) -> CallToolResult:
     """Build a tool's result; `picture` is a JPEG."""
-    blocks: list[ContentBlock] = [TextContent(type="text", text=text)]
+    blocks: list[ContentBlock] = [TextContent(type="text", text=make_encodable(text))]
     if picture:
         data = base64.b64encode(picture).decode("ascii")
         blocks.append(ImageContent(type="image", data=data, mime_type="image/jpeg"))
-    return CallToolResult(content=blocks, structured_content=dict(content), is_error=is_error)
+    return CallToolResult(content=blocks, structured_content=make_encodable(dict(content)), is_error=is_error)
 
 
 def build_job_content(context: ServerContext, job: Job, result_context: messages.ResultContext) -> dict[str, Any]:

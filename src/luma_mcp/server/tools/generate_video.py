@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 DESCRIPTION = (
     "Make a video from a text prompt, optionally with images. Costs credits: call once per video. Returns the video's "
     "link, or a jobid for get_job if it is not ready within wait_seconds. Invalid combinations are rejected before "
-    "anything is charged, and the closest valid request is suggested. Repeating an order returns its job if you lack its "
-    "result."
+    "anything is charged, and the closest valid request is suggested. Repeating an order returns its job if you lack "
+    "its result."
 )
 # Seconds, at most, for which full slots or a refused connection are tried again before the agent hears of it.
 ORDER_RETRY_TIMEOUT = 20.0
