@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-# The targets are 75 files and 13,171 lines. These limits hold what has been reached on the way there.
-MAX_FILES = 77
-MAX_LINES = 14_250
+# They hold what has been reached, and rise only with features.
+MAX_FILES = 75
+MAX_LINES = 13_950
 MIN_COMMENTS = 0.025
 MAX_DENSE_PER_1000 = 30
 # A name should say what a value is, not that somebody communicated it.

@@ -1,30 +1,34 @@
-"""A server that can be killed at a given step of an order, and the API that tells when it has come to it."""
+"""A server that can be killed at a given step of an order, and an API that reports when that step is reached."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import queue
 import subprocess
 import sys
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, Self
+from multiprocessing.process import BaseProcess
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import uvicorn
+from tests.cli.serving import STARTING
 from tests.conftest import EMAIL, TOKEN
 
 from luma_mcp.catalog.useapi import USEAPI
+from luma_mcp.cli.main import main
 from luma_mcp.simulator.app import PREFIX, Simulator
 from luma_mcp.simulator.state import Service
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
+    from multiprocessing.connection import Connection
 
     from starlette.types import Message, Receive, Scope, Send
 
-STARTING = 60
-"""Seconds that a step may take on a busy machine before it counts as hanging."""
 HOST = "127.0.0.1"
 SLOTS = 20
 
@@ -33,7 +37,7 @@ Hold = Literal["order", "answer", "media"]
 
 
 class Reached:
-    """A step that somebody has come to, or will."""
+    """A step that somebody reaches, or has reached."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -42,7 +46,7 @@ class Reached:
         self._event.set()
 
     def wait(self) -> None:
-        assert self._event.wait(STARTING), "it did not come to this"
+        assert self._event.wait(STARTING), "it was not reached"
 
 
 class Api(Simulator):
@@ -51,7 +55,7 @@ class Api(Simulator):
     Attributes:
         now: its time in seconds, for tests to move.
         hold: what it holds, once.
-        held, answered, brought: it holds that; the answer to an order, or a whole media body, was sent.
+        held, answered, delivered: it holds that; the response to an order, or a whole media body, was sent.
         downloads: how many requests of media there were.
     """
 
@@ -60,7 +64,7 @@ class Api(Simulator):
         self.service.add_account(EMAIL, SLOTS)
         self.now = 0.0
         self.hold: Hold | None = None
-        self.held, self.answered, self.brought = Reached(), Reached(), Reached()
+        self.held, self.answered, self.delivered = Reached(), Reached(), Reached()
         self.downloads = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,7 +80,7 @@ class Api(Simulator):
         else:
             await super().__call__(scope, receive, send)
             if ordering or media:
-                (self.answered if ordering else self.brought).set()
+                (self.answered if ordering else self.delivered).set()
 
     async def _held(self, receive: Receive) -> None:
         self.hold = None
@@ -97,7 +101,7 @@ class Api(Simulator):
 
 
 async def _nowhere(_: Message) -> None:
-    """Where an answer goes that is held for ever."""
+    """Where a response goes that is held for ever."""
 
 
 class Address:
@@ -121,46 +125,85 @@ class Address:
             thread.join()
 
 
+class Started(NamedTuple):
+    """A process of the server's and its streams."""
+
+    process: subprocess.Popen[str] | BaseProcess
+    stdin: IO[str]
+    stdout: IO[str]
+
+
+def start_process(environment: dict[str, str]) -> Started:
+    """Start `python -m luma_mcp` with these variables.
+
+    Where the system can fork, it is forked from a process that has imported everything, which takes over a second.
+    """
+    if sys.platform == "win32":
+        command, pipe = [sys.executable, "-m", "luma_mcp"], subprocess.PIPE
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, text=True)
+        assert process.stdin
+        assert process.stdout
+        return Started(process, process.stdin, process.stdout)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "luma_mcp.cli.serve", "luma_mcp.server.app"])
+    requests, to_server = context.Pipe(duplex=False)
+    from_server, responses = context.Pipe(duplex=False)
+    with requests, to_server, from_server, responses:
+        forked = context.Process(target=serve, args=(requests, responses, environment))
+        forked.start()
+        stdin = os.fdopen(os.dup(to_server.fileno()), "w", encoding="utf-8")
+        return Started(forked, stdin, os.fdopen(os.dup(from_server.fileno()), encoding="utf-8"))
+
+
+def serve(stdin: Connection, stdout: Connection, environment: dict[str, str]) -> None:
+    """Be `python -m luma_mcp` with these streams and variables."""
+    os.dup2(stdin.fileno(), 0)
+    os.dup2(stdout.fileno(), 1)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    os.environ.clear()
+    os.environ.update(environment)
+    main([], prog_name="luma-ray-mcp")
+
+
 class Server:
     """`python -m luma_mcp` and its host, which can kill it. It is killed at the latest when the block ends."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "luma_mcp"], stdin=pipe, stdout=pipe, env=environment, text=True
-        )
+        self._process, self._stdin, self._stdout = start_process(environment)
         self._messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._listening = threading.Thread(target=self._listen, name="host")
         self._listening.start()
         self._calls = 0
         client = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
-        self._say({"id": 0, "method": "initialize", "params": client})
+        self._send({"id": 0, "method": "initialize", "params": client})
         self._until(lambda message: message.get("id") == 0)
-        self._say({"method": "notifications/initialized"})
+        self._send({"method": "notifications/initialized"})
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            pipe.close()
+        self._stdin.close()
+        self._stdout.close()
 
     def kill(self) -> None:
         """SIGKILL, and its end."""
         self._process.kill()
-        self._process.wait(STARTING)
+        if isinstance(self._process, BaseProcess):
+            self._process.join(STARTING)
+        else:
+            self._process.wait(STARTING)
         self._listening.join(STARTING)
 
     def begin(self, tool: str, **arguments: Any) -> None:
         """Calls a tool, and does not wait for its answer."""
         self._calls += 1
         call = {"name": tool, "arguments": arguments, "_meta": {"progressToken": self._calls}}
-        self._say({"id": self._calls, "method": "tools/call", "params": call})
+        self._send({"id": self._calls, "method": "tools/call", "params": call})
 
     def answer(self) -> dict[str, Any]:
-        """What the latest call is answered with."""
+        """The structured content of the latest call's result."""
         answered = self._until(lambda message: message.get("id") == self._calls)
         return dict(answered["result"]["structuredContent"])
 
@@ -170,17 +213,14 @@ class Server:
 
     def progress(self, beginning: str) -> str:
         """The message of the first progress that begins so."""
-        told = self._until(lambda message: _told(message).startswith(beginning))
-        return _told(told)
+        return _message(self._until(lambda message: _message(message).startswith(beginning)))
 
-    def _say(self, message: dict[str, Any]) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"jsonrpc": "2.0"} | message) + "\n")
-        self._process.stdin.flush()
+    def _send(self, message: dict[str, Any]) -> None:
+        self._stdin.write(json.dumps({"jsonrpc": "2.0"} | message) + "\n")
+        self._stdin.flush()
 
     def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        for line in self._stdout:
             self._messages.put(json.loads(line))
         self._messages.put(None)
 
@@ -193,5 +233,5 @@ class Server:
             assert "id" not in message, f"answered too early: {message}"
 
 
-def _told(message: dict[str, Any]) -> str:
+def _message(message: dict[str, Any]) -> str:
     return str(message.get("params", {}).get("message", ""))

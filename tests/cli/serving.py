@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from tests.cli.commands import LUMA_MCP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SERVE = [sys.executable, "-m", "luma_mcp", "serve"]
+    from mcp.types import CallToolResult
+
+SERVE = [*LUMA_MCP, "serve"]
 STARTING = 60
 """Seconds that a step may take on a busy machine before it counts as hanging."""
 
@@ -30,3 +33,9 @@ def served(*arguments: str, **environment: str) -> Iterator[tuple[str, subproces
             yield process.stdout.readline().strip(), process
         finally:
             process.kill()
+
+
+def content(result: CallToolResult) -> dict[str, Any]:
+    """The structured content of a result."""
+    assert result.structured_content is not None
+    return dict(result.structured_content)

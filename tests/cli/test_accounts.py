@@ -3,105 +3,62 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.conftest import EMAIL, TOKEN
+from tests.cli.commands import COOKIE, LUMA_MCP
+from tests.conftest import EMAIL
 
-from luma_mcp.simulator.app import Fault, Simulator, new_simulator, running
+from luma_mcp.simulator.app import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from tests.cli.commands import Run
 
-LUMA_MCP = [sys.executable, "-m", "luma_mcp"]
-COOKIE = "s3cr3t-cookie-value-0123"
+    from luma_mcp.simulator.app import Simulator
+
 OTHER = "other@example.com"
 EVIL = "\x1b]0;pwned\x07\x1b[2J\x9b31mfox\u202e\u2066@example.com"
-OBEYED = "\x1b\x07\x9b\u202e\u2066"
-PATIENT = 120
-"""Seconds that a command may take on a busy machine before it counts as hanging."""
-
-
-@pytest.fixture
-def simulator() -> Simulator:
-    simulator = new_simulator()
-    simulator.token = TOKEN
-    simulator.service.sessions[COOKIE] = EMAIL
-    return simulator
-
-
-@pytest.fixture
-def environment(simulator: Simulator, tmp_path: Path) -> Iterator[dict[str, str]]:
-    with running(simulator) as url:
-        home = {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
-        yield {**home, "LUMA_MCP_BASE_URL": url, "USEAPI_TOKEN": TOKEN}
-
-
-@pytest.fixture
-def run(environment: dict[str, str]) -> Run:
-    """Types a command; `typed` is what is piped in."""
-
-    def run(*arguments: str, typed: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [*LUMA_MCP, "accounts", *arguments],
-            env=environment | settings,
-            input=typed,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENT,
-        )
-        assert [secret for secret in (COOKIE, TOKEN) if secret in done.stdout + done.stderr] == []
-        assert "Traceback" not in done.stderr
-        return done
-
-    return run
+CONTROL = "\x1b\x07\x9b\u202e\u2066"
+pytestmark = pytest.mark.usefixtures("api_and_token")
 
 
 @pytest.mark.parametrize("arguments", [(), ("list",)])
-def test_accounts_are_told_with_slots_session_credits_and_what_is_wrong(
-    run: Run, simulator: Simulator, arguments: tuple[str, ...]
-) -> None:
+def test_accounts_are_listed_with_their_errors(run: Run, simulator: Simulator, arguments: tuple[str, ...]) -> None:
     simulator.service.add_account(OTHER, 1).session_valid = False
-    done = run(*arguments)
+    done = run("accounts", *arguments)
     assert done.returncode == 0, done.stderr
     heading, first, second = done.stdout.splitlines()
     assert heading.split() == ["account", "slots", "in", "use", "session", "credits", "error"]
-    assert [word for word in (EMAIL, "0 of 4", "until 20", "1200 of 10000") if word not in first] == []
-    assert [word for word in (OTHER, "0 of 1", "expired") if word not in second] == []
+    assert [text for text in (EMAIL, "0 of 4", "until 20", "1200 of 10000") if text not in first] == []
+    assert [text for text in (OTHER, "0 of 1", "expired") if text not in second] == []
     assert f"luma-ray-mcp accounts refresh {OTHER}" in done.stderr
 
 
 @pytest.mark.parametrize("command", [("list",), ("remove", "x"), ("remove", EVIL), ("remove", f"x{EVIL}")])
-def test_what_the_api_says_is_shown_and_not_obeyed_by_the_terminal(
-    run: Run, simulator: Simulator, command: tuple[str, ...]
-) -> None:
-    """Neither its words, nor an address in a command that somebody will paste."""
+def test_control_characters_are_not_printed(run: Run, simulator: Simulator, command: tuple[str, ...]) -> None:
+    """Neither in texts, nor in an address in a command that somebody will paste."""
     simulator.service.accounts.clear()
     simulator.service.add_account(EVIL)
     rows = {EVIL: {"email": EVIL, "concurrency": 4, "error": EVIL}}
     simulator.faults.append(Fault("GET", "/accounts", 200, json.dumps(rows).encode(), times=9))
-    done = run(*command, typed="n\n")
-    told = done.stdout + done.stderr
-    assert told.count("fox") >= 1
-    assert [sign for sign in OBEYED if sign in told] == []
+    done = run("accounts", *command, typed="n\n")
+    shown = done.stdout + done.stderr
+    assert "fox" in shown
+    assert [sign for sign in CONTROL if sign in shown] == []
 
 
-def test_where_no_account_is_configured_the_command_that_adds_one_is_named(run: Run, simulator: Simulator) -> None:
+def test_without_accounts_the_command_that_adds_one_is_named(run: Run, simulator: Simulator) -> None:
     simulator.service.accounts.clear()
-    done = run()
+    done = run("accounts")
     assert (done.returncode, "luma-ray-mcp accounts add" in done.stdout) == (0, True)
 
 
-def test_a_piped_session_adds_its_account_and_tells_which_that_is(run: Run, simulator: Simulator) -> None:
+def test_a_piped_cookie_adds_its_account(run: Run, simulator: Simulator) -> None:
     simulator.service.sessions["another-cookie"] = OTHER
-    done = run("add", typed="another-cookie\n")
+    done = run("accounts", "add", typed="another-cookie\n")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{OTHER} was added; 4 slots; session until ")
     assert "1200 of 10000 credits used" in done.stdout
@@ -109,59 +66,45 @@ def test_a_piped_session_adds_its_account_and_tells_which_that_is(run: Run, simu
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
-def test_in_a_terminal_the_session_is_asked_for_and_not_shown(environment: dict[str, str]) -> None:
-    import pty
+def test_a_typed_cookie_is_not_shown(home: Path, environment: dict[str, str]) -> None:
+    from tests.install.terminal import Terminal
 
-    ours, theirs = pty.openpty()
-    shown = b""
     command = [*LUMA_MCP, "accounts", "refresh", EMAIL]
-    with subprocess.Popen(
-        command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
-    ) as asking:
-        os.close(theirs)
-        while b"not shown" not in shown:
-            shown += os.read(ours, 1000)
-        os.write(ours, f"{COOKIE}\n".encode())
-        try:
-            while chunk := os.read(ours, 1000):
-                shown += chunk
-        except OSError:
-            # So a terminal ends that nobody holds any more.
-            pass
-        assert asking.wait(PATIENT) == 0
-    os.close(ours)
-    told = shown.decode()
-    assert f"{EMAIL} was refreshed" in told
-    assert "useapi.net's page on Luma accounts shows where to find it" in " ".join(told.split())
-    assert COOKIE not in told
+    with Terminal(command, environment=environment, cwd=home) as terminal:
+        terminal.read("not shown")
+        terminal.type(COOKIE)
+        assert terminal.end() == 0
+    assert f"{EMAIL} was refreshed" in terminal.screen
+    assert "useapi.net's page on Luma accounts shows where to find it" in " ".join(terminal.screen.split())
+    assert COOKIE not in terminal.screen
 
 
 def test_a_refreshed_account_can_make_videos_again(run: Run, simulator: Simulator) -> None:
     simulator.service.accounts[EMAIL].session_valid = False
-    assert run("refresh", EMAIL, typed=COOKIE).stdout.startswith(f"{EMAIL} was refreshed")
+    assert run("accounts", "refresh", EMAIL, typed=COOKIE).stdout.startswith(f"{EMAIL} was refreshed")
     assert simulator.service.accounts[EMAIL].session_valid
 
 
-def test_the_session_of_another_account_is_told_as_such_and_how_to_take_it_back(run: Run, simulator: Simulator) -> None:
+def test_a_cookie_of_another_account_can_be_taken_back(run: Run, simulator: Simulator) -> None:
     simulator.service.accounts[EMAIL].session_valid = False
     simulator.service.sessions[COOKIE] = OTHER
-    done = run("refresh", EMAIL, typed=COOKIE)
+    done = run("accounts", "refresh", EMAIL, typed=COOKIE)
     assert (done.returncode, done.stdout) == (1, "")
-    for words in (f"belongs to {OTHER}", f"{EMAIL} was not changed", f"luma-ray-mcp accounts remove {OTHER}"):
-        assert words in done.stderr
+    for text in (f"belongs to {OTHER}", f"{EMAIL} was not changed", f"luma-ray-mcp accounts remove {OTHER}"):
+        assert text in done.stderr
     assert not simulator.service.accounts[EMAIL].session_valid
 
 
 @pytest.mark.parametrize("typed", ["", "\n", "two words", "Königin", f"name={'x' * 10_000}", f"{COOKIE}\nand more"])
-def test_what_cannot_be_a_cookie_s_value_is_not_sent(run: Run, simulator: Simulator, typed: str) -> None:
-    done = run("add", typed=typed)
+def test_a_value_that_is_no_cookie_is_not_sent(run: Run, simulator: Simulator, typed: str) -> None:
+    done = run("accounts", "add", typed=typed)
     assert (done.returncode, done.stdout) == (1, "")
     assert "one word of plain characters" in done.stderr
     assert simulator.requests["POST /accounts"] == 0
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "words"),
+    ("status", "body", "texts"),
     [
         (
             400,
@@ -179,67 +122,61 @@ def test_what_cannot_be_a_cookie_s_value_is_not_sent(run: Run, simulator: Simula
         (200, "<html>", ["unreadable", "may have been added", "luma-ray-mcp accounts"]),
     ],
 )
-def test_a_refused_session_is_told_in_plain_words_with_the_next_step_and_sent_once(
-    run: Run, simulator: Simulator, *, status: int, body: str, words: list[str]
+def test_a_rejected_cookie_is_sent_once_and_explained(
+    run: Run, simulator: Simulator, *, status: int, body: str, texts: list[str]
 ) -> None:
     simulator.faults.append(Fault("POST", "/accounts", status, body.encode(), times=9))
-    done = run("refresh", EMAIL, typed=COOKIE)
+    done = run("accounts", "refresh", EMAIL, typed=COOKIE)
     assert (done.returncode, done.stdout) == (1, "")
-    assert [word for word in words if word not in done.stderr] == []
+    assert [text for text in texts if text not in done.stderr] == []
     assert simulator.requests["POST /accounts"] == 1
 
 
-def test_a_session_that_is_over_already_is_refused_as_the_api_says_it(run: Run, simulator: Simulator) -> None:
+def test_an_expired_cookie_is_rejected(run: Run, simulator: Simulator) -> None:
     simulator.service.sessions[COOKIE] = None
-    done = run("add", typed=COOKIE)
+    done = run("accounts", "add", typed=COOKIE)
     assert done.returncode == 1
     assert "could not check the session at Luma" in done.stderr
 
 
-def test_an_account_is_removed_after_a_question_that_tells_what_follows(run: Run, simulator: Simulator) -> None:
-    kept = run("remove", EMAIL, typed="n\n")
+def test_an_account_is_removed_after_a_question(run: Run, simulator: Simulator) -> None:
+    kept = run("accounts", "remove", EMAIL, typed="n\n")
     assert kept.returncode == 1
     assert "cannot be undone" in kept.stderr
     assert "jobs can no longer be looked up" in kept.stderr
     assert EMAIL in simulator.service.accounts
-    done = run("remove", EMAIL, typed="y\n")
+    done = run("accounts", "remove", EMAIL, typed="y\n")
     assert (done.returncode, done.stdout) == (0, f"{EMAIL} was removed.\n")
     assert simulator.service.accounts == {}
 
 
-def test_with_yes_nobody_is_asked_and_the_account_is_found_however_it_is_written(
-    run: Run, simulator: Simulator
-) -> None:
-    assert run("remove", EMAIL.upper(), "--yes").returncode == 0
+def test_yes_skips_the_question_and_case_is_ignored(run: Run, simulator: Simulator) -> None:
+    assert run("accounts", "remove", EMAIL.upper(), "--yes").returncode == 0
     assert simulator.service.accounts == {}
 
 
-def test_an_account_that_is_not_configured_is_not_removed_and_those_that_are_are_named(
-    run: Run, simulator: Simulator
-) -> None:
-    done = run("remove", OTHER, "--yes")
+def test_removing_an_unknown_account_lists_the_known_ones(run: Run, simulator: Simulator) -> None:
+    done = run("accounts", "remove", OTHER, "--yes")
     assert done.returncode == 1
     assert f"{OTHER} is not configured at useapi.net. Configured: {EMAIL}." in done.stderr
     assert EMAIL in simulator.service.accounts
 
 
-def test_an_account_that_vanishes_before_its_removal_is_a_404_in_words(run: Run, simulator: Simulator) -> None:
+def test_an_account_that_is_already_gone_is_an_error(run: Run, simulator: Simulator) -> None:
     simulator.faults.append(Fault("DELETE", "/accounts", 404))
-    done = run("remove", EMAIL, "--yes")
+    done = run("accounts", "remove", EMAIL, "--yes")
     assert (done.returncode, done.stdout) == (1, "")
     assert "does not know this account" in done.stderr
 
 
-def test_without_a_token_the_variable_and_its_source_are_named(run: Run) -> None:
-    done = run(USEAPI_TOKEN="")
+def test_without_a_token_the_variable_is_named(run: Run) -> None:
+    done = run("accounts", USEAPI_TOKEN="")
     assert done.returncode == 1
     assert "USEAPI_TOKEN is not set. Get an API token at https://useapi.net" in done.stderr
 
 
-def test_no_argument_and_no_option_takes_a_session() -> None:
-    for command in ("add", "refresh"):
-        done = subprocess.run(
-            [*LUMA_MCP, "accounts", command, "--help"], env={}, capture_output=True, text=True, check=True
-        )
-        options = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  -")]
-        assert options == ["-h,"]
+@pytest.mark.parametrize("command", ["add", "refresh"])
+def test_no_option_takes_a_cookie(run: Run, command: str) -> None:
+    shown = run("accounts", command, "--help").stdout
+    options = [line.split()[0] for line in shown.splitlines() if line.startswith("  -")]
+    assert options == ["-h,"]

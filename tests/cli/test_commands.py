@@ -1,45 +1,34 @@
-"""What people type."""
+"""The program's own options, and settings and options that it rejects."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from typing import TYPE_CHECKING
 
 import pytest
 from tests import table
+from tests.cli.commands import run_process
 
 import luma_mcp
 
-LUMA_MCP = [sys.executable, "-m", "luma_mcp"]
+if TYPE_CHECKING:
+    from tests.cli.commands import Run
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*LUMA_MCP, *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        stdin=subprocess.DEVNULL,
-    )
-
-
-def test_help_tells_what_to_do_first() -> None:
+def test_help_names_the_first_steps(run: Run) -> None:
     done = run("--help")
     assert done.returncode == 0
-    for word in ("luma-ray-mcp demo", "--simulate", "USEAPI_TOKEN", "options", "simulator"):
-        assert word in done.stdout
+    for text in ("luma-ray-mcp demo", "--simulate", "USEAPI_TOKEN", "options", "simulator"):
+        assert text in done.stdout
 
 
 def test_version_is_the_package_s() -> None:
-    assert luma_mcp.__version__ in run("--version").stdout
+    assert luma_mcp.__version__ in run_process("--version", environment={}).stdout
 
 
-def test_options_shows_the_whole_table() -> None:
+def test_options_shows_the_whole_table(run: Run) -> None:
     shown = run("options").stdout
-    for word in (*table.MODELS, *table.RESOLUTIONS, *table.ASPECT_RATIOS, *table.DYNAMIC_RANGES):
-        assert word in shown
+    for value in (*table.MODELS, *table.RESOLUTIONS, *table.ASPECT_RATIOS, *table.DYNAMIC_RANGES):
+        assert value in shown
 
 
 @pytest.mark.parametrize(
@@ -50,7 +39,7 @@ def test_options_shows_the_whole_table() -> None:
         ("LUMA_MCP_EMAIL", "user:1-not-a-token"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_one_line_on_stderr_and_exit_2(name: str, value: str) -> None:
+def test_an_unusable_setting_is_one_line_and_exit_code_2(run: Run, name: str, value: str) -> None:
     done = run(**{name: value})
     assert (done.returncode, done.stdout) == (2, "")
     [line] = done.stderr.splitlines()
@@ -59,12 +48,12 @@ def test_a_setting_that_cannot_be_used_is_one_line_on_stderr_and_exit_2(name: st
 
 
 def test_an_end_of_input_ends_the_server_quietly() -> None:
-    done = run()
+    done = run_process(environment={})
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "reason"),
     [
         (("serve", "--port", "9000"), "--port needs --http"),
         (("serve", "--port", "8787", "--simulate"), "--port needs --http"),
@@ -76,13 +65,11 @@ def test_an_end_of_input_ends_the_server_quietly() -> None:
         (("--speed", "9", "serve", "--simulate"), "--speed goes after the command"),
     ],
 )
-def test_an_option_that_would_be_without_effect_is_refused_with_what_is_missing(
-    arguments: tuple[str, ...], words: str
-) -> None:
-    done = run(*arguments, USEAPI_TOKEN="user:1-fox", LUMA_MCP_BASE_URL="http://127.0.0.1:9")
-    assert (done.returncode, done.stdout, words in done.stderr) == (2, "", True), done.stderr
+def test_an_option_without_effect_is_rejected(run: Run, arguments: tuple[str, ...], reason: str) -> None:
+    done = run(*arguments, USEAPI_TOKEN="user:1-fox")
+    assert (done.returncode, done.stdout, reason in done.stderr) == (2, "", True), done.stderr
 
 
-def test_options_that_go_together_are_taken() -> None:
-    done = run("serve", "--simulate", "--speed", "9")
+def test_options_that_go_together_are_accepted() -> None:
+    done = run_process("serve", "--simulate", "--speed", "9", environment={})
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import subprocess
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import anyio
 import httpx2
 import pytest
-from click.testing import CliRunner
 from mcp import Client
-from tests.cli.serving import SERVE, STARTING, served
+from tests.cli.commands import run_process
+from tests.cli.serving import STARTING, served
 from tests.conftest import ERAS
-
-from luma_mcp.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.cli.commands import Run
 
 AT_ONCE = 30
 
@@ -34,16 +33,6 @@ def has_ipv6() -> bool:
 
 
 only_with_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-def ended(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The program, which is expected to refuse to serve."""
-    return subprocess.run([*SERVE, *arguments], env={}, capture_output=True, text=True, check=False, timeout=STARTING)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +49,7 @@ def ping(url: str, **headers: str) -> int:
     return httpx2.post(url, content=json.dumps(message), headers=accept | headers, timeout=STARTING).status_code
 
 
-def test_a_page_of_somebody_else_s_cannot_use_it(url: str) -> None:
+def test_a_web_page_cannot_use_it(url: str) -> None:
     port = urlsplit(url).port
     assert ping(url) == 200
     assert ping(url, Origin=f"http://127.0.0.1:{port}") == 200
@@ -70,49 +59,49 @@ def test_a_page_of_somebody_else_s_cannot_use_it(url: str) -> None:
         assert ping(url, Host=host) in (403, 421)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.10", "example.com", ""])  # noqa: S104
-def test_it_serves_no_other_machine_and_says_why(host: str) -> None:
+@pytest.fixture
+def taken_port() -> Iterator[str]:
+    """A port at which nothing can be served: what is wrongly accepted ends as well."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        # Where it could not serve anyway: a refusal that is missing ends the test as well.
-        port = str(taken.getsockname()[1])
-        refused = CliRunner().invoke(main, ["serve", "--http", "--simulate", "--port", port, "--host", host])
-    assert (refused.exit_code, refused.stdout) == (2, "")
-    for word in ("--host", "127.0.0.1", "credits", "no authentication"):
-        assert word in " ".join(refused.stderr.split())
+        yield str(taken.getsockname()[1])
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104
-def test_the_program_itself_refuses_to_serve_other_machines(host: str) -> None:
-    refused = ended("--http", "--simulate", "--port", "0", "--host", host)
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert "credits" in refused.stderr
-    assert "Traceback" not in refused.stderr
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.10", "example.com", ""])  # noqa: S104
+def test_other_machines_are_not_served(run: Run, taken_port: str, host: str) -> None:
+    done = run("serve", "--http", "--simulate", "--port", taken_port, "--host", host)
+    assert (done.returncode, done.stdout) == (2, "")
+    for text in ("--host", "127.0.0.1", "credits", "no authentication"):
+        assert text in " ".join(done.stderr.split())
+
+
+def test_the_program_itself_does_not_serve_other_machines() -> None:
+    done = run_process("serve", "--http", "--simulate", "--port", "0", "--host", "0.0.0.0", environment={})  # noqa: S104
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "credits" in done.stderr
 
 
 @pytest.mark.parametrize("host", ["localhost", pytest.param("[::1]", marks=only_with_ipv6)])
-def test_other_names_of_this_machine_will_do(host: str) -> None:
+def test_other_names_of_this_machine_are_served(host: str) -> None:
     with served("--simulate", "--host", host) as (url, _):
         assert urlsplit(url).hostname == host.strip("[]")
         assert ping(url) == 200
 
 
-def test_a_port_that_is_taken_is_told_in_one_line() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        refused = ended("--http", "--simulate", "--port", port)
-    assert (refused.returncode, refused.stdout) == (1, "")
-    [line] = refused.stderr.strip().splitlines()
-    assert port in line
+def test_a_taken_port_is_reported_in_one_line(run: Run, taken_port: str) -> None:
+    done = run("serve", "--http", "--simulate", "--port", taken_port)
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.strip().splitlines()
+    assert taken_port in line
     assert "--port" in line
 
 
-def test_a_wrong_setting_is_told_before_anything_is_served() -> None:
+def test_an_unusable_setting_ends_it_before_it_serves() -> None:
     with served("--simulate", LUMA_MCP_LOG_LEVEL="LOUD") as (url, process):
         assert (url, process.wait(STARTING)) == ("", 2)
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_ends_it_soon_also_while_a_call_waits(signal_: signal.Signals) -> None:
+async def test_a_signal_ends_it_while_a_call_waits(signal_: signal.Signals) -> None:
     with served("--simulate") as (url, process):
         async with anyio.create_task_group() as calls:
             waiting = anyio.Event()
@@ -137,9 +126,7 @@ async def test_a_signal_ends_it_soon_also_while_a_call_waits(signal_: signal.Sig
         assert code in (0, -signal_, 128 + signal_)
 
 
-@pytest.mark.parametrize(("confirm", "told"), [("always", True), ("expensive", True), ("never", False)])
-def test_that_older_clients_cannot_be_asked_over_http_is_told_at_the_start(confirm: str, *, told: bool) -> None:
-    with served("--simulate", LUMA_MCP_CONFIRM=confirm) as (_, process):
-        process.terminate()
-        _, errors = process.communicate(timeout=STARTING)
-    assert ("LUMA_MCP_CONFIRM" in errors and "2025-11-25" in errors) == told
+@pytest.mark.parametrize(("confirm", "warns"), [("always", True), ("expensive", True), ("never", False)])
+def test_confirm_has_a_warning_over_http(run: Run, taken_port: str, confirm: str, *, warns: bool) -> None:
+    errors = run("serve", "--http", "--simulate", "--port", taken_port, LUMA_MCP_CONFIRM=confirm).stderr
+    assert ("LUMA_MCP_CONFIRM" in errors and "2025-11-25" in errors) == warns

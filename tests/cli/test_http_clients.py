@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import anyio
 import pytest
 from mcp import Client
 from mcp.types import ElicitResult
-from tests.cli.serving import STARTING, served
+from tests.cli.serving import STARTING, content, served
 from tests.conftest import EMAIL, ERAS, TOKEN
 
 from luma_mcp.catalog.useapi import USEAPI
@@ -23,16 +23,6 @@ if TYPE_CHECKING:
     from mcp.types import ElicitRequestParams
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-def content(result: Any) -> dict[str, Any]:
-    assert result.structured_content is not None
-    return dict(result.structured_content)
-
-
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     with served("--simulate", "--speed", "100") as (url, _):
@@ -40,7 +30,7 @@ def url() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_a_client_makes_a_video_with_progress_at_the_url_that_was_printed(url: str, mode: str) -> None:
+async def test_a_client_makes_a_video_at_the_printed_url(url: str, mode: str) -> None:
     seen: list[float] = []
 
     async def on_progress(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
@@ -100,7 +90,7 @@ async def test_two_clients_at_once_share_one_job(api: tuple[Held, str], mode: st
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_a_client_that_goes_away_in_a_call_loses_nothing(api: tuple[Held, str], mode: str) -> None:
+async def test_a_client_that_disconnects_loses_nothing(api: tuple[Held, str], mode: str) -> None:
     simulator, url = api
     waiting = anyio.Event()
     prompt = f"A fox that is left, {mode}"
@@ -128,7 +118,7 @@ async def test_a_client_that_goes_away_in_a_call_loses_nothing(api: tuple[Held, 
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_a_client_that_leaves_disturbs_none_that_waits(api: tuple[Held, str], mode: str) -> None:
+async def test_a_client_that_disconnects_disturbs_no_other(api: tuple[Held, str], mode: str) -> None:
     simulator, url = api
     waiting = anyio.Event()
     prompt = f"A fox that takes its time, {mode}"
@@ -154,7 +144,7 @@ async def test_a_client_that_leaves_disturbs_none_that_waits(api: tuple[Held, st
     assert ends == ["completed"]
 
 
-async def test_who_can_be_asked_is_asked_before_an_order(api: tuple[Held, str]) -> None:
+async def test_elicitation_over_http_comes_before_an_order(api: tuple[Held, str]) -> None:
     """On 2026-07-28 each request says so; before, the first one did, and here each request stands alone."""
     simulator, url = api
     prompt = "A fox that nobody wants"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import tomllib
@@ -15,26 +14,22 @@ import anyio
 import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
+from tests.cli.commands import LUMA_MCP, TIMEOUT, interrupt_at_request
 from tests.conftest import EMAIL, TOKEN
 from tests.install.unprivileged import unprivileged
 
-from luma_mcp.install.command import invocation
-from luma_mcp.simulator.app import new_simulator, running
+from luma_mcp.install.command import command_here, invocation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from tests.cli.commands import Run
     from tests.install.terminal import Terminal
 
     from luma_mcp.simulator.app import Simulator
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
     Open = Callable[..., Terminal]
 
-LUMA_MCP = [sys.executable, "-m", "luma_mcp"]
-PATIENT = 120
-"""Seconds that a command may take on a busy machine before it counts as hanging."""
-NOWHERE = "http://127.0.0.1:9/v1/luma"
 FILES = {
     "claude-desktop": ".config/Claude/claude_desktop_config.json",
     "claude-code": ".claude.json",
@@ -50,16 +45,12 @@ in_a_terminal = pytest.mark.skipif(sys.platform == "win32", reason="terminals as
 pytestmark = on_linux
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    home = tmp_path / "home"
-    (home / ".cursor").mkdir(parents=True)
-    return home
+@pytest.fixture(autouse=True)
+def cursor_folder(home: Path) -> Path:
+    """Cursor is there, and has no file yet."""
+    folder = home / ".cursor"
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture
@@ -71,49 +62,15 @@ def cursor(home: Path) -> Path:
 
 
 @pytest.fixture
-def environment(home: Path) -> dict[str, str]:
-    return {"HOME": str(home), "PATH": "/usr/bin:/bin", "LUMA_MCP_BASE_URL": NOWHERE}
-
-
-@pytest.fixture
-def run(home: Path, environment: dict[str, str]) -> Run:
-    def typed(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*LUMA_MCP, *arguments],
-            env=environment | settings,
-            cwd=home,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENT,
-            stdin=subprocess.DEVNULL,
-        )
-
-    return typed
-
-
-@pytest.fixture
 def in_terminal(home: Path, environment: dict[str, str]) -> Open:
+    """Run a command in a process of its own, and in a terminal."""
+
     def opened(*arguments: str, **settings: str) -> Terminal:
         from tests.install.terminal import Terminal
 
         return Terminal([*LUMA_MCP, *arguments], environment=environment | settings, cwd=home)
 
     return opened
-
-
-@pytest.fixture
-def simulator() -> Simulator:
-    simulator = new_simulator()
-    simulator.token = TOKEN
-    return simulator
-
-
-@pytest.fixture
-def api(simulator: Simulator, environment: dict[str, str]) -> Iterator[str]:
-    with running(simulator) as url:
-        environment["LUMA_MCP_BASE_URL"] = url
-        yield url
 
 
 def servers(path: Path) -> dict[str, Any]:
@@ -127,45 +84,48 @@ def state(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("host", FILES)
-@pytest.mark.usefixtures("api")
-async def test_the_written_entry_starts_and_reaches_the_api(
-    run: Run, home: Path, host: str, simulator: Simulator
-) -> None:
-    done = run("install", host, "--yes", USEAPI_TOKEN=TOKEN)
-    assert done.returncode == 0, done.stderr
-    assert TOKEN not in done.stdout + done.stderr
-    before = simulator.requests.total()
-    entry = servers(home / FILES[host])["luma"]
-    assert Path(entry["command"]).is_absolute()
-    # As an application that was not started in a shell: without its PATH, with what the entry contains.
-    surroundings = {"PATH": "/nowhere", "HOME": str(home)} | entry["env"]
+async def start(entry: dict[str, Any], home: Path) -> dict[str, Any]:
+    """Start an entry as an application that no shell has started: without its PATH. What `list_jobs` returns there."""
+    environment = {"PATH": "/nowhere", "HOME": str(home)} | entry.get("env", {})
     server = StdioServerParameters(
-        command=entry["command"], args=entry.get("args", []), env=surroundings, cwd=Path(home.anchor)
+        command=entry["command"], args=entry.get("args", []), env=environment, cwd=Path(home.anchor)
     )
-    with anyio.fail_after(PATIENT):
+    with anyio.fail_after(TIMEOUT):
         async with Client(server) as client:
             names = [tool.name for tool in (await client.list_tools()).tools]
             listed = await client.call_tool("list_jobs", {})
     assert "generate_video" in names
     assert not listed.is_error
-    assert EMAIL in str(listed.structured_content)
+    return dict(listed.structured_content or {})
+
+
+@pytest.mark.parametrize("host", FILES)
+def test_each_host_gets_the_entry_of_this_installation(run: Run, home: Path, api: str, host: str) -> None:
+    done = run("install", host, "--yes", USEAPI_TOKEN=TOKEN)
+    assert done.returncode == 0, done.stderr
+    entry = servers(home / FILES[host])["luma"]
+    assert Path(entry["command"]).is_absolute()
+    assert (entry["command"], entry.get("args")) == (command_here().program, None)
+    assert entry["env"] == {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_BASE_URL": api}
+
+
+@pytest.mark.usefixtures("api")
+def test_the_written_entry_starts_and_reaches_the_api(run: Run, home: Path, simulator: Simulator) -> None:
+    run("install", "codex", "--yes", USEAPI_TOKEN=TOKEN)
+    before = simulator.requests.total()
+    listed = anyio.run(start, servers(home / FILES["codex"])["luma"], home)
+    assert EMAIL in str(listed)
     assert simulator.requests.total() > before
 
 
-@pytest.mark.parametrize("host", ["claude-desktop", "codex"])
-async def test_a_simulated_entry_needs_no_token(run: Run, home: Path, host: str) -> None:
-    done = run("install", host, "--yes", "--simulate")
-    assert done.returncode == 0, done.stderr
-    entry = servers(home / FILES[host])["luma"]
-    assert (entry["args"], entry.get("env")) == (["--simulate"], None)
-    server = StdioServerParameters(
-        command=entry["command"], args=entry["args"], env={"PATH": "/nowhere", "HOME": str(home)}
-    )
-    with anyio.fail_after(PATIENT):
-        async with Client(server) as client:
-            assert "SIMULATED" in (client.instructions or "")
-            assert (await client.list_tools()).tools
+def test_a_simulated_entry_needs_no_token(run: Run, home: Path) -> None:
+    for host in ("codex", "claude-desktop"):
+        done = run("install", host, "--yes", "--simulate")
+        assert done.returncode == 0, done.stderr
+        entry = servers(home / FILES[host])["luma"]
+        assert (entry["command"], entry["args"]) == (command_here().program, ["--simulate"])
+        assert "env" not in entry
+    assert anyio.run(start, entry, home)["simulated"] is True
 
 
 @in_a_terminal
@@ -189,7 +149,7 @@ def test_a_typed_token_is_checked_once_and_never_shown(in_terminal: Open, cursor
 
 @in_a_terminal
 @pytest.mark.usefixtures("api")
-def test_a_wrong_token_is_asked_for_again(in_terminal: Open, cursor: Path) -> None:
+def test_a_wrong_token_can_be_corrected(in_terminal: Open, cursor: Path) -> None:
     with in_terminal("install", "cursor", USEAPI_TOKEN="user:1-wrong") as terminal:
         terminal.read("does not accept the token")
         for typed, answer in (("user:2 two words", "without spaces"), (f"Bearer {TOKEN}", "Write it?")):
@@ -241,7 +201,7 @@ def test_a_token_without_an_account_is_written_with_a_warning(run: Run, home: Pa
     assert "luma" in servers(home / FILES["cursor"])
 
 
-def test_print_writes_nothing(run: Run, home: Path, cursor: Path) -> None:
+def test_print_writes_nothing(run: Run, home: Path, cursor: Path, environment: dict[str, str]) -> None:
     before = state(home)
     done = run("install", "Cursor", "--print", USEAPI_TOKEN=TOKEN, LUMA_MCP_OUTPUT_DIR="/srv/videos")
     assert done.returncode == 0
@@ -249,7 +209,7 @@ def test_print_writes_nothing(run: Run, home: Path, cursor: Path) -> None:
     assert name == "luma"
     assert entry["env"] == {
         "USEAPI_TOKEN": "user:your-token-from-useapi.net",
-        "LUMA_MCP_BASE_URL": NOWHERE,
+        "LUMA_MCP_BASE_URL": environment["LUMA_MCP_BASE_URL"],
         "LUMA_MCP_OUTPUT_DIR": "/srv/videos",
     }
     assert TOKEN not in done.stdout + done.stderr
@@ -323,7 +283,7 @@ def test_a_host_is_chosen_by_number_name_or_all(in_terminal: Open, home: Path, a
 
 
 @in_a_terminal
-def test_an_unknown_answer_is_asked_for_again(in_terminal: Open, home: Path) -> None:
+def test_an_unknown_answer_can_be_corrected(in_terminal: Open, home: Path) -> None:
     with in_terminal("install", "--simulate", "--yes") as terminal:
         terminal.read("Which one")
         for answer, error in (("3", "Unknown host"), ("cursr", "Did you mean cursor?"), ("claude", "can mean")):
@@ -337,7 +297,7 @@ def test_an_unknown_answer_is_asked_for_again(in_terminal: Open, home: Path) -> 
 
 def interrupt(process: subprocess.Popen[Any]) -> None:
     """Press Ctrl-C until the process has ended: a signal just before a blocking read of Python's is seen after it."""
-    for _ in range(PATIENT):
+    for _ in range(TIMEOUT):
         process.send_signal(signal.SIGINT)
         try:
             process.wait(1)
@@ -371,20 +331,8 @@ def test_ctrl_c_at_a_prompt_changes_nothing(in_terminal: Open, home: Path, argum
 
 
 def test_ctrl_c_during_the_check_of_the_token_changes_nothing(home: Path, environment: dict[str, str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1/luma"
-        command = [*LUMA_MCP, "install", "cursor", "--yes"]
-        settings = environment | {"LUMA_MCP_BASE_URL": url, "USEAPI_TOKEN": TOKEN}
-        with subprocess.Popen(
-            command, env=settings, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process:
-            # The request has arrived, and nothing answers it.
-            connection, _ = silent.accept()
-            with connection:
-                process.send_signal(signal.SIGINT)
-                _, errors = process.communicate(timeout=PATIENT)
-    assert process.returncode == 130
-    assert "Traceback" not in errors
+    done = interrupt_at_request("install", "cursor", "--yes", environment=environment)
+    assert done.returncode == 130
     assert state(home) == {}
 
 

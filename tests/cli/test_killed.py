@@ -84,12 +84,12 @@ def finished(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if not path.name.endswith(".part")]
 
 
-def test_killed_before_a_connection_was_made_nothing_runs_and_the_same_order_is_placed(
+def test_killed_before_a_connection_the_order_can_be_repeated(
     address: Address, api: Api, start: Start, folder: Path
 ) -> None:
     first = start()
     first.begin("generate_video", prompt="A fox", wait_seconds=60)
-    # It is told when an order takes its time: refused again and again, it is written down and has not gone out.
+    # Progress is reported while the connection is refused again and again: the order is recorded, and not sent.
     first.progress("Ordering")
     first.kill()
     with address.serving(api):
@@ -100,9 +100,7 @@ def test_killed_before_a_connection_was_made_nothing_runs_and_the_same_order_is_
 
 
 @pytest.mark.usefixtures("served")
-def test_killed_before_the_order_arrived_the_same_order_is_held_back_until_another_take_is_asked_for(
-    api: Api, start: Start, folder: Path
-) -> None:
+def test_killed_before_the_order_arrived_it_needs_new_take(api: Api, start: Start, folder: Path) -> None:
     api.hold = "order"
     first = start()
     first.begin("generate_video", **FOX)
@@ -120,8 +118,8 @@ def test_killed_before_the_order_arrived_the_same_order_is_held_back_until_anoth
 
 
 @pytest.mark.usefixtures("served")
-def test_killed_before_the_answer_came_the_job_is_found_in_the_list(api: Api, start: Start, folder: Path) -> None:
-    killed_before_the_answer(api, start)
+def test_killed_before_the_response_the_job_is_listed(api: Api, start: Start, folder: Path) -> None:
+    kill_before_the_response(api, start)
     second = start()
     [listed] = second.call("list_jobs")["jobs"]
     assert (listed["state"], listed["prompt"]) == ("running", "A fox")
@@ -129,17 +127,15 @@ def test_killed_before_the_answer_came_the_job_is_found_in_the_list(api: Api, st
 
 
 @pytest.mark.usefixtures("served")
-def test_killed_before_the_answer_came_the_same_order_is_the_job_that_runs(
-    api: Api, start: Start, folder: Path
-) -> None:
-    killed_before_the_answer(api, start)
+def test_killed_before_the_response_the_job_is_reused(api: Api, start: Start, folder: Path) -> None:
+    kill_before_the_response(api, start)
     second = start()
     found = second.call("generate_video", **FOX)
     assert found["outcome"] in ("duplicate", "recovered")
     assert_one_job_and_its_file(api, second, found["jobid"], folder)
 
 
-def killed_before_the_answer(api: Api, start: Start) -> None:
+def kill_before_the_response(api: Api, start: Start) -> None:
     api.hold = "answer"
     first = start()
     first.begin("generate_video", **FOX)
@@ -148,10 +144,8 @@ def killed_before_the_answer(api: Api, start: Start) -> None:
 
 
 @pytest.mark.usefixtures("served")
-def test_killed_before_the_answer_came_beside_a_job_of_somebody_else_it_says_that_it_may_be_either(
-    api: Api, start: Start
-) -> None:
-    killed_before_the_answer(api, start)
+def test_killed_before_the_response_another_job_is_a_candidate(api: Api, start: Start) -> None:
+    kill_before_the_response(api, start)
     api.service.start({**api.orders[0], "prompt": "A hare"}, EMAIL, webhook=False)
     error = start().call("generate_video", **FOX)["error"]
     assert error["kind"] == "outcome_unknown"
@@ -160,14 +154,12 @@ def test_killed_before_the_answer_came_beside_a_job_of_somebody_else_it_says_tha
 
 
 @pytest.mark.usefixtures("served")
-@pytest.mark.parametrize("told", [False, True], ids=["as it is sent", "as the agent has it"])
-def test_killed_after_the_answer_the_same_order_is_the_job_that_runs(
-    api: Api, start: Start, folder: Path, told: bool
-) -> None:
+@pytest.mark.parametrize("received", [False, True], ids=["as it is sent", "as the agent has it"])
+def test_killed_after_the_response_the_job_is_reused(api: Api, start: Start, folder: Path, received: bool) -> None:
     first = start()
     first.begin("generate_video", **FOX)
     api.answered.wait()
-    jobid = first.answer()["jobid"] if told else None
+    jobid = first.answer()["jobid"] if received else None
     first.kill()
     second = start()
     same = second.call("generate_video", **FOX)
@@ -177,18 +169,16 @@ def test_killed_after_the_answer_the_same_order_is_the_job_that_runs(
 
 
 @pytest.mark.usefixtures("served")
-def test_killed_while_it_waits_the_next_server_fetches_the_file_without_being_asked(
-    api: Api, start: Start, folder: Path
-) -> None:
+def test_killed_while_waiting_the_next_server_saves_the_file(api: Api, start: Start, folder: Path) -> None:
     first = start()
     first.begin("generate_video", prompt="A fox", save=True, wait_seconds=60)
-    told = first.progress("Job ")
+    message = first.progress("Job ")
     first.kill()
     [jobid] = api.service.jobs
-    assert jobid in told
+    assert jobid in message
     api.now += LONG
     second = start()
-    api.brought.wait()
+    api.delivered.wait()
     done = second.call("get_job", jobid=jobid, wait_seconds=0)
     assert_whole(done, folder)
     assert (len(api.orders), api.downloads) == (1, 1)
@@ -196,9 +186,7 @@ def test_killed_while_it_waits_the_next_server_fetches_the_file_without_being_as
 
 @pytest.mark.usefixtures("served")
 @pytest.mark.parametrize("minutes", [0, 10], ids=["at once", "later"])
-def test_killed_while_it_downloads_the_file_is_whole_in_the_end_and_never_there_in_part(
-    api: Api, start: Start, folder: Path, minutes: int
-) -> None:
+def test_killed_during_a_download_the_file_is_whole_later(api: Api, start: Start, folder: Path, minutes: int) -> None:
     first = start()
     jobid = first.call("generate_video", **FOX)["jobid"]
     api.now += LONG
@@ -216,12 +204,12 @@ def test_killed_while_it_downloads_the_file_is_whole_in_the_end_and_never_there_
 
 
 @pytest.mark.usefixtures("served")
-def test_two_servers_with_the_same_order_at_once_make_one_job_and_both_know_it(api: Api, start: Start) -> None:
+def test_two_servers_with_the_same_order_make_one_job(api: Api, start: Start) -> None:
     servers = start(), start()
     for n in range(1, 6):
         for server in servers:
             server.begin("generate_video", prompt=f"Fox {n}", wait_seconds=0)
-        told = [server.answer() for server in servers]
+        answers = [server.answer() for server in servers]
         newest = list(api.service.jobs)[-1]
-        assert [answer.get("jobid") for answer in told] == [newest, newest], told
+        assert [answer.get("jobid") for answer in answers] == [newest, newest], answers
         assert len(api.orders) == n

@@ -13,6 +13,8 @@ import anyio
 import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
+from tests.cli.commands import LUMA_MCP
+from tests.cli.serving import STARTING, content
 from tests.conftest import EMAIL, ERAS, TOKEN
 
 from luma_mcp.catalog.useapi import USEAPI
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent.parent
-LUMA_MCP = [sys.executable, "-m", "luma_mcp"]
-STARTING = 60
-"""Seconds that a start may take on a busy machine before it counts as hanging."""
 
 
 class Clock:
@@ -35,11 +34,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture
@@ -65,15 +59,8 @@ def stdio(*arguments: str, **environment: str) -> StdioServerParameters:
     return StdioServerParameters(command=LUMA_MCP[0], args=[*LUMA_MCP[1:], *arguments], env=surroundings)
 
 
-def content(result: Any) -> dict[str, Any]:
-    assert result.structured_content is not None
-    return dict(result.structured_content)
-
-
 @pytest.mark.parametrize("mode", ERAS)
-async def test_a_client_gets_from_a_prompt_to_a_file_on_disk(
-    base_url: str, clock: Clock, mode: str, tmp_path: Path
-) -> None:
+async def test_a_prompt_becomes_a_file(base_url: str, clock: Clock, mode: str, tmp_path: Path) -> None:
     server = stdio(USEAPI_TOKEN=TOKEN, LUMA_MCP_BASE_URL=base_url, LUMA_MCP_OUTPUT_DIR=str(tmp_path / "Luma"))
     with anyio.fail_after(STARTING):
         async with Client(server, mode=mode) as client:
@@ -88,9 +75,7 @@ async def test_a_client_gets_from_a_prompt_to_a_file_on_disk(
     assert Path(file).read_bytes() == (MEDIA / "16x9-5s-sdr.mp4").read_bytes()
 
 
-async def test_an_order_whose_answer_breaks_off_on_the_wire_is_found_and_ordered_once(
-    base_url: str, simulator: Simulator
-) -> None:
+async def test_an_order_with_a_broken_response_is_found(base_url: str, simulator: Simulator) -> None:
     simulator.faults.append(Fault("POST", "/videos", 200, b'{"jobid":', {"content-length": "900"}, after=True))
     with anyio.fail_after(STARTING):
         async with Client(stdio(USEAPI_TOKEN=TOKEN, LUMA_MCP_BASE_URL=base_url)) as client:
@@ -99,7 +84,7 @@ async def test_an_order_whose_answer_breaks_off_on_the_wire_is_found_and_ordered
     assert simulator.requests["POST /videos"] == 1
 
 
-async def test_an_api_that_is_not_there_is_a_network_error_with_nothing_spent() -> None:
+async def test_an_unreachable_api_is_a_network_error() -> None:
     server = stdio(USEAPI_TOKEN=TOKEN, LUMA_MCP_BASE_URL="http://127.0.0.1:9/v1/luma")
     with anyio.fail_after(STARTING):
         async with Client(server) as client:
@@ -108,7 +93,7 @@ async def test_an_api_that_is_not_there_is_a_network_error_with_nothing_spent() 
     assert (error["kind"], error["retry"], error["charged"]) == ("network", "later", "no")
 
 
-async def test_simulate_needs_no_token_and_says_that_nothing_is_real() -> None:
+async def test_simulate_needs_no_token_and_is_announced() -> None:
     with anyio.fail_after(STARTING):
         async with Client(stdio("--simulate", "--speed", "1000000")) as client:
             assert "SIMULATED" in (client.instructions or "")
@@ -133,7 +118,7 @@ async def test_the_example_configuration_starts_this_server() -> None:
     assert names == ["generate_video", "get_job", "list_jobs", "delete_job", "list_options"]
 
 
-def test_stdout_carries_protocol_lines_only_and_the_token_is_in_no_log(base_url: str) -> None:
+def test_stdout_has_protocol_lines_only_and_no_log_the_token(base_url: str) -> None:
     client = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
     order = {"name": "generate_video", "arguments": {"prompt": "A fox", "wait_seconds": 0}}
     messages: list[dict[str, Any]] = [
@@ -165,7 +150,7 @@ def test_stdout_carries_protocol_lines_only_and_the_token_is_in_no_log(base_url:
     assert EMAIL not in log
 
 
-def test_ctrl_c_ends_the_server_although_stdin_stays_open() -> None:
+def test_ctrl_c_ends_the_server_while_stdin_is_open() -> None:
     with subprocess.Popen(
         LUMA_MCP, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={}, text=True
     ) as server:

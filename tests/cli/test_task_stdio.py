@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import anyio
-import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 from tests.cli.serving import SERVE, STARTING
@@ -18,11 +17,6 @@ from luma_mcp.simulator.state import Service
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 async def test_a_task_outlives_its_process(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 from mcp.shared.exceptions import MCPError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from tests.cli.test_stdio import STARTING
+from tests.cli.serving import STARTING
 from tests.conftest import TOKEN
 
 from luma_mcp.simulator.app import EMAIL, new_simulator, running
@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 
 FOREIGN = "j112226-u999-email:somebody@example.com:0000-bot:luma"
 PROMPT = "A fox that nobody else has to know of"
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @contextmanager

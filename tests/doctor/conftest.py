@@ -86,8 +86,7 @@ class Machine:
     def type(self, command: str, *, typed: str = "") -> None:
         """Type a command exactly as it is printed into a shell; `typed` is piped in.
 
-        The shell has no luma-ray-mcp on its PATH. Our own commands run in this process, with the words that the shell
-        has made of them.
+        The shell has no luma-ray-mcp on its PATH. It parses our own commands, too, and they run in this process.
         """
         if not command.startswith(invocation()):
             self._shell(command)

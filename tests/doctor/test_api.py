@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import anyio
 import httpx2
 import pytest
+from tests.cli.commands import COOKIE
 from tests.conftest import EMAIL, TOKEN
-from tests.doctor.conftest import CERTIFICATE, COOKIE, Machine, over_tls
+from tests.doctor.conftest import CERTIFICATE, Machine, over_tls
 
 from luma_mcp.doctor.checks import CHECKS, proxy_of, run_checks
 from luma_mcp.install.command import invocation
@@ -75,9 +76,7 @@ def test_checks_order_nothing_and_change_nothing(machine: Machine, simulator: Si
     assert sorted(machine.home.rglob("*")) == before
 
 
-def test_a_missing_token_does_not_hide_the_api(
-    machine: Machine,
-) -> None:
+def test_a_missing_token_does_not_hide_the_api(machine: Machine) -> None:
     machine.unset("USEAPI_TOKEN")
     report = machine.check()
     failure = report.failure("token")
@@ -208,7 +207,7 @@ def test_a_missing_account_is_added_by_the_printed_command(machine: Machine, sim
     simulator.service.accounts.clear()
     failure = machine.check().failure("accounts")
     assert failure.fix == f"{invocation()} accounts add"
-    machine.type(failure.fix, piped=COOKIE)
+    machine.type(failure.fix, typed=COOKIE)
     assert machine.check().failures == []
 
 
@@ -223,7 +222,7 @@ def test_an_expired_session_is_renewed_by_the_printed_command(
     failure = machine.check().failure(f"account {email}")
     assert "expired" in failure.detail
     assert failure.fix.startswith(f"{invocation()} accounts refresh ")
-    machine.type(failure.fix, piped=COOKIE)
+    machine.type(failure.fix, typed=COOKIE)
     assert machine.check().failures == []
 
 
@@ -258,9 +257,7 @@ def test_an_account_that_could_not_be_fetched_is_a_note(machine: Machine, simula
     assert "0 of 4 slots" in result.detail
 
 
-def test_an_unconfigured_account_of_the_settings_fails(
-    machine: Machine,
-) -> None:
+def test_an_unconfigured_account_of_the_settings_fails(machine: Machine) -> None:
     machine.set(LUMA_MCP_EMAIL=OTHER)
     failure = machine.check().failure("accounts")
     assert failure.fix == f"Set LUMA_MCP_EMAIL to one of {EMAIL}, or unset it."

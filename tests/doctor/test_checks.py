@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from tests.doctor.conftest import QUICK_SERVER
 
 from luma_mcp.doctor.checks import CHECKS, CheckResult, Row, passed, run_checks
 from luma_mcp.install.command import Command, invocation
@@ -14,7 +15,7 @@ from luma_mcp.install.command import Command, invocation
 if TYPE_CHECKING:
     from tests.doctor.conftest import Machine
 
-    from luma_mcp.doctor.environment import Environment
+    from luma_mcp.doctor.checks import Environment
 
 
 async def test_checks_run_together_and_a_hanging_one_is_reported(machine: Machine) -> None:
@@ -52,7 +53,7 @@ def test_an_old_python_is_replaced(machine: Machine) -> None:
 
 
 def test_a_missing_package_is_named_with_its_range(machine: Machine) -> None:
-    failure = machine.check(version_of=lambda name: None if name == "pillow" else "99").failures[-1]
+    failure = machine.check(version_of=lambda name: "" if name == "pillow" else "99").failures[-1]
     assert "pillow is missing: luma-ray-mcp needs pillow>=12.1" in failure.detail
     assert failure.fix.startswith("Reinstall luma-ray-mcp")
 
@@ -65,21 +66,28 @@ def test_versions_pass_within_their_range(machine: Machine) -> None:
         assert (report.failures != []) == fails, version
 
 
-@pytest.mark.parametrize(
-    ("code", "detail"),
-    [
-        ("import sys; sys.exit('no module named fox')", 'ends with exit code 1; it says: "no module named fox"'),
-        ("print('hello')", "ends with exit code 0"),
-        ("from mcp.server.mcpserver import MCPServer; MCPServer('luma-ray-mcp').run('stdio')", "lists no tools"),
-    ],
-)
-def test_an_installation_that_does_not_start_is_reported(machine: Machine, code: str, detail: str) -> None:
-    failure = machine.check(server=True, command=Command(sys.executable, ("-c", code))).failure("server")
-    assert failure.detail.startswith(detail)
-    assert failure.fix.startswith("Reinstall luma-ray-mcp")
+def test_this_installation_starts_in_both_protocol_eras(machine: Machine) -> None:
     server = machine.check(server=True).one("server")
     assert server.status == "passed"
     assert server.detail.startswith("speaks 2026-07-28 and 2025-11-25: generate_video, ")
+
+
+@pytest.mark.parametrize(
+    ("args", "detail"),
+    [
+        (
+            ("-c", "import sys; sys.exit('no module named fox')"),
+            'ends with exit code 1; it says: "no module named fox"',
+        ),
+        (("-c", "print('hello')"), "ends with exit code 0"),
+        ((*QUICK_SERVER, "luma-ray-mcp", ""), "lists no tools"),
+    ],
+    ids=["failing", "ending", "toolless"],
+)
+def test_an_installation_that_does_not_start_is_reported(machine: Machine, args: tuple[str, ...], detail: str) -> None:
+    failure = machine.check(server=True, command=Command(sys.executable, args)).failure("server")
+    assert failure.detail.startswith(detail)
+    assert failure.fix.startswith("Reinstall luma-ray-mcp")
 
 
 def test_a_missing_program_of_the_installation_is_reported(machine: Machine) -> None:
@@ -88,6 +96,6 @@ def test_a_missing_program_of_the_installation_is_reported(machine: Machine) -> 
 
 
 def test_every_check_has_a_result(machine: Machine) -> None:
-    here = machine.environment()
+    here = machine.environment(command=Command(sys.executable, (*QUICK_SERVER, "luma-ray-mcp", "generate_video")))
     for check in CHECKS:
         assert anyio.run(run_checks, here, [check]), check.name

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 from tests.conftest import MIDNIGHT
-from tests.install.unprivileged import unprivileged
+from tests.doctor.conftest import as_ordinary_user
 
 from luma_mcp.api.protocol import VideoRequest
 from luma_mcp.journal.protocol import Order
@@ -25,14 +25,6 @@ if TYPE_CHECKING:
     from tests.doctor.conftest import Machine
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="the commands are typed into a POSIX shell")
-
-
-def as_a_person(machine: Machine) -> str:
-    """What doctor prints for somebody to whom file modes apply."""
-    command = [sys.executable, "-m", "luma_mcp", "doctor", "--seconds", "60"]
-    done = unprivileged(command, cwd=machine.home)
-    assert done.stderr == ""
-    return done.stdout
 
 
 @pytest.mark.parametrize("name", ["file", "file/deeper"])
@@ -52,10 +44,10 @@ def test_a_read_only_output_folder_fails(machine: Machine) -> None:
     theirs = machine.home / "theirs"
     theirs.mkdir(mode=0o500)
     machine.set(LUMA_MCP_OUTPUT_DIR=theirs)
-    printed = as_a_person(machine)
-    assert f"{theirs} cannot be written to: Permission denied" in printed
+    failure = as_ordinary_user(machine.check).failure("output folder")
+    assert failure.detail == f"{theirs} cannot be written to: Permission denied"
     machine.set(LUMA_MCP_OUTPUT_DIR=machine.home)
-    assert "All checks passed." in as_a_person(machine)
+    assert as_ordinary_user(machine.check).failures == []
 
 
 @POSIX
@@ -82,11 +74,11 @@ def test_a_closed_input_folder_is_opened_by_the_command(machine: Machine) -> Non
     closed = machine.home / "closed"
     closed.mkdir(mode=0)
     machine.set(LUMA_MCP_INPUT_DIRS=closed)
-    printed = as_a_person(machine)
-    assert f"{closed} cannot be read: Permission denied" in printed
-    machine.type(f"chmod u+rx {closed}")
-    assert f"→ chmod u+rx {closed}" in printed
-    assert "All checks passed." in as_a_person(machine)
+    failure = as_ordinary_user(machine.check).failure("input folders")
+    assert failure.detail == f"{closed} cannot be read: Permission denied"
+    assert failure.fix == f"chmod u+rx {closed}"
+    machine.type(failure.fix)
+    assert as_ordinary_user(machine.check).failures == []
 
 
 def journal(machine: Machine) -> Path:
@@ -189,12 +181,11 @@ def test_a_read_only_journal_is_opened_by_the_command(machine: Machine) -> None:
     path = journal(machine)
     path.chmod(0o400)
     path.parent.chmod(0o500)
-    printed = as_a_person(machine)
-    assert f"{path} cannot be used" in printed
-    fix = f"chmod u+rwx {path.parent} && chmod u+rw {path}"
-    assert f"→ {fix}" in printed
-    machine.type(fix)
-    assert "All checks passed." in as_a_person(machine)
+    failure = as_ordinary_user(machine.check).failure("journal")
+    assert failure.detail.startswith(f"{path} cannot be used")
+    assert failure.fix == f"chmod u+rwx {path.parent} && chmod u+rw {path}"
+    machine.type(failure.fix)
+    assert as_ordinary_user(machine.check).failures == []
 
 
 def test_a_folder_in_place_of_the_journal_fails(machine: Machine) -> None:
@@ -219,16 +210,20 @@ def test_a_folder_in_place_of_the_journal_fails(machine: Machine) -> None:
 )
 def test_an_unusable_setting_is_reported(machine: Machine, name: str, value: str) -> None:
     machine.set(**{name: value})
-    [failure, server] = machine.check(server=True).failures
-    assert (failure.name, failure.fix) == ("settings", f"Set {name} as this line says, or unset it.")
+    failure = machine.check().failure("settings")
+    assert failure.fix == f"Set {name} as this line says, or unset it."
     assert failure.detail.startswith(f"{name} must be ")
-    # The server really ends over it.
-    assert server.name == "server"
-    assert server.detail.startswith("ends with exit code 2; it says: ")
-    assert f"{name} must be " in server.detail
-    assert server.fix == f"Set {name} as the lines above say, or unset them."
     machine.unset(name)
     assert machine.check().failures == []
+
+
+def test_a_server_that_ends_over_a_setting_is_reported(machine: Machine) -> None:
+    machine.set(LUMA_MCP_SCHEMA="loose")
+    [settings, server] = machine.check(server=True).failures
+    assert (settings.name, server.name) == ("settings", "server")
+    assert server.detail.startswith("ends with exit code 2; it says: ")
+    assert "LUMA_MCP_SCHEMA must be " in server.detail
+    assert server.fix == "Set LUMA_MCP_SCHEMA as the lines above say, or unset them."
 
 
 def test_an_unusable_token_is_not_shown(machine: Machine) -> None:
@@ -262,36 +257,33 @@ def test_settings_are_shown_without_the_token(machine: Machine) -> None:
         assert part in details
 
 
-@POSIX
-def test_a_package_in_a_wrong_version_is_reported(machine: Machine) -> None:
+def test_a_package_in_a_wrong_version_is_reported(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The version is that of metadata which Python finds first."""
     shadow = machine.home / "shadow" / "mcp-9.9.dist-info"
     shadow.mkdir(parents=True)
     (shadow / "METADATA").write_text("Metadata-Version: 2.1\nName: mcp\nVersion: 9.9\n")
-    machine.set(PYTHONPATH=shadow.parent)
-    printed = as_a_person(machine)
-    assert "mcp 9.9 is installed, but luma-ray-mcp needs mcp<3,>=2.3" in printed
-    assert "→ Reinstall luma-ray-mcp" in printed
+    monkeypatch.syspath_prepend(shadow.parent)
+    failure = machine.check().failure("packages")
+    assert failure.detail == "mcp 9.9 is installed, but luma-ray-mcp needs mcp<3,>=2.3"
+    assert failure.fix.startswith("Reinstall luma-ray-mcp")
     (shadow / "METADATA").write_text("Metadata-Version: 2.1\nName: mcp\nVersion: 2.3.0\n")
-    assert "All checks passed." in as_a_person(machine)
+    assert machine.check().failures == []
 
 
 @POSIX
 @pytest.mark.parametrize(
-    ("variable", "fix"),
+    ("name", "variable", "fix"),
     [
-        ("LUMA_MCP_OUTPUT_DIR", "Set LUMA_MCP_OUTPUT_DIR to a folder that you may write to."),
-        ("LUMA_MCP_INPUT_DIRS", "chmod u+rx"),
-        ("LUMA_MCP_JOURNAL", "LUMA_MCP_JOURNAL"),
+        ("output folder", "LUMA_MCP_OUTPUT_DIR", "Set LUMA_MCP_OUTPUT_DIR to a folder that you may write to."),
+        ("input folders", "LUMA_MCP_INPUT_DIRS", "chmod u+rx"),
+        ("journal", "LUMA_MCP_JOURNAL", "LUMA_MCP_JOURNAL"),
     ],
 )
-def test_a_path_in_a_closed_folder_causes_no_traceback(machine: Machine, variable: str, fix: str) -> None:
+def test_a_path_in_a_closed_folder_is_a_failure(machine: Machine, name: str, variable: str, fix: str) -> None:
     closed = machine.home / "closed"
     (closed / "deep").mkdir(parents=True)
     closed.chmod(0)
     machine.set(**{variable: closed / "deep" / "here"})
-    printed = as_a_person(machine)
+    report = as_ordinary_user(machine.check)
     closed.chmod(0o700)
-    assert printed.count("✗") == 1, printed
-    assert fix in printed
-    assert "1 problem found." in printed
+    assert fix in report.failure(name).fix

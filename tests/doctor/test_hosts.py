@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from tests.conftest import TOKEN
-from tests.doctor.conftest import BIN, Machine, Report
-from tests.install.unprivileged import unprivileged
+from tests.doctor.conftest import BIN, QUICK_SERVER, Machine, Report, as_ordinary_user
 
-from luma_mcp.doctor.checks import bare_path, find_program, host_checks, run_checks
-from luma_mcp.install.command import invocation
+from luma_mcp import __version__
+from luma_mcp.doctor.checks import host_checks, run_checks
+from luma_mcp.install.command import Command, command_here, invocation
+from luma_mcp.install.entry import bare_path, find_program
 from luma_mcp.install.paths import find_config, match_hosts, this_system
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the commands are typed into a POSIX shell")
 INSTALL = f"{invocation()} install cursor"
-OURS = {"command": sys.executable, "args": ["-m", "luma_mcp"]}
-ANOTHER = "from mcp.server.mcpserver import MCPServer; MCPServer('another').run('stdio')"
+OURS = {"command": sys.executable, "args": [*QUICK_SERVER, "luma-ray-mcp", "generate_video", "-m", "luma_mcp"]}
+"""What an entry of ours starts in most tests: like `python -m luma_mcp`, in a fraction of its time."""
 ECHOING = "import json, os; open({file!r}, 'w').write(json.dumps(dict(os.environ))); import sys; sys.exit('seen')"
 NOISY = f"import sys; sys.exit('no module named fox; the token is {TOKEN}')"
 
@@ -39,10 +40,21 @@ def write(machine: Machine, text: str) -> Path:
     return path
 
 
-def configure(machine: Machine, env: dict[str, str] | None = None, **entry: Any) -> Path:
+def configure(machine: Machine, env: dict[str, str] | None = None, **fields: Any) -> Path:
     """Our entry in it, with the token and the API of the environment, beside another server."""
-    ours = {**OURS, "env": credentials() if env is None else env, **entry}
+    ours = {**OURS, "env": credentials() if env is None else env, **fields}
     return write(machine, json.dumps({"mcpServers": {"luma": ours, "other": {"command": "other"}}}))
+
+
+def entry(machine: Machine) -> dict[str, Any]:
+    """What our entry in the file contains."""
+    servers = json.loads((machine.home / ".cursor" / "mcp.json").read_text())["mcpServers"]
+    return {name: value for name, value in servers["luma"].items() if value}
+
+
+def installed() -> dict[str, Any]:
+    """The entry that `install` writes. `test_the_entry_of_install_starts` starts it, so that no other test has to."""
+    return {"command": command_here().program, "env": credentials()}
 
 
 def check(machine: Machine, **changes: Any) -> CheckResult:
@@ -59,11 +71,11 @@ def credentials() -> dict[str, str]:
     return {name: os.environ[name] for name in ("USEAPI_TOKEN", "LUMA_MCP_BASE_URL")}
 
 
-def test_an_entry_that_starts_passes(machine: Machine) -> None:
-    configure(machine)
+def test_the_entry_of_install_starts(machine: Machine) -> None:
+    configure(machine, **installed(), args=[])
     result = check(machine)
     assert result.status == "passed", result
-    assert "starts: luma-ray-mcp " in result.detail
+    assert f"starts: luma-ray-mcp {__version__}, 5 tools" in result.detail
     assert TOKEN not in result.detail
 
 
@@ -71,8 +83,13 @@ def test_a_host_without_our_entry_gets_one_by_the_command(machine: Machine) -> N
     write(machine, '{"mcpServers": {"other": {"command": "other"}}}')
     result = check(machine)
     assert (result.status, result.fix) == ("note", INSTALL)
-    machine.type(result.fix, "y")
-    assert check(machine).status == "passed"
+    from tests.install.terminal import Terminal
+
+    with Terminal(["/bin/sh", "-c", result.fix], environment=os.environ.copy(), cwd=machine.home) as terminal:
+        terminal.read("Write it?")
+        terminal.type("y")
+        assert terminal.end() == 0
+    assert entry(machine) == installed()
 
 
 def test_another_server_of_our_name_is_not_started(machine: Machine) -> None:
@@ -113,7 +130,7 @@ def test_a_former_installation_is_not_started(machine: Machine) -> None:
     assert result.fix.startswith(f"{INSTALL}, then replace your API token")
     assert not trace.exists()
     machine.type(f"{INSTALL} --yes")
-    assert check(machine).status == "passed"
+    assert entry(machine) == installed()
 
 
 def test_the_module_of_a_python_without_us_is_not_started(machine: Machine) -> None:
@@ -135,12 +152,13 @@ def test_the_module_of_a_python_without_us_is_not_started(machine: Machine) -> N
 
 
 def test_a_machine_without_hosts_is_a_note(machine: Machine) -> None:
-    report = Report(anyio.run(run_checks, machine.environment()))
+    quick = Command(sys.executable, tuple(OURS["args"]))
+    report = Report(anyio.run(run_checks, machine.environment(command=quick)))
     assert report.one("hosts").status == "note"
 
 
 @pytest.mark.parametrize(
-    ("entry", "reason"),
+    ("fields", "reason"),
     [
         ({"command": str(BIN / "gone" / "luma-ray-mcp"), "args": []}, "cannot be found"),
         ({"command": "luma-ray-mcp", "args": []}, "hosts do not have a shell's PATH"),
@@ -150,23 +168,23 @@ def test_a_machine_without_hosts_is_a_note(machine: Machine) -> None:
             'ends with exit code 1; it says: "no module named fox; the token is ***"',
         ),
         ({"args": ["-c", "print('hello')", "-m", "luma_mcp"]}, "ends with exit code 0"),
-        ({"args": ["-c", ANOTHER, "-m", "luma_mcp"]}, "is another server (another)"),
+        ({"args": [*QUICK_SERVER, "another", "fox", "-m", "luma_mcp"]}, "is another server (another)"),
         ({"env": {}}, "its entry has no token"),
         ({"env": {"USEAPI_TOKEN": "user:1-of-last-year"}}, "the API does not accept the token of Cursor's entry"),
     ],
     ids=["gone", "relative", "dotted", "crashing", "chatty", "another", "tokenless", "outdated"],
 )
-def test_an_entry_that_does_not_work_is_installed_again(machine: Machine, entry: dict[str, Any], reason: str) -> None:
-    if "USEAPI_TOKEN" in entry.get("env", {}):
-        entry["env"]["LUMA_MCP_BASE_URL"] = os.environ["LUMA_MCP_BASE_URL"]
-    configure(machine, **entry)
-    environment = {n: v for n, v in os.environ.items() if n != "USEAPI_TOKEN" or entry.get("env") != {}}
+def test_an_entry_that_does_not_work_is_installed_again(machine: Machine, fields: dict[str, Any], reason: str) -> None:
+    if "USEAPI_TOKEN" in fields.get("env", {}):
+        fields["env"]["LUMA_MCP_BASE_URL"] = os.environ["LUMA_MCP_BASE_URL"]
+    configure(machine, **fields)
+    environment = {n: v for n, v in os.environ.items() if n != "USEAPI_TOKEN" or fields.get("env") != {}}
     [result] = [result for result in check_all(machine, variables=environment) if result.status == "failed"]
     assert (result.status, result.fix) == ("failed", INSTALL), result
     assert reason in result.detail
     assert [secret for secret in (TOKEN, "last-year") if secret in result.detail] == []
-    machine.type(result.fix, "y")
-    assert check(machine).status == "passed"
+    machine.type(f"{result.fix} --yes")
+    assert entry(machine) == installed()
 
 
 def test_a_command_that_never_answers_is_stopped_in_time(machine: Machine) -> None:
@@ -174,8 +192,8 @@ def test_a_command_that_never_answers_is_stopped_in_time(machine: Machine) -> No
     result = check(machine, seconds=2.0)
     assert (result.status, result.fix) == ("failed", INSTALL)
     assert "no answer within 2 s" in result.detail
-    machine.type(result.fix, "y")
-    assert check(machine).status == "passed"
+    machine.type(f"{result.fix} --yes")
+    assert entry(machine) == installed()
 
 
 @pytest.mark.parametrize(
@@ -189,7 +207,7 @@ def test_a_command_that_never_answers_is_stopped_in_time(machine: Machine) -> No
 def test_a_server_that_exits_over_a_setting_is_a_failure(
     machine: Machine, variable: str, value: str, reason: str
 ) -> None:
-    path = configure(machine, {**credentials(), variable: value})
+    path = configure(machine, {**credentials(), variable: value}, args=["-m", "luma_mcp"])
     result = check(machine)
     assert (result.status, result.fix) == ("failed", f"Correct its settings in {path}.")
     assert f"its command {sys.executable} ends with exit code 2; it says: " in result.detail
@@ -215,7 +233,9 @@ def test_a_simulated_entry_is_installed_again_as_such(machine: Machine) -> None:
     configure(machine, {}, command="luma-ray-mcp", args=["--simulate"])
     result = check(machine)
     assert result.fix == f"{INSTALL} --simulate"
-    machine.type(result.fix, "y")
+    machine.type(f"{result.fix} --yes")
+    assert entry(machine) == {"command": command_here().program, "args": ["--simulate"]}
+    configure(machine, {}, args=[*OURS["args"], "--simulate"])
     assert check(machine, variables={}).status == "passed"
 
 
@@ -243,9 +263,7 @@ def test_programs_are_found_as_hosts_find_them(machine: Machine) -> None:
     assert bare_path("win32", {"SYSTEMROOT": r"D:\Windows"}) == r"D:\Windows\system32;D:\Windows"
 
 
-def test_a_started_server_sees_only_the_entrys_variables(
-    machine: Machine,
-) -> None:
+def test_a_started_server_sees_only_the_entrys_variables(machine: Machine) -> None:
     seen = machine.home / "seen.json"
     env = {**credentials(), "LUMA_MCP_JOURNAL": str(machine.home / "journal.db"), "FOX": "red"}
     machine.set(LUMA_MCP_SCHEMA="exact")
@@ -283,6 +301,8 @@ def test_a_setting_of_the_entry_is_checked_and_fixed_there(
     assert failure.fix.endswith(f", then write that into the entry: {INSTALL}")
     machine.set(**{variable: machine.home / good})
     machine.type(f"{INSTALL} --yes")
+    assert entry(machine)["env"] == {**credentials(), variable: str(machine.home / good)}
+    configure(machine, entry(machine)["env"])
     assert machine.check().failures == []
 
 
@@ -348,8 +368,8 @@ def test_a_codex_timeout_that_is_too_short_is_a_note(machine: Machine, timeout: 
     path = machine.home / ".codex" / "config.toml"
     path.parent.mkdir()
     env = "".join(f"{name} = {json.dumps(value)}\n" for name, value in credentials().items())
-    entry = f'[mcp_servers.luma]\ncommand = {json.dumps(sys.executable)}\nargs = ["-m", "luma_mcp"]\n{timeout}'
-    path.write_text(f"{entry}[mcp_servers.luma.env]\n{env}")
+    command = f"command = {json.dumps(OURS['command'])}\nargs = {json.dumps(OURS['args'])}"
+    path.write_text(f"[mcp_servers.luma]\n{command}\n{timeout}[mcp_servers.luma.env]\n{env}")
     path.chmod(0o600)
     results = check_all(machine)
     assert [result.status for result in results] == ["passed"] + ["note"] * notes
@@ -357,12 +377,9 @@ def test_a_codex_timeout_that_is_too_short_is_a_note(machine: Machine, timeout: 
         assert results[1].fix == f"Set tool_timeout_sec to 660 in {path}."
 
 
-def test_an_unreadable_folder_of_a_host_causes_no_traceback(machine: Machine) -> None:
+def test_an_unreadable_folder_of_a_host_is_a_failure(machine: Machine) -> None:
     path = configure(machine)
     path.parent.chmod(0)
-    command = [sys.executable, "-m", "luma_mcp", "doctor", "--seconds", "60"]
-    done = unprivileged(command, cwd=machine.home)
+    report = as_ordinary_user(machine.check)
     path.parent.chmod(0o700)
-    assert (done.returncode, done.stderr) == (1, "")
-    assert f"{path}: it cannot be read: Permission denied" in done.stdout
-    assert "1 problem found." in done.stdout
+    assert report.failure("Cursor").detail == f"{path}: it cannot be read: Permission denied"
