@@ -160,6 +160,7 @@ def serve(stdin: Connection, stdout: Connection, environment: dict[str, str]) ->
     os.dup2(stdin.fileno(), 0)
     os.dup2(stdout.fileno(), 1)
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     os.environ.clear()
     os.environ.update(environment)
     main([], prog_name="luma-ray-mcp")

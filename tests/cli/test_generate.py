@@ -127,7 +127,7 @@ def test_an_identical_order_waits_for_the_running_job(environment: dict[str, str
     typed = [[*LUMA_MCP, "generate", "A fox"], [*LUMA_MCP, "generate", "A fox", "--resolution", "draft"]]
     with ExitStack() as stack:
         started = []
-        for command, sign in zip(typed, ("Making the video", "An identical job"), strict=True):
+        for command, sign in zip(typed, ("Making the video", "No new video was ordered"), strict=True):
             process = stack.enter_context(Popen(command, env=environment, stdout=PIPE, stderr=PIPE, text=True))
             stack.callback(process.kill)
             assert process.stderr
@@ -197,11 +197,11 @@ def test_a_reached_limit_costs_nothing(run: Run, simulator: Simulator) -> None:
 
 
 @pytest.mark.usefixtures("api_and_token")
-def test_an_unknown_outcome_names_where_to_look(run: Run, simulator: Simulator) -> None:
+def test_an_unknown_outcome_names_the_next_step(run: Run, simulator: Simulator) -> None:
     simulator.faults.append(Fault("POST", "/videos", 500, b'{"error":"Internal"}', times=9))
     shown = run("generate", "A fox").stderr
     assert "Whether anything was charged is not known" in shown
-    assert "luma-ray-mcp jobs" in shown
+    assert "Run the command again in two minutes" in shown
 
 
 @pytest.mark.usefixtures("api_and_token")
