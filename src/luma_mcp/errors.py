@@ -308,12 +308,22 @@ class JobReference:
 
 
 class Capacity(LumaError):
-    """All slots of all accounts are in use. `running`: the jobs that hold them; `deletable`: finished jobs."""
+    """All slots of all accounts are in use.
+
+    Attributes:
+        running: the jobs that are running; the one that is expected to finish next comes first.
+        seconds: after how many seconds that one is expected to finish, if that is known.
+        in_use, slots: what the API counts in all accounts, if that could be looked up.
+        deletable: finished jobs, if the API counts more slots in use than jobs are running.
+    """
 
     kind = "capacity"
     default_retry = "later"
     sentence = "All slots are in use."
     running: tuple[JobReference, ...] = ()
+    seconds: float | None = None
+    in_use: int | None = None
+    slots: int | None = None
     deletable: tuple[JobReference, ...] = ()
 
 

@@ -8,7 +8,7 @@ import anyio
 import httpx2
 import pytest
 from jsonschema import Draft202012Validator
-from tests.conftest import ERAS, TOKEN
+from tests.conftest import EMAIL, ERAS, TOKEN
 from tests.results import read_result
 from tests.server.calls import call, order, order_error
 from tests.transports import Unreliable
@@ -187,7 +187,26 @@ async def test_full_slots_are_reported_after_a_while(connect: Connect, simulator
         error = await order_error(client, wait_seconds=45)
     assert (error["kind"], error["retry"], error["status"]) == ("capacity", "later", 429)
     assert (error["charged"], error["next_action"]) == ("no", "order_later")
-    assert 0 < anyio.current_time() <= 20
+    assert 35 <= anyio.current_time() <= 45
+
+
+async def test_a_free_slot_is_waited_for(connect: Connect, simulator: Simulator) -> None:
+    """Progress says so, and the order goes out as soon as there is one."""
+    simulator.service.accounts[EMAIL].concurrency = 1
+    messages: list[str | None] = []
+
+    async def listen(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
+        messages.append(message)
+
+    async with connect() as client:
+        _, first = await order(client, wait_seconds=0)
+        arguments = {"prompt": "A cat", "wait_seconds": 120}
+        result = await client.call_tool("generate_video", arguments, progress_callback=listen)
+    second = result.structured_content
+    assert second
+    assert (second["outcome"], len(simulator.service.jobs)) == ("created", 2)
+    assert second["jobid"] != first["jobid"]
+    assert any(message and message.startswith("Waiting for a free slot, 1 of 1 in use") for message in messages)
 
 
 async def test_order_whose_answer_is_lost_is_recovered(connect: Connect, simulator: Simulator) -> None:

@@ -237,16 +237,18 @@ async def test_lost_order_is_recovered_by_the_next_process(server: Server, simul
     assert [(job["jobid"], job["prompt"]) for job in content["jobs"]] == [(jobid, "A fox")]
 
 
-async def test_deleted_job_keeps_its_files_and_its_entry(server: Server, simulator: Simulator) -> None:
+async def test_deleted_job_keeps_its_files_and_is_listed_if_requested(server: Server, simulator: Simulator) -> None:
     async with server() as client:
         _, job = await order(client, save=True, wait_seconds=100)
         text, content = await call(client, "delete_job", jobid=job["jobid"])
         _, after = await call(client, "list_jobs")
+        _, deleted = await call(client, "list_jobs", state="deleted")
     assert (simulator.service.jobs, content["deleted"], content["saved_files"]) == ({}, True, job["saved_files"])
     assert content["note"] == text
-    assert text.startswith("The job is deleted and its slot is free. Its saved files remain: ")
+    assert text.startswith("The job is deleted. Links to its video may stop working; its files on this machine stay: ")
+    assert "slot" not in text
     assert all(Path(file).exists() and file in text for file in job["saved_files"])
-    assert (after["jobs"][0]["prompt"], after["jobs"][0]["deleted"]) == ("A fox", True)
+    assert (after["jobs"], [listed["prompt"] for listed in deleted["jobs"]]) == ([], ["A fox"])
 
 
 async def test_deleting_an_unsaved_job_says_what_is_lost(server: Server) -> None:
@@ -279,12 +281,11 @@ async def test_full_slots_and_the_jobs_that_hold_them(server: Server, simulator:
         text, content = await order(client, "four", wait_seconds=5)
         error = content["error"]
         assert (error["kind"], error["running"]) == ("capacity", [running["jobid"]])
-        assert sorted(error["deletable"]) == sorted(finished)
-        for part in (f"{running['jobid']} (three simulate:stuck)", *finished, "delete_job", "Nothing was charged."):
+        for part in (f"{running['jobid']} (three simulate:stuck)", "1 of 1 are in use", "Nothing was charged."):
             assert part in text
-        await call(client, "delete_job", jobid=finished[0])
-        error = await order_error(client, "four", wait_seconds=5)
-        assert error["deletable"] == finished[1:]
+        # Finished jobs hold no slot, so deleting them would only lose them.
+        assert "deletable" not in error
+        assert "delete" not in text
 
 
 async def test_forgotten_job_is_not_offered_for_deletion(server: Server, simulator: Simulator) -> None:

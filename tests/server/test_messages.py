@@ -52,7 +52,7 @@ CASES: dict[str, tuple[LumaError, NextAction]] = {
     "running job": (errors.Conflict(), "get_job"),
     "just finished": (errors.Conflict("just_finished", charged="no"), "list_jobs"),
     "moderated": (errors.Moderated(charged="no"), "fix_arguments"),
-    "full slots": (full_slots(), "order_later"),
+    "full slots": (full_slots(), "ask_user"),
     "hourly limit": (errors.LimitReached(3, NEXT_AT, is_shared=True, retry_after=600), "order_later"),
     "no journal": (errors.JournalUnavailable("the file cannot be used"), "fix_setup"),
     "expired session": (expired_session(all_accounts=False), "fix_setup"),
@@ -122,7 +122,20 @@ def test_full_slots_name_the_jobs() -> None:
     assert (content["running"], content["deletable"]) == ([JOBID], ["j2"])
     assert f"{JOBID} (A fox)" in content["message"]
     assert "The API asks to wait 30 s." in content["message"]
-    assert "delete_job can free the slots of these finished jobs: j2." in content["next_step"]
+    # A deletion loses something, so the user decides.
+    assert content["next_action"] == "ask_user"
+    assert "whose links then stop working: j2." in content["next_step"]
+
+
+def test_full_slots_name_the_job_that_ends_next() -> None:
+    running = (errors.JobReference("j2", "A cat"), errors.JobReference("j1", "A fox"))
+    error = errors.Capacity(charged="no")
+    error.running, error.seconds, error.in_use, error.slots = running, 41.6, 2, 2
+    content = build_error_content(error, "generate_video")
+    assert "No slot is free: 2 of 2 are in use." in content["message"]
+    assert (content["next_action"], content["running"]) == ("get_job", ["j2", "j1"])
+    assert 'in about 42 s: call get_job with {"jobid": "j2"}' in content["next_step"]
+    assert "delete_job" not in content["next_step"]
 
 
 def test_hourly_limit_names_the_time() -> None:

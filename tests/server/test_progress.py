@@ -89,7 +89,7 @@ async def test_steps_of_a_slow_order(connect: Connect, simulator: Simulator) -> 
     async with connect(transport=SlowUploads(simulator)) as client:
         arguments = {"prompt": "A fox", "image_start": picture, "wait_seconds": 20}
         await client.call_tool("generate_video", arguments, progress_callback=reports)
-    assert reports.steps()[:3] == ["Uploading", "Ordering", "Job"]
+    assert reports.steps()[:3] == ["Uploading", "Waiting", "Job"]
     assert reports.messages[0].startswith("Uploading image_start (")
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 RETRY_TIMEOUT = 20.0
 
 
-async def ignore_progress(step: ProgressStep, parameter: str | None = None, /) -> None:
+async def ignore_progress(step: ProgressStep, detail: str | None = None, /) -> None:
     """Nobody watches."""
 
 
@@ -22,4 +22,6 @@ async def place(
     """Order a video. `allow_duplicate`, `reuse_only` and `save` go to `submit`, everything else is a parameter."""
     options = {name: given.pop(name) for name in ("allow_duplicate", "reuse_only", "save") if name in given}
     validated = await service.validate({"prompt": prompt, **given})
-    return await service.submit(validated, retry_timeout=retry_timeout, on_progress=ignore_progress, **options)
+    return await service.submit(
+        validated, retry_timeout=retry_timeout, patience=retry_timeout, on_progress=ignore_progress, **options
+    )

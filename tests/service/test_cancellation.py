@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from tests.service.conftest import StartService
 
+    from luma_mcp.api.protocol import VideoRequest
     from luma_mcp.journal.protocol import Order
     from luma_mcp.service.requests import ProgressStep
     from luma_mcp.service.submit import SubmitResult
@@ -92,13 +93,17 @@ class FailingJournal:
         return fail
 
 
+async def expect(_: VideoRequest) -> float | None:
+    return None
+
+
 async def submit(journal: Any, transport: httpx2.AsyncBaseTransport, prompt: str = "A fox") -> SubmitResult:
     """Place an order with a journal of the test."""
     api = client_of(transport)
     http = SafeHttpClient(transport=transport, resolve=resolve)
     requests = RequestBuilder(api, journal, http, catalog=USEAPI, folders=(), default_account=None)
     reconciler = Reconciler(api, journal, wall_clock)
-    submitter = OrderSubmitter(api, journal, requests, reconciler, wall_clock, 0, timedelta(), True, False)
+    submitter = OrderSubmitter(api, journal, requests, reconciler, wall_clock, 0, timedelta(), True, False, expect)
     return await submitter.submit(
         await requests.validate({"prompt": prompt}),
         allow_duplicate=False,

@@ -32,7 +32,8 @@ async def test_a_finished_job_is_deleted(service: VideoService, simulator: Simul
     jobid = await make_job(service)
     assert await service.delete(jobid) == DeletedJob(was_known=True)
     assert simulator.service.jobs == {}
-    assert [job.deleted for job in (await service.list_jobs(9)).jobs] == [True]
+    assert (await service.list_jobs(9)).jobs == []
+    assert [job.jobid for job in (await service.list_jobs(9, "deleted")).jobs] == [jobid]
 
 
 async def test_after_its_job_was_deleted_the_same_order_is_a_new_one(
@@ -70,7 +71,7 @@ async def test_a_404_is_checked_with_several_polls(service: VideoService, simula
     simulator.faults += [missing("DELETE"), missing("GET", times=times)]
     with pytest.raises(Conflict):
         await service.delete(jobid)
-    assert [job.deleted for job in (await service.list_jobs(9)).jobs] == [False]
+    assert [job.state for job in (await service.list_jobs(9)).jobs] == ["running"]
 
 
 async def test_many_404s_do_not_delete_a_young_running_job(service: VideoService, simulator: Simulator) -> None:

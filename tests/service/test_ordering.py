@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
@@ -459,4 +460,12 @@ async def test_full_slots_are_explained(service: VideoService, simulator: Simula
     with pytest.raises(Capacity) as full:
         await place(service, "A cat", retry_timeout=0)
     assert full.value.running == (JobReference(running, "A fox that runs through a forest of fort…"),)
-    assert full.value.deletable == (JobReference(finished, "A finished fox"),)
+    assert (full.value.in_use, full.value.slots, full.value.deletable) == (1, 1, ())
+    assert full.value.seconds is not None
+    # Only the API's own numbers show that finished jobs hold slots.
+    row = {"email": EMAIL, "concurrency": 2, "executing": 2}
+    simulator.faults.append(ApiFault("GET", "/accounts", 200, json.dumps({EMAIL: row}).encode()))
+    simulator.faults.append(ApiFault("POST", "/videos", 429, b'{"error":"full"}'))
+    with pytest.raises(Capacity) as held:
+        await place(service, "A cat", retry_timeout=0)
+    assert held.value.deletable == (JobReference(finished, "A finished fox"),)

@@ -19,10 +19,10 @@ from luma_mcp.cli import context, messages
 from luma_mcp.errors import InvalidArguments, LumaError
 from luma_mcp.journal.sqlite import EVERY_API, SqliteJournal
 from luma_mcp.media.sources import LONGEST_PATH, ImageError, home_folders, parse_source
-from luma_mcp.server.progress import READY_TO_SAVE, UNKNOWN_TYPICAL, estimate_percent
+from luma_mcp.server.progress import READY_TO_SAVE, UNKNOWN_TYPICAL, estimate_percent, format_step
 from luma_mcp.service import journal_path
 from luma_mcp.service.concurrency import periodic
-from luma_mcp.service.jobs import JobList, ListedJob, jobs_from_journal
+from luma_mcp.service.jobs import JobList, ListedJob, jobs_from_journal, select_jobs
 from luma_mcp.service.requests import ProgressStep
 from luma_mcp.service.service import VideoService
 from luma_mcp.settings import Settings
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 # Seconds for which a refused connection or full slots are tried again.
 RETRY_TIMEOUT = 60.0
+# Seconds for which a free slot is waited for; Ctrl-C ends it before.
+SLOT_TIMEOUT = 3600.0
 # How many times faster than Luma a simulation is.
 SIMULATION_SPEED = 10.0
 REDRAW_INTERVAL = 0.5
@@ -56,7 +58,12 @@ def generate(params: Mapping[str, str], *, save: bool, new_take: bool, simulate:
         await bar.show_step("preparing")
         validated = await service.validate(given)
         result = await service.submit(
-            validated, allow_duplicate=new_take, save=save, retry_timeout=RETRY_TIMEOUT, on_progress=bar.show_step
+            validated,
+            allow_duplicate=new_take,
+            save=save,
+            retry_timeout=RETRY_TIMEOUT,
+            patience=SLOT_TIMEOUT,
+            on_progress=bar.show_step,
         )
         if result.outcome in messages.OUTCOMES:
             bar.print_above(messages.OUTCOMES[result.outcome])
@@ -109,7 +116,7 @@ async def _fetch_list(settings: Settings, limit: int) -> JobList:
     if settings.token is None:
         journal = SqliteJournal(journal_path(settings), api=EVERY_API, wall_clock=context.now)
         async with aclosing(journal):
-            return JobList((await jobs_from_journal(journal))[:limit])
+            return JobList(select_jobs(await jobs_from_journal(journal), None)[:limit])
     async with aclosing(VideoService(settings, catalog=USEAPI, wall_clock=context.now)) as service:
         return await service.list_jobs(limit=limit, state=None)
 
@@ -119,8 +126,7 @@ def _format_job(job: ListedJob) -> str:
     params = job.request.to_dict() if job.request else {"model": job.model or ""}
     values = [params[name] for name in USEAPI.choices if name in params]
     duration = f" {job.seconds:.0f} s" if job.seconds is not None else ""
-    deleted = ", deleted" if job.deleted else ""
-    head = f"{when}  {click.style(job.state, fg=COLOURS[job.state])}{duration}{deleted}  {one_line(' '.join(values))}"
+    head = f"{when}  {click.style(job.state, fg=COLOURS[job.state])}{duration}  {one_line(' '.join(values))}"
     details = (params.get("prompt"), job.failure_reason and f"failed: {job.failure_reason}", *job.files, job.jobid)
     return "\n    ".join([head, *map(one_line, filter(None, details))])
 
@@ -143,10 +149,10 @@ class ProgressBar:
         self.jobid: str | None = None
         self.ordering = False
 
-    async def show_step(self, step: ProgressStep, parameter: str | None = None) -> None:
+    async def show_step(self, step: ProgressStep, detail: str | None = None) -> None:
         """Show what is being done before the job exists."""
         self.ordering = step == "ordering"
-        self._bar.label = f"{step.capitalize()} {parameter or ''}".strip()
+        self._bar.label = format_step(step, detail)
         self._bar.render_progress()
 
     async def update(self, percent: float, label: str) -> None:

@@ -48,7 +48,7 @@ UNKNOWN_JOBS = (
 )
 USUAL_TIME = "{} usually takes {:.0f} to {:.0f} s"
 LOCAL_HISTORY = "Could not fetch running jobs; showing local history."
-AFTER_LIST = "Call get_job with a jobid to get its video, or delete_job to free the slot of a finished job."
+AFTER_LIST = "Call get_job with a jobid to get its video."
 _LINKS = {"exr_zip_url": "EXR frames (ZIP): {}", "thumbnail_url": "Thumbnail: {}", "last_frame_url": "Last frame: {}"}
 _NOT_TWICE = "To order another one anyway, pass new_take true, but ask the user first."
 _REPEAT_CALL = (
@@ -154,9 +154,12 @@ def _summarize(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
                 f"video can be ordered at {error.next_at:%H:%M} UTC, in {_format_minutes(error.retry_after or 0)}."
             )
         case errors.Capacity():
+            summary = error.summary()
+            if error.slots:
+                summary = f"No slot is free: {error.in_use} of {error.slots} are in use."
             if not error.running:
-                return error.summary()
-            return f"{error.summary()} They are held by these running jobs: {', '.join(map(str, error.running))}."
+                return summary
+            return f"{summary} These jobs are running: {', '.join(map(str, error.running))}."
         case errors.NotFound() if error.saved_files:
             return f"{error.summary()} Its saved files are still here: {', '.join(error.saved_files)}."
         case _:
@@ -217,11 +220,21 @@ def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C90
             # Nothing stops a running job.
             return "get_job", "Call get_job to wait until it has finished."
         case errors.Capacity():
-            step = "Order again when a running job has finished, which takes 30 s to 3 minutes."
             if error.deletable:
                 deletable = ", ".join(map(str, error.deletable))
-                step += f" delete_job can free the slots of these finished jobs: {deletable}."
-            return "order_later", step
+                return "ask_user", (
+                    "More slots are in use than jobs are running, so finished jobs may hold some. Ask the user whether "
+                    f"delete_job may delete one of these, whose links then stop working: {deletable}."
+                )
+            if error.running:
+                # The first one is expected to finish next.
+                when = "" if error.seconds is None else f", in about {error.seconds:.0f} s"
+                call = _format_call(error.running[0].jobid)
+                return (
+                    "get_job",
+                    f"Wait for the job that should finish next{when}: call get_job with {call}. Then order again.",
+                )
+            return "order_later", "Order again when a running job has finished, which takes 30 s to 3 minutes."
         case errors.LimitReached():
             return "order_later", "Tell the user, and do not order before then."
         case errors.OutcomeUnknown(retry="later") if not error.candidates:
@@ -355,8 +368,8 @@ def list_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
     """The whole text of a list of jobs, from its structured content."""
     lines: list[str] = []
     for job in content["jobs"]:
-        age, deleted = _part(" after {:.0f} s", job, "elapsed_seconds"), _part(", deleted", job, "deleted")
-        head = f"- {job['state']}{age}{deleted}, {job.get('created', 'time unknown')}"
+        age = _part(" after {:.0f} s", job, "elapsed_seconds")
+        head = f"- {job['state']}{age}, {job.get('created', 'time unknown')}"
         for name in catalog.choices:
             head += _part(", {}", job, name)
         head += _part(", on {}", job, "account")
@@ -400,10 +413,10 @@ def options_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
 
 def deleted_note(saved_files: Sequence[str], *, was_known: bool) -> str:
     """That a job is deleted, and what remains of it. `was_known`: the API still knew it."""
-    note = "The job is deleted and its slot is free." if was_known else "The job was already gone and holds no slot."
+    note = "The job is deleted." if was_known else "The job was already gone."
     if saved_files:
-        return f"{note} Its saved files remain: {', '.join(saved_files)}."
-    return f"{note} Its video was not saved on this machine, and links to it may stop working."
+        return f"{note} Links to its video may stop working; its files on this machine stay: {', '.join(saved_files)}."
+    return f"{note} Links to its video may stop working, and it was not saved on this machine."
 
 
 def confirmation_question(catalog: Catalog, params: Mapping[str, Any]) -> str:

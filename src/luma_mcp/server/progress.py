@@ -66,10 +66,10 @@ class ProgressReporter:
             logger.info("progress could not be reported: %s", error)
             self.ctx = None
 
-    async def on_progress(self, step: ProgressStep, parameter: str | None = None) -> None:
+    async def on_progress(self, step: ProgressStep, detail: str | None = None) -> None:
         """Note what the service does before and while it orders; `tick` reports it if it takes long."""
         self._phase = "submitting"
-        self._message = f"{step.capitalize()} {parameter or ''}".rstrip()
+        self._message = format_step(step, detail)
 
     async def start_waiting(self, jobid: str, resolution: str | None, expected: tuple[float, float] | None) -> None:
         """Report that the call waits for a job. `expected`: the seconds between which such jobs usually end.
@@ -106,6 +106,12 @@ class ProgressReporter:
         elif anyio.current_time() - self._reported_at >= INTERVAL:
             # No byte has arrived for a while.
             await self.report(0, self._message)
+
+
+def format_step(step: ProgressStep, detail: str | None) -> str:
+    """Word a step: `Uploading image_start`, `Waiting for a free slot, 4 of 4 in use`."""
+    separator = ", " if step == "waiting for a free slot" else " "
+    return step.capitalize() + (f"{separator}{detail}" if detail else "")
 
 
 def estimate_percent(elapsed: float, typical: float) -> float:

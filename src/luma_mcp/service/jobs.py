@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import inf, isfinite
 from typing import Literal
 
 import anyio
@@ -18,8 +19,8 @@ from luma_mcp.service import existing_files
 from luma_mcp.service.reconcile import UNKNOWN_FOR
 from luma_mcp.text import shorten
 
-ListedState = Literal["running", "completed", "failed", "unknown"]
-"""`unknown`: an order whose answer was lost and whose job was not found."""
+ListedState = Literal["running", "completed", "failed", "unknown", "deleted"]
+"""`unknown`: an order whose answer was lost and whose job was not found. `deleted`: the job was deleted from here."""
 MAX_LISTED = 100
 
 _STATES: dict[str, ListedState] = {"running": "running", "completed": "completed", "failed": "failed"}
@@ -38,7 +39,7 @@ class ListedJob:
     """A job of the list.
 
     `request` is None if it was ordered elsewhere; `seconds`: how long it took; `files`: absolute paths of its saved
-    files; `deleted`: whether it was deleted from here.
+    files.
     """
 
     state: ListedState
@@ -50,7 +51,6 @@ class ListedJob:
     seconds: float | None = None
     failure_reason: str | None = None
     files: tuple[str, ...] = ()
-    deleted: bool = False
 
 
 @dataclass(slots=True)
@@ -67,7 +67,8 @@ async def list_jobs(
 ) -> JobList:
     """List the running jobs and the orders of this machine; without the API, only what the journal knows.
 
-    At most `limit` jobs, newest first, and only those in `state`. `age`: the time since an order was placed.
+    At most `limit` jobs, newest first, and only those in `state`; deleted ones only if that is the state. `age`: the
+    time since an order was placed.
     """
     result = JobList()
     running: dict[str, RunningJob] = {}
@@ -86,8 +87,13 @@ async def list_jobs(
         if job.is_video and job.jobid not in recorded:
             listed.append(ListedJob("running", job.jobid, parse_time(job.created), job.model, job.account))
     listed.sort(key=lambda job: job.created or datetime.min.replace(tzinfo=UTC), reverse=True)
-    result.jobs = [job for job in listed if state in (None, job.state)][:limit]
+    result.jobs = select_jobs(listed, state)[:limit]
     return result
+
+
+def select_jobs(jobs: Iterable[ListedJob], state: ListedState | None) -> list[ListedJob]:
+    """Select the jobs in a state; without one, all that still exist."""
+    return [job for job in jobs if job.state == state or (state is None and job.state != "deleted")]
 
 
 async def jobs_from_journal(journal: Journal, running: Mapping[str, RunningJob] | None = None) -> list[ListedJob]:
@@ -100,14 +106,40 @@ async def jobs_from_journal(journal: Journal, running: Mapping[str, RunningJob] 
     )
 
 
-async def add_slot_holders(error: Capacity, api: VideoApi, journal: Journal) -> None:
-    """Add to the error which jobs hold the slots, and which finished ones could be deleted to free some."""
-    if api.features.list_running:
-        with anyio.move_on_after(_CAPACITY_TIMEOUT), suppress(LumaError):
+async def add_slot_holders(
+    error: Capacity,
+    api: VideoApi,
+    journal: Journal,
+    expect: Callable[[VideoRequest], Awaitable[float | None]],
+    now: datetime,
+) -> None:
+    """Add to the error which jobs are running and when the next one ends; and what could be deleted to free a slot.
+
+    A finished job holds no slot, unless the API counts more slots in use than jobs are running. `expect` gives the
+    seconds that a video takes.
+    """
+    running: tuple[RunningJob, ...] | None = None
+    with anyio.move_on_after(_CAPACITY_TIMEOUT), suppress(LumaError):
+        if api.features.list_running:
             running = await api.list_running(retry_timeout=0)
-            references = [_build_reference(job.jobid, await journal.get_by_jobid(job.jobid)) for job in running]
-            error.running = tuple(references)
-    if api.features.delete:
+        if api.features.accounts:
+            accounts = await api.accounts(retry_timeout=0)
+            error.in_use = sum(account.executing or 0 for account in accounts)
+            error.slots = sum(account.concurrency or 0 for account in accounts)
+    ends: list[tuple[float, JobReference]] = []
+    for job in running or ():
+        order = await journal.get_by_jobid(job.jobid)
+        remaining = inf
+        created, seconds = parse_time(job.created), await expect(order.request) if order else None
+        if created and seconds is not None:
+            remaining = max(0.0, seconds - (now - created).total_seconds())
+        ends.append((remaining, _build_reference(job.jobid, order)))
+    ends.sort(key=lambda end: end[0])
+    error.running = tuple(reference for _, reference in ends)
+    if ends and isfinite(ends[0][0]):
+        error.seconds = ends[0][0]
+    holds_finished = running is not None and error.in_use is not None and error.in_use > len(running)
+    if api.features.delete and holds_finished:
         deletable = await journal.list_deletable(_MAX_DELETABLE)
         error.deletable = tuple(_build_reference(order.jobid, order) for order in deletable if order.jobid)
 
@@ -143,8 +175,9 @@ async def _update_ended(
 
 
 def _build_listed(order: Order, running: RunningJob | None) -> ListedJob:
+    state: ListedState = "deleted" if order.deleted else _STATES.get(order.state, "unknown")
     return ListedJob(
-        state="running" if running else _STATES.get(order.state, "unknown"),
+        state="running" if running else state,
         jobid=order.jobid,
         created=order.ordered_at,
         model=order.request.model,
@@ -153,5 +186,4 @@ def _build_listed(order: Order, running: RunningJob | None) -> ListedJob:
         seconds=order.seconds,
         failure_reason=order.error,
         files=existing_files(order.files),
-        deleted=order.deleted,
     )

@@ -22,13 +22,13 @@ from luma_mcp.media.images import NormalizedImage, normalize
 from luma_mcp.media.safe_http import SafeHttpClient
 from luma_mcp.media.sources import ImageError, Source, SourceKind, parse_source, read_data_uri, read_file
 
-ProgressStep = Literal["preparing", "uploading", "ordering"]
+ProgressStep = Literal["preparing", "uploading", "ordering", "waiting for a free slot"]
 
 
 class ProgressCallback(Protocol):
-    """Receives the step that begins; for "uploading" also the image's parameter name."""
+    """Receives the step that begins; with the image's parameter name, or how many slots are in use."""
 
-    async def __call__(self, step: ProgressStep, parameter: str | None = None, /) -> None:
+    async def __call__(self, step: ProgressStep, detail: str | None = None, /) -> None:
         """Report the step."""
 
 

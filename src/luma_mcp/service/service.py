@@ -99,6 +99,7 @@ class VideoService:
             repeat_window=timedelta(seconds=settings.repeat_window_seconds),
             is_shared=journal_path(settings) is not None,
             is_required=settings.journal_required,
+            expect=self._expect_longest,
         )
         self.downloads = Downloads(self.api, self.journal, self._http, partial(output_folder, settings))
         self._pollers = Pollers(partial(self.api.get, retry_timeout=0), wall_clock)
@@ -173,6 +174,10 @@ class VideoService:
         if measured is None:
             measured = await self.journal.typical_seconds({"resolution": request.resolution})
         return measured or documented
+
+    async def _expect_longest(self, request: VideoRequest) -> float | None:
+        expected = await self.expected_seconds(request)
+        return expected[1] if expected else None
 
     async def list_jobs(self, limit: int, state: ListedState | None = None) -> JobList:
         """List what is running and what was ordered from this machine, newest first."""

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -40,7 +40,7 @@ import anyio
 import anyio.lowlevel
 
 from luma_mcp import errors
-from luma_mcp.api.protocol import Job, VideoApi
+from luma_mcp.api.protocol import Job, VideoApi, VideoRequest
 from luma_mcp.journal.protocol import Journal, JournalBusy, LimitExceeded, Order, RateWindow
 from luma_mcp.service.concurrency import periodic
 from luma_mcp.service.jobs import add_slot_holders
@@ -53,6 +53,10 @@ HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 PENDING_COUNTS_FOR = timedelta(minutes=1)
 """A pending order without a heartbeat for so long belongs to a killed process; it does not count towards the limit."""
+CONNECTION_PAUSE = 2.0
+"""Seconds between two attempts to connect."""
+SLOT_PAUSE = 5.0
+"""Seconds between two attempts to get a slot. A job takes half a minute or more."""
 _BUSY_PAUSE = 0.2
 """Seconds between two attempts to use a journal that another process has locked."""
 
@@ -80,6 +84,7 @@ class OrderSubmitter:
         repeat_window: how long after its end a job is returned to an identical order if nobody got its result.
         is_shared: whether the journal has a file, which other processes share.
         is_required: whether nothing is ordered while that file cannot be used.
+        expect: gives the seconds that a video usually takes at most, if that is known.
     """
 
     api: VideoApi
@@ -91,6 +96,7 @@ class OrderSubmitter:
     repeat_window: timedelta
     is_shared: bool
     is_required: bool
+    expect: Callable[[VideoRequest], Awaitable[float | None]]
     # A lock exists as long as a call has it or waits for it.
     _locks: WeakValueDictionary[str, anyio.Lock] = field(default_factory=WeakValueDictionary, init=False)
 
@@ -112,8 +118,8 @@ class OrderSubmitter:
             allow_duplicate: order it even if an identical order is running.
             reuse_only: order nothing; return the job of the identical order if it is running.
             save: record that the job's files are to be saved.
-            retry_timeout: seconds within which a refused connection or a lack of slots is tried again.
-            patience: seconds for which a journal is waited for that another process has locked.
+            retry_timeout: seconds within which a refused connection is tried again.
+            patience: seconds for which a free slot, and a journal that another process has locked, are waited for.
             on_progress: called at the beginning of each step.
 
         Raises:
@@ -123,7 +129,7 @@ class OrderSubmitter:
             Conflict: with `reuse_only`, no identical order is running.
             LumaError: anything else; `charged` is "no" where it cost nothing.
         """
-        arrived, journal_deadline = self.now(), anyio.current_time() + patience
+        arrived, started = self.now(), anyio.current_time()
         await on_progress("preparing")
         # A duplicate that is allowed waits for no other order.
         lock_key = uuid.uuid4().hex if allow_duplicate else validated.key
@@ -144,9 +150,9 @@ class OrderSubmitter:
                     account = request.email or uploaded.account or None
                     is_exact = self.api.now() is not None
                     order = Order(validated.key, request, self.now(), account=account, save=save, by_api_clock=is_exact)
-                    placing = _Placing(order, arrived, allow_duplicate, retry_timeout, journal_deadline)
+                    placing = _Placing(order, arrived, allow_duplicate, started + retry_timeout, started + patience)
                     try:
-                        result = await self._place(placing)
+                        result = await self._place_in_slot(placing, on_progress)
                     except errors.NotFound:
                         if not uploaded.reused:
                             raise
@@ -156,7 +162,7 @@ class OrderSubmitter:
                     else:
                         return replace(result, image_changes=uploaded.changes)
         except errors.Capacity as error:
-            await add_slot_holders(error, self.api, self.journal)
+            await self._explain(error)
             raise
 
     async def find_duplicate(self, validated: ValidatedRequest, arrived: datetime | None = None) -> SubmitResult | None:
@@ -186,12 +192,39 @@ class OrderSubmitter:
             if len(counted) >= self.max_per_hour:
                 raise self._limit_reached(counted)
 
+    async def _place_in_slot(self, placing: _Placing, on_progress: ProgressCallback) -> SubmitResult:
+        """Place the order, waiting for a free slot as long as the call's time allows."""
+        is_explained = False
+        while True:
+            try:
+                return await self._place(placing)
+            except errors.NetworkError as error:
+                is_lasting = error.stage in ("tls", "unsendable")
+                if is_lasting or anyio.current_time() + CONNECTION_PAUSE >= placing.retry_deadline:
+                    raise
+                await anyio.sleep(CONNECTION_PAUSE)
+            except errors.Capacity as error:
+                # Where the API names a time at which it makes sense, an earlier attempt does not.
+                pause = max(SLOT_PAUSE, error.retry_after or 0)
+                if anyio.current_time() + pause >= placing.deadline:
+                    raise
+                if not is_explained:
+                    await self._explain(error)
+                    detail = f"{error.in_use} of {error.slots} in use" if error.slots else None
+                    await on_progress("waiting for a free slot", detail)
+                    is_explained = True
+                await anyio.sleep(pause)
+
+    async def _explain(self, error: errors.Capacity) -> None:
+        """Add which jobs hold the slots, and when the next one is expected to finish."""
+        await add_slot_holders(error, self.api, self.journal, self.expect, self.now())
+
     async def _place(self, placing: _Placing) -> SubmitResult:
         """Record the order and deliver it, unless another process has placed the same one meanwhile."""
         order = placing.order
         while True:
             window = self._rate_window() if self.max_per_hour else None
-            is_patient = anyio.current_time() < placing.journal_deadline
+            is_patient = anyio.current_time() < placing.deadline
             try:
                 with anyio.CancelScope(shield=True):
                     other = await self.journal.insert_pending(
@@ -208,7 +241,7 @@ class OrderSubmitter:
                     return duplicate
                 continue
             try:
-                job = await self._deliver(order, placing.retry_timeout)
+                job = await self._deliver(order)
             except _PendingOrderLost:
                 logger.info("Another process is placing the same order.")
             except (errors.OutcomeUnknown, errors.Upstream) as error:
@@ -216,13 +249,13 @@ class OrderSubmitter:
             else:
                 return SubmitResult(job, "created")
 
-    async def _deliver(self, order: Order, retry_timeout: float) -> Job:
+    async def _deliver(self, order: Order) -> Job:
         """Send the order, and record what became of it before anything else can happen."""
         with anyio.CancelScope() as scope:
             observer = _DeliveryRecorder(self.journal, order, scope, self.is_required and self.is_shared)
             try:
                 async with periodic(HEARTBEAT_INTERVAL, observer.heartbeat):
-                    job = await self.api.submit(order.request, retry_timeout=retry_timeout, observer=observer)
+                    job = await self.api.submit(order.request, retry_timeout=0, observer=observer)
                     try:
                         await self.journal.record_job(observer.time_order(self.api.now()), job.jobid)
                     except Exception:
@@ -360,9 +393,10 @@ class _Placing:
     order: Order
     arrived: datetime
     allow_duplicate: bool
-    retry_timeout: float
-    # By the event loop's clock.
-    journal_deadline: float
+    # Until when a refused connection is tried again, by the event loop's clock.
+    retry_deadline: float
+    # Until when a slot and a locked journal are waited for, by the event loop's clock.
+    deadline: float
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""`delete_job`: delete a finished job, which frees its slot."""
+"""`delete_job`: delete a finished job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, 
 from luma_mcp.server.tools.get_job import parse_job_arguments
 
 DESCRIPTION = (
-    "Delete a finished job, which frees its slot. A running job can be neither stopped nor deleted. Saved files remain."
+    "Delete a finished job: its links stop working, saved files stay. Ask the user first. Nothing stops a running job."
 )
 
 

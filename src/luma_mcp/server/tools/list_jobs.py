@@ -21,7 +21,7 @@ _INPUT: schemas.Schema = {
         "default": DEFAULT_LIMIT,
         "description": "Maximum number of jobs.",
     },
-    "state": {"type": "string", "enum": list(STATES), "description": "unknown: the response to the order was lost."},
+    "state": {"type": "string", "enum": list(STATES), "description": "unknown: its response was lost."},
 }
 _JOB: schemas.Schema = {
     **dict.fromkeys(("jobid", "state", "created", "prompt"), STRING),
@@ -97,6 +97,5 @@ def _build_job(names: tuple[str, ...], job: ListedJob) -> dict[str, Any]:
         # Only what is worth a line: no empty list, and no "not deleted".
         "saved_files": list(job.files) or None,
         "reason": job.failure_reason,
-        "deleted": job.deleted or None,
     }
     return without_none(content)
