@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
 .PHONY: install demo test scenarios lint types conformance clients player player-test bundle bundle-test wheel-test workflows site \
-	demo-svg docs check benchmark pins clean
+	campaign demo-svg docs check benchmark pins clean
 
 install: .venv/run.stamp  ## the command as .venv/bin/luma-ray-mcp, without uv or pipx
 	@echo "Installed. The command is: $(CURDIR)/$(BIN)/luma-ray-mcp"
@@ -18,6 +18,11 @@ test: .venv/dev.stamp  ## three at a time, because many tests wait for processes
 
 scenarios: .venv/dev.stamp  ## 20,000 random scenarios of orders, failures and kills; takes a quarter of an hour
 	SCENARIOS=20000 $(BIN)/python -m pytest -n auto -q tests/service/test_nothing_lost.py
+
+campaign: .venv/dev.stamp  ## 2,000 orders while servers are killed and the journal is replaced; takes ten minutes
+	@export CAMPAIGN_SEED=$${CAMPAIGN_SEED:-$$(date +%s)} CAMPAIGN_ORDERS=$${CAMPAIGN_ORDERS:-2000}; \
+	echo "Again: CAMPAIGN_SEED=$$CAMPAIGN_SEED CAMPAIGN_ORDERS=$$CAMPAIGN_ORDERS make campaign"; \
+	$(BIN)/python -m pytest -n 4 --dist worksteal -q tests/campaign
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 
 class Unreliable(httpx2.AsyncBaseTransport):
-    """Carries requests to the simulator; `faults` are raised first, in order, once each.
+    """Carries requests to the simulator; `faults` are raised first, in order, once each. None: no fault.
 
     With `delivered`, a request reaches the service before its fault: only the answer is lost.
     """
 
-    def __init__(self, simulator: Simulator, *faults: Exception, delivered: bool = False) -> None:
+    def __init__(self, simulator: Simulator, *faults: Exception | None, delivered: bool = False) -> None:
         self._simulated = httpx2.ASGITransport(simulator)
         self.faults = list(faults)
         self._delivered = delivered
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        if not self.faults:
+        fault = self.faults.pop(0) if self.faults else None
+        if fault is None:
             return await self._simulated.handle_async_request(request)
-        fault = self.faults.pop(0)
         if self._delivered:
             await self._simulated.handle_async_request(request)
         raise fault

@@ -247,6 +247,23 @@ class Forbidden(LumaError):
     sentence = "The job belongs to another user."
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedJob:
+    """What this machine knows of a job that the API does not know any more.
+
+    Attributes:
+        ordered_at: when it was ordered, in UTC.
+        prompt: what was ordered.
+        state: how it ended; "unknown" if nobody looked before it was gone.
+        link: the last link to its video, which may have stopped working.
+    """
+
+    ordered_at: datetime
+    prompt: str
+    state: Literal["completed", "failed", "unknown"]
+    link: str | None = None
+
+
 @dataclass(eq=False, repr=False)
 class NotFound(LumaError):
     """The API does not know something, or no longer: assets, for example, live 30 days.
@@ -255,12 +272,14 @@ class NotFound(LumaError):
         what: what it does not know; `order_input`: an asset or the account of an order.
         deleted: the job was deleted from here.
         saved_files: absolute paths of the job's files on this machine.
+        record: what the journal knows of a job that was ordered from here.
     """
 
     kind = "not_found"
     what: Subject
     deleted: bool = field(default=False, kw_only=True)
     saved_files: tuple[str, ...] = field(default=(), kw_only=True)
+    record: RecordedJob | None = field(default=None, kw_only=True)
 
     def summary(self) -> str:
         if self.deleted:

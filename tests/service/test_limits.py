@@ -144,7 +144,8 @@ async def test_an_order_that_never_arrived_does_not_count(start: Start, simulato
 
 @pytest.mark.parametrize("faults", [1, 30], ids=["found", "not found"])
 async def test_an_order_without_an_answer_counts(start: Start, simulator: Simulator, faults: int) -> None:
-    transport = Unreliable(simulator, *[httpx2.ReadTimeout("no answer")] * faults, delivered=True)
+    # Without a fault: the look-up that shows the API's time.
+    transport = Unreliable(simulator, None, *[httpx2.ReadTimeout("no answer")] * faults, delivered=True)
     service = start(1, transport)
     lost = await outcome_of(service, "Fox")
     transport.faults = []

@@ -54,6 +54,7 @@ class Order:
         answer_status: HTTP status of an answer that does not show whether a job was started.
         adopted: whether its job was found in a list, instead of being named in an answer.
         delivered: whether the finished job was returned to somebody.
+        link: the last link to its video.
     """
 
     key: str
@@ -74,6 +75,7 @@ class Order:
     answer_status: int | None = None
     adopted: bool = False
     delivered: bool = False
+    link: str | None = None
     id: str = field(default_factory=secrets.token_hex)
 
 
@@ -191,7 +193,10 @@ class Journal(Protocol):
     # Jobs that were ordered here. Jobs of other origin are ignored.
 
     async def record_state(self, job: Job) -> None:
-        """Record how a job ended. Of a running job only record that it runs, if it had been given up."""
+        """Record how a job ended, and the link to its video.
+
+        Of a running job only record that it runs, if it had been given up.
+        """
 
     async def mark_gone(self, jobid: str) -> None:
         """Record that the API does not know a job any more that was last seen running."""

@@ -72,6 +72,8 @@ COUNTS_TOWARDS_LIMIT = (
 MAY_RUN = "state IN ('sent', 'unknown', 'running')"
 """Which orders may have a running job."""
 
+_RETRIES = 4
+"""How often work is repeated because the file was moved or replaced meanwhile."""
 _LOCK_SUFFIX = ".lock"
 _MAJOR, _MINOR = 0, 2
 _APPLICATION_ID = 0x4C756D61
@@ -98,6 +100,7 @@ _ADDED_COLUMNS = {
     "answer_status": "INTEGER",
     "adopted": "INTEGER NOT NULL DEFAULT 0",
     "delivered": "INTEGER NOT NULL DEFAULT 0",
+    "link": "TEXT",
 }
 """Those of `orders` that came with later minor versions."""
 _COLUMNS = {
@@ -259,8 +262,9 @@ class SqliteJournal:
             await self._update_job(job.jobid, "state = 'running'", condition="state = 'given_up'")
             return
         seconds = job.elapsed_seconds(self._wall_clock())
-        values = (job.state, seconds, job.credits_used, job.failure_reason)
-        await self._update_job(job.jobid, "state = ?, seconds = ?, credits = ?, error = ?", *values)
+        link = job.files.video.url if job.files.video else None
+        values = (job.state, seconds, job.credits_used, job.failure_reason, link)
+        await self._update_job(job.jobid, "state = ?, seconds = ?, credits = ?, error = ?, link = ?", *values)
 
     async def mark_gone(self, jobid: str) -> None:
         await self._update_job(jobid, "state = 'given_up'", condition="state = 'running'")
@@ -459,6 +463,8 @@ class _Storage:
         # Which file was opened last, and whether the path has become another file's since the substitute came into use.
         self._inode: tuple[int, int] | None = None
         self._is_replaced = False
+        # The connection to a file that was removed or replaced, until its orders have been copied.
+        self._replaced: sqlite3.Connection | None = None
         # The file of the substitute; None if that is in memory.
         self._spill: Path | None = None
         # The limiter of `SqliteJournal` admits one thread at a time, except after an asyncio task was cancelled
@@ -475,7 +481,7 @@ class _Storage:
                 raise anyio.ClosedResourceError
             if is_patient and self.problem == _PROBLEMS["locked"]:
                 self._retry_at = now
-            for is_last_attempt in (False, True):
+            for is_last_attempt in (*[False] * _RETRIES, True):
                 try:
                     file = self._open_file(now)
                     if file is None:
@@ -530,15 +536,19 @@ class _Storage:
         if self._inode is not None and inode != self._inode:
             # Somebody removed or replaced the file. An open connection still reads the old one. This is noticed before
             # the new file is made, because that can get the same number.
-            self._leave_file()
-            self._is_replaced = True
+            self._set_replaced()
         if self._file is None:
             if inode is None and not self._create:
                 return None
             self._file, opened = _connect(self._path, movable=self._movable, busy_seconds=self._busy_seconds)
             self._is_replaced = self._is_replaced or self._inode not in (None, opened)
             self._inode = opened
-            self._adopt_spills(self._file, self._path)
+        # Each time: the process that has left one may have been killed a moment ago.
+        self._adopt_spills(self._file, self._path)
+        if self._replaced:
+            # The lock of the new file's writer keeps other processes from making a `-journal`: SQLite would take it
+            # for that of the old file, which has the same name, and roll it back.
+            _transaction(self._file, lambda _: self._leave_file())
         if self.substitute:
             _transaction(self._file, partial(self._write_missed, self.substitute))
             self.substitute.close()
@@ -574,36 +584,57 @@ class _Storage:
 
     def _leave_file(self, *, may_spill: bool = False) -> None:
         """Close the file. What can be read of it goes to the substitute, unless that is in use already."""
+        source = self._replaced or self._file
         if self.substitute is None:
             substitute = self._get_substitute(may_spill=may_spill)
-            if self._file:
+            if self._replaced:
+                # Waits for a process that is still writing to it. Nobody begins to, because SQLite refuses that.
+                with suppress(sqlite3.Error):
+                    self._replaced.execute("BEGIN IMMEDIATE")
+            if source:
                 # Each table as far as it can be read.
                 for table in _COLUMNS:
                     with suppress(sqlite3.Error):
-                        _transaction(substitute, partial(_copy_rows, self._file, table=table))
-        self._close_file()
+                        _transaction(substitute, partial(_copy_rows, source, table=table))
+        if source:
+            with suppress(sqlite3.Error):
+                source.close()
+        if self._replaced:
+            self._replaced = None
+        else:
+            self._file = None
+
+    def _set_replaced(self) -> None:
+        self._replaced, self._file, self._is_replaced = self._replaced or self._file, None, True
 
     def _can_retry(self, error: sqlite3.Error | OSError | _Refused) -> bool:
         """Whether the work may succeed at once with a file that is opened again. All work can be repeated.
 
         A damaged file is moved aside if that is allowed.
         """
-        if self._path is None or self._file is None:
+        if self._path is None:
             return False
         mine, state = self._inode, _classify(error)[0]
+        name = getattr(error, "sqlite_errorname", "")
+        has_moved = name == "SQLITE_READONLY_DBMOVED" or name.startswith("SQLITE_IOERR")
+        if self._file is None:
+            return has_moved or isinstance(error, FileNotFoundError)
         try:
             # Somebody has moved or removed the file while it was in use. Then SQLite refuses to write, or it misses the
             # `-journal`, for which the old and the new file have the same name.
-            if _get_inode(self._path) != mine or getattr(error, "sqlite_errorname", "").startswith("SQLITE_IOERR"):
+            if _get_inode(self._path) != mine:
+                self._set_replaced()
+            elif has_moved:
                 self._leave_file()
-                return True
-            if state != "damaged" or not self._movable:
+            elif state != "damaged" or not self._movable:
                 return False
-            self._leave_file()
-            with _exclusive(self._path, self._busy_seconds):
-                # Another process may have done this already. Then the path is that of a new file, which is in order.
-                if _get_inode(self._path) == mine:
-                    _move_aside(self._path)
+            else:
+                self._leave_file()
+                with _exclusive(self._path, self._busy_seconds):
+                    # Another process may have done this already. Then the path is that of a new file, which is in
+                    # order.
+                    if _get_inode(self._path) == mine:
+                        _move_aside(self._path)
         except (sqlite3.Error, OSError):
             return False
         return True
@@ -677,6 +708,9 @@ def _open(path: Path, busy_seconds: float) -> sqlite3.Connection:
         database.execute("PRAGMA synchronous = EXTRA")
         if not _check_format(database):
             _create_schema(database)
+        # Of an earlier version. It fails while a program that uses a log has the file open.
+        with suppress(sqlite3.OperationalError):
+            database.execute("PRAGMA journal_mode = DELETE")
         path.chmod(0o600)
     except BaseException:
         database.close()
@@ -841,7 +875,7 @@ def _get_times(window: RateWindow) -> tuple[float, float, float]:
 
 # Orders as rows.
 
-_PLAIN_COLUMNS = ("id", "key", "state", "account", "jobid", "seconds", "credits", "error", "answer_status")
+_PLAIN_COLUMNS = ("id", "key", "state", "account", "jobid", "seconds", "credits", "error", "answer_status", "link")
 _FLAGS = ("save", "deleted", "by_api_clock", "adopted", "delivered")
 
 

@@ -46,6 +46,8 @@ UNKNOWN_JOBS = (
     "A job in the state unknown is an order whose response was lost and whose job was not found. It may have run and "
     "been charged. Ask the user before you order it again."
 )
+# Seconds beyond the usual time after which a person decides how to go on.
+OVERDUE_AFTER = 600.0
 USUAL_TIME = "{} usually takes {:.0f} to {:.0f} s"
 LOCAL_HISTORY = "Could not fetch running jobs; showing local history."
 AFTER_LIST = "Call get_job with a jobid to get its video."
@@ -160,10 +162,26 @@ def _summarize(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
             if not error.running:
                 return summary
             return f"{summary} These jobs are running: {', '.join(map(str, error.running))}."
-        case errors.NotFound() if error.saved_files:
-            return f"{error.summary()} Its saved files are still here: {', '.join(error.saved_files)}."
+        case errors.NotFound(what="job"):
+            return _describe_missing_job(error)
         case _:
             return error.summary()
+
+
+def _describe_missing_job(error: errors.NotFound) -> str:
+    """What is known of a job that the API does not know, or no longer."""
+    parts = [error.summary()]
+    if record := error.record:
+        ends = {"completed": "It was completed.", "failed": "It failed.", "unknown": "How it ended is not known."}
+        when = f"{record.ordered_at:%Y-%m-%d %H:%M} UTC"
+        prompt = shorten(record.prompt, MAX_PROMPT)
+        parts = ["The job was deleted." if error.deleted else "Luma no longer has this job."]
+        parts.append(f'It was ordered from here at {when}: "{prompt}". {ends[record.state]}')
+    if error.saved_files:
+        parts.append(f"Its saved files are still here: {', '.join(error.saved_files)}.")
+    if error.record and error.record.link:
+        parts.append(f"Its last link, which may have stopped working: {error.record.link}")
+    return " ".join(parts)
 
 
 def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C901, PLR0911, PLR0912 - a case per class
@@ -201,6 +219,10 @@ def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C90
             return "none", "Only the token that ordered the job can be used for it."
         case errors.NotFound(deleted=True):
             return "none", ""
+        case errors.NotFound(record=errors.RecordedJob(state="unknown")):
+            return "ask_user", "Its video was not fetched while Luma had it. Ask the user before you order it again."
+        case errors.NotFound(record=errors.RecordedJob()):
+            return "none", "Tell the user. Order it again only if they ask for that."
         case errors.NotFound(what="job"):
             return "list_jobs", (
                 "The jobid is wrong, or the record has expired. Pass it exactly as generate_video returned it; "
@@ -270,12 +292,21 @@ def error_text(content: Mapping[str, Any], tool: str, warnings: Sequence[str] = 
     return "\n".join(lines)
 
 
-def choose_next_step(job: Job, result_context: ResultContext) -> tuple[NextAction, str | None]:
-    """The one thing to do next with a job that has not failed, for programs and as text; None if there is nothing."""
+def choose_next_step(job: Job, result_context: ResultContext, elapsed: float | None) -> tuple[NextAction, str | None]:
+    """The one thing to do next with a job that has not failed, for programs and as text; None if there is nothing.
+
+    `elapsed`: seconds since it was ordered.
+    """
     saved = result_context.saved
     if job.state == "completed" and job.files.video and not (saved and saved.unfinished):
         return "none", None
     call = _format_call(job.jobid, save=bool(result_context.save))
+    usual = result_context.expected
+    if job.state == "running" and usual and elapsed and elapsed > usual[1] + OVERDUE_AFTER:
+        return "ask_user", (
+            f"It may be stuck. Ask the user whether to wait longer (call get_job with {call}) or to order another take "
+            f"(new_take=true), which is charged as well. useapi.net's support can look into the job."
+        )
     # The player polls by itself; an agent that waits too would only keep its user waiting.
     if job.state == "running" and result_context.shows_player:
         return "none", (
@@ -301,6 +332,11 @@ def job_headline(job: Job, *, elapsed: float | None, expected: Sequence[float] |
     details = f"status {job.status}"
     if elapsed is not None:
         details += f" after {elapsed:.0f} s"
+    if elapsed and expected and elapsed > expected[1]:
+        late = elapsed - expected[1]
+        overdue = f"{late:.0f} s" if late < 120 else _format_minutes(late)
+        details += f"; that is {overdue} more than such videos usually take"
+        return f"The video is not ready yet ({details}). Job: {job.jobid}"
     if expected is not None:
         resolution = job.request and job.request.resolution
         details += f"; {USUAL_TIME.format(resolution or 'a video', *expected)}"

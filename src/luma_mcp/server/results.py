@@ -64,7 +64,7 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
         content["error"] = build_error_content(error, "get_job")
         content["next_action"] = content["error"]["next_action"]
     else:
-        content["next_action"], content["next_step"] = messages.choose_next_step(job, result_context)
+        content["next_action"], content["next_step"] = messages.choose_next_step(job, result_context, elapsed)
     if job.state == "running" and result_context.expected:
         content["typical_seconds"] = [round(seconds) for seconds in result_context.expected]
     dynamic_range = "hdr_exr" if files.video_hdr_exr else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from math import inf, isfinite
 from typing import Literal
 
@@ -16,7 +16,7 @@ from luma_mcp.api.protocol import Account, RunningJob, VideoApi, VideoRequest, p
 from luma_mcp.errors import Capacity, JobReference, LumaError, NotFound
 from luma_mcp.journal.protocol import Journal, Order
 from luma_mcp.service import existing_files
-from luma_mcp.service.reconcile import UNKNOWN_FOR
+from luma_mcp.service.reconcile import UNKNOWN_FOR, Reconciler
 from luma_mcp.text import shorten
 
 ListedState = Literal["running", "completed", "failed", "unknown", "deleted"]
@@ -63,12 +63,11 @@ class JobList:
 
 
 async def list_jobs(
-    api: VideoApi, journal: Journal, age: Callable[[Order], timedelta], *, limit: int, state: ListedState | None = None
+    api: VideoApi, journal: Journal, reconciler: Reconciler, *, limit: int, state: ListedState | None = None
 ) -> JobList:
     """List the running jobs and the orders of this machine; without the API, only what the journal knows.
 
-    At most `limit` jobs, newest first, and only those in `state`; deleted ones only if that is the state. `age`: the
-    time since an order was placed.
+    At most `limit` jobs, newest first, and only those in `state`; deleted ones only if that is the state.
     """
     result = JobList()
     running: dict[str, RunningJob] = {}
@@ -80,7 +79,7 @@ async def list_jobs(
     except LumaError as error:
         result.problem = error
     else:
-        await _update_ended(api, journal, running, age)
+        await _update_ended(api, journal, running, reconciler)
     listed = await jobs_from_journal(journal, running)
     recorded = {job.jobid for job in listed}
     for job in running.values():
@@ -149,7 +148,7 @@ def _build_reference(jobid: str, order: Order | None) -> JobReference:
 
 
 async def _update_ended(
-    api: VideoApi, journal: Journal, running: Mapping[str, RunningJob], age: Callable[[Order], timedelta]
+    api: VideoApi, journal: Journal, running: Mapping[str, RunningJob], reconciler: Reconciler
 ) -> None:
     """Record how those jobs ended that are running according to the journal, but no longer listed by the API."""
     limiter = anyio.CapacityLimiter(_CONCURRENT_FETCHES)
@@ -160,13 +159,17 @@ async def _update_ended(
                 job = await api.get(jobid, retry_timeout=0)
             except NotFound:
                 # Of a young job, a lagging replica says so too.
-                if age(order) > UNKNOWN_FOR:
+                if reconciler.age(order) > UNKNOWN_FOR:
                     await journal.mark_gone(jobid)
             except LumaError:
                 # It stays as it is until the next list.
                 return
             else:
                 await journal.record_state(job)
+                if job.state == "completed":
+                    # What is somebody else's does not stay in the list under this order.
+                    with suppress(LumaError):
+                        await reconciler.verify(job)
 
     async with anyio.create_task_group() as tasks:
         for order in await journal.list_latest(MAX_LISTED):

@@ -26,8 +26,6 @@ HEARTBEAT_INTERVAL = 1.0
 """Seconds between two heartbeats of an order that is being delivered."""
 STALE_AFTER = 3.5
 """Seconds without a new heartbeat after which the process that was sending is taken to be gone."""
-OLD_HEARTBEAT = timedelta(minutes=2)
-"""A heartbeat of this age is not waited for at all."""
 
 _LISTING_DELAYS = (0.0, 2.0)
 """Seconds before each look at the running jobs: the list can lag behind an order."""
@@ -76,8 +74,9 @@ class Reconciler:
         placed, now = order.sent_at or order.ordered_at, anyio.current_time()
         seen = timedelta(seconds=now - self._first_seen.setdefault(order.id, now))
         api_now = self.api.now()
-        if order.by_api_clock and api_now:
-            return max(seen, api_now - placed)
+        if api_now:
+            # The other times are those of a clock that nobody has checked.
+            return max(seen, api_now - placed) if order.by_api_clock else seen
         age = self.wall_clock() - placed
         return age if timedelta() <= age <= PLAUSIBLE_AGE else seen
 
@@ -94,7 +93,8 @@ class Reconciler:
         order = await self.journal.get_by_jobid(job.jobid)
         if order and order.adopted and not _fits(order.request, job.files):
             await self.journal.release(job.jobid)
-            raise OutcomeUnknown("the job that was found in its place shows something else")
+            cause = "the job that was found in its place shows something else"
+            raise OutcomeUnknown(cause, candidates=(job.jobid,))
 
     async def find_job(self, order: Order) -> MatchResult:
         """Look for the order's job among the running ones; record it in the journal if there is exactly one match."""
@@ -129,8 +129,8 @@ class Reconciler:
         """Wait until no process is delivering the order any more, and get it; None if it was rejected and removed."""
         current: Order | None = order
         heartbeat, seen_at = order.alive_at, anyio.current_time()
-        while current and current.state == "sent" and heartbeat and self.wall_clock() - heartbeat < OLD_HEARTBEAT:
-            # By the monotonic clock: the wall clock may have been set since, also between a kill and a restart.
+        while current and current.state == "sent" and heartbeat:
+            # By the event loop's clock: that of the other process may be wrong.
             if anyio.current_time() - seen_at > STALE_AFTER:
                 break
             await anyio.sleep(HEARTBEAT_INTERVAL)
@@ -169,7 +169,7 @@ class Reconciler:
         similar = [job for job in running if job.jobid not in owned and _is_similar(order, job)]
         candidates = tuple(job.jobid for job in similar if self._is_timely(order, job))
         at_other_times: tuple[str, ...] = ()
-        if self.api.now() is None:
+        if self.api.now() is None or not order.by_api_clock:
             at_other_times = tuple(job.jobid for job in similar if job.jobid not in candidates)
         # Another job of this kind, from whatever time, shows that somebody else orders the like in these accounts.
         if len(similar) == len(candidates) == 1 and not await self._has_rival(order, similar):
@@ -185,7 +185,9 @@ class Reconciler:
         for other in await self.journal.list_unsettled():
             if other.id == order.id:
                 continue
-            if any(_is_similar(other, job) and self._is_timely(other, job) for job in jobs):
+            # The time of an order without the API's comes from the clock of another process, which may be wrong.
+            at_any_time = not other.by_api_clock and self.api.now() is not None
+            if any(_is_similar(other, job) and (at_any_time or self._is_timely(other, job)) for job in jobs):
                 return True
         return False
 

@@ -16,7 +16,7 @@ from luma_mcp.api.polling import Pollers
 from luma_mcp.api.protocol import Job, VideoApi, VideoRequest
 from luma_mcp.api.useapi.client import LumaClient
 from luma_mcp.catalog.models import Catalog
-from luma_mcp.errors import NotFound, Upstream
+from luma_mcp.errors import NotFound, RecordedJob, Upstream
 from luma_mcp.journal.protocol import Journal
 from luma_mcp.journal.sqlite import SqliteJournal
 from luma_mcp.media.safe_http import Resolve, SafeHttpClient, resolve_host
@@ -76,7 +76,7 @@ class VideoService:
         self.journal: Journal = SqliteJournal(
             journal_path(settings),
             api=api_id(settings.base_url, token),
-            wall_clock=wall_clock,
+            wall_clock=self.now,
             # A file that the settings name may belong to something else, and stays where it is.
             movable=settings.journal is None,
         )
@@ -94,7 +94,7 @@ class VideoService:
             self.journal,
             requests,
             self.reconciler,
-            now=lambda: self.api.now() or wall_clock(),
+            now=self.now,
             max_per_hour=settings.max_jobs_per_hour or 0,
             repeat_window=timedelta(seconds=settings.repeat_window_seconds),
             is_shared=journal_path(settings) is not None,
@@ -110,6 +110,10 @@ class VideoService:
         self.submit = orders.submit
         self.request_files = self.journal.request_files
         self.mark_delivered = self.journal.mark_delivered
+
+    def now(self) -> datetime:
+        """The time of day, in UTC: by the API's clock once that is known, which nobody sets."""
+        return self.api.now() or self._wall_clock()
 
     async def aclose(self) -> None:
         """Close connections and files. Running jobs continue."""
@@ -128,7 +132,7 @@ class VideoService:
             expected: what `expected_seconds` returned, if the caller has it.
 
         Raises:
-            NotFound: the API does not know the job; `deleted` and `saved_files` are what the journal knows of it.
+            NotFound: the API does not know the job; the error has what the journal knows of it.
             LumaError: any other error that waiting does not solve.
         """
         is_known = True
@@ -149,8 +153,14 @@ class VideoService:
         except NotFound as error:
             order = await self.journal.get_by_jobid(jobid)
             error.jobid = jobid
-            error.deleted = order is not None and order.deleted
             error.saved_files = await self.downloads.saved_files(jobid)
+            if order:
+                error.deleted = order.deleted
+                state = order.state if order.state in ("completed", "failed") else "unknown"
+                error.record = RecordedJob(order.ordered_at, order.request.prompt, state, order.link)
+                # It cannot be running any more, so it is not listed as running either.
+                if order.state == "running" and self.reconciler.age(order) > UNKNOWN_FOR:
+                    await self.journal.mark_gone(jobid)
             raise
         await self.journal.record_state(job)
         if job.state == "completed":
@@ -183,7 +193,7 @@ class VideoService:
         """List what is running and what was ordered from this machine, newest first."""
         with anyio.move_on_after(RECOVERY_TIMEOUT):
             await self.reconciler.recover_orders()
-        return await list_jobs(self.api, self.journal, self.reconciler.age, limit=limit, state=state)
+        return await list_jobs(self.api, self.journal, self.reconciler, limit=limit, state=state)
 
     async def delete(self, jobid: str) -> DeletedJob:
         """Delete a finished job and free its slot. Its saved files stay.

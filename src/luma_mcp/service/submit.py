@@ -185,7 +185,7 @@ class OrderSubmitter:
         """
         if self.max_per_hour:
             # The answer shows the API's time. By this machine's clock, which may be wrong, none of them might count.
-            if self.api.now() is None and self.api.features.list_running and await self.journal.list_latest(1):
+            if self.api.now() is None and self.api.features.list_running:
                 with suppress(errors.LumaError):
                     await self.api.list_running(retry_timeout=0)
             counted = await self.journal.list_counted(self._rate_window())
@@ -329,8 +329,9 @@ class OrderSubmitter:
         ended = (order.sent_at or order.ordered_at) + timedelta(seconds=order.seconds or 0)
         # A call that waited behind the first one, for example while its lost job was looked for, means the same video.
         was_running = arrived is not None and ended > arrived
-        is_recent = timedelta() <= self.now() - ended <= self.repeat_window
-        if not was_running and (order.delivered or not is_recent):
+        # The dates of the API's answers are whole seconds, so the end may seem to be in the future.
+        is_recent = self.now() - ended <= self.repeat_window
+        if not was_running and (order.delivered or not self.repeat_window or not is_recent):
             return None
         job = await self._fetch(order, order.jobid)
         return SubmitResult(job, "duplicate") if job else None

@@ -1,0 +1,470 @@
+"""The simulator behind a small HTTP server that breaks requests as a scenario wants, and keeps a ledger of them.
+
+The server is written for this: it can drop a connection without a byte, cut an answer anywhere, and hold an order
+before or after it is carried out. Its own time, which it states in every answer, can be moved forward.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections import defaultdict, deque
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from luma_mcp.catalog.useapi import USEAPI
+from luma_mcp.simulator.app import HOST, PREFIX, Simulator
+from luma_mcp.simulator.state import Service, SimulatedJob
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Iterator
+
+TOKEN = "user:4711-campaign"
+EMAIL = "studio@example.com"
+SLOTS = 1000
+PATIENCE = 120.0
+"""Seconds that a step may take on a busy machine before it counts as hanging."""
+REJECTIONS = frozenset({400, 401, 402, 403, 404, 409, 422, 429, 596})
+"""The documented ones: the API carries nothing out."""
+GATEWAY = frozenset({408, 499, 502, 504, *range(520, 528)})
+"""Statuses of a gateway that does not know what became of a request."""
+WITHOUT_BODY = (204, 205, 304)
+HELD = float("inf")
+"""Seconds of a job that ends when the scenario says so."""
+
+_T = TypeVar("_T")
+Cut = Literal["", "drop", "reset", "head", "body", "garbage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens to one request.
+
+    Attributes:
+        carried_out: whether the API acts on it.
+        status, body: an answer in place of the true one.
+        cut: where the answer is cut: not a byte of it arrives, the same with a reset, in its head or its body; or
+            something arrives that is not HTTP.
+        delay: seconds before the request is carried out, and again before it is answered.
+        hold: where an order stays until it is released, or its client is gone.
+        dated: whether the answer shows the API's time.
+    """
+
+    carried_out: bool = True
+    status: int | None = None
+    body: bytes = b""
+    cut: Cut = ""
+    delay: float = 0.0
+    hold: Literal["", "before", "after"] = ""
+    dated: bool = True
+
+    @property
+    def proves_nothing(self) -> bool:
+        """Whether its client cannot know what became of the request."""
+        return bool(self.cut) or (self.status is not None and self.status not in REJECTIONS)
+
+    @property
+    def has_message(self) -> bool:
+        """Whether it is an answer of the API's own, though one that does not show whether a job was started.
+
+        A status that a lost answer cannot have counts as well.
+        """
+        if self.cut or self.status is None or self.status in GATEWAY:
+            return False
+        return 300 <= self.status < 500 or b'"error"' in self.body
+
+    def __str__(self) -> str:
+        parts: list[str] = []
+        if self.status is not None:
+            parts.append(f"{self.status} {self.body[:30]!r}")
+        parts += filter(None, (self.cut and f"cut: {self.cut}", self.hold and f"held {self.hold}"))
+        if not self.carried_out:
+            parts.append("not carried out")
+        if self.delay:
+            parts.append(f"delay {self.delay}")
+        if not self.dated:
+            parts.append("no date")
+        return ", ".join(parts) or "true answer"
+
+
+TRUE_ANSWER = Fault()
+
+
+@dataclass(eq=False, slots=True)
+class Post:
+    """An order that arrived. `at`, `real`: when, by the API's clock and by the monotonic one; `status`: the answer's.
+
+    `was_abandoned`: its client left while it was held.
+    """
+
+    prompt: str
+    batch: int
+    at: datetime
+    real: float
+    fault: Fault
+    released: asyncio.Event
+    is_held: bool = False
+    is_done: bool = False
+    was_abandoned: bool = False
+    status: int = 0
+
+    @property
+    def proves_nothing(self) -> bool:
+        """Whether its client cannot know what became of it."""
+        is_undocumented = self.status not in (200, *REJECTIONS)
+        return self.fault.proves_nothing or self.was_abandoned or is_undocumented
+
+    @property
+    def has_message(self) -> bool:
+        """Whether the answer is one of the API's own, though it does not show whether a job was started."""
+        return self.fault.has_message or (not self.fault.cut and self.fault.status is None and self.status == 500)
+
+
+@dataclass(eq=False, slots=True)
+class LedgerJob:
+    """A job of the API. `at`, `real`: as for a post; `is_foreign`: somebody else ordered it."""
+
+    job: SimulatedJob
+    prompt: str
+    model: str
+    batch: int
+    at: datetime
+    real: float
+    is_foreign: bool
+    was_denied: bool = False
+    """Whether a look-up was answered as if there were no such job."""
+
+    @property
+    def jobid(self) -> str:
+        return self.job.jobid
+
+    @property
+    def ended(self) -> float | None:
+        """When it ended or will end, by the monotonic clock; None while it is held."""
+        return None if self.job.seconds == HELD else self.job.begun + self.job.seconds
+
+    def runs(self, real: float) -> bool:
+        """Whether it was running then."""
+        return self.ended is None or self.ended > real
+
+
+@dataclass
+class _Service(Service):
+    """Jobs last as long as the scenario wants, and are entered in the ledger."""
+
+    durations: dict[str, float] = field(default_factory=dict)
+    on_start: Callable[[SimulatedJob], None] = field(default=lambda _: None)
+
+    def start(self, request: dict[str, str], email: str, *, webhook: bool) -> SimulatedJob:
+        job = super().start(request, email, webhook=webhook)
+        job.seconds = self.durations.get(request["prompt"], 0.05)
+        self.on_start(job)
+        return job
+
+
+@dataclass(slots=True)
+class _Answer:
+    status: int = 500
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytes = b""
+
+
+class Api:
+    """The simulator, its ledger and its faults. All of it happens in a thread of its own.
+
+    Attributes:
+        batch: the number of the present batch, for the ledger.
+        orders: by prompt, what happens to its next orders.
+        look_ups: by prompt, what happens to the next look-ups of its jobs.
+        listings: what happens to the next lists of the running jobs.
+        unlisted: prompts whose jobs are not listed during their first second.
+        posts, jobs: the ledger.
+        changed: notified whenever something has happened.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self._offset = timedelta()
+        self.batch = 0
+        self.service = _Service(USEAPI, time.monotonic, wall_clock=self.now, rng=rng, on_start=self._enter)
+        self.service.add_account(EMAIL, SLOTS)
+        self._simulator = Simulator(self.service, token=TOKEN)
+        self.orders: dict[str, deque[Fault]] = defaultdict(deque)
+        self.look_ups: dict[str, deque[Fault]] = defaultdict(deque)
+        self.listings: deque[Fault] = deque()
+        self.unlisted: set[str] = set()
+        self.posts: list[Post] = []
+        self.jobs: dict[str, LedgerJob] = {}
+        self.changed = threading.Condition()
+        self._is_foreign = False
+        self._loop = asyncio.new_event_loop()
+        self._listener: asyncio.Server | None = None
+        self._address = (HOST, 0)
+        self._connections: set[asyncio.Task[None]] = set()
+
+    def now(self) -> datetime:
+        """The time of day by the API's clock."""
+        return datetime.now(UTC) + self._offset
+
+    def pass_time(self, minutes: float) -> None:
+        """Move the API's clock forward."""
+        self._offset += timedelta(minutes=minutes)
+
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        """Serve while the block runs; yields the base URL."""
+        with socket.create_server(self._address) as probe:
+            self._address = probe.getsockname()
+        thread = threading.Thread(target=self._loop.run_forever, name="api")
+        thread.start()
+        try:
+            self.accept()
+            yield f"http://{HOST}:{self._address[1]}{PREFIX}"
+        finally:
+            self.refuse()
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(PATIENCE)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            thread.join()
+            self._loop.close()
+
+    def accept(self) -> None:
+        """Accept connections."""
+
+        async def listen() -> None:
+            self._listener = await asyncio.start_server(self._serve, *self._address)
+
+        asyncio.run_coroutine_threadsafe(listen(), self._loop).result(PATIENCE)
+
+    def refuse(self) -> None:
+        """Refuse connections from now on; those that are open stay open."""
+
+        async def close() -> None:
+            if self._listener:
+                self._listener.close()
+                self._listener = None
+
+        asyncio.run_coroutine_threadsafe(close(), self._loop).result(PATIENCE)
+
+    async def _end(self) -> None:
+        for task in list(self._connections):
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def do(self, action: Callable[[], _T]) -> _T:
+        """Do something in the API's thread."""
+
+        async def run() -> _T:
+            return action()
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(PATIENCE)
+
+    def start_foreign(self, params: dict[str, str], seconds: float) -> LedgerJob:
+        """Start a job of another machine."""
+
+        def start() -> LedgerJob:
+            self._is_foreign = True
+            self.service.durations[params["prompt"]] = seconds
+            names = self.service.catalog.params
+            request = {names[name].api_name: value for name, value in params.items()}
+            # In the simulator, a job's request has the names of the catalog's choices.
+            job = self.service.start({**params, **request}, EMAIL, webhook=False)
+            self._is_foreign = False
+            return self.jobs[job.jobid]
+
+        return self.do(start)
+
+    def end_job(self, job: LedgerJob) -> None:
+        """Let a held job end."""
+
+        def end() -> None:
+            if job.job.seconds == HELD:
+                job.job.seconds = max(0.001, time.monotonic() - job.job.begun)
+
+        self.do(end)
+
+    def release(self) -> None:
+        """Let all held orders continue."""
+
+        def release() -> None:
+            for post in self.posts:
+                post.released.set()
+
+        self.do(release)
+
+    def wait(self, condition: Callable[[], object], seconds: float = PATIENCE) -> bool:
+        """Wait until a condition holds, or the time is up."""
+        with self.changed:
+            return bool(self.changed.wait_for(condition, seconds))
+
+    def notify(self) -> None:
+        """Let everybody who waits look at their condition again."""
+        with self.changed:
+            self.changed.notify_all()
+
+    def _enter(self, job: SimulatedJob) -> None:
+        prompt, model = job.request["prompt"], job.request["model"]
+        is_foreign = self._is_foreign
+        entry = LedgerJob(job, prompt, model, self.batch, self.now(), time.monotonic(), is_foreign)
+        self.jobs[job.jobid] = entry
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._connections.add(task)
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                while await self._serve_request(reader, writer):
+                    pass
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _serve_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Answer one request; False if the connection is to be closed."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        first, *lines = head.strip().split("\r\n")
+        method, target, _ = first.split(" ", 2)
+        headers: list[tuple[bytes, bytes]] = []
+        for line in lines:
+            name, _, value = line.partition(":")
+            headers.append((name.strip().lower().encode("latin-1"), value.strip().encode("latin-1")))
+        length = int(dict(headers).get(b"content-length", b"0"))
+        body = await reader.readexactly(length)
+        path = target.removeprefix(PREFIX)
+        if (method, path) == ("POST", "/videos"):
+            return await self._serve_order(target, headers, body, reader, writer)
+        fault = self._choose_fault(method, path)
+        await asyncio.sleep(fault.delay)
+        answer = await self._simulate(method, target, headers, body)
+        if (method, path) == ("GET", "/jobs"):
+            self._hide_young(answer)
+        return await self._respond(answer, fault, writer)
+
+    def _choose_fault(self, method: str, path: str) -> Fault:
+        if method == "GET" and path == "/jobs" and self.listings:
+            return self.listings.popleft()
+        job = self.jobs.get(path.removeprefix("/jobs/").replace("%3A", ":").replace("%40", "@"))
+        if method == "GET" and job and self.look_ups[job.prompt]:
+            fault = self.look_ups[job.prompt].popleft()
+            job.was_denied = job.was_denied or fault.status in (400, 403, 404)
+            return fault
+        return TRUE_ANSWER
+
+    async def _serve_order(
+        self,
+        target: str,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> bool:
+        prompt = json.loads(body)["prompt"]
+        fault = self.orders[prompt].popleft() if self.orders[prompt] else TRUE_ANSWER
+        post = Post(prompt, self.batch, self.now(), time.monotonic(), fault, asyncio.Event())
+        self.posts.append(post)
+        self.notify()
+        try:
+            await asyncio.sleep(fault.delay)
+            if fault.hold == "before":
+                await self._hold(post, reader)
+            answer = _Answer()
+            if fault.carried_out:
+                answer = await self._simulate("POST", target, headers, body)
+            post.status = fault.status or answer.status
+            if fault.hold == "after":
+                await self._hold(post, reader)
+            await asyncio.sleep(fault.delay)
+            return await self._respond(answer, fault, writer)
+        finally:
+            post.is_done = True
+            self.notify()
+
+    async def _hold(self, post: Post, reader: asyncio.StreamReader) -> None:
+        post.is_held = True
+        self.notify()
+        # Nothing more comes from the client, unless it leaves.
+        gone, released = asyncio.ensure_future(reader.read(1)), asyncio.ensure_future(post.released.wait())
+        await asyncio.wait({gone, released}, return_when=asyncio.FIRST_COMPLETED)
+        post.is_held = False
+        post.was_abandoned = gone.done()
+        for task in (gone, released):
+            task.cancel()
+            with suppress(asyncio.CancelledError, ConnectionError):
+                await task
+
+    async def _simulate(self, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes) -> _Answer:
+        path, _, query = target.partition("?")
+        answer = _Answer()
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path.replace("%3A", ":").replace("%40", "@"),
+            "raw_path": path.encode("latin-1"),
+            "query_string": query.encode("latin-1"),
+            "root_path": "",
+            "headers": headers,
+            "server": self._address[:2],
+            "client": (HOST, 1),
+        }
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                answer.status, answer.headers = message["status"], list(message["headers"])
+            else:
+                answer.body += message.get("body", b"")
+
+        await self._simulator(scope, receive, send)
+        return answer
+
+    def _hide_young(self, answer: _Answer) -> None:
+        record = json.loads(answer.body)
+        rows: list[Any] = []
+        for row in record["jobs"]:
+            job = self.jobs[row["jobid"]]
+            if job.prompt not in self.unlisted or time.monotonic() - job.real > 1:
+                rows.append(row)
+        answer.body = json.dumps({"executing": len(rows), "jobs": rows}).encode()
+
+    async def _respond(self, answer: _Answer, fault: Fault, writer: asyncio.StreamWriter) -> bool:
+        headers = {b"content-type": b"application/json", **dict(answer.headers)}
+        status, body = answer.status, answer.body
+        if fault.status is not None:
+            status, body = fault.status, fault.body
+            headers[b"content-type"] = b"application/json" if body.startswith(b"{") else b"text/html"
+        if status in WITHOUT_BODY:
+            body = b""
+        headers[b"content-length"] = str(len(body)).encode()
+        if fault.dated:
+            headers[b"date"] = format_datetime(self.now(), usegmt=True).encode()
+        head = f"HTTP/1.1 {status} Status\r\n".encode()
+        for name, value in headers.items():
+            head += name + b": " + value + b"\r\n"
+        head += b"\r\n"
+        cuts: dict[Cut, bytes] = {
+            "": head + body,
+            "drop": b"",
+            "reset": b"",
+            "head": head[: len(head) // 2],
+            "body": head + body[: len(body) // 2],
+            "garbage": b"\x16\x03\x01 this is not HTTP\r\n\r\n",
+        }
+        writer.write(cuts[fault.cut])
+        if fault.cut == "reset":
+            linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort()
+            return False
+        await writer.drain()
+        return not fault.cut
