@@ -350,3 +350,47 @@ async def test_deleted_job_is_reported_as_deleted(server: Server) -> None:
     assert "The job was deleted." in error["message"]
     assert "jobid is wrong" not in text
     assert done["saved_files"][0] in text
+
+
+@pytest.mark.parametrize("saved", [True, False])
+async def test_job_that_luma_forgot_is_described_from_the_record(
+    server: Server, simulator: Simulator, *, saved: bool
+) -> None:
+    async with server() as client:
+        _, job = await order(client, save=saved, wait_seconds=100)
+        simulator.service.jobs.clear()
+        text, content = await call(client, "get_job", jobid=job["jobid"], wait_seconds=0)
+    error = content["error"]
+    assert "jobid is wrong" not in text
+    for part in ('Luma no longer has this job. It was ordered from here at 2026-11-22 00:00 UTC: "A fox".', "completed"):
+        assert part in error["message"]
+    assert job["video"]["url"] in error["message"]
+    assert all(file in error["message"] for file in job.get("saved_files", ()))
+    assert (error["next_action"], error["jobid"]) == ("none", job["jobid"])
+
+
+async def test_job_that_vanished_while_it_ran_is_not_listed_as_running(server: Server, simulator: Simulator) -> None:
+    async with server() as client:
+        _, job = await order(client, wait_seconds=0)
+        simulator.service.jobs.clear()
+        await pass_time(1000)
+        text, content = await call(client, "get_job", jobid=job["jobid"], wait_seconds=0)
+        _, listed = await call(client, "list_jobs")
+    assert content["error"]["next_action"] == "ask_user"
+    assert "How it ended is not known." in text
+    assert [each["state"] for each in listed["jobs"]] == ["unknown"]
+
+
+async def test_job_far_beyond_its_time_is_for_the_user_to_decide(server: Server) -> None:
+    async with server() as client:
+        _, job = await order(client, "A fox simulate:stuck", wait_seconds=0)
+        await pass_time(100)
+        text, late = await call(client, "get_job", jobid=job["jobid"], wait_seconds=0)
+        assert "is being made" not in text
+        assert "more than such videos usually take" in text
+        assert late["next_action"] == "get_job"
+        await pass_time(700)
+        text, overdue = await call(client, "get_job", jobid=job["jobid"], wait_seconds=0)
+    assert overdue["next_action"] == "ask_user"
+    assert "new_take=true" in overdue["next_step"]
+    assert "Do not order" not in text
