@@ -188,3 +188,22 @@ def test_a_request_lists_what_is_set() -> None:
 def test_a_request_has_known_parameters_and_a_prompt(params: dict[str, str]) -> None:
     with pytest.raises(TypeError):
         VideoRequest.from_params(params)
+
+
+@pytest.mark.parametrize("url", ["", "null", "/media/clip.mp4", "clip.mp4", "javascript:alert(1)"])
+def test_a_link_that_leads_nowhere_is_none(url: str) -> None:
+    job = parse({"jobid": "j1", "status": "completed", "response": {"video": {"url": url}}})
+    assert job.files.video is None
+
+
+@pytest.mark.parametrize(
+    ("record", "state"),
+    [
+        ({"status": "succeeded", "response": {"video": {"url": "https://cdn.example.com/a.mp4"}}}, "completed"),
+        ({"status": "cancelled", "error": "Cancelled by an operator"}, "failed"),
+        ({"status": "queued"}, "running"),
+        ({"status": "processing", "error": "Slow today"}, "running"),
+    ],
+)
+def test_an_unknown_status_is_judged_by_what_the_record_has(record: dict[str, Any], state: str) -> None:
+    assert parse({"jobid": "j1", **record}).state == state

@@ -197,7 +197,8 @@ def _parse_media(value: Any) -> Media | None:
     """Build a file from an object with a link, or from the link alone: the shape of `video_hdr_exr` is undocumented."""
     record = {"url": value} if isinstance(value, str) else value
     url = _get(record, "url", str)
-    if not url:
+    # Anything else, such as "null" or a path, leads nowhere.
+    if not url or not url.startswith(("https://", "http://")):
         return None
     width, height = _get(record, "width", int), _get(record, "height", int)
     return Media(url, _get(record, "media_type", str), width, height, _get(record, "duration", float))
