@@ -31,7 +31,7 @@ VIDEO = (MEDIA / "16x9-5s-sdr.mp4").read_bytes()
 @pytest.fixture(autouse=True)
 def home_with_files(home: Path, environment: dict[str, str]) -> None:
     """A photo and a diary in the home folder, and the places where videos and the journal go."""
-    Image.new("RGB", (60, 40), "orange").save(home / "photo.heic", "HEIF")
+    Image.new("RGB", (64, 36), "orange").save(home / "photo.heic", "HEIF")
     (home / "diary.txt").write_text("the diary of a fox")
     environment |= {"LUMA_MCP_OUTPUT_DIR": str(home / "Luma"), "LUMA_MCP_JOURNAL": str(home / "journal.db")}
 

@@ -54,7 +54,7 @@ def later_minor(path: Path) -> None:
         database.execute("PRAGMA user_version = 7")
         database.execute("CREATE TABLE webhooks (url TEXT)")
         database.execute("ALTER TABLE orders ADD COLUMN cost REAL")
-        database.execute("ALTER TABLE assets ADD COLUMN width INTEGER NOT NULL DEFAULT 0")
+        database.execute("ALTER TABLE assets ADD COLUMN colour INTEGER NOT NULL DEFAULT 0")
 
 
 def other_tables(path: Path) -> None:

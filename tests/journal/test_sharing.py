@@ -65,7 +65,7 @@ anyio.run(main, *sys.argv[1:])
 SENT, DUPLICATE = "sent in the file", "duplicate in the file"
 LOCKED = "sent another process keeps the file locked"
 CREATORS, ROUNDS = 6, 20
-INSERT_ASSET = "INSERT INTO assets VALUES ('api', ?, 'account', 'ref', 0)"
+INSERT_ASSET = "INSERT INTO assets VALUES ('api', ?, 'account', 'ref', 0, NULL, NULL)"
 
 
 class Process:

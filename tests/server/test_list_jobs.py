@@ -362,7 +362,10 @@ async def test_job_that_luma_forgot_is_described_from_the_record(
         text, content = await call(client, "get_job", jobid=job["jobid"], wait_seconds=0)
     error = content["error"]
     assert "jobid is wrong" not in text
-    for part in ('Luma no longer has this job. It was ordered from here at 2026-11-22 00:00 UTC: "A fox".', "completed"):
+    for part in (
+        'Luma no longer has this job. It was ordered from here at 2026-11-22 00:00 UTC: "A fox".',
+        "completed",
+    ):
         assert part in error["message"]
     assert job["video"]["url"] in error["message"]
     assert all(file in error["message"] for file in job.get("saved_files", ()))

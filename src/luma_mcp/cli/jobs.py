@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +19,14 @@ from luma_mcp.cli import context, messages
 from luma_mcp.errors import InvalidArguments, LumaError
 from luma_mcp.journal.sqlite import EVERY_API, SqliteJournal
 from luma_mcp.media.sources import LONGEST_PATH, ImageError, home_folders, parse_source
+from luma_mcp.server.messages import CHOSEN, format_misfits
 from luma_mcp.server.progress import READY_TO_SAVE, UNKNOWN_TYPICAL, estimate_percent, format_step
 from luma_mcp.service import journal_path
 from luma_mcp.service.concurrency import periodic
 from luma_mcp.service.jobs import JobList, ListedJob, jobs_from_journal, select_jobs
-from luma_mcp.service.requests import ProgressStep
+from luma_mcp.service.requests import ProgressStep, ValidatedRequest
 from luma_mcp.service.service import VideoService
+from luma_mcp.service.submit import SubmitResult
 from luma_mcp.settings import Settings
 from luma_mcp.text import one_line
 
@@ -65,12 +67,8 @@ def generate(params: Mapping[str, str], *, save: bool, new_take: bool, simulate:
             patience=SLOT_TIMEOUT,
             on_progress=bar.show_step,
         )
-        if result.outcome in messages.OUTCOMES:
-            bar.print_above(messages.OUTCOMES[result.outcome])
-        if problem := service.journal.problem:
-            bar.print_above(messages.journal_warning(problem))
-        for name, change in result.image_changes.items():
-            bar.print_above(f"{name}: {change}")
+        for line in _describe_order(service, validated, result):
+            bar.print_above(line)
         await _finish(service, result.job, bar, save=save)
         if simulate and not save:
             click.echo(messages.SIMULATED_LINK, err=True)
@@ -81,6 +79,19 @@ def generate(params: Mapping[str, str], *, save: bool, new_take: bool, simulate:
     click.echo(messages.SIMULATED, err=True)
     with context.simulating(settings, speed=SIMULATION_SPEED) as simulated:
         _run(work, simulated, label="Preparing")
+
+
+def _describe_order(service: VideoService, validated: ValidatedRequest, result: SubmitResult) -> Iterator[str]:
+    """What is worth knowing about an order before its video is ready."""
+    if result.outcome in messages.OUTCOMES:
+        yield messages.OUTCOMES[result.outcome]
+    if problem := service.journal.problem:
+        yield messages.journal_warning(problem)
+    for name, reason in validated.chosen.items():
+        yield f"{name} {validated.params[name]}: {CHOSEN[reason]}"
+    yield from format_misfits(validated.misfits, validated.params["aspect_ratio"])
+    for name, change in result.image_changes.items():
+        yield f"{name}: {change}"
 
 
 def get(jobid: str, *, save: bool) -> None:

@@ -265,8 +265,13 @@ class Journal(Protocol):
     async def digest_of_asset(self, asset_ref: str) -> str | None:
         """The digest of the bytes that the asset was made from here."""
 
-    async def record_asset(self, digest: str, account: str, asset_ref: str) -> None:
-        """Record an upload, and remove expired ones."""
+    async def size_of_asset(self, asset_ref: str) -> tuple[int, int] | None:
+        """The width and height in pixels of the image that the asset was made from here."""
+
+    async def record_asset(
+        self, digest: str, account: str, asset_ref: str, size: tuple[int, int] | None = None
+    ) -> None:
+        """Record an upload with the image's width and height, and remove expired ones."""
 
     async def forget_asset(self, asset_ref: str) -> None:
         """Remove an asset that the API does not know any more."""

@@ -75,7 +75,7 @@ MAY_RUN = "state IN ('sent', 'unknown', 'running')"
 _RETRIES = 4
 """How often work is repeated because the file was moved or replaced meanwhile."""
 _LOCK_SUFFIX = ".lock"
-_MAJOR, _MINOR = 0, 2
+_MAJOR, _MINOR = 0, 3
 _APPLICATION_ID = 0x4C756D61
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -96,17 +96,20 @@ CREATE TABLE IF NOT EXISTS assets (
 COMMIT;
 """
 _ADDED_COLUMNS = {
-    "by_api_clock": "INTEGER NOT NULL DEFAULT 0",
-    "answer_status": "INTEGER",
-    "adopted": "INTEGER NOT NULL DEFAULT 0",
-    "delivered": "INTEGER NOT NULL DEFAULT 0",
-    "link": "TEXT",
+    "orders": {
+        "by_api_clock": "INTEGER NOT NULL DEFAULT 0",
+        "answer_status": "INTEGER",
+        "adopted": "INTEGER NOT NULL DEFAULT 0",
+        "delivered": "INTEGER NOT NULL DEFAULT 0",
+        "link": "TEXT",
+    },
+    "assets": {"width": "INTEGER", "height": "INTEGER"},
 }
-"""Those of `orders` that came with later minor versions."""
+"""Those that came with later minor versions."""
 _COLUMNS = {
     "orders": "id, api, key, state, request, account, ordered_at, sent_at, alive_at, jobid, seconds, credits, error, "
-    f"save, files, deleted, {', '.join(_ADDED_COLUMNS)}",
-    "assets": "api, digest, account, asset_ref, uploaded_at",
+    f"save, files, deleted, {', '.join(_ADDED_COLUMNS['orders'])}",
+    "assets": "api, digest, account, asset_ref, uploaded_at, width, height",
 }
 
 _Statement = tuple[str, tuple[Any, ...]]
@@ -347,13 +350,20 @@ class SqliteJournal:
     async def digest_of_asset(self, asset_ref: str) -> str | None:
         return await self._find_asset("digest", "asset_ref = ?", asset_ref)
 
-    async def record_asset(self, digest: str, account: str, asset_ref: str) -> None:
+    async def size_of_asset(self, asset_ref: str) -> tuple[int, int] | None:
+        width = await self._find_asset("width", "asset_ref = ?", asset_ref)
+        height = await self._find_asset("height", "asset_ref = ?", asset_ref)
+        return (int(width), int(height)) if width and height else None
+
+    async def record_asset(
+        self, digest: str, account: str, asset_ref: str, size: tuple[int, int] | None = None
+    ) -> None:
         now = self._wall_clock()
         expired = (now - ASSET_LIFETIME).timestamp()
-        sql = f"INSERT OR REPLACE INTO assets ({_COLUMNS['assets']}) VALUES (?, ?, ?, ?, ?)"
+        sql = f"INSERT OR REPLACE INTO assets ({_COLUMNS['assets']}) VALUES (?, ?, ?, ?, ?, ?, ?)"
         await self._execute(
             ("DELETE FROM assets WHERE uploaded_at < ?", (expired,)),
-            (sql, (self._api, digest, account, asset_ref, now.timestamp())),
+            (sql, (self._api, digest, account, asset_ref, now.timestamp(), *(size or (None, None)))),
         )
 
     async def forget_asset(self, asset_ref: str) -> None:
@@ -372,7 +382,7 @@ class SqliteJournal:
         since = (self._wall_clock() - ASSET_LIFETIME).timestamp()
         sql = f"SELECT {column} FROM assets WHERE {self._mine} AND uploaded_at >= ? AND {condition}"
         found = await self._select(sql, self._api, since, *values)
-        if not found:
+        if not found or found[0][column] is None:
             return None
         return str(found[0][column])
 
@@ -734,10 +744,11 @@ def _check_format(database: sqlite3.Connection) -> bool:
 def _create_schema(database: sqlite3.Connection) -> None:
     """Create the tables, or add what later minor versions have. After an interruption, it is done again."""
     database.executescript(_SCHEMA)
-    present = {row["name"] for row in database.execute("PRAGMA table_info(orders)")}
-    for name, definition in _ADDED_COLUMNS.items():
-        if name not in present:
-            database.execute(f"ALTER TABLE orders ADD COLUMN {name} {definition}")
+    for table, columns in _ADDED_COLUMNS.items():
+        present = {row["name"] for row in database.execute(f"PRAGMA table_info({table})")}
+        for name, definition in columns.items():
+            if name not in present:
+                database.execute(f"ALTER TABLE {table} ADD COLUMN {name} {definition}")
     database.execute(f"PRAGMA user_version = {1000 * _MAJOR + _MINOR}")
 
 

@@ -95,9 +95,23 @@ def make_thumbnail(data: bytes) -> bytes:
     return _encode(image, LARGEST_THUMBNAIL)[0]
 
 
-def _decode(data: bytes) -> Image.Image:
-    """Decode an image completely, so that one that is cut short is not uploaded."""
-    from PIL import Image, UnidentifiedImageError
+def measure(data: bytes) -> tuple[int, int] | None:
+    """Get the width and height of an image as it is shown, from its header; None if that cannot be read."""
+    from PIL import Image
+
+    _set_up_decoders()
+    with suppress(Exception):
+        image = Image.open(io.BytesIO(data), formats=_READABLE_FORMATS)
+        width, height = image.size
+        # These turn it by a quarter.
+        if _get_orientation(image) in (5, 6, 7, 8):
+            width, height = height, width
+        return width, height
+    return None
+
+
+def _set_up_decoders() -> None:
+    from PIL import Image
 
     # Pillow only warns of more pixels than this, and rejects more than twice as many.
     if Image.MAX_IMAGE_PIXELS != MAX_PIXELS // 2:
@@ -107,6 +121,13 @@ def _decode(data: bytes) -> Image.Image:
         # Only once: `warnings.catch_warnings` is not safe in threads, and can leave every warning ignored.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+
+
+def _decode(data: bytes) -> Image.Image:
+    """Decode an image completely, so that one that is cut short is not uploaded."""
+    from PIL import Image, UnidentifiedImageError
+
+    _set_up_decoders()
     if not data:
         raise ImageError("is empty")
     start = data[:512].lstrip().lower()

@@ -212,7 +212,7 @@ class Confirmation:
         elif is_running:
             call.decision = ConfirmationDecision(validated, reuse_only=True)
         elif is_expensive or self._context.settings.confirm != "expensive":
-            text = messages.confirmation_question(catalog, validated.params)
+            text = messages.confirmation_question(catalog, validated.params, validated.misfits)
             if call.state:
                 # The answer was about another request. The SDK discards it, because the text differs, and asks again.
                 text = f"{CHANGED} {text}"

@@ -51,6 +51,7 @@ OVERDUE_AFTER = 600.0
 USUAL_TIME = "{} usually takes {:.0f} to {:.0f} s"
 LOCAL_HISTORY = "Could not fetch running jobs; showing local history."
 AFTER_LIST = "Call get_job with a jobid to get its video."
+CHOSEN = {"earlier_clip": "as in the clip that it continues", "picture": "nearest to the picture's shape"}
 _LINKS = {"exr_zip_url": "EXR frames (ZIP): {}", "thumbnail_url": "Thumbnail: {}", "last_frame_url": "Last frame: {}"}
 _NOT_TWICE = "To order another one anyway, pass new_take true, but ask the user first."
 _REPEAT_CALL = (
@@ -83,6 +84,11 @@ class ResultContext:
     shows_player: bool = False
     # Until when, by the event loop's clock, the caller is sure to take the result.
     deadline: float = float("inf")
+    # Why options that were left out have their values, by `ChoiceReason`; the clip that is continued; the sizes of
+    # images whose shape is not the video's.
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    continues: str | None = None
+    misfits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     # Why the record of orders is not in use; None if it is.
     journal_problem: str | None = None
 
@@ -368,6 +374,8 @@ def job_text(job: Job, content: Mapping[str, Any]) -> str:
         request = job.request
         options = (request.model, request.resolution, request.aspect_ratio, request.duration, request.dynamic_range)
         lines.append(f"Request: {', '.join(filter(None, options))}; prompt: {shorten(request.prompt, MAX_PROMPT)}")
+    lines += map("Chosen: {0[0]}, {0[1]}".format, content.get("chosen", {}).items())
+    lines.append(_part("It continues the video of job {}", content, "continues"))
     if job.state == "completed":
         made = _part("Made in {:.0f} s. ", content, "elapsed_seconds")
         used = _part("It used {:g} credits. ", content, "credits_used")
@@ -455,13 +463,24 @@ def deleted_note(saved_files: Sequence[str], *, was_known: bool) -> str:
     return f"{note} Links to its video may stop working, and it was not saved on this machine."
 
 
-def confirmation_question(catalog: Catalog, params: Mapping[str, Any]) -> str:
-    """The question to the user before an order. The same params give the same question."""
+def format_misfits(misfits: Mapping[str, tuple[int, int]], aspect_ratio: str) -> list[str]:
+    """A sentence for each image whose shape is not the video's. `misfits`: width and height by parameter name."""
+    sentences: list[str] = []
+    for name, (width, height) in misfits.items():
+        sentences.append(f"{name} is {width}x{height} and the video is {aspect_ratio}: it will be cropped or padded.")
+    return sentences
+
+
+def confirmation_question(
+    catalog: Catalog, params: Mapping[str, Any], misfits: Mapping[str, tuple[int, int]] | None = None
+) -> str:
+    """The question to the user before an order. The same request gives the same question."""
     facts = ", ".join(map(params.__getitem__, catalog.choices))
     images = [name.replace("_", " ") for name in catalog.images if name in params]
     if images:
         facts += f", with {' and '.join(images)}"
-    return f"Make this video? It costs credits. {facts}. Prompt: {shorten(params['prompt'], MAX_PROMPT)}"
+    warnings = "".join(f" {sentence}" for sentence in format_misfits(misfits or {}, params["aspect_ratio"]))
+    return f"Make this video? It costs credits. {facts}.{warnings} Prompt: {shorten(params['prompt'], MAX_PROMPT)}"
 
 
 def _part(template: str, content: Mapping[str, Any], name: str) -> str:

@@ -55,8 +55,13 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
     }
     if outcome:
         content["notice"] = messages.OUTCOMES.get(outcome)
+        content["chosen"] = {name: messages.CHOSEN[reason] for name, reason in result_context.chosen.items()} or None
+        content["continues"] = result_context.continues
+        ratio = job.request.aspect_ratio if job.request else None
+        warnings = messages.format_misfits(result_context.misfits, ratio or "of another shape")
         if result_context.journal_problem:
-            content["warnings"] = [messages.JOURNAL_WARNING.format(problem=result_context.journal_problem)]
+            warnings.append(messages.JOURNAL_WARNING.format(problem=result_context.journal_problem))
+        content["warnings"] = warnings or None
         # Whether this call's order costs credits.
         content["charged"] = "no" if simulated or outcome == "duplicate" else "yes"
     if job.state == "failed":

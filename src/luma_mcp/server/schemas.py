@@ -59,6 +59,8 @@ JOB_OUTPUT = output_object(
             ("jobid", "status", "outcome", "charged", "next_action", "next_step", "notice", "note"), STRING
         ),
         "warnings": array(STRING),
+        "chosen": OBJECT,
+        "continues": STRING,
         "state": {"type": "string", "enum": list(get_args(JobState))},
         "request": OBJECT,
         **dict.fromkeys(("created", "updated"), STRING),

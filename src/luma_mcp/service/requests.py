@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from math import log
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -18,10 +20,16 @@ from luma_mcp.catalog.models import Catalog
 from luma_mcp.catalog.validate import validate
 from luma_mcp.errors import AccountSession, Forbidden, InvalidArguments, LumaError, NotFound, Problem
 from luma_mcp.journal.protocol import Journal
-from luma_mcp.media.images import NormalizedImage, normalize
+from luma_mcp.media.images import NormalizedImage, measure, normalize
 from luma_mcp.media.safe_http import SafeHttpClient
 from luma_mcp.media.sources import ImageError, Source, SourceKind, parse_source, read_data_uri, read_file
 
+INHERITED = ("aspect_ratio", "dynamic_range", "resolution", "model")
+"""What a clip takes over from the one that it continues, the most important first."""
+SHAPE_TOLERANCE = 0.06
+"""Up to this difference of shape, about 6 %, nothing of a picture is missed."""
+ChoiceReason = Literal["earlier_clip", "picture"]
+"""As in the clip that is continued; nearest to the picture's shape."""
 ProgressStep = Literal["preparing", "uploading", "ordering", "waiting for a free slot"]
 
 
@@ -42,12 +50,14 @@ class InputImage:
             uploaded from this machine, or else the assetRef itself.
         picture: what will be uploaded; None for an assetRef, and for bytes that were uploaded before.
         data: those bytes, in case they must be uploaded again.
+        size: its width and height in pixels, if they are known.
     """
 
     source: Source
     identity: str
     picture: NormalizedImage | None = None
     data: bytes = b""
+    size: tuple[int, int] | None = None
 
     @property
     def is_asset(self) -> bool:
@@ -59,13 +69,21 @@ class InputImage:
 class ValidatedRequest:
     """A complete request without problems.
 
-    `params`: all parameters, the images as the caller wrote them. `images`: by parameter name. `account`: the stated
-    one, or else the default one of the settings.
+    Attributes:
+        params: all parameters, the images as the caller wrote them.
+        images: by parameter name.
+        account: the stated one, or else the default one of the settings.
+        chosen: why an option that was left out has its value, where that is not the default.
+        continues: the jobid of the clip that this one continues.
+        misfits: the width and height of images whose shape is not the video's, by parameter name.
     """
 
     params: Mapping[str, str]
     images: Mapping[str, InputImage]
     account: str | None
+    chosen: Mapping[str, ChoiceReason] = field(default_factory=dict)
+    continues: str | None = None
+    misfits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -156,7 +174,34 @@ class RequestBuilder:
                     (error.unfinished_jobid for error in image_errors if error.unfinished_jobid), None
                 )
             raise rejection
-        return ValidatedRequest(complete, images, complete.get("email") or self.default_account)
+        values, chosen = await self._choose(params, images)
+        complete = validate(self.catalog, {**params, **values}).nearest or complete
+        start = images.get("image_start")
+        continues = start.source.text if start and start.source.kind is SourceKind.JOB else None
+        account = complete.get("email") or self.default_account
+        misfits = {name: size for name, size in _frame_sizes(images) if not _has_shape(size, complete["aspect_ratio"])}
+        return ValidatedRequest(complete, images, account, chosen, continues, misfits)
+
+    async def _choose(
+        self, params: Mapping[str, Any], images: Mapping[str, InputImage]
+    ) -> tuple[dict[str, str], dict[str, ChoiceReason]]:
+        """Choose what was left out from the clip that is continued, and from the picture, as far as that fits."""
+        wanted: dict[str, tuple[str, ChoiceReason]] = {}
+        start = images.get("image_start")
+        if start and start.source.kind is SourceKind.JOB:
+            order = await self.journal.get_by_jobid(start.source.text)
+            earlier = order.request.to_dict() if order else {}
+            wanted = {name: (earlier[name], "earlier_clip") for name in INHERITED if name in earlier}
+        for _, size in _frame_sizes(images):
+            ratios = self.catalog.choices["aspect_ratio"].values
+            wanted.setdefault("aspect_ratio", (min(ratios, key=partial(_shape_difference, size)), "picture"))
+        values: dict[str, str] = {}
+        chosen: dict[str, ChoiceReason] = {}
+        for name, (value, reason) in wanted.items():
+            # In the order of importance: what would exclude an earlier one is left to the defaults.
+            if name not in params and not validate(self.catalog, {**params, **values, name: value}).problems:
+                values[name], chosen[name] = value, reason
+        return values, chosen
 
     async def build_request(
         self, validated: ValidatedRequest, on_progress: ProgressCallback
@@ -180,7 +225,8 @@ class RequestBuilder:
         match source.kind:
             case SourceKind.ASSET:
                 digest = await self.journal.digest_of_asset(source.text)
-                return InputImage(source, digest or source.text)
+                size = await self.journal.size_of_asset(source.text)
+                return InputImage(source, digest or source.text, size=size)
             case SourceKind.FILE:
                 data = await anyio.to_thread.run_sync(read_file, source.text, self.folders)
             case SourceKind.DATA:
@@ -189,15 +235,15 @@ class RequestBuilder:
                 data = await self._fetch_frame(name, source.text)
             case SourceKind.LINK:
                 data = await self.http.fetch(source.text)
-        identity = await anyio.to_thread.run_sync(lambda: hashlib.sha256(data).hexdigest())
+        identity, size = await anyio.to_thread.run_sync(lambda: (hashlib.sha256(data).hexdigest(), measure(data)))
         for other in others.values():
             # One picture may be both the first and the last frame.
             if other.identity == identity and not other.is_asset:
-                return InputImage(source, identity, other.picture, other.data)
+                return InputImage(source, identity, other.picture, other.data, size)
         if await self.journal.is_known_asset(identity):
             # It was uploaded before, so it is usable and most likely need not be decoded.
-            return InputImage(source, identity, data=data)
-        return InputImage(source, identity, await self._normalize(data))
+            return InputImage(source, identity, data=data, size=size)
+        return InputImage(source, identity, await self._normalize(data), size=size)
 
     async def _normalize(self, data: bytes) -> NormalizedImage:
         async with self._decode_lock:
@@ -245,7 +291,7 @@ class RequestBuilder:
                 picture = picture or await self._normalize(image.data)
                 asset = await self.api.upload(picture.data, picture.media_type, account)
                 ref = asset.asset_ref
-                await self.journal.record_asset(image.identity, account, ref)
+                await self.journal.record_asset(image.identity, account, ref, image.size)
             ref_by_picture[image.identity] = refs[name] = ref
             if picture and picture.changes:
                 changes[name] = ", ".join(picture.changes)
@@ -299,6 +345,22 @@ class RequestBuilder:
             unusable.all_accounts = True
             raise unusable
         return max(ranks, key=ranks.__getitem__)
+
+
+def _frame_sizes(images: Mapping[str, InputImage]) -> list[tuple[str, tuple[int, int]]]:
+    """The sizes of the first and the last frame, as far as they are given and known."""
+    frames = [(name, images[name]) for name in ("image_start", "image_end") if name in images]
+    return [(name, image.size) for name, image in frames if image.size]
+
+
+def _shape_difference(size: tuple[int, int], ratio: str) -> float:
+    """How far a size is from an aspect ratio such as `16:9`; 0 for the same shape."""
+    wide, _, high = ratio.partition(":")
+    return abs(log(size[0] / size[1]) - log(int(wide) / int(high)))
+
+
+def _has_shape(size: tuple[int, int], ratio: str) -> bool:
+    return _shape_difference(size, ratio) <= SHAPE_TOLERANCE
 
 
 @contextmanager

@@ -77,8 +77,9 @@ async def handle(
         async with periodic(INTERVAL, reporter.tick):
             if decision.error:
                 raise decision.error  # noqa: TRY301 - completed below, like an error of the service
+            validated = decision.validated or await service.validate(parsed.params, parsed.problems)
             submitted = await service.submit(
-                decision.validated or await service.validate(parsed.params, parsed.problems),
+                validated,
                 allow_duplicate=parsed.options.get("new_take", False),
                 reuse_only=decision.reuse_only,
                 save=save,
@@ -96,6 +97,8 @@ async def handle(
                 if len(context.image_changes) > MAX_IMAGE_CHANGES:
                     del context.image_changes[next(iter(context.image_changes))]
             result_context = ResultContext(submitted.outcome, submitted.image_changes, save, deadline=deadline)
+            result_context.chosen, result_context.continues = validated.chosen, validated.continues
+            result_context.misfits = validated.misfits
             result_context.shows_player = client_supports_apps(ctx)
             job, result = await follow_job(context, submitted.job, reporter, result_context, end=end)
         if as_task and job.state == "running":
