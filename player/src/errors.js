@@ -14,6 +14,7 @@ const HEADLINES = {
   moderated: "Content moderation rejected this",
   capacity: "All video slots are in use",
   limit_reached: "The hourly limit is reached",
+  journal_unavailable: "Orders cannot be recorded right now",
   account_session: "The Luma account needs to be renewed",
   upstream: "The video service has a problem",
   network: "The video service could not be reached",
@@ -38,6 +39,7 @@ const SETUP_HINTS = {
   not_configured: "Set USEAPI_TOKEN in this server's settings.",
   unauthorized: "Check that USEAPI_TOKEN is complete and current.",
   payment_required: "Renew the subscription or add credits.",
+  journal_unavailable: "The command luma-ray-mcp doctor shows how to mend this.",
   account_session: "The owner of the account can renew it at useapi.net. Waiting does not help.",
 };
 

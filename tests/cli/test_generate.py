@@ -60,7 +60,7 @@ def test_a_photo_is_found_from_the_current_folder(run: Run, simulator: Simulator
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("http")
     [upload] = simulator.service.uploads.values()
-    assert (upload.media_type, Image.open(io.BytesIO(upload.data)).size) == ("image/jpeg", (60, 40))
+    assert (upload.media_type, Image.open(io.BytesIO(upload.data)).size) == ("image/jpeg", (64, 36))
 
 
 @pytest.mark.parametrize(
