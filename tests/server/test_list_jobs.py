@@ -397,3 +397,22 @@ async def test_job_far_beyond_its_time_is_for_the_user_to_decide(server: Server)
     assert overdue["next_action"] == "ask_user"
     assert "new_take=true" in overdue["next_step"]
     assert "Do not order" not in text
+
+
+async def test_credits_of_finished_jobs_are_listed(server: Server) -> None:
+    async with server() as client:
+        _, done = await order(client, wait_seconds=100)
+        text, content = await call(client, "list_jobs")
+    assert content["jobs"][0]["credits_used"] == done["credits_used"]
+    assert f", {done['credits_used']:g} credits" in text
+
+
+async def test_unreachable_api_does_not_hide_the_job(server: Server, simulator: Simulator) -> None:
+    async with server() as client:
+        _, job = await order(client, wait_seconds=0)
+        simulator.faults.append(Fault("GET", "/jobs", 503, b"{}", times=1000))
+        text, content = await call(client, "get_job", jobid=job["jobid"], wait_seconds=0)
+    error = content["error"]
+    assert (error["jobid"], error["next_action"]) == (job["jobid"], "get_job")
+    assert "The job continues" in error["next_step"]
+    assert job["jobid"] in text

@@ -137,6 +137,8 @@ def _format_job(job: ListedJob) -> str:
     params = job.request.to_dict() if job.request else {"model": job.model or ""}
     values = [params[name] for name in USEAPI.choices if name in params]
     duration = f" {job.seconds:.0f} s" if job.seconds is not None else ""
+    if job.credits is not None:
+        values.append(f"{job.credits:g} credits")
     head = f"{when}  {click.style(job.state, fg=COLOURS[job.state])}{duration}  {one_line(' '.join(values))}"
     details = (params.get("prompt"), job.failure_reason and f"failed: {job.failure_reason}", *job.files, job.jobid)
     return "\n    ".join([head, *map(one_line, filter(None, details))])

@@ -280,6 +280,8 @@ def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C90
                 "Ask the user to check LUMA_MCP_BASE_URL and the proxy and certificate settings of this server's "
                 "environment (HTTPS_PROXY, SSL_CERT_FILE)."
             )
+        case errors.NetworkError(jobid=str(jobid)) | errors.Upstream(jobid=str(jobid)) if tool == "get_job":
+            return "get_job", f"The job continues whatever happens here. Call get_job with {_format_call(jobid)} later."
         case errors.Upstream(fault="internal"):
             return "list_jobs", "Call list_jobs to see whether anything was ordered."
         case _:
@@ -416,6 +418,7 @@ def list_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
         head = f"- {job['state']}{age}, {job.get('created', 'time unknown')}"
         for name in catalog.choices:
             head += _part(", {}", job, name)
+        head += _part(", {:g} credits", job, "credits_used")
         head += _part(", on {}", job, "account")
         if "prompt" in job:
             head += f": {shorten(job['prompt'], MAX_PROMPT)}"

@@ -38,8 +38,8 @@ _LONGEST_PROMPT = 40
 class ListedJob:
     """A job of the list.
 
-    `request` is None if it was ordered elsewhere; `seconds`: how long it took; `files`: absolute paths of its saved
-    files.
+    `request` is None if it was ordered elsewhere; `seconds`: how long it took; `credits`: what it used; `files`:
+    absolute paths of its saved files.
     """
 
     state: ListedState
@@ -49,6 +49,7 @@ class ListedJob:
     account: str | None = None
     request: VideoRequest | None = None
     seconds: float | None = None
+    credits: float | None = None
     failure_reason: str | None = None
     files: tuple[str, ...] = ()
 
@@ -187,6 +188,7 @@ def _build_listed(order: Order, running: RunningJob | None) -> ListedJob:
         account=(running.account if running else None) or order.account,
         request=order.request,
         seconds=order.seconds,
+        credits=order.credits,
         failure_reason=order.error,
         files=existing_files(order.files),
     )

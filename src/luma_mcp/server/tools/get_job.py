@@ -8,7 +8,7 @@ import anyio
 from mcp.server.apps import client_supports_apps
 
 from luma_mcp.api.protocol import Job
-from luma_mcp.errors import Forbidden, InvalidArguments, NotFound, Problem
+from luma_mcp.errors import Forbidden, InvalidArguments, LumaError, NotFound, Problem
 from luma_mcp.server import messages, schemas
 from luma_mcp.server.arguments import parse_arguments
 from luma_mcp.server.messages import ResultContext
@@ -47,8 +47,12 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
     end = anyio.current_time() + context.wait_seconds(options, ctx)[0]
     result_context = ResultContext(save=options.get("save"), shows_player=client_supports_apps(ctx))
     reporter = ProgressReporter(ctx)
-    async with periodic(INTERVAL, reporter.tick):
-        _, result = await follow_job(context, jobid, reporter, result_context, end=end)
+    try:
+        async with periodic(INTERVAL, reporter.tick):
+            _, result = await follow_job(context, jobid, reporter, result_context, end=end)
+    except LumaError as error:
+        error.jobid = error.jobid or jobid
+        raise
     return result
 
 

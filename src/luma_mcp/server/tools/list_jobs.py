@@ -25,7 +25,7 @@ _INPUT: schemas.Schema = {
 }
 _JOB: schemas.Schema = {
     **dict.fromkeys(("jobid", "state", "created", "prompt"), STRING),
-    "elapsed_seconds": NUMBER,
+    **dict.fromkeys(("elapsed_seconds", "credits_used"), NUMBER),
     "saved_files": array(STRING),
     "reason": STRING,
 }
@@ -94,6 +94,7 @@ def _build_job(names: tuple[str, ...], job: ListedJob) -> dict[str, Any]:
         **{name: params[name] for name in names if name in params},
         "account": job.account,
         "elapsed_seconds": None if job.seconds is None else round(job.seconds, 1),
+        "credits_used": job.credits,
         # Only what is worth a line: no empty list, and no "not deleted".
         "saved_files": list(job.files) or None,
         "reason": job.failure_reason,
