@@ -136,6 +136,8 @@ def format_problem(problem: Problem) -> str:
     if problem.did_you_mean:
         values = f" It takes {expected}." if expected else ""
         return f'"{name}" is not a parameter: did you mean "{problem.did_you_mean}"?{values}'
+    if problem.code == "unknown_parameter" and problem.reason:
+        return f'"{name}" {problem.reason}; leave it out.'
     if problem.code == "conflict" and (problem.value is None or not problem.allowed):
         return f"{name} cannot be combined with {others}; leave it out."
     return _PROBLEMS[problem.code].format(

@@ -142,9 +142,17 @@ async def test_no_suggestion_loses_a_stated_value(connect: Connect, stated: dict
 
 
 async def test_unknown_argument_without_counterpart(connect: Connect) -> None:
-    error = await rejected(connect, prompt="A fox", seed=7)
+    error = await rejected(connect, prompt="A fox", xyzzy=7)
     assert "leave it out" in error["message"]
     assert "aspect_ratio" in error["message"]
+    assert error["suggestion"]["prompt"] == "A fox"
+
+
+@pytest.mark.parametrize("name", ["seed", "audio", "negative_prompt", "fps", "generateAudio"])
+async def test_what_other_generators_have_is_not_offered(connect: Connect, name: str) -> None:
+    error = await rejected(connect, prompt="A fox", **{name: "7"})
+    assert f'"{name}" is not offered: there is no sound, frame rate, seed or negative prompt' in error["message"]
+    assert "did you mean" not in error["message"]
     assert error["suggestion"]["prompt"] == "A fox"
 
 

@@ -41,13 +41,20 @@ _NICKNAMES: Mapping[str, Mapping[str, str]] = {
     "aspect_ratio": {"landscape": "16:9", "horizontal": "16:9", "widescreen": "16:9", "square": "1:1"}
     | {"portrait": "9:16", "vertical": "9:16", "cinematic": "21:9", "ultrawide": "21:9"},
 }
+# Parts of names of parameters that other video generators have.
+_NOT_OFFERED = frozenset({"audio", "sound", "music", "voice", "fps", "framerate", "seed", "negative", "steps", "cfg"})
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)(?:[:x/](\d+(?:\.\d+)?))?[a-z]*")
 _SIZE = re.compile(r"(\d+)[x/](\d+)")
 
 
+def is_not_offered(name: str) -> bool:
+    """Whether a name stands for something that other generators have and this one does not."""
+    return not _NOT_OFFERED.isdisjoint(snake_case(name).split("_"))
+
+
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """Get the known parameter that `name` most likely stands for, if any is likely."""
-    if len(name) > MAX_LENGTH:
+    if len(name) > MAX_LENGTH or is_not_offered(name):
         return None
     names = list(known)
     spelling = snake_case(name)
@@ -65,7 +72,7 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     for known_name in names:
         if not set(parts).isdisjoint(known_name.split("_")):
             guesses.append(known_name)
-    for similar in get_close_matches(spelling, [*names, *_NAME_PARTS], n=1):
+    for similar in get_close_matches(spelling, [*names, *_NAME_PARTS], n=1, cutoff=0.75):
         guesses.append(_NAME_PARTS.get(similar, similar))
     # The first guess is the most likely, but this tool may not have that parameter.
     return next(filter(names.__contains__, guesses), None)

@@ -16,7 +16,7 @@ from operator import ne
 from typing import Any
 
 from luma_mcp.catalog.models import Catalog, Choice, Combination, Text, conflicts
-from luma_mcp.catalog.suggest import nearest_name, nearest_value
+from luma_mcp.catalog.suggest import is_not_offered, nearest_name, nearest_value
 from luma_mcp.errors import Problem, ProblemCode, format_choices
 
 # Hosts cut long results, and the caller has the whole value.
@@ -72,6 +72,9 @@ def validate_options(catalog: Catalog, partial: Mapping[str, Any]) -> Validation
     return Validation(validation.problems, {name: nearest[name] for name in partial if name in nearest})
 
 
+NOT_OFFERED = "is not offered: there is no sound, frame rate, seed or negative prompt"
+
+
 def unknown_parameter(catalog: Catalog | None, name: str, value: Any, known: Iterable[str]) -> Problem:
     """Build the problem of a parameter that does not exist. Without a catalog, values are not described."""
     names = tuple(known)
@@ -79,8 +82,15 @@ def unknown_parameter(catalog: Catalog | None, name: str, value: Any, known: Ite
     expected = ""
     if catalog is not None and meant is not None and meant in catalog.choices:
         expected = format_choices(catalog.choices[meant].values)
+    reason = NOT_OFFERED if is_not_offered(name) else ""
     return Problem(
-        shorten(name), "unknown_parameter", shorten(value), allowed=names, did_you_mean=meant, expected=expected
+        shorten(name),
+        "unknown_parameter",
+        shorten(value),
+        allowed=names,
+        did_you_mean=meant,
+        expected=expected,
+        reason=reason,
     )
 
 

@@ -16,6 +16,7 @@ from mcp.client.stdio import StdioServerParameters
 
 from luma_mcp.catalog.tables import options_table
 from luma_mcp.catalog.useapi import USEAPI
+from luma_mcp.cli import messages
 from luma_mcp.cli.context import INTERRUPTED, Interrupted, run_interruptible
 from luma_mcp.install.command import invocation
 from luma_mcp.simulator.app import TOKEN, new_simulator, running
@@ -34,7 +35,7 @@ def run() -> None:
         with running(new_simulator(speed=SPEED)) as url:
             run_interruptible(lambda: _run_steps(url))
     except Interrupted:
-        click.echo("\nStopped.", err=True)
+        click.echo(f"\n{messages.STOPPED}", err=True)
         sys.exit(INTERRUPTED)
 
 

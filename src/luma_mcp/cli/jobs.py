@@ -252,5 +252,5 @@ def _run(work: Work, settings: Settings, *, label: str, can_simulate: bool = Fal
         note = ""
         if not settings.simulated and (bar.jobid or bar.ordering):
             note = f" {messages.job_not_lost(bar.jobid)}"
-        click.echo(f"\nStopped.{note}", err=True)
+        click.echo(f"\n{messages.STOPPED}{note}", err=True)
         sys.exit(context.INTERRUPTED)

@@ -22,6 +22,7 @@ OUTCOMES = {
 UNKNOWN_ORDERS = (
     "unknown: the answer to the order was lost and its job was not found. It may have run, and may have been charged."
 )
+STOPPED = "Stopped."
 FINISHING_ORDER = "Waiting for the answer to an order that is on its way. Press Ctrl-C again to stop at once."
 # For the errors whose next step depends on nothing but their kind.
 _NEXT_STEPS: dict[errors.Kind, str] = {
