@@ -17,6 +17,7 @@ from luma_mcp.simulator.app import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from mcp import Client
 
@@ -215,3 +216,18 @@ async def test_a_repeated_order_is_the_same_task(tasks: Server, simulator: Simul
     assert again["taskId"] == first["taskId"]
     assert again["createdAt"] == first["createdAt"]
     assert simulator.requests["POST /videos"] == 1
+
+
+async def test_a_task_s_result_says_what_the_order_cost(tasks: Server, tmp_path: Path) -> None:
+    """And that it could not be recorded."""
+    folder = tmp_path / "no file"
+    folder.mkdir()
+    async with tasks(LUMA_MCP_JOURNAL=str(folder)) as client:
+        task = await call_raw(client, "generate_video", prompt="A fox")
+        again = await call_raw(client, "generate_video", prompt="A fox", new_take=True)
+        await pass_time(100)
+        results = [await task_request(client, "tasks/get", each["taskId"]) for each in (task, again)]
+    for result in results:
+        content = result["result"]["structuredContent"]
+        assert (content["outcome"], content["charged"]) == ("created", "yes")
+        assert "cannot be used at present" in content["warnings"][0]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -185,7 +186,9 @@ class VideoTaskBackend:
     async def get(self, task_id: str) -> Task:
         """Return the job as a task; if it has finished, with what `generate_video` would return."""
         with _job_errors():
-            result_context = messages.ResultContext(image_changes=self._context.image_changes.get(task_id, {}))
+            ordered = self._context.ordered.get(task_id, messages.ResultContext())
+            # Whoever polls a task takes its result.
+            result_context = replace(ordered, deadline=float("inf"), shows_player=False)
             end = anyio.current_time()
             job, result = await follow_job(self._context, task_id, ProgressReporter(None), result_context, end=end)
         task = build_task(job, result_context.expected, self._context.wall_clock())

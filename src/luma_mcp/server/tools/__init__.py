@@ -22,6 +22,7 @@ from pydantic import ConfigDict
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.errors import LumaError, NotConfigured, Upstream
 from luma_mcp.hosts import DEFAULT_WAIT, WAIT_LIMITS, WAIT_MARGIN
+from luma_mcp.server.messages import ResultContext
 from luma_mcp.server.results import build_error_result
 from luma_mcp.server.ui import icons
 from luma_mcp.settings import Settings
@@ -47,8 +48,8 @@ class ServerContext:
     service: Callable[[], VideoService | None]
     # The time of day, in UTC.
     wall_clock: Callable[[], datetime]
-    # By jobid, what was done to which image; for tasks, whose results are fetched later.
-    image_changes: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    # By jobid, what the result of an order contains besides its job; for tasks, whose results are fetched later.
+    ordered: dict[str, ResultContext] = field(default_factory=dict)
 
     def require_service(self) -> VideoService:
         """Get the service; raises `NotConfigured` if there is no token."""

@@ -34,8 +34,8 @@ DESCRIPTION = (
 )
 # Seconds, at most, for which full slots or a refused connection are tried again before the agent hears of it.
 ORDER_RETRY_TIMEOUT = 20.0
-# Clients fetch the result of a task soon, so the changes of older jobs are of no use.
-MAX_IMAGE_CHANGES = 100
+# Clients fetch the result of a task soon, so what is known of older orders is of no use.
+MAX_ORDERED = 100
 
 
 def definition(context: ServerContext) -> Tool:
@@ -89,17 +89,17 @@ async def handle(
             )
             # A cancellation that arrived while the order was being sent takes effect here, when the jobid is known.
             await anyio.lowlevel.checkpoint()
-            as_task = supports_tasks(ctx)
-            if as_task:
-                # The client polls the job instead of waiting.
-                end = anyio.current_time()
-                context.image_changes[submitted.job.jobid] = submitted.image_changes
-                if len(context.image_changes) > MAX_IMAGE_CHANGES:
-                    del context.image_changes[next(iter(context.image_changes))]
             result_context = ResultContext(submitted.outcome, submitted.image_changes, save, deadline=deadline)
             result_context.chosen, result_context.continues = validated.chosen, validated.continues
             result_context.misfits = validated.misfits
             result_context.shows_player = client_supports_apps(ctx)
+            as_task = supports_tasks(ctx)
+            if as_task:
+                # The client polls the job instead of waiting.
+                end = anyio.current_time()
+                context.ordered[submitted.job.jobid] = result_context
+                if len(context.ordered) > MAX_ORDERED:
+                    del context.ordered[next(iter(context.ordered))]
             job, result = await follow_job(context, submitted.job, reporter, result_context, end=end)
         if as_task and job.state == "running":
             return attach_task(result, build_task(job, result_context.expected, context.wall_clock()))
