@@ -13,8 +13,8 @@ install: .venv/run.stamp  ## the command as .venv/bin/luma-ray-mcp, without uv o
 demo: .venv/run.stamp  ## a rejection, a suggestion and two clips, over a real MCP connection
 	@$(BIN)/luma-ray-mcp demo
 
-test: .venv/dev.stamp  ## three at a time, because many tests wait for processes; COVERAGE=95 fails below 95 %
-	$(BIN)/python -m pytest -n 3 --dist worksteal $(if $(COVERAGE),--cov=luma_mcp --cov-branch --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE))
+test: .venv/dev.stamp  ## four at a time, because many tests wait for processes; COVERAGE=95 fails below 95 %
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(if $(COVERAGE),--cov=luma_mcp --cov-branch --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE))
 
 scenarios: .venv/dev.stamp  ## 20,000 random scenarios of orders, failures and kills; takes a quarter of an hour
 	SCENARIOS=20000 $(BIN)/python -m pytest -n auto -q tests/service/test_nothing_lost.py

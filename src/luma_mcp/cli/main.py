@@ -13,7 +13,6 @@ from click.core import ParameterSource
 from luma_mcp import __version__
 from luma_mcp.catalog.tables import all_tables
 from luma_mcp.catalog.useapi import USEAPI
-from luma_mcp.cli.accounts import accounts
 from luma_mcp.cli.context import INTERRUPTED, Interrupted
 from luma_mcp.settings import LOOPBACK
 from luma_mcp.text import strip_control
@@ -36,6 +35,18 @@ class SanitizingGroup(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")
         return super().main(*args, **extra)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the commands and `accounts`."""
+        return sorted([*super().list_commands(ctx), "accounts"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Get a command. `accounts` is imported only now, since a host starts the server without it."""
+        if cmd_name != "accounts":
+            return super().get_command(ctx, cmd_name)
+        from luma_mcp.cli.accounts import accounts
+
+        return accounts
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command."""
@@ -181,9 +192,6 @@ def doctor_command(*, as_json: bool, simulate: bool, seconds: float) -> None:
     from luma_mcp.doctor.cli import doctor
 
     doctor(simulate=simulate, as_json=as_json, seconds=seconds)
-
-
-main.add_command(accounts)
 
 
 @main.command()
