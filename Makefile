@@ -19,7 +19,7 @@ test: .venv/dev.stamp  ## four at a time, because many tests wait for processes;
 scenarios: .venv/dev.stamp  ## 20,000 random scenarios of orders, failures and kills; takes a quarter of an hour
 	SCENARIOS=20000 $(BIN)/python -m pytest -n auto -q tests/service/test_nothing_lost.py
 
-campaign: .venv/dev.stamp  ## 2,000 orders while servers are killed and the journal is replaced; takes ten minutes
+campaign: .venv/dev.stamp  ## 2,000 orders while servers are killed and the journal is replaced; takes half an hour
 	@export CAMPAIGN_SEED=$${CAMPAIGN_SEED:-$$(date +%s)} CAMPAIGN_ORDERS=$${CAMPAIGN_ORDERS:-2000}; \
 	echo "Again: CAMPAIGN_SEED=$$CAMPAIGN_SEED CAMPAIGN_ORDERS=$$CAMPAIGN_ORDERS make campaign"; \
 	$(BIN)/python -m pytest -n 4 --dist worksteal -q tests/campaign
