@@ -39,7 +39,7 @@ const SETUP_HINTS = {
   not_configured: "Set USEAPI_TOKEN in this server's settings.",
   unauthorized: "Check that USEAPI_TOKEN is complete and current.",
   payment_required: "Renew the subscription or add credits.",
-  journal_unavailable: "The command luma-ray-mcp doctor shows how to mend this.",
+  journal_unavailable: "The command luma-ray-mcp doctor shows how to fix this.",
   account_session: "The owner of the account can renew it at useapi.net. Waiting does not help.",
 };
 

@@ -31,7 +31,7 @@ _NEXT_STEPS: dict[errors.Kind, str] = {
     "payment_required": "Renew the subscription or add credits, then run the command again.",
     "conflict": "Wait until the job has finished.",
     "moderated": "Change the prompt or the image.",
-    "journal_unavailable": "{run} doctor shows how to mend it. LUMA_MCP_JOURNAL_REQUIRED=0 orders without it.",
+    "journal_unavailable": "{run} doctor shows how to fix it. LUMA_MCP_JOURNAL_REQUIRED=0 orders without it.",
     "limit_reached": "LUMA_MCP_MAX_JOBS_PER_HOUR sets this limit.",
     "network": "Check the connection, then try again. {run} doctor finds out what is wrong.",
     "upstream": "Try again later. {run} jobs shows what was ordered.",
@@ -53,7 +53,7 @@ def journal_warning(problem: str) -> str:
     """That orders are not recorded where other processes see them, and why."""
     return (
         f"Warning: the record of orders cannot be used ({problem}), so the same video may be ordered twice. "
-        f"{invocation()} doctor shows how to mend it."
+        f"{invocation()} doctor shows how to fix it."
     )
 
 

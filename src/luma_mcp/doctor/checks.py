@@ -31,7 +31,7 @@ from luma_mcp.install.command import NAME, Command, command_here, invocation
 from luma_mcp.install.config import HostFile, InstallError, is_readable_by_others, present_files, resolve_token
 from luma_mcp.install.entry import TOKEN, Entry, bare_path, find_program, why_unsafe
 from luma_mcp.install.paths import this_system
-from luma_mcp.journal.sqlite import check_health
+from luma_mcp.journal.sqlite import COMPANIONS, check_health
 from luma_mcp.media.sources import home_folders
 from luma_mcp.service import journal_path, output_folder
 from luma_mcp.settings import BASE_URL, LOOPBACK, VARIABLES, Settings, SettingsError
@@ -429,7 +429,7 @@ def _journal_result(path: Path) -> CheckResult:
 def _move_journal(path: Path) -> str:
     """The command that moves a journal to a new folder, whose name is that of a copy which a server sets aside."""
     # With what SQLite keeps beside it: parts of one file must not get into the next.
-    parts = [f"{path}{end}" for end in ("", "-wal", "-shm") if os.path.lexists(f"{path}{end}")]
+    parts = [f"{path}{end}" for end in ("", *COMPANIONS) if os.path.lexists(f"{path}{end}")]
     folder = f"{path}.damaged-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
     return f"mkdir {shlex.quote(folder)} && {shlex.join(['mv', *parts, folder])}"
 

@@ -75,6 +75,8 @@ MAY_RUN = "state IN ('sent', 'unknown', 'running')"
 _RETRIES = 4
 """How often work is repeated because the file was moved or replaced meanwhile."""
 _LOCK_SUFFIX = ".lock"
+COMPANIONS = ("-journal", "-wal", "-shm")
+"""What SQLite appends to the name of a database for the files that it keeps beside it."""
 _MAJOR, _MINOR = 0, 3
 _APPLICATION_ID = 0x4C756D61
 _SCHEMA = f"""
@@ -200,8 +202,7 @@ class SqliteJournal:
             db.execute(*self._insert_statement(order))
             return None
 
-        run = partial(self._storage.run, is_patient=is_patient)
-        return await self._run(run, partial(_transaction, work=insert))
+        return await self._write(insert, is_patient=is_patient)
 
     async def mark_sending(self, order: Order) -> bool:
         now = self._wall_clock().timestamp()
@@ -292,8 +293,7 @@ class SqliteJournal:
         return await self._find_order("jobid = ?", jobid)
 
     async def get_open(self, key: str) -> Order | None:
-        orders = await self._list_orders(f"key = ? AND {MAY_RUN}", key, limit=1)
-        return next(iter(orders), None)
+        return await self._find_order(f"key = ? AND {MAY_RUN}", key)
 
     async def get_latest(self, key: str) -> Order | None:
         return await self._find_order("key = ? AND jobid NOT NULL AND deleted = 0", key)
@@ -351,9 +351,12 @@ class SqliteJournal:
         return await self._find_asset("digest", "asset_ref = ?", asset_ref)
 
     async def size_of_asset(self, asset_ref: str) -> tuple[int, int] | None:
-        width = await self._find_asset("width", "asset_ref = ?", asset_ref)
-        height = await self._find_asset("height", "asset_ref = ?", asset_ref)
-        return (int(width), int(height)) if width and height else None
+        # Nothing joined with something is nothing.
+        size = await self._find_asset("width || 'x' || height", "asset_ref = ?", asset_ref)
+        if size is None:
+            return None
+        width, _, height = size.partition("x")
+        return int(width), int(height)
 
     async def record_asset(
         self, digest: str, account: str, asset_ref: str, size: tuple[int, int] | None = None
@@ -382,9 +385,9 @@ class SqliteJournal:
         since = (self._wall_clock() - ASSET_LIFETIME).timestamp()
         sql = f"SELECT {column} FROM assets WHERE {self._mine} AND uploaded_at >= ? AND {condition}"
         found = await self._select(sql, self._api, since, *values)
-        if not found or found[0][column] is None:
+        if not found or found[0][0] is None:
             return None
-        return str(found[0][column])
+        return str(found[0][0])
 
     async def _select(self, sql: str, *values: Any) -> list[sqlite3.Row]:
         return await self._run(self._storage.run, lambda db: db.execute(sql, values).fetchall())
@@ -411,12 +414,16 @@ class SqliteJournal:
                 self._storage.defer(db, *(missed or effective))
             return changed
 
-        return await self._run(self._storage.run, partial(_transaction, work=execute))
+        return await self._write(execute)
+
+    async def _write(self, work: Callable[[sqlite3.Connection], _T], *, is_patient: bool = False) -> _T:
+        if self._api == EVERY_API:
+            raise ValueError("a journal of every API is read-only")
+        run = partial(self._storage.run, is_patient=is_patient)
+        return await self._run(run, partial(_transaction, work=work))
 
     async def _run(self, function: Callable[..., _T], argument: Any = None) -> _T:
         """Call a function of the storage in the thread."""
-        if self._api == EVERY_API and isinstance(argument, partial):
-            raise ValueError("a journal of every API is read-only")
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(1)
             self._storage.started_at = self._wall_clock().timestamp()
@@ -795,7 +802,7 @@ def _move_aside(path: Path) -> None:
         name = f"{stamped}-{number}"
     # The database first: processes that have it open then notice that it was moved when their writes fail. If this
     # process is killed here, SQLite removes the rest, because a new database begins with an empty file.
-    for suffix in ("", "-journal", "-wal", "-shm"):
+    for suffix in ("", *COMPANIONS):
         with suppress(FileNotFoundError):
             path.with_name(path.name + suffix).replace(path.with_name(name + suffix))
     logger.warning("The journal %s was damaged; it is kept as %s, and a new one was begun", path, name)
@@ -942,7 +949,7 @@ def check_health(path: Path) -> JournalHealth:
     # The folder may be missing or unreadable.
     with suppress(OSError):
         copies.extend(path.parent.glob(f"{path.name}.damaged-*"))
-    damaged_copies = tuple(sorted(copy for copy in copies if not copy.name.endswith(("-wal", "-shm"))))
+    damaged_copies = tuple(sorted(copy for copy in copies if not copy.name.endswith(COMPANIONS)))
     try:
         if _get_inode(path) is None:
             return JournalHealth("missing", damaged_copies=damaged_copies)

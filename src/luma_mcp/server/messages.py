@@ -273,7 +273,7 @@ def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C90
             return "ask_user", f"Call list_jobs later to see what became of it. {_NOT_TWICE}"
         case errors.JournalUnavailable():
             return "fix_setup", (
-                "Ask the user to mend it (the command doctor shows how), or to unset LUMA_MCP_JOURNAL_REQUIRED."
+                "Ask the user to fix it (the command doctor shows how), or to unset LUMA_MCP_JOURNAL_REQUIRED."
             )
         case errors.NetworkError(stage="unsendable" | "tls" | "proxy"):
             return "fix_setup", (

@@ -319,10 +319,13 @@ class OrderSubmitter:
             raise errors.Upstream("not_listed", jobid=order.jobid, charged="no")
         if job.state == "running":
             return SubmitResult(job, "duplicate")
-        return await self._find_repeat(order.key, arrived)
+        return await self._find_repeat(order.key, arrived, job)
 
-    async def _find_repeat(self, key: str, arrived: datetime | None) -> SubmitResult | None:
-        """Find the finished job of an identical order whose caller did not get it, or has come before its end."""
+    async def _find_repeat(self, key: str, arrived: datetime | None, fetched: Job | None = None) -> SubmitResult | None:
+        """Find the finished job of an identical order whose caller did not get it, or has come before its end.
+
+        `fetched`: a job of such an order that was fetched just now.
+        """
         order = await self.journal.get_latest(key)
         if order is None or order.jobid is None or order.state not in ("completed", "failed"):
             return None
@@ -333,7 +336,9 @@ class OrderSubmitter:
         is_recent = self.now() - ended <= self.repeat_window
         if not was_running and (order.delivered or not self.repeat_window or not is_recent):
             return None
-        job = await self._fetch(order, order.jobid)
+        job = fetched
+        if job is None or job.jobid != order.jobid:
+            job = await self._fetch(order, order.jobid)
         return SubmitResult(job, "duplicate") if job else None
 
     async def _fetch(self, order: Order, jobid: str) -> Job | None:
