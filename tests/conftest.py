@@ -80,7 +80,7 @@ def luma(simulator: Simulator) -> LumaClient:
 
 
 def client_of(transport: httpx2.AsyncBaseTransport) -> LumaClient:
-    return LumaClient(TOKEN, transport=transport, jitter=lambda: 0.5, wall_clock=wall_clock)
+    return LumaClient(TOKEN, transport=transport, jitter=lambda: 0.5, wall_clock=wall_clock, resolve=resolve)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ BELOW = {
     "settings": set(),
     "hosts": set(),
     "catalog": {"errors"},
-    "api": {"catalog", *LEAVES},
+    "api": {"catalog", "media", *LEAVES},
     "media": {*LEAVES},
     "journal": {"api", *LEAVES},
     "service": {"catalog", "api", "media", "journal", *LEAVES},

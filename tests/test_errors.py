@@ -87,6 +87,7 @@ def test_only_two_kinds_are_never_retried() -> None:
             "The order was sent, but the connection broke: a job may be running and charged.",
         ),
         (errors.JobFailed(jobid="j1", api_message=None, credits_used=None), "The video was not made."),
+        (errors.DownloadError("The link answers 500.", jobid="j1"), "The link answers 500."),
     ],
     ids=lambda value: value.kind if isinstance(value, LumaError) else value[:40],
 )

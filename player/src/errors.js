@@ -20,6 +20,7 @@ const HEADLINES = {
   network: "The video service could not be reached",
   outcome_unknown: "It is not known whether this was ordered",
   job_failed: "The video was not made",
+  download_failed: "The file could not be saved",
 };
 
 /** Where nothing was charged. */

@@ -45,5 +45,6 @@ export const KINDS = [
   "upstream",
   "network",
   "outcome_unknown",
-  "job_failed"
+  "job_failed",
+  "download_failed"
 ];

@@ -16,6 +16,7 @@ LumaError                   kind, retry, charged, and where known: jobid, status
 ├── Upstream                the API answered with a failure of its own, or unreadably
 ├── NetworkError            the API was not reached
 ├── OutcomeUnknown          an order was sent and no readable answer came back
+├── DownloadError           a video's file could not be saved
 └── JobFailed               the job ran and failed
 
 `server/messages.py` words these facts for agents and `cli/messages.py` for people. `str(error)` is a short neutral
@@ -46,6 +47,7 @@ Kind = Literal[
     "network",
     "outcome_unknown",
     "job_failed",
+    "download_failed",
 ]
 Retry = Literal["never", "after_change", "later"]
 Charged = Literal["no", "yes", "unknown"]
@@ -467,3 +469,23 @@ class JobFailed(LumaError):
         self.charged = "unknown"
         if self.credits_used is not None:
             self.charged = "yes" if self.credits_used > 0 else "no"
+
+
+@dataclass(eq=False, repr=False)
+class DownloadError(LumaError):
+    """A video's file could not be saved; the video itself is not lost.
+
+    Attributes:
+        reason: why, in complete neutral sentences.
+        expired: whether a new link to the same file may work.
+        folder_unusable: whether the folder is the reason, rather than the link.
+        files: absolute paths of the job's files that were saved before.
+    """
+
+    kind = "download_failed"
+    default_retry = "later"
+    sentence = "{reason}"
+    reason: str
+    expired: bool = field(default=False, kw_only=True)
+    folder_unusable: bool = field(default=False, kw_only=True)
+    files: tuple[str, ...] = field(default=(), kw_only=True)

@@ -12,7 +12,8 @@ import anyio
 import httpx2
 from tests.media.network import OLD, URL, Body, FileServer, resolve
 
-from luma_mcp.media.download import DownloadError, download
+from luma_mcp.errors import DownloadError
+from luma_mcp.media.download import download
 from luma_mcp.media.safe_http import SafeHttpClient
 from luma_mcp.media.sources import ImageError, read_file
 

@@ -13,7 +13,8 @@ import pytest
 from tests.media.child import run_restricted, start_download
 from tests.media.network import LONGER, NEW, OLD, URL, Answer, Answers, FileServer, redirect, resolve
 
-from luma_mcp.media.download import STALE_AFTER, DownloadError, download
+from luma_mcp.errors import DownloadError
+from luma_mcp.media.download import STALE_AFTER, download
 from luma_mcp.media.safe_http import SafeHttpClient
 
 if TYPE_CHECKING:
@@ -444,4 +445,3 @@ def test_a_folder_without_rights_is_a_reason(target: Path, mode: int) -> None:
     finally:
         target.parent.chmod(0o700)
     assert f"The folder {target.parent} cannot be written to." in output
-    assert "LUMA_MCP_OUTPUT_DIR" in output

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 from PIL import Image
-from tests.conftest import TOKEN, wall_clock
+from tests.conftest import TOKEN, resolve, wall_clock
 from tests.packaging.documents import ROOT, Block, blocks
 
 from luma_mcp.api.useapi.client import LumaClient
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
     from luma_mcp.simulator.app import Simulator
 
 IN_THE_EXAMPLES = 'LumaClient("user:your-token")'
-IN_THIS_TEST = "LumaClient(TOKEN, transport=TRANSPORT, wall_clock=WALL_CLOCK)"
+IN_THIS_TEST = "LumaClient(TOKEN, transport=TRANSPORT, wall_clock=WALL_CLOCK, resolve=RESOLVE)"
 LAST_LINES = "\n\nanyio.run(main)\n"
 PRINTED = {
     "A video": ("https://",),
     "A limited wait": ("is processing", "completed"),
     "Errors": ("ray-v3-reasoning", "'resolution': '720p'"),
     "An image": ("https://",),
-    "Several at once": ("A fox in the snow completed", "A fox in the rain completed"),
+    "Saving the files": (os.path.join("videos", ""), "a-fox-in-the-snow", ".mp4"),
+    "Several at once": tuple(f"fox-{number}-in-the-snow_" for number in range(1, 11)),
 }
 REJECTED = """
 from luma_mcp import VideoRequest
@@ -72,6 +73,7 @@ async def test_an_example_runs(
         "TOKEN": TOKEN,
         "TRANSPORT": httpx2.ASGITransport(simulator),
         "WALL_CLOCK": wall_clock,
+        "RESOLVE": resolve,
     }
     exec(compile(code, str(block), "exec"), names)  # noqa: S102 - our own documents
     await names["main"]()

@@ -63,6 +63,7 @@ CASES: dict[str, tuple[LumaError, NextAction]] = {
     "settings": (errors.NetworkError("unsendable", charged="no"), "fix_setup"),
     "lost answer": (errors.OutcomeUnknown("no answer came in time", candidates=(JOBID,)), "ask_user"),
     "lost answer before": (errors.OutcomeUnknown("its answer was lost", candidates=(), age=200), "ask_user"),
+    "no file": (errors.DownloadError("The link answers 500."), "order_later"),
     "failed job": (errors.JobFailed(jobid=JOBID, api_message=None, credits_used=None), "fix_arguments"),
 }
 """An error of each kind, and what to do about it after a call of `generate_video`."""

@@ -6,9 +6,13 @@ that has another shape than documented is absent. All times are the API's own st
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any, Literal, Protocol, Self
 
 from luma_mcp.catalog.models import Catalog
@@ -23,6 +27,10 @@ JobState = Literal["running", "completed", "failed"]
 FINISHED: dict[str, JobState] = {"completed": "completed", "failed": "failed"}
 UNFINISHED = frozenset({"created", "pending", "processing"})
 """The terminal statuses. A job with any other status is running."""
+SAVED_FILES = {"video": ".mp4", "video_hdr_exr": "-exr.zip"}
+"""The files of a job that are saved, and how their names end."""
+PROMPT_PARTS, LONGEST_PROMPT = 6, 40
+"""How much of the prompt is in a file's name: so many of its first terms, in so many characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,3 +281,14 @@ def parse_time(text: str | None) -> datetime | None:
     except ValueError:
         return None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def file_stem(job: Job) -> str:
+    """Build a file name without its ending: the day, the beginning of the prompt, and a short id of the job."""
+    created = datetime.now(UTC).astimezone()
+    # The API's time may lie outside of what this machine's time zone can express.
+    with suppress(OverflowError, OSError, ValueError):
+        created = (parse_time(job.created) or created).astimezone()
+    prompt = unicodedata.normalize("NFC", job.request.prompt).casefold() if job.request else ""
+    title = "-".join(re.findall(r"[^\W_]+", prompt)[:PROMPT_PARTS])[:LONGEST_PROMPT].strip("-")
+    return f"{created:%Y-%m-%d}_{title or 'video'}_{blake2b(job.jobid.encode(), digest_size=4).hexdigest()}"

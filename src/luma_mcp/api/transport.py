@@ -117,6 +117,7 @@ class Transport:
         *,
         payload: Mapping[str, Any] | None = None,
         retry_timeout: float,
+        slot_timeout: float = 0,
         observer: DeliveryObserver | None = None,
         secrets: tuple[str, ...] = (),
         account: str | None = None,
@@ -124,7 +125,7 @@ class Transport:
         """Send a request and return the JSON object that answers it.
 
         `payload` is its body, as arguments of httpx2: `json`, or `content` with `headers`. It is sent again within
-        `retry_timeout` seconds. The observer is called before each delivery, and after one that surely failed.
+        `retry_timeout` seconds, and where all slots are in use, within `slot_timeout` if that is longer. The observer is called before each delivery, and after one that surely failed.
         `secrets` is what no error may repeat. `account` is named in the error about an expired session. In an error,
         `charged` is "no" where a paid request certainly started nothing.
 
@@ -137,7 +138,7 @@ class Transport:
         3. in the caller, which has the job.
         """
         path = _build_path(endpoint, path_params or {})
-        deadline = anyio.current_time() + retry_timeout
+        started = anyio.current_time()
         attempt = 0
         while True:
             attempt += 1
@@ -159,11 +160,14 @@ class Transport:
                 error.charged = "no"
             if isinstance(error, errors.AccountSession):
                 error.email = error.email or account
+            timeout = retry_timeout
+            if failure.outcome is DeliveryOutcome.REJECTED_FOR_NOW:
+                timeout = max(retry_timeout, slot_timeout)
             delay = backoff(
                 endpoint.policy,
                 failure.outcome,
                 attempt=attempt,
-                remaining=deadline - anyio.current_time(),
+                remaining=started + timeout - anyio.current_time(),
                 retry_after=error.retry_after,
                 jitter=self.jitter(),
             )

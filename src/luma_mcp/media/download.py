@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import count
 from pathlib import Path
@@ -23,6 +23,7 @@ import anyio
 import anyio.to_thread
 import httpx2
 
+from luma_mcp.errors import DownloadError
 from luma_mcp.media.safe_http import SafeHttpClient, is_retryable
 from luma_mcp.media.sources import ImageError
 
@@ -39,20 +40,29 @@ STALE_AFTER = 7 * 86_400.0
 _TAG = "[0-9a-f]" * 8
 
 
-@dataclass(eq=False)
-class DownloadError(Exception):
-    """Why there is no file, in complete sentences. `expired`: whether a new link to the same file may work."""
-
-    reason: str
-    expired: bool = field(default=False, kw_only=True)
-
-
-async def download(url: str, target: Path, http: SafeHttpClient, on_progress: ProgressCallback) -> Path:
+async def download(
+    url: str,
+    target: Path,
+    http: SafeHttpClient,
+    on_progress: ProgressCallback,
+    renew: Callable[[], Awaitable[str | None]] | None = None,
+) -> Path:
     """Download a link to `target`, or to a numbered variant if that is a different file, and return its path.
 
-    `on_progress` is called with the number of bytes received so far, and the total if it is known. `DownloadError` is
-    raised if the file could not be saved. What has been received is kept, and the next call resumes it.
+    `on_progress` is called with the number of bytes received so far, and the total if it is known. `renew` fetches the
+    link again where this one has expired. `DownloadError` is raised if the file could not be saved. What has been
+    received is kept, and the next call resumes it.
     """
+    try:
+        return await _download_once(url, target, http, on_progress)
+    except DownloadError as error:
+        new_url = await renew() if renew and error.expired else None
+        if new_url is None or new_url == url:
+            raise
+    return await _download_once(new_url, target, http, on_progress)
+
+
+async def _download_once(url: str, target: Path, http: SafeHttpClient, on_progress: ProgressCallback) -> Path:
     folder = target.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +75,7 @@ async def download(url: str, target: Path, http: SafeHttpClient, on_progress: Pr
             problem = f"There is no room left in {folder}."
         elif isinstance(error, PermissionError) or error.errno == errno.EROFS:
             problem = f"The folder {folder} cannot be written to."
-        raise DownloadError(f"{problem} LUMA_MCP_OUTPUT_DIR sets another folder.") from error
+        raise DownloadError(problem, folder_unusable=True) from error
 
 
 @dataclass

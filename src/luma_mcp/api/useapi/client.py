@@ -5,24 +5,32 @@ from __future__ import annotations
 import math
 import random
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+import anyio
 
 from luma_mcp import errors
 from luma_mcp.api.polling import Pollers
 from luma_mcp.api.protocol import (
     RETRY_TIMEOUT,
+    SAVED_FILES,
     Account,
     AddedAccount,
     ApiFeatures,
     Asset,
     DeliveryObserver,
     Job,
+    Media,
     RunningJob,
     VideoRequest,
+    file_stem,
 )
 from luma_mcp.api.retry import IDEMPOTENT, NON_IDEMPOTENT
 from luma_mcp.api.transport import Endpoint, Transport
@@ -30,11 +38,15 @@ from luma_mcp.api.useapi import responses
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.catalog.validate import validate
-from luma_mcp.settings import BASE_URL, TOKEN_PATTERN
+from luma_mcp.settings import BASE_URL, LOOPBACK, TOKEN_PATTERN
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     import httpx2
     from pydantic import SecretStr
+
+    from luma_mcp.media.safe_http import Resolve, SafeHttpClient
 
 
 REMEMBERED_REQUESTS = 1000
@@ -82,6 +94,7 @@ class LumaClient:
         jitter: random numbers from 0 to 1, to spread repetitions.
         wall_clock: the time of day, in UTC; gives the age of a job from its record.
         catalog: what the API can make; completes and validates requests.
+        resolve: resolves the hosts of links that are downloaded; a test passes its own.
     """
 
     features = ApiFeatures(list_running=True, delete=True, accounts=True)
@@ -95,6 +108,7 @@ class LumaClient:
         jitter: Callable[[], float] = random.random,
         wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         catalog: Catalog = USEAPI,
+        resolve: Resolve | None = None,
     ) -> None:
         if not TOKEN_PATTERN.fullmatch(token):
             raise errors.NotConfigured("USEAPI_TOKEN")
@@ -102,6 +116,8 @@ class LumaClient:
         read_response = partial(responses.read_response, catalog)
         self._transport = Transport(token, base_url, read_response, transport, jitter)
         self._pollers = Pollers(partial(self.get, retry_timeout=0), wall_clock)
+        self._get_http = partial(_build_http, base_url, transport, resolve)
+        self._http: SafeHttpClient | None = None
         # The API's records do not repeat what was ordered.
         self._requests: OrderedDict[str, VideoRequest] = OrderedDict()
 
@@ -114,20 +130,30 @@ class LumaClient:
     async def aclose(self) -> None:
         """Close the connections. Running jobs continue."""
         await self._transport.aclose()
+        if self._http:
+            await self._http.aclose()
 
     def now(self) -> datetime | None:
         """Get the time of day by the API's clock; None until an answer has shown it."""
         return self._transport.now()
 
     async def submit(
-        self, request: VideoRequest, *, retry_timeout: float = RETRY_TIMEOUT, observer: DeliveryObserver | None = None
+        self,
+        request: VideoRequest,
+        *,
+        retry_timeout: float = RETRY_TIMEOUT,
+        slot_timeout: float = 0,
+        observer: DeliveryObserver | None = None,
     ) -> Job:
         """Order a video: `POST /videos`. Choices that are left out are completed; the job has the complete request.
 
-        An order is sent again only if it did not arrive, or was rejected with 429 because all slots are in use.
+        An order is sent again only if it did not arrive, or was rejected with 429 because all slots are in use: then
+        for `slot_timeout` seconds, if that is longer than `retry_timeout`; `math.inf` waits for a slot without a limit.
+        A wait for a slot can be cancelled, and then nothing was ordered.
 
         Raises:
             InvalidArguments: it cannot be made; nothing was sent.
+            Capacity: no slot became free in time; nothing was charged.
             OutcomeUnknown: it may have been ordered, or not.
             LumaError: `charged` is "no" where nothing was ordered.
         """
@@ -138,7 +164,12 @@ class LumaClient:
         complete = VideoRequest.from_params(validation.nearest)
         body = {self.catalog.params[name].api_name: value for name, value in complete.to_dict().items()}
         record = await self._transport.send(
-            SUBMIT, payload={"json": body}, retry_timeout=retry_timeout, observer=observer, account=complete.email
+            SUBMIT,
+            payload={"json": body},
+            retry_timeout=retry_timeout,
+            slot_timeout=slot_timeout,
+            observer=observer,
+            account=complete.email,
         )
         job = replace(responses.parse_job(self.catalog, record), request=complete)
         self._requests[job.jobid] = complete
@@ -182,6 +213,80 @@ class LumaClient:
             job, seconds, typical=typical, known_to_exist=jobid in self._requests, request=request
         )
 
+    async def wait_all(
+        self, jobs: Iterable[Job | str], seconds: float = math.inf
+    ) -> tuple[Job | errors.LumaError, ...]:
+        """Wait for several jobs at once, and return one result for each, in the order of `jobs`.
+
+        A result is the job as `wait` returns it, or the error that ended the wait for this job; the others go on. Such
+        an error is returned, not raised, and its `jobid` is set. `seconds` is the limit for all.
+        """
+        waited = tuple(jobs)
+        results: dict[int, Job | errors.LumaError] = {}
+
+        async def wait_one(place: int, job: Job | str) -> None:
+            try:
+                results[place] = await self.wait(job, seconds)
+            except errors.LumaError as error:
+                error.jobid = job if isinstance(job, str) else job.jobid
+                results[place] = error
+
+        async with anyio.create_task_group() as tasks:
+            for place, job in enumerate(waited):
+                tasks.start_soon(wait_one, place, job)
+        return tuple(results[place] for place in range(len(waited)))
+
+    async def download(self, job: Job | str, folder: str | PathLike[str]) -> tuple[Path, ...]:
+        """Save a finished job's video in a folder, and for `hdr_exr` its ZIP of frames; return their absolute paths.
+
+        The folder is created if needed. The names have the day, the beginning of the prompt and a short id. No file is
+        overwritten: the same file is not saved again, and another one of that name gets a number. An interrupted
+        download leaves a hidden `.part` file, which the next call resumes. An expired link is fetched again once.
+        Links into this machine's network are not followed.
+
+        Raises:
+            Conflict: the job is still running.
+            JobFailed: it has failed.
+            DownloadError: a file could not be saved; `files` are the paths of those that were.
+            LumaError: the job could not be fetched.
+        """
+        from luma_mcp.media.download import download
+
+        if isinstance(job, str) or job.state == "running":
+            job = await self.get(job if isinstance(job, str) else job.jobid)
+        jobid = job.jobid
+        if job.state == "running":
+            raise errors.Conflict(jobid=jobid)
+        if job.state == "failed":
+            raise errors.JobFailed(jobid=jobid, api_message=job.failure_reason, credits_used=job.credits_used)
+        if job.files.video is None:
+            raise errors.DownloadError("The API has no link to the video.", jobid=jobid)
+        self._http = self._http or self._get_http()
+        stem = Path(folder).absolute() / file_stem(job)
+        paths: list[Path] = []
+
+        async def ignore(_received: int, _total: int | None) -> None:
+            """No progress is reported."""
+
+        for part, ending in SAVED_FILES.items():
+            media: Media | None = getattr(job.files, part)
+            if media:
+                target = stem.with_name(stem.name + ending)
+                renew = partial(self._fetch_link, jobid, part)
+                try:
+                    paths.append(await download(media.url, target, self._http, ignore, renew))
+                except errors.DownloadError as error:
+                    error.jobid, error.files = jobid, tuple(map(str, paths))
+                    raise
+        return tuple(paths)
+
+    async def _fetch_link(self, jobid: str, part: str) -> str | None:
+        """Fetch the current link of a job's file; None if there is none now."""
+        media: Media | None = None
+        with suppress(errors.LumaError):
+            media = getattr((await self.get(jobid)).files, part)
+        return media.url if media else None
+
     async def list_running(self, *, retry_timeout: float = RETRY_TIMEOUT) -> tuple[RunningJob, ...]:
         """Fetch the jobs that are running now, on all accounts: `GET /jobs`. It never contains finished jobs."""
         record = await self._transport.send(LIST_RUNNING, retry_timeout=retry_timeout)
@@ -220,3 +325,11 @@ class LumaClient:
     async def remove_account(self, email: str, *, retry_timeout: float = RETRY_TIMEOUT) -> None:
         """Remove an account from useapi.net, which cannot be undone: `DELETE /accounts/{email}`."""
         await self._transport.send(REMOVE_ACCOUNT, {"email": email}, retry_timeout=retry_timeout)
+
+
+def _build_http(base_url: str, transport: httpx2.AsyncBaseTransport | None, resolve: Resolve | None) -> SafeHttpClient:
+    """Build what fetches links. Those to an API on this machine are allowed."""
+    from luma_mcp.media.safe_http import SafeHttpClient, resolve_host
+
+    api_origin = base_url if urlsplit(base_url).hostname in LOOPBACK else None
+    return SafeHttpClient(transport=transport, resolve=resolve or resolve_host, api_origin=api_origin)
