@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ async def test_tasks_may_wait_for_slots_side_by_side(luma: LumaClient, simulator
     async with anyio.create_task_group() as tasks:
         for number in range(10):
             request = VideoRequest(prompt=f"Fox {number}")
-            tasks.start_soon(lambda request=request: luma.submit(request, slot_timeout=math.inf))
+            tasks.start_soon(partial(luma.submit, request, slot_timeout=math.inf))
     assert len(simulator.service.jobs) == 10
 
 
@@ -75,7 +76,7 @@ async def test_other_failures_are_not_retried_for_longer(luma: LumaClient, simul
     assert len(simulator.orders) == 1
 
 
-async def test_one_job_s_error_takes_its_place(luma: LumaClient, simulator: Simulator) -> None:
+async def test_one_job_s_error_takes_its_place(luma: LumaClient) -> None:
     first, last = await luma.submit(FOX), await luma.submit(VideoRequest(prompt="A cat simulate:fail"))
     missing = "j1-u12345-x-bot:luma"
     results = await luma.wait_all([first, missing, last.jobid])
@@ -96,7 +97,8 @@ async def test_a_limit_of_time_holds_for_all(luma: LumaClient) -> None:
 async def test_a_video_is_saved(luma: LumaClient, tmp_path: Path, given: str) -> None:
     ordered = await luma.submit(FOX)
     done = await luma.wait(ordered)
-    job = {"job": done, "running job": ordered, "jobid": done.jobid}[given]
+    forms: dict[str, Job | str] = {"job": done, "running job": ordered, "jobid": done.jobid}
+    job = forms[given]
     [path] = await luma.download(job, tmp_path / "new" / "folder")
     assert (path.parent, path.read_bytes()) == (tmp_path / "new" / "folder", VIDEO)
     assert "a-fox-in-the-snow" in path.name
@@ -136,9 +138,7 @@ async def test_an_expired_link_is_fetched_again(simulator: Simulator, tmp_path: 
     assert path.read_bytes() == VIDEO
 
 
-async def test_what_cannot_be_saved_is_an_error_with_the_jobid(
-    luma: LumaClient, simulator: Simulator, tmp_path: Path
-) -> None:
+async def test_what_cannot_be_saved_is_an_error_with_the_jobid(luma: LumaClient, tmp_path: Path) -> None:
     job = await finished(luma)
     (tmp_path / "file").write_text("")
     with pytest.raises(DownloadError) as caught:

@@ -31,7 +31,7 @@ PRINTED = {
     "A limited wait": ("is processing", "completed"),
     "Errors": ("ray-v3-reasoning", "'resolution': '720p'"),
     "An image": ("https://",),
-    "Saving the files": (os.path.join("videos", ""), "a-fox-in-the-snow", ".mp4"),
+    "Saving the files": ("videos", "a-fox-in-the-snow", ".mp4"),
     "Several at once": tuple(f"fox-{number}-in-the-snow_" for number in range(1, 11)),
 }
 REJECTED = """

@@ -125,7 +125,8 @@ class Transport:
         """Send a request and return the JSON object that answers it.
 
         `payload` is its body, as arguments of httpx2: `json`, or `content` with `headers`. It is sent again within
-        `retry_timeout` seconds, and where all slots are in use, within `slot_timeout` if that is longer. The observer is called before each delivery, and after one that surely failed.
+        `retry_timeout` seconds, and where all slots are in use, within `slot_timeout` seconds if that is longer. The
+        observer is called before each delivery, and after one that surely failed.
         `secrets` is what no error may repeat. `account` is named in the error about an expired session. In an error,
         `charged` is "no" where a paid request certainly started nothing.
 

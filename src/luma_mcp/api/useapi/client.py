@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -41,8 +42,6 @@ from luma_mcp.catalog.validate import validate
 from luma_mcp.settings import BASE_URL, LOOPBACK, TOKEN_PATTERN
 
 if TYPE_CHECKING:
-    from os import PathLike
-
     import httpx2
     from pydantic import SecretStr
 
@@ -236,7 +235,7 @@ class LumaClient:
                 tasks.start_soon(wait_one, place, job)
         return tuple(results[place] for place in range(len(waited)))
 
-    async def download(self, job: Job | str, folder: str | PathLike[str]) -> tuple[Path, ...]:
+    async def download(self, job: Job | str, folder: str | os.PathLike[str]) -> tuple[Path, ...]:
         """Save a finished job's video in a folder, and for `hdr_exr` its ZIP of frames; return their absolute paths.
 
         The folder is created if needed. The names have the day, the beginning of the prompt and a short id. No file is
@@ -262,7 +261,7 @@ class LumaClient:
         if job.files.video is None:
             raise errors.DownloadError("The API has no link to the video.", jobid=jobid)
         self._http = self._http or self._get_http()
-        stem = Path(folder).absolute() / file_stem(job)
+        stem = Path(os.path.abspath(folder)) / file_stem(job)  # noqa: ASYNC240, PTH100 - reads no disk
         paths: list[Path] = []
 
         async def ignore(_received: int, _total: int | None) -> None:
