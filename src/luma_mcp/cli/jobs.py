@@ -1,52 +1,40 @@
-"""`generate`, `get` and `jobs`: what an agent does through tools, for a person with a progress bar."""
+"""`generate`, `get`, `jobs` and `delete`: what an agent does through tools, for a person with a progress bar."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import anyio
 import click
 
-from luma_mcp.api.protocol import Job
 from luma_mcp.catalog.useapi import USEAPI
+from luma_mcp.catalog.validate import validate
 from luma_mcp.cli import context, messages
-from luma_mcp.errors import InvalidArguments, LumaError
+from luma_mcp.cli.clips import Clip, Options, Runner, build_error_facts, print_json, run_clips
+from luma_mcp.errors import InvalidArguments, LumaError, NotConfigured, Problem
+from luma_mcp.journal.protocol import Order
 from luma_mcp.journal.sqlite import EVERY_API, SqliteJournal
 from luma_mcp.media.sources import LONGEST_PATH, ImageError, home_folders, parse_source
-from luma_mcp.server.messages import CHOSEN, format_misfits
-from luma_mcp.server.progress import READY_TO_SAVE, UNKNOWN_TYPICAL, estimate_percent, format_step
-from luma_mcp.service import journal_path
-from luma_mcp.service.concurrency import periodic
-from luma_mcp.service.jobs import JobList, ListedJob, jobs_from_journal, select_jobs
-from luma_mcp.service.requests import ProgressStep, ValidatedRequest
-from luma_mcp.service.service import VideoService
-from luma_mcp.service.submit import SubmitResult
+from luma_mcp.service import existing_files, journal_path
+from luma_mcp.service.jobs import JobList, ListedJob, ListedState, jobs_from_journal, select_jobs
+from luma_mcp.service.service import DeletedJob, VideoService
 from luma_mcp.settings import Settings
 from luma_mcp.text import one_line
 
-if TYPE_CHECKING:
-    Work = Callable[[VideoService, "ProgressBar"], Awaitable[None]]
-
-# Seconds for which a refused connection or full slots are tried again.
-RETRY_TIMEOUT = 60.0
-# Seconds for which a free slot is waited for; Ctrl-C ends it before.
-SLOT_TIMEOUT = 3600.0
 # How many times faster than Luma a simulation is.
 SIMULATION_SPEED = 10.0
-REDRAW_INTERVAL = 0.5
-FOREVER = float("inf")
-COLOURS = {"running": "yellow", "completed": "green", "failed": "red", "unknown": "magenta"}
+COLOURS = {"running": "yellow", "completed": "green", "failed": "red", "unknown": "magenta", "deleted": "white"}
 
 
-def generate(params: Mapping[str, str], *, save: bool, new_take: bool, simulate: bool) -> None:
-    """Order a video, wait for it, and print its link, or save it and print its path."""
-    settings = context.read_settings() if simulate else context.settings_with_token()
+def generate(prompts: Sequence[str], params: Mapping[str, str], options: Options) -> None:
+    """Order a video for each prompt, wait for them, and print their links, or save them and print their paths."""
+    settings = context.read_settings() if options.simulated else context.settings_with_token()
     given = dict(params)
     # A person may name any file by typing its path, wherever it is.
     folders = list(settings.input_dirs or home_folders())
@@ -55,64 +43,73 @@ def generate(params: Mapping[str, str], *, save: bool, new_take: bool, simulate:
         if given[name].startswith(str(Path(os.sep))):
             folders.append(Path(given[name]).parent)
     settings = replace(settings, input_dirs=tuple(folders))
+    clips = [Clip(prompt) for prompt in _drop_repeated(prompts, options)]
 
-    async def work(service: VideoService, bar: ProgressBar) -> None:
-        await bar.show_step("preparing")
-        validated = await service.validate(given)
-        result = await service.submit(
-            validated,
-            allow_duplicate=new_take,
-            save=save,
-            retry_timeout=RETRY_TIMEOUT,
-            patience=SLOT_TIMEOUT,
-            on_progress=bar.show_step,
-        )
-        for line in _describe_order(service, validated, result):
-            bar.print_above(line)
-        await _finish(service, result.job, bar, save=save)
-        if simulate and not save:
-            click.echo(messages.SIMULATED_LINK, err=True)
+    async def work(runner: Runner) -> None:
+        # All prompts before the first order: a mistake is corrected while nothing is charged.
+        if len(prompts) > 1:
+            _validate_prompts(prompts)
+        first = await runner.service.validate({**given, "prompt": clips[0].title})
+        for clip in clips:
+            clip.validated = replace(first, params={**first.params, "prompt": clip.title})
+        await runner.order_and_follow()
 
-    if not simulate:
-        _run(work, settings, label="Preparing", can_simulate=True)
-        return
+    if not options.simulated:
+        _require_token(settings, options, or_simulate=True)
+        run_clips(clips, settings, options, work)
     click.echo(messages.SIMULATED, err=True)
     with context.simulating(settings, speed=SIMULATION_SPEED) as simulated:
-        _run(work, simulated, label="Preparing")
+        try:
+            run_clips(clips, simulated, options, work)
+        finally:
+            if not options.save and any(clip.link for clip in clips):
+                click.echo(messages.SIMULATED_LINK, err=True)
 
 
-def _describe_order(service: VideoService, validated: ValidatedRequest, result: SubmitResult) -> Iterator[str]:
-    """What is worth knowing about an order before its video is ready."""
-    if result.outcome in messages.OUTCOMES:
-        yield messages.OUTCOMES[result.outcome]
-    if problem := service.journal.problem:
-        yield messages.journal_warning(problem)
-    for name, reason in validated.chosen.items():
-        yield f"{name} {validated.params[name]}: {CHOSEN[reason]}"
-    yield from format_misfits(validated.misfits, validated.params["aspect_ratio"])
-    for name, change in result.image_changes.items():
-        yield f"{name}: {change}"
+def _validate_prompts(prompts: Sequence[str]) -> None:
+    """Reject prompts that the API would reject, and say which of several they are."""
+    problems: list[Problem] = []
+    for number, prompt in enumerate(prompts, 1):
+        found = validate(USEAPI, {"prompt": prompt}).problems
+        problems.extend(replace(problem, field=f"prompt {number}") for problem in found)
+    if problems:
+        raise InvalidArguments(problems, charged="no")
 
 
-def get(jobid: str, *, save: bool) -> None:
-    """Wait for a job, and print its link, or save it and print its path."""
+def _drop_repeated(prompts: Sequence[str], options: Options) -> list[str]:
+    """Drop prompts that were given before, unless each is to be ordered; say so."""
+    if options.new_take:
+        return list(prompts)
+    numbers: dict[str, int] = {}
+    for number, prompt in enumerate(prompts, 1):
+        earlier = numbers.setdefault(prompt.strip(), number)
+        if earlier != number:
+            click.echo(messages.repeated_prompt(number, earlier), err=True)
+    return [prompts[number - 1] for number in numbers.values()]
 
-    async def work(service: VideoService, bar: ProgressBar) -> None:
-        await _finish(service, jobid, bar, save=save)
 
-    _run(work, context.settings_with_token(), label="Waiting")
+def get(jobids: Sequence[str], options: Options) -> None:
+    """Wait for jobs, and print their links, or save them and print their paths."""
+    settings = context.settings_with_token()
+    _require_token(settings, options)
+    clips = [Clip(jobid, jobid=jobid) for jobid in dict.fromkeys(jobids)]
+    run_clips(clips, settings, options, Runner.follow_all)
 
 
-def list_jobs(*, limit: int) -> None:
+def list_jobs(*, limit: int, state: ListedState | None, as_json: bool) -> None:
     """Print what was ordered from this machine and what is running, newest first."""
     settings = context.settings_with_token()
-    listing = context.run_interruptible(lambda: _fetch_list(settings, limit))
+    listing = context.run_interruptible(lambda: _fetch_list(settings, limit, state))
     for job in listing.jobs:
-        click.echo(_format_job(job))
+        if as_json:
+            print_json(_build_job_facts(job))
+        else:
+            click.echo(_format_job(job))
     if not listing.jobs:
-        click.echo("No jobs yet.")
+        click.echo(f"No jobs are {state}." if state else "No jobs yet.", err=as_json)
     for account in listing.accounts:
-        click.echo(f"{one_line(account.email)}: {account.executing} of {account.concurrency} slots in use")
+        slots = f"{account.executing} of {account.concurrency} slots in use"
+        click.echo(f"{one_line(account.email)}: {slots}", err=as_json)
     if any(job.state == "unknown" for job in listing.jobs):
         click.echo(messages.UNKNOWN_ORDERS, err=True)
     if settings.token is None:
@@ -122,14 +119,14 @@ def list_jobs(*, limit: int) -> None:
         click.echo(f"Could not fetch running jobs; showing local history. {reason}", err=True)
 
 
-async def _fetch_list(settings: Settings, limit: int) -> JobList:
+async def _fetch_list(settings: Settings, limit: int, state: ListedState | None) -> JobList:
     """The list as the API knows it; without a token what the journal knows of all tokens."""
     if settings.token is None:
         journal = SqliteJournal(journal_path(settings), api=EVERY_API, wall_clock=context.now)
         async with aclosing(journal):
-            return JobList(select_jobs(await jobs_from_journal(journal), None)[:limit])
+            return JobList(select_jobs(await jobs_from_journal(journal), state)[:limit])
     async with aclosing(VideoService(settings, catalog=USEAPI, wall_clock=context.now)) as service:
-        return await service.list_jobs(limit=limit, state=None)
+        return await service.list_jobs(limit=limit, state=state)
 
 
 def _format_job(job: ListedJob) -> str:
@@ -144,6 +141,115 @@ def _format_job(job: ListedJob) -> str:
     return "\n    ".join([head, *map(one_line, filter(None, details))])
 
 
+def _build_job_facts(job: ListedJob) -> dict[str, Any]:
+    """Build the JSON of a listed job, with the names of the tools' structured content."""
+    facts = {
+        "prompt": job.request.prompt if job.request else None,
+        "jobid": job.jobid,
+        "state": job.state,
+        "created": job.created.isoformat(timespec="seconds") if job.created else None,
+        "elapsed_seconds": None if job.seconds is None else round(job.seconds, 1),
+        "credits_used": job.credits,
+        "request": job.request.to_dict() if job.request else None,
+        "model": job.model,
+        "account": job.account,
+        "saved_files": list(job.files) or None,
+        "reason": job.failure_reason,
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def delete(jobids: Sequence[str], *, yes: bool) -> None:
+    """Delete finished jobs, after the person was shown what will be lost and has agreed."""
+    settings = context.settings_with_token()
+    _require_token(settings, Options())
+    unique = list(dict.fromkeys(jobids))
+    orders = context.run_interruptible(lambda: _fetch_orders(settings, unique))
+    if not yes:
+        for jobid, order in zip(unique, orders, strict=True):
+            files = existing_files(order.files) if order else ()
+            click.echo(one_line(messages.describe_deletion(jobid, order.request.prompt if order else None)), err=True)
+            click.echo(messages.saved_copy(jobid, files), err=True)
+        click.echo(messages.DELETION, err=True)
+        click.confirm("Delete?" if len(unique) == 1 else f"Delete {len(unique)} jobs?", abort=True, err=True)
+    failed = False
+    for jobid in unique:
+        try:
+            deleted = context.run_interruptible(lambda: _delete(settings, jobid))  # noqa: B023 - runs at once
+        except LumaError as error:
+            error.jobid, failed = jobid, True
+            click.echo(f"Error: {messages.describe_error(error)}", err=True)
+        else:
+            click.echo(messages.deleted(jobid, was_known=deleted.was_known))
+    sys.exit(1 if failed else 0)
+
+
+async def _fetch_orders(settings: Settings, jobids: Sequence[str]) -> list[Order | None]:
+    async with aclosing(VideoService(settings, catalog=USEAPI, wall_clock=context.now)) as service:
+        return [await service.journal.get_by_jobid(jobid) for jobid in jobids]
+
+
+async def _delete(settings: Settings, jobid: str) -> DeletedJob:
+    async with aclosing(VideoService(settings, catalog=USEAPI, wall_clock=context.now)) as service:
+        return await service.delete(jobid)
+
+
+def read_prompts(arguments: Sequence[str], file: Any) -> list[str]:
+    """Collect the prompts: the arguments, then the lines of a file that are not blank and are no comment."""
+    prompts = list(arguments)
+    if len(prompts) > 1 and (single := [prompt for prompt in prompts if len(prompt.split()) == 1]):
+        # Each would be a video of its own, and charged.
+        raise click.UsageError(messages.unquoted_prompt(single[0]))
+    if file is not None:
+        try:
+            lines = file.read().decode("utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            raise click.UsageError("The file of prompts is not text in UTF-8.") from None
+        prompts += [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+        if not prompts:
+            raise click.UsageError("The file contains no prompts.")
+    if not prompts:
+        raise click.UsageError("Missing argument 'PROMPT', or --file FILE with a prompt on each line.")
+    return prompts
+
+
+def resolve_output(options: Options, output: str | None, *, count: int) -> Options:
+    """Complete the options with where the files go; reject what cannot be written before anything is ordered."""
+    if output is None:
+        return replace(options, suffix=" --save" if options.save else "")
+    path = Path(os.path.abspath(Path(output).expanduser()))  # noqa: PTH100 - resolves no links
+    suffix = f" --output {shlex.quote(str(path))}"
+    is_folder = path.is_dir() or output.endswith(("/", os.sep)) or not path.suffix
+    if is_folder:
+        options = replace(options, save=True, folder=path, suffix=suffix)
+    elif path.suffix.lower() != ".mp4":
+        raise click.UsageError(messages.wrong_ending(path.suffix))
+    elif count > 1:
+        raise click.UsageError(messages.ONE_FILE)
+    elif os.path.lexists(path):
+        raise click.UsageError(f"{path} exists already. Choose another name: no file is overwritten.")
+    else:
+        options = replace(options, save=True, stem=path.with_suffix(""), suffix=suffix)
+    folder = path if is_folder else path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.UsageError(f"{folder} cannot be used as a folder ({error.strerror}).") from None
+    if not os.access(folder, os.W_OK):
+        raise click.UsageError(f"{folder} cannot be written to.")
+    return options
+
+
+def _require_token(settings: Settings, options: Options, *, or_simulate: bool = False) -> None:
+    """End the command if there is no API token."""
+    if settings.token is None:
+        text = messages.missing_token(or_simulate=or_simulate)
+        if options.as_json:
+            print_json({"error": {**build_error_facts(NotConfigured("USEAPI_TOKEN")), "message": text}})
+            sys.exit(1)
+        raise click.ClickException(text)
+
+
 def _resolve_image(value: str) -> str:
     """Make a relative path absolute: in a terminal a file is named from the current folder."""
     try:
@@ -152,105 +258,3 @@ def _resolve_image(value: str) -> str:
         if len(value) > LONGEST_PATH or "://" in value:
             return value
         return str(Path(value).absolute())
-
-
-class ProgressBar:
-    """A progress bar on stderr, from 0 to 100 %. `jobid`: the job that it is about, once there is one."""
-
-    def __init__(self, bar: Any) -> None:
-        self._bar = bar
-        self.jobid: str | None = None
-        self.ordering = False
-
-    async def show_step(self, step: ProgressStep, detail: str | None = None) -> None:
-        """Show what is being done before the job exists."""
-        self.ordering = step == "ordering"
-        self._bar.label = format_step(step, detail)
-        self._bar.render_progress()
-
-    async def update(self, percent: float, label: str) -> None:
-        """Show how far it is; the bar never goes back."""
-        self._bar.label = one_line(label)
-        self._bar.update(max(0, int(percent) - self._bar.pos))
-
-    async def show_download(self, name: str, _received: int, _total: int | None, share: float) -> None:
-        """Show how much of the files has arrived."""
-        await self.update(READY_TO_SAVE + 9 * share, f"Saving {name}")
-
-    def print_above(self, text: str) -> None:
-        """Print a line in place of the bar, which is drawn again below it."""
-        clear = "\r\033[K" if sys.stderr.isatty() else ""
-        click.echo(f"{clear}{one_line(text)}", err=True)
-
-
-async def _finish(service: VideoService, job: str | Job, bar: ProgressBar, *, save: bool) -> None:
-    if isinstance(job, str):
-        bar.jobid, request = job, None
-        if order := await service.journal.get_by_jobid(job):
-            # The order may have asked for the files.
-            request, save = order.request, save or order.save
-    else:
-        bar.jobid, request = job.jobid, job.request
-    expected = await service.expected_seconds(request)
-    low, high = expected or UNKNOWN_TYPICAL
-
-    async def redraw(elapsed: float) -> None:
-        await bar.update(estimate_percent(elapsed, (low + high) / 2) / 100 * READY_TO_SAVE, "Making the video")
-
-    async with periodic(REDRAW_INTERVAL, redraw):
-        finished = await service.wait(job, FOREVER, expected=expected)
-    await service.mark_delivered(finished.jobid)
-    video = finished.files.video
-    if finished.state != "completed" or video is None:
-        reason = finished.failure_reason or "no reason given"
-        raise click.ClickException(f"The video was not made: {reason}\nJob: {finished.jobid}")
-    lines, problem = [one_line(video.url)], None
-    if save:
-        saved = await service.downloads.save(finished, seconds=FOREVER, on_progress=bar.show_download)
-        # Without a file the link is all there is.
-        lines, problem = list(saved.files) or lines, saved.problem
-    await bar.update(100, "Ready")
-    # The bar does not end its line.
-    click.echo(err=True)
-    click.echo("\n".join(lines))
-    if problem:
-        raise click.ClickException(problem)
-
-
-def _run(work: Work, settings: Settings, *, label: str, can_simulate: bool = False) -> None:
-    """Run a command's work with a service and a progress bar; every way out says what became of the job."""
-    if settings.token is None:
-        raise click.ClickException(messages.missing_token(or_simulate=can_simulate))
-    shown_bar = click.progressbar(length=100, label=label, file=sys.stderr)
-    bar = ProgressBar(shown_bar)
-
-    async def main() -> None:
-        service = VideoService(settings, catalog=USEAPI, wall_clock=context.now)
-        try:
-            with shown_bar:
-                await work(service, bar)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await service.aclose()
-
-    def on_interrupt() -> None:
-        if bar.ordering and not bar.jobid:
-            click.echo(f"\n{messages.FINISHING_ORDER}", err=True)
-
-    try:
-        context.run_interruptible(main, on_interrupt=on_interrupt)
-    except LumaError as error:
-        text = messages.describe_error(error)
-        if isinstance(error, InvalidArguments):
-            raise click.UsageError(text) from error
-        # A simulated job ends with the command.
-        jobid = error.jobid or bar.jobid
-        if jobid and not settings.simulated:
-            text += f"\n{messages.job_not_lost(jobid)}"
-        raise click.ClickException(text) from error
-    except context.Interrupted:
-        note = ""
-        if not settings.simulated and (bar.jobid or bar.ordering):
-            note = f" {messages.job_not_lost(bar.jobid)}"
-        click.echo(f"\n{messages.STOPPED}{note}", err=True)
-        sys.exit(context.INTERRUPTED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 import click
 from click.core import ParameterSource
@@ -21,6 +21,8 @@ SPEED = click.FloatRange(min=0, min_open=True)
 LOOPBACK_ONLY = (
     f"only {', '.join(LOOPBACK)}: the server has no authentication, and whoever reaches it can spend your credits."
 )
+# As `service.jobs.ListedState`, which is not imported for `--help`.
+JOB_STATES = ("running", "completed", "failed", "unknown", "deleted")
 NEEDS_SIMULATE = "{option} needs --simulate."
 _IMAGE_HELP = f"IMAGE is {USEAPI.images['image_start'].expects}, or a path relative to the current folder."
 
@@ -140,44 +142,89 @@ def _request_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def _result_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options for what becomes of a finished video."""
+    json_help = "Print one JSON object per video on stdout, and nothing else."
+    command = click.option("--json", "as_json", is_flag=True, help=json_help)(command)
+    output_help = "Save there: a folder, or for one video a name that ends in .mp4. Overwrites nothing."
+    command = click.option("--output", metavar="FILE_OR_FOLDER", help=output_help)(command)
+    save_help = "Save the video and print its path instead of its link."
+    return click.option("--save", is_flag=True, help=save_help)(command)
+
+
 @main.command(
-    "generate", short_help='Make a video: luma-ray-mcp generate "a fox in the snow" --save', epilog=_IMAGE_HELP
+    "generate", short_help='Make videos: luma-ray-mcp generate "a fox in the snow" --save', epilog=_IMAGE_HELP
 )
-@click.argument("prompt")
+@click.argument("prompts", metavar="[PROMPT]...", nargs=-1)
 @_request_options
 @click.option("--email", help=f"{USEAPI.texts['email'].about}.")
-@click.option("--save", is_flag=True, help="Save the video and print its path instead of its link.")
+@click.option("--file", type=click.File("rb"), help="Prompts, one a line; - for stdin. # starts a comment line.")
+@_result_options
+@click.option("--no-wait", is_flag=True, help="Print the jobid once it is ordered, and do not wait for the video.")
 @click.option("--new-take", is_flag=True, help="Order another one even if an identical job is running.")
-@click.option("--simulate", is_flag=True, help="Use a simulated Luma API: no token, no cost, a stand-in clip.")
-def generate_command(*, save: bool, new_take: bool, simulate: bool, **params: str | None) -> None:
-    """Make a video, wait for it, and print its link.
+@click.option("--simulate", is_flag=True, help="Use a simulated Luma API: no token, no cost, stand-in clips.")
+def generate_command(
+    *,
+    prompts: tuple[str, ...],
+    file: IO[bytes] | None,
+    save: bool,
+    output: str | None,
+    as_json: bool,
+    no_wait: bool,
+    new_take: bool,
+    simulate: bool,
+    **params: str | None,
+) -> None:
+    """Make a video for each PROMPT, wait for them, and print their links.
 
-    Options that you leave out take the cheapest value that fits. Ctrl-C ends the wait, not the job.
+    Quote each prompt. They are ordered one after another, as slots become free; one that fails does not stop the
+    others. A prompt that is repeated is ordered once, unless --new-take is given. Options that you leave out take the
+    cheapest value that fits. Ctrl-C ends the wait, not the jobs.
     """
-    from luma_mcp.cli.jobs import generate
+    from luma_mcp.cli.clips import Options
+    from luma_mcp.cli.jobs import generate, read_prompts, resolve_output
 
+    if no_wait and (save or output):
+        raise click.UsageError("--no-wait saves nothing: pass --save or --output to get, when the video is ready.")
+    if no_wait and simulate:
+        raise click.UsageError("--no-wait does not go with --simulate: a simulated job ends with the command.")
+    texts = read_prompts(prompts, file)
+    options = Options(save=save, wait=not no_wait, as_json=as_json, new_take=new_take, simulated=simulate)
     # click passes None for what was left out.
     given = {name: value for name, value in params.items() if value is not None}
-    generate(given, save=save, new_take=new_take, simulate=simulate)
+    generate(texts, given, resolve_output(options, output, count=len(texts)))
 
 
 @main.command("get")
-@click.argument("jobid")
-@click.option("--save", is_flag=True, help="Save the video and print its path instead of its link.")
-def get_command(jobid: str, *, save: bool) -> None:
-    """Wait for a job that was ordered earlier."""
-    from luma_mcp.cli.jobs import get
+@click.argument("jobids", metavar="JOBID...", nargs=-1, required=True)
+@_result_options
+def get_command(*, jobids: tuple[str, ...], save: bool, output: str | None, as_json: bool) -> None:
+    """Wait for jobs that were ordered earlier, and print their links."""
+    from luma_mcp.cli.clips import Options
+    from luma_mcp.cli.jobs import get, resolve_output
 
-    get(jobid, save=save)
+    get(jobids, resolve_output(Options(save=save, as_json=as_json), output, count=len(jobids)))
 
 
 @main.command()
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, newest first.")
-def jobs(limit: int) -> None:
+@click.option("--state", type=click.Choice(JOB_STATES), help="Only those in this state.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per job on stdout, and nothing else.")
+def jobs(*, limit: int, state: Any, as_json: bool) -> None:
     """List running jobs and those ordered from this machine."""
     from luma_mcp.cli.jobs import list_jobs
 
-    list_jobs(limit=limit)
+    list_jobs(limit=limit, state=state, as_json=as_json)
+
+
+@main.command("delete")
+@click.argument("jobids", metavar="JOBID...", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Delete without asking.")
+def delete_command(*, jobids: tuple[str, ...], yes: bool) -> None:
+    """Delete finished jobs at Luma, after asking. Their links may stop working; saved files stay."""
+    from luma_mcp.cli.jobs import delete
+
+    delete(jobids, yes=yes)
 
 
 @main.command("doctor", short_help="Check the setup and suggest fixes.")

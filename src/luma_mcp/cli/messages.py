@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 from luma_mcp import errors
 from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.errors import LumaError, format_problem
 from luma_mcp.install.command import invocation
+from luma_mcp.text import shorten
 
 SIMULATED = "Simulated: nothing is generated or charged; the video is a stand-in clip."
 SIMULATED_LINK = "The link stops working when this command ends. Pass --save to keep the clip."
@@ -22,6 +24,8 @@ OUTCOMES = {
 UNKNOWN_ORDERS = (
     "unknown: the answer to the order was lost and its job was not found. It may have run, and may have been charged."
 )
+DELETION = "Links to a deleted video may stop working, and it cannot be undone. Saved files stay."
+ONE_FILE = "--output names one file, but there are several videos. Name a folder: end it with a slash."
 STOPPED = "Stopped."
 FINISHING_ORDER = "Waiting for the answer to an order that is on its way. Press Ctrl-C again to stop at once."
 # For the errors whose next step depends on nothing but their kind.
@@ -95,6 +99,11 @@ def _next_step(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
             return f"This would work:{options}"
         case errors.NotFound(what="job", saved_files=files) if files:
             return f"Its files are here: {', '.join(files)}"
+        case errors.NotFound(what="job", record=errors.RecordedJob() as record):
+            ends = {"completed": "It was completed", "failed": "It failed", "unknown": "How it ended is not known"}
+            ordered = f'It was ordered at {record.ordered_at.astimezone():%Y-%m-%d %H:%M}: "{record.prompt}".'
+            link = f" Its last link, which may have stopped working: {record.link}" if record.link else ""
+            return f"{ordered} {ends[record.state]}.{link}"
         case errors.NotFound(what="job"):
             return f"Check the job's id with: {invocation()} jobs"
         case errors.NotFound(what="account" | "any_account"):
@@ -118,8 +127,85 @@ def _next_step(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
             return _NEXT_STEPS.get(error.kind, "").format(run=invocation())
 
 
-def job_not_lost(jobid: str | None) -> str:
-    """What becomes of the job of a command that ends early."""
-    if jobid is None:
-        return f"Check whether anything was ordered with: {invocation()} jobs"
-    return f"The job continues. Wait for it with: {invocation()} get {shlex.quote(jobid)}"
+def job_not_lost(jobids: Sequence[str], options: str = "", *, is_running: bool = True) -> str:
+    """What becomes of jobs whose command ends, and the command that gets them, with its options."""
+    command = f"{invocation()} get {shlex.join(jobids)}{options}"
+    if not is_running:
+        return f"Try it again with: {command}"
+    if len(jobids) == 1:
+        return f"The job continues. Wait for it with: {command}"
+    return f"{len(jobids)} jobs continue. Wait for them with: {command}"
+
+
+def check_orders() -> str:
+    """That an order may have been placed whose answer nobody waited for."""
+    return f"Check whether anything was ordered with: {invocation()} jobs"
+
+
+def not_ordered(numbers: Sequence[int], count: int) -> str:
+    """Which of several prompts were not ordered. They are ordered one after another, so these are the last ones."""
+    which = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
+    return f"Not ordered, and not charged: {which} of {count} prompts."
+
+
+def repeated_prompt(number: int, earlier: int) -> str:
+    """That a prompt is not ordered a second time."""
+    return f"Prompt {number} is the same as prompt {earlier} and is ordered once. --new-take makes a video of each."
+
+
+def unquoted_prompt(prompt: str) -> str:
+    """Why several arguments of which one has no space are rejected."""
+    return (
+        f'Each argument is a prompt of its own, and "{shorten(prompt, 40)}" is a single one without a space. '
+        "Put quotes around each prompt. Nothing was ordered."
+    )
+
+
+def wrong_ending(ending: str) -> str:
+    """Why a name for the file is rejected."""
+    return f"--output ends in {ending}, but the video is an .mp4 file. To name a folder, end it with a slash."
+
+
+def format_credits(used: float | None) -> str:
+    """What a video has used: `20 credits`."""
+    return "credits not known" if used is None else f"{used:g} credits"
+
+
+def summarize(made: int, count: int, used: Sequence[float | None], *, simulated: bool) -> str:
+    """How many of several videos were made, and the credits that the finished jobs have used."""
+    known = [each for each in used if each is not None]
+    text = f"{sum(known):g} {'simulated ' * simulated}credits used"
+    if not used:
+        # Every job was ordered by an earlier command.
+        text = "Nothing was ordered now, so no credits were used"
+    elif not known:
+        text = "How many credits were used is not known"
+    elif len(known) < len(used):
+        text = f"{text}; what {len(used) - len(known)} of the jobs used is not known"
+    text += "."
+    return text if count == 1 else f"{made} of {count} videos made. {text}"
+
+
+def describe_overdue(status: str, *, is_known: bool) -> str:
+    """That a job may never end."""
+    reason = "This is far longer than usual, and it may never end."
+    if not is_known:
+        reason = "This program does not know that status: the job may have ended, or may never end."
+    return f'There is no video. Luma reports the job as "{status}". {reason} Whether it is charged is not known.'
+
+
+def describe_deletion(jobid: str, prompt: str | None) -> str:
+    """Which job would be deleted."""
+    return f"{shorten(prompt, 60)}: {jobid}" if prompt else f"{jobid} (not ordered from this machine)"
+
+
+def saved_copy(jobid: str, files: Sequence[str]) -> str:
+    """Whether the video of a job that would be deleted is saved on this machine."""
+    if files:
+        return f"    saved: {', '.join(files)}"
+    return f"    not saved on this machine; to save it: {invocation()} get {shlex.quote(jobid)} --save"
+
+
+def deleted(jobid: str, *, was_known: bool) -> str:
+    """That a job was deleted."""
+    return f"Deleted: {jobid}" if was_known else f"Luma did not have it any more: {jobid}"

@@ -1,0 +1,552 @@
+"""The videos of one command: ordered one after another, followed together, and shown on one terminal.
+
+The terminal shows a bar and, of several videos, a line for each event. The results come at the end, in the order in
+which they were typed: on stdout links, paths or JSON and nothing else, on stderr what a person wants to know.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from textwrap import indent
+from typing import Any, NoReturn, Self
+
+import anyio
+import click
+
+from luma_mcp import errors
+from luma_mcp.api.protocol import UNFINISHED, Job, file_stem
+from luma_mcp.catalog.useapi import USEAPI
+from luma_mcp.cli import context, messages
+from luma_mcp.errors import LumaError
+from luma_mcp.server.messages import CHOSEN, OVERDUE_AFTER, format_misfits
+from luma_mcp.server.progress import READY_TO_SAVE, UNKNOWN_TYPICAL, estimate_percent, format_step
+from luma_mcp.service.concurrency import periodic
+from luma_mcp.service.requests import ProgressStep, ValidatedRequest
+from luma_mcp.service.service import VideoService
+from luma_mcp.service.submit import Outcome
+from luma_mcp.settings import Settings
+from luma_mcp.text import make_encodable, one_line, shorten
+
+# Seconds for which a refused connection is tried again, and a job that is not known yet is looked for.
+RETRY_TIMEOUT = 60.0
+# Seconds for which a free slot is waited for; Ctrl-C ends it before.
+SLOT_TIMEOUT = 3600.0
+# Age of a job, in seconds, at which its command ends all the same. Luma's queue can take hours.
+GIVE_UP_AFTER = 6 * 3600.0
+REDRAW_INTERVAL = 0.5
+FOREVER = float("inf")
+# Columns: of the bar itself, of all that is beside its label, and of a prompt in a line about it.
+BAR_WIDTH, BESIDE_LABEL, LONGEST_TITLE = 20, 40, 40
+# After these, the next order of the same command would fail as well.
+_ENDS_ALL = (
+    errors.AccountSession,
+    errors.Capacity,
+    errors.JournalUnavailable,
+    errors.LimitReached,
+    errors.NetworkError,
+    errors.PaymentRequired,
+    errors.Unauthorized,
+)
+# So many orders in a row without a known outcome end the command: each of them may be charged.
+MAX_UNKNOWN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a command was given besides its videos.
+
+    Attributes:
+        save: whether the files are saved.
+        folder: where to, absolute; None for the output folder of the settings.
+        stem: the path of the only video without its ending, absolute.
+        suffix: the options that make `get` save the same files.
+        wait: whether the videos are waited for.
+    """
+
+    save: bool = False
+    folder: Path | None = None
+    stem: Path | None = None
+    suffix: str = ""
+    wait: bool = True
+    as_json: bool = False
+    new_take: bool = False
+    simulated: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Clip:
+    """One video of a command, with what is known of it so far.
+
+    Attributes:
+        title: its prompt, or the jobid as long as the prompt is not known.
+        validated: what to order; None for a job that was ordered earlier.
+        job: the record as it was last seen; None as long as nothing was ordered or fetched.
+        files: absolute paths of its saved files.
+        error: why there is no video, or no file of it.
+        may_be_ordered: whether its order was sent and is not answered.
+        is_overdue: whether the command ended because the job may never end.
+        percent: how far it is.
+    """
+
+    title: str
+    validated: ValidatedRequest | None = None
+    jobid: str | None = None
+    job: Job | None = None
+    outcome: Outcome | None = None
+    files: tuple[str, ...] = ()
+    error: LumaError | None = None
+    may_be_ordered: bool = False
+    is_overdue: bool = False
+    percent: float = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is going to happen to it."""
+        return self.percent >= 100 or self.error is not None or self.is_overdue
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it went as it should."""
+        return self.error is None and not self.is_overdue
+
+    @property
+    def link(self) -> str | None:
+        """The link to the finished video."""
+        if self.job is None or self.job.state != "completed" or self.job.files.video is None:
+            return None
+        return self.job.files.video.url
+
+
+@dataclass(eq=False, slots=True)
+class Display:
+    """A progress bar on stderr for all videos, and lines above it. The bar never goes back."""
+
+    clips: Sequence[Clip]
+    # The video that is being ordered.
+    ordering: Clip | None = None
+    _bar: Any = None
+    _step: str = ""
+    _printed: set[str] = field(default_factory=set)
+
+    def __enter__(self) -> Self:
+        is_one = len(self.clips) == 1
+        self._bar = click.progressbar(
+            length=100, label=format_step("preparing", None), file=sys.stderr, width=BAR_WIDTH, show_eta=is_one
+        ).__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.__exit__(*error)
+
+    async def show_step(self, clip: Clip, step: ProgressStep, detail: str | None = None) -> None:
+        """Show what is being done before the job of a video exists."""
+        self.ordering = clip if step == "ordering" else None
+        self._step = "" if step in ("preparing", "ordering") else step
+        text = format_step(step, detail)
+        if len(self.clips) > 1:
+            if self._step:
+                self.print_event(clip, text[0].lower() + text[1:])
+            text = self._count()
+        self._draw(text)
+
+    def end_steps(self) -> None:
+        """Note that an order is answered."""
+        self.ordering, self._step = None, ""
+
+    def update(self, clip: Clip, percent: float, text: str) -> None:
+        """Show how far a video is, and what is being done."""
+        clip.percent = max(clip.percent, percent)
+        self._draw(text if len(self.clips) == 1 else self._count())
+
+    def print_event(self, clip: Clip, text: str) -> None:
+        """Print a line about one of several videos."""
+        width = len(str(len(self.clips)))
+        number = self.clips.index(clip) + 1
+        title = shorten(one_line(clip.title), LONGEST_TITLE)
+        self.print_above(f"[{number:>{width}}/{len(self.clips)}] {title}: {text}")
+
+    def print_once(self, text: str) -> None:
+        """Print a line that holds for several videos."""
+        if text not in self._printed:
+            self._printed.add(text)
+            self.print_above(text)
+
+    def print_above(self, text: str, *, err: bool = True) -> None:
+        """Print a line in place of the bar, which is drawn again below it."""
+        if sys.stderr.isatty():
+            click.echo("\r\033[K", err=True, nl=False)
+        click.echo(one_line(text), err=err)
+        self._bar._last_line = None if sys.stderr.isatty() else self._bar.label  # noqa: SLF001 - it draws changes only
+
+    def _count(self) -> str:
+        done = sum(clip.percent >= 100 and clip.is_complete for clip in self.clips)
+        failed = sum(not clip.is_complete for clip in self.clips)
+        working = sum(clip.jobid is not None and not clip.is_over for clip in self.clips)
+        parts = [f"{done}/{len(self.clips)} ready", f"{working} running"]
+        if failed:
+            parts.insert(1, f"{failed} failed")
+        if self._step:
+            parts.append(self._step.replace("waiting for a free slot", "waiting for a slot"))
+        return ", ".join(parts)
+
+    def _draw(self, label: str) -> None:
+        if len(self.clips) > 1 and not sys.stderr.isatty():
+            # The events say the same, and every change of the label would be another line.
+            return
+        label = one_line(label)
+        if sys.stderr.isatty():
+            label = shorten(label, max(10, shutil.get_terminal_size().columns - BESIDE_LABEL))
+        self._bar.label = label
+        percent = sum(100.0 if clip.is_over else clip.percent for clip in self.clips) / len(self.clips)
+        self._bar.update(max(0, int(percent) - self._bar.pos))
+
+
+@dataclass(eq=False, slots=True)
+class Runner:
+    """Orders and follows the videos of one command."""
+
+    service: VideoService
+    clips: Sequence[Clip]
+    options: Options
+    display: Display
+
+    async def order_and_follow(self) -> None:
+        """Order all videos, one after another, each as soon as there is a slot; follow those that are ordered.
+
+        One that fails does not keep the others from being made.
+        """
+        unknown = 0
+        failure: LumaError | None = None
+        async with anyio.create_task_group() as tasks:
+            for clip in self.clips:
+                # The next ones would fail for the same reason.
+                clip.error = failure
+                if failure is None:
+                    await self._order(clip)
+                if clip.error is None and self.options.wait:
+                    tasks.start_soon(self.follow, clip)
+                if failure is None:
+                    unknown = unknown + 1 if isinstance(clip.error, errors.OutcomeUnknown) else 0
+                    if isinstance(clip.error, _ENDS_ALL):
+                        failure = clip.error
+                    elif unknown >= MAX_UNKNOWN:
+                        failure = errors.Upstream(status=clip.error.status if clip.error else None, charged="no")
+
+    async def follow_all(self) -> None:
+        """Follow videos that were ordered earlier."""
+        async with anyio.create_task_group() as tasks:
+            for clip in self.clips:
+                tasks.start_soon(self.follow, clip)
+
+    async def _order(self, clip: Clip) -> None:
+        assert clip.validated  # noqa: S101 - for the type checker
+        try:
+            result = await self.service.submit(
+                clip.validated,
+                allow_duplicate=self.options.new_take,
+                save=self.options.save,
+                retry_timeout=RETRY_TIMEOUT,
+                patience=SLOT_TIMEOUT,
+                on_progress=partial(self.display.show_step, clip),
+            )
+        except LumaError as error:
+            self._fail(clip, error)
+            return
+        finally:
+            self.display.end_steps()
+        clip.job, clip.jobid, clip.outcome = result.job, result.job.jobid, result.outcome
+        self._describe(clip, result.image_changes)
+        if not self.options.wait:
+            self.display.update(clip, 100, "Ordered")
+            if not self.options.as_json:
+                # At once: the next one may wait for a slot for an hour.
+                self.display.print_above(clip.jobid, err=False)
+
+    def _describe(self, clip: Clip, image_changes: Mapping[str, str]) -> None:
+        """Print what is worth knowing about an order before its video is ready."""
+        is_one = len(self.clips) == 1
+        text = messages.OUTCOMES.get(clip.outcome or "", "" if is_one else "ordered")
+        if text and is_one:
+            self.display.print_above(text)
+        elif text:
+            self.display.print_event(clip, text)
+        if problem := self.service.journal.problem:
+            self.display.print_once(messages.journal_warning(problem))
+        assert clip.validated  # noqa: S101 - for the type checker
+        params = clip.validated.params
+        for name, reason in clip.validated.chosen.items():
+            self.display.print_once(f"{name} {params[name]}: {CHOSEN[reason]}")
+        for line in format_misfits(clip.validated.misfits, params["aspect_ratio"]):
+            self.display.print_once(line)
+        for name, change in image_changes.items():
+            self.display.print_once(f"{name}: {change}")
+
+    def _fail(self, clip: Clip, error: LumaError) -> None:
+        clip.error = error
+        if len(self.clips) > 1:
+            self.display.print_event(clip, messages.describe_error(error).splitlines()[0])
+
+    async def follow(self, clip: Clip) -> None:
+        """Wait for a video, and save it if that is wanted. What goes wrong is the video's `error`."""
+        try:
+            await self._follow(clip)
+        except LumaError as error:
+            error.jobid = error.jobid or clip.jobid
+            self._fail(clip, error)
+            return
+        if len(self.clips) > 1 and clip.is_overdue:
+            self.display.print_event(clip, "not ready, and it may never be")
+        elif len(self.clips) > 1 and clip.error is None:
+            used = clip.job.credits_used if clip.job else None
+            self.display.print_event(clip, f"ready, {messages.format_credits(used)}")
+
+    async def _follow(self, clip: Clip) -> None:
+        assert clip.jobid  # noqa: S101 - for the type checker
+        request, save, age = (clip.job.request if clip.job else None), self.options.save, 0.0
+        if order := await self.service.journal.get_by_jobid(clip.jobid):
+            # The order may have asked for the files.
+            request, save = order.request, save or order.save
+            age = max(0.0, self.service.reconciler.age(order).total_seconds())
+        if request:
+            clip.title = request.prompt
+        expected = await self.service.expected_seconds(request)
+        low, high = expected or UNKNOWN_TYPICAL
+
+        async def redraw(elapsed: float) -> None:
+            percent = estimate_percent(age + elapsed, (low + high) / 2) / 100 * READY_TO_SAVE
+            self.display.update(clip, percent, "Making the video")
+
+        async with periodic(REDRAW_INTERVAL, redraw):
+            clip.job = job = await self._wait(clip.job or clip.jobid, expected)
+        if not job.is_video:
+            raise errors.InvalidArguments([errors.Problem("jobid", "not_a_video", job.jobid, reason=job.kind or "")])
+        if job.state == "running":
+            clip.is_overdue = True
+            return
+        if job.state == "failed":
+            raise errors.JobFailed(jobid=job.jobid, api_message=job.failure_reason, credits_used=job.credits_used)
+        if clip.link is None:
+            raise errors.DownloadError("Luma reports a finished video, but no link to it.", jobid=job.jobid)
+        if save:
+            await self._save(clip, job)
+        self.display.update(clip, 100, "Ready")
+
+    async def _wait(self, job: Job | str, expected: tuple[float, float] | None) -> Job:
+        """Wait until a job has ended, or is so late that it may never end."""
+        started = anyio.current_time()
+        if isinstance(job, str):
+            job = await self.service.wait(job, RETRY_TIMEOUT, expected=expected)
+        while job.state == "running" and job.is_video:
+            age = job.elapsed_seconds(self.service.now())
+            if age is None:
+                age = anyio.current_time() - started
+            limit = GIVE_UP_AFTER
+            if job.status.casefold() not in UNFINISHED:
+                # It may be the name of an end that is not documented.
+                limit = (expected or UNKNOWN_TYPICAL)[1] + OVERDUE_AFTER
+            if age >= limit:
+                break
+            # At least a second: a shorter wait may end without a poll.
+            job = await self.service.wait(job, max(1.0, limit - age), expected=expected)
+        return job
+
+    async def _save(self, clip: Clip, job: Job) -> None:
+        async def show(name: str, _received: int, _total: int | None, share: float) -> None:
+            self.display.update(clip, READY_TO_SAVE + 9 * share, f"Saving {name}")
+
+        stem = self.options.stem
+        if self.options.folder:
+            stem = self.options.folder / file_stem(job)
+        saved = await self.service.downloads.save(job, seconds=FOREVER, on_progress=show, stem=stem)
+        clip.files = saved.files
+        if saved.problem:
+            self._fail(clip, errors.DownloadError(saved.problem, jobid=job.jobid, files=saved.files))
+
+    async def find_interrupted_order(self) -> None:
+        """Look up the order that Ctrl-C interrupted: its answer was recorded, but nobody received it."""
+        clip = next((clip for clip in self.clips if clip.jobid is None and clip.error is None), None)
+        if clip is None or clip.validated is None:
+            return
+        order = await self.service.journal.get_open(clip.validated.key)
+        if order and order.jobid not in {other.jobid for other in self.clips if other.jobid}:
+            clip.jobid, clip.may_be_ordered = order.jobid, order.jobid is None
+
+
+Work = Callable[[Runner], Awaitable[None]]
+
+
+def run_clips(clips: Sequence[Clip], settings: Settings, options: Options, work: Work) -> NoReturn:
+    """Run a command's work, print all results, and exit; every way out says what became of each job.
+
+    The exit code is 0 if every video was made, 1 if one was not, 2 if the command cannot be run like that, and 130
+    after Ctrl-C.
+    """
+    try:
+        interrupted = _run(clips, settings, options, work)
+    except LumaError as error:
+        fail(error, as_json=options.as_json)
+    print_results(clips, options, interrupted=interrupted)
+    if interrupted:
+        click.echo(describe_stop(clips, options), err=True)
+        sys.exit(context.INTERRUPTED)
+    failed = [clip for clip in clips if not clip.is_complete]
+    if failed and len(clips) == 1 and not options.as_json:
+        text = describe_failure(failed[0], options)
+        if isinstance(failed[0].error, errors.InvalidArguments):
+            raise click.UsageError(text)
+        raise click.ClickException(text)
+    sys.exit(1 if failed else 0)
+
+
+def _run(clips: Sequence[Clip], settings: Settings, options: Options, work: Work) -> bool:
+    """Run the work with a service and a progress bar; return whether Ctrl-C has ended it."""
+    display = Display(clips)
+
+    async def main() -> None:
+        service = VideoService(settings, catalog=USEAPI, wall_clock=context.now)
+        runner = Runner(service, clips, options, display)
+        try:
+            with display:
+                await work(runner)
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await runner.find_interrupted_order()
+            raise
+        finally:
+            with anyio.CancelScope(shield=True):
+                for clip in clips:
+                    if clip.jobid and clip.link:
+                        await service.mark_delivered(clip.jobid)
+                await service.aclose()
+
+    def on_interrupt() -> None:
+        if display.ordering:
+            click.echo(f"\n{messages.FINISHING_ORDER}", err=True)
+
+    try:
+        context.run_interruptible(main, on_interrupt=on_interrupt)
+    except context.Interrupted:
+        return True
+    return False
+
+
+def fail(error: LumaError, *, as_json: bool) -> NoReturn:
+    """End a command with an error that is not about one video: as JSON on stdout, or as text on stderr."""
+    is_usage = isinstance(error, errors.InvalidArguments)
+    if as_json:
+        print_json({"error": build_error_facts(error)})
+        sys.exit(2 if is_usage else 1)
+    text = messages.describe_error(error)
+    raise click.UsageError(text) if is_usage else click.ClickException(text)
+
+
+def print_results(clips: Sequence[Clip], options: Options, *, interrupted: bool) -> None:
+    """Print a result for each video, in their order: its link, paths or jobid, or JSON."""
+    is_listed = len(clips) > 1 and options.wait and not options.as_json and not interrupted
+    width = len(str(len(clips)))
+    for number, clip in enumerate(clips, 1):
+        if options.as_json:
+            if clip.jobid or clip.error:
+                print_json(build_facts(clip, options))
+            continue
+        if is_listed:
+            click.echo(f"{number:>{width}}. {one_line(shorten(clip.title, LONGEST_TITLE))}", err=True)
+        if options.wait:
+            # Without a file the link is all there is. The jobid was printed when it was ordered.
+            for line in clip.files or filter(None, [clip.link]):
+                click.echo(one_line(line))
+        if is_listed and not clip.is_complete:
+            click.echo(indent(describe_failure(clip, options), " " * (width + 2)), err=True)
+    finished = [clip for clip in clips if clip.job and clip.job.state != "running"]
+    if finished and not options.as_json:
+        # What an earlier command ordered was not used by this one.
+        used = [clip.job.credits_used for clip in finished if clip.job and clip.outcome != "duplicate"]
+        made = sum(clip.link is not None for clip in clips)
+        click.echo(messages.summarize(made, len(clips), used, simulated=options.simulated), err=True)
+
+
+def describe_failure(clip: Clip, options: Options) -> str:
+    """Describe why there is no video, or no file, and how its job can be looked up."""
+    lines: list[str] = []
+    if clip.error:
+        lines.append(messages.describe_error(clip.error))
+    elif clip.job and clip.is_overdue:
+        lines.append(messages.describe_overdue(clip.job.status, is_known=clip.job.status.casefold() in UNFINISHED))
+    # A simulated job ends with the command, and one that has failed or is gone has nothing more to show.
+    is_over = isinstance(clip.error, errors.JobFailed | errors.NotFound | errors.InvalidArguments)
+    if clip.jobid and not is_over and not options.simulated:
+        lines.append(messages.job_not_lost([clip.jobid], options.suffix, is_running=clip.link is None))
+    return "\n".join(lines)
+
+
+def describe_stop(clips: Sequence[Clip], options: Options) -> str:
+    """Describe what becomes of the videos of a command that Ctrl-C has ended."""
+    lines = [messages.STOPPED]
+    if options.simulated:
+        return messages.STOPPED
+    running = [clip.jobid for clip in clips if clip.jobid and not clip.is_over]
+    if running:
+        lines.append(messages.job_not_lost(running, options.suffix))
+    if any(clip.may_be_ordered for clip in clips):
+        lines.append(messages.check_orders())
+    missing = [number for number, clip in enumerate(clips, 1) if not clip.jobid and not clip.error]
+    if missing and len(clips) > 1:
+        lines.append(messages.not_ordered(missing, len(clips)))
+    return "\n".join(lines)
+
+
+def print_json(facts: dict[str, Any]) -> None:
+    """Print one JSON object on a line of its own."""
+    click.echo(json.dumps(make_encodable(facts), ensure_ascii=False))
+
+
+def build_error_facts(error: LumaError) -> dict[str, Any]:
+    """Build the JSON of an error."""
+    facts = {
+        "kind": error.kind,
+        "message": messages.describe_error(error),
+        "reason": error.api_message,
+        "retry": error.retry,
+        "charged": error.charged,
+        "jobid": error.jobid,
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def build_facts(clip: Clip, options: Options) -> dict[str, Any]:
+    """Build the JSON of a video, with the names of the tools' structured content."""
+    job = clip.job
+    facts: dict[str, Any] = {
+        "prompt": clip.title if clip.title != clip.jobid else None,
+        "jobid": clip.jobid,
+        "outcome": clip.outcome,
+        "simulated": options.simulated or None,
+        "overdue": clip.is_overdue or None,
+        "saved_files": list(clip.files) or None,
+    }
+    if clip.outcome:
+        is_free = options.simulated or clip.outcome == "duplicate"
+        facts["charged"] = "no" if is_free else "yes"
+    if job:
+        facts |= {"state": job.state, "status": job.status, "created": job.created, "updated": job.updated}
+        facts["credits_used"] = job.credits_used
+        facts["request"] = job.request.to_dict() if job.request else None
+        if video := job.files.video:
+            facts["video"] = {"url": video.url}
+            sizes = {"width": video.width, "height": video.height, "duration_seconds": video.duration}
+            facts["video"] |= {name: size for name, size in sizes.items() if size is not None}
+        for name, media in (
+            ("exr_zip_url", job.files.video_hdr_exr),
+            ("thumbnail_url", job.files.thumbnail),
+            ("last_frame_url", job.files.last_frame),
+        ):
+            facts[name] = media.url if media else None
+    if clip.error:
+        facts["error"] = build_error_facts(clip.error)
+    return {name: value for name, value in facts.items() if value is not None}
