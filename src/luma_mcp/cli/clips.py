@@ -7,6 +7,7 @@ which they were typed: on stdout links, paths or JSON and nothing else, on stder
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -33,7 +34,7 @@ from luma_mcp.service.submit import Outcome
 from luma_mcp.settings import Settings
 from luma_mcp.text import make_encodable, one_line, shorten
 
-# Seconds for which a refused connection is tried again, and a job that is not known yet is looked for.
+# Seconds for which a refused connection is tried again.
 RETRY_TIMEOUT = 60.0
 # Seconds for which a free slot is waited for; Ctrl-C ends it before.
 SLOT_TIMEOUT = 3600.0
@@ -55,6 +56,8 @@ _ENDS_ALL = (
 )
 # So many orders in a row without a known outcome end the command: each of them may be charged.
 MAX_UNKNOWN = 2
+
+_LOGGER = logging.getLogger("luma_mcp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,16 @@ class Clip:
         return self.error is None and not self.is_overdue
 
     @property
+    def may_be_charged(self) -> bool:
+        """Whether there is a job, or may be one."""
+        return self.jobid is not None or (self.error is not None and self.error.charged == "unknown")
+
+    @property
+    def credits_used(self) -> float | None:
+        """What the job used; None if it is not known, or not yet."""
+        return self.job.credits_used if self.job else None
+
+    @property
     def link(self) -> str | None:
         """The link to the finished video."""
         if self.job is None or self.job.state != "completed" or self.job.files.video is None:
@@ -133,9 +146,13 @@ class Display:
     _bar: Any = None
     _step: str = ""
     _printed: set[str] = field(default_factory=set)
+    _log_level: int = logging.NOTSET
 
     def __enter__(self) -> Self:
         is_one = len(self.clips) == 1
+        # What a warning says is also in the results, and it would be printed into the bar.
+        self._log_level = _LOGGER.level
+        _LOGGER.setLevel(logging.ERROR)
         self._bar = click.progressbar(
             length=100, label=format_step("preparing", None), file=sys.stderr, width=BAR_WIDTH, show_eta=is_one
         ).__enter__()
@@ -143,6 +160,7 @@ class Display:
 
     def __exit__(self, *error: object) -> None:
         self._bar.__exit__(*error)
+        _LOGGER.setLevel(self._log_level)
 
     async def show_step(self, clip: Clip, step: ProgressStep, detail: str | None = None) -> None:
         """Show what is being done before the job of a video exists."""
@@ -181,8 +199,9 @@ class Display:
         """Print a line in place of the bar, which is drawn again below it."""
         if sys.stderr.isatty():
             click.echo("\r\033[K", err=True, nl=False)
+            # The bar draws only what has changed since the last time.
+            self._bar._last_line = None  # noqa: SLF001
         click.echo(one_line(text), err=err)
-        self._bar._last_line = None if sys.stderr.isatty() else self._bar.label  # noqa: SLF001 - it draws changes only
 
     def _count(self) -> str:
         done = sum(clip.percent >= 100 and clip.is_complete for clip in self.clips)
@@ -205,6 +224,8 @@ class Display:
         self._bar.label = label
         percent = sum(100.0 if clip.is_over else clip.percent for clip in self.clips) / len(self.clips)
         self._bar.update(max(0, int(percent) - self._bar.pos))
+        # An update by nothing does not draw the new label.
+        self._bar.render_progress()
 
 
 @dataclass(eq=False, slots=True)
@@ -236,7 +257,9 @@ class Runner:
                     if isinstance(clip.error, _ENDS_ALL):
                         failure = clip.error
                     elif unknown >= MAX_UNKNOWN:
-                        failure = errors.Upstream(status=clip.error.status if clip.error else None, charged="no")
+                        failure = errors.NetworkError("timeout", charged="no")
+                        if clip.error and clip.error.status:
+                            failure = errors.Upstream(status=clip.error.status, charged="no")
 
     async def follow_all(self) -> None:
         """Follow videos that were ordered earlier."""
@@ -303,8 +326,7 @@ class Runner:
         if len(self.clips) > 1 and clip.is_overdue:
             self.display.print_event(clip, "not ready, and it may never be")
         elif len(self.clips) > 1 and clip.error is None:
-            used = clip.job.credits_used if clip.job else None
-            self.display.print_event(clip, f"ready, {messages.format_credits(used)}")
+            self.display.print_event(clip, f"ready, {messages.format_credits(clip.credits_used)}")
 
     async def _follow(self, clip: Clip) -> None:
         assert clip.jobid  # noqa: S101 - for the type checker
@@ -341,7 +363,7 @@ class Runner:
         """Wait until a job has ended, or is so late that it may never end."""
         started = anyio.current_time()
         if isinstance(job, str):
-            job = await self.service.wait(job, RETRY_TIMEOUT, expected=expected)
+            job = await self.service.wait(job, 0, expected=expected)
         while job.state == "running" and job.is_video:
             age = job.elapsed_seconds(self.service.now())
             if age is None:
@@ -393,7 +415,6 @@ def run_clips(clips: Sequence[Clip], settings: Settings, options: Options, work:
         fail(error, as_json=options.as_json)
     print_results(clips, options, interrupted=interrupted)
     if interrupted:
-        click.echo(describe_stop(clips, options), err=True)
         sys.exit(context.INTERRUPTED)
     failed = [clip for clip in clips if not clip.is_complete]
     if failed and len(clips) == 1 and not options.as_json:
@@ -447,26 +468,46 @@ def fail(error: LumaError, *, as_json: bool) -> NoReturn:
 
 
 def print_results(clips: Sequence[Clip], options: Options, *, interrupted: bool) -> None:
-    """Print a result for each video, in their order: its link, paths or jobid, or JSON."""
-    is_listed = len(clips) > 1 and options.wait and not options.as_json and not interrupted
-    width = len(str(len(clips)))
-    for number, clip in enumerate(clips, 1):
-        if options.as_json:
+    """Print a result for each video, in their order: its link or paths, or JSON; then what concerns all of them."""
+    if options.as_json:
+        for clip in clips:
             if clip.jobid or clip.error:
                 print_json(build_facts(clip, options))
-            continue
-        if is_listed:
-            click.echo(f"{number:>{width}}. {one_line(shorten(clip.title, LONGEST_TITLE))}", err=True)
-        if options.wait:
-            # Without a file the link is all there is. The jobid was printed when it was ordered.
-            for line in clip.files or filter(None, [clip.link]):
-                click.echo(one_line(line))
+        if interrupted:
+            click.echo(describe_stop(clips, options), err=True)
+        return
+    is_listed = len(clips) > 1 and not interrupted
+    width = len(str(len(clips)))
+    for number, clip in enumerate(clips, 1):
+        if is_listed and (options.wait or not clip.is_complete):
+            click.echo(f"{number:>{width}}. {_format_heading(clip)}", err=True)
+        # Without a file the link is all there is. Jobids were printed when they were ordered.
+        for line in clip.files or filter(None, [clip.link if options.wait else None]):
+            click.echo(one_line(line))
         if is_listed and not clip.is_complete:
-            click.echo(indent(describe_failure(clip, options), " " * (width + 2)), err=True)
-    finished = [clip for clip in clips if clip.job and clip.job.state != "running"]
-    if finished and not options.as_json:
+            is_repeated = any(clip.error is other.error for other in clips[: number - 1] if other.error)
+            text = messages.SAME_REASON if is_repeated else describe_failure(clip, options)
+            click.echo(indent(text, " " * (width + 2)), err=True)
+    if interrupted:
+        click.echo(describe_stop(clips, options), err=True)
+    else:
+        _print_summary(clips, options)
+
+
+def _format_heading(clip: Clip) -> str:
+    """Format the line above the result of one of several videos."""
+    heading = one_line(shorten(clip.title, LONGEST_TITLE))
+    return f"{heading} ({messages.format_credits(clip.credits_used)})" if clip.link else heading
+
+
+def _print_summary(clips: Sequence[Clip], options: Options) -> None:
+    """Print how many videos were made and what they cost, or how to get what was only ordered."""
+    jobids = [clip.jobid for clip in clips if clip.jobid]
+    if not options.wait and jobids:
+        click.echo(messages.job_not_lost(jobids), err=True)
+    elif options.wait and (len(clips) > 1 or clips[0].link):
         # What an earlier command ordered was not used by this one.
-        used = [clip.job.credits_used for clip in finished if clip.job and clip.outcome != "duplicate"]
+        used = [clip.credits_used for clip in clips if clip.may_be_charged and clip.outcome != "duplicate"]
         made = sum(clip.link is not None for clip in clips)
         click.echo(messages.summarize(made, len(clips), used, simulated=options.simulated), err=True)
 
@@ -501,6 +542,12 @@ def describe_stop(clips: Sequence[Clip], options: Options) -> str:
     return "\n".join(lines)
 
 
+def without_none(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is not known."""
+    # `server.results` has this too, but imports the SDK of the protocol, which takes a while.
+    return {name: value for name, value in facts.items() if value is not None}
+
+
 def print_json(facts: dict[str, Any]) -> None:
     """Print one JSON object on a line of its own."""
     click.echo(json.dumps(make_encodable(facts), ensure_ascii=False))
@@ -508,7 +555,7 @@ def print_json(facts: dict[str, Any]) -> None:
 
 def build_error_facts(error: LumaError) -> dict[str, Any]:
     """Build the JSON of an error."""
-    facts = {
+    facts: dict[str, Any] = {
         "kind": error.kind,
         "message": messages.describe_error(error),
         "reason": error.api_message,
@@ -516,7 +563,7 @@ def build_error_facts(error: LumaError) -> dict[str, Any]:
         "charged": error.charged,
         "jobid": error.jobid,
     }
-    return {name: value for name, value in facts.items() if value is not None}
+    return without_none(facts)
 
 
 def build_facts(clip: Clip, options: Options) -> dict[str, Any]:
@@ -531,22 +578,24 @@ def build_facts(clip: Clip, options: Options) -> dict[str, Any]:
         "saved_files": list(clip.files) or None,
     }
     if clip.outcome:
-        is_free = options.simulated or clip.outcome == "duplicate"
-        facts["charged"] = "no" if is_free else "yes"
+        facts["charged"] = "yes"
+        if options.simulated or clip.outcome == "duplicate":
+            facts["charged"] = "no"
     if job:
         facts |= {"state": job.state, "status": job.status, "created": job.created, "updated": job.updated}
         facts["credits_used"] = job.credits_used
-        facts["request"] = job.request.to_dict() if job.request else None
+        if job.request:
+            facts["request"] = job.request.to_dict()
         if video := job.files.video:
-            facts["video"] = {"url": video.url}
-            sizes = {"width": video.width, "height": video.height, "duration_seconds": video.duration}
-            facts["video"] |= {name: size for name, size in sizes.items() if size is not None}
+            size = {"width": video.width, "height": video.height, "duration_seconds": video.duration}
+            facts["video"] = without_none({"url": video.url, **size})
         for name, media in (
             ("exr_zip_url", job.files.video_hdr_exr),
             ("thumbnail_url", job.files.thumbnail),
             ("last_frame_url", job.files.last_frame),
         ):
-            facts[name] = media.url if media else None
+            if media:
+                facts[name] = media.url
     if clip.error:
         facts["error"] = build_error_facts(clip.error)
-    return {name: value for name, value in facts.items() if value is not None}
+    return without_none(facts)

@@ -16,7 +16,7 @@ import click
 from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.catalog.validate import validate
 from luma_mcp.cli import context, messages
-from luma_mcp.cli.clips import Clip, Options, Runner, build_error_facts, print_json, run_clips
+from luma_mcp.cli.clips import Clip, Options, Runner, build_error_facts, print_json, run_clips, without_none
 from luma_mcp.errors import InvalidArguments, LumaError, NotConfigured, Problem
 from luma_mcp.journal.protocol import Order
 from luma_mcp.journal.sqlite import EVERY_API, SqliteJournal
@@ -105,11 +105,8 @@ def list_jobs(*, limit: int, state: ListedState | None, as_json: bool) -> None:
             print_json(_build_job_facts(job))
         else:
             click.echo(_format_job(job))
-    if not listing.jobs:
-        click.echo(f"No jobs are {state}." if state else "No jobs yet.", err=as_json)
-    for account in listing.accounts:
-        slots = f"{account.executing} of {account.concurrency} slots in use"
-        click.echo(f"{one_line(account.email)}: {slots}", err=as_json)
+    if not as_json:
+        _print_slots(listing, state)
     if any(job.state == "unknown" for job in listing.jobs):
         click.echo(messages.UNKNOWN_ORDERS, err=True)
     if settings.token is None:
@@ -117,6 +114,13 @@ def list_jobs(*, limit: int, state: ListedState | None, as_json: bool) -> None:
     elif listing.problem:
         reason = one_line(messages.describe_error(listing.problem))
         click.echo(f"Could not fetch running jobs; showing local history. {reason}", err=True)
+
+
+def _print_slots(listing: JobList, state: ListedState | None) -> None:
+    if not listing.jobs:
+        click.echo(f"No jobs are {state}." if state else "No jobs yet.")
+    for account in listing.accounts:
+        click.echo(f"{one_line(account.email)}: {account.executing} of {account.concurrency} slots in use")
 
 
 async def _fetch_list(settings: Settings, limit: int, state: ListedState | None) -> JobList:
@@ -143,20 +147,22 @@ def _format_job(job: ListedJob) -> str:
 
 def _build_job_facts(job: ListedJob) -> dict[str, Any]:
     """Build the JSON of a listed job, with the names of the tools' structured content."""
-    facts = {
-        "prompt": job.request.prompt if job.request else None,
+    facts: dict[str, Any] = {
         "jobid": job.jobid,
         "state": job.state,
-        "created": job.created.isoformat(timespec="seconds") if job.created else None,
-        "elapsed_seconds": None if job.seconds is None else round(job.seconds, 1),
         "credits_used": job.credits,
-        "request": job.request.to_dict() if job.request else None,
         "model": job.model,
         "account": job.account,
         "saved_files": list(job.files) or None,
         "reason": job.failure_reason,
     }
-    return {name: value for name, value in facts.items() if value is not None}
+    if job.request:
+        facts |= {"prompt": job.request.prompt, "request": job.request.to_dict()}
+    if job.created:
+        facts["created"] = job.created.isoformat(timespec="seconds")
+    if job.seconds is not None:
+        facts["elapsed_seconds"] = round(job.seconds, 1)
+    return without_none(facts)
 
 
 def delete(jobids: Sequence[str], *, yes: bool) -> None:
@@ -168,7 +174,7 @@ def delete(jobids: Sequence[str], *, yes: bool) -> None:
     if not yes:
         for jobid, order in zip(unique, orders, strict=True):
             files = existing_files(order.files) if order else ()
-            click.echo(one_line(messages.describe_deletion(jobid, order.request.prompt if order else None)), err=True)
+            click.echo(one_line(messages.describe_deletion(jobid, order)), err=True)
             click.echo(messages.saved_copy(jobid, files), err=True)
         click.echo(messages.DELETION, err=True)
         click.confirm("Delete?" if len(unique) == 1 else f"Delete {len(unique)} jobs?", abort=True, err=True)
@@ -197,9 +203,10 @@ async def _delete(settings: Settings, jobid: str) -> DeletedJob:
 def read_prompts(arguments: Sequence[str], file: Any) -> list[str]:
     """Collect the prompts: the arguments, then the lines of a file that are not blank and are no comment."""
     prompts = list(arguments)
-    if len(prompts) > 1 and (single := [prompt for prompt in prompts if len(prompt.split()) == 1]):
-        # Each would be a video of its own, and charged.
-        raise click.UsageError(messages.unquoted_prompt(single[0]))
+    for prompt in prompts:
+        if len(prompts) > 1 and len(prompt.split()) == 1:
+            # Each would be a video of its own, and charged.
+            raise click.UsageError(messages.unquoted_prompt(prompt))
     if file is not None:
         try:
             lines = file.read().decode("utf-8-sig").splitlines()
@@ -216,7 +223,7 @@ def read_prompts(arguments: Sequence[str], file: Any) -> list[str]:
 def resolve_output(options: Options, output: str | None, *, count: int) -> Options:
     """Complete the options with where the files go; reject what cannot be written before anything is ordered."""
     if output is None:
-        return replace(options, suffix=" --save" if options.save else "")
+        return replace(options, suffix=" --save" * options.save)
     path = Path(os.path.abspath(Path(output).expanduser()))  # noqa: PTH100 - resolves no links
     suffix = f" --output {shlex.quote(str(path))}"
     is_folder = path.is_dir() or output.endswith(("/", os.sep)) or not path.suffix

@@ -12,6 +12,7 @@ from luma_mcp import errors
 from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.errors import LumaError, format_problem
 from luma_mcp.install.command import invocation
+from luma_mcp.journal.protocol import Order
 from luma_mcp.text import shorten
 
 SIMULATED = "Simulated: nothing is generated or charged; the video is a stand-in clip."
@@ -26,6 +27,7 @@ UNKNOWN_ORDERS = (
 )
 DELETION = "Links to a deleted video may stop working, and it cannot be undone. Saved files stay."
 ONE_FILE = "--output names one file, but there are several videos. Name a folder: end it with a slash."
+SAME_REASON = "Not ordered, and not charged, for the same reason."
 STOPPED = "Stopped."
 FINISHING_ORDER = "Waiting for the answer to an order that is on its way. Press Ctrl-C again to stop at once."
 # For the errors whose next step depends on nothing but their kind.
@@ -176,12 +178,12 @@ def summarize(made: int, count: int, used: Sequence[float | None], *, simulated:
     known = [each for each in used if each is not None]
     text = f"{sum(known):g} {'simulated ' * simulated}credits used"
     if not used:
-        # Every job was ordered by an earlier command.
-        text = "Nothing was ordered now, so no credits were used"
+        # Everything was rejected, or ordered by an earlier command.
+        text = "No credits were used now"
     elif not known:
         text = "How many credits were used is not known"
     elif len(known) < len(used):
-        text = f"{text}; what {len(used) - len(known)} of the jobs used is not known"
+        text = f"{text}; what {len(used) - len(known)} of the orders used is not known"
     text += "."
     return text if count == 1 else f"{made} of {count} videos made. {text}"
 
@@ -194,9 +196,11 @@ def describe_overdue(status: str, *, is_known: bool) -> str:
     return f'There is no video. Luma reports the job as "{status}". {reason} Whether it is charged is not known.'
 
 
-def describe_deletion(jobid: str, prompt: str | None) -> str:
+def describe_deletion(jobid: str, order: Order | None) -> str:
     """Which job would be deleted."""
-    return f"{shorten(prompt, 60)}: {jobid}" if prompt else f"{jobid} (not ordered from this machine)"
+    if order is None:
+        return f"{jobid} (not ordered from this machine)"
+    return f"{shorten(order.request.prompt, 60)}: {jobid}"
 
 
 def saved_copy(jobid: str, files: Sequence[str]) -> str:
