@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack
+import threading
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import TYPE_CHECKING, Any
@@ -185,6 +188,62 @@ def test_ctrl_c_names_every_job_and_what_was_not_ordered(
     assert (done.returncode, len(list((home / "my clips").iterdir()))) == (0, 4), done.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to send")
+@pytest.mark.usefixtures("api_and_token")
+def test_ctrl_c_while_an_order_is_on_its_way_names_its_job(environment: dict[str, str], simulator: Simulator) -> None:
+    arrived, release = threading.Event(), threading.Event()
+
+    def slow_clock() -> datetime:
+        """The API looks at it when it starts a job."""
+        if simulator.orders:
+            arrived.set()
+            release.wait(TIMEOUT)
+        return datetime.now(UTC)
+
+    simulator.service.wall_clock = slow_clock
+    command = [*LUMA_MCP, "generate", "A fox", "A cat"]
+    with ExitStack() as stack:
+        waiting = stack.enter_context(Popen(command, env=environment, stdout=PIPE, stderr=PIPE, text=True))
+        stack.callback(waiting.kill)
+        stack.callback(release.set)
+        assert arrived.wait(TIMEOUT)
+        waiting.send_signal(signal.SIGINT)
+        assert waiting.stderr
+        assert any("Waiting for the answer to an order" in line for line in waiting.stderr)
+        release.set()
+        out, shown = waiting.communicate(timeout=TIMEOUT)
+    [jobid] = simulator.service.jobs
+    assert (waiting.returncode, out) == (130, "")
+    assert f"luma-ray-mcp get {jobid}\n" in shown
+    assert "Not ordered, and not charged: 2 of 2 prompts." in shown
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a pseudo-terminal")
+@pytest.mark.usefixtures("api_and_token")
+def test_a_terminal_shows_one_bar_that_fits(environment: dict[str, str]) -> None:
+    import pty
+    import termios
+
+    terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (24, 80))
+    command = [*LUMA_MCP, "generate", *(f"A fox {'that runs far and ' * 9}{n}" for n in range(3)), "--save"]
+    with Popen(command, env=environment, stdin=end, stdout=end, stderr=end) as process:
+        os.close(end)
+        received = b""
+        with suppress(OSError):
+            # Linux reports the end of a terminal as an error.
+            while chunk := os.read(terminal, 10_000):
+                received += chunk
+    os.close(terminal)
+    shown = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", received.decode())
+    rows = [row for row in re.split(r"[\r\n]+", shown) if not row.startswith(("/", " ")) and "used." not in row]
+    assert process.returncode == 0
+    assert max(map(len, rows)) <= 80
+    assert sum("3/3 ready" in row and "100%" in row for row in rows) == 1
+    # Nothing of a bar is left in a line above it.
+    assert [row for row in rows if row.startswith("[") and "%" in row] == []
+
+
 @pytest.mark.usefixtures("api_and_token")
 def test_json_is_one_object_per_video(run: Run, home: Path, simulator: Simulator) -> None:
     done = run("generate", "A red fox", "A cat simulate:fail", "A dog simulate:moderate", "--json", "--output", "clips")
@@ -230,6 +289,7 @@ def test_without_waiting_only_the_jobids_are_printed(run: Run, simulator: Simula
     done = run("generate", "A red fox", "A grey fox", "--no-wait")
     assert (done.returncode, done.stdout.splitlines()) == (0, list(simulator.service.jobs))
     [facts] = objects(run("generate", "A cat", "--no-wait", "--json").stdout)
+    assert "2 jobs continue. Wait for them with: " in done.stderr
     assert (facts["jobid"], facts["state"], facts["charged"]) == (list(simulator.service.jobs)[2], "running", "yes")
     assert len(run("jobs", "--state", "running").stdout.splitlines()) > 3
     assert "No jobs are failed" in run("jobs", "--state", "failed").stdout
