@@ -87,17 +87,18 @@ def test_commands_at_once_wait_for_slots_too(environment: dict[str, str], simula
 
 @pytest.mark.usefixtures("api_and_token")
 def test_one_that_fails_does_not_lose_the_others(run: Run, simulator: Simulator) -> None:
-    done = run("generate", "A red fox", "A cat simulate:fail", "A dog simulate:moderate", "A grey fox", "--save")
+    rejected = ("A dog simulate:moderate", "A bird simulate:broke")
+    done = run("generate", "A red fox", "A cat simulate:fail", *rejected, "A grey fox", "--save")
     assert done.returncode == 1
     assert [Path(line).read_bytes() for line in done.stdout.splitlines()] == [VIDEO] * 2
     assert "could not make this video" in done.stderr
     assert "Content moderation rejected" in done.stderr
-    assert "2 of 4 videos made. 40 credits used; what 1 of the orders used is not known." in done.stderr
+    assert "2 of 5 videos made. 40 credits used; what 1 of the orders used is not known." in done.stderr
     assert len(simulator.service.jobs) == 3
 
 
 @pytest.mark.parametrize(
-    ("status", "orders"), [(401, 1), (402, 1), (500, 2)], ids=["token", "subscription", "outcome unknown twice"]
+    ("status", "orders"), [(401, 1), (402, 2), (500, 2)], ids=["token", "no credits twice", "outcome unknown twice"]
 )
 @pytest.mark.usefixtures("api_and_token")
 def test_what_fails_for_all_is_tried_no_more(

@@ -44,18 +44,18 @@ REDRAW_INTERVAL = 0.5
 FOREVER = float("inf")
 # Columns: of the bar itself, of all that is beside its label, and of a prompt in a line about it.
 BAR_WIDTH, BESIDE_LABEL, LONGEST_TITLE = 20, 40, 40
-# After these, the next order of the same command would fail as well.
+# After these, the next order of the same command would fail as well, some only after a long time.
 _ENDS_ALL = (
-    errors.AccountSession,
     errors.Capacity,
     errors.JournalUnavailable,
     errors.LimitReached,
     errors.NetworkError,
-    errors.PaymentRequired,
     errors.Unauthorized,
 )
-# So many orders in a row without a known outcome end the command: each of them may be charged.
-MAX_UNKNOWN = 2
+# After so many of these in a row as well. The next order may go to another account; but one without a known outcome may
+# be charged.
+_MAY_END_ALL = (errors.AccountSession, errors.OutcomeUnknown, errors.PaymentRequired)
+MAX_IN_A_ROW = 2
 
 _LOGGER = logging.getLogger("luma_mcp")
 
@@ -242,24 +242,21 @@ class Runner:
 
         One that fails does not keep the others from being made.
         """
-        unknown = 0
+        in_a_row = 0
         failure: LumaError | None = None
         async with anyio.create_task_group() as tasks:
             for clip in self.clips:
-                # The next ones would fail for the same reason.
-                clip.error = failure
-                if failure is None:
-                    await self._order(clip)
+                if failure:
+                    clip.error = failure
+                    continue
+                await self._order(clip)
                 if clip.error is None and self.options.wait:
                     tasks.start_soon(self.follow, clip)
-                if failure is None:
-                    unknown = unknown + 1 if isinstance(clip.error, errors.OutcomeUnknown) else 0
-                    if isinstance(clip.error, _ENDS_ALL):
-                        failure = clip.error
-                    elif unknown >= MAX_UNKNOWN:
-                        failure = errors.NetworkError("timeout", charged="no")
-                        if clip.error and clip.error.status:
-                            failure = errors.Upstream(status=clip.error.status, charged="no")
+                in_a_row = in_a_row + 1 if isinstance(clip.error, _MAY_END_ALL) else 0
+                if isinstance(clip.error, _ENDS_ALL):
+                    failure = clip.error
+                elif in_a_row >= MAX_IN_A_ROW:
+                    failure = _without_order(clip.error)
 
     async def follow_all(self) -> None:
         """Follow videos that were ordered earlier."""
@@ -398,6 +395,15 @@ class Runner:
         order = await self.service.journal.get_open(clip.validated.key)
         if order and order.jobid not in {other.jobid for other in self.clips if other.jobid}:
             clip.jobid, clip.may_be_ordered = order.jobid, order.jobid is None
+
+
+def _without_order(error: LumaError | None) -> LumaError | None:
+    """The error for a video that is not ordered after another one has failed like that."""
+    if not isinstance(error, errors.OutcomeUnknown):
+        return error
+    if error.status:
+        return errors.Upstream(status=error.status, charged="no")
+    return errors.NetworkError("timeout", charged="no")
 
 
 Work = Callable[[Runner], Awaitable[None]]
