@@ -9,7 +9,7 @@ import shlex
 
 from luma_mcp import errors
 from luma_mcp.catalog.useapi import USEAPI
-from luma_mcp.errors import LumaError, format_problem
+from luma_mcp.errors import LumaError, format_alternative, format_problems
 from luma_mcp.install.command import invocation
 
 SIMULATED = "Simulated: nothing is generated or charged; the video is a stand-in clip."
@@ -67,7 +67,7 @@ def describe_error(error: LumaError) -> str:
     """What went wrong, what happened to the money, and what to do next; up to three short lines."""
     lines = [error.summary()]
     if isinstance(error, errors.InvalidArguments):
-        lines = [format_problem(problem) for problem in error.problems] or lines
+        lines = format_problems(error.problems) or lines
     if error.api_message:
         lines.append(f'The API says: "{error.api_message}".')
     if error.charged:
@@ -92,7 +92,8 @@ def _next_step(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
                 # The prompt and the images are the caller's own.
                 if name in USEAPI.choices or name == "email":
                     options += f" --{name.replace('_', '-')} {shlex.quote(str(value))}"
-            return f"This would work:{options}"
+            others = "".join(f"\nOr: {format_alternative(way)}" for way in error.alternatives)
+            return f"This would work:{options}{others}"
         case errors.NotFound(what="job", saved_files=files) if files:
             return f"Its files are here: {', '.join(files)}"
         case errors.NotFound(what="job"):

@@ -63,6 +63,13 @@ JOURNAL_WARNING = (
     "another chat or server orders it. Tell the user."
 )
 
+_IMAGE_STEPS: Mapping[errors.ImageRemedy, str] = {
+    "wait_for_job": "Call get_job with {call} to wait for it, and then order again.",
+    "try_later": "Try again in a moment.",
+    "other_job": "Pass a picture, or the jobid of a completed video; list_jobs shows them.",
+    "other_image": "Ask the user for another picture or a working link.",
+}
+
 # How to make the same call again.
 _REPEAT: Mapping[str, NextAction] = {"generate_video": "order_later", "get_job": "get_job", "list_jobs": "list_jobs"}
 
@@ -198,8 +205,7 @@ def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C90
         case errors.InvalidArguments(retry="later"):
             return "order_later", "Try again in a moment."
         case errors.InvalidArguments():
-            # The problems say what to correct, and the suggestion what works.
-            return "fix_arguments", ""
+            return "fix_arguments", _advise_correction(error, tool)
         case errors.Moderated():
             return "fix_arguments", "Change the prompt or the image."
         case errors.JobFailed():
@@ -286,6 +292,33 @@ def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C90
             return "list_jobs", "Call list_jobs to see whether anything was ordered."
         case _:
             return _REPEAT.get(tool, "none"), "Try again in a moment."
+
+
+def _advise_correction(error: errors.InvalidArguments, tool: str) -> str:
+    """How to correct arguments, beyond what the sentences about the problems say."""
+    sentences: list[str] = []
+    if error.suggestion:
+        changes: list[str] = []
+        for problem in error.problems:
+            if problem.field in error.suggestion:
+                changes.append(f'{problem.field} "{shorten(str(error.suggestion[problem.field]), MAX_PROMPT)}"')
+            elif problem.code == "conflict":
+                changes.append(f"no {problem.field}")
+        difference = f", which has {errors.join(changes, 'and')}" if changes else ""
+        sentences.append(f"Call {tool} with the suggestion{difference}.")
+    sentences += filter(None, map(image_step, error.problems))
+    if error.alternatives:
+        ways = "; or ".join(map(errors.format_alternative, error.alternatives))
+        sentences.append(f"Also possible, if the user prefers it: {ways}.")
+    # Two images can have the same problem.
+    return " ".join(dict.fromkeys(sentences))
+
+
+def image_step(problem: errors.Problem) -> str | None:
+    """What to do about an image that cannot be used; None for other problems."""
+    if problem.remedy is None:
+        return None
+    return _IMAGE_STEPS[problem.remedy].format(call=_format_call(problem.jobid))
 
 
 def error_text(content: Mapping[str, Any], tool: str, warnings: Sequence[str] = ()) -> str:

@@ -13,7 +13,15 @@ from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
 
 from luma_mcp.api.protocol import Job
 from luma_mcp.catalog.validate import shorten
-from luma_mcp.errors import Capacity, InvalidArguments, JobFailed, LumaError, OutcomeUnknown, format_problem
+from luma_mcp.errors import (
+    Capacity,
+    InvalidArguments,
+    JobFailed,
+    LumaError,
+    OutcomeUnknown,
+    format_problem,
+    get_known_names,
+)
 from luma_mcp.server import messages
 from luma_mcp.text import make_encodable
 
@@ -130,10 +138,24 @@ def build_error_content(error: LumaError, tool: str) -> dict[str, Any]:
     if isinstance(error, InvalidArguments):
         problems: list[dict[str, Any]] = []
         for each in error.problems:
-            problem = {"field": each.field, "code": each.code, "value": shorten(each.value)}
-            problem["message"], problem["allowed"] = format_problem(each), list(each.allowed) or None
+            problem = {"field": each.field, "code": each.code, "value": shorten(each.value), "jobid": each.jobid}
+            problem["message"], problem["did_you_mean"] = format_problem(each), each.did_you_mean
+            problem["next_step"] = messages.image_step(each)
+            # The names of all parameters, and what is not offered, are the same for every problem.
+            if each.code not in ("unknown_parameter", "no_such_feature", "not_needed"):
+                problem["allowed"] = list(each.allowed) or None
             problems.append(without_none(problem))
         content["problems"] = problems or None
+        content["parameters"] = list(get_known_names(error.problems)) or None
+        alternatives: list[dict[str, Any]] = []
+        for way in error.alternatives:
+            facts = {
+                "keeps": dict(way.keeps),
+                "change": dict(way.change) or None,
+                "leave_out": list(way.leave_out) or None,
+            }
+            alternatives.append(without_none(facts))
+        content["alternatives"] = alternatives or None
         if error.suggestion:
             content["suggestion"] = suggestion = dict(error.suggestion)
             for name, value in suggestion.items():
