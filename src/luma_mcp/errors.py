@@ -189,12 +189,12 @@ def format_problems(problems: Collection[Problem]) -> list[str]:
             sentences.append(format_problem(problem))
     if features:
         sentences.append(_format_features(features))
-    if names := get_known_names(problems):
+    if names := _get_known_names(problems):
         sentences.append(f"The parameters are {', '.join(names)}.")
     return sentences
 
 
-def get_known_names(problems: Collection[Problem]) -> tuple[str, ...]:
+def _get_known_names(problems: Collection[Problem]) -> tuple[str, ...]:
     """Get the parameters that there are, if one of the problems is a name that resembles none of them."""
     for problem in problems:
         if problem.code == "unknown_parameter" and not (problem.did_you_mean or problem.reason):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -403,6 +404,19 @@ async def test_a_host_without_an_address(fault: Exception, reason: str, *, retry
         await client.fetch("http://nowhere.example/")
     assert reason in caught.value.reason
     assert caught.value.retryable is retryable
+
+
+class BadCertificate(httpx2.AsyncBaseTransport):
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ConnectError("failed", request=request) from ssl.SSLCertVerificationError(
+            "certificate has expired"
+        )
+
+
+async def test_an_invalid_certificate_stays_invalid() -> None:
+    error = await refusal_of(BadCertificate())
+    assert "certificate" in error.reason
+    assert not error.retryable
 
 
 async def test_a_broken_answer_may_be_complete_later() -> None:

@@ -178,7 +178,7 @@ async def test_what_belongs_into_the_prompt(simulator: Simulator, name: str) -> 
     assert f'"{name}" is not a parameter: describe it in the prompt instead.' in text
     # It would lose what the user wants.
     assert "suggestion" not in error
-    assert "parameters" not in error
+    assert "image_character" not in text
 
 
 @pytest.mark.parametrize("name", ["n", "num_videos", "sampleCount"])

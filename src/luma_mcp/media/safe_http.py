@@ -25,6 +25,7 @@ from luma_mcp.media.sources import LARGEST_INPUT, TOO_LARGE, HostNotFound, Image
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 MAX_REDIRECTS = 5
+LONGEST_CAUSE_CHAIN = 10
 FETCH_TIMEOUT = 60.0
 HAPPY_EYEBALLS_DELAY = 0.25
 """Seconds between the starts of two connection attempts to one host. Source: RFC 8305, section 5."""
@@ -58,10 +59,15 @@ async def resolve_host(host: str, port: int) -> list[str]:
 
 
 def _has_invalid_certificate(error: httpx2.HTTPError) -> bool:
+    """Whether connecting ended at the host's certificate, by the chain of causes."""
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
-        cause = cause.__cause__ or cause.__context__
-    return cause is not None
+    # The chain can be a circle, where somebody raises one exception again.
+    for _ in range(LONGEST_CAUSE_CHAIN):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return True
+        if cause is not None:
+            cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def is_retryable(status: int) -> bool:

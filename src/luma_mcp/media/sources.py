@@ -94,7 +94,7 @@ def parse_source(
     if scheme in _CHAT_SCHEMES:
         raise ImageError("is inside the chat application, out of reach of this server; give an absolute path or a link")
     if scheme in _OTHER_SCHEMES or (scheme and "://" in text):
-        raise ImageError(f"is a {scheme} address; it must be {ACCEPTED_SOURCES}")
+        raise ImageError(f"starts with {scheme}: and must be {ACCEPTED_SOURCES}")
     if ":" in text and not re.search(r"[\s/\\]", text) and not _DRIVE.match(text):
         return Source(SourceKind.ASSET, text)
     return Source(SourceKind.FILE, _check_path(text, windows=windows))

@@ -20,7 +20,6 @@ from luma_mcp.errors import (
     LumaError,
     OutcomeUnknown,
     format_problem,
-    get_known_names,
 )
 from luma_mcp.server import messages
 from luma_mcp.text import make_encodable
@@ -141,12 +140,11 @@ def build_error_content(error: LumaError, tool: str) -> dict[str, Any]:
             problem = {"field": each.field, "code": each.code, "value": shorten(each.value), "jobid": each.jobid}
             problem["message"], problem["did_you_mean"] = format_problem(each), each.did_you_mean
             problem["next_step"] = messages.image_step(each)
-            # The names of all parameters, and what is not offered, are the same for every problem.
+            # The names of all parameters, and what is not offered, are the same for every problem: see the message.
             if each.code not in ("unknown_parameter", "no_such_feature", "not_needed"):
                 problem["allowed"] = list(each.allowed) or None
             problems.append(without_none(problem))
         content["problems"] = problems or None
-        content["parameters"] = list(get_known_names(error.problems)) or None
         alternatives: list[dict[str, Any]] = []
         for way in error.alternatives:
             facts = {

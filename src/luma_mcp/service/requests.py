@@ -17,7 +17,7 @@ import anyio.to_thread
 
 from luma_mcp.api.protocol import Account, VideoApi, VideoRequest
 from luma_mcp.catalog.models import Catalog
-from luma_mcp.catalog.validate import shorten, validate
+from luma_mcp.catalog.validate import MAX_SHOWN, shorten, validate
 from luma_mcp.errors import AccountSession, Forbidden, ImageRemedy, InvalidArguments, LumaError, NotFound, Problem
 from luma_mcp.journal.protocol import Journal
 from luma_mcp.media.images import NormalizedImage, measure, normalize
@@ -161,7 +161,7 @@ class RequestBuilder:
                         images[name] = await self._read_image(name, source, images)
                     except ImageError as error:
                         image_errors.append(error)
-                        shown = shorten(value.partition(",")[0] if value.lstrip().startswith("data:") else value)
+                        shown = _shorten_image(value)
                         found.append(
                             Problem(
                                 name,
@@ -174,8 +174,10 @@ class RequestBuilder:
                         )
         complete = validation.nearest
         if found or complete is None:
+            suggestion = None
             # With an unusable image nobody knows what a valid request would be.
-            suggestion = None if image_errors else complete
+            if complete and not image_errors:
+                suggestion = await self._complete({name: complete[name] for name in params if name in complete}, images)
             rejection = InvalidArguments(
                 found, suggestion=suggestion, alternatives=validation.alternatives, charged="no"
             )
@@ -211,6 +213,12 @@ class RequestBuilder:
             if name not in params and not validate(self.catalog, {**params, **values, name: value}).problems:
                 values[name], chosen[name] = value, reason
         return values, chosen
+
+    async def _complete(self, params: Mapping[str, str], images: Mapping[str, InputImage]) -> dict[str, str] | None:
+        """Complete valid params, from those of the images that are in them and from the catalog."""
+        kept = {name: image for name, image in images.items() if name in params}
+        values, _ = await self._choose(params, kept)
+        return validate(self.catalog, {**params, **values}).nearest
 
     async def build_request(
         self, validated: ValidatedRequest, on_progress: ProgressCallback
@@ -368,6 +376,15 @@ class RequestBuilder:
             unusable.all_accounts = True
             raise unusable
         return max(ranks, key=ranks.__getitem__)
+
+
+def _shorten_image(value: str) -> str:
+    """Shorten the value of an image to what it is recognized by: of data its type, of a path its end."""
+    if value.lstrip().casefold().startswith("data:"):
+        value = value.partition(",")[0]
+    if len(value) <= MAX_SHOWN or "://" in value:
+        return str(shorten(value))
+    return f"…{value[1 - MAX_SHOWN :]}"
 
 
 def _remedy(error: ImageError) -> ImageRemedy:
