@@ -52,7 +52,7 @@ Charged = Literal["no", "yes", "unknown"]
 Subject = Literal["job", "asset", "account", "order_input", "any_account"]
 FailureStage = Literal["dns", "tls", "proxy", "refused", "timeout", "broken", "unsendable"]
 """Where a request ended: before the API (`refused`: no connection), with it (`broken`), or on this machine."""
-UpstreamFault = Literal["failed", "unexpected_status", "unreadable", "not_listed", "internal"]
+UpstreamFault = Literal["failed", "unexpected_status", "unreadable", "throttled", "not_listed", "internal"]
 ProblemCode = Literal[
     "unknown_parameter",
     "no_such_feature",
@@ -237,6 +237,26 @@ class Facts(TypedDict):
     retry_after: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedJob:
+    """What this machine knows of a job that could not be looked up.
+
+    Attributes:
+        ordered_at: when it was ordered, in UTC; `age`: the seconds since then.
+        prompt: what was ordered.
+        state: as it was last seen; "unknown" if nobody saw how a job ended that the API does not know any more.
+        ready_by: until when a video that was running is usually ready.
+        link: the last link to its video, which may have stopped working.
+    """
+
+    ordered_at: datetime
+    age: float
+    prompt: str
+    state: Literal["running", "completed", "failed", "unknown"]
+    ready_by: datetime | None = None
+    link: str | None = None
+
+
 # Errors are compared by identity, as exceptions are.
 @dataclass(eq=False, repr=False, kw_only=True)
 class LumaError(Exception):
@@ -252,6 +272,8 @@ class LumaError(Exception):
         retry_after: seconds that the API asked to wait.
         after_order: whether the order itself succeeded, and following its job failed.
         journal_problem: why an order that may have been placed is not in the journal's file; None if it is.
+        record: what the journal knows of a job that was ordered from here and could not be looked up.
+        saved_files: absolute paths of that job's files on this machine.
     """
 
     kind: ClassVar[Kind]
@@ -266,6 +288,8 @@ class LumaError(Exception):
     retry_after: float | None = None
     after_order: bool = field(default=False, init=False)
     journal_problem: str | None = field(default=None, init=False)
+    record: RecordedJob | None = field(default=None, init=False)
+    saved_files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.retry = self.retry or self.default_retry
@@ -331,23 +355,6 @@ class Forbidden(LumaError):
     sentence = "The job belongs to another user."
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedJob:
-    """What this machine knows of a job that the API does not know any more.
-
-    Attributes:
-        ordered_at: when it was ordered, in UTC.
-        prompt: what was ordered.
-        state: how it ended; "unknown" if nobody looked before it was gone.
-        link: the last link to its video, which may have stopped working.
-    """
-
-    ordered_at: datetime
-    prompt: str
-    state: Literal["completed", "failed", "unknown"]
-    link: str | None = None
-
-
 @dataclass(eq=False, repr=False)
 class NotFound(LumaError):
     """The API does not know something, or no longer: assets, for example, live 30 days.
@@ -355,15 +362,11 @@ class NotFound(LumaError):
     Attributes:
         what: what it does not know; `order_input`: an asset or the account of an order.
         deleted: the job was deleted from here.
-        saved_files: absolute paths of the job's files on this machine.
-        record: what the journal knows of a job that was ordered from here.
     """
 
     kind = "not_found"
     what: Subject
     deleted: bool = field(default=False, kw_only=True)
-    saved_files: tuple[str, ...] = field(default=(), kw_only=True)
-    record: RecordedJob | None = field(default=None, kw_only=True)
 
     def summary(self) -> str:
         if self.deleted:
@@ -484,6 +487,7 @@ class Upstream(LumaError):
         texts: dict[UpstreamFault, str] = {
             "failed": f"The API failed ({self.status}).",
             "unexpected_status": f"The API answered with an unexpected status ({self.status}).",
+            "throttled": f"The API accepts no more requests at present ({self.status}).",
             "unreadable": f"The API answered with {self.detail or 'something unreadable'} ({self.status}).",
             "not_listed": "The API does not list the job that was ordered (yet, or any more).",
             "internal": f"This program failed ({self.detail}).",

@@ -39,11 +39,13 @@ class SavedFiles:
     """The absolute paths of a job's saved files.
 
     `problem`: why some are missing, in neutral sentences. `unfinished`: whether another call would continue this one.
+    `is_link_dead`: whether the link to the video does not work, and the API has no other one.
     """
 
     files: tuple[str, ...]
     problem: str | None = None
     unfinished: bool = False
+    is_link_dead: bool = False
 
 
 def file_stem(job: Job) -> str:
@@ -97,7 +99,8 @@ class Downloads:
                         files.append(str(path))
         except DownloadError as error:
             suffix = "" if error.expired else " The video's link still works."
-            return SavedFiles(tuple(files), f"{error.reason}{suffix}")
+            is_link_dead = error.expired and not files
+            return SavedFiles(tuple(files), f"{error.reason}{suffix}", is_link_dead=is_link_dead)
         except TimeoutError:
             problem = "The download is not finished; what has been received is kept."
             return SavedFiles(tuple(files), problem, unfinished=True)

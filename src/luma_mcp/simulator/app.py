@@ -77,19 +77,19 @@ class Simulator:
 
     Attributes:
         token: the only token to accept; None accepts any.
-        broken: what is raised where a connection breaks. A server closes the connection then; without one, it must be
-            what the client's transport raises.
+        connection_error: what is raised where a connection breaks. A server closes the connection then; without one,
+            it must be what the client's transport raises.
         faults: for tests to fill.
         requests: how many requests came in, as `"GET /jobs/…"`.
         orders: the bodies of all orders.
     """
 
     def __init__(
-        self, service: Service, *, token: str | None = None, broken: type[Exception] = ConnectionError
+        self, service: Service, *, token: str | None = None, connection_error: type[Exception] = ConnectionError
     ) -> None:
         self.service = service
         self.token = token
-        self.broken = broken
+        self.connection_error = connection_error
         self.faults: list[Fault] = []
         self.requests: Counter[str] = Counter()
         self.orders: list[dict[str, Any]] = []
@@ -155,7 +155,7 @@ class Simulator:
     def _build_response(self, answer: Answer | None, behaviors: Mapping[str, float]) -> Response:
         """Build the response to an order, or what stands in for any response; None breaks the connection."""
         if answer is None or (answer[0] in (200, 504) and "dropped" in behaviors):
-            return _BrokenResponse(self.broken)
+            return _BrokenResponse(self.connection_error)
         status, body = answer
         response: Response = JSONResponse(body, status)
         if status == 200 and "truncated" in behaviors:
@@ -250,14 +250,14 @@ class Simulator:
 class _BrokenResponse(Response):
     """A response whose connection breaks after its head."""
 
-    def __init__(self, broken: type[Exception]) -> None:
+    def __init__(self, connection_error: type[Exception]) -> None:
         super().__init__(headers={"content-length": "1"})
-        self._broken = broken
+        self._connection_error = connection_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         # Without a head, the server would answer with 500 instead of closing the connection.
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        raise self._broken("a simulated break")
+        raise self._connection_error("a simulated break")
 
 
 def _is_no_break(record: logging.LogRecord) -> bool:

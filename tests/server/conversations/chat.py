@@ -50,7 +50,10 @@ class Reply:
             for channel in (self.text, self.data):
                 # JSON escapes what a text has as it is.
                 escaped = json.dumps(fact, ensure_ascii=False)[1:-1]
-                assert fact.casefold() in channel.casefold() or escaped.casefold() in channel.casefold(), (fact, channel)
+                assert fact.casefold() in channel.casefold() or escaped.casefold() in channel.casefold(), (
+                    fact,
+                    channel,
+                )
         return self
 
     def avoids(self, *claims: str) -> Reply:
