@@ -119,7 +119,8 @@ class SafeHttpClient:
             raise ImageError(f"is a link that took longer than {FETCH_TIMEOUT:.0f} s", retryable=True) from None
         except httpx2.HTTPError as error:
             if _has_invalid_certificate(error):
-                raise ImageError("is a link to a host whose certificate is not valid") from None
+                problem = f"is a link to a host whose certificate is not valid ({type(error).__name__})"
+                raise ImageError(problem) from None
             raise ImageError(f"is a link that could not be read ({type(error).__name__})", retryable=True) from None
         return bytes(content)
 
