@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -13,11 +15,12 @@ from tests.clock import pass_time
 from tests.conftest import EMAIL, TOKEN
 
 from luma_mcp.simulator.app import PREFIX, Fault, Simulator, new_simulator, running
-from luma_mcp.simulator.state import MAX_UPLOADS, requested_behaviors
+from luma_mcp.simulator.state import BEHAVIORS, MAX_UPLOADS, requested_behaviors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+ROOT = Path(__file__).parent.parent.parent
 FOX = {"prompt": "A fox in the snow"}
 
 
@@ -237,6 +240,11 @@ def test_only_documented_behaviors_are_requested() -> None:
         "takes": 5,
         "dead-link": 0,
     }
+
+
+def test_documented_behaviors_exist() -> None:
+    words = set(re.findall(r"simulate:([a-z-]+)", (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")))
+    assert words == BEHAVIORS.keys()
 
 
 async def test_a_fault_replaces_one_answer(api: httpx2.AsyncClient, simulator: Simulator) -> None:
