@@ -14,7 +14,7 @@ demo: .venv/run.stamp  ## a rejection, a suggestion and two clips, over a real M
 	@$(BIN)/luma-ray-mcp demo
 
 test: .venv/dev.stamp  ## four at a time, because many tests wait for processes; COVERAGE=95 fails below 95 %
-	$(BIN)/python -m pytest -n 4 --dist worksteal $(if $(COVERAGE),--cov=luma_mcp --cov-branch --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE))
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(if $(COVERAGE),--cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE))
 
 scenarios: .venv/dev.stamp  ## 20,000 random scenarios of orders, failures and kills; takes a quarter of an hour
 	SCENARIOS=20000 $(BIN)/python -m pytest -n auto -q tests/service/test_nothing_lost.py

@@ -49,7 +49,7 @@ CATALOG_SOURCE = ROOT / "src" / "luma_mcp" / "catalog" / "useapi.py"
 # Without these markers the documents would silently lose their tables.
 REQUIRED_BLOCKS = {
     "README.md": ("registry name",),
-    "docs/reference.md": ("matrix", "tools", "settings"),
+    "docs/reference.md": ("matrix", "tools", "settings", "behaviors"),
     "docs/hosts/index.md": ("hosts",),
 }
 

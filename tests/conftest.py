@@ -71,7 +71,7 @@ def simulator_of(catalog: Catalog) -> Simulator:
     """A simulated service in virtual time that offers this catalog, with one account."""
     service = Service(catalog, clock=anyio.current_time, wall_clock=wall_clock, rng=random.Random(1))
     service.add_account(EMAIL)
-    return Simulator(service, token=TOKEN)
+    return Simulator(service, token=TOKEN, connection_error=httpx2.ReadError)
 
 
 @pytest.fixture

@@ -156,7 +156,7 @@ def test_every_problem_code_is_one_sentence(code: ProblemCode) -> None:
         ),
         (
             Problem("mood", "unknown_parameter", allowed=("prompt", "model")),
-            '"mood" is not a parameter: leave it out. The parameters are prompt, model.',
+            '"mood" is not a parameter: leave it out.',
         ),
         (
             Problem("resolution", "not_offered", value="4k", allowed=("720p", "1080p")),

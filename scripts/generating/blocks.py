@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from scripts.generating.host_pages import host_block, hosts_block
@@ -11,11 +12,22 @@ from scripts.generating.snippets import snippet_block
 from luma_mcp.catalog.tables import format_table, options_table, outputs_table, times_table
 from luma_mcp.hosts import HOSTS
 from luma_mcp.settings import VARIABLES
+from luma_mcp.simulator.state import BEHAVIORS
 
 if TYPE_CHECKING:
     from mcp.types import Tool
 
     from luma_mcp.catalog.models import Catalog
+
+
+BEHAVIOR_GROUPS = {
+    "order": "The order is rejected",
+    "answer": "The answer to the order is lost",
+    "api": "The API fails while the job runs",
+    "job": "The job",
+    "record": "What the API says about the job",
+    "links": "The links of the finished job",
+}
 
 
 def matrix_block(catalog: Catalog) -> str:
@@ -52,12 +64,26 @@ def settings_block() -> str:
     return format_table(rows)
 
 
+def behaviors_block() -> str:
+    """What a prompt can request from the simulator, a table for each group."""
+    parts: list[str] = []
+    for group, title in BEHAVIOR_GROUPS.items():
+        rows = [["word", "effect", "number (default)"]]
+        for name, behavior in BEHAVIORS.items():
+            if behavior.group == group:
+                default = "" if behavior.default in (None, math.inf) else f" ({behavior.default})"
+                rows.append([f"`simulate:{name}`", behavior.about, f"{behavior.number}{default}"])
+        parts.append(f"{title}:\n\n{format_table(rows)}")
+    return "\n\n".join(parts)
+
+
 def blocks(catalog: Catalog, tools: list[Tool]) -> dict[str, str]:
     """Build all blocks, by the name in their markers."""
     found = {
         "matrix": matrix_block(catalog),
         "tools": tools_block(tools),
         "settings": settings_block(),
+        "behaviors": behaviors_block(),
         "hosts": hosts_block(),
         "registry name": f"<!-- mcp-name: {REGISTRY_NAME} -->",
     }

@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Account",
     "AccountSession",
+    "Alternative",
     "Capacity",
     "Conflict",
     "DownloadError",
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from luma_mcp.api.useapi.client import LumaClient
     from luma_mcp.errors import (
         AccountSession,
+        Alternative,
         Capacity,
         Conflict,
         DownloadError,

@@ -25,7 +25,7 @@ sentence for library users and logs. No code reads any of these texts.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Literal, TypedDict
@@ -54,9 +54,11 @@ Charged = Literal["no", "yes", "unknown"]
 Subject = Literal["job", "asset", "account", "order_input", "any_account"]
 FailureStage = Literal["dns", "tls", "proxy", "refused", "timeout", "broken", "unsendable"]
 """Where a request ended: before the API (`refused`: no connection), with it (`broken`), or on this machine."""
-UpstreamFault = Literal["failed", "unexpected_status", "unreadable", "not_listed", "internal"]
+UpstreamFault = Literal["failed", "unexpected_status", "unreadable", "throttled", "not_listed", "internal"]
 ProblemCode = Literal[
     "unknown_parameter",
+    "no_such_feature",
+    "not_needed",
     "missing",
     "wrong_type",
     "empty",
@@ -74,6 +76,8 @@ ProblemCode = Literal[
     "unknown_jobid",
     "not_a_video",
 ]
+ImageRemedy = Literal["wait_for_job", "try_later", "other_job", "other_image"]
+"""What helps with an image that cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +88,14 @@ class Problem:
         field: the parameter, by the name that the caller used.
         code: what kind of problem it is.
         value: the caller's value, shortened where it is long; None where it is missing or must not be repeated.
-        allowed: the values that would work here, given the rest of the request.
+        allowed: the values that would work here, given the rest of the request. For an unknown name: all names that
+            there are; for `no_such_feature` and `not_needed`: what the API does not offer.
         conflicts_with: the stated parameters that exclude this one, as `model "ray-v3"` or `image_start`.
         did_you_mean: the parameter that an unknown name most likely stands for.
         expected: what the parameter takes, as a noun phrase.
         reason: for `unusable_image` and the like: a neutral clause that follows the parameter's name.
+        jobid: the earlier job that an image names.
+        remedy: what helps with an image, for code.
     """
 
     field: str
@@ -99,19 +106,42 @@ class Problem:
     did_you_mean: str | None = None
     expected: str = ""
     reason: str = ""
+    jobid: str | None = None
+    remedy: ImageRemedy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another way to correct a request than the one that is suggested.
+
+    Attributes:
+        keeps: stated values that the suggestion gives up, or the nearest to them that is offered; True for an image.
+        change: the caller's params that need other values, with these values.
+        leave_out: images that the caller gave.
+    """
+
+    keeps: Mapping[str, str | bool]
+    change: Mapping[str, str]
+    leave_out: tuple[str, ...] = ()
 
 
 def format_choices(values: Iterable[str]) -> str:
     """Quote the values and join them with commas and "or"."""
-    quoted = [f'"{value}"' for value in values]
-    if len(quoted) < 2:
-        return "".join(quoted)
-    return f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+    return join([f'"{value}"' for value in values], "or")
+
+
+def join(items: Sequence[str], conjunction: Literal["and", "or"]) -> str:
+    """Join items with commas, and the last one with a conjunction."""
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} {conjunction} {items[-1]}"
 
 
 # `takes` and `use` say what would be right and end the sentence; `shown` is the field with its value.
 _PROBLEMS: dict[ProblemCode, str] = {
-    "unknown_parameter": '"{field}" is not a parameter: leave it out. The parameters are {names}.',
+    "unknown_parameter": '"{field}" is not a parameter: {reason}.',
+    "no_such_feature": '"{field}" is not offered; leave it out.',
+    "not_needed": '"{field}" is not needed; leave it out.',
     "missing": "{field} is missing{takes}",
     "wrong_type": "{field} is not text{takes}",
     "empty": "{field} is empty{takes}",
@@ -122,7 +152,7 @@ _PROBLEMS: dict[ProblemCode, str] = {
     "not_offered": "{shown} is not offered{use}",
     "conflict": "{shown} cannot be combined with {others}{use}",
     "spellings_differ": '"{field}" and another spelling of the same parameter have different values; send one of them.',
-    "unusable_image": "{field} {reason}.",
+    "unusable_image": "{shown} {reason}.",
     "unknown_account": "{shown} is not a configured account{use}",
     "account_mismatch": "{field} {reason}.",
     "not_accepted": "{shown} was not accepted by the API{use}",
@@ -138,19 +168,67 @@ def format_problem(problem: Problem) -> str:
     if problem.did_you_mean:
         values = f" It takes {expected}." if expected else ""
         return f'"{name}" is not a parameter: did you mean "{problem.did_you_mean}"?{values}'
-    if problem.code == "unknown_parameter" and problem.reason:
-        return f'"{name}" {problem.reason}; leave it out.'
     if problem.code == "conflict" and (problem.value is None or not problem.allowed):
         return f"{name} cannot be combined with {others}; leave it out."
     return _PROBLEMS[problem.code].format(
         field=name,
-        shown=f'{name} "{problem.value}"',
-        reason=problem.reason,
+        shown=name if problem.value is None else f'{name} "{problem.jobid or problem.value}"',
+        reason=problem.reason or "leave it out",
         others=others,
-        names=", ".join(problem.allowed),
         takes=f"; it takes {expected}." if expected else ".",
         use=f"; use {format_choices(problem.allowed)}." if problem.allowed else ".",
     )
+
+
+def format_problems(problems: Collection[Problem]) -> list[str]:
+    """A sentence for each problem. What several have in common is in one: what is not offered, and the valid names."""
+    sentences: list[str] = []
+    features: list[Problem] = []
+    for problem in problems:
+        if problem.code in _FEATURE_PROBLEMS:
+            features.append(problem)
+        else:
+            sentences.append(format_problem(problem))
+    if features:
+        sentences.append(_format_features(features))
+    if names := _get_known_names(problems):
+        sentences.append(f"The parameters are {', '.join(names)}.")
+    return sentences
+
+
+def _get_known_names(problems: Collection[Problem]) -> tuple[str, ...]:
+    """Get the parameters that there are, if one of the problems is a name that resembles none of them."""
+    for problem in problems:
+        if problem.code == "unknown_parameter" and not (problem.did_you_mean or problem.reason):
+            return problem.allowed
+    return ()
+
+
+_FEATURE_PROBLEMS: dict[ProblemCode, str] = {"no_such_feature": "not offered", "not_needed": "not needed"}
+
+
+def _format_features(problems: Sequence[Problem]) -> str:
+    """One sentence about all names that stand for what is not offered."""
+    clauses: list[str] = []
+    for code, status in _FEATURE_PROBLEMS.items():
+        names = [f'"{problem.field}"' for problem in problems if problem.code == code]
+        if names:
+            clauses.append(f"{join(names, 'and')} {'is' if len(names) == 1 else 'are'} {status}")
+    them = "it" if len(problems) == 1 else "them"
+    return f"{join(clauses, 'and')}: there is no {join(problems[0].allowed, 'or')}; leave {them} out."
+
+
+def format_alternative(alternative: Alternative) -> str:
+    """What another way keeps and what it takes: `duration "10s" with dynamic_range "sdr"`."""
+    keeps = [name if value is True else f'{name} "{value}"' for name, value in alternative.keeps.items()]
+    # What it keeps can differ from what was stated: the nearest to it that is offered.
+    changes = [f'{name} "{value}"' for name, value in alternative.change.items() if name not in alternative.keeps]
+    parts = [join(keeps, "and")]
+    if changes:
+        parts.append(f"with {join(changes, 'and')}")
+    if alternative.leave_out:
+        parts.append(f"without {join(alternative.leave_out, 'and')}")
+    return " ".join(parts)
 
 
 class Facts(TypedDict):
@@ -159,6 +237,26 @@ class Facts(TypedDict):
     status: int | None
     api_message: str | None
     retry_after: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedJob:
+    """What this machine knows of a job that could not be looked up.
+
+    Attributes:
+        ordered_at: when it was ordered, in UTC; `age`: the seconds since then.
+        prompt: what was ordered.
+        state: as it was last seen; "unknown" if nobody saw how a job ended that the API does not know any more.
+        ready_by: until when a video that was running is usually ready.
+        link: the last link to its video, which may have stopped working.
+    """
+
+    ordered_at: datetime
+    age: float
+    prompt: str
+    state: Literal["running", "completed", "failed", "unknown"]
+    ready_by: datetime | None = None
+    link: str | None = None
 
 
 # Errors are compared by identity, as exceptions are.
@@ -176,6 +274,8 @@ class LumaError(Exception):
         retry_after: seconds that the API asked to wait.
         after_order: whether the order itself succeeded, and following its job failed.
         journal_problem: why an order that may have been placed is not in the journal's file; None if it is.
+        record: what the journal knows of a job that was ordered from here and could not be looked up.
+        saved_files: absolute paths of that job's files on this machine.
     """
 
     kind: ClassVar[Kind]
@@ -190,6 +290,8 @@ class LumaError(Exception):
     retry_after: float | None = None
     after_order: bool = field(default=False, init=False)
     journal_problem: str | None = field(default=None, init=False)
+    record: RecordedJob | None = field(default=None, init=False)
+    saved_files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.retry = self.retry or self.default_retry
@@ -209,14 +311,18 @@ class LumaError(Exception):
 
 @dataclass(eq=False, repr=False)
 class InvalidArguments(LumaError):
-    """The request cannot be made. `problems`: all of them; `suggestion`: the closest valid request."""
+    """The request cannot be made.
+
+    `problems`: all of them; `suggestion`: the closest valid request; `alternatives`: other ways to correct it.
+    """
 
     kind = "invalid_arguments"
     problems: Collection[Problem] = ()
     suggestion: Mapping[str, object] | None = field(default=None, kw_only=True)
+    alternatives: Sequence[Alternative] = field(default=(), kw_only=True)
 
     def summary(self) -> str:
-        return " ".join(map(format_problem, self.problems)) or "The API rejected the request."
+        return " ".join(format_problems(self.problems)) or "The API rejected the request."
 
 
 @dataclass(eq=False, repr=False)
@@ -251,23 +357,6 @@ class Forbidden(LumaError):
     sentence = "The job belongs to another user."
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedJob:
-    """What this machine knows of a job that the API does not know any more.
-
-    Attributes:
-        ordered_at: when it was ordered, in UTC.
-        prompt: what was ordered.
-        state: how it ended; "unknown" if nobody looked before it was gone.
-        link: the last link to its video, which may have stopped working.
-    """
-
-    ordered_at: datetime
-    prompt: str
-    state: Literal["completed", "failed", "unknown"]
-    link: str | None = None
-
-
 @dataclass(eq=False, repr=False)
 class NotFound(LumaError):
     """The API does not know something, or no longer: assets, for example, live 30 days.
@@ -275,15 +364,11 @@ class NotFound(LumaError):
     Attributes:
         what: what it does not know; `order_input`: an asset or the account of an order.
         deleted: the job was deleted from here.
-        saved_files: absolute paths of the job's files on this machine.
-        record: what the journal knows of a job that was ordered from here.
     """
 
     kind = "not_found"
     what: Subject
     deleted: bool = field(default=False, kw_only=True)
-    saved_files: tuple[str, ...] = field(default=(), kw_only=True)
-    record: RecordedJob | None = field(default=None, kw_only=True)
 
     def summary(self) -> str:
         if self.deleted:
@@ -404,6 +489,7 @@ class Upstream(LumaError):
         texts: dict[UpstreamFault, str] = {
             "failed": f"The API failed ({self.status}).",
             "unexpected_status": f"The API answered with an unexpected status ({self.status}).",
+            "throttled": f"The API accepts no more requests at present ({self.status}).",
             "unreadable": f"The API answered with {self.detail or 'something unreadable'} ({self.status}).",
             "not_listed": "The API does not list the job that was ordered (yet, or any more).",
             "internal": f"This program failed ({self.detail}).",

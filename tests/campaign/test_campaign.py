@@ -19,7 +19,7 @@ from tests.campaign.scenario import run_scenario
 
 ORDERS = 50
 """Orders of one scenario: a list shows all of them."""
-SAMPLE_SEEDS, SAMPLE_ORDERS = 6, 25
+SAMPLE_SEEDS, SAMPLE_ORDERS = 2, 25
 AT_ONCE = 2
 """Scenarios of one test: most of the time, they wait for their servers."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,11 +16,17 @@ from tests import table
 from luma_mcp.catalog.suggest import nearest_name, nearest_value, snake_case
 from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.catalog.validate import shorten, unknown_parameter, validate, validate_options
-from luma_mcp.errors import format_problem
+from luma_mcp.errors import format_alternative, format_problem, format_problems
 from luma_mcp.server.schemas import exact_request_schema
 from luma_mcp.simulator.state import Service
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from luma_mcp.errors import Alternative
+
 EMAIL = "studio@example.com"
+VIDEO_NAMES = (*USEAPI.params, "wait_seconds", "save", "new_take")
 
 
 def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
@@ -39,16 +46,32 @@ def valid_requests(images: frozenset[str]) -> list[dict[str, str]]:
     return found
 
 
-def fewest_changes(request: dict[str, str]) -> int:
+# What a change costs: an image more than a choice that shows, and that more than all those that only adjust the video.
+COSTS = {"model": 1, "resolution": 1, "duration": 1, "dynamic_range": 100, "aspect_ratio": 100}
+COSTS |= dict.fromkeys(table.IMAGES, 110)
+
+
+def cost_of(names: Iterable[str]) -> int:
+    return sum(map(COSTS.__getitem__, names))
+
+
+def ways_to_correct(request: dict[str, str]) -> list[frozenset[str]]:
+    """The params that a correction changes, for every correction that changes none needlessly, the cheapest first."""
     choices = {name: value for name, value in request.items() if name in USEAPI.choices}
     given = frozenset(request.keys() & set(table.IMAGES))
-    return count_fewest_changes(tuple((choices | {"aspect_ratio": "1:1"}).items()), given)
+    return find_ways(tuple((choices | {"aspect_ratio": "1:1"}).items()), given)
 
 
 @cache
-def count_fewest_changes(choices: tuple[tuple[str, str], ...], given: frozenset[str]) -> int:
+def find_ways(choices: tuple[tuple[str, str], ...], given: frozenset[str]) -> list[frozenset[str]]:
     wanted = {**dict(choices), **{name: f"u1:{name}" for name in given}}
-    return min(len(changed(wanted, valid)) for valid in valid_requests(given))
+    every = {frozenset(changed(wanted, valid)) for valid in valid_requests(given)}
+    return sorted((names for names in every if not any(other < names for other in every)), key=cost_of)
+
+
+def corrected(request: dict[str, str], way: Alternative) -> dict[str, str]:
+    """The request as an alternative corrects it."""
+    return {name: value for name, value in {**request, **way.change}.items() if name not in way.leave_out}
 
 
 # By model and resolution, so that several workers share the 3,456 requests.
@@ -98,11 +121,21 @@ def test_every_request_gets_the_same_answer_everywhere(model: str, resolution: s
         nearest = validation.nearest
         assert nearest is not None
         if valid:
-            assert nearest == request
+            assert (nearest, validation.alternatives) == (request, ())
             continue
-        # What is suggested is valid everywhere, and differs in as little as possible.
+        # What is suggested is valid everywhere, and gives up as little as possible.
         assert table.is_valid(nearest), request
-        assert len(changed(request, nearest)) == fewest_changes(request), request
+        ways = ways_to_correct(request)
+        assert cost_of(changed(request, nearest)) == cost_of(ways[0]), request
+        # So is each alternative, and it is another way; the best ones are named.
+        others = [corrected(request, way) for way in validation.alternatives]
+        assert all(map(table.is_valid, others)), request
+        costs = [cost_of(changed(request, other)) for other in (nearest, *others)]
+        assert costs == [cost_of(way) for way in ways[:3]], request
+        assert len({frozenset(changed(request, other)) for other in (nearest, *others)}) == len(costs), request
+        for way in validation.alternatives:
+            assert way.keeps, request
+            assert way.keeps.keys() <= changed(request, nearest), request
         assert {problem.field for problem in validation.problems} == changed(request, nearest), request
         for problem in validation.problems:
             assert nearest.get(problem.field) in (problem.allowed or (None,)), request
@@ -190,6 +223,11 @@ NEAREST_VALUES = [
     ("aspect_ratio", "1080x1920", "9:16"),
     ("aspect_ratio", "vertical", "9:16"),
     ("aspect_ratio", "cinematic", "21:9"),
+    ("resolution", "best", "1080p"),
+    ("resolution", "4K UHD", "1080p"),
+    ("duration", "20s", "10s"),
+    ("duration", "1 minute", "10s"),
+    ("dynamic_range", "Dolby Vision", "hdr"),
 ]
 
 
@@ -203,7 +241,20 @@ def test_unknown_text_suggests_the_nearest_value(name: str, text: str, nearest: 
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("resolution", "?"), ("resolution", "x" * 5_000), ("aspect_ratio", "0:0"), ("model", "sora"), ("duration", "hd")],
+    [
+        ("resolution", "?"),
+        ("resolution", "x" * 5_000),
+        ("resolution", "16:9"),
+        ("resolution", "24fps"),
+        ("resolution", "square"),
+        ("aspect_ratio", "0:0"),
+        ("aspect_ratio", "1080p"),
+        ("model", "sora"),
+        ("model", "kling-v2"),
+        ("duration", "hd"),
+        ("duration", "121 frames"),
+        ("dynamic_range", "none"),
+    ],
 )
 def test_text_that_is_near_to_nothing(name: str, text: str) -> None:
     assert nearest_value(USEAPI, name, text) is None
@@ -227,6 +278,111 @@ def test_unknown_names_suggest_the_nearest_name(name: str, nearest: str | None) 
     assert nearest_name(name, USEAPI.params) == nearest
 
 
+SIMILAR = {
+    "image_url": "image_start",
+    "ref_image": "image_start",
+    "first_frame_image": "image_start",
+    "init_image": "image_start",
+    "last_frame_image": "image_end",
+    "image_tail": "image_end",
+    "subject_reference": "image_character",
+    "durationSeconds": "duration",
+    "video_length": "duration",
+    "model_version": "model",
+    "quality": "resolution",
+    "orientation": "aspect_ratio",
+    "hdr": "dynamic_range",
+    "text_prompt": "prompt",
+    "webhook_url": "reply_url",
+    "max_wait": "wait_seconds",
+    "promt": "prompt",
+}
+"""Names that other tools use for a parameter of ours, and misspelled ones."""
+DISSIMILAR = """
+audio sound generate_audio music fps frame_rate framesPerSecond seed negative_prompt negativePrompt negative_text
+style style_reference style_image motion motion_strength motion_range motion_bucket_id strength image_strength
+prompt_strength cfg cfg_scale guidance guidance_scale text_guidance steps num_inference_steps sampler scheduler
+watermark upscale loop looping camera camera_motion camera_control mode fast_mode n num_videos sample_count count
+batch_size variations width height weight weights image_size image_count frames num_frames start_time end_time
+output_format codec bitrate format storage_uri video_url mask_image face_enhance person_generation enhance_prompt
+prompt_optimizer prompt_upsampling user_id title preset effect concepts temperature stream quantity rotation
+interpolate safety priority zzz 焦点
+"""
+"""Names that other generators use for what none of our parameters is."""
+
+
+@pytest.mark.parametrize(("name", "meant"), SIMILAR.items())
+def test_similar_names_suggest_what_they_mean(name: str, meant: str) -> None:
+    assert unknown_parameter(USEAPI, name, "x", VIDEO_NAMES).did_you_mean == meant
+
+
+@pytest.mark.parametrize("name", DISSIMILAR.split())
+def test_dissimilar_names_suggest_nothing(name: str) -> None:
+    problem = unknown_parameter(USEAPI, name, "x", VIDEO_NAMES)
+    assert problem.did_you_mean is None
+    assert "did you mean" not in format_problem(problem)
+
+
+def test_what_one_api_does_not_offer_is_in_its_catalog() -> None:
+    silent = replace(USEAPI, not_offered={"loops": ("loop",)})
+    assert unknown_parameter(silent, "loop", True, VIDEO_NAMES).allowed == ("loops",)
+    assert unknown_parameter(silent, "audio", "x", VIDEO_NAMES).code == "unknown_parameter"
+
+
+def test_the_catalog_says_which_choices_are_adjusted_first() -> None:
+    params = {"prompt": "A fox", "dynamic_range": "hdr", "duration": "10s"}
+    assert (validate(USEAPI, params).nearest or {}).items() >= {"dynamic_range": "hdr", "duration": "5s"}.items()
+    length_first = dict(USEAPI.choices)
+    length_first["duration"] = replace(length_first["duration"], adjustable=False)
+    length_first["dynamic_range"] = replace(length_first["dynamic_range"], adjustable=True)
+    nearest = validate(replace(USEAPI, choices=length_first), params).nearest or {}
+    assert nearest.items() >= {"dynamic_range": "sdr", "duration": "10s"}.items()
+
+
+ALTERNATIVES = [
+    (
+        {"dynamic_range": "hdr", "resolution": "draft", "duration": "10s"},
+        {"dynamic_range": "hdr", "resolution": "540p", "duration": "5s"},
+        ['resolution "draft" and duration "10s" with dynamic_range "sdr"'],
+    ),
+    (
+        {"dynamic_range": "hdr_exr", "resolution": "1080p"},
+        {"dynamic_range": "hdr_exr", "resolution": "720p"},
+        ['resolution "1080p" with dynamic_range "hdr"'],
+    ),
+    (
+        {"dynamic_range": "hdr", "image_character": "u1:a", "model": "ray-v3-flash"},
+        {"dynamic_range": "sdr", "image_character": "u1:a", "model": "ray-v3"},
+        ['model "ray-v3-flash" and dynamic_range "hdr" without image_character'],
+    ),
+    (
+        {"image_start": "u1:a", "image_character": "u1:b", "aspect_ratio": "9:16"},
+        {"image_start": "u1:a", "aspect_ratio": "9:16"},
+        ["image_character without image_start"],
+    ),
+    (
+        {"model": "ray-v3-reasoning", "resolution": "draft"},
+        {"model": "ray-v3-reasoning", "resolution": "720p"},
+        ['resolution "draft" with model "ray-v3"'],
+    ),
+    # What is not offered counts as the nearest that is.
+    (
+        {"dynamic_range": "hdr", "duration": "20s", "resolution": "4K"},
+        {"dynamic_range": "hdr", "duration": "5s", "resolution": "1080p"},
+        ['duration "10s" with resolution "1080p" and dynamic_range "sdr"'],
+    ),
+    ({"resolution": "4K", "duration": "20s"}, {"resolution": "1080p", "duration": "10s"}, []),
+]
+
+
+@pytest.mark.parametrize(("stated", "nearest", "others"), ALTERNATIVES)
+def test_a_suggestion_keeps_the_intent(stated: dict[str, str], nearest: dict[str, str], others: list[str]) -> None:
+    validation = validate(USEAPI, {"prompt": "A fox", **stated})
+    assert validation.nearest is not None
+    assert validation.nearest.items() >= nearest.items()
+    assert list(map(format_alternative, validation.alternatives)) == others
+
+
 def test_snake_case() -> None:
     assert [snake_case(name) for name in ("imageStart", "image_start", "Prompt")] == [
         "image_start",
@@ -239,9 +395,11 @@ def test_an_unknown_parameter_describes_what_was_meant() -> None:
     problem = unknown_parameter(USEAPI, "lenght", "5s", USEAPI.params)
     assert (problem.code, problem.did_you_mean, problem.expected) == ("unknown_parameter", "duration", '"5s" or "10s"')
     assert format_problem(problem) == '"lenght" is not a parameter: did you mean "duration"? It takes "5s" or "10s".'
-    other = unknown_parameter(None, "zzz", "1", ("jobid",))
+    other = unknown_parameter(USEAPI, "zzz", "1", ("jobid",))
     assert (other.did_you_mean, other.expected, other.allowed) == (None, "", ("jobid",))
-    assert format_problem(other) == '"zzz" is not a parameter: leave it out. The parameters are jobid.'
+    assert format_problem(other) == '"zzz" is not a parameter: leave it out.'
+    assert format_problems([other, other])[-1] == "The parameters are jobid."
+    assert " ".join(format_problems([other, other])).count("The parameters") == 1
 
 
 def test_long_values_are_shortened() -> None:
@@ -249,6 +407,12 @@ def test_long_values_are_shortened() -> None:
     assert problem.value == "y" * 80 + "…"
     assert shorten("y" * 80) == "y" * 80
     assert shorten(7) == 7
+
+
+def test_secrets_in_a_link_are_not_repeated() -> None:
+    assert shorten("https://me:pw@example.com/a.png?token=geheim#x") == "https://example.com/a.png?…"
+    assert shorten("HTTP://example.com/a.png#geheim") == "HTTP://example.com/a.png?…"
+    assert shorten("https://example.com/a.png") == "https://example.com/a.png"
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,10 @@ def test_a_photo_is_found_from_the_current_folder(run: Run, simulator: Simulator
     [
         (["A fox", "--resolution", "4k"], ["--resolution", "1080p"]),
         (["A fox", "--resolutoin", "720p"], ["--resolution"]),
-        (["A fox", "--dynamic-range", "hdr", "--duration", "10s"], ["hdr", "10s", "5s"]),
+        (
+            ["A fox", "--dynamic-range", "hdr", "--duration", "10s"],
+            ["--duration 5s --dynamic-range hdr", 'Or: duration "10s" with dynamic_range "sdr"'],
+        ),
         ([], ["PROMPT"]),
         (["A fox", "--image-start", "phot.heic"], ["phot.heic", "does not exist"]),
         (["A fox", "--image-start", "diary.txt"], ["not a picture"]),

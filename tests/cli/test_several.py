@@ -315,7 +315,7 @@ def test_a_saved_video_can_be_saved_elsewhere(run: Run, home: Path, simulator: S
 
 
 @pytest.mark.parametrize(
-    ("status", "text"), [("canceled", 'reports the job as "canceled"'), ("processing", "may never end")]
+    ("status", "text"), [("canceled", 'reported the job as "canceled"'), ("processing", "may never end")]
 )
 @pytest.mark.usefixtures("api_and_token")
 def test_a_job_that_may_never_end_is_not_waited_for(run: Run, simulator: Simulator, status: str, text: str) -> None:

@@ -355,4 +355,4 @@ def test_a_file_in_an_unreadable_folder_is_a_reason(picture: Path) -> None:
         reason = run_restricted("read", picture)
     finally:
         picture.parent.chmod(0o700)
-    assert reason == f"names a file that this server may not read: {picture}\n"
+    assert reason == "names a file that this server may not read\n"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import socket
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -376,15 +378,45 @@ async def test_a_compressed_answer_is_refused(encoding: str) -> None:
 )
 async def test_a_refusal_by_status(status: int, retryable: bool) -> None:
     error = await refusal_of(Answers({"http://public.example/": Answer(status, b"secret")}))
-    assert error.reason == f"is a link that answers {status}"
+    assert error.reason.startswith(f"is a link that answers {status}")
+    assert "secret" not in error.reason
     assert str(error) == error.reason
     assert error.retryable is retryable
 
 
-async def test_an_unknown_host_may_exist_later() -> None:
-    error = await refusal(Hosts(), "http://nowhere.example/")
-    assert "not found" in error.reason
-    assert error.retryable
+@pytest.mark.parametrize(
+    ("fault", "reason", "retryable"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "not found", False),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), "just now", True),
+        (socket.gaierror(socket.EAI_FAIL, "Non-recoverable failure"), "just now", True),
+        (OSError("no network"), "just now", True),
+        (UnicodeError("label too long"), "not valid", False),
+    ],
+    ids=repr,
+)
+async def test_a_host_without_an_address(fault: Exception, reason: str, *, retryable: bool) -> None:
+    async def fail(host: str, port: int) -> list[str]:  # noqa: ARG001
+        raise fault
+
+    client = SafeHttpClient(network=Hosts(), resolve=fail)
+    with pytest.raises(ImageError) as caught:
+        await client.fetch("http://nowhere.example/")
+    assert reason in caught.value.reason
+    assert caught.value.retryable is retryable
+
+
+class BadCertificate(httpx2.AsyncBaseTransport):
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ConnectError("failed", request=request) from ssl.SSLCertVerificationError(
+            "certificate has expired"
+        )
+
+
+async def test_an_invalid_certificate_stays_invalid() -> None:
+    error = await refusal_of(BadCertificate())
+    assert "certificate" in error.reason
+    assert not error.retryable
 
 
 async def test_a_broken_answer_may_be_complete_later() -> None:

@@ -145,6 +145,10 @@ async def test_unknown_argument_without_counterpart(connect: Connect) -> None:
     error = await rejected(connect, prompt="A fox", xyzzy=7)
     assert "leave it out" in error["message"]
     assert "aspect_ratio" in error["message"]
+    # Once in the text and once in the structured content, however many names are unknown.
+    more = await rejected(connect, prompt="A fox", xyzzy=7, foo=8, bar=9)
+    assert more["message"].count("image_character") == 1
+    assert str(more).count("image_character") == 1
     assert error["suggestion"]["prompt"] == "A fox"
 
 

@@ -109,9 +109,10 @@ async def test_jobid_stands_for_a_frame_of_its_video(
     ("earlier", "wait", "reason"),
     [
         ("", 0, "still running"),
-        ("simulate:fail", 100, "without a usable picture"),
+        ("simulate:fail", 100, "failed"),
+        ("deleted", 100, "was deleted"),
         ("unknown", 0, "does not know"),
-        ("another user's", 0, "does not know"),
+        ("another user's", 0, "of another user"),
     ],
 )
 async def test_jobid_without_a_usable_picture(
@@ -121,6 +122,8 @@ async def test_jobid_without_a_usable_picture(
         jobid = {"unknown": "j1-u12345-x-bot:luma", "another user's": "j1-u9-x-bot:luma"}.get(earlier, "")
         if not jobid:
             jobid = (await order(client, prompt=f"A fox {earlier}", wait_seconds=wait))[1]["jobid"]
+        if earlier == "deleted":
+            await client.call_tool("delete_job", {"jobid": jobid})
         before = simulator.requests.copy()
         text, content = await order(client, prompt="It continues", image_start=jobid)
     assert simulator.requests["POST /videos"] == before["POST /videos"]
@@ -129,19 +132,25 @@ async def test_jobid_without_a_usable_picture(
     assert reason in problem["message"]
     assert problem["message"] in text
     assert content["error"]["charged"] == "no"
+    assert problem["jobid"] == jobid
     # Only a running job gets a usable picture by waiting.
-    waits = reason == "still running"
-    assert (content["error"]["next_action"], content["error"]["retry"], jobid in text) == (
-        ("get_job", "later", True) if waits else ("fix_arguments", "after_change", False)
-    )
+    action, retry, tool = "fix_arguments", "after_change", "list_jobs"
+    if reason == "still running":
+        action, retry, tool = "get_job", "later", "get_job"
+    assert (content["error"]["next_action"], content["error"]["retry"]) == (action, retry)
+    assert tool in problem["next_step"]
+    assert problem["next_step"] in text
+    assert jobid in text
 
 
 async def test_running_job_is_not_waited_for_if_more_is_wrong(server: Server) -> None:
     async with server() as client:
         _, running = await order(client)
         _, content = await order(client, prompt="It continues", image_start=running["jobid"], resolution="4k")
-    assert [problem["field"] for problem in content["error"]["problems"]] == ["resolution", "image_start"]
+    [_, problem] = content["error"]["problems"]
+    assert (problem["field"], problem["jobid"]) == ("image_start", running["jobid"])
     assert content["error"]["next_action"] == "fix_arguments"
+    assert f'get_job with {{"jobid": "{running["jobid"]}"}}' in content["error"]["next_step"]
 
 
 async def test_same_picture_for_both_frames_is_uploaded_once(

@@ -363,7 +363,8 @@ async def test_job_that_luma_forgot_is_described_from_the_record(
     error = content["error"]
     assert "jobid is wrong" not in text
     for part in (
-        'Luma no longer has this job. It was ordered from here at 2026-11-22 00:00 UTC: "A fox".',
+        "Luma no longer has this job. The job was ordered from here at 2026-11-22 00:00 UTC, ",
+        ' s ago: "A fox".',
         "completed",
     ):
         assert part in error["message"]

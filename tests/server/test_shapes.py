@@ -114,6 +114,22 @@ async def test_two_pictures_of_different_shapes_are_reported(server: Server, tmp
     assert [warning.split()[0] for warning in content["warnings"]] == ["image_end"]
 
 
+async def test_suggestion_has_the_shape_of_the_picture(server: Server, tmp_path: Path) -> None:
+    async with server() as client:
+        error = await order_error(
+            client, image_start=write_picture(tmp_path, 108, 192), dynamic_range="hdr", duration="10s"
+        )
+    assert error["suggestion"].items() >= {"aspect_ratio": "9:16", "dynamic_range": "hdr", "duration": "5s"}.items()
+
+
+async def test_suggestion_inherits_from_the_clip(server: Server) -> None:
+    async with server() as client:
+        clip = await finish(client, prompt="A fox", **CLIP | {"resolution": "720p"})
+        error = await order_error(client, image_start=clip["jobid"], dynamic_range="hdr", duration="10s")
+    wanted = {"model": "ray-v3", "resolution": "720p", "aspect_ratio": "9:16", "dynamic_range": "hdr", "duration": "5s"}
+    assert error["suggestion"].items() >= wanted.items()
+
+
 async def test_running_clip_is_not_continued_and_nothing_is_ordered(server: Server, simulator: Simulator) -> None:
     async with server() as client:
         _, clip = await order(client, wait_seconds=0)

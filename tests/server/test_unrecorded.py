@@ -159,10 +159,19 @@ async def test_error_after_an_order_warns(server: Server, simulator: Simulator, 
     assert_warned(text, content, "the file is a database of another program")
 
 
-async def test_rejected_order_needs_no_warning(server: Server, journal: Path) -> None:
+async def test_order_that_the_api_rejects_warns(server: Server, journal: Path) -> None:
+    """It was sent without a look at the orders of other processes."""
     await anyio.to_thread.run_sync(another_program, journal)
     async with server() as client:
         text, content = await order(client, "A fox simulate:moderate")
+    assert content["error"]["charged"] == "no"
+    assert_warned(text, content, "the file is a database of another program")
+
+
+async def test_request_that_is_not_sent_needs_no_warning(server: Server, journal: Path) -> None:
+    await anyio.to_thread.run_sync(another_program, journal)
+    async with server() as client:
+        text, content = await order(client, resolution="8k")
     assert content["error"]["charged"] == "no"
     assert "warnings" not in content
     assert "Warning" not in text

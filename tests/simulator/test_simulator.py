@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import re
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import httpx2
 import pytest
 from tests.clock import pass_time
 from tests.conftest import EMAIL, TOKEN
 
-from luma_mcp.simulator.app import PREFIX, Fault, Simulator
+from luma_mcp.simulator.app import PREFIX, Fault, Simulator, new_simulator, running
 from luma_mcp.simulator.state import BEHAVIORS, MAX_UPLOADS, requested_behaviors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+ROOT = Path(__file__).parent.parent.parent
 FOX = {"prompt": "A fox in the snow"}
 
 
@@ -228,8 +234,17 @@ async def test_a_prompt_can_request_a_failure(
 
 
 def test_only_documented_behaviors_are_requested() -> None:
-    assert requested_behaviors("A fox simulate:lost simulate:nonsense, lost") == {"lost"}
-    assert len(BEHAVIORS) == 9
+    assert requested_behaviors("A fox simulate:lost simulate:nonsense, lost") == {"lost": 0}
+    assert requested_behaviors("simulate:late, simulate:takes=5. simulate:dead-link-") == {
+        "late": 900,
+        "takes": 5,
+        "dead-link": 0,
+    }
+
+
+def test_documented_behaviors_exist() -> None:
+    words = set(re.findall(r"simulate:([a-z-]+)", (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")))
+    assert words == BEHAVIORS.keys()
 
 
 async def test_a_fault_replaces_one_answer(api: httpx2.AsyncClient, simulator: Simulator) -> None:
@@ -260,3 +275,138 @@ async def test_the_test_account_can_have_an_expired_session(api: httpx2.AsyncCli
     assert (status, body["error"][:12]) == (596, "Luma account")
     upload = await api.post(f"/assets/{EMAIL}", content=PNG, headers={"content-type": "image/png"})
     assert upload.status_code == 596
+
+
+async def get_record(api: httpx2.AsyncClient, prompt: str) -> dict[str, Any]:
+    """Order a video and fetch its job's record after three hours."""
+    jobid = (await submit(api, prompt=prompt))["jobid"]
+    await pass_time(10_000)
+    return dict((await api.get(f"/jobs/{jobid}")).json())
+
+
+async def post_each(api: httpx2.AsyncClient, prompt: str, *times: float) -> list[int]:
+    """The statuses of the same order, sent at these times."""
+    statuses: list[int] = []
+    for time in times:
+        await anyio.sleep_until(time)
+        statuses.append((await api.post("/videos", json={"prompt": prompt})).status_code)
+    return statuses
+
+
+async def test_a_rejection_can_end(api: httpx2.AsyncClient) -> None:
+    assert await post_each(api, "A fox simulate:busy=20", 5, 24, 26, 200) == [429, 429, 200, 200]
+    assert await post_each(api, "A fox simulate:unauthorized", 201, 5000) == [401, 401]
+    response = await api.post("/videos", json={"prompt": "A fox simulate:busy simulate:retry-after=8"})
+    assert response.headers["retry-after"] == "8"
+
+
+@pytest.mark.parametrize(("words", "jobs"), [("dropped", 1), ("truncated", 1), ("unstarted", 0), ("lost foreign", 2)])
+async def test_an_answer_can_be_lost_in_several_ways(
+    api: httpx2.AsyncClient, simulator: Simulator, words: str, jobs: int
+) -> None:
+    prompt = "A fox " + " ".join(f"simulate:{word}" for word in words.split())
+    answer = None
+    with suppress(httpx2.ReadError, ValueError):
+        answer = (await api.post("/videos", json={"prompt": prompt})).json()
+    assert not answer
+    assert len(simulator.service.jobs) == jobs
+
+
+@pytest.mark.parametrize(("name", "status"), [("outage", 500), ("revoked", 401), ("throttled", 429)])
+async def test_the_api_can_fail_after_an_order(api: httpx2.AsyncClient, name: str, status: int) -> None:
+    jobid = (await submit(api, prompt=f"A fox simulate:{name}=30"))["jobid"]
+    for path in ("/jobs", f"/jobs/{jobid}", "/accounts"):
+        assert (await api.get(path)).status_code == status
+    await pass_time(30)
+    assert (await api.get(f"/jobs/{jobid}")).status_code == 200
+
+
+async def test_connections_can_break_after_an_order(api: httpx2.AsyncClient) -> None:
+    await submit(api, prompt="A fox simulate:unreachable")
+    with pytest.raises(httpx2.ReadError):
+        await api.get("/jobs")
+    await pass_time(60)
+    assert (await api.get("/jobs")).status_code == 200
+
+
+def test_a_server_closes_a_broken_connection() -> None:
+    with running(new_simulator()) as url, httpx2.Client(trust_env=False, headers={"Authorization": "Bearer x"}) as http:
+        with pytest.raises(httpx2.RemoteProtocolError):
+            http.post(f"{url}/videos", json={"prompt": "A fox simulate:dropped"})
+        assert http.get(f"{url}/jobs").json()["executing"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [("instant", 0), ("takes=7", 7), ("instant late=700", 700), ("stuck", math.inf), ("takes=9 slow", 9)],
+)
+async def test_a_prompt_can_set_how_long_its_job_takes(
+    api: httpx2.AsyncClient, simulator: Simulator, words: str, seconds: float
+) -> None:
+    await submit(api, prompt="A fox " + " ".join(f"simulate:{word}" for word in words.split()))
+    [job] = simulator.service.jobs.values()
+    assert job.seconds == seconds
+
+
+async def test_a_job_can_have_begun_earlier(api: httpx2.AsyncClient) -> None:
+    record = await submit(api, prompt="A fox simulate:aged=86400")
+    assert record["created"] == "2026-11-21T00:00:00.000Z"
+    assert (await api.get(f"/jobs/{record['jobid']}")).json()["status"] == "completed"
+
+
+async def test_a_failed_job_can_lack_a_reason_and_use_credits(api: httpx2.AsyncClient) -> None:
+    failed = await get_record(api, "A fox simulate:fail simulate:credits=20")
+    assert (failed["error"], failed["credits"]["dm_usage"]) == (
+        "Generation failed: the model could not make this video",
+        20,
+    )
+    unexplained = await get_record(api, "A fox simulate:unexplained")
+    assert (unexplained["status"], unexplained["credits"], "error" in unexplained) == ("failed", None, False)
+
+
+async def test_statuses_can_be_undocumented(api: httpx2.AsyncClient) -> None:
+    running_job = await submit(api, prompt="A fox simulate:odd simulate:stuck")
+    assert (await api.get(f"/jobs/{running_job['jobid']}")).json()["status"] == "queued"
+    finished = await get_record(api, "A fox simulate:odd")
+    assert (finished["status"], finished["response"]["video"]["width"]) == ("finalized", 384)
+    failed = await get_record(api, "A fox simulate:odd simulate:fail")
+    assert (failed["status"], failed["error"][:10]) == ("rejected", "Generation")
+
+
+@pytest.mark.parametrize(("name", "url"), [("empty", ""), ("null", "null"), ("relative", "/media/video.mp4")])
+async def test_links_can_be_unusable(api: httpx2.AsyncClient, name: str, url: str) -> None:
+    order = FOX | {"dynamic_range": "hdr_exr", "resolution": "720p"}
+    jobid = (await submit(api, **order | {"prompt": f"A fox simulate:{name}-link simulate:instant"}))["jobid"]
+    files = (await api.get(f"/jobs/{jobid}")).json()["response"]
+    assert [file["url"] for file in files.values()] == [url] * 4
+    assert (await get_record(api, "A fox simulate:no-link"))["response"] is None
+
+
+async def test_links_can_lead_nowhere_and_expire(api: httpx2.AsyncClient) -> None:
+    dead = (await get_record(api, "A fox simulate:dead-link"))["response"]["video"]["url"]
+    assert (await api.get(dead)).status_code == 404
+    jobid = (await submit(api, prompt="A fox simulate:expired-link=60 simulate:instant"))["jobid"]
+    url = (await api.get(f"/jobs/{jobid}")).json()["response"]["video"]["url"]
+    assert (await api.get(url)).status_code == 200
+    await pass_time(60)
+    assert (await api.get(url)).status_code == 403
+
+
+async def test_a_job_can_be_unknown_at_first_and_later(api: httpx2.AsyncClient) -> None:
+    words = "simulate:lagging=10 simulate:unlisted=20 simulate:takes=30 simulate:forgotten=60"
+    jobid = (await submit(api, prompt=f"A fox {words}"))["jobid"]
+    seen: list[tuple[int, int]] = []
+    for time in (9, 11, 21, 89, 91):
+        await anyio.sleep_until(time)
+        status = (await api.get(f"/jobs/{jobid}")).status_code
+        seen.append((status, (await api.get("/jobs")).json()["executing"]))
+    assert seen == [(404, 0), (200, 0), (200, 1), (200, 0), (404, 0)]
+
+
+async def test_a_finished_job_can_hold_its_slot(api: httpx2.AsyncClient, simulator: Simulator) -> None:
+    simulator.service.accounts[EMAIL].concurrency = 1
+    jobid = (await submit(api, prompt="A fox simulate:holding simulate:instant"))["jobid"]
+    assert await post_each(api, "A fox", 100) == [429]
+    assert (await api.get("/accounts")).json()[EMAIL]["executing"] == 1
+    await api.delete(f"/jobs/{jobid}")
+    assert await post_each(api, "A fox", 101) == [200]

@@ -16,7 +16,7 @@ from functools import partial
 import anyio
 
 from luma_mcp import errors
-from luma_mcp.api.protocol import Job, VideoRequest, parse_time
+from luma_mcp.api.protocol import Job, Outage, VideoRequest, parse_time
 
 # Ages of a job at its first polls. All times are in seconds.
 EARLY_POLLS = (2.0, 5.0, 10.0)
@@ -78,12 +78,16 @@ class Pollers:
         typical: tuple[float, float] | None,
         known_to_exist: bool,
         request: VideoRequest | None = None,
+        unseen_timeout: float = math.inf,
+        on_seen: Callable[[Job], Awaitable[None]] | None = None,
     ) -> Job:
         """Wait until the job has finished, or return it as it is when the time is up.
 
         A job whose record is not at hand is polled at least once. `typical` is as for `next_poll_delay`;
         `known_to_exist` is whether a single 404 can only be a lagging replica; `request`, what was ordered, is added
-        to a record that does not contain it. Cancelling ends a wait at once and does nothing to the job.
+        to a record that does not contain it. `unseen_timeout`: after how many seconds the wait for a job ends that
+        was never seen. `on_seen` is called with the first record. Cancelling ends a wait at once and does nothing to
+        the job.
 
         Raises:
             LumaError: one that waiting does not solve; or the last transient one if the job was never seen.
@@ -102,9 +106,11 @@ class Pollers:
         end = anyio.current_time() + seconds
         poller.waiters += 1
         try:
-            with anyio.move_on_after(max(seconds, FIRST_POLL_TIMEOUT)):
+            with anyio.move_on_after(max(min(seconds, unseen_timeout), FIRST_POLL_TIMEOUT)):
                 while poller.job is None:
                     await poller.poll(at=poller.due, unless_after=poller.polled_at)
+            if on_seen and poller.job:
+                await on_seen(poller.build_result(request))
             with anyio.CancelScope(deadline=end):
                 while poller.is_worth_waiting:
                     await poller.poll(at=poller.due, unless_after=poller.polled_at)
@@ -117,9 +123,7 @@ class Pollers:
             poller.waiters -= 1
             if not poller.waiters:
                 del self._pollers[jobid]
-        if poller.job is None:
-            raise poller.failure or errors.NetworkError("timeout")
-        return replace(poller.job, request=poller.job.request or request)
+        return poller.build_result(request)
 
 
 @dataclass(eq=False)
@@ -140,6 +144,7 @@ class Poller:
     is_worth_waiting: bool = False
     failure: errors.LumaError | None = None
     polled_at: float = -math.inf
+    seen_at: float = -math.inf
     due: float = field(default_factory=anyio.current_time)
     _created_at: float = field(default_factory=anyio.current_time)
     _missing: int = 0
@@ -164,6 +169,15 @@ class Poller:
             else:
                 self.record(job)
 
+    def build_result(self, request: VideoRequest | None) -> Job:
+        """Build the result of a wait: the last record, with the request. Raises the last failure if there is none."""
+        if self.job is None:
+            raise self.failure or errors.NetworkError("timeout")
+        outage = None
+        if self.is_worth_waiting and self.failure:
+            outage = Outage(self.failure, anyio.current_time() - self.seen_at)
+        return replace(self.job, request=self.job.request or request, outage=outage)
+
     def record(self, job: Job) -> None:
         """Use the record, and compute when the next poll is due."""
         now = anyio.current_time()
@@ -171,7 +185,7 @@ class Poller:
         if self.job is None and created:
             # From the record, so that an old job is polled as its age requires, and not as a new one.
             self._created_at = now - max(0.0, (self.wall_clock() - created).total_seconds())
-        self.job, self.polled_at = job, now
+        self.job, self.polled_at, self.seen_at, self.failure = job, now, now, None
         self._missing, self.known_to_exist = 0, True
         self.is_worth_waiting = job.state == "running" and job.is_video
         self.due = now + next_poll_delay(now - self._created_at, self.typical)

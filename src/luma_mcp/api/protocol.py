@@ -19,6 +19,7 @@ from luma_mcp.catalog.models import Catalog
 
 # At run time too, so that `typing.get_type_hints(VideoRequest)` works for library users.
 from luma_mcp.catalog.useapi import AspectRatio, Duration, DynamicRange, ModelName, Resolution
+from luma_mcp.errors import LumaError
 
 RETRY_TIMEOUT = 20.0
 """Default time in seconds within which a call is sent again after a transient failure."""
@@ -99,6 +100,14 @@ class JobFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class Outage:
+    """Why a job's record could not be fetched again, and for how many seconds."""
+
+    error: LumaError
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """The record of one job.
 
@@ -108,6 +117,7 @@ class Job:
         kind: `video` or `image`; None if the record does not name it.
         failure_reason: the API's reason, with its details if there are any.
         request: the complete request; None if it was ordered elsewhere, since the API's records do not repeat it.
+        outage: None if the record is up to date.
     """
 
     jobid: str
@@ -119,6 +129,12 @@ class Job:
     credits_used: float | None = None
     failure_reason: str | None = None
     request: VideoRequest | None = None
+    outage: Outage | None = None
+
+    @property
+    def has_known_status(self) -> bool:
+        """Whether the status is a documented one."""
+        return self.status.casefold() in UNFINISHED | FINISHED.keys()
 
     @property
     def state(self) -> JobState:
@@ -126,7 +142,7 @@ class Job:
         status = self.status.casefold()
         if status in FINISHED:
             return FINISHED[status]
-        if status not in UNFINISHED:
+        if not self.has_known_status:
             # Not documented: what the record contains says what the name does not.
             if self.files.video:
                 return "completed"

@@ -27,12 +27,17 @@ Condition = tuple[tuple[str, str | bool], ...]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A parameter with a closed set of values, cheapest first. `default`: the one that the API documents."""
+    """A parameter with a closed set of values, cheapest first.
+
+    `default`: the one that the API documents. `adjustable`: a suggestion changes this parameter before those that are
+    not, because the video still shows the same.
+    """
 
     api_name: str
     about: str
     values: tuple[str, ...]
     default: str
+    adjustable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +160,7 @@ class Catalog:
         outputs: by dynamic range.
         typical_seconds: by resolution, the [10th, 90th] percentile of the time from submission to the end.
         expensive: the values that `LUMA_MCP_CONFIRM=expensive` asks about, by parameter.
+        not_offered: what other generators have and this API does not, each with the parts of names that stand for it.
     """
 
     api: str
@@ -167,6 +173,7 @@ class Catalog:
     outputs: Mapping[str, Output]
     typical_seconds: Mapping[str, tuple[float, float]]
     expensive: Mapping[str, tuple[str, ...]]
+    not_offered: Mapping[str, tuple[str, ...]]
 
     @cached_property
     def params(self) -> Mapping[str, Choice | Text]:

@@ -68,15 +68,22 @@ _TEXTS = {
     "reply_url": Text("replyUrl", _WEBHOOK, _URL, r"^https?://\S+$", 1024),
     "reply_ref": Text("replyRef", "Your reference, echoed to the webhook", "text"),
 }
+# What other generators call it. A name with an underscore stands for names that have all of its parts.
+_NOT_OFFERED = {
+    "sound": ("audio", "sound", "soundtrack", "music", "voice", "voiceover", "speech", "narration", "mute", "muted"),
+    "frame rate": ("fps", "framerate", "frame_rate", "frames_per_second"),
+    "seed": ("seed", "seeds"),
+    "negative prompt": ("negative",),
+}
 
 
 def build_catalog(models: Sequence[ModelRow] = MODELS, resolutions: Sequence[ResolutionRow] = RESOLUTIONS) -> Catalog:
     """Build the catalog from rows, each kind cheapest first."""
     choices = {
-        "model": Choice("model", "Ray model", tuple(row.name for row in models), "ray-v3-flash"),
-        "resolution": Choice("resolution", "Resolution", tuple(row.name for row in resolutions), "draft"),
+        "model": Choice("model", "Ray model", tuple(row.name for row in models), "ray-v3-flash", True),
+        "resolution": Choice("resolution", "Resolution", tuple(row.name for row in resolutions), "draft", True),
         "aspect_ratio": Choice("aspect_ratio", "Width to height", get_args(AspectRatio), "16:9"),
-        "duration": Choice("duration", "Length", get_args(Duration), "5s"),
+        "duration": Choice("duration", "Length", get_args(Duration), "5s", True),
         "dynamic_range": Choice("dynamic_range", "Dynamic range", tuple(_OUTPUTS), "sdr"),
     }
     expensive: dict[str, tuple[str, ...]] = {"resolution": ()}
@@ -97,6 +104,7 @@ def build_catalog(models: Sequence[ModelRow] = MODELS, resolutions: Sequence[Res
         outputs=MappingProxyType(_OUTPUTS),
         typical_seconds=MappingProxyType({row.name: row.typical_seconds for row in resolutions}),
         expensive=MappingProxyType(expensive),
+        not_offered=MappingProxyType(_NOT_OFFERED),
     )
 
 

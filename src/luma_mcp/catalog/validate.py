@@ -12,18 +12,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import filterfalse
-from operator import ne
+from operator import ge, ne
 from typing import Any
 
 from luma_mcp.catalog.models import Catalog, Choice, Combination, Text, conflicts
-from luma_mcp.catalog.suggest import is_not_offered, nearest_name, nearest_value
-from luma_mcp.errors import Problem, ProblemCode, format_choices
+from luma_mcp.catalog.suggest import find_feature, is_count, is_described, is_off, nearest_name, nearest_value
+from luma_mcp.errors import Alternative, Problem, ProblemCode, format_choices
 
 # Hosts cut long results, and the caller has the whole value.
 MAX_SHOWN = 80
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# Where several corrections change equally few params, these are kept rather than what follows them (and resolution).
-_KEEP_FIRST = ("image_start", "image_end", "image_character", "model", "dynamic_range", "aspect_ratio", "duration")
+# In a link these can be secret: a user name and a password, and what follows the path.
+_USERINFO = re.compile(r"^(\s*[A-Za-z][\w+.-]*://)[^/?#\s]*@")
+_QUERY = re.compile(r"^(\s*[A-Za-z][\w+.-]*://[^?#]*)[?#].*", re.DOTALL)
+# More would be a list of everything that can be made, which `list_options` has.
+MAX_ALTERNATIVES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,13 @@ class Validation:
     """`problems` is empty if and only if the request is valid.
 
     `nearest` is the closest complete request that is valid: the caller's own, completed, if nothing is wrong. It is
-    None where it would need an invented text, or would drop a text or an image that cannot be used.
+    None where it would need an invented text, or would drop a text or an image that cannot be used. `alternatives`: the
+    next best ways to solve the conflicts, best first; each keeps something that `nearest` gives up.
     """
 
     problems: tuple[Problem, ...]
     nearest: dict[str, str] | None
+    alternatives: tuple[Alternative, ...] = ()
 
 
 def validate(catalog: Catalog, params: Mapping[str, Any]) -> Validation:
@@ -55,43 +60,47 @@ def validate(catalog: Catalog, params: Mapping[str, Any]) -> Validation:
     # The stated choices, and for every image whether it is given.
     stated: dict[str, Any] = {name: params[name] for name in catalog.choices if name in params}
     stated |= {name: name in params for name in catalog.images}
-    best = _nearest_combination(catalog, stated)
+    # What is not offered counts as the nearest value that is, so that as much as possible is kept of it as well.
+    meant = dict(stated)
+    for name, choice in catalog.choices.items():
+        if name in stated and stated[name] not in choice.values:
+            meant[name] = nearest_value(catalog, name, str(stated[name])) or stated[name]
+    best, *others = _nearest_combinations(catalog, meant)
     if not stated.items() <= best.items():
         problems += _choice_problems(catalog, params, stated, best)
+    describe = partial(_describe_alternative, catalog, stated, meant, best)
+    alternatives = tuple(map(describe, others[:MAX_ALTERNATIVES]))
     # A suggestion that drops a text or an image would make another video than the caller wanted.
     for problem in problems:
         if problem.field in catalog.texts or best.get(problem.field) is True:
-            return Validation(tuple(problems), None)
-    return Validation(tuple(problems), _merge(catalog, params, best))
+            return Validation(tuple(problems), None, alternatives)
+    return Validation(tuple(problems), _merge(catalog, params, best), alternatives)
 
 
 def validate_options(catalog: Catalog, partial: Mapping[str, Any]) -> Validation:
     """Validate choices alone, for questions about what goes with them. `nearest` has the same params."""
     validation = validate(catalog, {"prompt": "any", **partial})
     nearest = validation.nearest or {}
-    return Validation(validation.problems, {name: nearest[name] for name in partial if name in nearest})
+    named = {name: nearest[name] for name in partial if name in nearest}
+    return Validation(validation.problems, named, validation.alternatives)
 
 
-NOT_OFFERED = "is not offered: there is no sound, frame rate, seed or negative prompt"
-
-
-def unknown_parameter(catalog: Catalog | None, name: str, value: Any, known: Iterable[str]) -> Problem:
-    """Build the problem of a parameter that does not exist. Without a catalog, values are not described."""
+def unknown_parameter(catalog: Catalog, name: str, value: Any, known: Iterable[str]) -> Problem:
+    """Build the problem of a parameter that does not exist."""
     names = tuple(known)
-    meant = nearest_name(name, names)
-    expected = ""
-    if catalog is not None and meant is not None and meant in catalog.choices:
-        expected = format_choices(catalog.choices[meant].values)
-    reason = NOT_OFFERED if is_not_offered(name) else ""
-    return Problem(
-        shorten(name),
-        "unknown_parameter",
-        shorten(value),
-        allowed=names,
-        did_you_mean=meant,
-        expected=expected,
-        reason=reason,
-    )
+    shown, shown_value = shorten(name), shorten(value)
+    if find_feature(catalog, name):
+        code: ProblemCode = "not_needed" if is_off(name, value) else "no_such_feature"
+        return Problem(shown, code, shown_value, allowed=tuple(catalog.not_offered))
+    if meant := nearest_name(name, names):
+        expected = format_choices(catalog.choices[meant].values) if meant in catalog.choices else ""
+        return Problem(shown, "unknown_parameter", shown_value, allowed=names, did_you_mean=meant, expected=expected)
+    reason = ""
+    if "prompt" in names and is_described(name):
+        reason = "describe it in the prompt instead"
+    elif "prompt" in names and is_count(name):
+        reason = "each order makes one video, so leave it out"
+    return Problem(shown, "unknown_parameter", shown_value, allowed=names, reason=reason)
 
 
 def text_problem(name: str, value: Any, row: Text) -> Problem | None:
@@ -116,11 +125,11 @@ def text_problem(name: str, value: Any, row: Text) -> Problem | None:
 
 
 def shorten(value: Any) -> Any:
-    """Cut a caller's value to `MAX_SHOWN` characters if it is longer."""
-    text = str(value)
-    if len(text) <= MAX_SHOWN:
-        return value
-    return f"{text[:MAX_SHOWN]}…"
+    """Cut a caller's value to `MAX_SHOWN` characters if it is longer, and remove what can be secret from a link."""
+    text = _QUERY.sub(r"\1?…", _USERINFO.sub(r"\1", str(value)))
+    if len(text) > MAX_SHOWN:
+        return f"{text[:MAX_SHOWN]}…"
+    return text if isinstance(value, str) else value
 
 
 def _merge(catalog: Catalog, params: Mapping[str, Any], combination: Combination) -> dict[str, str]:
@@ -135,46 +144,64 @@ def _merge(catalog: Catalog, params: Mapping[str, Any], combination: Combination
     return request
 
 
-def _nearest_combination(catalog: Catalog, stated: Mapping[str, Any]) -> Combination:
-    """Get the valid combination that differs least from what was stated and adds no image.
+def _nearest_combinations(catalog: Catalog, wanted: Mapping[str, Any]) -> list[Combination]:
+    """Get the valid combinations that give up as little as possible of what is wanted and add no image, best first.
 
-    Among combinations that change equally many params: the one to suggest, see `_preference`.
+    No two give up the same params, and none gives up more than another one does. See `_preference`.
     """
-    left_out = dict.fromkeys(filterfalse(stated.get, catalog.images), False)
-    by_changes: defaultdict[int, list[Combination]] = defaultdict(list)
+    left_out = dict.fromkeys(filterfalse(wanted.get, catalog.images), False)
+    by_changes: defaultdict[tuple[bool, ...], list[Combination]] = defaultdict(list)
     for combination in catalog.combinations:
         if left_out.items() <= combination.items():
-            changes = sum(map(ne, map(combination.get, stated), stated.values()))
-            by_changes[changes].append(combination)
-    return min(by_changes[min(by_changes)], key=partial(_preference, catalog, stated))
+            by_changes[tuple(map(ne, map(combination.get, wanted), wanted.values()))].append(combination)
+    preference = partial(_preference, catalog, wanted)
+    found: dict[tuple[bool, ...], Combination] = {}
+    for changes in sorted(by_changes, key=sum):
+        # What changes more than another combination does is no way of its own.
+        if not any(all(map(ge, changes, fewer)) for fewer in found):
+            found[changes] = min(by_changes[changes], key=preference)
+    return sorted(found.values(), key=preference)
 
 
-def _preference(catalog: Catalog, stated: Mapping[str, Any], combination: Combination) -> tuple[Any, ...]:
-    """Sort key: changes the least important params first, then by the smallest steps, then has the lowest price."""
-    changed: set[str] = set()
+def _preference(catalog: Catalog, wanted: Mapping[str, Any], combination: Combination) -> tuple[Any, ...]:
+    """Sort key: gives up little of what the video shows, then few of the rest; by small steps; has the lowest price.
+
+    Among equally many params, an image is kept before a choice, and an earlier param of the catalog before a later one.
+    """
+    shown = [wanted.get(name, False) != combination[name] for name in catalog.images]
+    adjusted: list[bool] = []
     steps = 0
-    for name, value in stated.items():
-        if value != combination[name]:
-            changed.add(name)
-            if name in catalog.choices:
-                steps += _count_steps(catalog, name, value, str(combination[name]))
-    importance = list(map(changed.__contains__, _KEEP_FIRST))
+    for name, choice in catalog.choices.items():
+        value = str(combination[name])
+        is_changed = name in wanted and wanted[name] != value
+        (adjusted if choice.adjustable else shown).append(is_changed)
+        # What cannot be interpreted is equally far from every value.
+        if is_changed and wanted[name] in choice.values:
+            steps += abs(choice.values.index(wanted[name]) - choice.values.index(value))
     price: list[tuple[bool, int]] = []
     for name, choice in catalog.choices.items():
         value = str(combination[name])
         price.append((value != choice.default, choice.values.index(value)))
-    return importance, steps, price
+    return sum(shown), shown, sum(adjusted), adjusted, steps, price
 
 
-def _count_steps(catalog: Catalog, name: str, stated: Any, value: str) -> int:
-    """Get how far apart two values are in the catalog's order; an unknown one counts as the nearest known."""
-    values = catalog.choices[name].values
-    wanted = stated
-    if stated not in values:
-        wanted = nearest_value(catalog, name, str(stated))
-    if wanted is None:
-        return 0
-    return abs(values.index(wanted) - values.index(value))
+def _describe_alternative(
+    catalog: Catalog, stated: Mapping[str, Any], meant: Mapping[str, Any], best: Combination, other: Combination
+) -> Alternative:
+    """Describe a combination by what it keeps that the best one gives up, and by how it differs from the request."""
+    keeps: Combination = {}
+    change: dict[str, str] = {}
+    leave_out: list[str] = []
+    for name, value in other.items():
+        if value == meant.get(name) != best[name]:
+            keeps[name] = value
+        if name not in stated or value == stated[name]:
+            continue
+        if name in catalog.images:
+            leave_out.append(name)
+        else:
+            change[name] = str(value)
+    return Alternative(keeps, change, tuple(leave_out))
 
 
 def _choice_problems(

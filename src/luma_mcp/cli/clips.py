@@ -21,7 +21,7 @@ import anyio
 import click
 
 from luma_mcp import errors
-from luma_mcp.api.protocol import UNFINISHED, Job, file_stem
+from luma_mcp.api.protocol import Job, file_stem
 from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.cli import context, messages
 from luma_mcp.errors import LumaError
@@ -366,7 +366,7 @@ class Runner:
             if age is None:
                 age = anyio.current_time() - started
             limit = GIVE_UP_AFTER
-            if job.status.casefold() not in UNFINISHED:
+            if not job.has_known_status:
                 # It may be the name of an end that is not documented.
                 limit = (expected or UNKNOWN_TYPICAL)[1] + OVERDUE_AFTER
             if age >= limit:
@@ -524,7 +524,7 @@ def describe_failure(clip: Clip, options: Options) -> str:
     if clip.error:
         lines.append(messages.describe_error(clip.error))
     elif clip.job and clip.is_overdue:
-        lines.append(messages.describe_overdue(clip.job.status, is_known=clip.job.status.casefold() in UNFINISHED))
+        lines.append(messages.describe_overdue(clip.job))
     # A simulated job ends with the command, and one that has failed or is gone has nothing more to show.
     is_over = isinstance(clip.error, errors.JobFailed | errors.NotFound | errors.InvalidArguments)
     if clip.jobid and not is_over and not options.simulated:

@@ -9,8 +9,9 @@ import shlex
 from collections.abc import Sequence
 
 from luma_mcp import errors
+from luma_mcp.api.protocol import Job
 from luma_mcp.catalog.useapi import USEAPI
-from luma_mcp.errors import LumaError, format_problem
+from luma_mcp.errors import LumaError, format_alternative, format_problems
 from luma_mcp.install.command import invocation
 from luma_mcp.journal.protocol import Order
 from luma_mcp.text import shorten
@@ -73,7 +74,7 @@ def describe_error(error: LumaError) -> str:
     """What went wrong, what happened to the money, and what to do next; up to three short lines."""
     lines = [error.summary()]
     if isinstance(error, errors.InvalidArguments):
-        lines = [format_problem(problem) for problem in error.problems] or lines
+        lines = format_problems(error.problems) or lines
     if error.api_message:
         lines.append(f'The API says: "{error.api_message}".')
     if error.charged:
@@ -98,11 +99,17 @@ def _next_step(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
                 # The prompt and the images are the caller's own.
                 if name in USEAPI.choices or name == "email":
                     options += f" --{name.replace('_', '-')} {shlex.quote(str(value))}"
-            return f"This would work:{options}"
+            others = "".join(f"\nOr: {format_alternative(way)}" for way in error.alternatives)
+            return f"This would work:{options}{others}"
         case errors.NotFound(what="job", saved_files=files) if files:
             return f"Its files are here: {', '.join(files)}"
         case errors.NotFound(what="job", record=errors.RecordedJob() as record):
-            ends = {"completed": "It was completed", "failed": "It failed", "unknown": "How it ended is not known"}
+            ends = {
+                "running": "It was running when it was last seen",
+                "completed": "It was completed",
+                "failed": "It failed",
+                "unknown": "How it ended is not known",
+            }
             ordered = f'It was ordered at {record.ordered_at.astimezone():%Y-%m-%d %H:%M}: "{record.prompt}".'
             link = f" Its last link, which may have stopped working: {record.link}" if record.link else ""
             return f"{ordered} {ends[record.state]}.{link}"
@@ -188,12 +195,14 @@ def summarize(made: int, count: int, used: Sequence[float | None], *, simulated:
     return text if count == 1 else f"{made} of {count} videos made. {text}"
 
 
-def describe_overdue(status: str, *, is_known: bool) -> str:
+def describe_overdue(job: Job) -> str:
     """That a job may never end."""
     reason = "This is far longer than usual, and it may never end."
-    if not is_known:
+    if not job.has_known_status:
         reason = "This program does not know that status: the job may have ended, or may never end."
-    return f'There is no video. Luma reports the job as "{status}". {reason} Whether it is charged is not known.'
+    if job.outage:
+        reason = f"Since then it could not be looked up, for {job.outage.seconds / 60:.0f} min: {job.outage.error}"
+    return f'There is no video. Luma reported the job as "{job.status}". {reason} Whether it is charged is not known.'
 
 
 def describe_deletion(jobid: str, order: Order | None) -> str:

@@ -25,7 +25,7 @@ import httpx2
 
 from luma_mcp.errors import DownloadError
 from luma_mcp.media.safe_http import SafeHttpClient, is_retryable
-from luma_mcp.media.sources import ImageError
+from luma_mcp.media.sources import HostNotFound, ImageError
 
 ProgressCallback = Callable[[int, int | None], Awaitable[None]]
 
@@ -98,7 +98,8 @@ class _Download:
                 except httpx2.HTTPError as error:
                     problem = str(error) or type(error).__name__
                 except ImageError as error:
-                    if not error.retryable:
+                    # Offline, some systems say that a host does not exist. The links of the API exist.
+                    if not (error.retryable or isinstance(error, HostNotFound)):
                         raise
                     problem = f"it {error.reason}"
                 failures += 1

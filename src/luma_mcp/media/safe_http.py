@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,11 +20,12 @@ import anyio
 import httpcore2
 import httpx2
 
-from luma_mcp.media.sources import LARGEST_INPUT, TOO_LARGE, ImageError
+from luma_mcp.media.sources import LARGEST_INPUT, TOO_LARGE, HostNotFound, ImageError
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 MAX_REDIRECTS = 5
+LONGEST_CAUSE_CHAIN = 10
 FETCH_TIMEOUT = 60.0
 HAPPY_EYEBALLS_DELAY = 0.25
 """Seconds between the starts of two connection attempts to one host. Source: RFC 8305, section 5."""
@@ -38,6 +40,15 @@ _PRIVATE = (
     "is a link into this machine or its network, which is not followed (LUMA_MCP_ALLOW_PRIVATE_URLS allows it); give "
     "a public link or an absolute path"
 )
+_NOT_FOUND = "is a link to a host that was not found: check its name"
+# What name servers answer about a name that does not exist, or has no address; the second is not on every system.
+_NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+_STATUS_MEANINGS = {
+    401: " (it needs a login)",
+    403: " (access is denied)",
+    404: " (nothing is there)",
+    410: " (it was removed)",
+}
 _USER_AGENT = f"python-httpx2/{httpx2.__version__}"
 
 
@@ -45,6 +56,18 @@ async def resolve_host(host: str, port: int) -> list[str]:
     """Resolve a host name to all of its addresses."""
     rows = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(row[4][0]) for row in rows]
+
+
+def _has_invalid_certificate(error: httpx2.HTTPError) -> bool:
+    """Whether connecting ended at the host's certificate, by the chain of causes."""
+    cause: BaseException | None = error
+    # The chain can be a circle, where somebody raises one exception again.
+    for _ in range(LONGEST_CAUSE_CHAIN):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return True
+        if cause is not None:
+            cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def is_retryable(status: int) -> bool:
@@ -85,7 +108,8 @@ class SafeHttpClient:
                 async with self.stream(url, {"Accept": "image/*, */*;q=0.1"}) as response:
                     status = response.status_code
                     if status != 200:
-                        raise ImageError(f"is a link that answers {status}", retryable=is_retryable(status))
+                        answer = f"{status}{_STATUS_MEANINGS.get(status, '')}"
+                        raise ImageError(f"is a link that answers {answer}", retryable=is_retryable(status))
                     async with aclosing(response.aiter_raw()) as chunks:
                         async for chunk in chunks:
                             content += chunk
@@ -94,6 +118,9 @@ class SafeHttpClient:
         except TimeoutError:
             raise ImageError(f"is a link that took longer than {FETCH_TIMEOUT:.0f} s", retryable=True) from None
         except httpx2.HTTPError as error:
+            if _has_invalid_certificate(error):
+                problem = f"is a link to a host whose certificate is not valid ({type(error).__name__})"
+                raise ImageError(problem) from None
             raise ImageError(f"is a link that could not be read ({type(error).__name__})", retryable=True) from None
         return bytes(content)
 
@@ -171,10 +198,15 @@ class SafeHttpClient:
         except ValueError:
             try:
                 addresses = await self.resolve(host, port)
-            except (OSError, UnicodeError):
-                addresses = []
+            except UnicodeError:
+                raise ImageError("is a link to a host whose name is not valid") from None
+            except OSError as error:
+                if isinstance(error, socket.gaierror) and error.errno in _NO_SUCH_HOST:
+                    raise HostNotFound(_NOT_FOUND) from None
+                problem = "is a link to a host whose name could not be looked up just now"
+                raise ImageError(problem, retryable=True) from None
         if not addresses:
-            raise ImageError("is a link to a host that was not found", retryable=True)
+            raise HostNotFound(_NOT_FOUND)
         if not allow_private and not all(map(is_public, addresses)):
             raise ImageError(_PRIVATE)
         return addresses

@@ -36,12 +36,20 @@ _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\dÂ¹Â
 class ImageError(Exception):
     """Why an image cannot be used, as a clause that follows the parameter's name: "is a link that answers 404".
 
-    `retryable`: whether the same value may work later; `unfinished_jobid`: the job that must finish before.
+    Attributes:
+        retryable: whether the same value may work later.
+        jobid: the earlier job that was named.
+        is_unfinished: whether that job must finish before.
     """
 
     reason: str
     retryable: bool = field(default=False, kw_only=True)
-    unfinished_jobid: str | None = field(default=None, kw_only=True)
+    jobid: str | None = field(default=None, kw_only=True)
+    is_unfinished: bool = field(default=False, kw_only=True)
+
+
+class HostNotFound(ImageError):
+    """A link to a host whose name does not exist, as far as this machine's name servers know."""
 
 
 class SourceKind(Enum):
@@ -86,7 +94,7 @@ def parse_source(
     if scheme in _CHAT_SCHEMES:
         raise ImageError("is inside the chat application, out of reach of this server; give an absolute path or a link")
     if scheme in _OTHER_SCHEMES or (scheme and "://" in text):
-        raise ImageError(f"is a {scheme} address; it must be {ACCEPTED_SOURCES}")
+        raise ImageError(f"starts with {scheme}: and must be {ACCEPTED_SOURCES}")
     if ":" in text and not re.search(r"[\s/\\]", text) and not _DRIVE.match(text):
         return Source(SourceKind.ASSET, text)
     return Source(SourceKind.FILE, _check_path(text, windows=windows))
@@ -190,11 +198,11 @@ def read_file(
                 raise ImageError(TOO_LARGE)
             data = file.read(LARGEST_INPUT + 1)
     except FileNotFoundError:
-        raise ImageError(f"names a file that does not exist: {path}") from None
+        raise ImageError("names a file that does not exist") from None
     except PermissionError:
-        raise ImageError(f"names a file that this server may not read: {path}") from None
+        raise ImageError("names a file that this server may not read") from None
     except (OSError, ValueError, RuntimeError) as error:
-        raise ImageError(f"names a file that cannot be read ({type(error).__name__}): {path}") from None
+        raise ImageError(f"names a file that cannot be read ({type(error).__name__})") from None
     # The file may have grown since its size was checked.
     if len(data) > LARGEST_INPUT:
         raise ImageError(TOO_LARGE)

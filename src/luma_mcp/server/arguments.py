@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from luma_mcp.catalog.models import Catalog, Choice
-from luma_mcp.catalog.suggest import nearest_name, snake_case
+from luma_mcp.catalog.suggest import is_described, is_off, snake_case
 from luma_mcp.catalog.validate import shorten, text_problem, unknown_parameter
 from luma_mcp.errors import Problem
 from luma_mcp.hosts import DEFAULT_WAIT
@@ -119,15 +119,9 @@ def parse_arguments(catalog: Catalog, raw: Mapping[str, Any], known: Iterable[st
 
     incomplete = False
     for given, raw_value in unknown.items():
-        problems.append(unknown_parameter(catalog, given, raw_value, names))
-        meant = nearest_name(given, names)
-        if meant and meant not in values:
-            # The spelling is that of the parameter that was meant: `ratio: 16x9` is 16:9.
-            value = _parse_value(catalog, meant, raw_value)
-            if _is_valid(catalog, meant, value):
-                values[meant] = value
-            else:
-                incomplete = True
+        problem = unknown_parameter(catalog, given, raw_value, names)
+        problems.append(problem)
+        incomplete |= not _keep_value(catalog, given, raw_value, problem.did_you_mean, values)
 
     options: dict[str, Any] = {}
     for name in [name for name in OPTIONS if name in values]:
@@ -137,6 +131,21 @@ def parse_arguments(catalog: Catalog, raw: Mapping[str, Any], known: Iterable[st
             shown = shorten(value)
             problems.append(Problem(name, "out_of_range", shown, allowed=option.values, expected=option.expected))
     return ParsedArguments(values, options, tuple(problems), incomplete)
+
+
+def _keep_value(catalog: Catalog, given: str, raw_value: Any, meant: str | None, values: dict[str, Any]) -> bool:
+    """Set the parameter that was meant to the value of an unknown one. Return False if a suggestion would lose it."""
+    if meant is None:
+        # Only the caller can put it into the prompt.
+        return not is_described(given) or is_off(given, raw_value)
+    if meant in values:
+        return True
+    # The spelling is that of the parameter that was meant: `ratio: 16x9` is 16:9.
+    value = _parse_value(catalog, meant, raw_value)
+    if not _is_valid(catalog, meant, value):
+        return False
+    values[meant] = value
+    return True
 
 
 def _resolve_name(given: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from luma_mcp import errors
-from luma_mcp.api.protocol import Job
+from luma_mcp.api.protocol import Job, Outage
 from luma_mcp.catalog import tables
 from luma_mcp.catalog.models import Catalog, Output
 from luma_mcp.errors import LumaError
@@ -34,6 +34,7 @@ NOT_CONFIRMED = (
     "the user what they would like instead."
 )
 SIMULATED = "Simulated: nothing was generated or charged, and the video is a stand-in clip."
+NO_FRAMES = "The record has no usable link to the ZIP of EXR frames (yet): get_job may find it later."
 LINKS_EXPIRE = "Links may expire, so save what you want to keep."
 ASSETS_EXPIRE = "An assetRef can be used again for 30 days after its upload."
 # By how an order ended, where that needs a word; the first line of the text.
@@ -62,6 +63,13 @@ JOURNAL_WARNING = (
     "The record of orders cannot be used at present ({problem}). Until it can, the same video may be charged twice if "
     "another chat or server orders it. Tell the user."
 )
+
+_IMAGE_STEPS: Mapping[errors.ImageRemedy, str] = {
+    "wait_for_job": "Call get_job with {call} to wait for it, and then order again.",
+    "try_later": "Try again in a moment.",
+    "other_job": "Pass a picture, or the jobid of a completed video; list_jobs shows them.",
+    "other_image": "Ask the user for another picture or a working link.",
+}
 
 # How to make the same call again.
 _REPEAT: Mapping[str, NextAction] = {"generate_video": "order_later", "get_job": "get_job", "list_jobs": "list_jobs"}
@@ -111,15 +119,20 @@ def explain_error(error: LumaError, tool: str) -> tuple[str, NextAction, str]:
     elif error.jobid and tool == "generate_video" and not isinstance(error, errors.JobFailed | errors.InvalidArguments):
         sentences.append("An identical order was placed before, and nothing was ordered now.")
         action, step = "get_job", f"Call get_job with {call}. {_NOT_TWICE}"
+    elif tool == "get_job" and action == "fix_setup" and error.jobid:
+        step = f"{step} {_describe_unaffected(error)} Call get_job with {call} afterwards."
     sentences.append(_summarize(error))
     # The summary of a failed job has the API's reason and the credits already.
     if not isinstance(error, errors.JobFailed):
         if error.api_message:
             sentences.append(f'The API says: "{error.api_message}".')
-        if isinstance(error, errors.Capacity) and error.retry_after:
+        if isinstance(error, errors.Capacity | errors.Upstream) and error.retry_after:
             sentences.append(f"The API asks to wait {error.retry_after:.0f} s.")
         if error.charged == "no" and tool == "generate_video":
             sentences.append("Nothing was charged.")
+    # A missing job is described in the summary.
+    if tool == "get_job" and not isinstance(error, errors.NotFound):
+        sentences += _describe_record(error)
     return " ".join(sentences), action, step
 
 
@@ -176,18 +189,48 @@ def _summarize(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
 
 def _describe_missing_job(error: errors.NotFound) -> str:
     """What is known of a job that the API does not know, or no longer."""
-    parts = [error.summary()]
+    summary = error.summary()
+    if error.record:
+        summary = "The job was deleted." if error.deleted else "Luma no longer has this job."
+    return " ".join([summary, *_describe_record(error)])
+
+
+def _describe_record(error: LumaError) -> list[str]:
+    """What this machine knows of a job that could not be looked up: sentences."""
+    sentences: list[str] = []
     if record := error.record:
-        ends = {"completed": "It was completed.", "failed": "It failed.", "unknown": "How it ended is not known."}
-        when = f"{record.ordered_at:%Y-%m-%d %H:%M} UTC"
+        ends = {
+            "running": "When it was last seen, it was running.",
+            "completed": "It was completed.",
+            "failed": "It failed.",
+            "unknown": "How it ended is not known.",
+        }
+        when = f"{record.ordered_at:%Y-%m-%d %H:%M} UTC, {_format_age(record.age)} ago"
         prompt = shorten(record.prompt, MAX_PROMPT)
-        parts = ["The job was deleted." if error.deleted else "Luma no longer has this job."]
-        parts.append(f'It was ordered from here at {when}: "{prompt}". {ends[record.state]}')
+        sentences.append(f'The job was ordered from here at {when}: "{prompt}". {ends[record.state]}')
+        if record.ready_by:
+            sentences.append(f"Such videos are usually ready by {record.ready_by:%H:%M} UTC.")
     if error.saved_files:
-        parts.append(f"Its saved files are still here: {', '.join(error.saved_files)}.")
+        sentences.append(f"Its saved files are still here: {', '.join(error.saved_files)}.")
     if error.record and error.record.link:
-        parts.append(f"Its last link, which may have stopped working: {error.record.link}")
-    return " ".join(parts)
+        sentences.append(f"Its last link, which may have stopped working: {error.record.link}")
+    return sentences
+
+
+def _describe_unaffected(error: LumaError) -> str:
+    """That a failed look-up does not stop the job."""
+    if error.record and error.record.state == "running":
+        return "The job continues whatever happens here."
+    return "Nothing that happens here stops the job."
+
+
+def describe_outage(outage: Outage) -> str:
+    """Why the state of a job is not known at present."""
+    summary = outage.error.summary()
+    if isinstance(outage.error, errors.NotFound):
+        # The job was seen before, so this is a lagging replica.
+        summary = errors.Upstream("not_listed").summary()
+    return f"The job could not be looked up in the last {_format_age(outage.seconds)}. {summary} The job continues."
 
 
 def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C901, PLR0911, PLR0912 - a case per class
@@ -198,8 +241,7 @@ def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C90
         case errors.InvalidArguments(retry="later"):
             return "order_later", "Try again in a moment."
         case errors.InvalidArguments():
-            # The problems say what to correct, and the suggestion what works.
-            return "fix_arguments", ""
+            return "fix_arguments", _advise_correction(error, tool)
         case errors.Moderated():
             return "fix_arguments", "Change the prompt or the image."
         case errors.JobFailed():
@@ -281,11 +323,38 @@ def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C90
                 "environment (HTTPS_PROXY, SSL_CERT_FILE)."
             )
         case errors.NetworkError(jobid=str(jobid)) | errors.Upstream(jobid=str(jobid)) if tool == "get_job":
-            return "get_job", f"The job continues whatever happens here. Call get_job with {_format_call(jobid)} later."
+            return "get_job", f"{_describe_unaffected(error)} Call get_job with {_format_call(jobid)} in a minute."
         case errors.Upstream(fault="internal"):
             return "list_jobs", "Call list_jobs to see whether anything was ordered."
         case _:
             return _REPEAT.get(tool, "none"), "Try again in a moment."
+
+
+def _advise_correction(error: errors.InvalidArguments, tool: str) -> str:
+    """How to correct arguments, beyond what the sentences about the problems say."""
+    sentences: list[str] = []
+    if error.suggestion:
+        changes: list[str] = []
+        for problem in error.problems:
+            if problem.field in error.suggestion:
+                changes.append(f'{problem.field} "{shorten(str(error.suggestion[problem.field]), MAX_PROMPT)}"')
+            elif problem.code == "conflict":
+                changes.append(f"no {problem.field}")
+        difference = f", which has {errors.join(changes, 'and')}" if changes else ""
+        sentences.append(f"Call {tool} with the suggestion{difference}.")
+    sentences += filter(None, map(image_step, error.problems))
+    if error.alternatives:
+        ways = "; or ".join(map(errors.format_alternative, error.alternatives))
+        sentences.append(f"Also possible, if the user prefers it: {ways}.")
+    # Two images can have the same problem.
+    return " ".join(dict.fromkeys(sentences))
+
+
+def image_step(problem: errors.Problem) -> str | None:
+    """What to do about an image that cannot be used; None for other problems."""
+    if problem.remedy is None:
+        return None
+    return _IMAGE_STEPS[problem.remedy].format(call=_format_call(problem.jobid))
 
 
 def error_text(content: Mapping[str, Any], tool: str, warnings: Sequence[str] = ()) -> str:
@@ -306,10 +375,12 @@ def choose_next_step(job: Job, result_context: ResultContext, elapsed: float | N
     `elapsed`: seconds since it was ordered.
     """
     saved = result_context.saved
-    if job.state == "completed" and job.files.video and not (saved and saved.unfinished):
+    if job.state == "completed" and job.files.video and not (saved and (saved.unfinished or saved.is_link_dead)):
         return "none", None
     call = _format_call(job.jobid, save=bool(result_context.save))
     usual = result_context.expected
+    if job.outage:
+        return "get_job", f"Call get_job with {call} in a minute. Do not order it again."
     if job.state == "running" and usual and elapsed and elapsed > usual[1] + OVERDUE_AFTER:
         return "ask_user", (
             f"It may be stuck. Ask the user whether to wait longer (call get_job with {call}) or to order another take "
@@ -325,44 +396,56 @@ def choose_next_step(job: Job, result_context: ResultContext, elapsed: float | N
         step = f"Call get_job with {call} to wait for the video."
         if result_context.outcome != "duplicate":
             step += " Do not order it again."
-        return "get_job", step
-    if job.files.video is None:
-        return "get_job", f"Call get_job with {call} again: the job is completed, but its video link is missing."
-    return "get_job", f"Call get_job with {call} to continue the download."
+    elif saved and saved.unfinished:
+        step = f"Call get_job with {call} to continue the download."
+    else:
+        step = (
+            f"Call get_job with {call} in a minute; if it still gives no link that works, tell the user. Another "
+            "order would be charged again."
+        )
+    return "get_job", step
 
 
-def job_headline(job: Job, *, elapsed: float | None, expected: Sequence[float] | None) -> str:
+def job_headline(
+    job: Job, *, elapsed: float | None = None, expected: Sequence[float] | None = None, saved: SavedFiles | None = None
+) -> str:
     """What state a job is in that has not failed. Times in seconds."""
     if job.state == "completed":
         if job.files.video is None:
-            return "The job is completed."
+            return "The job is completed, but its record has no usable link to the video."
+        if saved and saved.is_link_dead:
+            return f"The job is completed, but the link to its video does not work: {job.files.video.url}"
         return f"The video is ready: {job.files.video.url}"
+    if job.outage:
+        return f"{describe_outage(job.outage)} Its last known status is {job.status}. Job: {job.jobid}"
     details = f"status {job.status}"
+    if not job.has_known_status:
+        details += ", which the API does not document,"
     if elapsed is not None:
         details += f" after {elapsed:.0f} s"
     if elapsed and expected and elapsed > expected[1]:
         late = elapsed - expected[1]
-        overdue = f"{late:.0f} s" if late < 120 else _format_minutes(late)
-        details += f"; that is {overdue} more than such videos usually take"
+        details += f"; that is {_format_age(late)} more than such videos usually take"
         return f"The video is not ready yet ({details}). Job: {job.jobid}"
     if expected is not None:
         resolution = job.request and job.request.resolution
         details += f"; {USUAL_TIME.format(resolution or 'a video', *expected)}"
-    return f"The video is being made ({details}). Job: {job.jobid}"
+    doing = "is being made" if job.has_known_status else "is not ready yet"
+    return f"The video {doing} ({details}). Job: {job.jobid}"
 
 
 def job_text(job: Job, content: Mapping[str, Any]) -> str:
     """The whole text of a result about a job. `content`: the structured content of the same result."""
+    lines = [content.get("message") or job_headline(job)]
     if "error" in content:
         lines = [error_text(content["error"], "get_job")]
-    else:
-        lines = [job_headline(job, elapsed=content.get("elapsed_seconds"), expected=content.get("typical_seconds"))]
 
     if "notice" in content:
         lines.insert(0, content["notice"])
     # The local file comes before the links: it does not expire.
     lines += map("Saved: {}".format, content.get("saved_files", ()))
     lines.append(_part("Not saved: {}", content, "save_problem"))
+    lines.append(_part('The API says: "{}".', content, "reason"))
     if "video" in content:
         video = content["video"]
         size = ""
@@ -403,8 +486,10 @@ def job_note(
         unplayable = [each.note for each in catalog.outputs.values() if not each.plays_in_browser]
         playback = output.note if output else f"if it is HDR, {unplayable[0]}"
         notes.append(f"{playback[:1].upper()}{playback[1:]}.")
-    if job.files.video and not (saved and saved.files):
+    if job.files.video and not (saved and (saved.files or saved.is_link_dead)):
         notes.append(LINKS_EXPIRE)
+    if job.state == "completed" and job.files.video_hdr_exr is None and output is catalog.outputs.get("hdr_exr"):
+        notes.append(NO_FRAMES)
     if simulated:
         notes.append(SIMULATED)
     return " ".join(notes) or None
@@ -491,6 +576,15 @@ def _part(template: str, content: Mapping[str, Any], name: str) -> str:
     if name not in content:
         return ""
     return template.format(content[name])
+
+
+def _format_age(seconds: float) -> str:
+    """Format a time span: in seconds up to two minutes, in minutes up to two hours, else in hours or days."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return _format_minutes(seconds)
+    return f"{seconds / 3600:.0f} hours" if seconds < 2 * 86_400 else f"{seconds / 86_400:.0f} days"
 
 
 def _format_minutes(seconds: float) -> str:

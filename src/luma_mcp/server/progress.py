@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 # Seconds between two reports.
 INTERVAL = 2.0
 MAX_MESSAGE = 199
+# What the estimate never reaches before a job has ended.
+_HIGHEST_ESTIMATE = 99.0
 # Seconds, for a job of which not even the resolution is known.
 UNKNOWN_TYPICAL = (30.0, 180.0)
 # Percent at which a video is ready that is still to be downloaded.
@@ -55,7 +57,8 @@ class ProgressReporter:
         lowest = 0.0
         if self._percent is not None:
             # It never stands still, because a host may take that for a call that hangs.
-            lowest = self._percent + (100 - self._percent) / 1000
+            limit = 100.0 if self._phase == "downloading" else _HIGHEST_ESTIMATE
+            lowest = self._percent + (limit - self._percent) / 1000
         self._percent = max(percent, lowest)
         self._reported_at = anyio.current_time()
         if self.ctx is None:
@@ -71,19 +74,36 @@ class ProgressReporter:
         self._phase = "submitting"
         self._message = format_step(step, detail)
 
-    async def start_waiting(self, jobid: str, resolution: str | None, expected: tuple[float, float] | None) -> None:
-        """Report that the call waits for a job. `expected`: the seconds between which such jobs usually end.
+    def start_looking_up(self, expected: tuple[float, float] | None, *, age: float = 0.0) -> None:
+        """Note that a job is looked up, which is `age` seconds old; `tick` reports it if it takes long."""
+        self._set_waiting(expected, age)
+        self._message = "Looking up the job"
 
-        The message contains the jobid, so that a user who only sees progress can find the job again.
+    async def start_waiting(
+        self, jobid: str, resolution: str | None, expected: tuple[float, float] | None, *, age: float | None = 0.0
+    ) -> None:
+        """Report that the call waits for a job, which is `age` seconds old; None: as old as was noted.
+
+        `expected`: the seconds between which such jobs usually end. The message contains the jobid, so that a user who
+        only sees progress can find the job again.
         """
-        low, high = expected or UNKNOWN_TYPICAL
-        self._typical = (low + high) / 2
+        low, high = self._set_waiting(expected, age)
         self._message = USUAL_TIME.format(resolution or "a video", low, high)
-        self._waiting_since = anyio.current_time()
-        self._phase = "waiting"
         message = f"Job {jobid}: {self._message}"
         # A jobid that is cut short is of no use.
-        await self.report(0, message if len(message) <= MAX_MESSAGE else f"Job {jobid}")
+        await self.report(self._estimate(), message if len(message) <= MAX_MESSAGE else f"Job {jobid}")
+
+    def _set_waiting(self, expected: tuple[float, float] | None, age: float | None) -> tuple[float, float]:
+        low, high = expected or UNKNOWN_TYPICAL
+        self._typical = (low + high) / 2
+        if age is not None or self._phase != "waiting":
+            self._waiting_since = anyio.current_time() - (age or 0.0)
+        self._phase = "waiting"
+        return low, high
+
+    def _estimate(self) -> float:
+        percent = estimate_percent(anyio.current_time() - self._waiting_since, self._typical)
+        return percent * READY_TO_SAVE / 100 if self.save else percent
 
     async def on_download(self, name: str, received: int, total: int | None, share: float) -> None:
         """Report a download now and then: the file's name, its bytes, and which share of all files is here."""
@@ -97,10 +117,7 @@ class ProgressReporter:
         """Report what is going on. `elapsed`: seconds since the call began."""
         if self._phase == "waiting":
             waited = anyio.current_time() - self._waiting_since
-            percent = estimate_percent(waited, self._typical)
-            if self.save:
-                percent *= READY_TO_SAVE / 100
-            await self.report(percent, f"{waited:.0f} s; {self._message}")
+            await self.report(self._estimate(), f"{waited:.0f} s; {self._message}")
         elif self._phase == "submitting":
             await self.report(0, f"{self._message} ({elapsed:.0f} s)")
         elif anyio.current_time() - self._reported_at >= INTERVAL:
@@ -115,8 +132,10 @@ def format_step(step: ProgressStep, detail: str | None) -> str:
 
 
 def estimate_percent(elapsed: float, typical: float) -> float:
-    """Estimate how far a job is: evenly to 90 at its typical time, then ever slower; never quite 100."""
-    return 90 * elapsed / typical if elapsed <= typical else 100 - 10 * typical / elapsed
+    """Estimate how far a job is: evenly to 90 at its typical time, then ever slower; never quite 99."""
+    if elapsed <= typical:
+        return 90 * elapsed / typical
+    return _HIGHEST_ESTIMATE - (_HIGHEST_ESTIMATE - 90) * typical / elapsed
 
 
 def _format_size(count: int) -> str:

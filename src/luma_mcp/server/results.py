@@ -13,7 +13,14 @@ from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
 
 from luma_mcp.api.protocol import Job
 from luma_mcp.catalog.validate import shorten
-from luma_mcp.errors import Capacity, InvalidArguments, JobFailed, LumaError, OutcomeUnknown, format_problem
+from luma_mcp.errors import (
+    Capacity,
+    InvalidArguments,
+    JobFailed,
+    LumaError,
+    OutcomeUnknown,
+    format_problem,
+)
 from luma_mcp.server import messages
 from luma_mcp.text import make_encodable
 
@@ -39,7 +46,7 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
     """Build the structured content of a job; durations in seconds, sizes in pixels."""
     catalog, simulated = context.catalog, context.settings.simulated
     outcome, saved, files = result_context.outcome, result_context.saved, job.files
-    elapsed = job.elapsed_seconds(context.wall_clock())
+    elapsed, expected = job.elapsed_seconds(context.require_service().now()), result_context.expected
     content: dict[str, Any] = {
         "jobid": job.jobid,
         "status": job.status,
@@ -50,6 +57,8 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
         "updated": job.updated,
         "elapsed_seconds": None if elapsed is None else round(elapsed, 1),
         "credits_used": job.credits_used,
+        # Of a failed job, it is in the error.
+        "reason": job.failure_reason if job.state == "running" else None,
         "image_changes": dict(result_context.image_changes) or None,
         "simulated": simulated or None,
     }
@@ -70,8 +79,12 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
         content["next_action"] = content["error"]["next_action"]
     else:
         content["next_action"], content["next_step"] = messages.choose_next_step(job, result_context, elapsed)
-    if job.state == "running" and result_context.expected:
-        content["typical_seconds"] = [round(seconds) for seconds in result_context.expected]
+        # That a video is ready is plain.
+        if job.state == "running" or content["next_step"]:
+            content["message"] = messages.job_headline(job, elapsed=elapsed, expected=expected, saved=saved)
+    if job.state == "running" and expected:
+        content["typical_seconds"] = [round(seconds) for seconds in expected]
+        content["overdue_seconds"] = round(elapsed - expected[1]) if elapsed and elapsed > expected[1] else None
     dynamic_range = "hdr_exr" if files.video_hdr_exr else ""
     if job.request:
         params = job.request.to_dict()
@@ -127,13 +140,32 @@ def build_error_content(error: LumaError, tool: str) -> dict[str, Any]:
         "status": error.status,
         "jobid": error.jobid,
     }
+    if record := error.record:
+        ready_by = f"{record.ready_by:%Y-%m-%d %H:%M} UTC" if record.ready_by else None
+        last_known = {"state": record.state, "prompt": record.prompt, "age_seconds": round(record.age)}
+        last_known |= {"ordered": f"{record.ordered_at:%Y-%m-%d %H:%M} UTC", "usually_ready_by": ready_by}
+        last_known |= {"video_url": record.link, "saved_files": list(error.saved_files) or None}
+        content["last_known"] = without_none(last_known)
     if isinstance(error, InvalidArguments):
         problems: list[dict[str, Any]] = []
         for each in error.problems:
-            problem = {"field": each.field, "code": each.code, "value": shorten(each.value)}
-            problem["message"], problem["allowed"] = format_problem(each), list(each.allowed) or None
+            problem = {"field": each.field, "code": each.code, "value": shorten(each.value), "jobid": each.jobid}
+            problem["message"], problem["did_you_mean"] = format_problem(each), each.did_you_mean
+            problem["next_step"] = messages.image_step(each)
+            # The names of all parameters, and what is not offered, are the same for every problem: see the message.
+            if each.code not in ("unknown_parameter", "no_such_feature", "not_needed"):
+                problem["allowed"] = list(each.allowed) or None
             problems.append(without_none(problem))
         content["problems"] = problems or None
+        alternatives: list[dict[str, Any]] = []
+        for way in error.alternatives:
+            facts = {
+                "keeps": dict(way.keeps),
+                "change": dict(way.change) or None,
+                "leave_out": list(way.leave_out) or None,
+            }
+            alternatives.append(without_none(facts))
+        content["alternatives"] = alternatives or None
         if error.suggestion:
             content["suggestion"] = suggestion = dict(error.suggestion)
             for name, value in suggestion.items():

@@ -31,11 +31,13 @@ class SavedFiles:
     """The absolute paths of a job's saved files.
 
     `problem`: why some are missing, in neutral sentences. `unfinished`: whether another call would continue this one.
+    `is_link_dead`: whether the link to the video does not work, and the API has no other one.
     """
 
     files: tuple[str, ...]
     problem: str | None = None
     unfinished: bool = False
+    is_link_dead: bool = False
 
 
 @dataclass(slots=True)
@@ -86,7 +88,8 @@ class Downloads:
             suffix = "" if error.expired else " The video's link still works."
             if error.folder_unusable and stem is None:
                 suffix = f" LUMA_MCP_OUTPUT_DIR sets another folder.{suffix}"
-            return SavedFiles(tuple(files), f"{error.reason}{suffix}")
+            is_link_dead = error.expired and not files
+            return SavedFiles(tuple(files), f"{error.reason}{suffix}", is_link_dead=is_link_dead)
         except TimeoutError:
             problem = "The download is not finished; what has been received is kept."
             return SavedFiles(tuple(files), problem, unfinished=True)

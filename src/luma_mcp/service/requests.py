@@ -17,8 +17,8 @@ import anyio.to_thread
 
 from luma_mcp.api.protocol import Account, VideoApi, VideoRequest
 from luma_mcp.catalog.models import Catalog
-from luma_mcp.catalog.validate import validate
-from luma_mcp.errors import AccountSession, Forbidden, InvalidArguments, LumaError, NotFound, Problem
+from luma_mcp.catalog.validate import MAX_SHOWN, shorten, validate
+from luma_mcp.errors import AccountSession, Forbidden, ImageRemedy, InvalidArguments, LumaError, NotFound, Problem
 from luma_mcp.journal.protocol import Journal
 from luma_mcp.media.images import NormalizedImage, measure, normalize
 from luma_mcp.media.safe_http import SafeHttpClient
@@ -161,18 +161,29 @@ class RequestBuilder:
                         images[name] = await self._read_image(name, source, images)
                     except ImageError as error:
                         image_errors.append(error)
-                        # Without the value: a link can contain a secret, and a data: URI is long.
-                        found.append(Problem(name, "unusable_image", reason=error.reason))
+                        shown = _shorten_image(value)
+                        found.append(
+                            Problem(
+                                name,
+                                "unusable_image",
+                                shown,
+                                reason=error.reason,
+                                jobid=error.jobid,
+                                remedy=_remedy(error),
+                            )
+                        )
         complete = validation.nearest
         if found or complete is None:
+            suggestion = None
             # With an unusable image nobody knows what a valid request would be.
-            suggestion = None if image_errors else complete
-            rejection = InvalidArguments(found, suggestion=suggestion, charged="no")
+            if complete and not image_errors:
+                suggestion = await self._complete({name: complete[name] for name in params if name in complete}, images)
+            rejection = InvalidArguments(
+                found, suggestion=suggestion, alternatives=validation.alternatives, charged="no"
+            )
             if len(found) == len(image_errors) and all(error.retryable for error in image_errors):
                 rejection.retry = "later"
-                rejection.jobid = next(
-                    (error.unfinished_jobid for error in image_errors if error.unfinished_jobid), None
-                )
+                rejection.jobid = next((error.jobid for error in image_errors if error.is_unfinished), None)
             raise rejection
         values, chosen = await self._choose(params, images)
         complete = validate(self.catalog, {**params, **values}).nearest or complete
@@ -202,6 +213,12 @@ class RequestBuilder:
             if name not in params and not validate(self.catalog, {**params, **values, name: value}).problems:
                 values[name], chosen[name] = value, reason
         return values, chosen
+
+    async def _complete(self, params: Mapping[str, str], images: Mapping[str, InputImage]) -> dict[str, str] | None:
+        """Complete valid params, from those of the images that are in them and from the catalog."""
+        kept = {name: image for name, image in images.items() if name in params}
+        values, _ = await self._choose(params, kept)
+        return validate(self.catalog, {**params, **values}).nearest
 
     async def build_request(
         self, validated: ValidatedRequest, on_progress: ProgressCallback
@@ -253,15 +270,29 @@ class RequestBuilder:
         """Fetch the picture of an earlier job that its jobid stands for here."""
         try:
             job = await self.api.get(jobid)
-        except (NotFound, InvalidArguments, Forbidden):
-            raise ImageError("names a job that the API does not know for this token; give a picture instead") from None
+        except Forbidden:
+            raise ImageError("names a job of another user", jobid=jobid) from None
+        except (NotFound, InvalidArguments):
+            reason = "names a job that the API does not know for this token"
+            if order := await self.journal.get_by_jobid(jobid):
+                reason = "names a job that was deleted" if order.deleted else "names a job that Luma no longer has"
+            raise ImageError(reason, jobid=jobid) from None
         if job.state == "running":
             reason = "names a job that is still running; order this video when that one has finished"
-            raise ImageError(reason, retryable=True, unfinished_jobid=jobid)
+            raise ImageError(reason, retryable=True, jobid=jobid, is_unfinished=True)
         for part in self.catalog.images[name].frames:
             if frame := getattr(job.files, part):
-                return await self.http.fetch(frame.url)
-        raise ImageError(f"names a job without a usable picture ({job.status})")
+                try:
+                    return await self.http.fetch(frame.url)
+                except ImageError as error:
+                    reason = f"names a job whose {part.replace('_', ' ')} {error.reason}"
+                    raise ImageError(reason, retryable=error.retryable, jobid=jobid) from None
+        reason = f"names a job without a usable picture ({job.status})"
+        if not job.is_video:
+            reason = f"names a job of type {job.kind}, not a video"
+        elif job.state == "failed":
+            reason = "names a job that failed, so there is no picture of it"
+        raise ImageError(reason, jobid=jobid)
 
     async def _upload_images(self, validated: ValidatedRequest, on_progress: ProgressCallback) -> UploadedImages:
         """Turn the images into assetRefs of one account, uploading as little as possible."""
@@ -345,6 +376,23 @@ class RequestBuilder:
             unusable.all_accounts = True
             raise unusable
         return max(ranks, key=ranks.__getitem__)
+
+
+def _shorten_image(value: str) -> str:
+    """Shorten the value of an image to what it is recognized by: of data its type, of a path its end."""
+    if value.lstrip().casefold().startswith("data:"):
+        value = value.partition(",")[0]
+    if len(value) <= MAX_SHOWN or "://" in value:
+        return str(shorten(value))
+    return f"…{value[1 - MAX_SHOWN :]}"
+
+
+def _remedy(error: ImageError) -> ImageRemedy:
+    if error.is_unfinished:
+        return "wait_for_job"
+    if error.retryable:
+        return "try_later"
+    return "other_job" if error.jobid else "other_image"
 
 
 def _frame_sizes(images: Mapping[str, InputImage]) -> list[tuple[str, tuple[int, int]]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from luma_mcp.api.polling import Pollers
 from luma_mcp.api.protocol import Job, VideoApi, VideoRequest
 from luma_mcp.api.useapi.client import LumaClient
 from luma_mcp.catalog.models import Catalog
-from luma_mcp.errors import NotFound, RecordedJob, Upstream
+from luma_mcp.errors import LumaError, NotFound, RecordedJob, Upstream
 from luma_mcp.journal.protocol import Journal
 from luma_mcp.journal.sqlite import SqliteJournal
 from luma_mcp.media.safe_http import Resolve, SafeHttpClient, resolve_host
@@ -122,7 +123,13 @@ class VideoService:
         await self.journal.aclose()
 
     async def wait(
-        self, job_or_jobid: Job | str, seconds: float, *, expected: tuple[float, float] | None = None
+        self,
+        job_or_jobid: Job | str,
+        seconds: float,
+        *,
+        expected: tuple[float, float] | None = None,
+        unseen_timeout: float = inf,
+        on_seen: Callable[[Job], Awaitable[None]] | None = None,
     ) -> Job:
         """Wait until a job has finished, or return it as it is when the time is up.
 
@@ -130,10 +137,13 @@ class VideoService:
             job_or_jobid: the job, or its id if its record was not fetched.
             seconds: how long to wait; 0 fetches it once.
             expected: what `expected_seconds` returned, if the caller has it.
+            unseen_timeout: after how many seconds the wait for a job ends that was never seen.
+            on_seen: called with the job's first record.
 
         Raises:
-            NotFound: the API does not know the job; the error has what the journal knows of it.
-            LumaError: any other error that waiting does not solve.
+            NotFound: the API does not know the job.
+            LumaError: any other error that waiting does not solve; or the job was never seen. Errors have what the
+                journal knows of the job.
         """
         is_known = True
         if isinstance(job_or_jobid, str):
@@ -148,24 +158,43 @@ class VideoService:
             expected = await self.expected_seconds(request)
         try:
             job = await self._pollers.wait(
-                job_or_jobid, seconds, typical=expected, known_to_exist=is_known, request=request
+                job_or_jobid,
+                seconds,
+                typical=expected,
+                known_to_exist=is_known,
+                request=request,
+                unseen_timeout=unseen_timeout,
+                on_seen=on_seen,
             )
-        except NotFound as error:
-            order = await self.journal.get_by_jobid(jobid)
-            error.jobid = jobid
-            error.saved_files = await self.downloads.saved_files(jobid)
-            if order:
-                error.deleted = order.deleted
-                state = order.state if order.state in ("completed", "failed") else "unknown"
-                error.record = RecordedJob(order.ordered_at, order.request.prompt, state, order.link)
-                # It cannot be running any more, so it is not listed as running either.
-                if order.state == "running" and self.reconciler.age(order) > UNKNOWN_FOR:
-                    await self.journal.mark_gone(jobid)
+        except LumaError as error:
+            await self._add_record(error, jobid)
             raise
         await self.journal.record_state(job)
         if job.state == "completed":
             await self.reconciler.verify(job)
         return job
+
+    async def _add_record(self, error: LumaError, jobid: str) -> None:
+        """Add to the error of a look-up what the journal knows of the job."""
+        error.jobid = jobid
+        error.saved_files = await self.downloads.saved_files(jobid)
+        order = await self.journal.get_by_jobid(jobid)
+        if order is None:
+            return
+        if isinstance(error, NotFound):
+            error.deleted = order.deleted
+        age = (self.now() - order.ordered_at).total_seconds()
+        error.record = RecordedJob(order.ordered_at, age, order.request.prompt, "running", link=order.link)
+        if order.state in ("completed", "failed"):
+            error.record = replace(error.record, state=order.state)
+        elif isinstance(error, NotFound):
+            # It cannot be running any more, so it is not listed as running either.
+            if order.state == "running" and self.reconciler.age(order) > UNKNOWN_FOR:
+                await self.journal.mark_gone(jobid)
+            error.record = replace(error.record, state="unknown")
+        elif expected := await self.expected_seconds(order.request):
+            ready_by = order.ordered_at + timedelta(seconds=expected[1])
+            error.record = replace(error.record, ready_by=ready_by)
 
     async def expected_seconds(self, request: VideoRequest | None) -> tuple[float, float] | None:
         """Get the expected duration of a job: the [10th, 90th] percentile of the seconds from order to end.
@@ -184,6 +213,11 @@ class VideoService:
         if measured is None:
             measured = await self.journal.typical_seconds({"resolution": request.resolution})
         return measured or documented
+
+    def widest_seconds(self) -> tuple[float, float]:
+        """Get the shortest and the longest documented duration: what is expected of a job of an unknown kind."""
+        lows, highs = zip(*self.catalog.typical_seconds.values(), strict=True)
+        return min(lows) / self._speed, max(highs) / self._speed
 
     async def _expect_longest(self, request: VideoRequest) -> float | None:
         expected = await self.expected_seconds(request)

@@ -7,13 +7,14 @@ Source: useapi.net, Luma API v1, pages of April 2026.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import socket
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,16 @@ from starlette.routing import Route
 
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.catalog.useapi import USEAPI
-from luma_mcp.simulator.state import MEDIA, NO_SUBSCRIPTION, SESSION_ERROR, Service, Upload, error
+from luma_mcp.simulator.state import (
+    MEDIA,
+    NO_SUBSCRIPTION,
+    SESSION_ERROR,
+    Answer,
+    Service,
+    Upload,
+    error,
+    requested_behaviors,
+)
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -67,14 +77,19 @@ class Simulator:
 
     Attributes:
         token: the only token to accept; None accepts any.
+        connection_error: what is raised where a connection breaks. A server closes the connection then; without one,
+            it must be what the client's transport raises.
         faults: for tests to fill.
         requests: how many requests came in, as `"GET /jobs/…"`.
         orders: the bodies of all orders.
     """
 
-    def __init__(self, service: Service, *, token: str | None = None) -> None:
+    def __init__(
+        self, service: Service, *, token: str | None = None, connection_error: type[Exception] = ConnectionError
+    ) -> None:
         self.service = service
         self.token = token
+        self.connection_error = connection_error
         self.faults: list[Fault] = []
         self.requests: Counter[str] = Counter()
         self.orders: list[dict[str, Any]] = []
@@ -101,6 +116,10 @@ class Simulator:
         authorization = Request(scope).headers.get("authorization", "")
         if not authorization.startswith("Bearer ") or (self.token and authorization != f"Bearer {self.token}"):
             await JSONResponse(error("Unauthorized"), 401)(scope, receive, send)
+            return
+        if outage := self.service.current_outage():
+            behavior, behaviors = outage
+            await self._build_response(behavior.answer, behaviors)(scope, receive, send)
             return
         # After the token: a fault stands in for what the API answers, and it checks the token first.
         fault = self._take_fault(scope["method"], path)
@@ -131,8 +150,20 @@ class Simulator:
         if not isinstance(body, dict):
             return JSONResponse(error("Invalid JSON"), 400)
         self.orders.append(body)
-        status, answer = self.service.submit(body)
-        return JSONResponse(answer, status)
+        return self._build_response(self.service.submit(body), requested_behaviors(str(body.get("prompt"))))
+
+    def _build_response(self, answer: Answer | None, behaviors: Mapping[str, float]) -> Response:
+        """Build the response to an order, or what stands in for any response; None breaks the connection."""
+        if answer is None or (answer[0] in (200, 504) and "dropped" in behaviors):
+            return _BrokenResponse(self.connection_error)
+        status, body = answer
+        response: Response = JSONResponse(body, status)
+        if status == 200 and "truncated" in behaviors:
+            content = bytes(response.body)
+            response = Response(content[: len(content) // 2], status, media_type="application/json")
+        if status == 429 and "retry-after" in behaviors:
+            response.headers["Retry-After"] = f"{behaviors['retry-after']:.0f}"
+        return response
 
     async def _get_jobs(self, _: Request) -> Response:
         return JSONResponse(self.service.executing_record())
@@ -141,7 +172,7 @@ class Simulator:
         jobid = request.path_params["jobid"]
         if not (jobid.startswith("j") and jobid.endswith("-bot:luma")):
             return JSONResponse(error("Invalid jobid"), 400)
-        job = self.service.jobs.get(jobid)
+        job = self.service.find(jobid)
         if job is None:
             # The API knows a jobid's owner from the jobid itself.
             if any(f"-u{account.user_id}-" in jobid for account in self.service.accounts.values()):
@@ -211,7 +242,26 @@ class Simulator:
         # Only names that are there: the rest of a path could lead out of the folder.
         if name not in {path.name for path in MEDIA.iterdir()}:
             return Response(status_code=404)
+        if not self.service.links_work(request.path_params["key"]):
+            return Response(status_code=403)
         return FileResponse(MEDIA / name)
+
+
+class _BrokenResponse(Response):
+    """A response whose connection breaks after its head."""
+
+    def __init__(self, connection_error: type[Exception]) -> None:
+        super().__init__(headers={"content-length": "1"})
+        self._connection_error = connection_error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        # Without a head, the server would answer with 500 instead of closing the connection.
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        raise self._connection_error("a simulated break")
+
+
+def _is_no_break(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], ConnectionError))
 
 
 async def _discard(_: Any) -> None:
@@ -250,6 +300,8 @@ def running(simulator: Simulator) -> Iterator[str]:
 def _listen(simulator: Simulator, port: int = 0) -> tuple[uvicorn.Server, socket.socket, str]:
     """Build a server, its socket and its base URL."""
     config = uvicorn.Config(simulator, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+    # A requested break is no fault of the simulator.
+    logging.getLogger("uvicorn.error").addFilter(_is_no_break)
     # The socket listens before the server's loop starts, so that a client can connect at once.
     listener = socket.create_server((HOST, port))
     return uvicorn.Server(config), listener, f"http://{HOST}:{listener.getsockname()[1]}{PREFIX}"

@@ -13,8 +13,9 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.catalog.validate import validate
@@ -23,31 +24,89 @@ from luma_mcp.errors import Problem
 # Status and JSON body.
 Answer = tuple[int, dict[str, Any]]
 
-# What a prompt can request with `simulate:<name>`, so that people can try every outcome without tests.
-BEHAVIORS: Mapping[str, str] = {
-    "fail": "the job fails",
-    "moderate": "422: the prompt is rejected",
-    "slow": "the job takes three times as long",
-    "stuck": "the job never ends",
-    "expired": "596: the account's session has expired",
-    "broke": "402: no subscription",
-    "busy": "429: all slots are in use",
-    "down": "500: the API fails, and no job is started",
-    "lost": "504: the job starts, and the answer is lost",
-}
-
 SESSION_ERROR = (
     "Luma account has an error. Please check your account configuration via GET /v1/luma/accounts "
     "or re-add the account via POST /v1/luma/accounts"
 )
 NO_SUBSCRIPTION = "Account has no subscription or subscription expired"
-# In the order in which the API finds them.
-REJECTIONS: Mapping[str, Answer] = {
-    "expired": (596, {"error": SESSION_ERROR}),
-    "broke": (402, {"error": NO_SUBSCRIPTION}),
-    "moderate": (422, {"error": "Content moderation: prompt rejected", "code": 422}),
-    "busy": (429, {"error": "All configured accounts are running at maximum capacity", "code": 429}),
-    "down": (500, {"error": "Internal server error"}),
+FULL = "All configured accounts are running at maximum capacity"
+FAILURE = "Generation failed: the model could not make this video"
+
+Group = Literal["order", "answer", "api", "job", "record", "links"]
+"""What a behavior is about, in the order of the documentation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Behavior:
+    """What a prompt can request with `simulate:<name>`, so that people can try every outcome without tests.
+
+    Attributes:
+        about: the effect, for the documentation.
+        default: the number that `simulate:<name>=<number>` replaces; None if the behavior takes none.
+        number: what that number is, for the documentation.
+        answer: what the API answers instead of what it should; None if the connection breaks.
+    """
+
+    group: Group
+    about: str
+    default: float | None = None
+    number: str = ""
+    answer: Answer | None = None
+
+
+def _rejection(about: str, status: int, body: dict[str, Any]) -> Behavior:
+    number = "for how many seconds from the first such order; if omitted, always"
+    return Behavior("order", f"{status}: {about}", inf, number, (status, body))
+
+
+def _outage(about: str, answer: Answer | None) -> Behavior:
+    return Behavior("api", f"the job starts; then {about}", 60, "for how many seconds", answer)
+
+
+_INTERNAL: Answer = (500, {"error": "Internal server error"})
+_UNAUTHORIZED: Answer = (401, {"error": "Unauthorized"})
+_BUSY: Answer = (429, {"error": FULL, "code": 429})
+
+# The documentation's table is generated from this. Rejections come in the order in which the API finds them.
+BEHAVIORS: Mapping[str, Behavior] = {
+    "unauthorized": _rejection("the token is not accepted", *_UNAUTHORIZED),
+    "expired": _rejection("the account's session has expired", 596, {"error": SESSION_ERROR}),
+    "broke": _rejection("no subscription, or no credits", 402, {"error": NO_SUBSCRIPTION}),
+    "moderate": _rejection(
+        "moderation rejects the prompt", 422, {"error": "Content moderation: prompt rejected", "code": 422}
+    ),
+    "busy": _rejection("all slots are in use", *_BUSY),
+    "down": _rejection("the API fails, and no job is started", *_INTERNAL),
+    "retry-after": Behavior("order", "a 429 has this `Retry-After`", 10, "seconds"),
+    "lost": Behavior("answer", "the job starts, and the answer is 504"),
+    "dropped": Behavior("answer", "the job starts, and the connection breaks before the answer"),
+    "truncated": Behavior("answer", "the job starts, and half of the answer is missing"),
+    "unstarted": Behavior("answer", "the answer is 504 and no job starts; also with `dropped`"),
+    "outage": _outage("every request fails with 500", _INTERNAL),
+    "unreachable": _outage("every connection breaks", None),
+    "revoked": _outage("the token is not accepted (401)", _UNAUTHORIZED),
+    "throttled": _outage("every request is answered with 429", _BUSY),
+    "fail": Behavior("job", "the job fails"),
+    "unexplained": Behavior("job", "the job fails without a reason"),
+    "credits": Behavior("job", "what the job uses, also if it fails", 0, "credits"),
+    "instant": Behavior("job", "the job ends at once"),
+    "takes": Behavior("job", "the job ends after this time", 10, "seconds"),
+    "slow": Behavior("job", "the job takes three times as long"),
+    "late": Behavior("job", "the job takes longer than usual", 900, "how many seconds longer"),
+    "stuck": Behavior("job", "the job never ends"),
+    "aged": Behavior("job", "the job began earlier (with `stuck`: it is overdue)", 3600, "how many seconds earlier"),
+    "holding": Behavior("job", "the job holds its slot after its end, until it is deleted"),
+    "foreign": Behavior("job", "another machine starts a job as well, at the same moment"),
+    "odd": Behavior("record", "the job's statuses have undocumented names"),
+    "lagging": Behavior("record", "the job is not found at first", 10, "for how many seconds"),
+    "unlisted": Behavior("record", "the job is not in the list of running jobs at first", 10, "for how many seconds"),
+    "forgotten": Behavior("record", "the job is not found any more after its end", 60, "how many seconds after it"),
+    "no-link": Behavior("links", "the job is completed, and its record has no files"),
+    "empty-link": Behavior("links", "all links are empty"),
+    "null-link": Behavior("links", 'all links are the text "null"'),
+    "relative-link": Behavior("links", "all links are paths without a host"),
+    "dead-link": Behavior("links", "all links lead nowhere (404)"),
+    "expired-link": Behavior("links", "links stop working (403)", 0, "how many seconds after the job's end"),
 }
 # Made by `scripts/simulator_media.py`: small files of the right shape and length, whatever the resolution.
 MEDIA = Path(__file__).parent / "media"
@@ -67,9 +126,13 @@ _CREDITS = (20, 50, 100, 300)
 MAX_UPLOADS = 20
 
 
-def requested_behaviors(prompt: str) -> set[str]:
-    """Get the names of `BEHAVIORS` that a prompt requests."""
-    return set(re.findall(r"simulate:(\w+)", prompt)) & BEHAVIORS.keys()
+def requested_behaviors(prompt: str) -> dict[str, float]:
+    """Get the names of `BEHAVIORS` that a prompt requests, with their numbers (0 where they take none)."""
+    found: dict[str, float] = {}
+    for name, number in re.findall(r"simulate:([a-z]+(?:-[a-z]+)*)(?:=(\d+))?", prompt):
+        if name in BEHAVIORS:
+            found[name] = float(number or BEHAVIORS[name].default or 0)
+    return found
 
 
 @dataclass
@@ -93,7 +156,11 @@ class Upload:
 
 @dataclass
 class SimulatedJob:
-    """A job. `seconds`: how long it runs; `key`: names its files; `fails`: the reason, if it is going to fail."""
+    """A job.
+
+    `seconds`: how long it runs; `key`: names its files; `fails`: the reason, if it is going to fail; `behaviors`: what
+    its prompt requests.
+    """
 
     jobid: str
     email: str
@@ -104,6 +171,7 @@ class SimulatedJob:
     key: str
     fails: str | None = None
     webhook: bool = False
+    behaviors: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -120,6 +188,9 @@ class Service:
     jobs: dict[str, SimulatedJob] = field(default_factory=dict)
     assets: dict[str, str] = field(default_factory=dict)
     uploads: dict[str, Upload] = field(default_factory=dict)
+    # When each prompt that requests something was first ordered; and what all requests are answered with, until when.
+    first_orders: dict[str, float] = field(default_factory=dict)
+    outage: tuple[Behavior, dict[str, float], float] | None = None
 
     def add_account(self, email: str, concurrency: int = 4) -> SimulatedAccount:
         """Configure an account, or renew it."""
@@ -152,14 +223,18 @@ class Service:
         seconds = self.rng.uniform(low, high) / self.speed
         if "slow" in behaviors:
             seconds *= 3
+        if "instant" in behaviors:
+            seconds = 0.0
+        seconds = behaviors.get("takes", seconds) + behaviors.get("late", 0)
         if "stuck" in behaviors:
-            seconds = float("inf")
-        created = self.wall_clock()
+            seconds = inf
+        aged = behaviors.get("aged", 0)
+        begun, created = self.clock() - aged, self.wall_clock() - timedelta(seconds=aged)
         key = self._uuid()
         jobid = f"j{created:%m%d%y%H%M%S%f}v-u{self.accounts[email].user_id}-email:{email}:{key}-bot:luma"
-        job = SimulatedJob(jobid, email, request, self.clock(), seconds, created, key, webhook=webhook)
-        if "fail" in behaviors:
-            job.fails = "Generation failed: the model could not make this video"
+        job = SimulatedJob(jobid, email, request, begun, seconds, created, key, webhook=webhook, behaviors=behaviors)
+        if behaviors.keys() & {"fail", "unexplained"}:
+            job.fails = "" if "unexplained" in behaviors else FAILURE
         self.jobs[jobid] = job
         return job
 
@@ -169,7 +244,34 @@ class Service:
 
     def free_slots(self, email: str) -> int:
         """Count the jobs that the account could start now."""
-        return self.accounts[email].concurrency - len(self.executing(email))
+        return self.accounts[email].concurrency - self.slots_in_use(email)
+
+    def slots_in_use(self, email: str) -> int:
+        """Count the account's slots that jobs hold: the running ones, and those that hold theirs afterwards."""
+        jobs = [job for job in self.jobs.values() if job.email == email]
+        return sum(not self.finished(job) or "holding" in job.behaviors for job in jobs)
+
+    def find(self, jobid: str) -> SimulatedJob | None:
+        """Find a job; None if there is none, or if its prompt requests that it is not found now."""
+        job = self.jobs.get(jobid)
+        if job is None:
+            return None
+        age = self.clock() - job.begun
+        is_forgotten = age - job.seconds >= job.behaviors.get("forgotten", inf)
+        return None if is_forgotten or age < job.behaviors.get("lagging", 0) else job
+
+    def links_work(self, key: str) -> bool:
+        """Whether the links to a job's files have not expired."""
+        for job in self.jobs.values():
+            if job.key == key:
+                return self.clock() - job.begun - job.seconds < job.behaviors.get("expired-link", inf)
+        return True
+
+    def current_outage(self) -> tuple[Behavior, dict[str, float]] | None:
+        """Get the behavior that replaces all answers at present, and what else its prompt requests."""
+        if self.outage is None or self.clock() >= self.outage[2]:
+            return None
+        return self.outage[:2]
 
     def finished(self, job: SimulatedJob) -> bool:
         """Whether the job has ended."""
@@ -177,9 +279,14 @@ class Service:
 
     def status(self, job: SimulatedJob) -> str:
         """Get the job's status as the API spells it."""
+        is_odd = "odd" in job.behaviors
+        if self.finished(job) and job.fails is not None:
+            return "rejected" if is_odd else "failed"
+        if self.finished(job):
+            return "finalized" if is_odd else "completed"
+        if is_odd:
+            return "queued"
         progress = (self.clock() - job.begun) / job.seconds
-        if progress >= 1:
-            return "failed" if job.fails else "completed"
         if progress < 0.05:
             return "created"
         if progress < 0.2:
@@ -213,25 +320,42 @@ class Service:
 
     def _start_on_any(self, emails: Iterable[str], params: Mapping[str, Any]) -> Answer:
         """Start the job on an account that can take it, unless there is none or the prompt requests a failure."""
-        behaviors = requested_behaviors(params["prompt"])
         usable = [self.accounts[email] for email in emails if self.accounts[email].session_valid]
         subscribed = [account for account in usable if account.subscribed]
         free = [account for account in subscribed if self.free_slots(account.email) > 0]
-        needed = {"expired": usable, "broke": subscribed, "busy": free}
-        behaviors |= {name for name, accounts in needed.items() if not accounts}
-        for name, answer in REJECTIONS.items():
-            if name in behaviors:
-                return answer
+        behaviors = requested_behaviors(params["prompt"])
+        missing = {name for name, found in {"expired": usable, "broke": subscribed, "busy": free}.items() if not found}
+        if rejection := self._find_rejection(params["prompt"], behaviors, missing):
+            return rejection
         # What the API repeats as the job's request: all but the account and the webhook.
         request: dict[str, str] = {}
         for name, row in self.catalog.params.items():
             if name in params and name not in ("email", "reply_url", "reply_ref"):
                 request[row.api_name] = params[name]
-        job = self.start(request, self.rng.choice(free).email, webhook="reply_url" in params)
+        email = self.rng.choice(free).email
+        if "foreign" in behaviors:
+            self.start({**request, "prompt": "Another machine's"}, email, webhook=False)
+        if "unstarted" in behaviors:
+            return 504, {}
+        job = self.start(request, email, webhook="reply_url" in params)
+        for name, seconds in behaviors.items():
+            if BEHAVIORS[name].group == "api":
+                self.outage = BEHAVIORS[name], behaviors, self.clock() + seconds
         if "lost" in behaviors:
             return 504, {}
         created = timestamp(job.created)
         return 200, {"jobid": job.jobid, "type": "video", "status": "created", "created": created, "request": request}
+
+    def _find_rejection(self, prompt: str, behaviors: Mapping[str, float], missing: set[str]) -> Answer | None:
+        """Find the first reason to reject the order. `missing`: the rejections that the accounts' state causes."""
+        now, since_first = self.clock(), 0.0
+        if behaviors:
+            since_first = now - self.first_orders.setdefault(prompt, now)
+        for name, behavior in BEHAVIORS.items():
+            is_due = name in missing or since_first < behaviors.get(name, 0)
+            if behavior.group == "order" and behavior.answer and is_due:
+                return behavior.answer
+        return None
 
     def _describe_problem(self, problem: Problem, params: Mapping[str, Any]) -> str:
         """Describe a problem in the API's wording."""
@@ -258,22 +382,28 @@ class Service:
             "response": None,
             "credits": None,
         }
-        if self.finished(job):
-            record["updated"] = timestamp(job.created + timedelta(seconds=job.seconds))
-        if status == "failed":
-            record["error"] = job.fails
-        if status == "completed":
-            record["response"] = _files_record(job, f"{media_url}/{job.key}")
+        if not self.finished(job):
+            return record
+        record["updated"] = timestamp(job.created + timedelta(seconds=job.seconds))
+        if job.fails is None:
+            if "no-link" not in job.behaviors:
+                record["response"] = _files_record(job, f"{media_url}/{job.key}")
             place = self.catalog.choices["resolution"].values.index(job.request["resolution"])
             last = len(_CREDITS) - 1
             cost = _CREDITS[min(place, last)] * 3 ** max(0, place - last)
             record["credits"] = {"dm_usage": cost, "dm_relaxed_usage": None}
+        elif job.fails:
+            record["error"] = job.fails
+        if "credits" in job.behaviors:
+            record["credits"] = {"dm_usage": job.behaviors["credits"], "dm_relaxed_usage": None}
         return record
 
     def executing_record(self) -> dict[str, Any]:
         """The answer of `GET /jobs`."""
         rows: list[dict[str, Any]] = []
         for job in self.executing():
+            if self.clock() - job.begun < job.behaviors.get("unlisted", 0):
+                continue
             row = {
                 "jobid": job.jobid,
                 "type": "video",
@@ -296,7 +426,7 @@ class Service:
             "concurrency": account.concurrency,
             "luma_session_expires": f"{now + timedelta(days=20):%Y-%m-%d}",
             "updated": f"{now:%Y-%m-%d %H:%M:%S} UTC",
-            "executing": len(self.executing(account.email)),
+            "executing": self.slots_in_use(account.email),
         }
         if not account.session_valid:
             record["error"] = "Session expired"
@@ -327,6 +457,10 @@ def _files_record(job: SimulatedJob, url: str) -> dict[str, Any]:
         record[name] = {"media_type": "image/jpeg", "url": f"{url}/{stem}-{name}.jpg", **size}
     if job.request["dynamic_range"] == "hdr_exr":
         record["video_hdr_exr"] = {"media_type": "application/zip", "url": f"{url}/frames-exr.zip"}
+    links = {"empty-link": "", "null-link": "null", "relative-link": "/media/video.mp4", "dead-link": f"{url}/none"}
+    for name in links.keys() & job.behaviors.keys():
+        for file in filter(None, record.values()):
+            file["url"] = links[name]
     return record
 
 

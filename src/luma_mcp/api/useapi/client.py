@@ -158,7 +158,9 @@ class LumaClient:
         """
         validation = validate(self.catalog, request.to_dict())
         if validation.problems or validation.nearest is None:
-            raise errors.InvalidArguments(validation.problems, suggestion=validation.nearest, charged="no")
+            raise errors.InvalidArguments(
+                validation.problems, suggestion=validation.nearest, alternatives=validation.alternatives, charged="no"
+            )
         # The API's own defaults do not fit every model, so nothing is left to them.
         complete = VideoRequest.from_params(validation.nearest)
         body = {self.catalog.params[name].api_name: value for name, value in complete.to_dict().items()}

@@ -79,6 +79,9 @@ def read_response(
         error = _rejected(catalog, endpoint, facts)
     elif status == 404:
         error = errors.NotFound(endpoint.not_found, **facts)
+    elif status == 429 and not endpoint.paid:
+        # Only an order needs a slot.
+        error = errors.Upstream("throttled", **facts)
     elif status in _ERRORS:
         error = _ERRORS[status](**facts)
     else:
@@ -196,9 +199,9 @@ def parse_asset(record: Mapping[str, Any]) -> Asset:
 def _parse_media(value: Any) -> Media | None:
     """Build a file from an object with a link, or from the link alone: the shape of `video_hdr_exr` is undocumented."""
     record = {"url": value} if isinstance(value, str) else value
-    url = _get(record, "url", str)
+    url = (_get(record, "url", str) or "").strip()
     # Anything else, such as "null" or a path, leads nowhere.
-    if not url or not url.startswith(("https://", "http://")):
+    if not re.match(r"https?://[^/?#\s]", url, re.IGNORECASE):
         return None
     width, height = _get(record, "width", int), _get(record, "height", int)
     return Media(url, _get(record, "media_type", str), width, height, _get(record, "duration", float))

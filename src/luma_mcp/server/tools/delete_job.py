@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from luma_mcp.errors import LumaError
 from luma_mcp.server import messages, schemas
 from luma_mcp.server.results import build_result, without_none
 from luma_mcp.server.schemas import BOOLEAN, STRING, array
@@ -35,7 +36,11 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
     """Delete the job."""
     service = context.require_service()
     jobid, _ = parse_job_arguments(context, raw, ())
-    deleted = await service.delete(jobid)
+    try:
+        deleted = await service.delete(jobid)
+    except LumaError as error:
+        error.jobid = error.jobid or jobid
+        raise
     note = messages.deleted_note(deleted.saved_files, was_known=deleted.was_known)
     content = {"jobid": jobid, "deleted": True, "note": note, "saved_files": list(deleted.saved_files) or None}
     return build_result(note, without_none(content))

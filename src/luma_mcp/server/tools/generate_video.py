@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from mcp.server.apps import client_supports_apps
 
-from luma_mcp.errors import InvalidArguments, LumaError, NotFound, OutcomeUnknown, Upstream
+from luma_mcp.errors import (
+    InvalidArguments,
+    JournalUnavailable,
+    LimitReached,
+    LumaError,
+    NotConfigured,
+    NotFound,
+    OutcomeUnknown,
+    Upstream,
+)
 from luma_mcp.server import schemas
 from luma_mcp.server.arguments import VIDEO_OPTIONS, ParsedArguments, parse_arguments
 from luma_mcp.server.confirmation import ConfirmationDecision
@@ -34,6 +43,8 @@ DESCRIPTION = (
 )
 # Seconds, at most, for which full slots or a refused connection are tried again before the agent hears of it.
 ORDER_RETRY_TIMEOUT = 20.0
+# Errors that come before anything is sent.
+UNSENT = (InvalidArguments, NotConfigured, JournalUnavailable, LimitReached)
 # Clients fetch the result of a task soon, so what is known of older orders is of no use.
 MAX_ORDERED = 100
 
@@ -110,7 +121,8 @@ async def handle(
         raise
     except Exception as error:  # noqa: BLE001 - none is lost
         explained = _explain(error, parsed, submitted)
-        if isinstance(explained, LumaError) and (submitted or isinstance(explained, OutcomeUnknown)):
+        # Even an order that the API refused was sent without a look at those of other processes.
+        if isinstance(explained, LumaError) and not isinstance(explained, UNSENT):
             explained.journal_problem = service.journal.problem
         raise explained from None
     return result

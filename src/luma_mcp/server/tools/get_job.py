@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import anyio
@@ -21,6 +22,8 @@ from luma_mcp.service.concurrency import periodic
 DESCRIPTION = "Get a video job: wait for it, or save its files. Free. Call it until the video is ready."
 # What a download may take beyond the wait. With the default wait, hosts that cut calls at 60 s still get the result.
 DOWNLOAD_SECONDS = 12.0
+# Seconds after which a caller learns that a job cannot be looked up, however long it would wait.
+UNSEEN_TIMEOUT = 20.0
 # Errors of a jobid that is not one, or not this token's: the resource or task that it would name does not exist.
 UNKNOWN_JOB = (NotFound, Forbidden, InvalidArguments)
 
@@ -71,11 +74,12 @@ def parse_job_arguments(
     return jobid, parsed.options
 
 
-async def fetch_video(
-    context: ServerContext, job: Job | str, seconds: float = 0, expected: tuple[float, float] | None = None
-) -> Job:
-    """Wait for a job, or fetch it once. Raises `LumaError` if it cannot be fetched, or is no video."""
-    fetched = await context.require_service().wait(job, seconds, expected=expected)
+async def fetch_video(context: ServerContext, job: Job | str, seconds: float = 0, **options: Any) -> Job:
+    """Wait for a job, or fetch it once. Raises `LumaError` if it cannot be fetched, or is no video.
+
+    `options`: those of `VideoService.wait`.
+    """
+    fetched = await context.require_service().wait(job, seconds, **options)
     if not fetched.is_video:
         raise InvalidArguments([Problem("jobid", "not_a_video", fetched.jobid, reason=fetched.kind or "")])
     return fetched
@@ -94,23 +98,28 @@ async def follow_job(
     `job`: its jobid if its record was not fetched. `end`: the time, by the event loop's clock, when the wait is over.
     """
     service = context.require_service()
+    age = 0.0
     if isinstance(job, str):
         jobid, request = job, None
         if order := await service.journal.get_by_jobid(jobid):
             request = order.request
+            age = max(0.0, (service.now() - order.ordered_at).total_seconds())
             # Left out, it is as when the job was ordered, in whichever process.
             if result_context.save is None:
                 result_context.save = order.save
     else:
         jobid, request = job.jobid, job.request
     # Once for the whole call: progress, polling and the result use the same.
-    result_context.expected = expected = await service.expected_seconds(request)
+    expected = await service.expected_seconds(request) or service.widest_seconds()
+    result_context.expected = expected
     reporter.save = bool(result_context.save)
     seconds = max(0.0, end - anyio.current_time())
-    if seconds:
-        await reporter.start_waiting(jobid, request.resolution if request else None, expected)
+    if isinstance(job, str):
+        reporter.start_looking_up(expected, age=age)
     if seconds or isinstance(job, str):
-        job = await fetch_video(context, job, seconds, expected)
+        on_seen = partial(_start_progress, context, reporter, result_context, end)
+        options = {"expected": expected, "unseen_timeout": UNSEEN_TIMEOUT, "on_seen": on_seen}
+        job = await fetch_video(context, job, seconds, **options)
 
     if result_context.save:
         # Whoever gets the finished job, in whichever process, saves them as well.
@@ -127,6 +136,17 @@ async def follow_job(
     return job, build_result(messages.job_text(job, content), content, is_error=is_error, picture=thumbnail)
 
 
+async def _start_progress(
+    context: ServerContext, reporter: ProgressReporter, result_context: ResultContext, end: float, job: Job
+) -> None:
+    """Report that the call waits for a job, unless it has finished or there is no time."""
+    if job.state != "running" or not job.is_video or anyio.current_time() >= end:
+        return
+    age = 0.0 if result_context.outcome == "created" else job.elapsed_seconds(context.require_service().now())
+    resolution = job.request.resolution if job.request else None
+    await reporter.start_waiting(job.jobid, resolution, result_context.expected, age=age)
+
+
 async def _fetch_files(
     context: ServerContext, job: Job, reporter: ProgressReporter, result_context: ResultContext, end: float
 ) -> bytes | None:
@@ -138,5 +158,5 @@ async def _fetch_files(
         result_context.saved = await downloads.save(job, seconds=seconds, on_progress=reporter.on_download)
     if context.settings.thumbnails:
         thumbnail = await downloads.thumbnail(job)
-    await reporter.report(100, "The video is ready.")
+    await reporter.report(100, "The video is ready." if job.files.video else "The job is completed.")
     return thumbnail

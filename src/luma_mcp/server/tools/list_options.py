@@ -63,7 +63,7 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
     validation = validate_options(catalog, parsed.params)
     problems = (*parsed.problems, *validation.problems)
     if problems:
-        raise InvalidArguments(problems, suggestion=validation.nearest)
+        raise InvalidArguments(problems, suggestion=validation.nearest, alternatives=validation.alternatives)
     # By resolution, where enough such jobs have ended on this machine. Without a token there is no journal of its jobs.
     service = context.service()
     measured: dict[str, tuple[float, float]] = {}
