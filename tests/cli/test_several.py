@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.cli.commands import LUMA_MCP, TIMEOUT, checked
-from tests.conftest import EMAIL
+from tests.conftest import EMAIL, TOKEN
 
 from luma_mcp.simulator.app import Fault, Simulator
 from luma_mcp.simulator.state import MEDIA
@@ -329,6 +329,13 @@ def test_a_job_that_may_never_end_is_not_waited_for(run: Run, simulator: Simulat
     assert "Whether it is charged is not known" in done.stderr
     [facts] = objects(run("get", jobid, "--json").stdout)
     assert (facts["status"], facts["overdue"]) == (status, True)
+
+
+def test_nothing_is_claimed_about_a_job_that_was_not_seen(run: Run) -> None:
+    done = run("get", "j1-u12345-x-bot:luma", USEAPI_TOKEN=TOKEN)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Try it again with: " in done.stderr
+    assert [text for text in ("continues", "Making the video") if text in done.stderr] == []
 
 
 @pytest.mark.usefixtures("api_and_token")

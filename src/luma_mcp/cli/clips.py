@@ -338,29 +338,27 @@ class Runner:
         low, high = expected or UNKNOWN_TYPICAL
 
         async def redraw(elapsed: float) -> None:
+            if clip.job is None:
+                self.display.update(clip, 0, "Looking up the job")
+                return
             percent = estimate_percent(age + elapsed, (low + high) / 2) / 100 * READY_TO_SAVE
             self.display.update(clip, percent, "Making the video")
 
         async with periodic(REDRAW_INTERVAL, redraw):
-            clip.job = job = await self._wait(clip.job or clip.jobid, expected)
-        if not job.is_video:
-            raise errors.InvalidArguments([errors.Problem("jobid", "not_a_video", job.jobid, reason=job.kind or "")])
-        if job.state == "running":
+            if clip.job is None:
+                clip.job = await self.service.wait(clip.jobid, 0, expected=expected)
+            clip.job = job = await self._wait(clip.job, expected)
+        if job.state == "running" and job.is_video:
             clip.is_overdue = True
             return
-        if job.state == "failed":
-            raise errors.JobFailed(jobid=job.jobid, api_message=job.failure_reason, credits_used=job.credits_used)
-        if clip.link is None:
-            raise errors.DownloadError("Luma reports a finished video, but no link to it.", jobid=job.jobid)
+        _require_video(job)
         if save:
             await self._save(clip, job)
         self.display.update(clip, 100, "Ready")
 
-    async def _wait(self, job: Job | str, expected: tuple[float, float] | None) -> Job:
+    async def _wait(self, job: Job, expected: tuple[float, float] | None) -> Job:
         """Wait until a job has ended, or is so late that it may never end."""
         started = anyio.current_time()
-        if isinstance(job, str):
-            job = await self.service.wait(job, 0, expected=expected)
         while job.state == "running" and job.is_video:
             age = job.elapsed_seconds(self.service.now())
             if age is None:
@@ -395,6 +393,16 @@ class Runner:
         order = await self.service.journal.get_open(clip.validated.key)
         if order and order.jobid not in {other.jobid for other in self.clips if other.jobid}:
             clip.jobid, clip.may_be_ordered = order.jobid, order.jobid is None
+
+
+def _require_video(job: Job) -> None:
+    """Raise the error of a job that has ended without a video."""
+    if not job.is_video:
+        raise errors.InvalidArguments([errors.Problem("jobid", "not_a_video", job.jobid, reason=job.kind or "")])
+    if job.state == "failed":
+        raise errors.JobFailed(jobid=job.jobid, api_message=job.failure_reason, credits_used=job.credits_used)
+    if job.files.video is None:
+        raise errors.DownloadError("Luma reports a finished video, but no link to it.", jobid=job.jobid)
 
 
 def _without_order(error: LumaError | None) -> LumaError | None:
@@ -528,7 +536,9 @@ def describe_failure(clip: Clip, options: Options) -> str:
     # A simulated job ends with the command, and one that has failed or is gone has nothing more to show.
     is_over = isinstance(clip.error, errors.JobFailed | errors.NotFound | errors.InvalidArguments)
     if clip.jobid and not is_over and not options.simulated:
-        lines.append(messages.job_not_lost([clip.jobid], options.suffix, is_running=clip.link is None))
+        # Of one that was neither ordered nor seen now, nobody knows whether it continues.
+        is_running = clip.job is not None and clip.job.state == "running"
+        lines.append(messages.job_not_lost([clip.jobid], options.suffix, is_running=is_running))
     return "\n".join(lines)
 
 
