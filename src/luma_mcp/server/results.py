@@ -23,6 +23,7 @@ from luma_mcp.errors import (
 )
 from luma_mcp.server import messages
 from luma_mcp.text import make_encodable
+from luma_mcp.text import shorten as shorten_text
 
 if TYPE_CHECKING:
     from luma_mcp.server.tools import ServerContext
@@ -180,7 +181,11 @@ def _build_last_known(error: LumaError) -> dict[str, Any] | None:
     record = error.record
     if record is None:
         return None
-    content: dict[str, Any] = {"state": record.state, "prompt": record.prompt, "age_seconds": round(record.age)}
+    content: dict[str, Any] = {
+        "state": record.state,
+        "prompt": shorten_text(record.prompt, messages.MAX_PROMPT),
+        "age_seconds": round(record.age),
+    }
     content["ordered"] = f"{record.ordered_at:%Y-%m-%d %H:%M} UTC"
     if record.ready_by:
         content["usually_ready_by"] = f"{record.ready_by:%Y-%m-%d %H:%M} UTC"
