@@ -236,3 +236,36 @@ async def test_missing_frames_are_reported(server: Server, simulator: Simulator)
         text, content = await call(client, "get_job", jobid=ordered["jobid"])
     in_both(text, content, "no usable link to the ZIP of EXR frames")
     assert "exr_zip_url" not in content
+
+
+async def test_new_job_is_awaited_although_a_replica_lags(server: Server) -> None:
+    async with server() as client:
+        _, content = await order(client, "A fox simulate:lagging=25", wait_seconds=100)
+    assert content["state"] == "completed"
+
+
+async def test_new_job_is_not_called_gone(server: Server) -> None:
+    async with server() as client:
+        _, ordered = await order(client, "A fox simulate:lagging=50")
+        text, content = await call(client, "get_job", jobid=ordered["jobid"], wait_seconds=0)
+        in_both(text, content, ordered["jobid"], "does not list the job", "A fox")
+        assert (content["error"]["kind"], content["error"]["next_action"]) == ("upstream", "get_job")
+        assert "no longer" not in text
+        await pass_time(60)
+        _, done = await call(client, "get_job", jobid=ordered["jobid"])
+    assert done["state"] == "completed"
+
+
+async def test_forgotten_job_is_described_from_the_record(server: Server) -> None:
+    async with server() as client:
+        _, done = await order(client, "A fox simulate:forgotten=60", wait_seconds=100)
+        await pass_time(100)
+        text, content = await call(client, "get_job", jobid=done["jobid"])
+    in_both(text, content, "Luma no longer has this job", "It was completed", done["video"]["url"])
+    assert content["error"]["last_known"]["state"] == "completed"
+
+
+async def test_refusal_does_not_count_slots_that_are_free(server: Server) -> None:
+    async with server() as client:
+        text, content = await order(client, "A fox simulate:busy")
+    in_both(text, content, "although only 0 of 4 are counted as in use")

@@ -125,10 +125,11 @@ async def test_ordered_job_that_is_not_listed_yet(connect: Connect, simulator: S
     async with connect() as client:
         text, content = await order(client, wait_seconds=45)
     [jobid] = simulator.service.jobs
-    error = content["error"]
-    assert (error["kind"], error["retry"], error["jobid"]) == ("upstream", "later", jobid)
-    assert (error["charged"], error["next_action"]) == ("yes", "get_job")
-    assert "do not order it again" in text
+    assert (content["jobid"], content["state"]) == (jobid, "running")
+    assert (content["charged"], content["next_action"]) == ("yes", "get_job")
+    assert "does not list the job" in content["message"]
+    assert content["message"] in text
+    assert "Do not order it again" in text
     assert "jobid is wrong" not in text
 
 

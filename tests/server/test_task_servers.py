@@ -160,3 +160,24 @@ async def test_a_completed_task_names_image_changes(tasks: Server) -> None:
         result = (await task_request(client, "tasks/get", task["taskId"]))["result"]
     assert list(result["structuredContent"]["image_changes"]) == ["image_start"]
     assert result["structuredContent"]["image_changes"]["image_start"] in result["content"][0]["text"]
+
+
+async def test_status_message_of_an_overdue_task(tasks: Server) -> None:
+    async with tasks() as client:
+        task = await call_raw(client, "generate_video", prompt="A fox simulate:stuck simulate:odd simulate:aged=3600")
+        working = await task_request(client, "tasks/get", task["taskId"])
+    for each in (task, working):
+        assert each["status"] == "working"
+        assert "59 minutes more than such videos usually take" in each["statusMessage"]
+    assert "queued, which the API does not document" in working["statusMessage"]
+
+
+@pytest.mark.parametrize("name", ["null-link", "dead-link"])
+async def test_task_without_a_usable_link_is_not_ready(tasks: Server, name: str) -> None:
+    async with tasks() as client:
+        task = await call_raw(client, "generate_video", prompt=f"A fox simulate:{name}", save=True)
+        await pass_time(100)
+        done = await task_request(client, "tasks/get", task["taskId"])
+    assert done["status"] == "completed"
+    assert done["statusMessage"].startswith("The job is completed, but")
+    assert done["result"]["structuredContent"]["message"] == done["statusMessage"]

@@ -21,7 +21,6 @@ from tests.server.calls import call, order, order_error
 from tests.transports import Unreliable
 
 from luma_mcp.settings import Settings, SettingsError
-from luma_mcp.simulator.app import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -151,9 +150,8 @@ async def test_error_of_unknown_outcome_warns(server: Server, simulator: Simulat
 
 async def test_error_after_an_order_warns(server: Server, simulator: Simulator, journal: Path) -> None:
     await anyio.to_thread.run_sync(another_program, journal)
-    simulator.faults.append(Fault("GET", "/jobs", 404, b'{"error":"Job not found"}', times=100))
     async with server() as client:
-        text, content = await order(client, wait_seconds=45)
+        text, content = await order(client, "A fox simulate:revoked", wait_seconds=45)
     [jobid] = simulator.service.jobs
     assert (content["error"]["jobid"], content["error"]["charged"]) == (jobid, "yes")
     assert_warned(text, content, "the file is a database of another program")

@@ -78,6 +78,7 @@ class Pollers:
         typical: tuple[float, float] | None,
         known_to_exist: bool,
         request: VideoRequest | None = None,
+        may_lag: float = 0.0,
         unseen_timeout: float = math.inf,
         on_seen: Callable[[Job], Awaitable[None]] | None = None,
     ) -> Job:
@@ -85,7 +86,8 @@ class Pollers:
 
         A job whose record is not at hand is polled at least once. `typical` is as for `next_poll_delay`;
         `known_to_exist` is whether a single 404 can only be a lagging replica; `request`, what was ordered, is added
-        to a record that does not contain it. `unseen_timeout`: after how many seconds the wait for a job ends that
+        to a record that does not contain it. `may_lag`: for how many seconds no 404 is believed of a job that is known
+        to exist, because it is new. `unseen_timeout`: after how many seconds the wait for a job ends that
         was never seen. `on_seen` is called with the first record. Cancelling ends a wait at once and does nothing to
         the job.
 
@@ -100,6 +102,7 @@ class Pollers:
         poller = self._pollers.get(jobid)
         if poller is None:
             poller = Poller(partial(self.fetch, jobid), self.wall_clock, typical, known_to_exist)
+            poller.believed_from = anyio.current_time() + may_lag
             self._pollers[jobid] = poller
             if seen:
                 poller.record(seen)
@@ -145,6 +148,7 @@ class Poller:
     failure: errors.LumaError | None = None
     polled_at: float = -math.inf
     seen_at: float = -math.inf
+    believed_from: float = -math.inf
     due: float = field(default_factory=anyio.current_time)
     _created_at: float = field(default_factory=anyio.current_time)
     _missing: int = 0
@@ -161,7 +165,8 @@ class Poller:
             except (errors.Upstream, errors.NetworkError, errors.Capacity, errors.NotFound) as error:
                 if isinstance(error, errors.NotFound):
                     self._missing += 1
-                    if not self.known_to_exist or self._missing >= MISSING_LIMIT:
+                    is_believed = self._missing >= MISSING_LIMIT and anyio.current_time() >= self.believed_from
+                    if not self.known_to_exist or is_believed:
                         raise
                 self.failure, self.polled_at = error, anyio.current_time()
                 delay = min(error.retry_after or 0.0, LONGEST_RETRY_AFTER)

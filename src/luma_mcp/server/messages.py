@@ -176,7 +176,9 @@ def _summarize(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
             )
         case errors.Capacity():
             summary = error.summary()
-            if error.slots:
+            if error.slots and (error.in_use or 0) < error.slots:
+                summary = f"No slot is free, although only {error.in_use} of {error.slots} are counted as in use."
+            elif error.slots:
                 summary = f"No slot is free: {error.in_use} of {error.slots} are in use."
             if not error.running:
                 return summary
@@ -219,18 +221,19 @@ def _describe_record(error: LumaError) -> list[str]:
 
 def _describe_unaffected(error: LumaError) -> str:
     """That a failed look-up does not stop the job."""
-    if error.record and error.record.state == "running":
+    is_listed = not (isinstance(error, errors.Upstream) and error.fault == "not_listed")
+    if error.record and error.record.state == "running" and is_listed:
         return "The job continues whatever happens here."
     return "Nothing that happens here stops the job."
 
 
 def describe_outage(outage: Outage) -> str:
     """Why the state of a job is not known at present."""
-    summary = outage.error.summary()
+    problem = f"The job could not be looked up in the last {_format_age(outage.seconds)}."
     if isinstance(outage.error, errors.NotFound):
         # The job was seen before, so this is a lagging replica.
-        summary = errors.Upstream("not_listed").summary()
-    return f"The job could not be looked up in the last {_format_age(outage.seconds)}. {summary} The job continues."
+        return f"{problem} {errors.Upstream('not_listed').summary()}"
+    return f"{problem} {outage.error.summary()} The job continues."
 
 
 def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C901, PLR0911, PLR0912 - a case per class

@@ -88,7 +88,8 @@ def add_resources(server: MCPServer[Any], context: ServerContext) -> None:
         # Hosts read resources on their own initiative, so this one downloads nothing.
         with _resource_errors("get_job"):
             video = await get_job.fetch_video(context, jobid)
-            expected = await context.require_service().expected_seconds(video.request)
+            service = context.require_service()
+            expected = await service.expected_seconds(video.request) or service.widest_seconds()
         return _to_json(build_job_content(context, video, messages.ResultContext(expected=expected)))
 
 

@@ -23,6 +23,7 @@ from luma_mcp.errors import (
 )
 from luma_mcp.server import messages
 from luma_mcp.text import make_encodable
+from luma_mcp.text import shorten as shorten_text
 
 if TYPE_CHECKING:
     from luma_mcp.server.tools import ServerContext
@@ -140,12 +141,7 @@ def build_error_content(error: LumaError, tool: str) -> dict[str, Any]:
         "status": error.status,
         "jobid": error.jobid,
     }
-    if record := error.record:
-        ready_by = f"{record.ready_by:%Y-%m-%d %H:%M} UTC" if record.ready_by else None
-        last_known = {"state": record.state, "prompt": record.prompt, "age_seconds": round(record.age)}
-        last_known |= {"ordered": f"{record.ordered_at:%Y-%m-%d %H:%M} UTC", "usually_ready_by": ready_by}
-        last_known |= {"video_url": record.link, "saved_files": list(error.saved_files) or None}
-        content["last_known"] = without_none(last_known)
+    content["last_known"] = _build_last_known(error)
     if isinstance(error, InvalidArguments):
         problems: list[dict[str, Any]] = []
         for each in error.problems:
@@ -178,3 +174,19 @@ def build_error_content(error: LumaError, tool: str) -> dict[str, Any]:
     elif isinstance(error, OutcomeUnknown):
         content["running"] = list(error.candidates or ()) or None
     return without_none(content)
+
+
+def _build_last_known(error: LumaError) -> dict[str, Any] | None:
+    """Build what this machine knows of a job that could not be looked up; None if it knows nothing."""
+    record = error.record
+    if record is None:
+        return None
+    content: dict[str, Any] = {
+        "state": record.state,
+        "prompt": shorten_text(record.prompt, messages.MAX_PROMPT),
+        "age_seconds": round(record.age),
+    }
+    content["ordered"] = f"{record.ordered_at:%Y-%m-%d %H:%M} UTC"
+    if record.ready_by:
+        content["usually_ready_by"] = f"{record.ready_by:%Y-%m-%d %H:%M} UTC"
+    return without_none({**content, "video_url": record.link, "saved_files": list(error.saved_files) or None})

@@ -159,8 +159,9 @@ def _check_request(ctx: Request, params: _TaskParams) -> None:
 # Videos
 
 
-def build_task(job: Job, typical: tuple[float, float] | None, now: datetime) -> Task:
-    """Build the task of a job that still runs. `typical`: between which ages, in seconds, most such jobs end."""
+def build_task(job: Job, result_context: messages.ResultContext, now: datetime) -> Task:
+    """Build the task of a job as if it still ran. `result_context`: that of the result of the same call."""
+    typical = result_context.expected
     # The record of a job that was just ordered may lack its times.
     created = job.created or now.isoformat()
     age = job.elapsed_seconds(now)
@@ -168,7 +169,7 @@ def build_task(job: Job, typical: tuple[float, float] | None, now: datetime) -> 
     return {
         "taskId": job.jobid,
         "status": "working",
-        "statusMessage": messages.job_headline(job, elapsed=age, expected=typical),
+        "statusMessage": messages.job_headline(job, elapsed=age, expected=typical, saved=result_context.saved),
         "createdAt": created,
         "lastUpdatedAt": job.updated or created,
         # A task exists as long as its job does, and nobody promises how long that is.
@@ -191,7 +192,7 @@ class VideoTaskBackend:
             result_context = replace(ordered, deadline=float("inf"), shows_player=False)
             end = anyio.current_time()
             job, result = await follow_job(self._context, task_id, ProgressReporter(None), result_context, end=end)
-        task = build_task(job, result_context.expected, self._context.wall_clock())
+        task = build_task(job, result_context, self._context.require_service().now())
         if job.state != "running":
             # A job that failed is a completed task as well: its result is the error that the tool returns.
             task["status"] = "completed"

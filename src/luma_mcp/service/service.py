@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 RECOVERY_TIMEOUT = 12.0
 """Seconds that a list may take to find the jobs of orders without an answer."""
 DELETE_ATTEMPTS = 2
+NEW_FOR = 60.0
+"""Seconds after an order in which a replica of the API may not have its job yet."""
 FILES_WANTED_FOR = timedelta(days=3)
 """Age of an order after which a new process no longer saves its files by itself."""
 SAVE_TIMEOUT = 1800.0
@@ -145,15 +147,19 @@ class VideoService:
             LumaError: any other error that waiting does not solve; or the job was never seen. Errors have what the
                 journal knows of the job.
         """
-        is_known = True
+        is_known, age = True, None
         if isinstance(job_or_jobid, str):
             jobid = job_or_jobid
             order = await self.journal.get_by_jobid(jobid)
             request = order.request if order else None
             # The API is asked even about a deleted job: the journal may be wrong about it.
             is_known = order is not None and not order.deleted
+            if order and is_known and order.state == "running":
+                age = self.reconciler.age(order).total_seconds()
         else:
             jobid, request = job_or_jobid.jobid, job_or_jobid.request
+            age = job_or_jobid.elapsed_seconds(self.now())
+        may_lag = max(0.0, NEW_FOR - age) if age is not None else 0.0
         if expected is None and seconds > 0:
             expected = await self.expected_seconds(request)
         try:
@@ -163,12 +169,16 @@ class VideoService:
                 typical=expected,
                 known_to_exist=is_known,
                 request=request,
+                may_lag=may_lag,
                 unseen_timeout=unseen_timeout,
                 on_seen=on_seen,
             )
         except LumaError as error:
-            await self._add_record(error, jobid)
-            raise
+            failure = error
+            if isinstance(error, NotFound) and may_lag:
+                failure = Upstream("not_listed", status=error.status, api_message=error.api_message)
+            await self._add_record(failure, jobid)
+            raise failure from error.__cause__
         await self.journal.record_state(job)
         if job.state == "completed":
             await self.reconciler.verify(job)

@@ -21,7 +21,7 @@ DAY = 86_400
 
 
 async def test_what_is_running(chat: StartChat) -> None:
-    """User: what is running at the moment?"""
+    """User: tell me what is running at the moment."""
     async with chat() as agent:
         done = await agent.make("A fox")
         slow = await agent.order("A city", resolution="1080p", wait_seconds=0)
@@ -78,7 +78,7 @@ async def test_delete_the_old_ones(chat: StartChat, simulator: Simulator) -> Non
 
 
 async def test_yesterday_s_video(chat: StartChat, simulator: Simulator) -> None:
-    """User: where is the fox video from yesterday?"""
+    """User: find the fox video from yesterday."""
     async with chat() as agent:
         await agent.make("A fox in spring")
         await pass_time(3 * DAY)

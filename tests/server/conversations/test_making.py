@@ -207,7 +207,7 @@ async def test_film_of_three_shots(chat: StartChat, simulator: Simulator) -> Non
 
 
 async def test_how_long_and_what_does_it_cost(chat: StartChat, simulator: Simulator) -> None:
-    """User: how long would a 1080p video take, and what does it cost?"""
+    """User: tell me how long a 1080p video takes, and what it costs."""
     async with chat() as agent:
         before = await agent.call("list_options", resolution="1080p")
         before.says("1080p", "not known yet")

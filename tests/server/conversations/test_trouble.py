@@ -63,7 +63,7 @@ async def test_api_is_down(chat: StartChat, simulator: Simulator) -> None:
 
 
 async def test_api_is_unreachable_while_it_runs(chat: StartChat, simulator: Simulator) -> None:
-    """User: is it ready? (The network is down.)"""
+    """User: is it ready? (The network is down)."""
     async with chat() as agent:
         order = await agent.order("A fox in the snow", wait_seconds=0)
         simulator.faults.append(Fault("GET", "/jobs", 503, times=999))

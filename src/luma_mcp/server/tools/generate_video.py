@@ -113,7 +113,7 @@ async def handle(
                     del context.ordered[next(iter(context.ordered))]
             job, result = await follow_job(context, submitted.job, reporter, result_context, end=end)
         if as_task and job.state == "running":
-            return attach_task(result, build_task(job, result_context.expected, context.wall_clock()))
+            return attach_task(result, build_task(job, result_context, service.now()))
     except anyio.get_cancelled_exc_class():
         if submitted:
             # Nobody receives the result of this call any more, but the log can still be read.
