@@ -99,9 +99,15 @@ class Problem:
     reason: str = ""
 
 
+MAX_CHOICES = 10
+"""Values that a sentence lists. Accounts can be many more."""
+
+
 def format_choices(values: Iterable[str]) -> str:
-    """Quote the values and join them with commas and "or"."""
+    """Quote the values and join them with commas and "or"; of very many, only the first."""
     quoted = [f'"{value}"' for value in values]
+    if len(quoted) > MAX_CHOICES:
+        return f"{', '.join(quoted[:MAX_CHOICES])} or one of {len(quoted) - MAX_CHOICES} more"
     if len(quoted) < 2:
         return "".join(quoted)
     return f"{', '.join(quoted[:-1])} or {quoted[-1]}"
@@ -332,7 +338,8 @@ class Capacity(LumaError):
     """All slots of all accounts are in use.
 
     Attributes:
-        running: the jobs that are running; the one that is expected to finish next comes first.
+        running: the first jobs that are running; the one that is expected to finish next comes first.
+        more_running: how many others are running.
         seconds: after how many seconds that one is expected to finish, if that is known.
         in_use, slots: what the API counts in all accounts, if that could be looked up.
         deletable: finished jobs, if the API counts more slots in use than jobs are running.
@@ -342,6 +349,7 @@ class Capacity(LumaError):
     default_retry = "later"
     sentence = "All slots are in use."
     running: tuple[JobReference, ...] = ()
+    more_running: int = 0
     seconds: float | None = None
     in_use: int | None = None
     slots: int | None = None

@@ -17,13 +17,14 @@ from luma_mcp.api.protocol import Job
 from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.cli import context, messages
 from luma_mcp.errors import InvalidArguments, LumaError
+from luma_mcp.journal.protocol import OrderQuery
 from luma_mcp.journal.sqlite import EVERY_API, SqliteJournal
 from luma_mcp.media.sources import LONGEST_PATH, ImageError, home_folders, parse_source
 from luma_mcp.server.messages import CHOSEN, format_misfits
 from luma_mcp.server.progress import READY_TO_SAVE, UNKNOWN_TYPICAL, estimate_percent, format_step
 from luma_mcp.service import journal_path
 from luma_mcp.service.concurrency import periodic
-from luma_mcp.service.jobs import JobList, ListedJob, jobs_from_journal, select_jobs
+from luma_mcp.service.jobs import JobList, ListedJob, list_recorded
 from luma_mcp.service.requests import ProgressStep, ValidatedRequest
 from luma_mcp.service.service import VideoService
 from luma_mcp.service.submit import SubmitResult
@@ -127,7 +128,7 @@ async def _fetch_list(settings: Settings, limit: int) -> JobList:
     if settings.token is None:
         journal = SqliteJournal(journal_path(settings), api=EVERY_API, wall_clock=context.now)
         async with aclosing(journal):
-            return JobList(select_jobs(await jobs_from_journal(journal), None)[:limit])
+            return await list_recorded(journal, OrderQuery(), limit=limit, now=context.now())
     async with aclosing(VideoService(settings, catalog=USEAPI, wall_clock=context.now)) as service:
         return await service.list_jobs(limit=limit, state=None)
 

@@ -31,10 +31,11 @@ from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import Field, PrivateAttr
 
 from luma_mcp.api.polling import next_poll_delay
-from luma_mcp.api.protocol import Job
+from luma_mcp.api.protocol import Job, parse_time
 from luma_mcp.errors import LumaError
 from luma_mcp.server import messages
 from luma_mcp.server.progress import ProgressReporter
+from luma_mcp.server.results import format_iso
 from luma_mcp.server.tools import ServerContext
 from luma_mcp.server.tools.get_job import UNKNOWN_JOB, fetch_video, follow_job
 
@@ -162,7 +163,7 @@ def _check_request(ctx: Request, params: _TaskParams) -> None:
 def build_task(job: Job, typical: tuple[float, float] | None, now: datetime) -> Task:
     """Build the task of a job that still runs. `typical`: between which ages, in seconds, most such jobs end."""
     # The record of a job that was just ordered may lack its times.
-    created = job.created or now.isoformat()
+    created = format_iso(parse_time(job.created)) or format_iso(now)
     age = job.elapsed_seconds(now)
     delay = max(SHORTEST_POLL, next_poll_delay(age or 0.0, typical))
     return {
@@ -170,7 +171,7 @@ def build_task(job: Job, typical: tuple[float, float] | None, now: datetime) -> 
         "status": "working",
         "statusMessage": messages.job_headline(job, elapsed=age, expected=typical),
         "createdAt": created,
-        "lastUpdatedAt": job.updated or created,
+        "lastUpdatedAt": format_iso(parse_time(job.updated)) or created,
         # A task exists as long as its job does, and nobody promises how long that is.
         "ttlMs": None,
         "pollIntervalMs": round(1000 * delay),

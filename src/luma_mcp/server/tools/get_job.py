@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from mcp.server.apps import client_supports_apps
 
-from luma_mcp.api.protocol import Job
-from luma_mcp.errors import Forbidden, InvalidArguments, LumaError, NotFound, Problem
+from luma_mcp.api.protocol import FINISHED, Job, VideoRequest
+from luma_mcp.catalog.validate import shorten
+from luma_mcp.errors import Forbidden, InvalidArguments, LumaError, NotFound, Problem, ProblemCode
 from luma_mcp.server import messages, schemas
 from luma_mcp.server.arguments import parse_arguments
 from luma_mcp.server.messages import ResultContext
@@ -18,9 +19,15 @@ from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, 
 from luma_mcp.server.ui import PLAYER_META
 from luma_mcp.service.concurrency import periodic
 
+if TYPE_CHECKING:
+    from luma_mcp.service.service import VideoService
+
+
 DESCRIPTION = "Get a video job: wait for it, or save its files. Free. Call it until the video is ready."
 # What a download may take beyond the wait. With the default wait, hosts that cut calls at 60 s still get the result.
 DOWNLOAD_SECONDS = 12.0
+# Bytes; real ones have about 120. An answer repeats it several times.
+LONGEST_JOBID = 500
 # Errors of a jobid that is not one, or not this token's: the resource or task that it would name does not exist.
 UNKNOWN_JOB = (NotFound, Forbidden, InvalidArguments)
 
@@ -62,9 +69,11 @@ def parse_job_arguments(
     """Parse the arguments of a tool about one job: its jobid and the named options. Raises `InvalidArguments`."""
     parsed = parse_arguments(context.catalog, raw, ("jobid", *options))
     jobid = parsed.params.get("jobid")
-    if not isinstance(jobid, str):
+    if not isinstance(jobid, str) or len(jobid.encode(errors="replace")) > LONGEST_JOBID:
         expected = "a jobid, exactly as generate_video returned it"
-        problem = Problem("jobid", "missing" if jobid is None else "wrong_type", jobid, expected=expected)
+        code: ProblemCode = "wrong_format" if isinstance(jobid, str) else "wrong_type"
+        code = "missing" if jobid is None else code
+        problem = Problem("jobid", code, shorten(jobid), expected=expected)
         raise InvalidArguments([problem, *parsed.problems])
     if parsed.problems:
         raise InvalidArguments(parsed.problems, suggestion={"jobid": jobid, **parsed.options})
@@ -94,10 +103,13 @@ async def follow_job(
     `job`: its jobid if its record was not fetched. `end`: the time, by the event loop's clock, when the wait is over.
     """
     service = context.require_service()
+    has_ended = False
     if isinstance(job, str):
         jobid, request = job, None
-        if order := await service.journal.get_by_jobid(jobid):
-            request = order.request
+        order = await service.journal.get_by_jobid(jobid)
+        if order:
+            request, has_ended = order.request, order.state in FINISHED
+            result_context.continues = result_context.continues or order.continues
             # Left out, it is as when the job was ordered, in whichever process.
             if result_context.save is None:
                 result_context.save = order.save
@@ -107,17 +119,22 @@ async def follow_job(
     result_context.expected = expected = await service.expected_seconds(request)
     reporter.save = bool(result_context.save)
     seconds = max(0.0, end - anyio.current_time())
-    if seconds:
-        await reporter.start_waiting(jobid, request.resolution if request else None, expected)
-    if seconds or isinstance(job, str):
-        job = await fetch_video(context, job, seconds, expected)
+    async with service.credits.refreshing():
+        if seconds:
+            await reporter.start_waiting(jobid, request.resolution if request else None, expected)
+        if seconds or isinstance(job, str):
+            job = await fetch_video(context, job, seconds, expected)
+    if job.state != "running" and not has_ended:
+        service.credits.expire()
 
     if result_context.save:
         # Whoever gets the finished job, in whichever process, saves them as well.
         await service.request_files(jobid)
     thumbnail = None
-    if job.state == "completed":
-        thumbnail = await _fetch_files(context, job, reporter, result_context, end)
+    async with service.credits.refreshing():
+        if job.state == "completed":
+            thumbnail = await _fetch_files(context, job, reporter, result_context, end)
+    await add_credits(service, result_context, request)
     result_context.journal_problem = service.journal.problem
     content = build_job_content(context, job, result_context)
     if job.state != "running" and anyio.current_time() <= result_context.deadline:
@@ -125,6 +142,15 @@ async def follow_job(
     # A failed job is an error with the API's reason.
     is_error = job.state == "failed"
     return job, build_result(messages.job_text(job, content), content, is_error=is_error, picture=thumbnail)
+
+
+async def add_credits(service: VideoService, result_context: ResultContext, request: VideoRequest | None) -> None:
+    """Add what such videos have used and what is left, as far as that is known."""
+    account = None
+    if request:
+        account = request.email
+        result_context.expected_credits = await service.expected_credits(request.to_dict())
+    result_context.credits_left = service.credits.get_known(account)
 
 
 async def _fetch_files(
