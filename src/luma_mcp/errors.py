@@ -366,7 +366,9 @@ class LimitReached(LumaError):
 
     kind = "limit_reached"
     default_retry = "later"
-    sentence = "The limit of {limit} videos per hour is reached; the next one is allowed at {next_at:%H:%M} UTC."
+    sentence = (
+        "The limit of {limit} videos per hour is reached; the next one is allowed at {next_at:%Y-%m-%d %H:%M} UTC."
+    )
     limit: int
     next_at: datetime
     is_shared: bool

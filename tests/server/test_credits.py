@@ -141,6 +141,7 @@ async def test_accounts_that_hang_delay_nothing(server: Server, simulator: Simul
         Fault("GET", f"/accounts/{EMAIL}", 200, b'{"credits": null}', times=99),
         Fault("GET", f"/accounts/{EMAIL}", 200, b'{"credits": {"usage": "x", "limit": true}}', times=99),
         Fault("GET", f"/accounts/{EMAIL}", 200, b'{"credits": {"usage": 5, "limit": 1e300}}', times=99),
+        Fault("GET", f"/accounts/{EMAIL}", 200, b'{"credits": {"usage": NaN, "limit": 10}}', times=99),
         Fault("GET", "/accounts", 401, b"{}", times=99),
     ],
     ids=lambda fault: f"{fault.path} {fault.status} {fault.body.decode()}",
@@ -170,6 +171,22 @@ async def test_credits_are_fetched_again_after_a_job_and_after_some_minutes(
         await pass_time(301)
         await call(client, "list_options")
         assert simulator.requests["GET /accounts/…"] == 3
+
+
+@pytest.mark.parametrize(
+    ("record", "left"),
+    [
+        ('{"usage": 1, "limit": 12345678}', "12345677 of 12345678 credits left"),
+        ('{"usage": "20.5", "limit": "100"}', "79.5 of 100 credits left"),
+        ('{"usage": 130, "limit": 100}', "0 of 100 credits left"),
+    ],
+)
+async def test_numbers_of_credits(server: Server, simulator: Simulator, record: str, left: str) -> None:
+    simulator.faults.append(Fault("GET", f"/accounts/{EMAIL}", 200, f'{{"credits": {record}}}'.encode()))
+    async with server() as client:
+        for tool in ("list_options", "list_jobs"):
+            text, _ = await call(client, tool)
+            assert left in text
 
 
 async def test_several_accounts(server: Server, simulator: Simulator) -> None:

@@ -88,6 +88,8 @@ async def test_filters(server: Server, tmp_path: Path, filters: dict[str, Any], 
     assert content["total"] == len(found)
     assert "not_shown" not in content
     assert all(prompts[place] in text for place in found)
+    assert text.startswith(f"{len(found)} job{' matches' if len(found) == 1 else 's match'} ")
+    assert content["filters"].keys() == filters.keys()
 
 
 @pytest.mark.parametrize(
@@ -133,6 +135,13 @@ async def test_every_job_of_a_long_history_is_found(server: Server, tmp_path: Pa
                 break
             page = {"limit": 100, "before": content["next_step"].split('"before": "')[1].split('"')[0]}
     assert len(seen) == 1230
+
+
+async def test_yesterday_is_a_day_in_utc(server: Server) -> None:
+    async with server() as client:
+        text, content = await call(client, "list_jobs", since="yesterday", before="today")
+    assert content["filters"] == {"since": "2026-11-21T00:00:00Z", "before": "2026-11-22T00:00:00Z"}
+    assert text.startswith("0 jobs match since 2026-11-21T00:00:00Z; before 2026-11-22T00:00:00Z.")
 
 
 async def test_deleted_jobs_only_if_requested(server: Server, tmp_path: Path) -> None:

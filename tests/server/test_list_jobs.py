@@ -92,7 +92,7 @@ async def test_limit_and_state(server: Server, arguments: dict[str, Any], prompt
             await pass_time(1)
         text, content = await call(client, "list_jobs", **arguments)
     assert [job["prompt"] for job in content["jobs"]] == prompts
-    assert ("No jobs." in text) == (not prompts)
+    assert text.startswith("0 jobs match state unknown.") == (not prompts)
     # A failed job has nothing that the list does not say.
     assert content["next_action"] == ("none" if arguments.get("state") in ("failed", "unknown") else "get_job")
     assert "delete" not in text

@@ -83,7 +83,13 @@ async def add_history(tmp_path: Path, count: int, prompt: str) -> None:
 async def test_lists_of_a_long_history(server: Server, tmp_path: Path, long: str) -> None:
     await add_history(tmp_path, 60, long)
     async with server() as client:
-        for arguments in ({}, *({"state": state} for state in STATES), {"text": long[:1000]}, {"limit": 10}):
+        requests: list[dict[str, Any]] = [
+            {},
+            *({"state": state} for state in STATES),
+            {"text": long[:1000]},
+            {"limit": 10},
+        ]
+        for arguments in requests:
             text, content = await short_call(client, "list_jobs", **arguments)
             assert len(content["jobs"]) + content.get("not_shown", 0) == content["total"]
             if content["total"] > 10:

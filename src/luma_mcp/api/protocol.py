@@ -7,6 +7,7 @@ that has another shape than documented is absent. All times are the API's own st
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, Self
@@ -199,9 +200,11 @@ class Account:
 
     def _get_credits(self, name: str) -> float | None:
         value = (self.credits or {}).get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > LARGEST_CREDITS:
-            return None
-        return value
+        with suppress(TypeError, ValueError):
+            # Numbers may also be written as text.
+            number = float("" if value is None or isinstance(value, bool) else value)
+            return number if abs(number) < LARGEST_CREDITS else None
+        return None
 
 
 @dataclass(frozen=True, slots=True)

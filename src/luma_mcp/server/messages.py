@@ -447,13 +447,17 @@ def list_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
         lines += (_part("  link: {}", job, "link"), _part("  failed: {}", job, "reason"))
         lines += map("  saved: {}".format, job.get("saved_files", ()))
         lines.append(_part("  and {} more files", job, "files_not_shown"))
-    if not lines:
+    if "filters" in content:
+        count = f"{content['total']} {'job matches' if content['total'] == 1 else 'jobs match'}"
+        lines.insert(0, f"{count} {_format_pairs(content['filters'])}.")
+    elif not lines:
         lines.append("No jobs.")
     for account in content["accounts"]:
         slots = f"{account.get('in_use', '?')} of {account.get('slots', '?')} slots in use"
         money = "credits left: not known yet"
         if "credits_left" in account:
-            money = f"{account['credits_left']:g} of {account['credits_limit']:g} credits left"
+            left, limit = (format_number(account[name]) for name in ("credits_left", "credits_limit"))
+            money = f"{left} of {limit} credits left"
         lines.append(f"{account['email']}: {slots}, {money}{_part(' ({})', account, 'problem')}")
     lines.append(_part("and {} more accounts", content, "accounts_not_shown"))
     for name in ("problem", "note", "next_step"):
@@ -538,13 +542,21 @@ def format_credits_left(left: Sequence[Mapping[str, Any]]) -> str:
     """What the accounts have left."""
     if not left:
         return "How many credits are left is not known yet."
-    return " ".join(f"{row['email']} has {row['left']:g} of {row['limit']:g} credits left." for row in left)
+    return " ".join(
+        f"{row['email']} has {format_number(row['left'])} of {format_number(row['limit'])} credits left."
+        for row in left
+    )
 
 
 def format_range(values: Sequence[float]) -> str:
     """The least and the most of something, as one number where they are the same."""
     low, high = values
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return format_number(low) if low == high else f"{format_number(low)} to {format_number(high)}"
+
+
+def format_number(value: float) -> str:
+    """A number in full: `g` would write a million credits as `1e+06`."""
+    return f"{value:.12g}"
 
 
 def options_text(catalog: Catalog, content: Mapping[str, Any]) -> str:

@@ -80,6 +80,10 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
         listing = await service.list_jobs(
             limit, filters.get("state"), text=filters.get("text"), since=since, before=before
         )
+    for name, moment in (("since", since), ("before", before)):
+        if moment:
+            # As the server understood it: `yesterday` is a day in UTC.
+            filters[name] = format_iso(moment) or filters[name]
     rows: list[dict[str, Any]] = []
     for job in listing.jobs:
         row = await _build_job(context, service, job)
@@ -103,6 +107,7 @@ def _build_content(
     """Build the structured content; `jobs`: those that are shown."""
     not_shown = listing.total - len(jobs)
     content: dict[str, Any] = {"jobs": list(jobs), "total": listing.total, "not_shown": not_shown or None}
+    content["filters"] = {name: shorten(value, messages.MAX_PROMPT) for name, value in filters.items()} or None
     accounts: list[dict[str, Any]] = []
     for account in listing.accounts[:_MAX_ACCOUNTS]:
         row = {"email": account.email, "slots": account.concurrency, "in_use": account.executing}
