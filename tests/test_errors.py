@@ -66,7 +66,10 @@ def test_only_two_kinds_are_never_retried() -> None:
         (errors.Capacity(), "All slots are in use."),
         (
             errors.LimitReached(3, NEXT, is_shared=True, retry_after=60),
-            "The limit of 3 videos per hour is reached; the next one is allowed at 09:05 UTC. Nothing was charged.",
+            (
+                "The limit of 3 videos per hour is reached; the next one is allowed at 2026-11-22 09:05 UTC. "
+                "Nothing was charged."
+            ),
         ),
         (errors.AccountSession(), "The session of the Luma account has expired."),
         (Upstream(status=500), "The API failed (500)."),

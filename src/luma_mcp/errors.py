@@ -125,9 +125,16 @@ class Alternative:
     leave_out: tuple[str, ...] = ()
 
 
+MAX_CHOICES = 10
+"""Values that a sentence lists. Accounts can be many more."""
+
+
 def format_choices(values: Iterable[str]) -> str:
-    """Quote the values and join them with commas and "or"."""
-    return join([f'"{value}"' for value in values], "or")
+    """Quote the values and join them with commas and "or"; of very many, only the first."""
+    quoted = [f'"{value}"' for value in values]
+    if len(quoted) > MAX_CHOICES:
+        return f"{', '.join(quoted[:MAX_CHOICES])} or one of {len(quoted) - MAX_CHOICES} more"
+    return join(quoted, "or")
 
 
 def join(items: Sequence[str], conjunction: Literal["and", "or"]) -> str:
@@ -419,7 +426,8 @@ class Capacity(LumaError):
     """All slots of all accounts are in use.
 
     Attributes:
-        running: the jobs that are running; the one that is expected to finish next comes first.
+        running: the first jobs that are running; the one that is expected to finish next comes first.
+        more_running: how many others are running.
         seconds: after how many seconds that one is expected to finish, if that is known.
         in_use, slots: what the API counts in all accounts, if that could be looked up.
         deletable: finished jobs, if the API counts more slots in use than jobs are running.
@@ -429,6 +437,7 @@ class Capacity(LumaError):
     default_retry = "later"
     sentence = "All slots are in use."
     running: tuple[JobReference, ...] = ()
+    more_running: int = 0
     seconds: float | None = None
     in_use: int | None = None
     slots: int | None = None
@@ -445,7 +454,9 @@ class LimitReached(LumaError):
 
     kind = "limit_reached"
     default_retry = "later"
-    sentence = "The limit of {limit} videos per hour is reached; the next one is allowed at {next_at:%H:%M} UTC."
+    sentence = (
+        "The limit of {limit} videos per hour is reached; the next one is allowed at {next_at:%Y-%m-%d %H:%M} UTC."
+    )
     limit: int
     next_at: datetime
     is_shared: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Any
 
 # Control characters could move the cursor or recolour a terminal; the last two ranges reverse the writing direction,
@@ -39,3 +40,10 @@ def shorten(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     return f"{text[:limit]}…"
+
+
+def fold(text: str) -> str:
+    """Reduce a text to what a search compares: without case, the accents of letters and forms of width."""
+    # Only these marks are accents. Those of Japanese and others make another letter, which is composed again.
+    bare = re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFKD", text))
+    return unicodedata.normalize("NFKC", bare).casefold()

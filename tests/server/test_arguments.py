@@ -183,7 +183,10 @@ async def test_wait_out_of_range(connect: Connect, wait: Any, nearest: int) -> N
     [
         ({"limit": 0}, {"limit": 1}),
         ({"limit": 2.5}, {"limit": 2}),
-        ({"limit": "many", "state": "done"}, {"limit": 20, "state": "running"}),
+        ({"limit": "many", "state": "done"}, {"limit": 10, "state": "running"}),
+        ({"since": "last week"}, {"since": "7d"}),
+        ({"before": 5}, {"before": "7d"}),
+        ({"text": ["fox"]}, {"text": "fox"}),
         ({"limt": 7}, {"limit": 7}),
     ],
     ids=str,

@@ -49,7 +49,7 @@ async def test_prompt_becomes_a_video(connect: Connect, simulator: Simulator, mo
         "charged": "yes",
         "next_action": "none",
         "request": FOX,
-        "created": "2026-11-22T00:00:00.000Z",
+        "created": "2026-11-22T00:00:00Z",
         "updated": content["updated"],
         "elapsed_seconds": round(job.seconds, 1),
         "video": {
@@ -63,6 +63,8 @@ async def test_prompt_becomes_a_video(connect: Connect, simulator: Simulator, mo
         "thumbnail_url": f"{url}/16x9-thumbnail.jpg",
         "last_frame_url": f"{url}/16x9-last_frame.jpg",
         "credits_used": 20,
+        "credits_left": [{"email": EMAIL, "left": 8800, "limit": 10_000}],
+        "cost": f"{EMAIL} has 8800 of 10000 credits left.",
         "note": "Plays in browsers. Links may expire, so save what you want to keep.",
     }
     assert text.splitlines() == [
@@ -71,7 +73,8 @@ async def test_prompt_becomes_a_video(connect: Connect, simulator: Simulator, mo
         f"Thumbnail: {url}/16x9-thumbnail.jpg",
         f"Last frame: {url}/16x9-last_frame.jpg",
         "Request: ray-v3-flash, draft, 16:9, 5s, sdr; prompt: A fox in the snow",
-        f"Made in {job.seconds:.0f} s. It used 20 credits. Job: {job.jobid}",
+        f"Ordered at 2026-11-22 00:00 UTC. Made in {job.seconds:.0f} s. It used 20 credits. Job: {job.jobid}",
+        content["cost"],
         content["note"],
     ]
 
@@ -95,6 +98,7 @@ async def test_wait_that_ends_is_a_success_with_one_next_step(
     assert text.splitlines() == [
         f"The video is being made (status processing after 45 s; 1080p usually takes 135 to 225 s). Job: {jobid}",
         "Request: ray-v3-flash, 1080p, 16:9, 5s, sdr; prompt: A fox",
+        content["cost"],
         content["next_step"],
     ]
     assert content.keys().isdisjoint({"video", "thumbnail_url", "credits_used", "note"})
@@ -105,7 +109,8 @@ async def test_no_wait_returns_at_once(connect: Connect, simulator: Simulator) -
         _, content = await order(client)
     assert anyio.current_time() == 0
     assert content["state"] == "running"
-    assert simulator.requests == {"POST /videos": 1}
+    assert simulator.requests["POST /videos"] == 1
+    assert simulator.requests["GET /jobs/…"] == 0
 
 
 @pytest.mark.parametrize("dynamic_range", ["hdr", "hdr_exr"])

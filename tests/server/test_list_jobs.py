@@ -48,20 +48,24 @@ async def test_list_is_newest_first_with_all_facts(server: Server, simulator: Si
         (failed["jobid"], "failed", "A cat simulate:fail"),
         (saved["jobid"], "completed", "A fox"),
     ]
+    assert jobs[0]["age_seconds"] == 0
+    assert jobs[0]["expected_seconds_left"] == [30, 60]
+    assert jobs[3]["link"] == saved["video"]["url"]
     options = {"model": "ray-v3-flash", "resolution": "draft", "aspect_ratio": "1:1", "duration": "10s"}
     assert jobs[0].items() >= (options | {"dynamic_range": "sdr", "account": OTHER}).items()
     assert (jobs[1]["model"], jobs[3]["saved_files"]) == ("ray-v3", saved["saved_files"])
     assert "could not make this video" in jobs[2]["reason"]
     assert [(a["email"], a["in_use"], a["slots"]) for a in content["accounts"]] == [(EMAIL, 0, 4), (OTHER, 2, 2)]
     lines = text.splitlines()
-    created = jobs[0]["created"]
+    assert jobs[0]["created"] == "2026-11-22T00:01:34Z"
+    progress = "ordered 0 s ago (2026-11-22 00:01 UTC), ready in about 30 to 60 s, credits not known yet"
     assert lines[:2] == [
-        f"- running, {created}, ray-v3-flash, draft, 1:1, 10s, sdr, on {OTHER}: A hen",
+        f"- running, {progress}, ray-v3-flash, draft, 1:1, 10s, sdr, on {OTHER}: A hen",
         f"  job: {running['jobid']}",
     ]
     for part in (*(job["jobid"] for job in jobs), jobs[2]["reason"], *saved["saved_files"]):
         assert part in text
-    assert lines[-2:] == [f"{OTHER}: 2 of 2 slots in use", content["next_step"]]
+    assert lines[-2:] == [f"{OTHER}: 2 of 2 slots in use, 8800 of 10000 credits left", content["next_step"]]
     assert content["next_action"] == "get_job"
 
 
@@ -88,8 +92,10 @@ async def test_limit_and_state(server: Server, arguments: dict[str, Any], prompt
             await pass_time(1)
         text, content = await call(client, "list_jobs", **arguments)
     assert [job["prompt"] for job in content["jobs"]] == prompts
-    assert ("No jobs." in text) == (not prompts)
-    assert content["next_action"] == ("get_job" if prompts else "none")
+    assert text.startswith("0 jobs match state unknown.") == (not prompts)
+    # A failed job has nothing that the list does not say.
+    assert content["next_action"] == ("none" if arguments.get("state") in ("failed", "unknown") else "get_job")
+    assert "delete" not in text
 
 
 async def test_without_the_api_the_list_is_local_history(server: Server, simulator: Simulator) -> None:
@@ -405,7 +411,7 @@ async def test_credits_of_finished_jobs_are_listed(server: Server) -> None:
         _, done = await order(client, wait_seconds=100)
         text, content = await call(client, "list_jobs")
     assert content["jobs"][0]["credits_used"] == done["credits_used"]
-    assert f", {done['credits_used']:g} credits" in text
+    assert f", used {done['credits_used']:g} credits" in text
 
 
 async def test_unreachable_api_does_not_hide_the_job(server: Server, simulator: Simulator) -> None:

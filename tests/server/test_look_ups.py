@@ -64,8 +64,8 @@ async def test_job_that_cannot_be_looked_up(server: Server, simulator: Simulator
         "state": "running",
         "prompt": f"A fox simulate:{name}=300",
         "age_seconds": 20,
-        "ordered": "2026-11-22 00:00 UTC",
-        "usually_ready_by": "2026-11-22 00:01 UTC",
+        "ordered": "2026-11-22T00:00:00Z",
+        "usually_ready_by": "2026-11-22T00:01:00Z",
     }
     assert "slots" not in text
     assert len(simulator.orders) == 1

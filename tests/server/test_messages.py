@@ -144,7 +144,7 @@ def test_hourly_limit_names_the_time() -> None:
         "message"
     ]
     assert "(1 per hour)" in message
-    assert "at 12:05 UTC, in 10 minutes." in message
+    assert f"at {NEXT_AT:%Y-%m-%d} 12:05 UTC, in 10 minutes." in message
 
 
 def test_limit_of_one_process_is_named_as_such() -> None:

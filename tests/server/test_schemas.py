@@ -162,7 +162,7 @@ async def test_every_tool_has_a_title_and_all_hints(connect: Connect) -> None:
         "get_job": (False, False, True, True),
         "list_jobs": (True, False, True, True),
         "delete_job": (False, True, True, True),
-        "list_options": (True, False, True, False),
+        "list_options": (True, False, True, True),
     }
 
 

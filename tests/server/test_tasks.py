@@ -57,8 +57,8 @@ async def test_an_order_returns_a_task_at_once(tasks: Server, simulator: Simulat
         "resultType": "task",
         "taskId": jobid,
         "status": "working",
-        "createdAt": "2026-11-22T00:00:00.000Z",
-        "lastUpdatedAt": "2026-11-22T00:00:00.000Z",
+        "createdAt": "2026-11-22T00:00:00Z",
+        "lastUpdatedAt": "2026-11-22T00:00:00Z",
         "ttlMs": None,
     }
 

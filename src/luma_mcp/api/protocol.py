@@ -24,6 +24,9 @@ from luma_mcp.errors import LumaError
 RETRY_TIMEOUT = 20.0
 """Default time in seconds within which a call is sent again after a transient failure."""
 
+LARGEST_CREDITS = 1e12
+"""More credits than any account has; a larger number, and what is no number, is not believed."""
+
 JobState = Literal["running", "completed", "failed"]
 FINISHED: dict[str, JobState] = {"completed": "completed", "failed": "failed"}
 UNFINISHED = frozenset({"created", "pending", "processing"})
@@ -207,6 +210,25 @@ class Account:
             return 0
         return max(0, (self.concurrency or 0) - (self.executing or 0))
 
+    @property
+    def credits_limit(self) -> float | None:
+        """How many credits the account has in all, if it was fetched alone and the record says so."""
+        return self._get_credits("limit")
+
+    @property
+    def credits_left(self) -> float | None:
+        """How many of them it has left."""
+        usage, limit = self._get_credits("usage"), self.credits_limit
+        return None if usage is None or limit is None else max(0.0, limit - usage)
+
+    def _get_credits(self, name: str) -> float | None:
+        value = (self.credits or {}).get(name)
+        with suppress(TypeError, ValueError):
+            # Numbers may also be written as text.
+            number = float("" if value is None or isinstance(value, bool) else value)
+            return number if abs(number) < LARGEST_CREDITS else None
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class AddedAccount(Account):
@@ -285,6 +307,9 @@ class VideoApi(Protocol):
 
     async def accounts(self, *, retry_timeout: float = RETRY_TIMEOUT) -> tuple[Account, ...]:
         """Fetch the configured accounts and their slots; empty if there are none."""
+
+    async def account(self, email: str, *, retry_timeout: float = RETRY_TIMEOUT) -> Account:
+        """Fetch one account, with its session and credits as they are now."""
 
     async def aclose(self) -> None:
         """Close the connections. Running jobs continue."""

@@ -18,11 +18,11 @@ from luma_mcp.catalog.validate import validate
 from luma_mcp.cli import context, messages
 from luma_mcp.cli.clips import Clip, Options, Runner, build_error_facts, print_json, run_clips, without_none
 from luma_mcp.errors import InvalidArguments, LumaError, NotConfigured, Problem
-from luma_mcp.journal.protocol import Order
+from luma_mcp.journal.protocol import Order, OrderQuery
 from luma_mcp.journal.sqlite import EVERY_API, SqliteJournal
 from luma_mcp.media.sources import LONGEST_PATH, ImageError, home_folders, parse_source
 from luma_mcp.service import existing_files, journal_path
-from luma_mcp.service.jobs import JobList, ListedJob, ListedState, jobs_from_journal, select_jobs
+from luma_mcp.service.jobs import JobList, ListedJob, ListedState, list_recorded
 from luma_mcp.service.service import DeletedJob, VideoService
 from luma_mcp.settings import Settings
 from luma_mcp.text import one_line
@@ -128,7 +128,7 @@ async def _fetch_list(settings: Settings, limit: int, state: ListedState | None)
     if settings.token is None:
         journal = SqliteJournal(journal_path(settings), api=EVERY_API, wall_clock=context.now)
         async with aclosing(journal):
-            return JobList(select_jobs(await jobs_from_journal(journal), state)[:limit])
+            return await list_recorded(journal, OrderQuery(state=state), limit=limit, now=context.now())
     async with aclosing(VideoService(settings, catalog=USEAPI, wall_clock=context.now)) as service:
         return await service.list_jobs(limit=limit, state=state)
 

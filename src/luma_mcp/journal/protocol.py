@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
-from luma_mcp.api.protocol import Job, VideoRequest
+from luma_mcp.api.protocol import FINISHED, Job, VideoRequest
 
 OrderState = Literal["intent", "sent", "unknown", "running", "completed", "failed", "given_up"]
 """The stored values, which are part of the file format.
@@ -30,6 +30,11 @@ OrderState = Literal["intent", "sent", "unknown", "running", "completed", "faile
 """
 UNSETTLED: tuple[OrderState, ...] = ("sent", "unknown")
 """States of an order whose answer is missing."""
+CREDIT_FACTORS = ("model", "resolution", "duration", "dynamic_range")
+"""The parameters that decide how many credits a job uses."""
+ListedState = Literal["running", "completed", "failed", "unknown", "deleted"]
+"""What a list says of an order. `unknown`: how it ended, or whether it has a job, is not known. `deleted`: its job was
+deleted from here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ class Order:
         adopted: whether its job was found in a list, instead of being named in an answer.
         delivered: whether the finished job was returned to somebody.
         link: the last link to its video.
+        continues: the jobid of the clip that it continues.
     """
 
     key: str
@@ -76,6 +82,7 @@ class Order:
     adopted: bool = False
     delivered: bool = False
     link: str | None = None
+    continues: str | None = None
     id: str = field(default_factory=secrets.token_hex)
 
 
@@ -91,6 +98,37 @@ class RateWindow:
     since: datetime
     pending_since: datetime
     until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OrderQuery:
+    """Which orders to list.
+
+    Attributes:
+        state: None: all but deleted ones.
+        text: what the prompt contains, each part between spaces for itself; case and accents do not count.
+        since, before: when it was ordered, in UTC; `before` itself is excluded.
+        running: the jobids that are running now, whatever the journal says.
+        stale_before: an order from before that time that is not in `running` cannot be running any more.
+    """
+
+    state: ListedState | None = None
+    text: str | None = None
+    since: datetime | None = None
+    before: datetime | None = None
+    running: frozenset[str] = frozenset()
+    stale_before: datetime | None = None
+
+    def get_state(self, state: OrderState, *, jobid: str | None, ordered_at: datetime, deleted: bool) -> ListedState:
+        """Get the state that a list says of an order with these values."""
+        if jobid in self.running:
+            return "running"
+        if deleted:
+            return "deleted"
+        if state in FINISHED:
+            return FINISHED[state]
+        is_stale = self.stale_before is not None and ordered_at < self.stale_before
+        return "running" if state == "running" and not is_stale else "unknown"
 
 
 class JournalBusy(Exception):
@@ -236,6 +274,12 @@ class Journal(Protocol):
     async def list_latest(self, limit: int) -> list[Order]:
         """The newest orders, without pending ones."""
 
+    async def list_running(self) -> list[Order]:
+        """The orders whose job was running when it was last seen."""
+
+    async def find_orders(self, query: OrderQuery, limit: int) -> tuple[list[Order], int]:
+        """The newest orders that the query selects, without pending ones; and how many there are in all."""
+
     async def list_counted(self, window: RateWindow) -> list[Order]:
         """The orders that count towards the limit."""
 
@@ -249,6 +293,12 @@ class Journal(Protocol):
         """The 10th and 90th percentile of the durations of recent jobs with these parameters, in seconds.
 
         None while fewer than five have finished.
+        """
+
+    async def credits_used(self, kind: Mapping[str, str]) -> dict[tuple[str, ...], tuple[float, float]]:
+        """The least and the most credits that recent jobs used, of those that were completed and have these parameters.
+
+        By `CREDIT_FACTORS`, the values of the parameters that decide about them; the latest first.
         """
 
     # Uploaded images. `digest` identifies the uploaded bytes. An asset belongs to one account and expires.

@@ -49,7 +49,17 @@ import anyio
 from anyio import to_thread
 
 from luma_mcp.api.protocol import Job, VideoRequest
-from luma_mcp.journal.protocol import JournalBusy, JournalHealth, LimitExceeded, Order, OrderState, RateWindow
+from luma_mcp.journal.protocol import (
+    CREDIT_FACTORS,
+    JournalBusy,
+    JournalHealth,
+    LimitExceeded,
+    Order,
+    OrderQuery,
+    OrderState,
+    RateWindow,
+)
+from luma_mcp.text import fold
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +87,7 @@ _RETRIES = 4
 _LOCK_SUFFIX = ".lock"
 COMPANIONS = ("-journal", "-wal", "-shm")
 """What SQLite appends to the name of a database for the files that it keeps beside it."""
-_MAJOR, _MINOR = 0, 3
+_MAJOR, _MINOR = 0, 4
 _APPLICATION_ID = 0x4C756D61
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -104,6 +114,7 @@ _ADDED_COLUMNS = {
         "adopted": "INTEGER NOT NULL DEFAULT 0",
         "delivered": "INTEGER NOT NULL DEFAULT 0",
         "link": "TEXT",
+        "continues": "TEXT",
     },
     "assets": {"width": "INTEGER", "height": "INTEGER"},
 }
@@ -309,6 +320,37 @@ class SqliteJournal:
     async def list_latest(self, limit: int) -> list[Order]:
         return await self._list_orders("state <> 'intent'", limit=limit)
 
+    async def list_running(self) -> list[Order]:
+        return await self._list_orders("state = 'running'")
+
+    async def find_orders(self, query: OrderQuery, limit: int) -> tuple[list[Order], int]:
+        conditions = [self._mine, "state <> 'intent'", "json_valid(request)"]
+        values: list[Any] = [self._api]
+        if query.since:
+            conditions.append("ordered_at >= ?")
+            values.append(query.since.timestamp())
+        if query.before:
+            conditions.append("ordered_at < ?")
+            values.append(query.before.timestamp())
+        sql = f"SELECT * FROM orders WHERE {' AND '.join(conditions)} ORDER BY ordered_at DESC"
+        parts = [fold(part) for part in (query.text or "").split()]
+
+        # Filtered here and not in SQL, which compares only ASCII without regard to case and does not know the states of
+        # a list. One row at a time, so that a long history takes no memory.
+        def find(db: sqlite3.Connection) -> tuple[list[Order], int]:
+            orders: list[Order] = []
+            count = 0
+            for row in db.execute(sql, values):
+                if not _selects(query, parts, row):
+                    continue
+                order = _parse_row(row) if len(orders) < limit else None
+                if order:
+                    orders.append(order)
+                count += bool(order) or len(orders) >= limit
+            return orders, count
+
+        return await self._run(self._storage.run, find)
+
     async def list_counted(self, window: RateWindow) -> list[Order]:
         return await self._list_orders(COUNTS_TOWARDS_LIMIT, *_get_times(window))
 
@@ -337,6 +379,21 @@ class SqliteJournal:
         tenth = len(seconds) // 10
         low, high = seconds[tenth], seconds[-1 - tenth]
         return low, max(high, low + 1)
+
+    async def credits_used(self, kind: Mapping[str, str]) -> dict[tuple[str, ...], tuple[float, float]]:
+        columns = ", ".join(f"json_extract(request, '$.{name}')" for name in CREDIT_FACTORS)
+        conditions = f"{self._mine} AND state = 'completed' AND credits BETWEEN 0 AND 1e9 AND json_valid(request)"
+        sql = f"SELECT credits, {columns} FROM orders WHERE {conditions} ORDER BY ordered_at DESC"
+        found = await self._select(sql, self._api)
+        samples: dict[tuple[str, ...], list[float]] = {}
+        for used, *values in found:
+            factors = dict(zip(CREDIT_FACTORS, values, strict=True))
+            if None in values or not kind.items() <= factors.items():
+                continue
+            latest = samples.setdefault(tuple(map(str, values)), [])
+            if len(latest) < MAX_SAMPLES:
+                latest.append(used)
+        return {key: (min(latest), max(latest)) for key, latest in samples.items()}
 
     async def find_asset(self, digest: str, account: str) -> str | None:
         return await self._find_asset("asset_ref", "digest = ? AND account = ?", digest, account)
@@ -893,7 +950,19 @@ def _get_times(window: RateWindow) -> tuple[float, float, float]:
 
 # Orders as rows.
 
-_PLAIN_COLUMNS = ("id", "key", "state", "account", "jobid", "seconds", "credits", "error", "answer_status", "link")
+_PLAIN_COLUMNS = (
+    "id",
+    "key",
+    "state",
+    "account",
+    "jobid",
+    "seconds",
+    "credits",
+    "error",
+    "answer_status",
+    "link",
+    "continues",
+)
 _FLAGS = ("save", "deleted", "by_api_clock", "adopted", "delivered")
 
 
@@ -917,6 +986,18 @@ def _parse_row(row: sqlite3.Row | dict[str, Any]) -> Order | None:
         )
     except (ValueError, TypeError, OverflowError, OSError):
         return None
+
+
+def _selects(query: OrderQuery, parts: list[str], row: sqlite3.Row) -> bool:
+    """Whether a query selects an order by its state and its prompt. `parts`: folded, see `fold`."""
+    with suppress(ValueError, TypeError, OverflowError, OSError):
+        ordered_at = datetime.fromtimestamp(row["ordered_at"], UTC)
+        state = query.get_state(row["state"], jobid=row["jobid"], ordered_at=ordered_at, deleted=row["deleted"])
+        if state != query.state and (query.state or state == "deleted"):
+            return False
+        prompt = fold(str(json.loads(row["request"]).get("prompt"))) if parts else ""
+        return all(part in prompt for part in parts)
+    return False
 
 
 def _parse_request(text: str) -> VideoRequest:

@@ -44,7 +44,8 @@ INSTRUCTIONS = """\
 Makes videos with Luma's Ray 3 models. generate_video orders one (a billed job) and waits; if the job still runs when \
 the wait ends, call get_job with its jobid, never generate_video again. \
 Images may be links, file paths, or the jobid of an earlier video to continue from its last frame. \
-list_options shows which models, resolutions, durations and dynamic ranges fit together; list_jobs finds earlier jobs. \
+list_options shows which models, resolutions, durations and dynamic ranges fit together, and what they cost; \
+list_jobs finds earlier jobs. \
 Leave out what the user did not ask for: the cheapest that fits is used. \
 Give the user the video's link as soon as it is ready, or pass save to put the file on their disk."""
 SIMULATED = " This server is SIMULATED: it returns stand-in clips, and nothing is billed. Tell the user so."

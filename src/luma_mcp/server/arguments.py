@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 from luma_mcp.catalog.models import Catalog, Choice
@@ -16,13 +17,13 @@ from luma_mcp.catalog.suggest import is_described, is_off, snake_case
 from luma_mcp.catalog.validate import shorten, text_problem, unknown_parameter
 from luma_mcp.errors import Problem
 from luma_mcp.hosts import DEFAULT_WAIT
-from luma_mcp.service.jobs import MAX_LISTED, ListedState
+from luma_mcp.service.jobs import MAX_LISTED, ListedState, parse_moment
 from luma_mcp.settings import LONGEST_WAIT
 
 # Enough to find a recent job, and short enough for an agent to read.
-DEFAULT_LIMIT = 20
+DEFAULT_LIMIT = 10
 STATES: tuple[str, ...] = get_args(ListedState)
-_ALIASES = {"job_id": "jobid"}
+_ALIASES = {"job_id": "jobid", "query": "text", "search": "text", "after": "since", "until": "before"}
 _FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 # Their white space is part of what the user wrote.
 _VERBATIM = ("prompt", "reply_ref")
@@ -43,9 +44,9 @@ class ParsedArguments:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An argument about the call. An integer or a number is within `low` and `high`."""
+    """An argument about the call. An integer or a number is within `low` and `high`; `parse_moment` reads a time."""
 
-    type: Literal["number", "integer", "boolean", "string"]
+    type: Literal["number", "integer", "boolean", "string", "text", "time"]
     # What it takes, as a noun phrase.
     expected: str
     # What is suggested for a value that cannot be corrected.
@@ -57,7 +58,9 @@ class Option:
 
     def parse(self, value: Any) -> Any:
         """Parse a spelling of a value; anything else is returned as it is."""
-        if not isinstance(value, str):
+        if self.type == "text" and isinstance(value, int | float):
+            return str(value)
+        if not isinstance(value, str) or self.type in ("text", "time"):
             return value
         if self.type == "string":
             return value.casefold()
@@ -73,6 +76,11 @@ class Option:
             return value is True or value == 1
         if self.type == "string":
             return value if value in self.values else self.default
+        if self.type == "text":
+            return value if isinstance(value, str) else self.default
+        if self.type == "time":
+            is_time = isinstance(value, str) and parse_moment(value, datetime.now(UTC))
+            return value if is_time else self.default
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         # NaN is the only number that differs from itself.
         if not is_number or value != value:  # noqa: PLR0124
@@ -82,12 +90,18 @@ class Option:
 
 
 _FLAG = Option("boolean", "true or false", False, values=("true", "false"))
+_TIME = Option(
+    "time", "a date (2026-11-21), a UTC time (2026-11-21T18:30Z), yesterday, or an age such as 2h or 3d", "7d"
+)
 OPTIONS = {
     "wait_seconds": Option("number", f"a number of seconds from 0 to {LONGEST_WAIT}", DEFAULT_WAIT, high=LONGEST_WAIT),
     "save": _FLAG,
     "new_take": _FLAG,
     "limit": Option("integer", f"a whole number from 1 to {MAX_LISTED}", DEFAULT_LIMIT, low=1, high=MAX_LISTED),
     "state": Option("string", f"one of {', '.join(STATES)}", STATES[0], values=STATES),
+    "text": Option("text", "part of a prompt", "fox"),
+    "since": _TIME,
+    "before": _TIME,
     "include_schema": _FLAG,
 }
 

@@ -212,7 +212,13 @@ class Confirmation:
         elif is_running:
             call.decision = ConfirmationDecision(validated, reuse_only=True)
         elif is_expensive or self._context.settings.confirm != "expensive":
-            text = messages.confirmation_question(catalog, validated.params, validated.misfits)
+            text = messages.confirmation_question(
+                catalog,
+                validated.params,
+                validated.misfits,
+                expected_credits=await service.expected_credits(validated.params),
+                simulated=self._context.settings.simulated,
+            )
             if call.state:
                 # The answer was about another request. The SDK discards it, because the text differs, and asks again.
                 text = f"{CHANGED} {text}"

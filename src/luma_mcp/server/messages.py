@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from luma_mcp import errors
 from luma_mcp.api.protocol import Job, Outage
 from luma_mcp.catalog import tables
 from luma_mcp.catalog.models import Catalog, Output
-from luma_mcp.errors import LumaError
+from luma_mcp.errors import LumaError, format_problem
+from luma_mcp.service.jobs import MAX_LISTED
 from luma_mcp.text import shorten
 
 if TYPE_CHECKING:
+    from luma_mcp.service.credits import AccountCredits
     from luma_mcp.service.downloads import SavedFiles
     from luma_mcp.service.submit import Outcome
 
@@ -28,6 +31,10 @@ NextAction = Literal["get_job", "fix_arguments", "fix_setup", "order_later", "as
 
 # Enough to recognize a prompt by.
 MAX_PROMPT = 120
+# Characters of a reason that the API gives, and of a link beside other things.
+MAX_REASON, MAX_LINK = 300, 1000
+# Problems that an error describes, and jobs and files that it names; the others are counted.
+MAX_PROBLEMS, MAX_NAMED = 8, 5
 
 NOT_CONFIRMED = (
     "The user was asked and did not agree, so nothing was ordered or charged. Do not order it again on your own; ask "
@@ -51,7 +58,8 @@ UNKNOWN_JOBS = (
 OVERDUE_AFTER = 600.0
 USUAL_TIME = "{} usually takes {:.0f} to {:.0f} s"
 LOCAL_HISTORY = "Could not fetch running jobs; showing local history."
-AFTER_LIST = "Call get_job with a jobid to get its video."
+NO_CREDITS_USED = "What a video costs is not known yet: none has been completed here."
+NO_CREDITS_KNOWN = "not known yet, because no such video has been completed here"
 CHOSEN = {"earlier_clip": "as in the clip that it continues", "picture": "nearest to the picture's shape"}
 _LINKS = {"exr_zip_url": "EXR frames (ZIP): {}", "thumbnail_url": "Thumbnail: {}", "last_frame_url": "Last frame: {}"}
 _NOT_TWICE = "To order another one anyway, pass new_take true, but ask the user first."
@@ -88,6 +96,9 @@ class ResultContext:
     saved: SavedFiles | None = None
     # The seconds between which jobs of this kind usually end.
     expected: tuple[float, float] | None = None
+    # The credits that such jobs have used on this machine, and what the accounts have left; both empty if not known.
+    expected_credits: tuple[float, float] | None = None
+    credits_left: Sequence[AccountCredits] = ()
     # Whether the client shows the player beside the result.
     shows_player: bool = False
     # Until when, by the event loop's clock, the caller is sure to take the result.
@@ -157,11 +168,14 @@ def _summarize(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
                 return f"{summary} Running jobs could not be looked up."
             if not error.candidates:
                 return f"{summary} No matching running job was found."
-            return f"{summary} It may be one of these running jobs: {', '.join(error.candidates)}."
+            return f"{summary} It may be one of these running jobs: {_format_some(error.candidates)}."
+        case errors.InvalidArguments() if len(error.problems) > MAX_PROBLEMS:
+            sentences = [format_problem(problem) for problem in tuple(error.problems)[:MAX_PROBLEMS]]
+            return f"{' '.join(sentences)} There are {len(error.problems) - MAX_PROBLEMS} more problems."
         case errors.JobFailed(credits_used=used):
             reason, money = "the API gives no reason", "Whether it used credits is not known."
             if error.api_message:
-                reason = f'the API says: "{error.api_message}"'
+                reason = f'the API says: "{shorten(error.api_message, MAX_REASON)}"'
             if used is not None:
                 money = f"It used {used:g} credits."
             return f"The video was not made; {reason}. {money}"
@@ -172,7 +186,7 @@ def _summarize(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
             # Agents rarely know the time of day, so the minutes are named as well.
             return (
                 f"The hourly limit set by this server's owner has been reached ({error.limit} {scope}). The next "
-                f"video can be ordered at {error.next_at:%H:%M} UTC, in {_format_minutes(error.retry_after or 0)}."
+                f"video can be ordered at {format_time(error.next_at)}, in {_format_minutes(error.retry_after or 0)}."
             )
         case errors.Capacity():
             summary = error.summary()
@@ -182,7 +196,7 @@ def _summarize(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
                 summary = f"No slot is free: {error.in_use} of {error.slots} are in use."
             if not error.running:
                 return summary
-            return f"{summary} These jobs are running: {', '.join(map(str, error.running))}."
+            return f"{summary} These jobs are running: {_format_some(error.running, error.more_running)}."
         case errors.NotFound(what="job"):
             return _describe_missing_job(error)
         case _:
@@ -207,14 +221,14 @@ def _describe_record(error: LumaError) -> list[str]:
             "failed": "It failed.",
             "unknown": "How it ended is not known.",
         }
-        when = f"{record.ordered_at:%Y-%m-%d %H:%M} UTC, {_format_age(record.age)} ago"
+        when = f"{format_time(record.ordered_at)}, {_format_span(record.age)} ago"
         prompt = shorten(record.prompt, MAX_PROMPT)
         sentences.append(f'The job was ordered from here at {when}: "{prompt}". {ends[record.state]}')
         if record.ready_by:
             sentences.append(f"Such videos are usually ready by {record.ready_by:%H:%M} UTC.")
     if error.saved_files:
-        sentences.append(f"Its saved files are still here: {', '.join(error.saved_files)}.")
-    if error.record and error.record.link:
+        sentences.append(f"Its saved files are still here: {_format_some(error.saved_files)}.")
+    if error.record and error.record.link and len(error.record.link) <= MAX_LINK:
         sentences.append(f"Its last link, which may have stopped working: {error.record.link}")
     return sentences
 
@@ -229,7 +243,7 @@ def _describe_unaffected(error: LumaError) -> str:
 
 def describe_outage(outage: Outage) -> str:
     """Why the state of a job is not known at present."""
-    problem = f"The job could not be looked up in the last {_format_age(outage.seconds)}."
+    problem = f"The job could not be looked up in the last {_format_span(outage.seconds)}."
     if isinstance(outage.error, errors.NotFound):
         # The job was seen before, so this is a lagging replica.
         return f"{problem} {errors.Upstream('not_listed').summary()}"
@@ -428,7 +442,7 @@ def job_headline(
         details += f" after {elapsed:.0f} s"
     if elapsed and expected and elapsed > expected[1]:
         late = elapsed - expected[1]
-        details += f"; that is {_format_age(late)} more than such videos usually take"
+        details += f"; that is {_format_span(late)} more than such videos usually take"
         return f"The video is not ready yet ({details}). Job: {job.jobid}"
     if expected is not None:
         resolution = job.request and job.request.resolution
@@ -447,6 +461,7 @@ def job_text(job: Job, content: Mapping[str, Any]) -> str:
         lines.insert(0, content["notice"])
     # The local file comes before the links: it does not expire.
     lines += map("Saved: {}".format, content.get("saved_files", ()))
+    lines.append(_part("and {} more files", content, "saved_files_not_shown"))
     lines.append(_part("Not saved: {}", content, "save_problem"))
     lines.append(_part('The API says: "{}".', content, "reason"))
     if "video" in content:
@@ -465,17 +480,26 @@ def job_text(job: Job, content: Mapping[str, Any]) -> str:
     lines += map("Chosen: {0[0]}, {0[1]}".format, content.get("chosen", {}).items())
     lines.append(_part("It continues the video of job {}", content, "continues"))
     if job.state == "completed":
-        made = _part("Made in {:.0f} s. ", content, "elapsed_seconds")
-        used = _part("It used {:g} credits. ", content, "credits_used")
-        lines.append(f"{made}{used}Job: {job.jobid}")
+        lines.append(_format_end(job, content))
     if "assets" in content:
         for name, asset_ref in content["assets"].items():
             changed = _part(" ({})", content.get("image_changes", {}), name)
             lines.append(f"{name}{changed} is the assetRef {asset_ref}")
         lines.append(ASSETS_EXPIRE)
     lines += map("Warning: {}".format, content.get("warnings", ()))
-    lines += (_part("{}", content, "note"), _part("{}", content, "next_step"))
+    lines += map("Left out because it is too long: {}".format, content.get("left_out", ()))
+    lines += (_part("{}", content, "cost"), _part("{}", content, "note"), _part("{}", content, "next_step"))
     return "\n".join(filter(None, lines))
+
+
+def _format_end(job: Job, content: Mapping[str, Any]) -> str:
+    """When a completed job was ordered, how long it took, and what it used."""
+    ordered = ""
+    if "created" in content:
+        ordered = f"Ordered at {format_time(datetime.fromisoformat(content['created']))}. "
+    made = _part("Made in {:.0f} s. ", content, "elapsed_seconds")
+    used = _part("It used {:g} credits. ", content, "credits_used")
+    return f"{ordered}{made}{used}Job: {job.jobid}"
 
 
 def job_note(
@@ -502,25 +526,125 @@ def list_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
     """The whole text of a list of jobs, from its structured content."""
     lines: list[str] = []
     for job in content["jobs"]:
-        age = _part(" after {:.0f} s", job, "elapsed_seconds")
-        head = f"- {job['state']}{age}, {job.get('created', 'time unknown')}"
+        head = f"- {job['state']}, {_format_progress(job)}"
         for name in catalog.choices:
             head += _part(", {}", job, name)
-        head += _part(", {:g} credits", job, "credits_used")
         head += _part(", on {}", job, "account")
-        if "prompt" in job:
-            head += f": {shorten(job['prompt'], MAX_PROMPT)}"
-        lines.append(head)
-        lines += (_part("  job: {}", job, "jobid"), _part("  failed: {}", job, "reason"))
+        lines.append(f"{head}{_part(': {}', job, 'prompt')}")
+        lines += (_part("  job: {}", job, "jobid"), _part("  continues the video of job {}", job, "continues"))
+        lines += (_part("  link: {}", job, "link"), _part("  failed: {}", job, "reason"))
         lines += map("  saved: {}".format, job.get("saved_files", ()))
-    if not lines:
+        lines.append(_part("  and {} more files", job, "files_not_shown"))
+    if "filters" in content:
+        count = f"{content['total']} {'job matches' if content['total'] == 1 else 'jobs match'}"
+        lines.insert(0, f"{count} {_format_pairs(content['filters'])}.")
+    elif not lines:
         lines.append("No jobs.")
     for account in content["accounts"]:
         slots = f"{account.get('in_use', '?')} of {account.get('slots', '?')} slots in use"
-        lines.append(f"{account['email']}: {slots}{_part(' ({})', account, 'problem')}")
+        money = "credits left: not known yet"
+        if "credits_left" in account:
+            left, limit = (format_number(account[name]) for name in ("credits_left", "credits_limit"))
+            money = f"{left} of {limit} credits left"
+        lines.append(f"{account['email']}: {slots}, {money}{_part(' ({})', account, 'problem')}")
+    lines.append(_part("and {} more accounts", content, "accounts_not_shown"))
     for name in ("problem", "note", "next_step"):
         lines.append(_part("{}", content, name))
     return "\n".join(filter(None, lines))
+
+
+def _format_progress(job: Mapping[str, Any]) -> str:
+    """When a job of a list was ordered, how long it takes or took, and what it used."""
+    parts = ["ordered at an unknown time"]
+    if "created" in job:
+        created = format_time(datetime.fromisoformat(job["created"]))
+        parts = [f"ordered {_format_span(job['age_seconds'])} ago ({created})"]
+    if "expected_seconds_left" in job:
+        low, high = job["expected_seconds_left"]
+        parts.append(f"ready in about {low} to {high} s" if low else f"ready within about {high} s")
+    elif "overdue_seconds" in job:
+        parts.append(f"{_format_span(job['overdue_seconds'])} longer than usual")
+    elif job["state"] == "running":
+        parts.append("time left not known")
+    if "elapsed_seconds" in job:
+        parts.append(f"took {job['elapsed_seconds']:.0f} s")
+    if "credits_used" in job:
+        parts.append(f"used {job['credits_used']:g} credits")
+    elif "expected_credits" in job:
+        parts.append(f"such videos used {format_range(job['expected_credits'])} credits")
+    else:
+        parts.append("credits not known yet" if job["state"] == "running" else "credits not known")
+    return ", ".join(parts)
+
+
+def after_list(
+    jobs: Sequence[Mapping[str, Any]], not_shown: int, total: int, filters: Mapping[str, str]
+) -> dict[str, Any]:
+    """The next step after a list, for programs and as text. `filters`: what the caller stated."""
+    action: NextAction = "none"
+    steps: list[str] = []
+    by_state = {job["state"]: job["jobid"] for job in reversed(jobs) if "jobid" in job}
+    if "running" in by_state:
+        action = "get_job"
+        steps.append(f"Call get_job with {_format_call(by_state['running'])} to wait for the newest running job.")
+    if "completed" in by_state:
+        action = "get_job"
+        steps.append("Call get_job with the jobid of a completed job for a current link, or to save the video.")
+    if "unknown" in by_state:
+        action = "get_job"
+        steps.append("Call get_job with the jobid of an unknown one to see what became of it.")
+    if not_shown:
+        filters = {
+            name: value if len(value) <= MAX_PROMPT else f"<{name} as you sent it>" for name, value in filters.items()
+        }
+        more: dict[str, Any] = {**filters, "limit": total}
+        # The next ones begin within the second of the last one that is shown.
+        last = jobs[-1].get("created")
+        if total > MAX_LISTED and last:
+            later = datetime.fromisoformat(last) + timedelta(seconds=1)
+            more = {**filters, "before": f"{later:%Y-%m-%dT%H:%M:%SZ}", "limit": MAX_LISTED}
+        elif total > MAX_LISTED:
+            more = {**filters, "limit": MAX_LISTED}
+        action = "list_jobs" if action == "none" else action
+        steps.append(
+            f"{not_shown} of {total} jobs are not shown: call list_jobs with {json.dumps(more, ensure_ascii=False)}."
+        )
+    return {"next_action": action} | ({"next_step": " ".join(steps)} if steps else {})
+
+
+def format_cost(
+    expected: Sequence[float] | None, left: Sequence[Mapping[str, Any]], *, is_running: bool, simulated: bool
+) -> str:
+    """What a video is expected to cost while it runs, and what is left; the numbers are credits."""
+    sentences: list[str] = []
+    if is_running:
+        used = f"{format_range(expected)} credits each here" if expected else NO_CREDITS_KNOWN
+        sentences.append(f"Such videos used {used}." if expected else f"The credits that it will use are {used}.")
+    sentences.append(format_credits_left(left))
+    if simulated:
+        sentences.append("All credits are simulated.")
+    return " ".join(sentences)
+
+
+def format_credits_left(left: Sequence[Mapping[str, Any]]) -> str:
+    """What the accounts have left."""
+    if not left:
+        return "How many credits are left is not known yet."
+    return " ".join(
+        f"{row['email']} has {format_number(row['left'])} of {format_number(row['limit'])} credits left."
+        for row in left
+    )
+
+
+def format_range(values: Sequence[float]) -> str:
+    """The least and the most of something, as one number where they are the same."""
+    low, high = values
+    return format_number(low) if low == high else f"{format_number(low)} to {format_number(high)}"
+
+
+def format_number(value: float) -> str:
+    """A number in full: `g` would write a million credits as `1e+06`."""
+    return f"{value:.12g}"
 
 
 def options_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
@@ -535,6 +659,10 @@ def options_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
         times[name] = "{} to {} s".format(*content["typical_seconds"][name])
     if times:
         paragraphs.append(f"As measured on this machine: {_format_pairs(times)}.")
+    if content["credits_used"]:
+        used = {name: format_range(values) for name, values in content["credits_used"].items()}
+        paragraphs.append(f"Credits that one video used on this machine: {_format_pairs(used)}.")
+    paragraphs.append(content["cost"])
     if content["chosen"]:
         remaining: dict[str, str] = {}
         for name, values in content["allowed"].items():
@@ -550,7 +678,8 @@ def deleted_note(saved_files: Sequence[str], *, was_known: bool) -> str:
     """That a job is deleted, and what remains of it. `was_known`: the API still knew it."""
     note = "The job is deleted." if was_known else "The job was already gone."
     if saved_files:
-        return f"{note} Links to its video may stop working; its files on this machine stay: {', '.join(saved_files)}."
+        files = _format_some(saved_files)
+        return f"{note} Links to its video may stop working; its files on this machine stay: {files}."
     return f"{note} Links to its video may stop working, and it was not saved on this machine."
 
 
@@ -563,15 +692,25 @@ def format_misfits(misfits: Mapping[str, tuple[int, int]], aspect_ratio: str) ->
 
 
 def confirmation_question(
-    catalog: Catalog, params: Mapping[str, Any], misfits: Mapping[str, tuple[int, int]] | None = None
+    catalog: Catalog,
+    params: Mapping[str, Any],
+    misfits: Mapping[str, tuple[int, int]] | None = None,
+    *,
+    expected_credits: Sequence[float] | None = None,
+    simulated: bool = False,
 ) -> str:
-    """The question to the user before an order. The same request gives the same question."""
+    """The question to the user before an order. The same request gives the same question, until a job has ended."""
     facts = ", ".join(map(params.__getitem__, catalog.choices))
     images = [name.replace("_", " ") for name in catalog.images if name in params]
     if images:
         facts += f", with {' and '.join(images)}"
     warnings = "".join(f" {sentence}" for sentence in format_misfits(misfits or {}, params["aspect_ratio"]))
-    return f"Make this video? It costs credits. {facts}.{warnings} Prompt: {shorten(params['prompt'], MAX_PROMPT)}"
+    cost = "It costs credits; how many is not known yet."
+    if expected_credits:
+        cost = f"It costs credits: such videos used {format_range(expected_credits)} credits each here."
+    if simulated:
+        cost = "It is simulated and costs nothing."
+    return f"Make this video? {cost} {facts}.{warnings} Prompt: {shorten(params['prompt'], MAX_PROMPT)}"
 
 
 def _part(template: str, content: Mapping[str, Any], name: str) -> str:
@@ -581,13 +720,36 @@ def _part(template: str, content: Mapping[str, Any], name: str) -> str:
     return template.format(content[name])
 
 
-def _format_age(seconds: float) -> str:
-    """Format a time span: in seconds up to two minutes, in minutes up to two hours, else in hours or days."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return _format_minutes(seconds)
-    return f"{seconds / 3600:.0f} hours" if seconds < 2 * 86_400 else f"{seconds / 86_400:.0f} days"
+def format_time(time: datetime) -> str:
+    """A time of day as every text has it."""
+    return f"{time:%Y-%m-%d %H:%M} UTC"
+
+
+def fit_text(text: str, max_bytes: int) -> str:
+    """Leave out the longest lines until a text is short enough; the last line says so."""
+    lines = text.split("\n")
+    left_out = 0
+    while len(lines) > 1 and len("\n".join(lines).encode(errors="replace")) > max_bytes - 100:
+        lines.remove(max(lines[1:], key=len))
+        left_out += 1
+    if left_out:
+        lines.append(f"{left_out} lines were left out, because they are too long.")
+    return "\n".join(lines)
+
+
+def _format_some(items: Sequence[object], not_given: int = 0) -> str:
+    """The first ones, and how many there are besides. `not_given`: how many `items` lacks."""
+    more = not_given + max(0, len(items) - MAX_NAMED)
+    listed = ", ".join(map(str, items[:MAX_NAMED]))
+    return f"{listed} and {more} more" if more else listed
+
+
+def _format_span(seconds: float) -> str:
+    """A length of time: `45 s`, `3 minutes`, `2 hours`, `5 days`."""
+    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}s"
+    return f"{seconds:.0f} s"
 
 
 def _format_minutes(seconds: float) -> str:

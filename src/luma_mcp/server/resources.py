@@ -68,7 +68,7 @@ def add_resources(server: MCPServer[Any], context: ServerContext) -> None:
     @server.resource(OPTIONS_URI, name="options", title="Video options", mime_type=JSON, description=ABOUT_OPTIONS)
     def options() -> str:
         # Clients may cache it, so it has no measured times.
-        return _to_json(list_options.build_content(context.catalog, {}, {}))
+        return _to_json(list_options.build_content(context.catalog, {}, {}, {}))
 
     @server.resource(
         SCHEMA_URI, name="generate_video_schema", title=SCHEMA_TITLE, mime_type=JSON, description=ABOUT_SCHEMA
@@ -87,10 +87,13 @@ def add_resources(server: MCPServer[Any], context: ServerContext) -> None:
     async def job(jobid: str) -> str:
         # Hosts read resources on their own initiative, so this one downloads nothing.
         with _resource_errors("get_job"):
-            video = await get_job.fetch_video(context, jobid)
             service = context.require_service()
-            expected = await service.expected_seconds(video.request) or service.widest_seconds()
-        return _to_json(build_job_content(context, video, messages.ResultContext(expected=expected)))
+            video = await get_job.fetch_video(context, jobid)
+            async with service.credits.refreshing():
+                expected = await service.expected_seconds(video.request) or service.widest_seconds()
+            result_context = messages.ResultContext(expected=expected)
+            await get_job.add_credits(service, result_context, video.request)
+        return _to_json(build_job_content(context, video, result_context))
 
 
 @contextmanager

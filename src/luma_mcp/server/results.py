@@ -6,12 +6,15 @@ Some hosts hand the model only one of the two, so each is complete alone. Nothin
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
 
-from luma_mcp.api.protocol import Job
+from luma_mcp.api.protocol import Job, parse_time
 from luma_mcp.catalog.validate import shorten
 from luma_mcp.errors import (
     Capacity,
@@ -23,24 +26,96 @@ from luma_mcp.errors import (
 )
 from luma_mcp.server import messages
 from luma_mcp.text import make_encodable
-from luma_mcp.text import shorten as shorten_text
+from luma_mcp.text import shorten as cut
 
 if TYPE_CHECKING:
     from luma_mcp.server.tools import ServerContext
+    from luma_mcp.service.credits import AccountCredits
 
-# A picture's data is not sent back: hosts cut long results, and the agent has it.
-MAX_SUGGESTED = 4000
+# Bytes of a result's text, and of its structured content as compact JSON: hosts cut longer ones.
+MAX_BYTES = 6000
+# Bytes of a suggestion. What makes it longer, such as a picture's data, is not sent back: the agent has it.
+MAX_SUGGESTED = 1500
+# Bytes of a value that is worth leaving out.
+MIN_LEFT_OUT = 100
+# What a result is about. It is never left out.
+_KEPT = frozenset({"jobid", "url", "message", "next_step", "suggestion", "left_out"})
 
 
 def build_result(
-    text: str, content: Mapping[str, Any], *, is_error: bool = False, picture: bytes | None = None
+    text: str,
+    content: Mapping[str, Any],
+    *,
+    is_error: bool = False,
+    picture: bytes | None = None,
+    max_bytes: int | None = MAX_BYTES,
 ) -> CallToolResult:
-    """Build a tool's result; `picture` is a JPEG."""
+    """Build a tool's result; `picture` is a JPEG. None as `max_bytes`: the caller asked for that much."""
+    if max_bytes:
+        content, text = fit_content(content), messages.fit_text(text, max_bytes)
     blocks: list[ContentBlock] = [TextContent(type="text", text=make_encodable(text))]
     if picture:
         data = base64.b64encode(picture).decode("ascii")
         blocks.append(ImageContent(type="image", data=data, mime_type="image/jpeg"))
     return CallToolResult(content=blocks, structured_content=make_encodable(dict(content)), is_error=is_error)
+
+
+def count_bytes(value: Any) -> int:
+    """Count the bytes of a text, or of a JSON value in compact form."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return len(text.encode(errors="replace"))
+
+
+def fits(text: str, content: Mapping[str, Any]) -> bool:
+    """Whether a result is short enough for every host."""
+    return max(count_bytes(text), count_bytes(content)) <= MAX_BYTES
+
+
+def fit_content(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Make structured content short enough: lists become shorter and say so, and the longest texts are left out.
+
+    A text that is cut is of no use to programs, which would order a cut prompt. `left_out` names them.
+    """
+    if count_bytes(content) <= MAX_BYTES:
+        return dict(content)
+    fitted: dict[str, Any] = json.loads(json.dumps(content))
+    while count_bytes(fitted) > MAX_BYTES:
+        found = max(_find_values(fitted), key=lambda each: count_bytes(each[0][each[1]]), default=None)
+        if found is None:
+            break
+        container, name = found
+        if isinstance(container[name], list) and len(container[name]) > 1:
+            half = len(container[name]) // 2
+            not_shown = f"{name}_not_shown"
+            container[not_shown] = container.get(not_shown, 0) + len(container[name]) - half
+            del container[name][half:]
+        else:
+            del container[name]
+            fitted.setdefault("left_out", []).append(name)
+    return fitted
+
+
+def _find_values(container: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield each value that may be left out, as its container and its name."""
+    for name, value in container.items():
+        if isinstance(value, dict) and name not in _KEPT:
+            yield from _find_values(value)
+        elif isinstance(value, str | list) and name not in _KEPT and count_bytes(value) >= MIN_LEFT_OUT:
+            yield container, name
+
+
+def format_iso(time: datetime | None) -> str | None:
+    """Format a time as structured content has it: `2026-11-22T18:30:00Z`."""
+    if time is not None:
+        # In the first and the last year the time in UTC may not exist.
+        with suppress(OverflowError):
+            return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return None
+
+
+def credits_content(rows: Iterable[AccountCredits]) -> list[dict[str, Any]]:
+    """Build the structured content of what accounts have left."""
+    return [{"email": row.email, "left": row.left, "limit": row.limit} for row in rows]
 
 
 def build_job_content(context: ServerContext, job: Job, result_context: messages.ResultContext) -> dict[str, Any]:
@@ -54,19 +129,19 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
         "state": job.state,
         "outcome": outcome,
         "charged": None,
-        "created": job.created,
-        "updated": job.updated,
+        "created": format_iso(parse_time(job.created)),
+        "updated": format_iso(parse_time(job.updated)),
         "elapsed_seconds": None if elapsed is None else round(elapsed, 1),
         "credits_used": job.credits_used,
         # Of a failed job, it is in the error.
         "reason": job.failure_reason if job.state == "running" else None,
+        "continues": result_context.continues,
         "image_changes": dict(result_context.image_changes) or None,
         "simulated": simulated or None,
     }
     if outcome:
         content["notice"] = messages.OUTCOMES.get(outcome)
         content["chosen"] = {name: messages.CHOSEN[reason] for name, reason in result_context.chosen.items()} or None
-        content["continues"] = result_context.continues
         ratio = job.request.aspect_ratio if job.request else None
         warnings = messages.format_misfits(result_context.misfits, ratio or "of another shape")
         if result_context.journal_problem:
@@ -86,6 +161,7 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
     if job.state == "running" and expected:
         content["typical_seconds"] = [round(seconds) for seconds in expected]
         content["overdue_seconds"] = round(elapsed - expected[1]) if elapsed and elapsed > expected[1] else None
+    content |= build_cost_content(result_context, is_running=job.state == "running", simulated=simulated)
     dynamic_range = "hdr_exr" if files.video_hdr_exr else ""
     if job.request:
         params = job.request.to_dict()
@@ -107,7 +183,17 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
         content["saved_files"] = list(saved.files)
         content["save_problem"] = saved.problem
     content["note"] = messages.job_note(catalog, job, output, result_context, simulated=simulated)
-    return without_none(content)
+    return fit_content(without_none(content))
+
+
+def build_cost_content(
+    result_context: messages.ResultContext, *, is_running: bool = True, simulated: bool
+) -> dict[str, Any]:
+    """Build what a job is expected to cost while it runs, and what is left."""
+    expected = result_context.expected_credits if is_running else None
+    left = credits_content(result_context.credits_left)
+    cost = messages.format_cost(expected, left, is_running=is_running, simulated=simulated)
+    return without_none({"expected_credits": expected and list(expected), "credits_left": left or None, "cost": cost})
 
 
 def without_none(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,7 +208,8 @@ def build_error_result(error: LumaError, tool: str, *, simulated: bool) -> CallT
     if error.journal_problem:
         warnings.append(messages.JOURNAL_WARNING.format(problem=error.journal_problem))
     content = without_none({"error": facts, "warnings": warnings or None, "simulated": simulated or None})
-    return build_result(messages.error_text(facts, tool, warnings), content, is_error=True)
+    content = fit_content(content)
+    return build_result(messages.error_text(content["error"], tool, warnings), content, is_error=True)
 
 
 def build_error_content(error: LumaError, tool: str) -> dict[str, Any]:
@@ -132,7 +219,7 @@ def build_error_content(error: LumaError, tool: str) -> dict[str, Any]:
     content: dict[str, Any] = {
         "kind": error.kind,
         "message": message,
-        "reason": error.api_message,
+        "reason": error.api_message and cut(error.api_message, messages.MAX_REASON),
         "retry": error.retry,
         # Only where an order was at stake; that a look-up costs nothing goes without saying.
         "charged": error.charged if can_cost else None,
@@ -144,7 +231,7 @@ def build_error_content(error: LumaError, tool: str) -> dict[str, Any]:
     content["last_known"] = _build_last_known(error)
     if isinstance(error, InvalidArguments):
         problems: list[dict[str, Any]] = []
-        for each in error.problems:
+        for each in tuple(error.problems)[: messages.MAX_PROBLEMS]:
             problem = {"field": each.field, "code": each.code, "value": shorten(each.value), "jobid": each.jobid}
             problem["message"], problem["did_you_mean"] = format_problem(each), each.did_you_mean
             problem["next_step"] = messages.image_step(each)
@@ -153,6 +240,7 @@ def build_error_content(error: LumaError, tool: str) -> dict[str, Any]:
                 problem["allowed"] = list(each.allowed) or None
             problems.append(without_none(problem))
         content["problems"] = problems or None
+        content["problems_not_shown"] = len(error.problems) - len(problems) or None
         alternatives: list[dict[str, Any]] = []
         for way in error.alternatives:
             facts = {
@@ -164,15 +252,18 @@ def build_error_content(error: LumaError, tool: str) -> dict[str, Any]:
         content["alternatives"] = alternatives or None
         if error.suggestion:
             content["suggestion"] = suggestion = dict(error.suggestion)
-            for name, value in suggestion.items():
-                # What is long, such as an image's data, is replaced by a reference to what the agent sent.
-                if isinstance(value, str) and len(value) > MAX_SUGGESTED:
-                    suggestion[name] = f"<{name} as you sent it>"
+            while count_bytes(suggestion) > MAX_SUGGESTED:
+                # Replaced by a reference to what the agent sent.
+                longest = max(suggestion, key=lambda name: count_bytes(suggestion[name]))
+                suggestion[longest] = f"<{longest} as you sent it>"
     elif isinstance(error, Capacity):
         content["running"] = [job.jobid for job in error.running] or None
+        content["running_not_shown"] = error.more_running or None
         content["deletable"] = [job.jobid for job in error.deletable] or None
     elif isinstance(error, OutcomeUnknown):
-        content["running"] = list(error.candidates or ()) or None
+        candidates = error.candidates or ()
+        content["running"] = list(candidates[: messages.MAX_NAMED]) or None
+        content["running_not_shown"] = max(0, len(candidates) - messages.MAX_NAMED) or None
     return without_none(content)
 
 
@@ -183,10 +274,9 @@ def _build_last_known(error: LumaError) -> dict[str, Any] | None:
         return None
     content: dict[str, Any] = {
         "state": record.state,
-        "prompt": shorten_text(record.prompt, messages.MAX_PROMPT),
+        "prompt": cut(record.prompt, messages.MAX_PROMPT),
         "age_seconds": round(record.age),
     }
-    content["ordered"] = f"{record.ordered_at:%Y-%m-%d %H:%M} UTC"
-    if record.ready_by:
-        content["usually_ready_by"] = f"{record.ready_by:%Y-%m-%d %H:%M} UTC"
-    return without_none({**content, "video_url": record.link, "saved_files": list(error.saved_files) or None})
+    content |= {"ordered": format_iso(record.ordered_at), "usually_ready_by": format_iso(record.ready_by)}
+    files = list(error.saved_files[: messages.MAX_NAMED]) or None
+    return without_none({**content, "video_url": record.link, "saved_files": files})

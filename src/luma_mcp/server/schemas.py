@@ -47,7 +47,6 @@ _ERROR: Schema = {
     "type": "object",
     "properties": {
         **dict.fromkeys(("kind", "message", "retry", "charged", "next_action", "next_step", "jobid"), STRING),
-        "problems": array(OBJECT),
         "suggestion": OBJECT,
     },
 }
@@ -55,24 +54,20 @@ _ERROR: Schema = {
 # What `generate_video` and `get_job` return.
 JOB_OUTPUT = output_object(
     {
-        **dict.fromkeys(
-            ("jobid", "status", "outcome", "charged", "next_action", "next_step", "notice", "note"), STRING
-        ),
+        **dict.fromkeys(("jobid", "status", "outcome", "charged", "next_action", "next_step", "note"), STRING),
         "warnings": array(STRING),
-        "chosen": OBJECT,
         "continues": STRING,
         "state": {"type": "string", "enum": list(get_args(JobState))},
         "request": OBJECT,
-        **dict.fromkeys(("created", "updated"), STRING),
-        "typical_seconds": array(NUMBER),
+        "created": STRING,
+        **dict.fromkeys(("typical_seconds", "expected_credits"), array(NUMBER)),
+        "credits_left": array(OBJECT),
+        "cost": STRING,
         "elapsed_seconds": NUMBER,
         "video": {"type": "object", "properties": {"url": STRING, "plays_in_browser": BOOLEAN}},
         **dict.fromkeys(("exr_zip_url", "thumbnail_url", "last_frame_url"), STRING),
         "credits_used": NUMBER,
         "saved_files": array(STRING),
-        "save_problem": STRING,
-        "assets": OBJECT,
-        "image_changes": OBJECT,
         "simulated": BOOLEAN,
     }
 )

@@ -31,10 +31,11 @@ from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import Field, PrivateAttr
 
 from luma_mcp.api.polling import next_poll_delay
-from luma_mcp.api.protocol import Job
+from luma_mcp.api.protocol import Job, parse_time
 from luma_mcp.errors import LumaError
 from luma_mcp.server import messages
 from luma_mcp.server.progress import ProgressReporter
+from luma_mcp.server.results import format_iso
 from luma_mcp.server.tools import ServerContext
 from luma_mcp.server.tools.get_job import UNKNOWN_JOB, fetch_video, follow_job
 
@@ -163,7 +164,7 @@ def build_task(job: Job, result_context: messages.ResultContext, now: datetime) 
     """Build the task of a job as if it still ran. `result_context`: that of the result of the same call."""
     typical = result_context.expected
     # The record of a job that was just ordered may lack its times.
-    created = job.created or now.isoformat()
+    created = format_iso(parse_time(job.created)) or format_iso(now)
     age = job.elapsed_seconds(now)
     delay = max(SHORTEST_POLL, next_poll_delay(age or 0.0, typical))
     return {
@@ -171,7 +172,7 @@ def build_task(job: Job, result_context: messages.ResultContext, now: datetime) 
         "status": "working",
         "statusMessage": messages.job_headline(job, elapsed=age, expected=typical, saved=result_context.saved),
         "createdAt": created,
-        "lastUpdatedAt": job.updated or created,
+        "lastUpdatedAt": format_iso(parse_time(job.updated)) or created,
         # A task exists as long as its job does, and nobody promises how long that is.
         "ttlMs": None,
         "pollIntervalMs": round(1000 * delay),

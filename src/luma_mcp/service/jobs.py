@@ -2,36 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from math import inf, isfinite
-from typing import Literal
 
 import anyio
 import anyio.to_thread
 
 from luma_mcp.api.protocol import Account, RunningJob, VideoApi, VideoRequest, parse_time
 from luma_mcp.errors import Capacity, JobReference, LumaError, NotFound
-from luma_mcp.journal.protocol import Journal, Order
+from luma_mcp.journal.protocol import Journal, ListedState, Order, OrderQuery
 from luma_mcp.service import existing_files
 from luma_mcp.service.reconcile import UNKNOWN_FOR, Reconciler
 from luma_mcp.text import shorten
 
-ListedState = Literal["running", "completed", "failed", "unknown", "deleted"]
-"""`unknown`: an order whose answer was lost and whose job was not found. `deleted`: the job was deleted from here."""
+__all__ = [
+    "MAX_LISTED",
+    "JobList",
+    "ListedJob",
+    "ListedState",
+    "add_slot_holders",
+    "list_jobs",
+    "list_recorded",
+    "parse_moment",
+]
+
 MAX_LISTED = 100
 
-_STATES: dict[str, ListedState] = {"running": "running", "completed": "completed", "failed": "failed"}
-_ORDERS_READ = 10 * MAX_LISTED
-"""More than are listed, because a list of one state leaves out the others."""
 _CONCURRENT_FETCHES = 5
 _RETRY_TIMEOUT = 2.0
 """Short, because without the API the list still shows what the journal knows."""
+_UPDATE_TIMEOUT = 15.0
 _CAPACITY_TIMEOUT = 5.0
-_MAX_DELETABLE = 5
+_MAX_NAMED = 5
+"""Jobs that an error names; the others are counted."""
 _LONGEST_PROMPT = 40
+
+
+_MOMENTS = {"today": 0, "yesterday": 1}
+"""How many days before today a day began."""
+_UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_UNIT_NAMES = {
+    "sec": "s",
+    "second": "s",
+    "m": "min",
+    "minute": "min",
+    "hr": "h",
+    "hour": "h",
+    "day": "d",
+    "week": "w",
+    **{unit: unit for unit in _UNITS},
+}
+
+
+def parse_moment(text: str, now: datetime) -> datetime | None:
+    """Parse a date or a date and time (ISO 8601, UTC by default), an age such as `2h` or `3 days`, or `yesterday`.
+
+    None if it is none of these. A date means its beginning.
+    """
+    spelling = text.strip().casefold()
+    with suppress(ValueError, OverflowError):
+        if spelling in _MOMENTS:
+            midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+            return midnight - timedelta(days=_MOMENTS[spelling])
+        age = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+?)s?(?:\s+ago)?", spelling)
+        if age and age[2] in _UNIT_NAMES:
+            return now - timedelta(seconds=float(age[1]) * _UNITS[_UNIT_NAMES[age[2]]])
+        moment = datetime.fromisoformat(text.strip().upper().replace(" UTC", "Z"))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +81,7 @@ class ListedJob:
     """A job of the list.
 
     `request` is None if it was ordered elsewhere; `seconds`: how long it took; `credits`: what it used; `files`:
-    absolute paths of its saved files.
+    absolute paths of its saved files; `link`: the last link to its video; `continues`: the clip that it continues.
     """
 
     state: ListedState
@@ -52,58 +94,83 @@ class ListedJob:
     credits: float | None = None
     failure_reason: str | None = None
     files: tuple[str, ...] = ()
+    link: str | None = None
+    continues: str | None = None
 
 
 @dataclass(slots=True)
 class JobList:
-    """The newest jobs first; the accounts with their slots; and why the API could not be asked, if so."""
+    """The newest jobs first; the accounts with their slots; and why the API could not be asked, if so.
+
+    `total`: how many jobs there are, with those that the limit left out.
+    """
 
     jobs: list[ListedJob] = field(default_factory=list)
     accounts: tuple[Account, ...] = ()
     problem: LumaError | None = None
+    total: int = 0
 
 
 async def list_jobs(
-    api: VideoApi, journal: Journal, reconciler: Reconciler, *, limit: int, state: ListedState | None = None
+    api: VideoApi, journal: Journal, reconciler: Reconciler, query: OrderQuery, *, limit: int, now: datetime
 ) -> JobList:
     """List the running jobs and the orders of this machine; without the API, only what the journal knows.
 
-    At most `limit` jobs, newest first, and only those in `state`; deleted ones only if that is the state.
+    At most `limit` jobs, newest first.
     """
-    result = JobList()
     running: dict[str, RunningJob] = {}
+    accounts: tuple[Account, ...] = ()
+    problem: LumaError | None = None
     try:
         if api.features.list_running:
             running = {job.jobid: job for job in await api.list_running(retry_timeout=_RETRY_TIMEOUT)}
         if api.features.accounts:
-            result.accounts = await api.accounts(retry_timeout=_RETRY_TIMEOUT)
+            accounts = await api.accounts(retry_timeout=_RETRY_TIMEOUT)
     except LumaError as error:
-        result.problem = error
+        problem = error
     else:
         await _update_ended(api, journal, running, reconciler)
-    listed = await jobs_from_journal(journal, running)
-    recorded = {job.jobid for job in listed}
-    for job in running.values():
-        if job.is_video and job.jobid not in recorded:
-            listed.append(ListedJob("running", job.jobid, parse_time(job.created), job.model, job.account))
-    listed.sort(key=lambda job: job.created or datetime.min.replace(tzinfo=UTC), reverse=True)
-    result.jobs = select_jobs(listed, state)[:limit]
+    result = await list_recorded(journal, query, limit=limit, now=now, running=running)
+    result.accounts, result.problem = accounts, problem
+    if query.state in (None, "running") and not query.text:
+        recorded = await journal.owned_jobids()
+        elsewhere = [job for job in running.values() if job.is_video and job.jobid not in recorded]
+        for job in elsewhere:
+            created = parse_time(job.created)
+            if _is_between(created, query):
+                result.jobs.append(ListedJob("running", job.jobid, created, job.model, job.account))
+                result.total += 1
+    result.jobs.sort(key=lambda job: job.created or datetime.min.replace(tzinfo=UTC), reverse=True)
+    del result.jobs[limit:]
     return result
 
 
-def select_jobs(jobs: Iterable[ListedJob], state: ListedState | None) -> list[ListedJob]:
-    """Select the jobs in a state; without one, all that still exist."""
-    return [job for job in jobs if job.state == state or (state is None and job.state != "deleted")]
-
-
-async def jobs_from_journal(journal: Journal, running: Mapping[str, RunningJob] | None = None) -> list[ListedJob]:
+async def list_recorded(
+    journal: Journal,
+    query: OrderQuery,
+    *,
+    limit: int,
+    now: datetime,
+    running: Mapping[str, RunningJob] | None = None,
+) -> JobList:
     """List the orders in the journal, newest first. `running`: what the API lists now, by jobid."""
-    orders = await journal.list_latest(_ORDERS_READ)
-    now_running = running or {}
+    known = running or {}
+    # An order that has been running for longer than any job takes, and that is not listed, does not run any more.
+    query = replace(query, running=frozenset(known), stale_before=now - UNKNOWN_FOR)
+    orders, total = await journal.find_orders(query, limit)
+
+    def build() -> list[ListedJob]:
+        return [_build_listed(query, order, known.get(order.jobid or "")) for order in orders]
+
     # In a thread, because it looks for the saved files on disk.
-    return await anyio.to_thread.run_sync(
-        lambda: [_build_listed(order, now_running.get(order.jobid or "")) for order in orders]
-    )
+    return JobList(await anyio.to_thread.run_sync(build), total=total)
+
+
+def _is_between(created: datetime | None, query: OrderQuery) -> bool:
+    """Whether a job was created within the query's time; one whose time is not known only if any time will do."""
+    if created is None:
+        return query.since is None and query.before is None
+    return (query.since is None or created >= query.since) and (query.before is None or created < query.before)
 
 
 async def add_slot_holders(
@@ -135,12 +202,13 @@ async def add_slot_holders(
             remaining = max(0.0, seconds - (now - created).total_seconds())
         ends.append((remaining, _build_reference(job.jobid, order)))
     ends.sort(key=lambda end: end[0])
-    error.running = tuple(reference for _, reference in ends)
+    error.running = tuple(reference for _, reference in ends[:_MAX_NAMED])
+    error.more_running = len(ends) - len(error.running)
     if ends and isfinite(ends[0][0]):
         error.seconds = ends[0][0]
     holds_finished = running is not None and error.in_use is not None and error.in_use > len(running)
     if api.features.delete and holds_finished:
-        deletable = await journal.list_deletable(_MAX_DELETABLE)
+        deletable = await journal.list_deletable(_MAX_NAMED)
         error.deletable = tuple(_build_reference(order.jobid, order) for order in deletable if order.jobid)
 
 
@@ -172,16 +240,16 @@ async def _update_ended(
                     with suppress(LumaError):
                         await reconciler.verify(job)
 
-    async with anyio.create_task_group() as tasks:
-        for order in await journal.list_latest(MAX_LISTED):
-            if order.state == "running" and order.jobid and order.jobid not in running:
-                tasks.start_soon(update, order, order.jobid)
+    with anyio.move_on_after(_UPDATE_TIMEOUT):
+        async with anyio.create_task_group() as tasks:
+            for order in await journal.list_running():
+                if order.jobid and order.jobid not in running:
+                    tasks.start_soon(update, order, order.jobid)
 
 
-def _build_listed(order: Order, running: RunningJob | None) -> ListedJob:
-    state: ListedState = "deleted" if order.deleted else _STATES.get(order.state, "unknown")
+def _build_listed(query: OrderQuery, order: Order, running: RunningJob | None) -> ListedJob:
     return ListedJob(
-        state="running" if running else state,
+        query.get_state(order.state, jobid=order.jobid, ordered_at=order.ordered_at, deleted=order.deleted),
         jobid=order.jobid,
         created=order.ordered_at,
         model=order.request.model,
@@ -191,4 +259,6 @@ def _build_listed(order: Order, running: RunningJob | None) -> ListedJob:
         credits=order.credits,
         failure_reason=order.error,
         files=existing_files(order.files),
+        link=order.link,
+        continues=order.continues,
     )

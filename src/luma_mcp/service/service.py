@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,10 +18,11 @@ from luma_mcp.api.protocol import Job, VideoApi, VideoRequest
 from luma_mcp.api.useapi.client import LumaClient
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.errors import LumaError, NotFound, RecordedJob, Upstream
-from luma_mcp.journal.protocol import Journal
+from luma_mcp.journal.protocol import CREDIT_FACTORS, Journal, OrderQuery
 from luma_mcp.journal.sqlite import SqliteJournal
 from luma_mcp.media.safe_http import Resolve, SafeHttpClient, resolve_host
 from luma_mcp.service import api_id, journal_path, output_folder
+from luma_mcp.service.credits import CreditsWatch
 from luma_mcp.service.downloads import Downloads
 from luma_mcp.service.jobs import JobList, ListedState, list_jobs
 from luma_mcp.service.reconcile import UNKNOWN_FOR, Reconciler
@@ -104,6 +105,7 @@ class VideoService:
             is_required=settings.journal_required,
             expect=self._expect_longest,
         )
+        self.credits = CreditsWatch(self.api, settings.email)
         self.downloads = Downloads(self.api, self.journal, self._http, partial(output_folder, settings))
         self._pollers = Pollers(partial(self.api.get, retry_timeout=0), wall_clock)
         # Methods that others implement, and document.
@@ -229,15 +231,30 @@ class VideoService:
         lows, highs = zip(*self.catalog.typical_seconds.values(), strict=True)
         return min(lows) / self._speed, max(highs) / self._speed
 
+    async def expected_credits(self, params: Mapping[str, str]) -> tuple[float, float] | None:
+        """Get the least and the most credits that such videos have used on this machine; None if there are none."""
+        kind = {name: params[name] for name in CREDIT_FACTORS if name in params}
+        used = await self.journal.credits_used(kind)
+        return next(iter(used.values()), None) if len(kind) == len(CREDIT_FACTORS) else None
+
     async def _expect_longest(self, request: VideoRequest) -> float | None:
         expected = await self.expected_seconds(request)
         return expected[1] if expected else None
 
-    async def list_jobs(self, limit: int, state: ListedState | None = None) -> JobList:
-        """List what is running and what was ordered from this machine, newest first."""
+    async def list_jobs(
+        self,
+        limit: int,
+        state: ListedState | None = None,
+        *,
+        text: str | None = None,
+        since: datetime | None = None,
+        before: datetime | None = None,
+    ) -> JobList:
+        """List what is running and what was ordered from this machine, newest first; see `OrderQuery`."""
         with anyio.move_on_after(RECOVERY_TIMEOUT):
             await self.reconciler.recover_orders()
-        return await list_jobs(self.api, self.journal, self.reconciler, limit=limit, state=state)
+        query = OrderQuery(state, text, since, before)
+        return await list_jobs(self.api, self.journal, self.reconciler, query, limit=limit, now=self.now())
 
     async def delete(self, jobid: str) -> DeletedJob:
         """Delete a finished job and free its slot. Its saved files stay.

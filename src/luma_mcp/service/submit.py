@@ -149,7 +149,15 @@ class OrderSubmitter:
                     await on_progress("ordering")
                     account = request.email or uploaded.account or None
                     is_exact = self.api.now() is not None
-                    order = Order(validated.key, request, self.now(), account=account, save=save, by_api_clock=is_exact)
+                    order = Order(
+                        validated.key,
+                        request,
+                        self.now(),
+                        account=account,
+                        save=save,
+                        by_api_clock=is_exact,
+                        continues=validated.continues,
+                    )
                     placing = _Placing(order, arrived, allow_duplicate, started + retry_timeout, started + patience)
                     try:
                         result = await self._place_in_slot(placing, on_progress)

@@ -30,8 +30,8 @@ async def test_what_is_running(chat: StartChat) -> None:
         [job] = listed.content["jobs"]
         assert (job["jobid"], job["state"], job["prompt"]) == (slow.jobid, "running", "A city")
         # How long it has run and how long it will still take.
-        assert job["elapsed_seconds"] == 30
-        low, high = job["seconds_left"]
+        assert job["age_seconds"] == 30
+        low, high = job["expected_seconds_left"]
         assert 0 < low < high < 300
         listed.says(slow.jobid, "A city", "4").avoids(done.jobid, "delete_job")
         await pass_time(200)

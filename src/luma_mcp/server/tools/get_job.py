@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from mcp.server.apps import client_supports_apps
 
-from luma_mcp.api.protocol import Job
-from luma_mcp.errors import Forbidden, InvalidArguments, LumaError, NotFound, Problem
+from luma_mcp.api.protocol import FINISHED, Job, VideoRequest
+from luma_mcp.catalog.validate import shorten
+from luma_mcp.errors import Forbidden, InvalidArguments, LumaError, NotFound, Problem, ProblemCode
 from luma_mcp.server import messages, schemas
 from luma_mcp.server.arguments import parse_arguments
 from luma_mcp.server.messages import ResultContext
@@ -19,11 +20,17 @@ from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, 
 from luma_mcp.server.ui import PLAYER_META
 from luma_mcp.service.concurrency import periodic
 
+if TYPE_CHECKING:
+    from luma_mcp.service.service import VideoService
+
+
 DESCRIPTION = "Get a video job: wait for it, or save its files. Free. Call it until the video is ready."
 # What a download may take beyond the wait. With the default wait, hosts that cut calls at 60 s still get the result.
 DOWNLOAD_SECONDS = 12.0
 # Seconds after which a caller learns that a job cannot be looked up, however long it would wait.
 UNSEEN_TIMEOUT = 20.0
+# Bytes; real ones have about 120. An answer repeats it several times.
+LONGEST_JOBID = 500
 # Errors of a jobid that is not one, or not this token's: the resource or task that it would name does not exist.
 UNKNOWN_JOB = (NotFound, Forbidden, InvalidArguments)
 
@@ -65,9 +72,11 @@ def parse_job_arguments(
     """Parse the arguments of a tool about one job: its jobid and the named options. Raises `InvalidArguments`."""
     parsed = parse_arguments(context.catalog, raw, ("jobid", *options))
     jobid = parsed.params.get("jobid")
-    if not isinstance(jobid, str):
+    if not isinstance(jobid, str) or len(jobid.encode(errors="replace")) > LONGEST_JOBID:
         expected = "a jobid, exactly as generate_video returned it"
-        problem = Problem("jobid", "missing" if jobid is None else "wrong_type", jobid, expected=expected)
+        code: ProblemCode = "wrong_format" if isinstance(jobid, str) else "wrong_type"
+        code = "missing" if jobid is None else code
+        problem = Problem("jobid", code, shorten(jobid), expected=expected)
         raise InvalidArguments([problem, *parsed.problems])
     if parsed.problems:
         raise InvalidArguments(parsed.problems, suggestion={"jobid": jobid, **parsed.options})
@@ -98,12 +107,13 @@ async def follow_job(
     `job`: its jobid if its record was not fetched. `end`: the time, by the event loop's clock, when the wait is over.
     """
     service = context.require_service()
-    age = 0.0
+    age, has_ended = 0.0, False
     if isinstance(job, str):
         jobid, request = job, None
         if order := await service.journal.get_by_jobid(jobid):
-            request = order.request
+            request, has_ended = order.request, order.state in FINISHED
             age = max(0.0, (service.now() - order.ordered_at).total_seconds())
+            result_context.continues = result_context.continues or order.continues
             # Left out, it is as when the job was ordered, in whichever process.
             if result_context.save is None:
                 result_context.save = order.save
@@ -116,17 +126,22 @@ async def follow_job(
     seconds = max(0.0, end - anyio.current_time())
     if isinstance(job, str):
         reporter.start_looking_up(expected, age=age)
-    if seconds or isinstance(job, str):
-        on_seen = partial(_start_progress, context, reporter, result_context, end)
-        options = {"expected": expected, "unseen_timeout": UNSEEN_TIMEOUT, "on_seen": on_seen}
-        job = await fetch_video(context, job, seconds, **options)
+    async with service.credits.refreshing():
+        if seconds or isinstance(job, str):
+            on_seen = partial(_start_progress, context, reporter, result_context, end)
+            options = {"expected": expected, "unseen_timeout": UNSEEN_TIMEOUT, "on_seen": on_seen}
+            job = await fetch_video(context, job, seconds, **options)
+    if job.state != "running" and not has_ended:
+        service.credits.expire()
 
     if result_context.save:
         # Whoever gets the finished job, in whichever process, saves them as well.
         await service.request_files(jobid)
     thumbnail = None
-    if job.state == "completed":
-        thumbnail = await _fetch_files(context, job, reporter, result_context, end)
+    async with service.credits.refreshing():
+        if job.state == "completed":
+            thumbnail = await _fetch_files(context, job, reporter, result_context, end)
+    await add_credits(service, result_context, request)
     result_context.journal_problem = service.journal.problem
     content = build_job_content(context, job, result_context)
     if job.state != "running" and anyio.current_time() <= result_context.deadline:
@@ -145,6 +160,15 @@ async def _start_progress(
     age = 0.0 if result_context.outcome == "created" else job.elapsed_seconds(context.require_service().now())
     resolution = job.request.resolution if job.request else None
     await reporter.start_waiting(job.jobid, resolution, result_context.expected, age=age)
+
+
+async def add_credits(service: VideoService, result_context: ResultContext, request: VideoRequest | None) -> None:
+    """Add what such videos have used and what is left, as far as that is known."""
+    account = None
+    if request:
+        account = request.email
+        result_context.expected_credits = await service.expected_credits(request.to_dict())
+    result_context.credits_left = service.credits.get_known(account)
 
 
 async def _fetch_files(

@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from luma_mcp.errors import InvalidArguments
+from luma_mcp.errors import InvalidArguments, Problem
 from luma_mcp.server import messages, schemas
 from luma_mcp.server.arguments import DEFAULT_LIMIT, STATES, parse_arguments
-from luma_mcp.server.results import build_result, without_none
+from luma_mcp.server.results import MAX_BYTES, build_result, credits_content, fits, format_iso, without_none
 from luma_mcp.server.schemas import BOOLEAN, NUMBER, OBJECT, STRING, array
 from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, build_tool
-from luma_mcp.service.jobs import MAX_LISTED, ListedJob
+from luma_mcp.service.jobs import MAX_LISTED, JobList, ListedJob, parse_moment
+from luma_mcp.text import shorten
 
-DESCRIPTION = "List running jobs and jobs ordered from this machine, newest first, and the slots in use. Free."
+if TYPE_CHECKING:
+    from luma_mcp.service.service import VideoService
+
+
+DESCRIPTION = "List running jobs and jobs ordered from this machine, newest first; slots in use, credits left."
 _INPUT: schemas.Schema = {
-    "limit": {
-        "type": "integer",
-        "minimum": 1,
-        "maximum": MAX_LISTED,
-        "default": DEFAULT_LIMIT,
-        "description": "Maximum number of jobs.",
-    },
-    "state": {"type": "string", "enum": list(STATES), "description": "unknown: its response was lost."},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LISTED, "default": DEFAULT_LIMIT},
+    "state": {"type": "string", "enum": list(STATES)},
+    "text": {"type": "string", "description": "In the prompt."},
+    "since": {"type": "string", "description": "A date, UTC time, or age: 2h, 3d."},
+    "before": {"type": "string", "description": "Likewise."},
 }
 _JOB: schemas.Schema = {
-    **dict.fromkeys(("jobid", "state", "created", "prompt"), STRING),
-    **dict.fromkeys(("elapsed_seconds", "credits_used"), NUMBER),
+    **dict.fromkeys(("jobid", "state", "created", "prompt", "link", "continues"), STRING),
+    **dict.fromkeys(("age_seconds", "elapsed_seconds", "credits_used"), NUMBER),
+    "expected_seconds_left": array(NUMBER),
     "saved_files": array(STRING),
     "reason": STRING,
 }
 _OUTPUT: schemas.Schema = {
     "jobs": array({"type": "object", "properties": _JOB}),
+    **dict.fromkeys(("total", "not_shown"), NUMBER),
     "accounts": array(OBJECT),
     **dict.fromkeys(("problem", "next_action", "next_step"), STRING),
     "simulated": BOOLEAN,
     "note": STRING,
 }
+# Bytes of a link, of a reason and of the paths of files in a list; `get_job` returns what is longer.
+_MAX_LINK, _MAX_REASON, _MAX_FILES = 800, 200, 600
+_MAX_ACCOUNTS = 5
+_FILTERS = ("state", "text", "since", "before")
 
 
 def definition(context: ServerContext) -> Tool:
@@ -55,21 +64,60 @@ def definition(context: ServerContext) -> Tool:
 async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, Any] | None) -> CallToolResult:  # noqa: ARG001
     """List the jobs."""
     service = context.require_service()
-    parsed = parse_arguments(context.catalog, raw, ("limit", "state"))
-    if parsed.problems:
-        raise InvalidArguments(parsed.problems, suggestion=parsed.options)
+    parsed = parse_arguments(context.catalog, raw, ("limit", *_FILTERS))
+    filters = {name: parsed.options[name] for name in _FILTERS if name in parsed.options}
+    problems, suggestion = list(parsed.problems), parsed.options
+    since, before = (parse_moment(filters.get(name, ""), service.now()) for name in ("since", "before"))
+    if since and before and since >= before:
+        expected = f"a time after since, which is {messages.format_time(since)}"
+        problems.append(Problem("before", "out_of_range", filters["before"], expected=expected))
+        suggestion = {name: value for name, value in suggestion.items() if name != "before"}
+    if problems:
+        raise InvalidArguments(problems, suggestion=suggestion)
     # It may have been sent as 5.0.
     limit = int(parsed.options.get("limit", DEFAULT_LIMIT))
-    listing = await service.list_jobs(limit=limit, state=parsed.options.get("state"))
-    jobs = [_build_job(("prompt", *context.catalog.choices), job) for job in listing.jobs]
+    async with service.credits.refreshing():
+        listing = await service.list_jobs(
+            limit, filters.get("state"), text=filters.get("text"), since=since, before=before
+        )
+    for name, moment in (("since", since), ("before", before)):
+        if moment:
+            # As the server understood it: `yesterday` is a day in UTC.
+            filters[name] = format_iso(moment) or filters[name]
+    rows: list[dict[str, Any]] = []
+    for job in listing.jobs:
+        row = await _build_job(context, service, job)
+        rows.append(row)
+    while True:
+        content = _build_content(context, service, listing, rows, filters)
+        text = messages.list_text(context.catalog, content)
+        # A caller who asks for a longer list gets all of it; any other list is short enough for every host.
+        if limit > DEFAULT_LIMIT or len(rows) < 2 or fits(text, content):
+            return build_result(text, content, max_bytes=None if limit > DEFAULT_LIMIT else MAX_BYTES)
+        rows.pop()
+
+
+def _build_content(
+    context: ServerContext,
+    service: VideoService,
+    listing: JobList,
+    jobs: Sequence[dict[str, Any]],
+    filters: Mapping[str, str],
+) -> dict[str, Any]:
+    """Build the structured content; `jobs`: those that are shown."""
+    not_shown = listing.total - len(jobs)
+    content: dict[str, Any] = {"jobs": list(jobs), "total": listing.total, "not_shown": not_shown or None}
+    content["filters"] = {name: shorten(value, messages.MAX_PROMPT) for name, value in filters.items()} or None
     accounts: list[dict[str, Any]] = []
-    for account in listing.accounts:
-        slots = {"slots": account.concurrency, "in_use": account.executing}
-        accounts.append(without_none({"email": account.email, **slots, "problem": account.error}))
-    content: dict[str, Any] = {"jobs": jobs, "accounts": accounts, "next_action": "none"}
-    if any("jobid" in job for job in jobs):
-        content["next_action"] = "get_job"
-        content["next_step"] = messages.AFTER_LIST
+    for account in listing.accounts[:_MAX_ACCOUNTS]:
+        row = {"email": account.email, "slots": account.concurrency, "in_use": account.executing}
+        row["problem"] = account.error and shorten(account.error, _MAX_REASON)
+        for known in credits_content(service.credits.get_known(account.email)):
+            row |= {"credits_left": known["left"], "credits_limit": known["limit"]}
+        accounts.append(without_none(row))
+    content["accounts"] = accounts
+    content["accounts_not_shown"] = len(listing.accounts) - len(accounts) or None
+    content |= messages.after_list(jobs, not_shown, listing.total, filters)
     if listing.problem:
         content["problem"] = f"{messages.LOCAL_HISTORY} {messages.describe_error(listing.problem, 'list_jobs')}"
     notes: list[str] = []
@@ -78,25 +126,51 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
     if context.settings.simulated:
         content["simulated"] = True
         notes.append(messages.SIMULATED)
-    if notes:
-        content["note"] = " ".join(notes)
-    return build_result(messages.list_text(context.catalog, content), content)
+    content["note"] = " ".join(notes) or None
+    return without_none(content)
 
 
-def _build_job(names: tuple[str, ...], job: ListedJob) -> dict[str, Any]:
+async def _build_job(context: ServerContext, service: VideoService, job: ListedJob) -> dict[str, Any]:
     params = job.request.to_dict() if job.request else {}
+    age = (service.now() - job.created).total_seconds() if job.created else None
     content: dict[str, Any] = {
         "jobid": job.jobid,
         "state": job.state,
-        "created": job.created.isoformat(timespec="seconds") if job.created else None,
+        "created": format_iso(job.created),
+        "age_seconds": None if age is None else max(0, round(age)),
         # Of a job that was ordered elsewhere, the API lists only the model.
         "model": job.model,
-        **{name: params[name] for name in names if name in params},
+        **{name: params[name] for name in context.catalog.choices if name in params},
+        "prompt": shorten(params["prompt"], messages.MAX_PROMPT) if params else None,
         "account": job.account,
+        "continues": job.continues,
         "elapsed_seconds": None if job.seconds is None else round(job.seconds, 1),
         "credits_used": job.credits,
-        # Only what is worth a line: no empty list, and no "not deleted".
-        "saved_files": list(job.files) or None,
-        "reason": job.failure_reason,
+        "reason": job.failure_reason and shorten(job.failure_reason, _MAX_REASON),
     }
+    if job.link and job.state == "completed" and len(job.link.encode(errors="replace")) <= _MAX_LINK:
+        content["link"] = job.link
+    files: list[str] = []
+    for path in job.files:
+        if len("".join([*files, path]).encode(errors="replace")) <= _MAX_FILES:
+            files.append(path)
+    # Only what is worth a line: no empty list, and no "not deleted".
+    content["saved_files"] = files or None
+    content["files_not_shown"] = len(job.files) - len(files) or None
+    if job.state == "running":
+        content |= await _expect(service, job, age)
     return without_none(content)
+
+
+async def _expect(service: VideoService, job: ListedJob, age: float | None) -> dict[str, Any]:
+    """What can be expected of a running job, as far as that is known."""
+    content: dict[str, Any] = {}
+    expected = await service.expected_seconds(job.request)
+    if expected and age is not None:
+        if age > expected[1]:
+            content["overdue_seconds"] = round(age - expected[1])
+        else:
+            content["expected_seconds_left"] = [max(0, round(seconds - age)) for seconds in expected]
+    if job.request and (used := await service.expected_credits(job.request.to_dict())):
+        content["expected_credits"] = list(used)
+    return content

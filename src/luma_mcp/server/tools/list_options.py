@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -11,20 +12,24 @@ from luma_mcp.catalog.validate import validate_options
 from luma_mcp.errors import InvalidArguments
 from luma_mcp.server import messages, schemas
 from luma_mcp.server.arguments import parse_arguments
-from luma_mcp.server.results import build_result
+from luma_mcp.server.results import build_cost_content, build_result
 from luma_mcp.server.schemas import OBJECT, STRING, array
 from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, build_tool
 
 DESCRIPTION = (
-    "List what generate_video can make: models, resolutions, durations, dynamic ranges, image inputs, defaults and "
-    "typical times. Fix some values to see what still goes with them. Free."
+    "List what generate_video can make, typical times, credits that videos used, credits left. Fix values to see what "
+    "goes with them. Free."
 )
 _OUTPUT: schemas.Schema = {
     "models": array(OBJECT),
-    **dict.fromkeys(("parameters", "defaults", "chosen", "allowed"), OBJECT),
+    **dict.fromkeys(("defaults", "chosen", "allowed"), OBJECT),
     "rules": array(STRING),
-    **dict.fromkeys(("typical_seconds", "output_formats", "schema"), OBJECT),
+    **dict.fromkeys(("typical_seconds", "credits_used", "output_formats", "schema"), OBJECT),
+    "credits_left": array(OBJECT),
+    "cost": STRING,
 }
+# Seconds that the options wait for what the accounts have left.
+CREDITS_TIMEOUT = 2.0
 
 
 def definition(context: ServerContext) -> Tool:
@@ -33,8 +38,8 @@ def definition(context: ServerContext) -> Tool:
     properties: schemas.Schema = {}
     for name in constrained_choices(catalog):
         choice = catalog.choices[name]
-        properties[name] = {"type": "string", "enum": list(choice.values), "description": f"{choice.about} to fix."}
-    about_schema = "Also return generate_video's exact JSON Schema."
+        properties[name] = {"type": "string", "enum": list(choice.values), "description": f"{choice.about}."}
+    about_schema = "Also return the exact JSON Schema."
     properties["include_schema"] = {"type": "boolean", "description": about_schema}
     return build_tool(
         context,
@@ -44,9 +49,7 @@ def definition(context: ServerContext) -> Tool:
         description=DESCRIPTION,
         input_schema=schemas.input_object(properties),
         output_schema=schemas.output_object(_OUTPUT),
-        # It answers from the catalog and the journal, without any request.
         read_only=True,
-        open_world=False,
     )
 
 
@@ -72,20 +75,36 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
         seconds = await service.journal.typical_seconds(kind) if service else None
         if seconds:
             measured[resolution] = seconds
-    content = build_content(catalog, parsed.params, measured)
+    result_context = messages.ResultContext()
+    credits_used: dict[tuple[str, ...], tuple[float, float]] = {}
+    if service:
+        async with service.credits.refreshing(CREDITS_TIMEOUT):
+            credits_used = await service.journal.credits_used(parsed.params)
+        result_context.credits_left = service.credits.get_known()
+    content = build_content(catalog, parsed.params, measured, credits_used)
+    content |= build_cost_content(result_context, is_running=False, simulated=context.settings.simulated)
+    if not credits_used:
+        content["cost"] = f"{messages.NO_CREDITS_USED} {content['cost']}"
     text = messages.options_text(catalog, content)
     if parsed.options.get("include_schema"):
         schema = schemas.exact_schema(catalog, context.settings.max_wait_seconds)
         content["schema"] = schema
         compact = json.dumps(schema, separators=(",", ":"))
         text = f"{text}\n\nExact JSON Schema of generate_video: {compact}"
+        return build_result(text, content, max_bytes=None)
     return build_result(text, content)
 
 
-def build_content(catalog: Catalog, chosen: dict[str, str], measured: dict[str, tuple[float, float]]) -> dict[str, Any]:
+def build_content(
+    catalog: Catalog,
+    chosen: dict[str, str],
+    measured: dict[str, tuple[float, float]],
+    credits_used: Mapping[tuple[str, ...], tuple[float, float]],
+) -> dict[str, Any]:
     """Build the structured content: the whole catalog, and what can still be combined with what was chosen.
 
-    `measured`: by resolution, the seconds between which such jobs usually ended on this machine.
+    `measured`: by resolution, the seconds between which such jobs usually ended on this machine. `credits_used`: the
+    least and the most credits that one video used here, by its model, resolution, duration and dynamic range.
     """
     allowed: dict[str, Any] = {}
     for name, values in catalog.remaining_values(chosen).items():
@@ -109,5 +128,6 @@ def build_content(catalog: Catalog, chosen: dict[str, str], measured: dict[str, 
         "rules": schemas.format_rules(catalog),
         "typical_seconds": {name: [round(low), round(high)] for name, (low, high) in typical.items()},
         "typical_seconds_measured": list(measured),
+        "credits_used": {", ".join(key): list(used) for key, used in credits_used.items()},
         "output_formats": {name: asdict(output) for name, output in catalog.outputs.items()},
     }
