@@ -78,13 +78,11 @@ async def test_input_schemas_are_flat_and_typed(connect: Connect) -> None:
 
 
 async def test_no_default_makes_a_request_impossible(connect: Connect) -> None:
-    """Some clients send every default along; with `resolution: draft` an HDR order would then be rejected."""
+    """Some clients send every default along: `resolution: draft` would exclude HDR, and `16:9` crop a portrait."""
     properties = (await listed(connect()))["generate_video"].input_schema["properties"]
-    assert {name: rule["default"] for name, rule in properties.items() if "default" in rule} == {
-        "aspect_ratio": "16:9",
-        "duration": "5s",
-        "dynamic_range": "sdr",
-    }
+    assert {name: rule["default"] for name, rule in properties.items() if "default" in rule} == {"duration": "5s"}
+    assert properties["aspect_ratio"]["description"] == "Width to height. If omitted, 16:9."
+    assert "Omitted options are as in that video" in properties["image_start"]["description"]
 
 
 @both_schemas

@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 from luma_mcp.api.protocol import JobState
 from luma_mcp.catalog.models import Catalog, Choice, Condition, Implication, conflicts, implications
+from luma_mcp.service.requests import INHERITED
 
 Schema = dict[str, Any]
 
@@ -145,9 +146,12 @@ def format_rules(catalog: Catalog) -> list[str]:
 def _portable_choice(catalog: Catalog, name: str, choice: Choice) -> Schema:
     schema: Schema = {"type": "string", "enum": list(choice.values)}
     sentences = [f"{choice.about}.", *_describe_values(catalog, name)]
-    # Some clients send every default, so one is listed only if it can be combined with everything else.
+    # Some clients send every default, so one is listed only if it can be combined with everything else, and never takes
+    # the place of what an earlier clip or a picture gives.
     if any(conflict.get(name) == choice.default for conflict in conflicts(catalog)):
         sentences.append("If omitted, the cheapest that fits.")
+    elif name in INHERITED:
+        sentences.append(f"If omitted, {choice.default}.")
     else:
         schema["default"] = choice.default
     rules = implications(catalog)
@@ -181,6 +185,8 @@ def _describe_image(catalog: Catalog, name: str) -> str:
     sentences = [f"{image.about}: {image.expects}."]
     if image.frames:
         sentences.append(f"A jobid stands for its {image.frames[0].replace('_', ' ')}.")
+    if name == "image_start":
+        sentences.append("Omitted options are as in that video; the picture gives the shape.")
     if needs:
         sentences.append(f"Only with {' and '.join(needs)}.")
     if excludes:
