@@ -47,6 +47,21 @@ def objects(text: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("api_and_token")
+def test_jobs_are_found_by_text_and_time(run: Run) -> None:
+    assert run("generate", "A fox simulate:instant", "A red hen simulate:instant").returncode == 0
+    found = run("jobs", "--text", "HEN red", "--since", "1h")
+    assert "A red hen" in found.stdout
+    assert "A fox" not in found.stdout
+    # A finished video that was not saved has its link.
+    assert ".mp4" in found.stdout
+    assert "No such jobs" in run("jobs", "--before", "yesterday").stdout
+    assert "1 more of 2 are not shown" in run("jobs", "--limit", "1").stderr
+    refused = run("jobs", "--since", "soon")
+    assert refused.returncode == 2
+    assert "--since takes a date (2026-11-21)" in refused.stderr
+
+
+@pytest.mark.usefixtures("api_and_token")
 def test_ten_prompts_with_four_slots_are_ten_videos(run: Run, simulator: Simulator, file: str) -> None:
     done = run("generate", "--file", file, "--resolution", "draft", "--save")
     assert done.returncode == 0, done.stderr
@@ -293,7 +308,7 @@ def test_without_waiting_only_the_jobids_are_printed(run: Run, simulator: Simula
     assert "2 jobs continue. Wait for them with: " in done.stderr
     assert (facts["jobid"], facts["state"], facts["charged"]) == (list(simulator.service.jobs)[2], "running", "yes")
     assert len(run("jobs", "--state", "running").stdout.splitlines()) > 3
-    assert "No jobs are failed" in run("jobs", "--state", "failed").stdout
+    assert "No such jobs" in run("jobs", "--state", "failed").stdout
     assert run("jobs", "--state", "failed", "--json").stdout == ""
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from luma_mcp.journal.protocol import Order, OrderQuery
 from luma_mcp.journal.sqlite import EVERY_API, SqliteJournal
 from luma_mcp.media.sources import LONGEST_PATH, ImageError, home_folders, parse_source
 from luma_mcp.service import existing_files, journal_path
-from luma_mcp.service.jobs import JobList, ListedJob, ListedState, list_recorded
+from luma_mcp.service.jobs import JobList, ListedJob, list_recorded, parse_moment
 from luma_mcp.service.service import DeletedJob, VideoService
 from luma_mcp.settings import Settings
 from luma_mcp.text import one_line
@@ -96,17 +97,19 @@ def get(jobids: Sequence[str], options: Options) -> None:
     run_clips(clips, settings, options, Runner.follow_all)
 
 
-def list_jobs(*, limit: int, state: ListedState | None, as_json: bool) -> None:
+def list_jobs(query: OrderQuery, *, limit: int, as_json: bool) -> None:
     """Print what was ordered from this machine and what is running, newest first."""
     settings = context.settings_with_token()
-    listing = context.run_interruptible(lambda: _fetch_list(settings, limit, state))
+    listing = context.run_interruptible(lambda: _fetch_list(settings, limit, query))
     for job in listing.jobs:
         if as_json:
             print_json(_build_job_facts(job))
         else:
             click.echo(_format_job(job))
     if not as_json:
-        _print_slots(listing, state)
+        _print_slots(listing, query)
+    if listing.total > len(listing.jobs):
+        click.echo(messages.more_jobs(listing.total - len(listing.jobs), listing.total), err=True)
     if any(job.state == "unknown" for job in listing.jobs):
         click.echo(messages.UNKNOWN_ORDERS, err=True)
     if settings.token is None:
@@ -116,21 +119,31 @@ def list_jobs(*, limit: int, state: ListedState | None, as_json: bool) -> None:
         click.echo(f"Could not fetch running jobs; showing local history. {reason}", err=True)
 
 
-def _print_slots(listing: JobList, state: ListedState | None) -> None:
+def parse_time_option(name: str, text: str | None) -> datetime | None:
+    """Parse a time, whose day is that of this machine's time zone; None if there is none."""
+    if text is None:
+        return None
+    moment = parse_moment(text, datetime.now().astimezone())
+    if moment is None:
+        raise click.UsageError(messages.not_a_time(name, text))
+    return moment
+
+
+def _print_slots(listing: JobList, query: OrderQuery) -> None:
     if not listing.jobs:
-        click.echo(f"No jobs are {state}." if state else "No jobs yet.")
+        click.echo("No jobs yet." if query == OrderQuery() else "No such jobs.")
     for account in listing.accounts:
         click.echo(f"{one_line(account.email)}: {account.executing} of {account.concurrency} slots in use")
 
 
-async def _fetch_list(settings: Settings, limit: int, state: ListedState | None) -> JobList:
+async def _fetch_list(settings: Settings, limit: int, query: OrderQuery) -> JobList:
     """The list as the API knows it; without a token what the journal knows of all tokens."""
     if settings.token is None:
         journal = SqliteJournal(journal_path(settings), api=EVERY_API, wall_clock=context.now)
         async with aclosing(journal):
-            return await list_recorded(journal, OrderQuery(state=state), limit=limit, now=context.now())
+            return await list_recorded(journal, query, limit=limit, now=context.now())
     async with aclosing(VideoService(settings, catalog=USEAPI, wall_clock=context.now)) as service:
-        return await service.list_jobs(limit=limit, state=state)
+        return await service.list_jobs(limit, query.state, text=query.text, since=query.since, before=query.before)
 
 
 def _format_job(job: ListedJob) -> str:
@@ -141,7 +154,11 @@ def _format_job(job: ListedJob) -> str:
     if job.credits is not None:
         values.append(f"{job.credits:g} credits")
     head = f"{when}  {click.style(job.state, fg=COLOURS[job.state])}{duration}  {one_line(' '.join(values))}"
-    details = (params.get("prompt"), job.failure_reason and f"failed: {job.failure_reason}", *job.files, job.jobid)
+    failure = job.failure_reason and f"failed: {job.failure_reason}"
+    continues = job.continues and f"continues {job.continues}"
+    # A saved file does not expire.
+    places = job.files or (job.link,)
+    details = (params.get("prompt"), failure, continues, *places, job.jobid)
     return "\n    ".join([head, *map(one_line, filter(None, details))])
 
 
@@ -153,6 +170,8 @@ def _build_job_facts(job: ListedJob) -> dict[str, Any]:
         "credits_used": job.credits,
         "model": job.model,
         "account": job.account,
+        "continues": job.continues,
+        "link": job.link,
         "saved_files": list(job.files) or None,
         "reason": job.failure_reason,
     }

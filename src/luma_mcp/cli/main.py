@@ -209,12 +209,17 @@ def get_command(*, jobids: tuple[str, ...], save: bool, output: str | None, as_j
 @main.command()
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, newest first.")
 @click.option("--state", type=click.Choice(JOB_STATES), help="Only those in this state.")
+@click.option("--text", help="Only those whose prompt has these words.")
+@click.option("--since", metavar="TIME", help="Only those ordered since then: a date, an age such as 2h, yesterday.")
+@click.option("--before", metavar="TIME", help="Only those ordered before then.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per job on stdout, and nothing else.")
-def jobs(*, limit: int, state: Any, as_json: bool) -> None:
+def jobs(*, limit: int, state: Any, text: str | None, since: str | None, before: str | None, as_json: bool) -> None:
     """List running jobs and those ordered from this machine."""
-    from luma_mcp.cli.jobs import list_jobs
+    from luma_mcp.cli.jobs import list_jobs, parse_time_option
+    from luma_mcp.journal.protocol import OrderQuery
 
-    list_jobs(limit=limit, state=state, as_json=as_json)
+    query = OrderQuery(state, text, parse_time_option("--since", since), parse_time_option("--before", before))
+    list_jobs(query, limit=limit, as_json=as_json)
 
 
 @main.command("delete")

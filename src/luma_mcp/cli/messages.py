@@ -222,3 +222,14 @@ def saved_copy(jobid: str, files: Sequence[str]) -> str:
 def deleted(jobid: str, *, was_known: bool) -> str:
     """That a job was deleted."""
     return f"Deleted: {jobid}" if was_known else f"Luma did not have it any more: {jobid}"
+
+
+def not_a_time(option: str, value: str) -> str:
+    """That an option's value is no time."""
+    expected = "a date (2026-11-21), a time (2026-11-21T18:30), yesterday, or an age such as 2h"
+    return f'{option} takes {expected}, not "{value}".'
+
+
+def more_jobs(not_shown: int, total: int) -> str:
+    """How many jobs a list leaves out."""
+    return f"{not_shown} more of {total} are not shown: raise --limit, or narrow it with --text, --since or --before."

@@ -59,20 +59,20 @@ _UNIT_NAMES = {
 
 
 def parse_moment(text: str, now: datetime) -> datetime | None:
-    """Parse a date or a date and time (ISO 8601, UTC by default), an age such as `2h` or `3 days`, or `yesterday`.
+    """Parse a date or a date and time (ISO 8601), an age such as `2h` or `3 days`, or `yesterday`; return it in UTC.
 
-    None if it is none of these. A date means its beginning.
+    None if it is none of these. A date means its beginning. Days are those of the time zone of `now`.
     """
     spelling = text.strip().casefold()
     with suppress(ValueError, OverflowError):
         if spelling in _MOMENTS:
             midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-            return midnight - timedelta(days=_MOMENTS[spelling])
+            return (midnight - timedelta(days=_MOMENTS[spelling])).astimezone(UTC)
         age = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+?)s?(?:\s+ago)?", spelling)
         if age and age[2] in _UNIT_NAMES:
-            return now - timedelta(seconds=float(age[1]) * _UNITS[_UNIT_NAMES[age[2]]])
+            return now.astimezone(UTC) - timedelta(seconds=float(age[1]) * _UNITS[_UNIT_NAMES[age[2]]])
         moment = datetime.fromisoformat(text.strip().upper().replace(" UTC", "Z"))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)).astimezone(UTC)
     return None
 
 
