@@ -10,6 +10,7 @@ import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import click
 
 from luma_mcp.cli.context import INTERRUPTED, read_settings, simulating
@@ -49,7 +50,9 @@ def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None) 
 
             hint = f"Waiting for an MCP client on stdin (Ctrl-C to stop). To see it work: {invocation()} demo"
             click.echo(hint, err=True)
-        server.run("stdio")
+        from luma_mcp.server.stdio import serve_stdio
+
+        anyio.run(serve_stdio, server)
 
 
 def serve_http(server: MCPServer[Any], *, host: str, port: int) -> None:

@@ -73,6 +73,7 @@ def install(host_name: str | None, options: InstallOptions) -> None:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
     command = command_here()
+    program = _as_utf8(command.program, "The path of this program")
     args, env = command.args, _entry_settings(options)
     if options.simulate:
         args = (*args, "--simulate")
@@ -83,7 +84,7 @@ def install(host_name: str | None, options: InstallOptions) -> None:
         if not options.simulate:
             env = {TOKEN: PLACEHOLDER, **env}
         click.echo(f"For {path}:", err=True)
-        click.echo(format_entry(host, Entry(command.program, args, env)).rstrip("\n"))
+        click.echo(format_entry(host, Entry(program, args, env)).rstrip("\n"))
         return
     files = _choose_files(host_name, "install", options)
     warnings = list(command.warnings)
@@ -96,7 +97,7 @@ def install(host_name: str | None, options: InstallOptions) -> None:
     resolve = cache(partial(_resolve_token, settings, check=options.check))
     for file, present in zip(files, _present_tokens(files, settings), strict=True):
         token = {} if options.simulate else {TOKEN: resolve(present)}
-        work.append((file, Entry(command.program, args, token | env)))
+        work.append((file, Entry(program, args, token | env)))
     _process_all(work, options)
 
 
@@ -117,8 +118,17 @@ def _entry_settings(options: InstallOptions) -> dict[str, str]:
         if name == TOKEN or (options.simulate and name in NOT_SIMULATED):
             continue
         if value and "${" not in value:
-            env[name] = value
+            env[name] = _as_utf8(value, name)
     return env
+
+
+def _as_utf8(text: str, subject: str) -> str:
+    """A text from the system as a file contains it, also in a terminal that decodes it otherwise."""
+    try:
+        return os.fsencode(text).decode()
+    except UnicodeError as error:
+        reason = "is not UTF-8, and a configuration file can contain nothing else. Nothing was changed."
+        raise click.ClickException(f"{subject} {reason}") from error
 
 
 # The hosts

@@ -36,6 +36,10 @@ MAX_REASON, MAX_LINK = 300, 1000
 # Problems that an error describes, and jobs and files that it names; the others are counted.
 MAX_PROBLEMS, MAX_NAMED = 8, 5
 
+# For lines on stdin that are no message, by what is wrong with them.
+LINE_NOT_JSON = "This line is not valid JSON in UTF-8, or is nested too deeply, so nothing was done."
+LINE_NO_REQUEST = "This line is not a JSON-RPC 2.0 request, notification or response, so nothing was done."
+LINE_TOO_LONG = "This line is too long, so nothing was done."
 NOT_CONFIRMED = (
     "The user was asked and did not agree, so nothing was ordered or charged. Do not order it again on your own; ask "
     "the user what they would like instead."
