@@ -44,10 +44,11 @@ async def _run_steps(url: str) -> None:
     parent = Path.cwd()
     if not os.access(parent, os.W_OK):
         parent = Path(tempfile.gettempdir())
+    folder = parent / "luma-demo"
     environment = {
         "USEAPI_TOKEN": TOKEN,
         "LUMA_MCP_BASE_URL": url,
-        "LUMA_MCP_OUTPUT_DIR": str(parent / "luma-demo"),
+        "LUMA_MCP_OUTPUT_DIR": str(folder),
         "LUMA_MCP_JOURNAL": "off",
     }
     server = StdioServerParameters(command=sys.executable, args=["-m", "luma_mcp"], env=environment)
@@ -66,8 +67,10 @@ async def _run_steps(url: str) -> None:
         second = await _make_video(client, {"prompt": CONTINUATION, "image_start": first["jobid"], "save": True})
     _print_step(6, "Two files are on disk (stand-in clips, because everything is simulated):")
     for file in (*first["saved_files"], *second["saved_files"]):
-        size = Path(file).stat().st_size  # noqa: ASYNC240 - nothing else runs
-        click.echo(f"   {file} ({size / 1000:.0f} kB)")
+        # A folder whose name is not UTF-8 has another one in the answer.
+        saved = folder / Path(file).name
+        size = saved.stat().st_size
+        click.echo(f"   {saved} ({size / 1000:.0f} kB)")
     command = invocation()
     click.secho("\nNext: add it to your app, restart the app, and ask for a video.", bold=True)
     click.echo(f"{command} install              with your API token from https://useapi.net")

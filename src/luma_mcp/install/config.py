@@ -368,11 +368,12 @@ def _indent_before(text: str, at: int) -> str | None:
 
 # TOML
 #
-# The standard library reads the content. tomlkit finds our statements, whose text alone is changed.
+# The standard library reads the content, and tomlkit that of version 1.1, which Codex reads. tomlkit also finds our
+# statements, whose text alone is changed.
 
 _MARK = "\0\n"
 """Around statements of ours. No TOML text contains it, and it ends a line, so that tomlkit adds no line break."""
-_POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+_POSITION = re.compile(r" (?:\(at (?:line (\d+), column (\d+)|end of document)\)|at line \d+ col \d+)$")
 _NOT_SAFE = "written in a way that cannot be changed safely"
 
 
@@ -386,15 +387,7 @@ class TomlDocument:
     @classmethod
     def parse(cls, text: str) -> TomlDocument:
         """Parse a text."""
-        try:
-            return cls(text, tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
-            reason, at = _POSITION.sub("", str(error)), len(text)
-            found = _POSITION.search(str(error))
-            if found and found[1]:
-                before = sum(len(line) + 1 for line in text.split("\n")[: int(found[1]) - 1])
-                at = min(before + int(found[2]) - 1, at)
-            raise ParseError(f"not valid TOML: {reason[0].lower()}{reason[1:]}", at) from error
+        return cls(text, _load_toml(text))
 
     def find(self, path: KeyPath) -> Any:
         """What is at that path, or `REMOVED`."""
@@ -427,8 +420,8 @@ class TomlDocument:
             text += newline
         text += section
         try:
-            tomllib.loads(text)
-        except tomllib.TOMLDecodeError:
+            _load_toml(text)
+        except ParseError:
             # A section cannot add to an inline table.
             return self.update(path, [((), REMOVED), *(((field,), value[field]) for field in value)])
         return text
@@ -484,6 +477,33 @@ class TomlDocument:
         return text
 
 
+def _load_toml(text: str) -> dict[str, Any]:
+    """The content of a text of version 1.0 or 1.1; `ParseError` if it is neither."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = str(error)
+    import tomlkit
+    from tomlkit.exceptions import ParseError as KitError
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        content: dict[str, Any] = tomlkit.parse(text).unwrap()
+    except (TOMLKitError, AttributeError, TypeError, ValueError) as error:
+        found = _POSITION.search(message)
+        line, column = (int(found[1]), int(found[2])) if found and found[1] else (0, 0)
+        # Of two complaints the first may be about what version 1.1 allows.
+        if line and isinstance(error, KitError) and error.line > line:
+            message, line, column = str(error), error.line, error.col + 1
+        at = len(text)
+        if line:
+            before = sum(len(each) + 1 for each in text.split("\n")[: line - 1])
+            at = min(before + column - 1, at)
+        reason = _POSITION.sub("", message)
+        raise ParseError(f"not valid TOML: {reason[0].lower()}{reason[1:]}", at) from error
+    return content
+
+
 def _split_at(path: KeyPath, text: str) -> list[str]:
     """A text in pieces, of which every second one is a statement at that path, below it or around it."""
     import tomlkit
@@ -492,9 +512,9 @@ def _split_at(path: KeyPath, text: str) -> list[str]:
     start = text.rfind("\n[", 0, text.find(path[-1])) + 1
     end = text.find("\n[", text.rfind(path[-1])) + 1 or len(text)
     try:
-        tomllib.loads(text[:start])
-        tomllib.loads(text[:end])
-    except tomllib.TOMLDecodeError:
+        _load_toml(text[:start])
+        _load_toml(text[:end])
+    except ParseError:
         # What looks like a header is in a string or a list.
         start, end = 0, len(text)
     with _tomlkit_errors():
