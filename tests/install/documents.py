@@ -197,6 +197,20 @@ CODEX = {
     "quoted names": '[mcp_servers."my server"]\ncommand = "a"\n[mcp_servers.\'x.luma\']\ncommand = "b"\n',
     "Windows' line ends, a byte order mark": BOM + 'model = "x"\r\n\r\n[mcp_servers.a]\r\ncommand = "C:\\\\a.exe"\r\n',
     "no newline at the end": '[mcp_servers.a]\ncommand = "a"',
+    "inline tables over lines (TOML 1.1)": _text("""
+        tools = {
+          web_search = true, # yes
+          paths = ["a", "b",],
+        }
+
+        [mcp_servers.time]
+        command = "uvx"
+        env = {
+          TZ = "UTC",
+        }
+        """),
+    "escapes (TOML 1.1)": '[tui]\nprompt = "\\e[1m\\x41" # bold\n\n[mcp_servers.a]\ncommand = "a"\n',
+    "times without seconds (TOML 1.1)": "[limits]\nfrom = 07:32\nuntil = 2026-11-25 18:00\nnext = 2026-11-26T08:00Z\n",
     "a list of tables": "[[hooks]]\nrun = 1\n\n[[hooks]]\nrun = 2 # last\n",
 }
 DOCUMENTS = {

@@ -7,6 +7,7 @@ import re
 import tomllib
 from typing import Any
 
+import tomlkit
 from tests.install.documents import BOM, KEYS
 
 
@@ -14,7 +15,11 @@ def read(host: str, text: str) -> dict[str, Any]:
     """The content as the host reads it. Comments and trailing commas are removed by a tokenizer of its own."""
     text = text.removeprefix(BOM)
     if host == "codex":
-        return tomllib.loads(text)
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError:
+            # The standard library reads version 1.0 only.
+            return tomlkit.parse(text).unwrap()
     if host in ("cursor", "vscode", "gemini-cli"):
         tokens = re.findall(r'"(?:[^"\\]|\\.)*"|//[^\r\n]*|/\*[\s\S]*?\*/|[^"/]+', text)
         text = "".join(token for token in tokens if not token.startswith("/"))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luma_mcp.install.config import JsonDocument, ParseError
+from luma_mcp.hosts import HOSTS
+from luma_mcp.install.config import Config, JsonDocument, ParseError, Snapshot
+from luma_mcp.install.entry import Entry
 
 MANY = int(os.environ.get("SCENARIOS", "2000")) // 20
 DERANDOMIZE = "SCENARIOS" not in os.environ
@@ -119,3 +122,16 @@ def test_invalid_json_is_a_parse_error_with_its_position(text: str) -> None:
     except ParseError as error:
         found = error.at
     assert found is None or 0 <= found <= len(text)
+
+
+@settings(max_examples=MANY, deadline=None, derandomize=DERANDOMIZE)
+@given(documents())
+def test_a_long_file_is_changed_like_a_short_one(example: tuple[str, bool]) -> None:
+    text, comments = example
+    host = next(host for host in HOSTS if host.format == ("jsonc" if comments else "json") and host.key == PATH[0])
+    snapshot = Snapshot(Path("file"), Path("file"), text.encode())
+    whole, cut = Config.decode(host, snapshot), Config.decode(host, snapshot, limit=0)
+    added = whole.with_entry(Entry("/opt/luma-ray-mcp"))
+    assert cut.with_entry(Entry("/opt/luma-ray-mcp")).data == added.data
+    snapshot = Snapshot(Path("file"), Path("file"), added.data)
+    assert Config.decode(host, snapshot, limit=0).without_entry().data == text.encode()

@@ -319,6 +319,121 @@ def test_every_spelling_of_our_entry_is_changed_alone(text: str, last: str, newl
         assert result.count("\r") == (result.count("\n") if newline == "\r\n" else 0)
 
 
+TOML_1_1 = {
+    "our entry": """
+        a = {
+        }
+        [mcp_servers.luma]
+        command = "/old/luma-ray-mcp"
+        env = {
+          USEAPI_TOKEN = "user:0-old", # mine
+          OTHER = "\\x41",
+        }
+
+        [z]
+        at = 07:32
+        """,
+    "an inline table of servers": """
+        mcp_servers = {
+          time = { command = "uvx", }, # clock
+          luma = { command = "/old/luma-ray-mcp", env = {
+            USEAPI_TOKEN = "user:0-old",
+          }, },
+          # last
+        }
+        z = "\\e"
+        """,
+}
+
+
+@pytest.mark.parametrize("text", TOML_1_1.values(), ids=TOML_1_1)
+def test_an_entry_in_toml_1_1_is_changed_alone(text: str) -> None:
+    text = dedent(text)
+    after = config("codex", text).with_entry(OURS).text
+    assert servers("codex", after)["luma"]["command"] == OURS.command
+    assert servers("codex", after)["luma"]["env"].items() >= OURS.env.items()
+    left = config("codex", after).without_entry().text
+    assert "luma" not in servers("codex", left)
+    for result in (after, left):
+        assert without_us("codex", result) == without_us("codex", text)
+        assert [
+            line for line in text.splitlines() if line.startswith(("z =", "  # last", "[z]")) and line not in result
+        ] == []
+
+
+def test_an_inline_table_of_servers_over_lines_gets_the_entry() -> None:
+    text = 'mcp_servers = {\n  time = { command = "x", }, # clock\n  # mine\n}\nz = "\\e"\n'
+    after = config("codex", text).with_entry(OURS).text
+    assert servers("codex", after).keys() == {"time", "luma"}
+    assert is_part("".join(text.split()), "".join(after.split()))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [('a = "\\e"\nb = {\n c = 1,\n}\nd = ]\n', 5, 5), ('a = "\\e"\na = 1\n', 2, 1), ("a = 07:32\n[b\n", 2, 3)],
+)
+def test_a_mistake_in_toml_1_1_is_reported_at_its_place(text: str, line: int, column: int) -> None:
+    with pytest.raises(Unparsable, match="not valid TOML") as caught:
+        _ = config("codex", text).entry
+    assert (caught.value.line, caught.value.column) == (line, column)
+
+
+def cut(host: str, text: str) -> Config:
+    """The same as a file that is too long to be parsed as a whole."""
+    path = Path("file")
+    return Config.decode(HOST[host], Snapshot(path, path, text.encode()), limit=0)
+
+
+@pytest.mark.parametrize(("host", "name"), [case for case in CASES if case[0] != "codex"])
+def test_a_long_file_is_changed_like_a_short_one(host: str, name: str) -> None:
+    before = DOCUMENTS[host][name]
+    added = cut(host, before).with_entry(OURS)
+    assert added.text == config(host, before).with_entry(OURS).text
+    assert added.entry == replace(OURS, numbers={})
+    assert cut(host, added.text).with_entry(OURS).text == added.text
+    other = Entry("/usr/bin/uvx", ("luma-ray-mcp", "--simulate"), {"LUMA_MCP_JOURNAL": "off"})
+    assert cut(host, added.text).with_entry(other).text == config(host, added.text).with_entry(other).text
+    assert cut(host, added.text).without_entry().text == before
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_long_and_many_members_are_cut_out(number: int) -> None:
+    before = {"é🦊": "x" * 900_000, **{f"{n}": {"a": [n, '"cut-0"', "// é"]} for n in range(10_000)}, "last": "y"}
+    members = list(before.items())
+    members.insert((0, 1, 8_000, len(members))[number], ("mcpServers", {"z": {"env": {"A": "z" * 300_000}}}))
+    text = json.dumps(dict(members), indent=2, ensure_ascii=False)
+    long = config("cursor", text)
+    assert len(long.short) < 50_000
+    after = long.with_entry(OURS)
+    servers_after = json.loads(after.text)["mcpServers"]
+    assert servers_after.pop("luma") == expected("cursor")
+    assert json.loads(after.text) | {"mcpServers": servers_after} == json.loads(text)
+    assert config("cursor", after.text).without_entry().text == text
+
+
+INVALID = {
+    "an unclosed object": '{"é🦊": 1,\n "mcpServers": {"a": {}',
+    "a missing comma": '{"é🦊": {"b": 1},\r\n "x": "é" "y": 2}',
+    "a comment": '{"é🦊": {"b": 1},\n "x": "é", // no\n "y": 2}',
+    "a list for the servers": '{"é🦊": [1],\n "mcpServers": [1]}',
+    "two servers": '{"a": {"é": "🦊"}, "b": 2,\n "mcpServers": {"x": {"y": 1}, "luma": {}, "luma": {}}}',
+    "two objects of servers": '{"mcpServers": {}, "é🦊": {"x": 1}, "mcpServers": {}}',
+    "too deep": '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}",
+    "more behind it": '{"é": {"b": 1}}\n{}',
+    "a byte order mark": BOM + '{"é": {"b": 1}}\n{}',
+}
+
+
+@pytest.mark.parametrize("text", INVALID.values(), ids=INVALID)
+def test_mistakes_in_long_files_are_reported_alike(text: str) -> None:
+    reports = []
+    for load in (config, cut):
+        with pytest.raises(Unparsable) as caught:
+            _ = load("windsurf", text).entry
+        reports.append((str(caught.value), caught.value.line, caught.value.column))
+    assert reports[0] == reports[1]
+
+
 def test_a_long_toml_file_is_restored() -> None:
     text = "".join(f'[projects."/srv/{n}"]\ntrust_level = "yes" # {n}\n\n' for n in range(7_000))
     before = f"{text}[mcp_servers.a]\ncommand = 'a'\n\n{text.replace('projects', 'others')}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ def mode(path: Path) -> int:
 def test_a_backup_stays_beside_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
     path.write_text("old", encoding="utf-8")
-    backup = replace(read(path), "new ключ\r\n", NOON)
+    backup = replace(read(path), "new ключ\r\n".encode(), NOON)
     assert backup == tmp_path / "mcp.json.luma-backup-20261122-123005"
     assert path.read_bytes() == "new ключ\r\n".encode()
     assert files(tmp_path).keys() == {"mcp.json", backup.name}
@@ -46,7 +47,7 @@ def test_a_backup_stays_beside_the_file(tmp_path: Path) -> None:
 
 def test_a_new_file_gets_folders_and_no_backup(tmp_path: Path) -> None:
     path = tmp_path / "Claude" / "deep" / "config.json"
-    assert replace(read(path), "{}", NOON) is None
+    assert replace(read(path), b"{}", NOON) is None
     assert files(path.parent) == {"config.json": "{}"}
 
 
@@ -55,11 +56,11 @@ def test_modes_stay_and_new_files_are_private(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
     path.write_text("old", encoding="utf-8")
     path.chmod(0o640)
-    backup = replace(read(path), "new", NOON)
+    backup = replace(read(path), b"new", NOON)
     assert backup
     assert (mode(path), mode(backup)) == (0o640, 0o600)
     other = tmp_path / "other.json"
-    replace(read(other), "new", NOON)
+    replace(read(other), b"new", NOON)
     assert mode(other) == 0o600
 
 
@@ -68,7 +69,7 @@ def test_the_owner_stays(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
     path.write_text("old", encoding="utf-8")
     os.chown(path, 12345, 23456)
-    replace(read(path), "new", NOON)
+    replace(read(path), b"new", NOON)
     assert (path.stat().st_uid, path.stat().st_gid) == (12345, 23456)
 
 
@@ -79,7 +80,7 @@ def test_the_latest_backups_are_kept_and_nothing_else_deleted(tmp_path: Path) ->
         (tmp_path / name).write_text("x", encoding="utf-8")
     for number in range(6):
         path.write_text(f"state {number}", encoding="utf-8")
-        replace(read(path), "new", NOON + timedelta(seconds=number // 2))
+        replace(read(path), b"new", NOON + timedelta(seconds=number // 2))
     kept = {name: text for name, text in files(tmp_path).items() if name not in mine}
     assert kept == {
         "mcp.json": "new",
@@ -99,7 +100,7 @@ def test_a_link_stays_and_the_backup_is_beside_it(tmp_path: Path) -> None:
     home.mkdir()
     link = home / "mcp.json"
     link.symlink_to("../dotfiles/cursor.json")
-    backup = replace(read(link), "new", NOON)
+    backup = replace(read(link), b"new", NOON)
     assert link.is_symlink()
     assert str(link.readlink()) == "../dotfiles/cursor.json"
     assert files(dotfiles) == {"cursor.json": "new"}
@@ -111,7 +112,7 @@ def test_a_link_stays_and_the_backup_is_beside_it(tmp_path: Path) -> None:
 def test_a_dangling_link_gets_its_file(tmp_path: Path) -> None:
     link = tmp_path / "mcp.json"
     link.symlink_to("real.json")
-    replace(read(link), "new", NOON)
+    replace(read(link), b"new", NOON)
     assert link.is_symlink()
     assert (tmp_path / "real.json").read_text(encoding="utf-8") == "new"
 
@@ -125,7 +126,7 @@ def test_a_file_changed_meanwhile_is_not_overwritten(tmp_path: Path, meanwhile: 
     if meanwhile:
         path.write_text(meanwhile, encoding="utf-8")
     with pytest.raises(Changed):
-        replace(seen, "ours", NOON)
+        replace(seen, b"ours", NOON)
     assert files(tmp_path) == ({"mcp.json": meanwhile} if meanwhile else {})
 
 
@@ -134,25 +135,131 @@ def test_a_file_created_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     seen = read(path)
     path.write_text("somebody's", encoding="utf-8")
     with pytest.raises(Changed):
-        replace(seen, "ours", NOON)
+        replace(seen, b"ours", NOON)
     assert files(tmp_path) == {"mcp.json": "somebody's"}
 
 
 @on_posix
-@pytest.mark.parametrize("protected", ["file", "folder"])
-def test_read_only_files_and_folders_are_left_alone(tmp_path: Path, protected: str) -> None:
+def test_a_read_only_file_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_text("old", encoding="utf-8")
+    path.chmod(0o444)
+    with pytest.raises(InstallError, match="it is read-only") as caught:
+        replace(read(path), b"new", NOON)
+    assert str(path) in caught.value.fix
+    assert files(tmp_path) == {"mcp.json": "old"}
+
+
+@on_posix
+def test_a_read_only_folder_gets_no_file(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    with pytest.raises(InstallError, match="its folder is read-only") as caught:
+        replace(read(tmp_path / "mcp.json"), b"new", NOON)
+    tmp_path.chmod(0o755)
+    assert str(tmp_path) in caught.value.fix
+
+
+@on_posix
+def test_a_file_in_a_read_only_folder_is_written_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home" / "state"))
     folder = tmp_path / "folder"
     folder.mkdir()
     path = folder / "mcp.json"
+    path.write_text("old, and longer", encoding="utf-8")
+    inode = path.stat().st_ino
+    folder.chmod(0o555)
+    copies = [replace(read(path), content, NOON) for content in (b"new", b"newer", b"", b"last")]
+    folder.chmod(0o755)
+    assert path.stat().st_ino == inode
+    assert files(folder) == {"mcp.json": "last"}
+    # An empty file needs none.
+    assert [copy and copy.read_text(encoding="utf-8") for copy in copies] == ["old, and longer", "new", "newer", None]
+    assert all(copy is None or (tmp_path / "home" in copy.parents and mode(copy) == 0o600) for copy in copies)
+    assert backups_with(path, "longer") == copies[:1]
+
+
+@on_posix
+def test_the_other_names_of_a_file_get_the_content_as_well(tmp_path: Path) -> None:
+    dotfiles = tmp_path / "dotfiles"
+    dotfiles.mkdir()
+    path = tmp_path / "mcp.json"
+    path.write_text("old, and longer", encoding="utf-8")
+    path.chmod(0o640)
+    (dotfiles / "cursor.json").hardlink_to(path)
+    backup = replace(read(path), b"new", NOON)
+    assert backup
+    assert files(dotfiles) == {"cursor.json": "new"}
+    assert files(tmp_path) == {"mcp.json": "new", backup.name: "old, and longer"}
+    assert mode(path) == 0o640
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="attributes as Linux has them")
+@pytest.mark.parametrize("links", [1, 2])
+def test_the_attributes_of_a_file_stay(tmp_path: Path, links: int) -> None:
+    path = tmp_path / "mcp.json"
     path.write_text("old", encoding="utf-8")
-    seen = read(path)
-    place = path if protected == "file" else folder
-    place.chmod(mode(place) & ~0o222)
-    with pytest.raises(InstallError, match="read-only") as caught:
-        replace(seen, "new", NOON)
-    place.chmod(0o755)
-    assert str(place) in caught.value.fix
-    assert files(folder) == {"mcp.json": "old"}
+    try:
+        os.setxattr(path, "user.origin", b"dotfiles")
+    except OSError as error:
+        pytest.skip(f"no attributes in {tmp_path}: {error}")
+    if links == 2:
+        (tmp_path / "other").hardlink_to(path)
+    replace(read(path), b"new", NOON)
+    assert path.read_bytes() == b"new"
+    assert os.getxattr(path, "user.origin") == b"dotfiles"
+
+
+FULL = """
+import os, resource, sys
+from datetime import datetime
+from pathlib import Path
+from luma_mcp.install.config import InstallError, read, replace
+path = Path(sys.argv[1])
+# As on a full disk, a file can be no longer than this.
+resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+try:
+    replace(read(path), b"new" * 5000, datetime(2026, 11, 22))
+except InstallError as error:
+    print(error)
+"""
+
+
+@on_posix
+@pytest.mark.parametrize("links", [1, 2])
+def test_a_failed_write_leaves_the_old_content(tmp_path: Path, links: int) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_text("old" * 1000, encoding="utf-8")
+    if links == 2:
+        (tmp_path / "other").hardlink_to(path)
+    before = files(tmp_path)
+    done = subprocess.run([sys.executable, "-c", FULL, path], capture_output=True, encoding="utf-8", check=True)
+    assert "it cannot be written: File too large" in done.stdout
+    assert files(tmp_path) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts as Linux has them")
+def test_a_mounted_file_is_written_itself(tmp_path: Path) -> None:
+    outside, home = tmp_path / "outside.json", tmp_path / "home"
+    (home / ".cursor").mkdir(parents=True)
+    outside.write_text('{"a": 1}', encoding="utf-8")
+    (home / ".cursor" / "mcp.json").write_text("", encoding="utf-8")
+    separate = ["unshare", "--map-root-user", "--mount"]
+    if subprocess.run([*separate, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine allows no mounts of its own")
+    script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+    command = [sys.executable, "-m", "luma_mcp", "install", "cursor", "--simulate", "--yes"]
+    done = subprocess.run(
+        [*separate, "sh", "-c", script, "sh", outside, home / ".cursor" / "mcp.json", *command],
+        env={"HOME": str(home), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"luma"' in outside.read_text(encoding="utf-8")
+    [backup] = (home / ".cursor").glob("*.luma-backup-*")
+    assert backup.read_text(encoding="utf-8") == '{"a": 1}'
 
 
 def test_a_folder_in_place_of_the_file_is_named(tmp_path: Path) -> None:
@@ -164,7 +271,7 @@ def test_a_folder_in_place_of_the_file_is_named(tmp_path: Path) -> None:
 def test_a_file_in_place_of_the_folder_stays(tmp_path: Path) -> None:
     (tmp_path / ".cursor").write_text("mine", encoding="utf-8")
     with pytest.raises(InstallError):
-        replace(read(tmp_path / ".cursor" / "mcp.json"), "new", NOON)
+        replace(read(tmp_path / ".cursor" / "mcp.json"), b"new", NOON)
     assert files(tmp_path) == {".cursor": "mine"}
 
 
@@ -192,6 +299,6 @@ def test_backups_with_a_secret_are_found(tmp_path: Path) -> None:
     copies = []
     for text in ("none", "with user:1-x in it", "none", "user:1-x"):
         path.write_text(text, encoding="utf-8")
-        copies.append(replace(read(path), "new", NOON))
+        copies.append(replace(read(path), b"new", NOON))
     assert backups_with(path, "user:1-x") == [copies[1], copies[3]]
     assert backups_with(tmp_path / "none" / "mcp.json", "user:1-x") == []

@@ -318,7 +318,7 @@ def _process(file: HostFile, wanted: Entry | None, options: InstallOptions) -> b
         if not _is_confirmed(entry, options):
             return False
         try:
-            backup = replace(config.snapshot, changed.text, datetime.now(UTC))
+            backup = replace(config.snapshot, changed.data, datetime.now(UTC))
         except Changed:
             if attempt + 1 == TRIES:
                 raise

@@ -7,15 +7,18 @@ indentation and number formats belong to the owner of the file.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import re
 import stat
+import sys
 import tempfile
 import tomllib
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,6 +30,7 @@ from luma_mcp.settings import Settings, SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
+    from io import FileIO
 
     from tomlkit.items import Item, Key
 
@@ -37,9 +41,13 @@ if TYPE_CHECKING:
 
 BOM = "\ufeff"
 KEPT_BACKUPS = 3
+LONG = 1024 * 1024
+"""Bytes from which on a file is not parsed as a whole."""
 PRIVATE = 0o600
 """The mode of files that may contain a token."""
 OTHERS_MAY_READ = 0o044
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""For these errors, writing to the file itself would be dangerous."""
 REMOVED = object()
 """Stands for no value."""
 Span = tuple[int, int]
@@ -74,15 +82,19 @@ class Changed(InstallError):
     """Somebody wrote to the file meanwhile."""
 
 
+class Damaged(InstallError):
+    """Writing to the file failed half-way, and so did restoring it. Its backup stays."""
+
+
 def _newline(text: str) -> str:
     """The line ending of most lines."""
     return "\r\n" if text.count("\r\n") * 2 > text.count("\n") else "\n"
 
 
-def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
-    """Where a match of the pattern ends that starts there."""
+def _end_of(pattern: re.Pattern[str], text: str, at: int, stop: int = sys.maxsize) -> int:
+    """Where a match of the pattern ends that starts there, in the text up to `stop`."""
     # Matched in place: copying the rest of a long text for each step would be slow.
-    found = pattern.match(text, at)
+    found = pattern.match(text, at, stop)
     return found.end() if found else at
 
 
@@ -93,10 +105,16 @@ def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
 
 _STRING = r'"[^"\\\r\n]*(?:\\.[^"\\\r\n]*)*"'
 _COMMENT = re.compile(rf"({_STRING})|//[^\r\n]*|/\*.*?\*/", re.DOTALL)
-_TRAILING_COMMA = re.compile(rf"({_STRING}|[{{\[][ \t\r\n]*,)|,(?=[ \t\r\n]*[}}\]])")
-"""A comma that ends an object or a list, unless nothing is before it."""
+"""A comment, or a string, in which there is none."""
+_TRAILING_COMMA = re.compile(r"([{\[][ \t\r\n]*)?,(?=[ \t\r\n]*[}\]])")
+"""A comma that ends an object or a list, unless only a brace or a bracket is before it."""
+_COMMENT_START = re.compile(r"//|/\*")
+_QUOTED = re.compile(_STRING, re.DOTALL)
+_NO_QUOTE = re.compile(rf'[^"]*+(?:{_STRING}[^"]*+)*+', re.DOTALL)
 _WHITESPACE = re.compile(r"[ \t\r\n]*")
 _BLANKS = re.compile(r"[ \t]*")
+_COLON = re.compile(r"[ \t\r\n]*(:)?[ \t\r\n]*")
+_COMMA = re.compile(r"[ \t\r\n]*(,)?[ \t\r\n]*")
 
 
 def _keep_number(text: str) -> tuple[str, str]:
@@ -108,6 +126,8 @@ def _reject_constant(name: str) -> None:
 
 
 _DECODER = json.JSONDecoder(parse_int=_keep_number, parse_float=_keep_number, parse_constant=_reject_constant)
+_SKIPPER = json.JSONDecoder(object_pairs_hook=len, parse_int=len, parse_float=len, parse_constant=_reject_constant)
+"""Finds where values end, and keeps nothing of them."""
 
 
 class _Member(NamedTuple):
@@ -147,14 +167,7 @@ class JsonDocument:
     @classmethod
     def parse(cls, text: str, *, comments: bool = True) -> JsonDocument:
         """Parse a text, `comments` and trailing commas allowed or not."""
-        bare = _COMMENT.sub(_blank, text)
-        plain = _TRAILING_COMMA.sub(_blank, bare)
-        root = _parse_root(bare, plain)
-        if not comments and plain != text:
-            at = 0
-            while plain[at] == text[at]:
-                at += 1
-            raise ParseError("a comment or a trailing comma, which this host does not accept", at)
+        bare, plain, root = _outline(text, _DECODER, comments=comments)
         indent = "  "
         if root.members:
             indent = _indent_before(text, root.members[0].start) or indent
@@ -311,12 +324,46 @@ class JsonDocument:
         return " "
 
 
-def _blank(found: re.Match[str]) -> str:
-    """A string as it is, and as many spaces in place of anything else."""
-    return found[1] or " " * len(found[0])
+def _outline(text: str, decoder: json.JSONDecoder, *, comments: bool) -> tuple[str, str, _Object]:
+    """A text without its comments, without its trailing commas as well, and the outermost object."""
+    # Most files have neither, and looking for them takes longer than all the rest.
+    with suppress(ParseError):
+        return text, text, _parse_root(text, text, decoder)
+    bare = plain = _blank(_COMMENT_START, _COMMENT, text)
+    try:
+        root = _parse_root(bare, plain, decoder)
+    except ParseError:
+        plain = _blank(_TRAILING_COMMA, _TRAILING_COMMA, bare)
+        root = _parse_root(bare, plain, decoder)
+    if not comments:
+        at = next(at for at in range(len(text)) if plain[at] != text[at])
+        raise ParseError("a comment or a trailing comma, which this host does not accept", at)
+    return bare, plain, root
 
 
-def _parse_root(bare: str, plain: str) -> _Object:
+def _blank(start: re.Pattern[str], whole: re.Pattern[str], text: str) -> str:
+    """A text with as many spaces in place of what matches outside of strings: `start` its beginning, `whole` all of it.
+
+    A group that matches is no part of it.
+    """
+    pieces, kept, at = [], 0, 0
+    while found := start.search(text, at):
+        first = found.start()
+        # No string goes beyond the end of a line, so what is before this line says nothing about it.
+        line = max(at, text.rfind("\n", at, first) + 1, text.rfind("\r", at, first) + 1)
+        quote = _end_of(_NO_QUOTE, text, line, first)
+        if quote < first:
+            at = max(_end_of(_QUOTED, text, quote), quote + 1)
+            continue
+        part = whole.match(text, first)
+        at = part.end() if part else first + 1
+        if part and part.lastindex is None:
+            pieces += [text[kept:first], " " * (at - first)]
+            kept = at
+    return "".join([*pieces, text[kept:]]) if pieces else text
+
+
+def _parse_root(bare: str, plain: str, decoder: json.JSONDecoder) -> _Object:
     """The outermost object, of which each value is decoded once."""
     start = _end_of(_WHITESPACE, plain, 0)
     if start == len(plain):
@@ -324,7 +371,7 @@ def _parse_root(bare: str, plain: str) -> _Object:
     if plain[start] != "{":
         raise ParseError("the outermost value is not an object, {…}", start)
     try:
-        root = _parse_object(bare, plain, start)
+        root = _parse_object(bare, plain, start, decoder)
     except json.JSONDecodeError as error:
         reason = f"not valid JSON: {error.msg[0].lower()}{error.msg[1:]}"
         raise ParseError(reason, min(error.pos, len(plain))) from error
@@ -336,25 +383,22 @@ def _parse_root(bare: str, plain: str) -> _Object:
     return root
 
 
-def _parse_object(bare: str, plain: str, start: int) -> _Object:
+def _parse_object(bare: str, plain: str, start: int, decoder: json.JSONDecoder = _DECODER) -> _Object:
     members: list[_Member] = []
     at = _end_of(_WHITESPACE, bare, start + 1)
     while bare[at : at + 1] != "}":
         if bare[at : at + 1] != '"':
             raise json.JSONDecodeError("Expecting property name enclosed in double quotes", bare, at)
-        name, end = _DECODER.raw_decode(bare, at)
-        colon = _end_of(_WHITESPACE, bare, end)
-        if bare[colon : colon + 1] != ":":
-            raise json.JSONDecodeError("Expecting ':' delimiter", bare, colon)
-        value_start = _end_of(_WHITESPACE, bare, colon + 1)
-        value, end = _DECODER.raw_decode(plain, value_start)
-        after, comma = _end_of(_WHITESPACE, bare, end), 0
-        if bare[after : after + 1] == ",":
-            comma = after
-            after = _end_of(_WHITESPACE, bare, comma + 1)
-        elif bare[after : after + 1] != "}":
+        name, end = decoder.raw_decode(bare, at)
+        value_start = _end_of(_COLON, bare, end)
+        if ":" not in bare[end:value_start]:
+            raise json.JSONDecodeError("Expecting ':' delimiter", bare, value_start)
+        value, end = decoder.raw_decode(plain, value_start)
+        after = _end_of(_COMMA, bare, end)
+        comma = bare.find(",", end, after)
+        if comma < 0 and bare[after : after + 1] != "}":
             raise json.JSONDecodeError("Expecting ',' delimiter", bare, after)
-        members.append(_Member(name, at, value_start, end, comma, value))
+        members.append(_Member(name, at, value_start, end, max(comma, 0), value))
         at = after
     return _Object(start, at + 1, members)
 
@@ -364,6 +408,67 @@ def _indent_before(text: str, at: int) -> str | None:
     line = max(text.rfind("\n", 0, at), text.rfind("\r", 0, at)) + 1
     before = text[line:at]
     return before if line and not before.strip(" \t") else None
+
+
+# Long values
+#
+# The file of an agent can have dozens of megabytes, of which our entry concerns a few hundred bytes. Members that are
+# long, and others beside them, are cut out before the text is parsed and changed, and put back when it is written.
+
+
+class _Cut(NamedTuple):
+    """What stands in a text for a part of the file, and which part."""
+
+    mark: str
+    start: int
+    end: int
+
+
+def _cut_json(data: bytes, key: str, *, comments: bool, limit: int) -> tuple[str, tuple[_Cut, ...]]:
+    """A text without the parts that are longer than `limit` bytes, and these parts.
+
+    `key`: the name of the member with the servers, which stays with its own short members.
+    """
+    # One character for each byte: all that is looked for is at the same place, in a quarter of the space.
+    whole = data.decode("latin-1")
+    if data.startswith(BOM.encode()):
+        whole = whole.replace(BOM.encode().decode("latin-1"), "   ", 1)
+    try:
+        bare, plain, root = _outline(whole, _SKIPPER, comments=comments)
+        spans = _find_long(root, key, limit)
+        for member in root.members:
+            if member.name == key and plain[member.value_start] == "{":
+                servers = _parse_object(bare, plain, member.value_start, _SKIPPER)
+                spans += _find_long(servers, NAME, limit)
+    except ParseError as error:
+        error.at = len(data[: error.at].decode(errors="replace").removeprefix(BOM))
+        raise
+    mark = "cut"
+    while f'"{mark}-' in whole:
+        mark += "-"
+    pieces, cuts, at = [], list[_Cut](), 0
+    for start, end, suffix in sorted(spans):
+        cuts.append(_Cut(f'"{mark}-{len(cuts)}"{suffix}', start, end))
+        pieces += [data[at:start].decode(), cuts[-1].mark]
+        at = end
+    return "".join(pieces) + data[at:].decode(), tuple(cuts)
+
+
+def _find_long(parent: _Object, kept: str, limit: int) -> list[tuple[int, int, str]]:
+    """The long values of an object, and its long runs of other members, each with what follows its mark."""
+    spans, run = [], list[_Member]()
+    # The first and the last member show how additions are to look.
+    ends = (parent.members[:1], parent.members[-1:])
+    for member in [*parent.members, None]:
+        if member and member.name != kept and [member] not in ends and member.end - member.start <= limit:
+            run.append(member)
+            continue
+        if run and run[-1].end - run[0].start > limit:
+            spans.append((run[0].start, run[-1].end, ": 0"))
+        run = []
+        if member and member.name != kept and member.end - member.value_start > limit:
+            spans.append((member.value_start, member.end, ""))
+    return spans
 
 
 # TOML
@@ -576,15 +681,17 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Config:
-    """A host's configuration file with its text. Its methods build other configurations and write nothing.
+    """A host's configuration file. Its methods build other configurations and write nothing.
 
+    `short`: its text, but for the parts of a long file in `cuts`.
     They raise `Unparsable` if the text cannot be parsed or changed safely.
     """
 
     host: Host
     snapshot: Snapshot
-    text: str
+    short: str
     parse: Callable[[str, Format], JsonDocument | TomlDocument] = parse_document
+    cuts: tuple[_Cut, ...] = ()
 
     @classmethod
     def load(cls, host: Host, path: Path) -> Config:
@@ -592,13 +699,42 @@ class Config:
         return cls.decode(host, read(path))
 
     @classmethod
-    def decode(cls, host: Host, snapshot: Snapshot) -> Config:
-        """Decode a file that has been read."""
+    def decode(cls, host: Host, snapshot: Snapshot, *, limit: int = LONG) -> Config:
+        """Decode a file that has been read. If it is longer than `limit`, its long parts are cut out."""
+        data = snapshot.data or b""
         try:
-            return cls(host, snapshot, (snapshot.data or b"").decode())
+            text = data.decode()
         except UnicodeDecodeError as error:
             reason = f"not UTF-8 (byte {error.start + 1})"
             raise Unparsable(snapshot.path, reason, "Save it as UTF-8 and try again.") from error
+        if host.format == "toml" or len(data) <= limit:
+            return cls(host, snapshot, text)
+        del text
+        try:
+            text, cuts = _cut_json(data, host.key, comments=host.format == "jsonc", limit=limit // 64)
+        except (ParseError, RecursionError) as error:
+            raise _unparsable(snapshot.path, data.decode(), error) from error
+        return cls(host, snapshot, text, cuts=cuts)
+
+    @property
+    def data(self) -> bytes:
+        """The content of the file."""
+        return self._restore(self.short)
+
+    @property
+    def text(self) -> str:
+        """The same as text."""
+        return self.data.decode()
+
+    def _restore(self, text: str) -> bytes:
+        """A text with what was left out, up to its end."""
+        pieces: list[bytes | memoryview] = []
+        for mark, start, end in self.cuts:
+            before, found, rest = text.partition(mark)
+            if found:
+                pieces += [before.encode(), memoryview(self.snapshot.data or b"")[start:end]]
+                text = rest
+        return b"".join([*pieces, text.encode()])
 
     @cached_property
     def entry(self) -> Entry | None:
@@ -639,7 +775,12 @@ class Config:
     def _document(self) -> JsonDocument | TomlDocument:
         # The file of an agent can have megabytes, so it is parsed once.
         with self._errors():
-            return self.parse(self.text.removeprefix(BOM), self.host.format)
+            document = self.parse(self.short.removeprefix(BOM), self.host.format)
+        if self.cuts and isinstance(document, JsonDocument):
+            # Most lines may be in the parts that were cut out.
+            newline = _newline((self.snapshot.data or b"").decode("latin-1"))
+            document = dataclasses.replace(document, newline=newline)
+        return document
 
     @cached_property
     def _fields(self) -> dict[str, Any] | None:
@@ -659,11 +800,11 @@ class Config:
         """The configuration after a change that is to concern our entry alone."""
         with self._errors():
             text = change()
-            if self.text.startswith(BOM):
+            if self.short.startswith(BOM):
                 text = BOM + text
-            if text == self.text:
+            if text == self.short:
                 return self
-            changed = dataclasses.replace(self, text=text)
+            changed = dataclasses.replace(self, short=text)
             # The rest of the file belongs to other people: parsed again, it must still have the same content.
             if changed._rest != self._rest:  # noqa: SLF001 - of the same class
                 raise ParseError(_NOT_SAFE)
@@ -683,12 +824,21 @@ class Config:
         try:
             yield
         except (ParseError, RecursionError) as error:
-            reason, at = "nested too deeply", 0
-            if isinstance(error, ParseError):
-                reason, at = error.reason, error.at
-            lines = re.split(r"\r\n|\r|\n", self.text.removeprefix(BOM)[:at])
-            column = len(lines[-1]) + 1
-            raise Unparsable(self.snapshot.path, reason, "Correct the file.", line=len(lines), column=column) from error
+            text = self.short.removeprefix(BOM)
+            if self.cuts and isinstance(error, ParseError):
+                text = self._restore(text[: error.at]).decode()
+                error.at = len(text)
+            raise _unparsable(self.snapshot.path, text, error) from error
+
+
+def _unparsable(path: Path, text: str, error: ParseError | RecursionError) -> Unparsable:
+    """What is wrong with a text, with its line and column."""
+    reason, before = "nested too deeply", ""
+    if isinstance(error, ParseError):
+        reason, before = error.reason, text.removeprefix(BOM)[: error.at]
+    ends = [found.end() for found in re.finditer(r"\r\n|\r|\n", before)]
+    column = len(before) - (ends[-1] if ends else 0) + 1
+    return Unparsable(path, reason, "Correct the file.", line=len(ends) + 1, column=column)
 
 
 @dataclass(frozen=True, slots=True)
@@ -764,44 +914,34 @@ def read(path: Path) -> Snapshot:
         raise InstallError(path, reason, "Check its permissions and those of its folder.") from error
 
 
-def replace(snapshot: Snapshot, text: str, now: datetime) -> Path | None:
+def replace(snapshot: Snapshot, data: bytes, now: datetime) -> Path | None:
     """Write a file completely or not at all, after a backup of its content.
+
+    A new file takes the place of the old one. Where that is impossible, as for a mounted file, or would lose something,
+    as the other names of a file with hard links, the file itself is written; should that fail, its content is restored.
 
     Returns the path of the backup; None if there was nothing to copy. Raises `Changed` if the file is not as it was in
     the snapshot, and `InstallError` if the system does not allow it.
     """
-    target = snapshot.target
     backup = None
     try:
-        if snapshot.data is None:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        for place, name in ((target, "it"), (target.parent, "its folder")):
-            # A read-only file could be replaced all the same, against the will of its owner.
-            if place.exists() and not (place.stat().st_mode & 0o222 and os.access(place, os.W_OK)):
-                raise InstallError(snapshot.path, f"{name} is read-only", f"Allow writing to {place} and try again.")
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".luma", dir=target.parent)
-        new = Path(name)
-        try:
-            _write_and_sync(handle, text.encode())
-            _copy_rights(target, new)
-            if snapshot.data:
-                backup = _back_up(snapshot, now)
-            if read(snapshot.path) != snapshot:
-                raise Changed(snapshot.path, "another program has changed it meanwhile", "Try again.")
-            new.replace(target)
-        except (OSError, InstallError):
-            if backup:
-                backup.unlink(missing_ok=True)
+        _check_unchanged(snapshot)
+        _check_writable(snapshot)
+        if snapshot.data:
+            backup = _back_up(snapshot, now)
+        _write(snapshot, data, backup)
+    except (OSError, InstallError) as error:
+        # A file that could not be restored needs its backup.
+        if backup and not isinstance(error, Damaged):
+            backup.unlink(missing_ok=True)
+        if isinstance(error, InstallError):
             raise
-        finally:
-            new.unlink(missing_ok=True)
-    except OSError as error:
         reason = f"it cannot be written: {error.strerror or type(error).__name__}"
         fix = "Check the permissions of the file and its folder, and whether another program has it open."
         raise InstallError(snapshot.path, reason, fix) from error
     with suppress(OSError):
         # Only now is the new name of the file sure to survive a power failure.
-        handle = os.open(target.parent, os.O_RDONLY)
+        handle = os.open(snapshot.target.parent, os.O_RDONLY)
         with suppress(OSError):
             os.fsync(handle)
         os.close(handle)
@@ -811,15 +951,98 @@ def replace(snapshot: Snapshot, text: str, now: datetime) -> Path | None:
     return backup
 
 
+def _is_writable(place: Path) -> bool:
+    # root may write everywhere, so the mode says what is meant.
+    return bool(place.stat().st_mode & 0o222) and os.access(place, os.W_OK)
+
+
+def _check_writable(snapshot: Snapshot) -> None:
+    name, place = "it", snapshot.target
+    if snapshot.data is None:
+        name, place = "its folder", snapshot.target.parent
+        place.mkdir(parents=True, exist_ok=True)
+    # A read-only file could be replaced all the same, against the will of its owner.
+    if not _is_writable(place):
+        raise InstallError(snapshot.path, f"{name} is read-only", f"Allow writing to {place} and try again.")
+
+
+def _check_unchanged(snapshot: Snapshot) -> None:
+    if read(snapshot.path) != snapshot:
+        raise Changed(snapshot.path, "another program has changed it meanwhile", "Try again.")
+
+
+def _write(snapshot: Snapshot, data: bytes, backup: Path | None) -> None:
+    target = snapshot.target
+    if snapshot.data is None or (_is_writable(target.parent) and target.stat().st_nlink == 1):
+        try:
+            _replace_by_new(snapshot, data)
+        except OSError as error:
+            if snapshot.data is None or error.errno in _NO_SPACE:
+                raise
+        else:
+            return
+    _write_in_place(snapshot, data, backup)
+
+
+def _replace_by_new(snapshot: Snapshot, data: bytes) -> None:
+    target = snapshot.target
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".luma", dir=target.parent)
+    new = Path(name)
+    try:
+        _write_and_sync(handle, data)
+        _copy_rights(target, new)
+        _check_unchanged(snapshot)
+        new.replace(target)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _write_in_place(snapshot: Snapshot, data: bytes, backup: Path | None) -> None:
+    """Write to the file itself, or raise `Damaged` if that fails and its content cannot be restored either."""
+    with snapshot.target.open("r+b", buffering=0) as file:
+        _check_unchanged(snapshot)
+        try:
+            _overwrite(file, data)
+        except OSError:
+            try:
+                # Its blocks are still its own, so this succeeds also on a full disk.
+                _overwrite(file, snapshot.data or b"")
+            except OSError as error:
+                reason = f"it was damaged while it was written: {error.strerror}"
+                raise Damaged(snapshot.path, reason, f"Its former content is in {backup}.") from error
+            raise
+
+
+def _overwrite(file: FileIO, data: bytes) -> None:
+    file.seek(0)
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+    file.truncate(len(data))
+    os.fsync(file.fileno())
+
+
 def backups(path: Path) -> list[Path]:
-    """The backups beside a file, oldest first. `OSError`: their folder cannot be listed."""
+    """The backups of a file, oldest first. `OSError`: their folder cannot be listed."""
     found = {}
-    for file in path.parent.iterdir():
-        match = _BACKUP.fullmatch(file.name, len(path.name))
-        if match and file.name.startswith(path.name):
-            # The second backup of a second ends with -2.
-            found[match[1], int(match[2] or 1)] = file
+    for base in _backup_bases(path):
+        if base != path and not base.parent.exists():
+            continue
+        for file in base.parent.iterdir():
+            match = _BACKUP.fullmatch(file.name, len(base.name))
+            if match and file.name.startswith(base.name):
+                # The second backup of a second ends with -2.
+                found[match[1], int(match[2] or 1), str(file)] = file
     return [found[age] for age in sorted(found)]
+
+
+def _backup_bases(path: Path) -> list[Path]:
+    """The beginnings of the names of a file's backups: beside it, or in our folder if nothing can be added there."""
+    from platformdirs import user_state_path
+
+    folder = user_state_path("luma-ray-mcp", appauthor=False) / "backups"
+    # Several hosts have a file of the same name.
+    return [path, folder / f"{sha256(os.fsencode(path)).hexdigest()[:12]}-{path.name}"]
 
 
 def backups_with(path: Path, secret: str) -> list[Path]:
@@ -837,27 +1060,52 @@ def is_readable_by_others(path: Path) -> bool:
 
 
 def _copy_rights(old: Path, new: Path) -> None:
-    """Give the new file the mode and the owner of the old one. Without an old one it stays private."""
+    """Give the new file the owner, the attributes and the mode of the old one. Without an old one it stays private."""
     if not old.exists():
         return
     rights = old.stat()
     if hasattr(os, "chown") and (rights.st_uid, rights.st_gid) != (new.stat().st_uid, new.stat().st_gid):
         os.chown(new, rights.st_uid, rights.st_gid)
+    if sys.platform == "linux":
+        # With them, access control lists.
+        names = []
+        with suppress(OSError):
+            names = os.listxattr(old)
+        for name in names:
+            os.setxattr(new, name, os.getxattr(old, name))
+    elif sys.platform == "darwin":
+        import ctypes
+
+        metadata = 7
+        if ctypes.CDLL(None).copyfile(os.fsencode(old), os.fsencode(new), None, metadata):
+            raise OSError("the attributes of the file cannot be copied")
     # At the end, because changing the owner can clear bits of the mode.
     new.chmod(stat.S_IMODE(rights.st_mode))
 
 
 def _back_up(snapshot: Snapshot, now: datetime) -> Path:
     """Copy a file beside itself. The copy of a linked file is beside the link: its target may be a public folder."""
-    base = f"{snapshot.path.name}.luma-backup-{now:%Y%m%d-%H%M%S}"
+    beside, ours = _backup_bases(snapshot.path)
+    if _is_writable(beside.parent):
+        with suppress(PermissionError):
+            return _copy_to(beside, snapshot, now)
+    ours.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return _copy_to(ours, snapshot, now)
+
+
+def _copy_to(base: Path, snapshot: Snapshot, now: datetime) -> Path:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     for number in range(1, 100):
-        backup = snapshot.path.with_name(f"{base}-{number}".removesuffix("-1"))
+        backup = base.with_name(f"{base.name}.luma-backup-{now:%Y%m%d-%H%M%S}-{number}".removesuffix("-1"))
         try:
             handle = os.open(backup, flags, PRIVATE)
         except FileExistsError:
             continue
-        _write_and_sync(handle, snapshot.data or b"")
+        try:
+            _write_and_sync(handle, snapshot.data or b"")
+        except OSError:
+            backup.unlink(missing_ok=True)
+            raise
         return backup
     raise FileExistsError(17, "there are too many backups of this second", str(base))
 
