@@ -331,13 +331,12 @@ async def test_typical_durations_need_five_finished_jobs(path: Path) -> None:
     kind = {"model": "ray-v3", "resolution": "draft"}
     async with open_journal(path) as journal:
         for number, seconds in enumerate((10, 20, 30, 40, 50)):
-            assert await journal.typical_seconds(kind) is None
+            assert await journal.typical_seconds(kind) == [None]
             await start_job(journal, f"j{number}", str(number))
             await journal.record_state(build_job(f"j{number}", "completed", seconds=seconds))
         await start_job(journal, "failed", "failed")
         await journal.record_state(build_job("failed", "failed", seconds=999))
-        assert await journal.typical_seconds(kind) == (10, 50)
-        assert await journal.typical_seconds({"resolution": "1080p"}) is None
+        assert await journal.typical_seconds(kind, {"resolution": "1080p"}) == [(10, 50), None]
 
 
 async def test_typical_durations_leave_out_extremes_and_old_jobs() -> None:
@@ -346,10 +345,10 @@ async def test_typical_durations_leave_out_extremes_and_old_jobs() -> None:
             await start_job(journal, f"j{number}", str(number), at=NOW + timedelta(seconds=number))
             await journal.record_state(build_job(f"j{number}", "completed", seconds=number))
         # The 50 newest took 20 to 69 s; a tenth of them at each end is left out.
-        assert await journal.typical_seconds({"model": "ray-v3"}) == (25, 64)
+        assert await journal.typical_seconds({"model": "ray-v3"}) == [(25, 64)]
         for number in range(70):
             await journal.record_state(build_job(f"j{number}", "completed", seconds=30))
-        assert await journal.typical_seconds({}) == (30, 31)
+        assert await journal.typical_seconds({}) == [(30, 31)]
 
 
 @pytest.mark.parametrize(
@@ -363,7 +362,7 @@ async def test_malformed_row_spoils_no_query(path: Path, change: str) -> None:
             await journal.record_state(build_job(f"j{number}", "completed", seconds=10 + number))
         execute(path, f"UPDATE orders SET {change} WHERE jobid = 'j5'")  # noqa: S608 - from above
         expected = (10, 15 if change.startswith("files") else 14)
-        assert await journal.typical_seconds({"model": "ray-v3"}) == expected
+        assert await journal.typical_seconds({"model": "ray-v3"}) == [expected]
         assert journal.problem is None
         assert {f"j{number}" for number in range(5)} <= {order.jobid for order in await journal.list_latest(9)}
         assert "j5" in await journal.owned_jobids()

@@ -85,6 +85,14 @@ class Order:
     continues: str | None = None
     id: str = field(default_factory=secrets.token_hex)
 
+    def has_recorded(self, job: Job, now: datetime) -> bool:
+        """Whether `record_state` would change nothing. An adopted job may be somebody else's, so that is never sure."""
+        if job.state == "running":
+            return self.state != "given_up"
+        link = job.files.video.url if job.files.video else None
+        seen = (job.state, job.elapsed_seconds(now), job.credits_used, job.failure_reason, link)
+        return not self.adopted and seen == (self.state, self.seconds, self.credits, self.error, self.link)
+
 
 @dataclass(frozen=True, slots=True)
 class RateWindow:
@@ -289,10 +297,10 @@ class Journal(Protocol):
     async def owned_jobids(self) -> set[str]:
         """The jobids that belong to an order."""
 
-    async def typical_seconds(self, kind: Mapping[str, str]) -> tuple[float, float] | None:
-        """The 10th and 90th percentile of the durations of recent jobs with these parameters, in seconds.
+    async def typical_seconds(self, *kinds: Mapping[str, str]) -> list[tuple[float, float] | None]:
+        """For each kind the 10th and 90th percentile of the durations of recent jobs with these parameters, in seconds.
 
-        None while fewer than five have finished.
+        None for a kind of which fewer than five have finished.
         """
 
     async def credits_used(self, kind: Mapping[str, str]) -> dict[tuple[str, ...], tuple[float, float]]:

@@ -69,6 +69,8 @@ BUSY_SECONDS = 3.0
 """How long another process's write is waited for. Each of ours takes a few milliseconds."""
 RETRY_SECONDS = 60.0
 """How long a file that could not be used is left alone."""
+MEASURED_SECONDS = 10.0
+"""How long typical durations are used before the file is asked what other processes have added."""
 RETENTION = timedelta(days=400)
 """How long orders are kept."""
 ASSET_LIFETIME = timedelta(days=29)
@@ -172,6 +174,9 @@ class SqliteJournal:
         self._clock = clock
         self._storage = _Storage(path, movable=movable, create=api != EVERY_API, busy_seconds=busy_seconds)
         self._limiter: anyio.CapacityLimiter | None = None
+        # Typical durations by what was asked for, and until when they are used.
+        self._measured: dict[Any, list[tuple[float, float] | None]] = {}
+        self._measured_until = float("-inf")
         # The condition for the orders of this journal, with `self._api` as its value.
         self._mine = "api = ?"
         if api == EVERY_API:
@@ -362,7 +367,18 @@ class SqliteJournal:
         found = await self._select(f"SELECT jobid FROM orders WHERE {self._mine} AND jobid NOT NULL", self._api)
         return {row["jobid"] for row in found}
 
-    async def typical_seconds(self, kind: Mapping[str, str]) -> tuple[float, float] | None:
+    async def typical_seconds(self, *kinds: Mapping[str, str]) -> list[tuple[float, float] | None]:
+        # Most calls ask for them, and waiting for the thread takes longer than the rest of a short call.
+        if self._clock() >= self._measured_until:
+            self._measured.clear()
+            self._measured_until = self._clock() + MEASURED_SECONDS
+        key = tuple(tuple(sorted(kind.items())) for kind in kinds)
+        if key not in self._measured:
+            measure = self._measure
+            self._measured[key] = await self._run(self._storage.run, lambda db: [measure(db, kind) for kind in kinds])
+        return self._measured[key]
+
+    def _measure(self, db: sqlite3.Connection, kind: Mapping[str, str]) -> tuple[float, float] | None:
         # The upper bound excludes text, which SQLite sorts after every number.
         conditions = f"{self._mine} AND state = 'completed' AND seconds BETWEEN 0 AND 1e9"
         values: list[str | int] = [self._api]
@@ -371,7 +387,7 @@ class SqliteJournal:
             conditions += " AND CASE WHEN json_valid(request) THEN json_extract(request, '$.' || ?) END = ?"
             values += (name, value)
         sql = f"SELECT seconds FROM orders WHERE {conditions} ORDER BY ordered_at DESC LIMIT ?"
-        found = await self._select(sql, *values, MAX_SAMPLES)
+        found = db.execute(sql, (*values, MAX_SAMPLES))
         seconds = [row["seconds"] for row in found]
         seconds.sort()
         if len(seconds) < MIN_SAMPLES:
@@ -452,6 +468,7 @@ class SqliteJournal:
     async def _update_job(self, jobid: str, change: str, *values: Any, condition: str = "TRUE") -> None:
         sql = f"UPDATE orders SET {change} WHERE api = ? AND jobid = ? AND {condition}"
         await self._execute((sql, (*values, self._api, jobid)))
+        self._measured.clear()
 
     async def _execute(self, *statements: _Statement, missed: tuple[_Statement, ...] = ()) -> int:
         """Execute statements in one transaction, and return how many rows the last one changed.

@@ -18,7 +18,7 @@ from luma_mcp.api.protocol import Job, VideoApi, VideoRequest
 from luma_mcp.api.useapi.client import LumaClient
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.errors import LumaError, NotFound, RecordedJob, Upstream
-from luma_mcp.journal.protocol import CREDIT_FACTORS, Journal, OrderQuery
+from luma_mcp.journal.protocol import CREDIT_FACTORS, Journal, Order, OrderQuery
 from luma_mcp.journal.sqlite import SqliteJournal
 from luma_mcp.media.safe_http import Resolve, SafeHttpClient, resolve_host
 from luma_mcp.service import api_id, journal_path, output_folder
@@ -131,6 +131,7 @@ class VideoService:
         job_or_jobid: Job | str,
         seconds: float,
         *,
+        order: Order | None = None,
         expected: tuple[float, float] | None = None,
         unseen_timeout: float = inf,
         on_seen: Callable[[Job], Awaitable[None]] | None = None,
@@ -140,6 +141,7 @@ class VideoService:
         Args:
             job_or_jobid: the job, or its id if its record was not fetched.
             seconds: how long to wait; 0 fetches it once.
+            order: the job's order, if the caller has just read it.
             expected: what `expected_seconds` returned, if the caller has it.
             unseen_timeout: after how many seconds the wait for a job ends that was never seen.
             on_seen: called with the job's first record.
@@ -152,7 +154,7 @@ class VideoService:
         is_known, age = True, None
         if isinstance(job_or_jobid, str):
             jobid = job_or_jobid
-            order = await self.journal.get_by_jobid(jobid)
+            order = order or await self.journal.get_by_jobid(jobid)
             request = order.request if order else None
             # The API is asked even about a deleted job: the journal may be wrong about it.
             is_known = order is not None and not order.deleted
@@ -181,9 +183,10 @@ class VideoService:
                 failure = Upstream("not_listed", status=error.status, api_message=error.api_message)
             await self._add_record(failure, jobid)
             raise failure from error.__cause__
-        await self.journal.record_state(job)
-        if job.state == "completed":
-            await self.reconciler.verify(job)
+        if order is None or not order.has_recorded(job, self.now()):
+            await self.journal.record_state(job)
+            if job.state == "completed":
+                await self.reconciler.verify(job)
         return job
 
     async def _add_record(self, error: LumaError, jobid: str) -> None:
@@ -221,10 +224,10 @@ class VideoService:
         params = request.to_dict()
         # The aspect ratio does not change how long a job takes.
         names = [name for name in self.catalog.choices if name in params and name != "aspect_ratio"]
-        measured = await self.journal.typical_seconds({name: params[name] for name in names})
-        if measured is None:
-            measured = await self.journal.typical_seconds({"resolution": request.resolution})
-        return measured or documented
+        exact, similar = await self.journal.typical_seconds(
+            {name: params[name] for name in names}, {"resolution": request.resolution}
+        )
+        return exact or similar or documented
 
     def widest_seconds(self) -> tuple[float, float]:
         """Get the shortest and the longest documented duration: what is expected of a job of an unknown kind."""

@@ -107,29 +107,30 @@ async def follow_job(
     `job`: its jobid if its record was not fetched. `end`: the time, by the event loop's clock, when the wait is over.
     """
     service = context.require_service()
-    age, has_ended = 0.0, False
+    order, request = None, None
     if isinstance(job, str):
-        jobid, request = job, None
+        jobid = job
         if order := await service.journal.get_by_jobid(jobid):
-            request, has_ended = order.request, order.state in FINISHED
-            age = max(0.0, (service.now() - order.ordered_at).total_seconds())
+            request = order.request
             result_context.continues = result_context.continues or order.continues
             # Left out, it is as when the job was ordered, in whichever process.
             if result_context.save is None:
                 result_context.save = order.save
     else:
         jobid, request = job.jobid, job.request
-    # Once for the whole call: progress, polling and the result use the same.
-    expected = await service.expected_seconds(request) or service.widest_seconds()
-    result_context.expected = expected
+    has_ended = order is not None and order.state in FINISHED
+    # Once for the whole call: progress, polling and the result use the same. None of them needs it for a finished job.
+    measured = None if has_ended else await service.expected_seconds(request)
+    result_context.expected = expected = measured or service.widest_seconds()
     reporter.save = bool(result_context.save)
     seconds = max(0.0, end - anyio.current_time())
     if isinstance(job, str):
-        reporter.start_looking_up(expected, age=age)
+        age = (service.now() - order.ordered_at).total_seconds() if order else 0.0
+        reporter.start_looking_up(expected, age=max(0.0, age))
     async with service.credits.refreshing():
         if seconds or isinstance(job, str):
             on_seen = partial(_start_progress, context, reporter, result_context, end)
-            options = {"expected": expected, "unseen_timeout": UNSEEN_TIMEOUT, "on_seen": on_seen}
+            options = {"order": order, "expected": expected, "unseen_timeout": UNSEEN_TIMEOUT, "on_seen": on_seen}
             job = await fetch_video(context, job, seconds, **options)
     if job.state != "running" and not has_ended:
         service.credits.expire()
@@ -144,7 +145,8 @@ async def follow_job(
     await add_credits(service, result_context, request)
     result_context.journal_problem = service.journal.problem
     content = build_job_content(context, job, result_context)
-    if job.state != "running" and anyio.current_time() <= result_context.deadline:
+    is_known_delivered = order is not None and order.delivered
+    if job.state != "running" and not is_known_delivered and anyio.current_time() <= result_context.deadline:
         await service.mark_delivered(jobid)
     # A failed job is an error with the API's reason.
     is_error = job.state == "failed"

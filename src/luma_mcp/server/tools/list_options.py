@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 from luma_mcp.catalog.models import Catalog, conflicts
@@ -15,6 +16,7 @@ from luma_mcp.server.arguments import parse_arguments
 from luma_mcp.server.results import build_cost_content, build_result
 from luma_mcp.server.schemas import OBJECT, STRING, array
 from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, build_tool
+from luma_mcp.service.credits import AccountCredits
 
 DESCRIPTION = (
     "List what generate_video can make, typical times, credits that videos used, credits left. Fix values to see what "
@@ -63,32 +65,58 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
     """List the options. It works without a token."""
     catalog = context.catalog
     parsed = parse_arguments(catalog, raw, (*constrained_choices(catalog), "include_schema"))
-    validation = validate_options(catalog, parsed.params)
-    problems = (*parsed.problems, *validation.problems)
-    if problems:
-        raise InvalidArguments(problems, suggestion=validation.nearest, alternatives=validation.alternatives)
+    # Nothing is wrong with what states nothing, and that is what most calls do.
+    if parsed.params or parsed.problems:
+        validation = validate_options(catalog, parsed.params)
+        problems = (*parsed.problems, *validation.problems)
+        if problems:
+            raise InvalidArguments(problems, suggestion=validation.nearest, alternatives=validation.alternatives)
     # By resolution, where enough such jobs have ended on this machine. Without a token there is no journal of its jobs.
     service = context.service()
-    measured: dict[str, tuple[float, float]] = {}
-    for resolution in catalog.typical_seconds:
-        kind = {**parsed.params, "resolution": resolution}
-        seconds = await service.journal.typical_seconds(kind) if service else None
-        if seconds:
-            measured[resolution] = seconds
-    result_context = messages.ResultContext()
+    measured: list[tuple[str, tuple[float, float]]] = []
     credits_used: dict[tuple[str, ...], tuple[float, float]] = {}
+    credits_left: tuple[AccountCredits, ...] = ()
     if service:
+        kinds = [{**parsed.params, "resolution": resolution} for resolution in catalog.typical_seconds]
+        for kind, seconds in zip(kinds, await service.journal.typical_seconds(*kinds), strict=True):
+            if seconds:
+                measured.append((kind["resolution"], seconds))
         async with service.credits.refreshing(CREDITS_TIMEOUT):
             credits_used = await service.journal.credits_used(parsed.params)
-        result_context.credits_left = service.credits.get_known()
-    content = build_content(catalog, parsed.params, measured, credits_used)
-    content |= build_cost_content(result_context, is_running=False, simulated=context.settings.simulated)
+        credits_left = service.credits.get_known()
+    return _build_options(
+        catalog,
+        tuple(parsed.params.items()),
+        tuple(measured),
+        tuple(credits_used.items()),
+        credits_left,
+        context.settings.max_wait_seconds,
+        with_schema=bool(parsed.options.get("include_schema")),
+        simulated=context.settings.simulated,
+    )
+
+
+@lru_cache(maxsize=16)
+def _build_options(  # noqa: PLR0917 - the facts that its result depends on
+    catalog: Catalog,
+    chosen: tuple[tuple[str, str], ...],
+    measured: tuple[tuple[str, tuple[float, float]], ...],
+    credits_used: tuple[tuple[tuple[str, ...], tuple[float, float]], ...],
+    credits_left: tuple[AccountCredits, ...],
+    longest_wait: int,
+    *,
+    with_schema: bool,
+    simulated: bool,
+) -> CallToolResult:
+    """Build the result, which everybody who gets it only reads. It takes most of a call, and rarely changes."""
+    content = build_content(catalog, dict(chosen), dict(measured), dict(credits_used))
+    result_context = messages.ResultContext(credits_left=credits_left)
+    content |= build_cost_content(result_context, is_running=False, simulated=simulated)
     if not credits_used:
         content["cost"] = f"{messages.NO_CREDITS_USED} {content['cost']}"
     text = messages.options_text(catalog, content)
-    if parsed.options.get("include_schema"):
-        schema = schemas.exact_schema(catalog, context.settings.max_wait_seconds)
-        content["schema"] = schema
+    if with_schema:
+        content["schema"] = schema = schemas.exact_schema(catalog, longest_wait)
         compact = json.dumps(schema, separators=(",", ":"))
         text = f"{text}\n\nExact JSON Schema of generate_video: {compact}"
         return build_result(text, content, max_bytes=None)
