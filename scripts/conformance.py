@@ -35,7 +35,7 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "tests" / "conformance"
 SUITE = FOLDER / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
 COMMANDS: dict[Server, list[str]] = {
-    "luma-ray-mcp": ["-m", "luma_mcp", "serve", "--simulate", "--http", "--port", "0"],
+    "luma-ray-mcp": ["-m", "luma_mcp", "serve", "--simulate", "--http", "--port", "0", "--no-auth"],
     "fixture": ["-m", "tests.conformance.fixture_server"],
 }
 CONCURRENT_RUNS = 3

@@ -12,8 +12,10 @@ from pydantic import SecretStr
 from luma_mcp.settings import VARIABLES, Settings, SettingsError
 
 ROOT = os.path.abspath(os.sep)  # noqa: PTH100 - of the current drive, on Windows
+HTTP_TOKEN = "0123456789abcdefghijklmnopqrstuv"
 PARSED: dict[str, tuple[str, Any]] = {
     "USEAPI_TOKEN": (" Bearer user:1-abc ", SecretStr("user:1-abc")),
+    "LUMA_MCP_HTTP_TOKEN": (HTTP_TOKEN, SecretStr(HTTP_TOKEN)),
     "LUMA_MCP_BASE_URL": ("http://127.0.0.1:8080/v1/luma/", "http://127.0.0.1:8080/v1/luma"),
     "LUMA_MCP_EMAIL": ("me@example.com", "me@example.com"),
     "LUMA_MCP_MAX_WAIT_SECONDS": ("120", 120),
@@ -52,6 +54,13 @@ def test_every_variable_is_parsed(variable: Any) -> None:
     [
         ("USEAPI_TOKEN", "user:1-abc def"),
         ("USEAPI_TOKEN", "user:1-äbc"),
+        ("LUMA_MCP_HTTP_TOKEN", "hidden"),
+        ("LUMA_MCP_HTTP_TOKEN", HTTP_TOKEN[1:]),
+        ("LUMA_MCP_HTTP_TOKEN", f"{HTTP_TOKEN} hidden"),
+        ("LUMA_MCP_HTTP_TOKEN", f"{HTTP_TOKEN}ä"),
+        ("LUMA_MCP_HTTP_TOKEN", "hidden-hidden-hidden-hidden-hidden"),
+        ("LUMA_MCP_HTTP_TOKEN", "correct-horse-" * 3),
+        ("LUMA_MCP_HTTP_TOKEN", "0101" * 20),
         ("LUMA_MCP_BASE_URL", "http://api.example.com"),
         ("LUMA_MCP_BASE_URL", "api.example.com"),
         ("LUMA_MCP_BASE_URL", "https://user:hidden@api.example.com"),

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from dataclasses import Field
 
 SCHEMA = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json"
-SECRET = REQUIRED = frozenset({"token"})
+REQUIRED = frozenset({"token"})
+SECRET = REQUIRED | {"http_token"}
 FORMATS = {"output_dir": "filepath", "max_wait_seconds": "number", "max_jobs_per_hour": "number"}
 BOOLEANS = frozenset({"allow_private_urls", "thumbnails"})
 

@@ -20,6 +20,8 @@ BASE_URL = "https://api.useapi.net/v1/luma"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 TOKEN_PATTERN = re.compile(r"[!-~]+")
 """One word that an HTTP header can carry."""
+SHORTEST_HTTP_TOKEN, FEWEST_CHARACTERS = 32, 8
+"""Of a token that is not guessed: its length, and how many different characters are in it."""
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SCHEMAS = ("portable", "exact")
 _TOKEN_LIKE = re.compile(r"[\"']?(\w+\s*=\s*)?[\"']?(Bearer\s+)?user:", re.IGNORECASE)
@@ -38,6 +40,19 @@ def _token(text: str) -> SecretStr:
     token = re.sub(r"^Bearer(\s+|$)", "", text)
     if not TOKEN_PATTERN.fullmatch(token):
         raise ValueError("must be the complete token as useapi.net shows it (user:…), without spaces")
+    return SecretStr(token)
+
+
+def parse_http_token(text: str) -> SecretStr:
+    """Parse the token for `serve --http`. Raises `ValueError` if it could be guessed or no header can carry it."""
+    token = re.sub(r"^Bearer(\s+|$)", "", text)
+    # A short text again and again is found in its double before the end.
+    is_repetitive = len(set(token)) < FEWEST_CHARACTERS or (token + token).find(token, 1) < len(token)
+    if len(token) < SHORTEST_HTTP_TOKEN or is_repetitive or not TOKEN_PATTERN.fullmatch(token):
+        raise ValueError(
+            f"must be at least {SHORTEST_HTTP_TOKEN} random characters without spaces, such as this prints: "
+            "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
+        )
     return SecretStr(token)
 
 
@@ -109,6 +124,12 @@ class Settings:
 
     token: SecretStr | None = _variable(
         "USEAPI_TOKEN", _token, None, "Your API token from useapi.net (`user:…`). Without it only `list_options` works."
+    )
+    http_token: SecretStr | None = _variable(
+        "LUMA_MCP_HTTP_TOKEN",
+        parse_http_token,
+        None,
+        "What clients of `serve --http` must send: 32 random characters or more. If unset: generated and kept.",
     )
     base_url: str = _variable("LUMA_MCP_BASE_URL", _base_url, BASE_URL, "The URL of the API.")
     email: str | None = _variable(

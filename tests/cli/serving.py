@@ -19,10 +19,13 @@ STARTING = 60
 
 
 @contextmanager
-def served(*arguments: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def served(
+    *arguments: str, authenticate: bool = False, **environment: str
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The program serving over HTTP at any port; its URL and its process, which is killed at the end."""
+    no_auth = () if authenticate else ("--no-auth",)
     with subprocess.Popen(
-        [*SERVE, "--http", "--port", "0", *arguments],
+        [*SERVE, "--http", "--port", "0", *no_auth, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={"LUMA_MCP_JOURNAL": "off", "LUMA_MCP_THUMBNAILS": "0", **environment},

@@ -70,7 +70,7 @@ def taken_port() -> Iterator[str]:
 def test_other_machines_are_not_served(run: Run, taken_port: str, host: str) -> None:
     done = run("serve", "--http", "--simulate", "--port", taken_port, "--host", host)
     assert (done.returncode, done.stdout) == (2, "")
-    for text in ("--host", "127.0.0.1", "credits", "no authentication"):
+    for text in ("--host", "127.0.0.1", "credits", "not encrypted"):
         assert text in " ".join(done.stderr.split())
 
 

@@ -25,7 +25,7 @@ export function surroundings() {
 /** Starts the server on loopback: its URL, and `away()`, which ends it. */
 export async function overHttp() {
   const around = surroundings();
-  const child = spawn(COMMAND, ["serve", ...SIMULATED, "--http", "--port", "0"], {
+  const child = spawn(COMMAND, ["serve", ...SIMULATED, "--http", "--port", "0", "--no-auth"], {
     env: around.env,
     stdio: ["ignore", "pipe", "ignore"],
   });

@@ -95,12 +95,12 @@ def test_what_breaks_a_rule_is_seen(wrong: dict[str, Any]) -> None:
     assert faults(SERVER | wrong) != []
 
 
-def test_it_names_the_package_and_its_one_secret() -> None:
+def test_it_names_the_package_and_its_secrets() -> None:
     [package] = SERVER["packages"]
     assert (package["registryType"], package["identifier"], package["runtimeHint"]) == ("pypi", "luma-ray-mcp", "uvx")
     variables = {variable["name"]: variable for variable in package["environmentVariables"]}
     assert list(variables) == [row.metadata["name"] for row in VARIABLES.values()]
-    assert [name for name, said in variables.items() if said["isSecret"]] == ["USEAPI_TOKEN"]
+    assert [name for name, said in variables.items() if said["isSecret"]] == ["USEAPI_TOKEN", "LUMA_MCP_HTTP_TOKEN"]
     assert [name for name, said in variables.items() if said["isRequired"]] == ["USEAPI_TOKEN"]
 
 

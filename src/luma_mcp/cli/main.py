@@ -19,7 +19,7 @@ from luma_mcp.text import strip_control
 
 SPEED = click.FloatRange(min=0, min_open=True)
 LOOPBACK_ONLY = (
-    f"only {', '.join(LOOPBACK)}: the server has no authentication, and whoever reaches it can spend your credits."
+    f"only {', '.join(LOOPBACK)}: the connection is not encrypted, and whoever reads the token can spend your credits."
 )
 # As `service.jobs.ListedState`, which is not imported for `--help`.
 JOB_STATES = ("running", "completed", "failed", "unknown", "deleted")
@@ -69,7 +69,7 @@ def _reject_options(context: click.Context, reason: str, *names: str) -> None:
     """Reject options that would have no effect, if one was given."""
     for name in names:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(reason.format(option=f"--{name}"), context)
+            raise click.UsageError(reason.format(option=f"--{name.replace('_', '-')}"), context)
 
 
 @click.group(
@@ -109,18 +109,24 @@ def _validate_loopback(context: click.Context, parameter: click.Parameter, host:
 @click.option("--http", is_flag=True, help="Serve Streamable HTTP for this machine only, and print the URL.")
 @click.option("--host", default="127.0.0.1", show_default=True, callback=_validate_loopback, help="With --http.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="With --http; 0: any.")
+@click.option("--no-auth", is_flag=True, help="With --http: serve every program and user of this machine, unasked.")
 @click.option("--simulate", is_flag=True, help="Use a simulated Luma API: no token, no cost, stand-in clips.")
 @click.option("--speed", type=SPEED, default=4.0, show_default=True, help="With --simulate: how many times faster.")
 @click.pass_context
-def serve_command(context: click.Context, *, http: bool, host: str, port: int, simulate: bool, speed: float) -> None:
-    """Run the MCP server: on stdin and stdout as without a command, or over HTTP."""
+def serve_command(
+    context: click.Context, *, http: bool, host: str, port: int, no_auth: bool, simulate: bool, speed: float
+) -> None:
+    """Run the MCP server: on stdin and stdout as without a command, or over HTTP.
+
+    Over HTTP each request must have a bearer token: LUMA_MCP_HTTP_TOKEN, or one that is generated at the first start.
+    """
     if not http:
-        _reject_options(context, "{option} needs --http.", "host", "port")
+        _reject_options(context, "{option} needs --http.", "host", "port", "no_auth")
     if not simulate:
         _reject_options(context, NEEDS_SIMULATE, "speed")
     from luma_mcp.cli.serve import serve
 
-    serve(simulate=simulate, speed=speed, http=(host, port) if http else None)
+    serve(simulate=simulate, speed=speed, http=(host, port) if http else None, authenticate=not no_auth)
 
 
 @main.command(short_help="See it work: a rejection, a suggestion, two clips. No token, no cost.")

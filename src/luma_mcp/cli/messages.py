@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ from luma_mcp.api.protocol import Job
 from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.errors import LumaError, format_alternative, format_problems
 from luma_mcp.install.command import invocation
+from luma_mcp.install.entry import NAME
 from luma_mcp.journal.protocol import Order
 from luma_mcp.text import shorten
 
@@ -54,6 +56,24 @@ def missing_token(*, or_simulate: bool = False) -> str:
     """What to do where no API token is set."""
     alternative = ", or add --simulate to try without one" if or_simulate else ""
     return f"USEAPI_TOKEN is not set. Get an API token at https://useapi.net and set it in this terminal{alternative}."
+
+
+def http_snippets(url: str, token: str) -> str:
+    """How apps are given the URL and the token of `serve --http`."""
+    header = f"Authorization: Bearer {token}"
+    entry = {"url": url, "headers": {"Authorization": f"Bearer {token}"}}
+    return f"""
+Every request needs the token. Whoever has it can spend your credits.
+
+Claude Code:
+  claude mcp add --transport http {NAME} {url} --header {shlex.quote(header)}
+
+Cursor, in mcp.json under "mcpServers":
+  "{NAME}": {json.dumps(entry)}
+
+VS Code, in mcp.json under "servers":
+  "{NAME}": {json.dumps({"type": "http"} | entry)}
+"""
 
 
 def journal_warning(problem: str) -> str:

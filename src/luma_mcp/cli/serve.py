@@ -4,44 +4,56 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
-import socket
+import stat
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
 
 from luma_mcp.cli.context import INTERRUPTED, read_settings, simulating
-from luma_mcp.settings import Settings
+from luma_mcp.settings import Settings, parse_http_token
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
 
 
-HTTP_PATH = "/mcp"
 # They log the URL of every request, and the jobid in it contains an e-mail address.
 CHATTY_LOGGERS = ("httpx2", "httpcore2")
 NO_CONFIRMATION_OVER_HTTP = (
     "luma-ray-mcp: LUMA_MCP_CONFIRM has no effect for HTTP clients of protocol 2025-11-25 and older: each of their "
     "requests stands alone, so they cannot be asked."
 )
+NO_AUTH = "luma-ray-mcp: --no-auth: every program and every user of this machine can spend your credits here."
+TOKEN_REPLACED = "luma-ray-mcp: {path} was not private or not a token, so there is a new token: give it to your apps."
+TOKEN_FILE = "http-token"  # noqa: S105 - a file's name
+# The file is another process's if it appears meanwhile.
+_TOKEN_ATTEMPTS = 5
 
 
-def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None) -> None:
-    """Serve until stdin ends, or at the address `http` until interrupted; exit with 2 for an unusable setting."""
+def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None, authenticate: bool = True) -> None:
+    """Serve until stdin ends, or at the address `http` until interrupted; exit with 2 for an unusable setting.
+
+    `authenticate`: whether requests over HTTP must have the bearer token.
+    """
     settings = read_settings()
     with simulating(settings, speed=speed) if simulate else nullcontext(settings) as prepared:
         # After the settings, so that an unusable one is reported at once.
         from luma_mcp.server.app import build_server
 
-        _log_to_stderr(prepared)
+        token = _get_http_token(prepared) if http and authenticate else None
+        _log_to_stderr(prepared, token)
         server = build_server(prepared)
         if http:
             if prepared.confirm != "never":
                 click.echo(NO_CONFIRMATION_OVER_HTTP, err=True)
-            serve_http(server, host=http[0], port=http[1])
+            if token is None:
+                click.echo(NO_AUTH, err=True)
+            serve_http(server, host=http[0], port=http[1], token=token)
             return
         # The SDK reads stdin in a thread that cannot be interrupted: without this, Ctrl-C would wait for a line.
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
@@ -55,41 +67,116 @@ def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None) 
         anyio.run(serve_stdio, server)
 
 
-def serve_http(server: MCPServer[Any], *, host: str, port: int) -> None:
-    """Serve Streamable HTTP without sessions; the SDK checks Host and Origin, so that web pages cannot use it."""
-    import uvicorn
+def serve_http(server: MCPServer[Any], *, host: str, port: int, token: str | None) -> None:
+    """Serve Streamable HTTP, after printing the URL on a line of its own, and how apps are given the token."""
+    from luma_mcp.cli.messages import http_snippets
+    from luma_mcp.server.http import PATH, listen, run
 
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family)
+        listener = listen(host, port)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise click.ClickException(f"Cannot listen on {host}, port {port}: {reason}. Try another --port.") from error
-    app = server.streamable_http_app(streamable_http_path=HTTP_PATH, stateless_http=True, host=host)
     shown_host = f"[{host}]" if ":" in host else host
-    click.echo(f"http://{shown_host}:{listener.getsockname()[1]}{HTTP_PATH}")
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
+    url = f"http://{shown_host}:{listener.getsockname()[1]}{PATH}"
+    click.echo(url)
+    if token:
+        click.echo(http_snippets(url, token))
     # uvicorn raises the signal that ended it once more; this turns it into a clean exit.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    uvicorn.Server(config).run(sockets=[listener])
+    run(server, listener, host=host, token=token)
 
 
-def _log_to_stderr(settings: Settings) -> None:
+def _get_http_token(settings: Settings) -> str:
+    """Get the token of the settings, or else of earlier starts; generate one if there is none that only the user has.
+
+    Raises:
+        ClickException: the state folder cannot be used.
+    """
+    if settings.http_token:
+        return settings.http_token.get_secret_value()
+    from luma_mcp.service import state_folder
+
+    path = state_folder() / TOKEN_FILE
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for _ in range(_TOKEN_ATTEMPTS):
+            if os.path.lexists(path):
+                if token := _read_private(path):
+                    return token
+                path.unlink(missing_ok=True)
+                click.echo(TOKEN_REPLACED.format(path=path), err=True)
+            with suppress(FileExistsError):
+                return _create_token(path)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        message = f"Cannot keep a token in {path}: {reason}. Set LUMA_MCP_HTTP_TOKEN, or serve without one: --no-auth"
+        raise click.ClickException(message) from error
+    raise click.ClickException(f"Other programs keep writing to {path}. Set LUMA_MCP_HTTP_TOKEN.")
+
+
+def _create_token(path: Path) -> str:
+    """Write a new token to a file that appears complete. Raises `FileExistsError` if somebody else was first."""
+    token = secrets.token_urlsafe(32)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(f"{token}\n")
+            file.flush()
+            os.fsync(descriptor)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            raise
+        except OSError:
+            # A file system without hard links.
+            temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return token
+
+
+def _read_private(path: Path) -> str | None:
+    """Read a token from a file that nobody else can read or write; None if it is no such file."""
+    # Windows protects the folder, and has neither of these.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        is_private = os.name == "nt" or (status.st_uid == os.geteuid() and not status.st_mode & 0o077)
+        if not stat.S_ISREG(status.st_mode) or not is_private:
+            return None
+        content = file.read(1000)
+    with suppress(ValueError):
+        return parse_http_token(content.decode("ascii").strip()).get_secret_value()
+    return None
+
+
+def _log_to_stderr(settings: Settings, http_token: str | None) -> None:
     handler = logging.StreamHandler(sys.stderr)
-    token = settings.token.get_secret_value() if settings.token else None
-    handler.setFormatter(_RedactingFormatter(token))
+    tokens = [http_token] if http_token else []
+    for known in (settings.token, settings.http_token):
+        if known:
+            tokens.append(known.get_secret_value())
+    handler.setFormatter(_RedactingFormatter(tokens))
     logging.basicConfig(level=settings.log_level, handlers=[handler])
     for name in CHATTY_LOGGERS:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 class _RedactingFormatter(logging.Formatter):
-    """Replaces the token wherever it appears: in a message, in arguments, in a traceback."""
+    """Replaces the tokens wherever they appear: in a message, in arguments, in a traceback."""
 
-    def __init__(self, token: str | None) -> None:
+    def __init__(self, tokens: list[str]) -> None:
         super().__init__("%(levelname)s %(name)s: %(message)s")
-        self._token = token
+        self._tokens = tokens
 
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
-        return line.replace(self._token, "***") if self._token else line
+        for token in self._tokens:
+            line = line.replace(token, "***")
+        return line

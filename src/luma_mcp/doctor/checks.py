@@ -29,7 +29,7 @@ from luma_mcp.api.useapi.client import LumaClient
 from luma_mcp.errors import LumaError
 from luma_mcp.install.command import NAME, Command, command_here, invocation
 from luma_mcp.install.config import HostFile, InstallError, is_readable_by_others, present_files, resolve_token
-from luma_mcp.install.entry import TOKEN, Entry, bare_path, find_program, why_unsafe
+from luma_mcp.install.entry import SECRET_VARIABLES, TOKEN, Entry, bare_path, find_program, why_unsafe
 from luma_mcp.install.paths import this_system
 from luma_mcp.journal.sqlite import COMPANIONS, check_health
 from luma_mcp.media.sources import home_folders
@@ -190,7 +190,7 @@ async def check_settings(here: Environment) -> list[CheckResult]:
             continue
         if "${" in value:
             results.append(note("settings", f"{name} is still a placeholder and counts as not set"))
-        elif name == TOKEN:
+        elif name in SECRET_VARIABLES:
             used.append(f"{name} (not shown)")
         else:
             used.append(f"{name}={value}")

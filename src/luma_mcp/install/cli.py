@@ -30,7 +30,7 @@ from luma_mcp.install.config import (
     present_files,
     replace,
 )
-from luma_mcp.install.entry import NAME, PLACEHOLDER, TOKEN, Entry, format_entry, masked
+from luma_mcp.install.entry import NAME, PLACEHOLDER, SECRET_VARIABLES, TOKEN, Entry, format_entry, masked
 from luma_mcp.settings import VARIABLES, Settings, SettingsError
 
 TRIES = 3
@@ -111,11 +111,11 @@ def uninstall(host_name: str | None, options: InstallOptions) -> None:
 
 
 def _entry_settings(options: InstallOptions) -> dict[str, str]:
-    """The settings of this terminal without the token. The host does not see them otherwise."""
+    """The settings of this terminal without the tokens. The host does not see them otherwise."""
     env = {}
     for name in sorted(row.metadata["name"] for row in VARIABLES.values()):
         value = os.environ.get(name, "").strip()
-        if name == TOKEN or (options.simulate and name in NOT_SIMULATED):
+        if name in SECRET_VARIABLES or (options.simulate and name in NOT_SIMULATED):
             continue
         if value and "${" not in value:
             env[name] = _as_utf8(value, name)

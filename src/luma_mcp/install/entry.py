@@ -23,6 +23,7 @@ from luma_mcp.hosts import Host, System
 NAME = "luma"
 """The name of our entry."""
 TOKEN = "USEAPI_TOKEN"  # noqa: S105 - a variable's name
+SECRET_VARIABLES = (TOKEN, "LUMA_MCP_HTTP_TOKEN")
 PLACEHOLDER = "user:your-token-from-useapi.net"
 HIDDEN = "…"
 Origin = Literal["installed", "former", "module", "index", "other"]

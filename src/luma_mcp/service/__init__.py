@@ -28,9 +28,14 @@ def journal_path(settings: Settings) -> Path | None:
         return None
     if settings.journal:
         return Path(settings.journal)
+    return state_folder() / "journal.db"
+
+
+def state_folder() -> Path:
+    """Get the folder for what this program remembers between its starts."""
     from platformdirs import user_state_path
 
-    return user_state_path("luma-ray-mcp", appauthor=False) / "journal.db"
+    return user_state_path("luma-ray-mcp", appauthor=False)
 
 
 def has_journal(settings: Settings) -> bool:
