@@ -69,6 +69,7 @@ ProblemCode = Literal[
     "not_offered",
     "conflict",
     "spellings_differ",
+    "more",
     "unusable_image",
     "unknown_account",
     "account_mismatch",
@@ -159,6 +160,7 @@ _PROBLEMS: dict[ProblemCode, str] = {
     "not_offered": "{shown} is not offered{use}",
     "conflict": "{shown} cannot be combined with {others}{use}",
     "spellings_differ": '"{field}" and another spelling of the same parameter have different values; send one of them.',
+    "more": 'Besides these, {value} more arguments are wrong, from "{field}" on.',
     "unusable_image": "{shown} {reason}.",
     "unknown_account": "{shown} is not a configured account{use}",
     "account_mismatch": "{field} {reason}.",
@@ -179,6 +181,7 @@ def format_problem(problem: Problem) -> str:
         return f"{name} cannot be combined with {others}; leave it out."
     return _PROBLEMS[problem.code].format(
         field=name,
+        value=problem.value,
         shown=name if problem.value is None else f'{name} "{problem.jobid or problem.value}"',
         reason=problem.reason or "leave it out",
         others=others,

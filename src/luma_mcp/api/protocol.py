@@ -23,6 +23,8 @@ from luma_mcp.errors import LumaError
 
 RETRY_TIMEOUT = 20.0
 """Default time in seconds within which a call is sent again after a transient failure."""
+LONGEST_SEGMENT = 2_000
+"""Characters of a jobid or an address, at most, that a request names."""
 
 LARGEST_CREDITS = 1e12
 """More credits than any account has; a larger number, and what is no number, is not believed."""

@@ -18,14 +18,13 @@ import httpx2
 from opentelemetry.trace import Span, SpanKind, StatusCode, get_tracer
 
 from luma_mcp import errors
-from luma_mcp.api.protocol import DeliveryObserver
+from luma_mcp.api.protocol import LONGEST_SEGMENT, DeliveryObserver
 from luma_mcp.api.retry import NON_IDEMPOTENT, NOT_DELIVERED, DeliveryOutcome, RetryPolicy, backoff
 from luma_mcp.settings import LOOPBACK
 
 CONNECT_TIMEOUT = 10.0
 # Bytes; a larger answer is unreadable. A record has about 2,000.
 LARGEST_ANSWER = 2_000_000
-LONGEST_SEGMENT = 2_000
 LONGEST_CAUSE_CHAIN = 20
 
 # Failures before a connection was made.

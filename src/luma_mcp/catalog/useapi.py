@@ -64,9 +64,12 @@ _WEBHOOK = "Webhook, called on submission and at the end"
 _URL = "an http(s) URL of at most 1024 characters"
 _TEXTS = {
     "prompt": Text("prompt", "What the video shows", "1 to 2000 characters of text", max_length=2000),
-    "email": Text("email", _ACCOUNT, "the e-mail address of a configured account", r"^\S+@\S+$"),
+    "email": Text("email", _ACCOUNT, "the e-mail address of a configured account", r"^\S+@\S+$", 320),
     "reply_url": Text("replyUrl", _WEBHOOK, _URL, r"^https?://\S+$", 1024),
-    "reply_ref": Text("replyRef", "Your reference, echoed to the webhook", "text"),
+    # Without a documented limit. The record of the job repeats it, and is read up to a size.
+    "reply_ref": Text(
+        "replyRef", "Your reference, echoed to the webhook", "text of at most 10000 characters", max_length=10_000
+    ),
 }
 # What other generators call it. A name with an underscore stands for names that have all of its parts.
 _NOT_OFFERED = {

@@ -21,9 +21,11 @@ from luma_mcp.errors import Alternative, Problem, ProblemCode, format_choices
 
 # Hosts cut long results, and the caller has the whole value.
 MAX_SHOWN = 80
+_MAX_EXAMINED = 10_000
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # In a link these can be secret: a user name and a password, and what follows the path.
-_USERINFO = re.compile(r"^(\s*[A-Za-z][\w+.-]*://)[^/?#\s]*@")
+# Also where what is examined ends before it does.
+_USERINFO = re.compile(rf"^(\s*[A-Za-z][\w+.-]*://)([^/?#\s]*@|[^/?#\s]{{{MAX_SHOWN * 4},}}$)")
 _QUERY = re.compile(r"^(\s*[A-Za-z][\w+.-]*://[^?#]*)[?#].*", re.DOTALL)
 # More would be a list of everything that can be made, which `list_options` has.
 MAX_ALTERNATIVES = 2
@@ -126,7 +128,13 @@ def text_problem(name: str, value: Any, row: Text) -> Problem | None:
 
 def shorten(value: Any) -> Any:
     """Cut a caller's value to `MAX_SHOWN` characters if it is longer, and remove what can be secret from a link."""
-    text = _QUERY.sub(r"\1?…", _USERINFO.sub(r"\1", str(value)))
+    try:
+        # What is looked at is longer than what is shown, so that what can be secret is recognized.
+        text = str(value)[:_MAX_EXAMINED]
+    except ValueError:
+        # Python writes no number of thousands of digits.
+        text = "a number" + "…" * MAX_SHOWN
+    text = _QUERY.sub(r"\1?…", _USERINFO.sub(r"\1", text))
     if len(text) > MAX_SHOWN:
         return f"{text[:MAX_SHOWN]}…"
     return text if isinstance(value, str) else value

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from luma_mcp.catalog.models import Catalog, Choice
 from luma_mcp.catalog.suggest import is_described, is_off, snake_case
-from luma_mcp.catalog.validate import shorten, text_problem, unknown_parameter
+from luma_mcp.catalog.validate import MAX_SHOWN, shorten, text_problem, unknown_parameter
 from luma_mcp.errors import Problem
 from luma_mcp.hosts import DEFAULT_WAIT
 from luma_mcp.service.jobs import MAX_LISTED, ListedState, parse_moment
@@ -22,6 +22,9 @@ from luma_mcp.settings import LONGEST_WAIT
 
 # Enough to find a recent job, and short enough for an agent to read.
 DEFAULT_LIMIT = 10
+# Arguments that are reported one by one. Of more, a caller needs only their number.
+MAX_PROBLEMS = 20
+LONGEST_SPELLING, MAX_NUMBER = 4_000, 10**18
 STATES: tuple[str, ...] = get_args(ListedState)
 _ALIASES = {"job_id": "jobid", "query": "text", "search": "text", "after": "since", "until": "before"}
 _FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -117,25 +120,31 @@ def parse_arguments(catalog: Catalog, raw: Mapping[str, Any], known: Iterable[st
     """
     names = tuple(known)
     values: dict[str, Any] = {}
-    unknown: dict[str, Any] = {}
+    unknown: list[tuple[str, Any]] = []
     problems: list[Problem] = []
+    more: list[str] = []
     for given, raw_value in raw.items():
         name = given if given in names else _resolve_name(given)
         value = _parse_value(catalog, name, raw_value)
         if value is None:
             continue
-        if name not in names:
-            unknown[given] = value
-        elif name in values and values[name] != value:
+        if name in names and (name not in values or values[name] == value):
+            values[name] = value
+        elif len(problems) + len(unknown) >= MAX_PROBLEMS:
+            more.append(given)
+        elif name in names:
             problems.append(Problem(shorten(given), "spellings_differ", shorten(raw_value)))
         else:
-            values[name] = value
+            unknown.append((shorten(given), value))
 
-    incomplete = False
-    for given, raw_value in unknown.items():
+    # The rest could hold what a suggestion would have to carry.
+    incomplete = bool(more)
+    for given, raw_value in unknown:
         problem = unknown_parameter(catalog, given, raw_value, names)
         problems.append(problem)
         incomplete |= not _keep_value(catalog, given, raw_value, problem.did_you_mean, values)
+    if more:
+        problems.append(Problem(shorten(more[0]), "more", len(more)))
 
     options: dict[str, Any] = {}
     for name in [name for name in OPTIONS if name in values]:
@@ -163,6 +172,9 @@ def _keep_value(catalog: Catalog, given: str, raw_value: Any, meant: str | None,
 
 
 def _resolve_name(given: str) -> str:
+    if len(given) > MAX_SHOWN:
+        # Nothing this long is another spelling.
+        return given
     name = snake_case(given)
     return _ALIASES.get(name, name)
 
@@ -186,8 +198,11 @@ def _parse_value(catalog: Catalog, name: str, value: Any) -> Any:
     if value is None or value == "":
         return None
     if name in OPTIONS:
-        return OPTIONS[name].parse(value)
+        return value if isinstance(value, str) and len(value) > MAX_SHOWN else OPTIONS[name].parse(value)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return value
+    # Nor is anything this long another spelling of a value, and Python would write no number of thousands of digits.
+    if (isinstance(value, str) and len(value) > LONGEST_SPELLING) or (isinstance(value, int) and value > MAX_NUMBER):
         return value
     if name in catalog.choices and value not in catalog.choices[name].values:
         spelling = _normalize_spelling(value)

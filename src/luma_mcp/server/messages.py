@@ -44,6 +44,7 @@ NOT_CONFIRMED = (
     "The user was asked and did not agree, so nothing was ordered or charged. Do not order it again on your own; ask "
     "the user what they would like instead."
 )
+LONG_NAME = "{key} is longer than anything that exists: it has more than {limit} characters."
 UNAUTHORIZED = "This server needs the bearer token that it printed at its start: Authorization: Bearer …\n"
 SIMULATED = "Simulated: nothing was generated or charged, and the video is a stand-in clip."
 NO_FRAMES = "The record has no usable link to the ZIP of EXR frames (yet): get_job may find it later."

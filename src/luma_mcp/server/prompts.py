@@ -18,7 +18,7 @@ from mcp.types import Completion, CompletionArgument, CompletionContext, PromptR
 from mcp.types.jsonrpc import INVALID_PARAMS
 
 from luma_mcp.catalog.models import Catalog
-from luma_mcp.catalog.validate import validate_options
+from luma_mcp.catalog.validate import shorten, validate_options
 from luma_mcp.errors import format_problem
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _OWN_COMPLETIONS = {"shots": ("2", "3", "4", "5", "6", "7", "8")}
 # The arguments whose completions are jobids.
+MAX_UNKNOWN = 10
 JOBID_ARGUMENTS = ("jobid", "picture")
 # Values in one response: the protocol's limit.
 MAX_COMPLETIONS = 100
@@ -154,7 +155,9 @@ def _render(definition: PromptDefinition, catalog: Catalog, /, **given: str) -> 
     options = definition.options(catalog)
     chosen = {name: arguments[name] for name in options if name in arguments}
     unknown = [name for name in arguments if name not in definition.arguments and name not in options]
-    problems = [f"{definition.name} has no argument {name}." for name in unknown]
+    problems = [f"{definition.name} has no argument {shorten(name)}." for name in unknown[:MAX_UNKNOWN]]
+    if len(unknown) > MAX_UNKNOWN:
+        problems.append(f"It lacks {len(unknown) - MAX_UNKNOWN} more of the given ones.")
     if definition.required not in arguments:
         problems.append(f"{definition.required} is missing.")
     # All problems at once: a host shows the person one error per attempt.
@@ -175,7 +178,8 @@ async def check_prompt_request(ctx: ServerRequestContext[Any, Any], call_next: C
         # A request of another shape is left to the SDK, which rejects it.
         if isinstance(name, str) and isinstance(arguments, Mapping):
             if name not in _BY_NAME:
-                raise MCPError(INVALID_PARAMS, f"There is no prompt {name}; the prompts are {', '.join(_BY_NAME)}.")
+                known = ", ".join(_BY_NAME)
+                raise MCPError(INVALID_PARAMS, f"There is no prompt {shorten(name)}; the prompts are {known}.")
             if _BY_NAME[name].required not in arguments:
                 raise MCPError(INVALID_PARAMS, f"{_BY_NAME[name].required} is missing.")
     return await call_next(ctx)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from mcp.server.apps import client_supports_apps
 from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
+from mcp.shared.exceptions import MCPError
+from mcp.types.jsonrpc import INVALID_PARAMS
 
 from luma_mcp.errors import LumaError
 from luma_mcp.server import messages, schemas
@@ -32,6 +34,8 @@ ABOUT_JOB = "One job: its state, and its video once it is completed."
 # What these contain never changes while the process lives.
 STATIC_URIS = (OPTIONS_URI, SCHEMA_URI, PLAYER_URI)
 JSON = "application/json"
+# Of what a request is about. A URI has a jobid in it, in which every character may be escaped.
+LONGEST_NAME = 20_000
 HOUR_MS = 3_600_000
 # How long a client may cache a response, in milliseconds, and whether it may share it with other clients.
 CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
@@ -47,7 +51,11 @@ CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
 
 
 async def adapt_response(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Middleware: list the player only for clients that show apps, and let clients cache what never changes."""
+    """Middleware: refuse endless names, list the player only for clients that show apps, and let clients cache what never changes."""
+    for key in ("uri", "name", "taskId"):
+        if len(str((ctx.params or {}).get(key, ""))) > LONGEST_NAME:
+            # The SDK's own error would repeat it.
+            raise MCPError(INVALID_PARAMS, messages.LONG_NAME.format(key=key, limit=LONGEST_NAME))
     result = await call_next(ctx)
     if not isinstance(result, dict):
         return result
