@@ -65,7 +65,7 @@ COMMANDS = {"install/cli.py", "doctor/cli.py"}
 ONLY_IN = {
     "httpx2": {"api", "media"},
     "PIL": {"media"},
-    "pillow_heif": {"media"},
+    "pi_heif": {"media"},
     "sqlite3": {"journal"},
     "platformdirs": {"service"},
     "mcp": {"server", "doctor", "cli"},

@@ -20,6 +20,7 @@ from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.errors import Moderated
 from luma_mcp.journal.protocol import RateWindow
 from luma_mcp.journal.sqlite import SqliteJournal
+from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.safe_http import SafeHttpClient
 from luma_mcp.service.reconcile import Reconciler
 from luma_mcp.service.requests import RequestBuilder
@@ -101,7 +102,7 @@ async def submit(journal: Any, transport: httpx2.AsyncBaseTransport, prompt: str
     """Place an order with a journal of the test."""
     api = client_of(transport)
     http = SafeHttpClient(transport=transport, resolve=resolve)
-    requests = RequestBuilder(api, journal, http, catalog=USEAPI, folders=(), default_account=None)
+    requests = RequestBuilder(api, journal, http, catalog=USEAPI, folders=(), default_account=None, decoder=Decoder())
     reconciler = Reconciler(api, journal, wall_clock)
     submitter = OrderSubmitter(api, journal, requests, reconciler, wall_clock, 0, timedelta(), True, False, expect)
     return await submitter.submit(

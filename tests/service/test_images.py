@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from tests.service.orders import ignore_progress, place
 from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.errors import AccountSession, InvalidArguments, LimitReached, NotFound
 from luma_mcp.journal.sqlite import SqliteJournal
-from luma_mcp.media.images import NormalizedImage, normalize
+from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.safe_http import SafeHttpClient
 from luma_mcp.service.requests import RequestBuilder
 
@@ -29,11 +28,12 @@ if TYPE_CHECKING:
 
     from tests.service.conftest import StartService
 
+    from luma_mcp.media.images import NormalizedImage
     from luma_mcp.service.requests import ProgressStep
     from luma_mcp.service.service import VideoService
     from luma_mcp.simulator.app import Simulator
 
-    Build = Callable[[Callable[[bytes], NormalizedImage]], RequestBuilder]
+    Build = Callable[[Decoder], RequestBuilder]
 
 OTHER = "second@example.com"
 LINK = "https://pictures.example.com/fox.png?token=geheim"
@@ -71,13 +71,25 @@ class PictureHost(httpx2.AsyncBaseTransport):
         return httpx2.Response(200, content=stream(self.sent[-1]))
 
 
+class CountingDecoder(Decoder):
+    """Counts how often each picture is decoded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoded: Counter[bytes] = Counter()
+
+    async def normalize(self, data: bytes) -> NormalizedImage:
+        self.decoded[data] += 1
+        return await super().normalize(data)
+
+
 @pytest.fixture
 async def build(simulator: Simulator, tmp_path: Path) -> AsyncIterator[Build]:
-    """Builds a `RequestBuilder` with a normalizer of the test."""
+    """Builds a `RequestBuilder` with a decoder of the test."""
     journal = SqliteJournal(tmp_path / "journal.db", api="test", wall_clock=wall_clock)
     transport = httpx2.ASGITransport(simulator)
 
-    def with_normalizer(normalizer: Callable[[bytes], NormalizedImage]) -> RequestBuilder:
+    def with_decoder(decoder: Decoder) -> RequestBuilder:
         http = SafeHttpClient(transport=transport, resolve=resolve)
         return RequestBuilder(
             client_of(transport),
@@ -86,10 +98,10 @@ async def build(simulator: Simulator, tmp_path: Path) -> AsyncIterator[Build]:
             catalog=USEAPI,
             folders=(tmp_path,),
             default_account=None,
-            normalizer=normalizer,
+            decoder=decoder,
         )
 
-    yield with_normalizer
+    yield with_decoder
     await journal.aclose()
 
 
@@ -105,75 +117,25 @@ async def test_the_picture_that_was_validated_is_uploaded(start_service: StartSe
 
 
 async def test_each_picture_is_decoded_once(build: Build, simulator: Simulator) -> None:
-    decoded: Counter[bytes] = Counter()
-
-    def counting(data: bytes) -> NormalizedImage:
-        decoded[data] += 1
-        return normalize(data)
-
-    requests = build(counting)
+    decoder = CountingDecoder()
+    requests = build(decoder)
     red, green = picture("red"), picture("green")
     given = {"prompt": "A fox", "image_start": data_uri(red), "image_end": data_uri(green)}
     for _ in range(2):
         validated = await requests.validate(given)
         await requests.build_request(validated, ignore_progress)
-    assert decoded == {red: 1, green: 1}
+    assert decoder.decoded == {red: 1, green: 1}
     assert simulator.requests[UPLOADS] == 2
 
 
 async def test_a_picture_in_both_places_is_decoded_and_uploaded_once(build: Build, simulator: Simulator) -> None:
-    decoded: list[bytes] = []
-
-    def counting(data: bytes) -> NormalizedImage:
-        decoded.append(data)
-        return normalize(data)
-
-    requests = build(counting)
+    decoder = CountingDecoder()
+    requests = build(decoder)
     uri = data_uri(picture())
     validated = await requests.validate({"prompt": "A fox", "image_start": uri, "image_end": uri})
     request, _ = await requests.build_request(validated, ignore_progress)
     assert request.image_start == request.image_end
-    assert (len(decoded), simulator.requests[UPLOADS]) == (1, 1)
-
-
-async def test_one_picture_is_decoded_at_a_time(build: Build) -> None:
-    """A large one takes a gigabyte meanwhile."""
-    first_started, may_finish = threading.Event(), threading.Event()
-    lock = threading.Lock()
-    active = most_active = 0
-
-    def slow(data: bytes) -> NormalizedImage:
-        nonlocal active, most_active
-        with lock:
-            active += 1
-            most_active = max(most_active, active)
-            is_first = not first_started.is_set()
-            first_started.set()
-        if is_first:
-            may_finish.wait()
-        with lock:
-            active -= 1
-        return NormalizedImage(data, "image/png")
-
-    requests = build(slow)
-
-    async def validate(colour: str) -> None:
-        await requests.validate({"prompt": "A fox", "image_start": data_uri(picture(colour))})
-        finished.append(colour)
-
-    finished: list[str] = []
-    async with anyio.create_task_group() as tasks:
-        for colour in ("red", "green", "blue"):
-            tasks.start_soon(validate, colour)
-        await anyio.to_thread.run_sync(first_started.wait)
-        # What can be decoded beside the first one has the time to begin, and even to finish.
-        for _ in range(200):
-            await anyio.to_thread.run_sync(int)
-        beside_the_first = (list(finished), most_active)
-        may_finish.set()
-    assert beside_the_first == ([], 1)
-    assert sorted(finished) == ["blue", "green", "red"]
-    assert most_active == 1
+    assert (decoder.decoded.total(), simulator.requests[UPLOADS]) == (1, 1)
 
 
 async def test_a_known_picture_is_decoded_for_another_account(service: VideoService, simulator: Simulator) -> None:

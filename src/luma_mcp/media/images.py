@@ -1,16 +1,24 @@
 """Convert images to what the API accepts: upright, JPEG, PNG or WebP, at most 20 MB.
 
-Pillow is imported on first use, because a server that only lists its tools does not need it.
+This runs in processes that `media.decoder` starts, because decoding can take hours or crash. Pillow is imported on first
+use: the server imports this module for its types only.
 """
 
 from __future__ import annotations
 
 import io
+import json
+import os
+import signal
+import struct
+import sys
+import threading
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from luma_mcp.media.sources import ImageError
 
@@ -19,75 +27,122 @@ if TYPE_CHECKING:
 
 LARGEST_UPLOAD = 20_000_000
 """Maximum size in bytes that `POST /assets` accepts. Source: useapi.net, Luma API v1."""
-MAX_PIXELS = 120_000_000
-"""Larger images are rejected, because a small file can claim any size. Common phones take up to 108 million pixels."""
+MAX_PIXELS = 210_000_000
+"""Larger images are rejected, because a small file can claim any size. Phones take up to 200 million pixels."""
 MAX_CONVERTED_PIXELS = 16_000_000
 """Images that must be converted are scaled down to this, eight times the size of a 1080p frame."""
 LARGEST_THUMBNAIL, THUMBNAIL_SIDE = 200_000, 768
 ACCEPTED_FORMATS = {"JPEG": "image/jpeg", "MPO": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 """Pillow's names of the formats that the API accepts. MPO is a JPEG that contains a second picture, as from phones."""
-_READABLE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "HEIF")
 # A phone's second picture (a depth map or a preview) does not make a file an animation.
 _NEVER_ANIMATED = ("MPO", "HEIF")
 _ORIENTATION = 0x0112
 _UNCHANGED_MODES = {"RGB", "RGBA", "L", "LA", "P", "1"}
-_SCALABLE_MODES = {"RGB", "RGBA", "L", "LA", "CMYK"}
 _JPEG_QUALITY, _LONGEST_JPEG_SIDE = 92, 65_500
 
-_DAMAGED = "is a picture that is damaged or cut short"
+DAMAGED = "is a picture that is damaged or cut short"
 _VIDEO = "is a video; give one picture of it"
+_RAW = "is a camera's raw photo, which may contain only a small preview that can be read; save it as JPEG or PNG first"
+_PREVIEW = "is a TIFF file of which only a small preview can be read; save it as JPEG or PNG first"
 _OTHER_FILES = {
     (b"<!doctype html", b"<html"): "leads to a web page, not to a picture; give a direct link to the picture",
     (b"<svg", b"<?xml"): "is an SVG drawing or another XML file; save it as PNG or JPEG first",
     (b"%pdf",): "is a PDF; save the page as PNG or JPEG first",
     # Matroska and WebM. The data is compared in lower case.
     (b"\x1ae\xdf\xa3",): _VIDEO,
+    # Fujifilm, Sigma, Minolta, Panasonic, Olympus (three times), Canon.
+    (b"fujifilmccd-raw", b"fovb", b"\0mrm", b"iiu\0", b"iiro", b"iirs", b"mmor", b"ii\x1a\0\0\0heapccdr"): _RAW,
 }
 # Brands of picture formats that use the same container as MP4 videos.
 _PICTURE_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"}
+_CANON_RAW_BRAND = b"crx "
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+# What a PNG looks like: transparency, colors, orientation and frames. A faulty comment must not make it unreadable.
+_SHOWN_PNG_CHUNKS = {b"tRNS", b"iCCP", b"eXIf", b"acTL", b"fcTL", b"fdAT"}
+_XMP = b"XML:com.adobe.xmp\0"
+_LARGEST_PROFILE = 16_711_425
+"""As large as a color profile in a JPEG can be: 255 segments of 65,535 bytes."""
+_LARGEST_XMP = 1_000_000
+
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Tags and values of TIFF 6.0, its supplements, DNG and TIFF/EP.
+_WIDTH, _HEIGHT, _PHOTOMETRIC, _SUB_DIRECTORIES, _DNG_VERSION = 256, 257, 262, 330, 50706
+_NEW_SUBFILE_TYPE, _SUBFILE_TYPE = 254, 255
+_RAW_PHOTOMETRICS = (32803, 34892)
+_MAX_DIRECTORIES = 1000
+_NICENESS = 10
+_PREVIEW_SHARE = 4
+"""A page is taken for a preview if another one has more than so many times its pixels."""
+
+
+class TooManyPixels(ImageError):
+    """The picture has more pixels than the limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class NormalizedImage:
-    """An image to upload. `changes` describes how it differs from the input; empty if it is the input itself."""
+    """An image to upload.
+
+    Attributes:
+        changes: how it differs from the input; empty if it is the input itself.
+        size: width and height of the input in pixels, as it is shown.
+    """
 
     data: bytes
     media_type: str
     changes: tuple[str, ...] = ()
+    size: tuple[int, int] | None = field(default=None, compare=False)
 
 
-def normalize(data: bytes) -> NormalizedImage:
+@dataclass(slots=True)
+class _OpenedImage:
+    """An image that was opened.
+
+    Attributes:
+        size: width and height as it is stored; those of `image` may be smaller once its pixels have been read.
+        data: what can be uploaded if nothing has to be converted.
+        changes: how `data` differs from the input, and `image` from it.
+        is_selected: whether `data` contains more images than this one.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    data: bytes
+    changes: list[str]
+    is_selected: bool
+
+
+def normalize(data: bytes, max_pixels: int = MAX_PIXELS) -> NormalizedImage:
     """Convert an image to what the API accepts, if it is not that already. Raise `ImageError` if it is unusable.
 
-    This takes up to several seconds and a gigabyte of memory: call it in a worker thread, one at a time.
+    This can take any time and up to three gigabytes of memory: see `media.decoder`.
     """
-    image = _decode(data)
+    decoded = _decode(data, max_pixels)
+    image, changes = decoded.image, decoded.changes
     source_format = str(image.format)
-    with _decoder_errors():
-        is_animated = source_format not in _NEVER_ANIMATED and getattr(image, "is_animated", False)
-    changes: list[str] = []
+    shown_size = _turn(decoded.size, _get_orientation(image))
+    must_convert = decoded.is_selected or image.mode not in _UNCHANGED_MODES
     if source_format not in ACCEPTED_FORMATS:
-        changes.append(f"converted from {source_format}")
-    if is_animated:
-        changes.append("first frame only")
+        changes.insert(0, f"converted from {source_format}")
+        must_convert = True
     if _get_orientation(image) != 1:
         changes.append("turned upright")
+        must_convert = True
     is_small = len(data) <= LARGEST_UPLOAD
-    if is_small and not changes and image.mode in _UNCHANGED_MODES:
-        return NormalizedImage(data, ACCEPTED_FORMATS[source_format])
-    sides = set(image.size)
+    if is_small and not must_convert:
+        return NormalizedImage(decoded.data, ACCEPTED_FORMATS[source_format], tuple(changes), shown_size)
     encoded, target_format, result = _encode(_convert(image), LARGEST_UPLOAD)
-    # A set, because turning upright may swap width and height.
-    if set(result.size) != sides:
+    if result.size != shown_size:
         changes.append(f"scaled to {result.width}x{result.height}")
     elif not is_small:
         changes.append(f"compressed to {len(encoded) / 1e6:.1f} MB")
-    return NormalizedImage(encoded, ACCEPTED_FORMATS[target_format], tuple(changes))
+    return NormalizedImage(encoded, ACCEPTED_FORMATS[target_format], tuple(changes), shown_size)
 
 
-def make_thumbnail(data: bytes) -> bytes:
-    """Build a JPEG of at most 200 kB, in a worker thread. Raise `ImageError` if the image is unusable."""
-    image = _decode(data)
+def make_thumbnail(data: bytes, max_pixels: int = MAX_PIXELS) -> bytes:
+    """Build a JPEG of at most 200 kB. Raise `ImageError` if the image is unusable."""
+    image = _decode(data, max_pixels).image
     if image.format == "JPEG" and len(data) <= LARGEST_THUMBNAIL:
         return data
     image = _put_on_white(_convert(image))
@@ -95,57 +150,219 @@ def make_thumbnail(data: bytes) -> bytes:
     return _encode(image, LARGEST_THUMBNAIL)[0]
 
 
-def measure(data: bytes) -> tuple[int, int] | None:
-    """Get the width and height of an image as it is shown, from its header; None if that cannot be read."""
-    from PIL import Image
-
-    _set_up_decoders()
-    with suppress(Exception):
-        image = Image.open(io.BytesIO(data), formats=_READABLE_FORMATS)
-        width, height = image.size
-        # These turn it by a quarter.
-        if _get_orientation(image) in (5, 6, 7, 8):
-            width, height = height, width
-        return width, height
-    return None
+def measure(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Get the width and height of an image as it is shown, from its header. Raise `ImageError` if it is unusable."""
+    image = _open(data, max_pixels).image
+    return _turn(image.size, _get_orientation(image))
 
 
-def _set_up_decoders() -> None:
-    from PIL import Image
+def _turn(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    # The orientations from 5 turn it by a quarter.
+    return size[::-1] if orientation > 4 else size
 
-    # Pillow only warns of more pixels than this, and rejects more than twice as many.
-    if Image.MAX_IMAGE_PIXELS != MAX_PIXELS // 2:
-        from pillow_heif import register_heif_opener
 
+def _import_decoders(data: bytes) -> tuple[str, ...]:
+    """Import the decoders that may be able to read the data, because each costs time; Pillow's names of them."""
+    if data[4:8] == b"ftyp":
+        from pi_heif import register_heif_opener  # type: ignore[import-untyped]
+        from PIL import AvifImagePlugin
+
+        # Each thread takes memory for itself. The other one has this limit from the start.
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 4
         register_heif_opener()
-        # Only once: `warnings.catch_warnings` is not safe in threads, and can leave every warning ignored.
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+        return ("AVIF", "HEIF")
+    if data[:4] == b"RIFF":
+        import PIL.WebPImagePlugin  # noqa: F401 - registers itself
+
+        return ("WEBP",)
+    if data[:4] in _TIFF_STARTS:
+        import PIL.TiffImagePlugin  # noqa: F401 - registers itself
+
+        return ("TIFF",)
+    return ("JPEG", "PNG", "GIF", "BMP")
 
 
-def _decode(data: bytes) -> Image.Image:
-    """Decode an image completely, so that one that is cut short is not uploaded."""
-    from PIL import Image, UnidentifiedImageError
+def _open(data: bytes, max_pixels: int) -> _OpenedImage:
+    """Read an image's header, and select the picture among those that the file contains."""
+    from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-    _set_up_decoders()
     if not data:
         raise ImageError("is empty")
     start = data[:512].lstrip().lower()
     for signatures, reason in _OTHER_FILES.items():
         if start.startswith(signatures):
             raise ImageError(reason)
+    if data[8:12] == _CANON_RAW_BRAND:
+        raise ImageError(_RAW)
+    # Only once: `warnings.catch_warnings` is not safe in threads, and can leave every warning ignored.
+    if PngImagePlugin.MAX_TEXT_CHUNK != _LARGEST_PROFILE:
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        PngImagePlugin.MAX_TEXT_CHUNK = _LARGEST_PROFILE
+    # Pillow only warns of more pixels than this, and rejects more than twice as many.
+    Image.MAX_IMAGE_PIXELS = max_pixels // 2
+    formats = _import_decoders(data)
+    changes: list[str] = []
+    shown, page, is_selected = data, 0, False
     try:
-        image = Image.open(io.BytesIO(data), formats=_READABLE_FORMATS)
-        # `open` reads only the header.
-        image.load()
+        if data.startswith(_PNG):
+            shown, intact = _clean_png(data)
+            if intact is not data:
+                data, changes = intact, ["without damaged metadata"]
+        elif formats == ("TIFF",):
+            page, pages = _find_page(data)
+            if pages > 1:
+                is_selected = True
+                changes.append(f"page {page + 1} of {pages} only")
+        image = Image.open(io.BytesIO(shown), formats=formats)
+        if page:
+            image.seek(page)
+        elif image.format not in (*_NEVER_ANIMATED, "TIFF") and getattr(image, "is_animated", False):
+            is_selected = True
+            changes.append("first frame only")
+            if image.info.get("default_image"):
+                # It is for programs that cannot show animations, and not one of the frames.
+                image.seek(1)
+    except (ImageError, MemoryError):
+        raise
     except Image.DecompressionBombError:
-        raise ImageError(f"has more than {MAX_PIXELS // 1_000_000} million pixels; scale it down first") from None
+        raise TooManyPixels(f"has more than {max_pixels // 1_000_000} million pixels; scale it down first") from None
     except Exception as error:  # noqa: BLE001 - see `_decoder_errors`
         if not isinstance(error, UnidentifiedImageError) or data[8:12] in _PICTURE_BRANDS:
-            raise ImageError(_DAMAGED) from None
+            raise ImageError(DAMAGED) from None
         reason = _VIDEO if data[4:8] == b"ftyp" else "is not a picture that can be read"
         raise ImageError(f"{reason}; JPEG, PNG, WebP, HEIC, AVIF, GIF, TIFF and BMP are supported") from None
-    return image
+    return _OpenedImage(image, image.size, data, changes, is_selected)
+
+
+def _decode(data: bytes, max_pixels: int) -> _OpenedImage:
+    """Decode an image completely, so that one that is cut short is not uploaded."""
+    opened = _open(data, max_pixels)
+    with _decoder_errors():
+        width, height = opened.size
+        if width * height > MAX_CONVERTED_PIXELS:
+            # A JPEG can be decoded to a half, a quarter or an eighth of its size, with less memory.
+            scale = (MAX_CONVERTED_PIXELS / (width * height)) ** 0.5
+            opened.image.draft(None, (int(width * scale), int(height * scale)))
+        opened.image.load()
+    return opened
+
+
+def _clean_png(data: bytes) -> tuple[bytes, bytes]:
+    """Get what a PNG looks like, without other chunks, and the PNG without damaged optional chunks.
+
+    The latter is `data` itself if there are none.
+    """
+    shown, intact = [data[:8]], [data[:8]]
+    position, is_damaged = 8, False
+    while position + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        chunk = data[position : position + length + 12]
+        position += length + 12
+        # The case of the first letter is the bit that makes a chunk optional.
+        if not kind[:1].islower() or position > len(data):
+            shown.append(chunk)
+            intact.append(chunk)
+        elif zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:]):
+            is_damaged = True
+        else:
+            intact.append(chunk)
+            if _is_shown(kind, chunk[8:-4]):
+                shown.append(chunk)
+        if kind == b"IEND":
+            break
+    return b"".join(shown), b"".join([*intact, data[position:]]) if is_damaged else data
+
+
+def _is_shown(kind: bytes, content: bytes) -> bool:
+    """Whether an optional chunk matters to what a PNG looks like, and can be read."""
+    if kind == b"iCCP":
+        method_and_data = content.partition(b"\0")[2]
+        return method_and_data[:1] == b"\0" and _can_inflate(method_and_data[1:], _LARGEST_PROFILE)
+    if kind == b"iTXt" and content.startswith(_XMP):
+        # Two flags, a language and a translated keyword are before the text, which may have the orientation.
+        is_compressed = content[len(_XMP) :][:1] == b"\1"
+        text = content[len(_XMP) + 2 :].split(b"\0", 2)[-1]
+        return _can_inflate(text, _LARGEST_XMP) if is_compressed else len(text) <= _LARGEST_XMP
+    return kind in _SHOWN_PNG_CHUNKS
+
+
+def _can_inflate(data: bytes, limit: int) -> bool:
+    decompressor = zlib.decompressobj()
+    try:
+        decompressor.decompress(data, limit)
+    except zlib.error:
+        return False
+    return not decompressor.unconsumed_tail
+
+
+def _find_page(data: bytes) -> tuple[int, int]:
+    """Find the picture of a TIFF file: the index of its directory, and the number of directories.
+
+    It is the first one that is not a preview: neither marked as one, nor much smaller than another one.
+
+    Raises:
+        ImageError: it is a raw photo, or the picture is in a directory that cannot be decoded.
+    """
+    # Canon's raw photos begin with a large preview, which would pass for the picture.
+    if data[8:10] == b"CR":
+        raise ImageError(_RAW)
+    areas: list[int] = []
+    largest_sub = 0
+    for directory in _directories(data):
+        subs = [_read_directory(data, offset) for offset in _get_offsets(directory)]
+        for each in (directory, *subs):
+            if _DNG_VERSION in each or each.get(_PHOTOMETRIC) in _RAW_PHOTOMETRICS:
+                raise ImageError(_RAW)
+        areas.append(_get_area(directory))
+        largest_sub = max([largest_sub, *map(_get_area, subs)])
+    largest = max(areas, default=0)
+    if areas and (not largest or largest_sub > _PREVIEW_SHARE * largest):
+        raise ImageError(_PREVIEW)
+    page = next((number for number, area in enumerate(areas) if area * _PREVIEW_SHARE >= largest), 0)
+    return page, len(areas)
+
+
+def _directories(data: bytes) -> Iterator[Any]:
+    """Yield the directories (IFDs) of a TIFF file that are linked with each other, the first one first."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    offset = ImageFileDirectory_v2(_get_header(data)).next
+    visited: set[int] = set()
+    while offset and offset not in visited and len(visited) < _MAX_DIRECTORIES:
+        visited.add(offset)
+        directory = _read_directory(data, offset)
+        yield directory
+        offset = directory.next
+
+
+def _get_header(data: bytes) -> bytes:
+    # BigTIFF, as Pillow recognizes it, has a longer one.
+    return data[:16] if data[2] == 43 else data[:8]
+
+
+def _read_directory(data: bytes, offset: int) -> Any:
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    directory = ImageFileDirectory_v2(_get_header(data))
+    # What follows the last directory is 0; so is what cannot be read.
+    directory.next = 0
+    file = io.BytesIO(data)
+    file.seek(min(offset, len(data)))
+    with suppress(OSError, struct.error, SyntaxError):
+        directory.load(file)
+    return directory
+
+
+def _get_offsets(directory: Any) -> list[int]:
+    value = directory.get(_SUB_DIRECTORIES, ())
+    offsets = value if isinstance(value, tuple) else (value,)
+    return [offset for offset in offsets if isinstance(offset, int)][:_MAX_DIRECTORIES]
+
+
+def _get_area(directory: Any) -> int:
+    """Get the number of pixels of a TIFF directory; 0 for a preview or a mask."""
+    is_reduced = int(directory.get(_NEW_SUBFILE_TYPE, 0)) & 0b101 or directory.get(_SUBFILE_TYPE) == 2
+    return 0 if is_reduced else int(directory.get(_WIDTH, 0)) * int(directory.get(_HEIGHT, 0))
 
 
 @contextmanager
@@ -153,12 +370,14 @@ def _decoder_errors() -> Iterator[None]:
     """Raise `ImageError` for whatever a decoder raises."""
     try:
         yield
+    except MemoryError:
+        raise
     except Exception:  # noqa: BLE001 - decoders raise exceptions of any kind on damaged data
-        raise ImageError(_DAMAGED) from None
+        raise ImageError(DAMAGED) from None
 
 
 def _get_orientation(image: Image.Image) -> int:
-    """Get the Exif orientation, from 1 (upright) to 8; 1 if there is none or it is invalid."""
+    """Get the orientation of Exif, or else of XMP, from 1 (upright) to 8; 1 if there is none or it is invalid."""
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # noqa: BLE001 - damaged metadata does not make the picture unusable
@@ -173,11 +392,6 @@ def _convert(image: Image.Image) -> Image.Image:
     profile = image.info.get("icc_profile")
     orientation = _get_orientation(image)
     with _decoder_errors():
-        pixels = image.width * image.height
-        if pixels > MAX_CONVERTED_PIXELS and image.mode in _SCALABLE_MODES:
-            # Before everything else, because each of the following steps makes a copy.
-            scale = (MAX_CONVERTED_PIXELS / pixels) ** 0.5
-            image = image.resize((max(1, int(image.width * scale)), max(1, int(image.height * scale))))
         is_transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
         if image.mode in ("L", "LA", "1") or image.mode[0] in "IF":
             # It describes gray, and is not applicable to what gray is converted to.
@@ -190,7 +404,16 @@ def _convert(image: Image.Image) -> Image.Image:
             else:
                 image = image.convert("I")
             image = image.point(lambda value: value * factor).convert("L")
-        alpha = image.convert("RGBA").getchannel("A") if is_transparent else None
+        if is_transparent:
+            image = image.convert("RGBA")
+        elif image.mode not in ("L", "CMYK"):
+            image = image.convert("RGB")
+        pixels = image.width * image.height
+        if pixels > MAX_CONVERTED_PIXELS:
+            # Before everything else, because each of the following steps makes a copy.
+            scale = (MAX_CONVERTED_PIXELS / pixels) ** 0.5
+            image = image.resize((max(1, int(image.width * scale)), max(1, int(image.height * scale))))
+        alpha = image.getchannel("A") if is_transparent else None
         if image.mode != "CMYK":
             image = image.convert("RGB")
         if profile:
@@ -232,3 +455,61 @@ def _put_on_white(image: Image.Image) -> Image.Image:
     background = Image.new("RGBA", image.size, "white")
     background.alpha_composite(image)
     return background.convert("RGB")
+
+
+def run_worker() -> None:
+    """Carry out the one task that stdin contains, and end: the process that `media.decoder` starts.
+
+    On stdin: a line of JSON with `task`, the `max_pixels`, `memory` (bytes) and `seconds` that it may take, and the
+    `length` of the image that follows. On stdout: an empty line once it begins to decode; then a line of JSON, and the
+    bytes of the resulting image. Without the latter, it took too much or crashed.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    request = json.loads(sys.stdin.buffer.readline())
+    _limit_process(request["memory"], request["seconds"])
+    data = sys.stdin.buffer.read(request["length"])
+    # After the image, the other end stays open for as long as somebody waits for the result.
+    threading.Thread(target=_exit_at_end_of_input, daemon=True).start()
+    sys.stdout.buffer.write(b"\n")
+    sys.stdout.buffer.flush()
+    reply, result = _carry_out(request["task"], data, request["max_pixels"])
+    sys.stdout.buffer.write(json.dumps(reply).encode() + b"\n" + result)
+    sys.stdout.buffer.flush()
+    # Without the time that it takes to free everything.
+    os._exit(0)
+
+
+def _carry_out(task: str, data: bytes, max_pixels: int) -> tuple[dict[str, Any], bytes]:
+    try:
+        if task == "measure":
+            return {"size": measure(data, max_pixels)}, b""
+        if task == "thumbnail":
+            return {}, make_thumbnail(data, max_pixels)
+        image = normalize(data, max_pixels)
+    except MemoryError:
+        return {"exceeds": "memory"}, b""
+    except TooManyPixels as error:
+        return {"exceeds": "pixels", "reason": error.reason}, b""
+    except ImageError as error:
+        return {"reason": error.reason}, b""
+    return {"media_type": image.media_type, "changes": image.changes, "size": image.size}, image.data
+
+
+def _limit_process(memory: int, seconds: int) -> None:
+    """Limit the address space and processor time of this process, where the system can, and let others go first."""
+    with suppress(ImportError):
+        import resource
+
+        limits = {resource.RLIMIT_AS: memory, resource.RLIMIT_CPU: seconds, resource.RLIMIT_CORE: 0}
+        for kind, limit in limits.items():
+            # macOS does not know a limit of the address space.
+            with suppress(OSError, ValueError):
+                resource.setrlimit(kind, (limit, limit))
+        os.nice(_NICENESS)
+
+
+def _exit_at_end_of_input() -> None:
+    # Not through `sys.stdin`, whose lock would be held when the interpreter ends.
+    while os.read(0, 1):
+        pass
+    os._exit(1)

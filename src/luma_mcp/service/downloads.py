@@ -15,6 +15,7 @@ import anyio.to_thread
 from luma_mcp.api.protocol import SAVED_FILES, Job, Media, VideoApi, file_stem
 from luma_mcp.errors import DownloadError, LumaError
 from luma_mcp.journal.protocol import Journal
+from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.download import download
 from luma_mcp.media.safe_http import SafeHttpClient
 from luma_mcp.service import existing_files
@@ -47,6 +48,7 @@ class Downloads:
     api: VideoApi
     journal: Journal
     http: SafeHttpClient
+    decoder: Decoder
     get_folder: Callable[[], Path]
     # By jobid. A lock exists as long as a call has it or waits for it.
     _locks: WeakValueDictionary[str, anyio.Lock] = field(default_factory=WeakValueDictionary, init=False)
@@ -101,12 +103,10 @@ class Downloads:
         """Get a small JPEG of the finished video; None if there is none, or not soon."""
         if not job.files.thumbnail or job.state != "completed":
             return None
-        from luma_mcp.media.images import make_thumbnail
-
         try:
             with anyio.fail_after(THUMBNAIL_TIMEOUT):
                 data = await self.http.fetch(job.files.thumbnail.url)
-                return await anyio.to_thread.run_sync(make_thumbnail, data)
+                return await self.decoder.make_thumbnail(data)
         except Exception as error:  # noqa: BLE001 - the video matters, and this is only a picture of it
             logger.info("There is no thumbnail: %s", error)
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +20,8 @@ from luma_mcp.catalog.models import Catalog
 from luma_mcp.catalog.validate import MAX_SHOWN, shorten, validate
 from luma_mcp.errors import AccountSession, Forbidden, ImageRemedy, InvalidArguments, LumaError, NotFound, Problem
 from luma_mcp.journal.protocol import Journal
-from luma_mcp.media.images import NormalizedImage, measure, normalize
+from luma_mcp.media.decoder import Decoder
+from luma_mcp.media.images import NormalizedImage
 from luma_mcp.media.safe_http import SafeHttpClient
 from luma_mcp.media.sources import ImageError, Source, SourceKind, parse_source, read_data_uri, read_file
 
@@ -120,7 +121,7 @@ class RequestBuilder:
     Attributes:
         folders: the folders whose files may be read; None for the user's home.
         default_account: the account of orders that name none.
-        normalizer: converts a picture to what the API accepts; called in a worker thread.
+        decoder: converts pictures to what the API accepts.
     """
 
     api: VideoApi
@@ -129,9 +130,7 @@ class RequestBuilder:
     catalog: Catalog
     folders: Sequence[Path] | None
     default_account: str | None
-    normalizer: Callable[[bytes], NormalizedImage] = normalize
-    # A large picture takes a gigabyte while it is decoded, and many calls can come at once.
-    _decode_lock: anyio.Lock = field(default_factory=anyio.Lock, init=False)
+    decoder: Decoder
 
     async def validate(self, params: Mapping[str, Any], problems: Iterable[Problem] = ()) -> ValidatedRequest:
         """Validate what was stated, read the images, and complete the rest. Nothing is uploaded.
@@ -252,19 +251,16 @@ class RequestBuilder:
                 data = await self._fetch_frame(name, source.text)
             case SourceKind.LINK:
                 data = await self.http.fetch(source.text)
-        identity, size = await anyio.to_thread.run_sync(lambda: (hashlib.sha256(data).hexdigest(), measure(data)))
+        identity = await anyio.to_thread.run_sync(lambda: hashlib.sha256(data).hexdigest())
         for other in others.values():
             # One picture may be both the first and the last frame.
             if other.identity == identity and not other.is_asset:
-                return InputImage(source, identity, other.picture, other.data, size)
+                return InputImage(source, identity, other.picture, other.data, other.size)
         if await self.journal.is_known_asset(identity):
             # It was uploaded before, so it is usable and most likely need not be decoded.
-            return InputImage(source, identity, data=data, size=size)
-        return InputImage(source, identity, await self._normalize(data), size=size)
-
-    async def _normalize(self, data: bytes) -> NormalizedImage:
-        async with self._decode_lock:
-            return await anyio.to_thread.run_sync(self.normalizer, data)
+            return InputImage(source, identity, data=data, size=await self.decoder.measure(data))
+        picture = await self.decoder.normalize(data)
+        return InputImage(source, identity, picture, size=picture.size)
 
     async def _fetch_frame(self, name: str, jobid: str) -> bytes:
         """Fetch the picture of an earlier job that its jobid stands for here."""
@@ -319,7 +315,7 @@ class RequestBuilder:
             if ref is None:
                 await on_progress("uploading", name)
                 # The picture that was validated. Only bytes that were uploaded before have not been decoded yet.
-                picture = picture or await self._normalize(image.data)
+                picture = picture or await self.decoder.normalize(image.data)
                 asset = await self.api.upload(picture.data, picture.media_type, account)
                 ref = asset.asset_ref
                 await self.journal.record_asset(image.identity, account, ref, image.size)

@@ -20,6 +20,7 @@ from luma_mcp.catalog.models import Catalog
 from luma_mcp.errors import LumaError, NotFound, RecordedJob, Upstream
 from luma_mcp.journal.protocol import CREDIT_FACTORS, Journal, Order, OrderQuery
 from luma_mcp.journal.sqlite import SqliteJournal
+from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.safe_http import Resolve, SafeHttpClient, resolve_host
 from luma_mcp.service import api_id, journal_path, output_folder
 from luma_mcp.service.credits import CreditsWatch
@@ -91,7 +92,10 @@ class VideoService:
             allow_private=settings.allow_private_urls,
             api_origin=settings.base_url if is_local else None,
         )
-        requests = RequestBuilder(self.api, self.journal, self._http, catalog, settings.input_dirs, settings.email)
+        decoder = Decoder()
+        requests = RequestBuilder(
+            self.api, self.journal, self._http, catalog, settings.input_dirs, settings.email, decoder
+        )
         self.reconciler = Reconciler(self.api, self.journal, wall_clock)
         orders = OrderSubmitter(
             self.api,
@@ -106,7 +110,7 @@ class VideoService:
             expect=self._expect_longest,
         )
         self.credits = CreditsWatch(self.api, settings.email)
-        self.downloads = Downloads(self.api, self.journal, self._http, partial(output_folder, settings))
+        self.downloads = Downloads(self.api, self.journal, self._http, decoder, partial(output_folder, settings))
         self._pollers = Pollers(partial(self.api.get, retry_timeout=0), wall_clock)
         # Methods that others implement, and document.
         self.validate = requests.validate

@@ -1,0 +1,220 @@
+"""Decode images in processes of their own, with limits: an image can be made to take hours, gigabytes or a crash.
+
+Each image has its process, which is killed when its limits are reached or nobody waits for it any more. It begins with
+small limits that most images need, many of them at a time. One that exceeds them begins again with large limits, one at
+a time: a small image never waits for a large one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from math import inf
+from typing import Any, Literal
+
+import anyio
+import anyio.to_thread
+
+from luma_mcp.media.images import DAMAGED, LARGEST_UPLOAD, MAX_PIXELS, NormalizedImage
+from luma_mcp.media.sources import ImageError
+
+logger = logging.getLogger(__name__)
+
+Task = Literal["normalize", "thumbnail", "measure"]
+
+QUEUE_TIMEOUT = 60.0
+"""Seconds for which a large image waits for other large ones."""
+_SMALL_AT_ONCE = 16
+_LARGEST_REPLY = LARGEST_UPLOAD + 1_000_000
+# By the timer, by the limit of processor time (SIGKILL), or by a system that is out of memory.
+_ENDED_BY_LIMITS = (1, -9)
+# Isolated from the current folder and from variables, with the modules that this process has. The timer works also
+# while a decoder holds the interpreter, and after this process has ended.
+_PROGRAM = """\
+import faulthandler, os, sys
+faulthandler.dump_traceback_later(float(sys.argv[1]), exit=True, file=open(os.devnull, "w"))
+sys.path[:] = sys.argv[2:]
+from luma_mcp.media.images import run_worker
+run_worker()
+"""
+# What Python may need to find its libraries and to start on Windows. There are secrets in others, such as our token.
+_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "SYSTEMROOT", "WINDIR")
+# The C library otherwise reserves up to 128 MB of address space for each thread.
+_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What decoding an image may take.
+
+    Attributes:
+        pixels: as its header says.
+        memory: bytes of address space, of which Python and the decoders take 200 MB. Applies where the system has it.
+        processor_seconds: applies where the system has it.
+        seconds: from the start of the process to its end.
+    """
+
+    pixels: int
+    memory: int
+    processor_seconds: int
+    seconds: float
+
+
+SMALL = Limits(16_000_000, 700_000_000, 2, 6.0)
+"""What a photo of 12 million pixels needs, and twice as much."""
+LARGE = Limits(MAX_PIXELS, 3_000_000_000, 15, 30.0)
+
+
+class _LimitsExceededError(Exception):
+    """The process that decodes an image reached its limits, crashed or did not start. `error`: what to report."""
+
+    def __init__(self, error: ImageError) -> None:
+        super().__init__(error.reason)
+        self.error = error
+
+
+class _Worker:
+    """The process that decodes one image."""
+
+    def __init__(self, task: Task, data: bytes, limits: Limits) -> None:
+        request = {
+            "task": task,
+            "max_pixels": limits.pixels,
+            "memory": limits.memory,
+            "seconds": limits.processor_seconds,
+            "length": len(data),
+        }
+        self._input = (json.dumps(request).encode() + b"\n", data)
+        self._seconds = limits.seconds
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_killed = False
+
+    def run(self) -> tuple[bytes, int]:
+        """Start it and wait for its end, in a thread; what it wrote, and its exit code. Raise `OSError`."""
+        path = [entry for entry in sys.path if entry]
+        command = [sys.executable, "-I", "-c", _PROGRAM, str(self._seconds), *path]
+        variables = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_ENVIRONMENT | variables,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        ) as process:
+            assert process.stdin
+            assert process.stdout
+            self._process = process
+            # `kill` may have been called before there was a process.
+            if self._is_killed:
+                process.kill()
+            # It may end without reading everything.
+            with suppress(OSError):
+                process.stdin.writelines(self._input)
+                process.stdin.flush()
+            # Its input stays open: the worker ends if this process does.
+            output = process.stdout.read(_LARGEST_REPLY)
+            with suppress(OSError):
+                process.stdin.close()
+        return output, process.returncode
+
+    def kill(self) -> None:
+        """End it, unless it has ended."""
+        self._is_killed = True
+        if self._process:
+            self._process.kill()
+
+
+@dataclass(slots=True)
+class Decoder:
+    """Decodes images for one service. `small` and `large`: limits of the first and of the second attempt."""
+
+    small: Limits = SMALL
+    large: Limits = LARGE
+    _small_slots: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, _SMALL_AT_ONCE))
+    # Each can take gigabytes.
+    _large_slot: anyio.Semaphore = field(default_factory=partial(anyio.Semaphore, 1))
+    # Of its own: images must not take the threads of files and name resolution. The slots limit their number.
+    _threads: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, inf))
+
+    async def normalize(self, data: bytes) -> NormalizedImage:
+        """Convert an image to what the API accepts, as `images.normalize` does.
+
+        Raises:
+            ImageError: it is unusable, or exceeds the limits. `retryable` if this machine is too busy.
+        """
+        reply, result = await self._run("normalize", data)
+        return NormalizedImage(result, reply["media_type"], tuple(reply["changes"]), _parse_size(reply))
+
+    async def make_thumbnail(self, data: bytes) -> bytes:
+        """Build a JPEG of at most 200 kB. Raise `ImageError` if the image is unusable or exceeds the limits."""
+        _, result = await self._run("thumbnail", data)
+        return result
+
+    async def measure(self, data: bytes) -> tuple[int, int] | None:
+        """Get the width and height of an image as it is shown, from its header; None if that cannot be read."""
+        with suppress(ImageError):
+            reply, _ = await self._run("measure", data)
+            return _parse_size(reply)
+        return None
+
+    async def _run(self, task: Task, data: bytes) -> tuple[dict[str, Any], bytes]:
+        with suppress(_LimitsExceededError):
+            async with self._small_slots:
+                return await _decode(_Worker(task, data, self.small), self.small, self._threads)
+        with anyio.move_on_after(QUEUE_TIMEOUT) as queue:
+            await self._large_slot.acquire()
+        if queue.cancelled_caught:
+            raise ImageError("is large, and other large pictures were still being decoded", retryable=True)
+        try:
+            return await _decode(_Worker(task, data, self.large), self.large, self._threads)
+        except _LimitsExceededError as exceeded:
+            raise exceeded.error from None
+        finally:
+            self._large_slot.release()
+
+
+async def _decode(worker: _Worker, limits: Limits, threads: anyio.CapacityLimiter) -> tuple[dict[str, Any], bytes]:
+    """Run a worker within the limits; its reply, and the image that it made. Kill it if this is cancelled."""
+    gigabytes = limits.memory / 1e9
+    too_costly = ImageError(
+        f"needs more than {limits.processor_seconds} seconds or {gigabytes:g} GB of memory to decode; scale it down, or "
+        "save it again as an ordinary JPEG or PNG"
+    )
+    not_started = ImageError("could not be checked: the process that decodes pictures did not start", retryable=True)
+    try:
+        with anyio.fail_after(limits.seconds):
+            output, exit_code = await anyio.to_thread.run_sync(worker.run, limiter=threads, abandon_on_cancel=True)
+    except TimeoutError:
+        raise _LimitsExceededError(too_costly) from None
+    except OSError as error:
+        logger.warning("The process that decodes pictures did not start: %s", error)
+        raise _LimitsExceededError(not_started) from None
+    finally:
+        worker.kill()
+    # An empty line once it begins to decode, a line of JSON, and the image.
+    began, _, rest = output.partition(b"\n")
+    line, is_complete, result = rest.partition(b"\n")
+    if is_complete:
+        reply: dict[str, Any] = json.loads(line)
+        if "exceeds" in reply:
+            raise _LimitsExceededError(ImageError(reply["reason"]) if "reason" in reply else too_costly)
+        if "reason" in reply:
+            raise ImageError(reply["reason"])
+        return reply, result
+    if began or not output:
+        logger.warning("The process that decodes pictures did not start: exit code %s", exit_code)
+        raise _LimitsExceededError(not_started)
+    was_ended = exit_code in _ENDED_BY_LIMITS
+    raise _LimitsExceededError(too_costly if was_ended else ImageError(DAMAGED))
+
+
+def _parse_size(reply: dict[str, Any]) -> tuple[int, int]:
+    width, height = reply["size"]
+    return width, height
