@@ -18,8 +18,9 @@ import pytest
 from PIL import Image, ImageCms
 from PIL.Image import Transpose
 from pillow_heif import register_heif_opener
+from tests.media.hostile import chunk, page, tiff, zeros
 
-from luma_mcp.media.images import LARGEST_THUMBNAIL, LARGEST_UPLOAD, NormalizedImage, make_thumbnail, normalize
+from luma_mcp.media.images import LARGEST_THUMBNAIL, LARGEST_UPLOAD, NormalizedImage, make_thumbnail, measure, normalize
 from luma_mcp.media.sources import ImageError
 
 register_heif_opener()
@@ -342,3 +343,231 @@ def test_pillow_writes_no_warnings() -> None:
     command = [sys.executable, "-W", "always", "-c", program]
     done = subprocess.run(command, input=data, capture_output=True, timeout=60, check=True)
     assert done.stderr == b""
+
+
+# Files that contain several images
+
+
+def large_page(**extra: int) -> dict[int, tuple[int, ...]]:
+    """The tags of a page of 64 x 32 gray pixels whose data begins at 8."""
+    return page(64, 32, **extra)
+
+
+def preview(**extra: int) -> dict[int, tuple[int, ...]]:
+    return page(16, 8, **extra)
+
+
+def with_subdirectory(directory: dict[int, tuple[int, ...]], sub: dict[int, tuple[int, ...]]) -> bytes:
+    """A TIFF whose first directory names another one, which does not follow it."""
+    second = tiff(sub, data=bytes(64 * 32))[8 + 64 * 32 :]
+    start = 8 + 64 * 32
+    return tiff(directory | {330: (start,)}, data=bytes(64 * 32) + second)
+
+
+GRADIENT = bytes(range(0, 256, 4)) * 32
+"""The pixels of a page of 64 x 32, from black on the left to almost white on the right."""
+
+
+@pytest.mark.parametrize(
+    ("pages", "number"),
+    [
+        ([preview(t254=1), large_page()], 2),
+        ([preview(t255=2), large_page()], 2),
+        ([preview(), large_page()], 2),
+        ([preview(t254=1), page(20, 10, t254=1), large_page()], 3),
+        ([large_page(t254=1), page(48, 32)], 2),
+        ([large_page(), preview(t254=1)], 1),
+        ([large_page(t254=2), large_page(t254=2)], 1),
+        ([large_page(), page(64, 64, t254=2)], 1),
+    ],
+)
+def test_the_page_that_is_not_a_preview(pages: list[dict[int, tuple[int, ...]]], number: int) -> None:
+    picture = normalize(tiff(*pages, data=GRADIENT * 2))
+    chosen = pages[number - 1]
+    assert picture.size == decoded(picture.data).size == (chosen[256][0], chosen[257][0])
+    assert picture.changes == ("converted from TIFF", f"page {number} only")
+
+
+RAW_PHOTOS = {
+    "DNG": with_subdirectory(preview(t254=1, t50706=0x01040000), large_page(t262=32803)),
+    "DNG without a preview": tiff(page(64, 32, t50706=0x01040000), data=GRADIENT),
+    "linear DNG": tiff(large_page(t262=34892), data=GRADIENT),
+    "NEF": with_subdirectory(preview(t254=1), large_page(t262=32803, t259=34713)),
+    "ARW": with_subdirectory(preview(t254=1, t259=6), large_page(t262=32803, t259=32767)),
+    "PEF": tiff(large_page(t262=32803, t259=65535), preview(t259=6), data=GRADIENT),
+    "CR2": b"II*\0\x10\0\0\0CR\2\0" + bytes(4) + tiff(large_page(), data=GRADIENT)[8:],
+    "CR3": b"\0\0\0\x18ftypcrx \0\0\0\1crx isom" + bytes(100),
+    "CRW": b"II\x1a\0\0\0HEAPCCDR" + bytes(100),
+    "RAF": b"FUJIFILMCCD-RAW 0201" + bytes(100),
+    "ORF": b"IIRO\x08\0\0\0" + bytes(100),
+    "RW2": b"IIU\0\x18\0\0\0" + bytes(100),
+    "X3F": b"FOVb" + bytes(100),
+}
+
+
+@pytest.mark.parametrize("name", RAW_PHOTOS)
+def test_a_raw_photo_is_refused(name: str) -> None:
+    for make in (normalize, make_thumbnail, measure):
+        with pytest.raises(ImageError, match="raw photo.*save it as JPEG or PNG"):
+            make(RAW_PHOTOS[name])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_subdirectory(preview(t254=1), large_page(t259=34713)),
+        with_subdirectory(preview(), large_page()),
+        tiff(preview(t254=1), data=GRADIENT),
+    ],
+)
+def test_a_preview_whose_picture_cannot_be_read_is_refused(data: bytes) -> None:
+    with pytest.raises(ImageError, match="only a small preview.*save it as JPEG or PNG"):
+        normalize(data)
+
+
+def test_smaller_copies_in_subdirectories_are_ignored() -> None:
+    picture = normalize(with_subdirectory(large_page(), preview(t254=1)))
+    assert (picture.size, picture.changes) == ((64, 32), ("converted from TIFF",))
+
+
+def test_the_default_image_of_an_animation_is_not_its_first_frame() -> None:
+    placeholder = Image.new("RGB", (64, 32), "white")
+    data = encoded(placeholder, "PNG", save_all=True, append_images=[quarters(), placeholder], default_image=True)
+    picture = normalize(data)
+    assert corners(decoded(picture.data)) == ["r", "g", "b", "rg"]
+    assert picture.changes == ("first frame only",)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_primary_image_of_a_heic(number: int) -> None:
+    images = [Image.new("RGB", (64, 32), "white"), Image.new("RGB", (64, 32), "white")]
+    images[number] = quarters()
+    data = encoded(images[0], "HEIF", save_all=True, append_images=images[1:], primary_index=number, quality=95)
+    picture = normalize(data)
+    assert corners(decoded(picture.data)) == ["r", "g", "b", "rg"]
+
+
+@pytest.mark.parametrize("kind", ["ICO", "ICNS", "JPEG2000", "TGA", "PCX"])
+def test_other_picture_formats_are_refused_with_those_that_work(kind: str) -> None:
+    with pytest.raises(ImageError, match="JPEG, PNG, WebP, HEIC, AVIF, GIF, TIFF and BMP are supported"):
+        normalize(encoded(quarters().resize((128, 128)), kind))
+
+
+# Metadata
+
+
+def with_chunks(*chunks: bytes, mode: str = "RGB") -> bytes:
+    """The PNG of the quarters, with these chunks in front of its pixels."""
+    data = encoded(quarters(mode), "PNG")
+    return data[:33] + b"".join(chunks) + data[33:]
+
+
+def damaged(kind: bytes, body: bytes) -> bytes:
+    return chunk(kind, body)[:-4] + b"oops"
+
+
+def profile_chunk(profile: bytes) -> bytes:
+    return chunk(b"iCCP", b"profile\0\0" + zlib.compress(profile))
+
+
+# Valid: readers use only the parts that its table names.
+LARGE_PROFILE = struct.pack(">I", len(SWAPPED) + 3_000_000) + SWAPPED[4:] + bytes(3_000_000)
+
+ODD_CHUNKS = {
+    "a large profile": profile_chunk(LARGE_PROFILE),
+    "a profile that inflates to 100 MB": chunk(b"iCCP", b"profile\0\0" + zeros(100_000_000)),
+    "a profile that is not compressed": chunk(b"iCCP", b"profile\0\0" + SRGB),
+    "a profile of an unknown compression": chunk(b"iCCP", b"profile\0\7" + zlib.compress(SRGB)),
+    "an empty profile": chunk(b"iCCP", b""),
+    "compressed text": chunk(b"zTXt", b"Comment\0\0" + zeros(5_000_000)),
+    "text of an unknown compression": chunk(b"zTXt", b"Comment\0\7" + zeros(5000)),
+    "compressed international text": chunk(b"iTXt", b"Comment\0\1\0\0\0" + zeros(5_000_000)),
+    "much text in many chunks": chunk(b"zTXt", b"Comment\0\0" + zeros(1_000_000)) * 80,
+    "a gamma that is cut short": chunk(b"gAMA", b"\0"),
+    "a resolution that is cut short": chunk(b"pHYs", b"\0\0"),
+    "primaries that are cut short": chunk(b"cHRM", bytes(5)),
+    "an unknown chunk": chunk(b"abCd", bytes(1000)),
+    "damaged Exif": chunk(b"eXIf", b"nonsense"),
+}
+
+
+@pytest.mark.parametrize("name", ODD_CHUNKS)
+def test_odd_metadata_of_a_png_is_no_reason_to_refuse_it(name: str) -> None:
+    data = with_chunks(ODD_CHUNKS[name])
+    assert normalize(data) == NormalizedImage(data, "image/png")
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"pHYs", b"gAMA", b"eXIf", b"tIME", b"abCd"])
+def test_a_wrong_checksum_in_an_optional_chunk(kind: bytes) -> None:
+    text = chunk(b"tEXt", b"Author\0somebody")
+    data = with_chunks(damaged(kind, b"Comment\0\0nonsense"), text)
+    # A reader that is strict would refuse what is uploaded. The rest of the metadata is kept.
+    assert normalize(data) == NormalizedImage(with_chunks(text), "image/png", ("without damaged metadata",))
+
+
+def test_a_wrong_checksum_in_a_required_chunk() -> None:
+    data = bytearray(encoded(quarters("P"), "PNG"))
+    at = data.index(b"PLTE")
+    (length,) = struct.unpack_from(">I", data, at - 4)
+    data[at + 4 + length] ^= 1
+    with pytest.raises(ImageError, match="damaged"):
+        normalize(bytes(data))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_a_large_profile_is_applied(kind: str) -> None:
+    red = Image.new("RGB", (16, 16), RED)
+    data = encoded(red, kind, icc_profile=LARGE_PROFILE, exif=b"Exif\0\0")
+    assert set(corners(decoded(make_thumbnail(data if kind == "PNG" else large(data, kind))))) == {"b"}
+
+
+def large(data: bytes, kind: str) -> bytes:
+    """The same picture, too large to be a thumbnail as it is: nothing reads what follows the end."""
+    return data + bytes(LARGEST_THUMBNAIL) if kind == "JPEG" else data
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="%d"/></x:xmpmeta>'
+XMP_ELEMENT = b"<x:xmpmeta><rdf:Description><tiff:Orientation>%d</tiff:Orientation></rdf:Description></x:xmpmeta>"
+
+
+def with_xmp(kind: str, xmp: bytes, turn: Transpose) -> bytes:
+    turned = quarters().transpose(turn)
+    if kind == "PNG":
+        data = encoded(turned, "PNG")
+        return data[:33] + chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp) + data[33:]
+    if kind == "TIFF":
+        return encoded(turned, kind, tiffinfo={700: xmp})
+    return encoded(turned, kind, xmp=xmp, quality=95)
+
+
+@pytest.mark.parametrize("form", [XMP, XMP_ELEMENT], ids=["attribute", "element"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_an_orientation_that_only_xmp_has(kind: str, form: bytes, orientation: int) -> None:
+    picture = normalize(with_xmp(kind, form % orientation, TURNS[orientation]))
+    assert corners(decoded(picture.data)) == ["r", "g", "b", "rg"]
+    assert (picture.size, "turned upright" in picture.changes) == ((64, 32), True)
+
+
+def test_a_compressed_orientation_in_a_png() -> None:
+    data = encoded(quarters().transpose(TURNS[6]), "PNG")
+    xmp = chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(XMP % 6))
+    assert corners(decoded(normalize(data[:33] + xmp + data[33:]).data)) == ["r", "g", "b", "rg"]
+
+
+def test_exif_counts_more_than_xmp() -> None:
+    exif = Image.Exif()
+    exif[0x112] = 1
+    data = encoded(quarters(), "JPEG", exif=exif, xmp=XMP % 6)
+    assert normalize(data) == NormalizedImage(data, "image/jpeg")
+
+
+def test_a_photo_of_200_megapixels() -> None:
+    """As the largest sensors of phones make it."""
+    photo = Image.new("L", (16_320, 12_240), "white")
+    data = encoded(photo, "JPEG")
+    assert normalize(data) == NormalizedImage(data, "image/jpeg")
+    assert normalize(data).size == (16_320, 12_240)
+    turned = normalize(encoded(photo, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, 0x112, 3, 1, 6, 0)))
+    assert turned.size == (12_240, 16_320)
+    assert turned.changes == ("turned upright", "scaled to 3464x4618")

@@ -68,7 +68,7 @@ class Limits:
 
 SMALL = Limits(16_000_000, 700_000_000, 2, 6.0)
 """What a photo of 12 million pixels needs, and twice as much."""
-LARGE = Limits(MAX_PIXELS, 3_000_000_000, 15, 30.0)
+LARGE = Limits(MAX_PIXELS, 3_000_000_000, 15, 40.0)
 
 
 class _LimitsExceededError(Exception):

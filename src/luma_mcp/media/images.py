@@ -53,11 +53,13 @@ _OTHER_FILES = {
     # Fujifilm, Sigma, Minolta, Panasonic, Olympus (three times), Canon.
     (b"fujifilmccd-raw", b"fovb", b"\0mrm", b"iiu\0", b"iiro", b"iirs", b"mmor", b"ii\x1a\0\0\0heapccdr"): _RAW,
 }
-# Brands of picture formats that use the same container as MP4 videos.
-_PICTURE_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"}
+# Of WebP, and brands of picture formats that use the same container as MP4 videos.
+_PICTURE_BRANDS = {b"WEBP", b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis"}
 _CANON_RAW_BRAND = b"crx "
 
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG = b"\x89PNG\r\n\x1a\n"
+_SIGNATURES = (_PNG, b"\xff\xd8\xff", b"GIF8", *_TIFF_STARTS)
 # What a PNG looks like: transparency, colors, orientation and frames. A faulty comment must not make it unreadable.
 _SHOWN_PNG_CHUNKS = {b"tRNS", b"iCCP", b"eXIf", b"acTL", b"fcTL", b"fdAT"}
 _XMP = b"XML:com.adobe.xmp\0"
@@ -65,13 +67,12 @@ _LARGEST_PROFILE = 16_711_425
 """As large as a color profile in a JPEG can be: 255 segments of 65,535 bytes."""
 _LARGEST_XMP = 1_000_000
 
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Tags and values of TIFF 6.0, its supplements, DNG and TIFF/EP.
 _WIDTH, _HEIGHT, _PHOTOMETRIC, _SUB_DIRECTORIES, _DNG_VERSION = 256, 257, 262, 330, 50706
 _NEW_SUBFILE_TYPE, _SUBFILE_TYPE = 254, 255
 _RAW_PHOTOMETRICS = (32803, 34892)
 _MAX_DIRECTORIES = 1000
-_NICENESS = 10
+_NICENESS = 5
 _PREVIEW_SHARE = 4
 """A page is taken for a preview if another one has more than so many times its pixels."""
 
@@ -100,7 +101,8 @@ class _OpenedImage:
     """An image that was opened.
 
     Attributes:
-        size: width and height as it is stored; those of `image` may be smaller once its pixels have been read.
+        size: width and height as it is shown. `image` may be smaller once its pixels have been read, or turned.
+        is_turned: whether it is not stored upright.
         data: what can be uploaded if nothing has to be converted.
         changes: how `data` differs from the input, and `image` from it.
         is_selected: whether `data` contains more images than this one.
@@ -111,6 +113,7 @@ class _OpenedImage:
     data: bytes
     changes: list[str]
     is_selected: bool
+    is_turned: bool
 
 
 def normalize(data: bytes, max_pixels: int = MAX_PIXELS) -> NormalizedImage:
@@ -121,23 +124,22 @@ def normalize(data: bytes, max_pixels: int = MAX_PIXELS) -> NormalizedImage:
     decoded = _decode(data, max_pixels)
     image, changes = decoded.image, decoded.changes
     source_format = str(image.format)
-    shown_size = _turn(decoded.size, _get_orientation(image))
     must_convert = decoded.is_selected or image.mode not in _UNCHANGED_MODES
     if source_format not in ACCEPTED_FORMATS:
         changes.insert(0, f"converted from {source_format}")
         must_convert = True
-    if _get_orientation(image) != 1:
+    if decoded.is_turned:
         changes.append("turned upright")
         must_convert = True
     is_small = len(data) <= LARGEST_UPLOAD
     if is_small and not must_convert:
-        return NormalizedImage(decoded.data, ACCEPTED_FORMATS[source_format], tuple(changes), shown_size)
+        return NormalizedImage(decoded.data, ACCEPTED_FORMATS[source_format], tuple(changes), decoded.size)
     encoded, target_format, result = _encode(_convert(image), LARGEST_UPLOAD)
-    if result.size != shown_size:
+    if result.size != decoded.size:
         changes.append(f"scaled to {result.width}x{result.height}")
     elif not is_small:
         changes.append(f"compressed to {len(encoded) / 1e6:.1f} MB")
-    return NormalizedImage(encoded, ACCEPTED_FORMATS[target_format], tuple(changes), shown_size)
+    return NormalizedImage(encoded, ACCEPTED_FORMATS[target_format], tuple(changes), decoded.size)
 
 
 def make_thumbnail(data: bytes, max_pixels: int = MAX_PIXELS) -> bytes:
@@ -152,13 +154,7 @@ def make_thumbnail(data: bytes, max_pixels: int = MAX_PIXELS) -> bytes:
 
 def measure(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Get the width and height of an image as it is shown, from its header. Raise `ImageError` if it is unusable."""
-    image = _open(data, max_pixels).image
-    return _turn(image.size, _get_orientation(image))
-
-
-def _turn(size: tuple[int, int], orientation: int) -> tuple[int, int]:
-    # The orientations from 5 turn it by a quarter.
-    return size[::-1] if orientation > 4 else size
+    return _open(data, max_pixels).size
 
 
 def _import_decoders(data: bytes) -> tuple[str, ...]:
@@ -176,15 +172,13 @@ def _import_decoders(data: bytes) -> tuple[str, ...]:
 
         return ("WEBP",)
     if data[:4] in _TIFF_STARTS:
-        import PIL.TiffImagePlugin  # noqa: F401 - registers itself
-
         return ("TIFF",)
     return ("JPEG", "PNG", "GIF", "BMP")
 
 
 def _open(data: bytes, max_pixels: int) -> _OpenedImage:
     """Read an image's header, and select the picture among those that the file contains."""
-    from PIL import Image, PngImagePlugin, UnidentifiedImageError
+    from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
     if not data:
         raise ImageError("is empty")
@@ -212,7 +206,7 @@ def _open(data: bytes, max_pixels: int) -> _OpenedImage:
             page, pages = _find_page(data)
             if pages > 1:
                 is_selected = True
-                changes.append(f"page {page + 1} of {pages} only")
+                changes.append(f"page {page + 1} only")
         image = Image.open(io.BytesIO(shown), formats=formats)
         if page:
             image.seek(page)
@@ -227,18 +221,26 @@ def _open(data: bytes, max_pixels: int) -> _OpenedImage:
     except Image.DecompressionBombError:
         raise TooManyPixels(f"has more than {max_pixels // 1_000_000} million pixels; scale it down first") from None
     except Exception as error:  # noqa: BLE001 - see `_decoder_errors`
-        if not isinstance(error, UnidentifiedImageError) or data[8:12] in _PICTURE_BRANDS:
+        is_picture = data.startswith(_SIGNATURES) or data[8:12] in _PICTURE_BRANDS
+        if is_picture or not isinstance(error, UnidentifiedImageError):
             raise ImageError(DAMAGED) from None
         reason = _VIDEO if data[4:8] == b"ftyp" else "is not a picture that can be read"
         raise ImageError(f"{reason}; JPEG, PNG, WebP, HEIC, AVIF, GIF, TIFF and BMP are supported") from None
-    return _OpenedImage(image, image.size, data, changes, is_selected)
+    size, orientation = image.size, _get_orientation(image)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        # Pillow turns these when it reads their pixels, and some sizes before.
+        size = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
+    # The orientations from 5 turn it by a quarter.
+    if orientation > 4:
+        size = size[::-1]
+    return _OpenedImage(image, size, data, changes, is_selected, is_turned=orientation != 1)
 
 
 def _decode(data: bytes, max_pixels: int) -> _OpenedImage:
     """Decode an image completely, so that one that is cut short is not uploaded."""
     opened = _open(data, max_pixels)
     with _decoder_errors():
-        width, height = opened.size
+        width, height = opened.image.size
         if width * height > MAX_CONVERTED_PIXELS:
             # A JPEG can be decoded to a half, a quarter or an eighth of its size, with less memory.
             scale = (MAX_CONVERTED_PIXELS / (width * height)) ** 0.5
@@ -307,7 +309,7 @@ def _find_page(data: bytes) -> tuple[int, int]:
     if data[8:10] == b"CR":
         raise ImageError(_RAW)
     areas: list[int] = []
-    largest_sub = 0
+    largest_sub, has_previews = 0, False
     for directory in _directories(data):
         subs = [_read_directory(data, offset) for offset in _get_offsets(directory)]
         for each in (directory, *subs):
@@ -315,8 +317,9 @@ def _find_page(data: bytes) -> tuple[int, int]:
                 raise ImageError(_RAW)
         areas.append(_get_area(directory))
         largest_sub = max([largest_sub, *map(_get_area, subs)])
+        has_previews = has_previews or _is_preview(directory)
     largest = max(areas, default=0)
-    if areas and (not largest or largest_sub > _PREVIEW_SHARE * largest):
+    if (has_previews and not largest) or largest_sub > _PREVIEW_SHARE * max(largest, 1):
         raise ImageError(_PREVIEW)
     page = next((number for number, area in enumerate(areas) if area * _PREVIEW_SHARE >= largest), 0)
     return page, len(areas)
@@ -361,8 +364,11 @@ def _get_offsets(directory: Any) -> list[int]:
 
 def _get_area(directory: Any) -> int:
     """Get the number of pixels of a TIFF directory; 0 for a preview or a mask."""
-    is_reduced = int(directory.get(_NEW_SUBFILE_TYPE, 0)) & 0b101 or directory.get(_SUBFILE_TYPE) == 2
-    return 0 if is_reduced else int(directory.get(_WIDTH, 0)) * int(directory.get(_HEIGHT, 0))
+    return 0 if _is_preview(directory) else int(directory.get(_WIDTH, 0)) * int(directory.get(_HEIGHT, 0))
+
+
+def _is_preview(directory: Any) -> bool:
+    return bool(int(directory.get(_NEW_SUBFILE_TYPE, 0)) & 0b101) or directory.get(_SUBFILE_TYPE) == 2
 
 
 @contextmanager
