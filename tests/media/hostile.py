@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import random
 import struct
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
 SIDE = 14_400
 """A square of it has 207 million pixels, which is just accepted."""
@@ -78,7 +77,14 @@ def zeros(length: int) -> bytes:
 
 
 def png(
-    width: int, height: int, *, depth: int = 8, color: int = 2, interlace: int = 0, rows: bytes = b"", before: bytes = b""
+    width: int,
+    height: int,
+    *,
+    depth: int = 8,
+    color: int = 2,
+    interlace: int = 0,
+    rows: bytes = b"",
+    before: bytes = b"",
 ) -> bytes:
     """A PNG with these compressed rows, by default too few, and with chunks before them."""
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlace)
@@ -112,7 +118,9 @@ def gif_frame(width: int, height: int, codes: bytes = b"\x44\x01") -> bytes:
 
 
 def webp(*chunks: tuple[bytes, bytes]) -> bytes:
-    body = b"WEBP" + b"".join(kind + struct.pack("<I", len(part)) + part + b"\0" * (len(part) % 2) for kind, part in chunks)
+    body = b"WEBP" + b"".join(
+        kind + struct.pack("<I", len(part)) + part + b"\0" * (len(part) % 2) for kind, part in chunks
+    )
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
@@ -135,7 +143,7 @@ def webp_frames(side: int, count: int) -> bytes:
 
 
 def tiff(*directories: Mapping[int, tuple[int, ...]], data: bytes = b"", loop: bool = False) -> bytes:
-    """A TIFF with these directories (tags with their values), in which the value "DATA" of a tag is the data's offset."""
+    """A TIFF with these directories: tags with their values. The data is at 8. `loop`: the first follows the last."""
     start = 8 + len(data)
     file = b"II*\0" + struct.pack("<I", start) + data
     for number, tags in enumerate(directories):

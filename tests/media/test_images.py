@@ -408,7 +408,7 @@ RAW_PHOTOS = {
 @pytest.mark.parametrize("name", RAW_PHOTOS)
 def test_a_raw_photo_is_refused(name: str) -> None:
     for make in (normalize, make_thumbnail, measure):
-        with pytest.raises(ImageError, match="raw photo.*save it as JPEG or PNG"):
+        with pytest.raises(ImageError, match=r"raw photo.*save it as JPEG or PNG"):
             make(RAW_PHOTOS[name])
 
 
@@ -421,7 +421,7 @@ def test_a_raw_photo_is_refused(name: str) -> None:
     ],
 )
 def test_a_preview_whose_picture_cannot_be_read_is_refused(data: bytes) -> None:
-    with pytest.raises(ImageError, match="only a small preview.*save it as JPEG or PNG"):
+    with pytest.raises(ImageError, match=r"only a small preview.*save it as JPEG or PNG"):
         normalize(data)
 
 
@@ -568,6 +568,8 @@ def test_a_photo_of_200_megapixels() -> None:
     data = encoded(photo, "JPEG")
     assert normalize(data) == NormalizedImage(data, "image/jpeg")
     assert normalize(data).size == (16_320, 12_240)
-    turned = normalize(encoded(photo, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, 0x112, 3, 1, 6, 0)))
+    turned = normalize(
+        encoded(photo, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, 0x112, 3, 1, 6, 0))
+    )
     assert turned.size == (12_240, 16_320)
     assert turned.changes == ("turned upright", "scaled to 3464x4618")

@@ -7,12 +7,14 @@ import io
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 from PIL import Image
 from pillow_heif import register_heif_opener
 from tests.clock import pass_time
 from tests.conftest import EMAIL, ERAS
-from tests.server.calls import order
+from tests.media.hostile import endless_jpeg, page, tiff
+from tests.server.calls import order, order_error
 
 from luma_mcp.simulator.app import Fault
 from luma_mcp.simulator.state import MEDIA
@@ -325,3 +327,64 @@ async def test_failed_video_keeps_its_assets(server: Server) -> None:
         text, content = await order(client, prompt="A fox simulate:fail", image_start=RED, wait_seconds=100)
     assert content["error"]["kind"] == "job_failed"
     assert content["assets"]["image_start"] in text
+
+
+ENDLESS: dict[str, Callable[[], bytes]] = {
+    "one of many scans": endless_jpeg,
+    "a large one of many scans": partial(endless_jpeg, 8000, 1000),
+}
+"""Pictures that take longer to decode than all of a test."""
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+async def test_endless_picture_delays_no_other_order(
+    server: Server, simulator: Simulator, tmp_path: Path, name: str
+) -> None:
+    finished: list[str] = []
+
+    async def place(prompt: str, **images: str) -> None:
+        await order(client, prompt=prompt, **images)
+        finished.append(prompt)
+
+    (tmp_path / "endless.jpg").write_bytes(ENDLESS[name]())
+    (tmp_path / "small.png").write_bytes(picture(colour="blue"))
+    async with server() as client, anyio.create_task_group() as tasks:
+        for number in range(3):
+            tasks.start_soon(partial(place, f"Endless {number}", image_start=str(tmp_path / "endless.jpg")))
+        await place("Without a picture")
+        await place("With a small one", image_start=str(tmp_path / "small.png"))
+        await place("With a link", image_end="https://pictures.example.com/media/any/1x1-thumbnail.jpg")
+        assert finished == ["Without a picture", "With a small one", "With a link"]
+        tasks.cancel_scope.cancel()
+    assert len(simulator.service.jobs) == 3
+
+
+async def test_endless_picture_is_refused_and_costs_nothing(
+    server: Server, simulator: Simulator, tmp_path: Path
+) -> None:
+    (tmp_path / "endless.jpg").write_bytes(endless_jpeg())
+    async with server() as client:
+        text, content = await order(client, image_start=str(tmp_path / "endless.jpg"))
+    error = content["error"]
+    assert (error["kind"], error["retry"], error["charged"]) == ("invalid_arguments", "after_change", "no")
+    [problem] = error["problems"]
+    assert (problem["field"], problem["code"]) == ("image_start", "unusable_image")
+    for shown in (text, problem["message"]):
+        assert "needs more than 15 seconds or 3 GB of memory" in shown
+        assert "an ordinary JPEG or PNG" in shown
+    assert "Nothing was charged" in text
+    assert simulator.requests["POST /videos"] == simulator.requests[UPLOADS] == 0
+
+
+@pytest.mark.parametrize("sensor", [32803, 34892], ids=["colors of the sensor", "linear"])
+async def test_raw_photo_is_refused_and_its_preview_not_uploaded(
+    server: Server, simulator: Simulator, tmp_path: Path, sensor: int
+) -> None:
+    preview, sensor_data = page(160, 120, t254=1), page(320, 240, t262=sensor)
+    (tmp_path / "photo.dng").write_bytes(tiff(preview, sensor_data, data=bytes(320 * 240)))
+    async with server() as client:
+        error = await order_error(client, image_start=str(tmp_path / "photo.dng"))
+    assert (error["retry"], error["charged"]) == ("after_change", "no")
+    assert "raw photo" in error["problems"][0]["message"]
+    assert "save it as JPEG or PNG" in error["problems"][0]["message"]
+    assert simulator.requests[UPLOADS] == 0

@@ -10,6 +10,7 @@ import pytest
 from tests.clock import pass_time
 from tests.conftest import ERAS
 from tests.journal.orders import execute
+from tests.media.hostile import endless_jpeg
 from tests.results import read_result
 
 from luma_mcp.simulator.app import Fault
@@ -37,6 +38,7 @@ THUMBNAILS = {
     "gone": httpx2.Response(404),
     "failed": httpx2.Response(500, content=b"oops"),
     "elsewhere": httpx2.Response(302, headers={"location": "http://[bad"}),
+    "endless": httpx2.Response(200, content=endless_jpeg()),
     "of odd length": httpx2.Response(200, headers={"content-length": "-1"}, content=JPEG),
 }
 RECORDS: dict[str, dict[str, Any]] = {

@@ -67,7 +67,7 @@ class Limits:
 
 
 SMALL = Limits(16_000_000, 700_000_000, 2, 6.0)
-"""What a photo of 12 million pixels needs, and twice as much."""
+"""More than a photo of 12 million pixels needs."""
 LARGE = Limits(MAX_PIXELS, 3_000_000_000, 15, 40.0)
 
 
@@ -100,7 +100,7 @@ class _Worker:
         path = [entry for entry in sys.path if entry]
         command = [sys.executable, "-I", "-c", _PROGRAM, str(self._seconds), *path]
         variables = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
-        with subprocess.Popen(
+        with subprocess.Popen(  # noqa: S603 - this Python and a fixed program
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -108,9 +108,10 @@ class _Worker:
             env=_ENVIRONMENT | variables,
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         ) as process:
-            assert process.stdin
-            assert process.stdout
             self._process = process
+            # For type checkers: both are pipes.
+            if process.stdin is None or process.stdout is None:
+                raise OSError("the process has no pipes")
             # `kill` may have been called before there was a process.
             if self._is_killed:
                 process.kill()
@@ -153,8 +154,12 @@ class Decoder:
         return NormalizedImage(result, reply["media_type"], tuple(reply["changes"]), _parse_size(reply))
 
     async def make_thumbnail(self, data: bytes) -> bytes:
-        """Build a JPEG of at most 200 kB. Raise `ImageError` if the image is unusable or exceeds the limits."""
-        _, result = await self._run("thumbnail", data)
+        """Build a JPEG of at most 200 kB. Raise `ImageError` if the image is unusable or exceeds the small limits."""
+        # A result does not wait for a large image: it is complete without a thumbnail.
+        try:
+            _, result = await self._attempt_small("thumbnail", data)
+        except _LimitsExceededError as exceeded:
+            raise exceeded.error from None
         return result
 
     async def measure(self, data: bytes) -> tuple[int, int] | None:
@@ -166,8 +171,7 @@ class Decoder:
 
     async def _run(self, task: Task, data: bytes) -> tuple[dict[str, Any], bytes]:
         with suppress(_LimitsExceededError):
-            async with self._small_slots:
-                return await _decode(_Worker(task, data, self.small), self.small, self._threads)
+            return await self._attempt_small(task, data)
         with anyio.move_on_after(QUEUE_TIMEOUT) as queue:
             await self._large_slot.acquire()
         if queue.cancelled_caught:
@@ -179,13 +183,17 @@ class Decoder:
         finally:
             self._large_slot.release()
 
+    async def _attempt_small(self, task: Task, data: bytes) -> tuple[dict[str, Any], bytes]:
+        async with self._small_slots:
+            return await _decode(_Worker(task, data, self.small), self.small, self._threads)
+
 
 async def _decode(worker: _Worker, limits: Limits, threads: anyio.CapacityLimiter) -> tuple[dict[str, Any], bytes]:
     """Run a worker within the limits; its reply, and the image that it made. Kill it if this is cancelled."""
     gigabytes = limits.memory / 1e9
     too_costly = ImageError(
-        f"needs more than {limits.processor_seconds} seconds or {gigabytes:g} GB of memory to decode; scale it down, or "
-        "save it again as an ordinary JPEG or PNG"
+        f"needs more than {limits.processor_seconds} seconds or {gigabytes:g} GB of memory to decode; "
+        "scale it down, or save it again as an ordinary JPEG or PNG"
     )
     not_started = ImageError("could not be checked: the process that decodes pictures did not start", retryable=True)
     try:
@@ -193,8 +201,8 @@ async def _decode(worker: _Worker, limits: Limits, threads: anyio.CapacityLimite
             output, exit_code = await anyio.to_thread.run_sync(worker.run, limiter=threads, abandon_on_cancel=True)
     except TimeoutError:
         raise _LimitsExceededError(too_costly) from None
-    except OSError as error:
-        logger.warning("The process that decodes pictures did not start: %s", error)
+    except OSError as failure:
+        logger.warning("The process that decodes pictures did not start: %s", failure)
         raise _LimitsExceededError(not_started) from None
     finally:
         worker.kill()
@@ -211,8 +219,8 @@ async def _decode(worker: _Worker, limits: Limits, threads: anyio.CapacityLimite
     if began or not output:
         logger.warning("The process that decodes pictures did not start: exit code %s", exit_code)
         raise _LimitsExceededError(not_started)
-    was_ended = exit_code in _ENDED_BY_LIMITS
-    raise _LimitsExceededError(too_costly if was_ended else ImageError(DAMAGED))
+    error = too_costly if exit_code in _ENDED_BY_LIMITS else ImageError(DAMAGED)
+    raise _LimitsExceededError(error)
 
 
 def _parse_size(reply: dict[str, Any]) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Convert images to what the API accepts: upright, JPEG, PNG or WebP, at most 20 MB.
 
-This runs in processes that `media.decoder` starts, because decoding can take hours or crash. Pillow is imported on first
-use: the server imports this module for its types only.
+This runs in processes that `media.decoder` starts, because decoding can take hours or crash. Pillow is imported on
+first use: the server imports this module for its types only.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ _UNCHANGED_MODES = {"RGB", "RGBA", "L", "LA", "P", "1"}
 _JPEG_QUALITY, _LONGEST_JPEG_SIDE = 92, 65_500
 
 DAMAGED = "is a picture that is damaged or cut short"
+_UNDECODABLE = "is a picture that is damaged, cut short or too large to decode; scale it down, or give another one"
+_TOO_MANY = "has more than {} million pixels; scale it down first"
 _VIDEO = "is a video; give one picture of it"
 _RAW = "is a camera's raw photo, which may contain only a small preview that can be read; save it as JPEG or PNG first"
 _PREVIEW = "is a TIFF file of which only a small preview can be read; save it as JPEG or PNG first"
@@ -101,19 +103,26 @@ class _OpenedImage:
     """An image that was opened.
 
     Attributes:
-        size: width and height as it is shown. `image` may be smaller once its pixels have been read, or turned.
-        is_turned: whether it is not stored upright.
         data: what can be uploaded if nothing has to be converted.
-        changes: how `data` differs from the input, and `image` from it.
+        size: width and height as it is shown. `image` may be smaller once its pixels have been read, or turned.
         is_selected: whether `data` contains more images than this one.
+        is_turned: whether it is not stored upright.
+        changes: how `data` differs from the input, and `image` from it.
     """
 
     image: Image.Image
-    size: tuple[int, int]
     data: bytes
-    changes: list[str]
+    size: tuple[int, int]
     is_selected: bool
-    is_turned: bool
+    is_turned: bool = field(init=False)
+    changes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        orientation = _get_orientation(self.image)
+        self.is_turned = orientation != 1
+        # The orientations from 5 turn it by a quarter.
+        if orientation > 4:
+            self.size = self.size[::-1]
 
 
 def normalize(data: bytes, max_pixels: int = MAX_PIXELS) -> NormalizedImage:
@@ -178,8 +187,34 @@ def _import_decoders(data: bytes) -> tuple[str, ...]:
 
 def _open(data: bytes, max_pixels: int) -> _OpenedImage:
     """Read an image's header, and select the picture among those that the file contains."""
-    from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
+    from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+    _check_kind(data)
+    # Only once: `warnings.catch_warnings` is not safe in threads, and can leave every warning ignored.
+    if PngImagePlugin.MAX_TEXT_CHUNK != _LARGEST_PROFILE:
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        PngImagePlugin.MAX_TEXT_CHUNK = _LARGEST_PROFILE
+    # Pillow only warns of more pixels than this, and rejects more than twice as many.
+    Image.MAX_IMAGE_PIXELS = max_pixels // 2
+    formats = _import_decoders(data)
+    try:
+        if formats == ("TIFF",):
+            return _open_tiff(data, max_pixels)
+        return _open_other(data, formats)
+    except (ImageError, MemoryError):
+        raise
+    except Image.DecompressionBombError:
+        raise TooManyPixels(_TOO_MANY.format(max_pixels // 1_000_000)) from None
+    except Exception as error:  # noqa: BLE001 - see `_decoder_errors`
+        is_picture = data.startswith(_SIGNATURES) or data[8:12] in _PICTURE_BRANDS
+        if is_picture or not isinstance(error, UnidentifiedImageError):
+            raise ImageError(DAMAGED) from None
+        reason = _VIDEO if data[4:8] == b"ftyp" else "is not a picture that can be read"
+        raise ImageError(f"{reason}; JPEG, PNG, WebP, HEIC, AVIF, GIF, TIFF and BMP are supported") from None
+
+
+def _check_kind(data: bytes) -> None:
+    """Raise `ImageError` if it is recognized as something else than a picture."""
     if not data:
         raise ImageError("is empty")
     start = data[:512].lstrip().lower()
@@ -188,60 +223,51 @@ def _open(data: bytes, max_pixels: int) -> _OpenedImage:
             raise ImageError(reason)
     if data[8:12] == _CANON_RAW_BRAND:
         raise ImageError(_RAW)
-    # Only once: `warnings.catch_warnings` is not safe in threads, and can leave every warning ignored.
-    if PngImagePlugin.MAX_TEXT_CHUNK != _LARGEST_PROFILE:
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        PngImagePlugin.MAX_TEXT_CHUNK = _LARGEST_PROFILE
-    # Pillow only warns of more pixels than this, and rejects more than twice as many.
-    Image.MAX_IMAGE_PIXELS = max_pixels // 2
-    formats = _import_decoders(data)
-    changes: list[str] = []
-    shown, page, is_selected = data, 0, False
-    try:
-        if data.startswith(_PNG):
-            shown, intact = _clean_png(data)
-            if intact is not data:
-                data, changes = intact, ["without damaged metadata"]
-        elif formats == ("TIFF",):
-            page, pages = _find_page(data)
-            if pages > 1:
-                is_selected = True
-                changes.append(f"page {page + 1} only")
-        image = Image.open(io.BytesIO(shown), formats=formats)
-        if page:
-            image.seek(page)
-        elif image.format not in (*_NEVER_ANIMATED, "TIFF") and getattr(image, "is_animated", False):
-            is_selected = True
-            changes.append("first frame only")
-            if image.info.get("default_image"):
-                # It is for programs that cannot show animations, and not one of the frames.
-                image.seek(1)
-    except (ImageError, MemoryError):
-        raise
-    except Image.DecompressionBombError:
-        raise TooManyPixels(f"has more than {max_pixels // 1_000_000} million pixels; scale it down first") from None
-    except Exception as error:  # noqa: BLE001 - see `_decoder_errors`
-        is_picture = data.startswith(_SIGNATURES) or data[8:12] in _PICTURE_BRANDS
-        if is_picture or not isinstance(error, UnidentifiedImageError):
-            raise ImageError(DAMAGED) from None
-        reason = _VIDEO if data[4:8] == b"ftyp" else "is not a picture that can be read"
-        raise ImageError(f"{reason}; JPEG, PNG, WebP, HEIC, AVIF, GIF, TIFF and BMP are supported") from None
-    size, orientation = image.size, _get_orientation(image)
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        # Pillow turns these when it reads their pixels, and some sizes before.
-        size = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
-    # The orientations from 5 turn it by a quarter.
-    if orientation > 4:
-        size = size[::-1]
-    return _OpenedImage(image, size, data, changes, is_selected, is_turned=orientation != 1)
+
+
+def _open_tiff(data: bytes, max_pixels: int) -> _OpenedImage:
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    page, pages = _find_page(data)
+    image = TiffImageFile(io.BytesIO(data))
+    image.seek(page)
+    # Pillow checks only the first page.
+    if image.width * image.height > max_pixels:
+        raise TooManyPixels(_TOO_MANY.format(max_pixels // 1_000_000))
+    # Pillow turns it when it reads the pixels, and exchanges width and height sometimes before.
+    opened = _OpenedImage(image, data, (image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]), is_selected=pages > 1)
+    if pages > 1:
+        opened.changes.append(f"page {page + 1} only")
+    return opened
+
+
+def _open_other(data: bytes, formats: tuple[str, ...]) -> _OpenedImage:
+    from PIL import Image
+
+    shown = intact = data
+    if data.startswith(_PNG):
+        shown, intact = _clean_png(data)
+    image = Image.open(io.BytesIO(shown), formats=formats)
+    is_animated = image.format not in _NEVER_ANIMATED and getattr(image, "is_animated", False)
+    opened = _OpenedImage(image, intact, image.size, is_selected=is_animated)
+    if intact is not data:
+        opened.changes.append("without damaged metadata")
+    if is_animated:
+        opened.changes.append("first frame only")
+        if image.info.get("default_image"):
+            # It is for programs that cannot show animations, and not one of the frames.
+            image.seek(1)
+    return opened
 
 
 def _decode(data: bytes, max_pixels: int) -> _OpenedImage:
     """Decode an image completely, so that one that is cut short is not uploaded."""
     opened = _open(data, max_pixels)
-    with _decoder_errors():
-        width, height = opened.image.size
-        if width * height > MAX_CONVERTED_PIXELS:
+    width, height = opened.image.size
+    is_large = width * height > MAX_CONVERTED_PIXELS
+    # Some decoders report a lack of memory as if the file were damaged.
+    with _decoder_errors(_UNDECODABLE if is_large else DAMAGED):
+        if is_large:
             # A JPEG can be decoded to a half, a quarter or an eighth of its size, with less memory.
             scale = (MAX_CONVERTED_PIXELS / (width * height)) ** 0.5
             opened.image.draft(None, (int(width * scale), int(height * scale)))
@@ -372,14 +398,14 @@ def _is_preview(directory: Any) -> bool:
 
 
 @contextmanager
-def _decoder_errors() -> Iterator[None]:
+def _decoder_errors(reason: str = DAMAGED) -> Iterator[None]:
     """Raise `ImageError` for whatever a decoder raises."""
     try:
         yield
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - decoders raise exceptions of any kind on damaged data
-        raise ImageError(DAMAGED) from None
+        raise ImageError(reason) from None
 
 
 def _get_orientation(image: Image.Image) -> int:
