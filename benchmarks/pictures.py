@@ -32,7 +32,12 @@ class Server:
     def __init__(self, folder: Path) -> None:
         environment = {"LUMA_MCP_JOURNAL": "off", "LUMA_MCP_INPUT_DIRS": str(folder), "LUMA_MCP_THUMBNAILS": "0"}
         self.process = subprocess.Popen(
-            COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
+            COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            text=True,
         )
         self._numbers = itertools.count(1)
         self.answer(self.send("initialize", CLIENT))
