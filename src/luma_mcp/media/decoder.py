@@ -2,7 +2,8 @@
 
 Each image has its process, which is killed when its limits are reached or nobody waits for it any more. It begins with
 small limits that most images need, many of them at a time. One that exceeds them begins again with large limits, one at
-a time: a small image never waits for a large one.
+a time: a small image never waits for a large one. `anyio.to_process` would reuse processes, for which limits cannot be
+reset, and pass all variables on to them.
 """
 
 from __future__ import annotations
