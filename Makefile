@@ -89,6 +89,7 @@ benchmark: .venv/dev.stamp
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/http_calls.py
 	$(BIN)/python -m benchmarks.pictures
+	$(BIN)/python benchmarks/long_file.py
 
 pins: .venv/dev.stamp  ## resolves the pins again (needs uv), for Python 3.11 and later on every system
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \

@@ -1,4 +1,4 @@
-"""Seconds and memory of `install` and `uninstall` for a file of 40 MB, as an agent's history makes it.
+"""Processor seconds and memory of `install` and `uninstall` for a file of 40 MB, as an agent's history makes it.
 
     python benchmarks/long_file.py [MEGABYTES]
 
@@ -14,13 +14,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 SECONDS, MEGABYTES = 3.0, 400
 MEASURE = """
-import re, resource, runpy, sys
+import re, resource, runpy, sys, time
 from pathlib import Path
 try:
     runpy.run_module("luma_mcp", run_name="__main__")
@@ -29,29 +28,27 @@ finally:
     if sys.platform == "linux":
         # The other number includes what the parent had.
         peak = int(re.search("VmHWM:[^0-9]*([0-9]+)", Path("/proc/self/status").read_text())[1])
-    print(peak / 1024, file=sys.stderr)
+    print(time.process_time(), peak / 1024, file=sys.stderr)
 """
 
 
 def build_history(size: int) -> dict[str, Any]:
     """The content of a file of about that many bytes."""
     question = "Why does this fail? 🦊 " + "It worked yesterday, before I changed the configuration. " * 3
-    entry = {"display": question, "pastedContents": {}, "cost": 0.25, "seen": [1, 2, 3], "path": "/home/me/work"}
+    entry = {"display": question, "pastedContents": {}, "cost": 0.25, "seen": [1, 2, 3], "path": "/srv/work"}
     each = len(json.dumps(entry, ensure_ascii=False).encode())
     history = [entry] * (size // each // 50)
-    projects = {f"/home/me/work/{number}": {"history": history, "mcpServers": {}} for number in range(50)}
+    projects = {f"/srv/work/{number}": {"history": history, "mcpServers": {}} for number in range(50)}
     return {"numStartups": 7, "mcpServers": {"time": {"command": "uvx"}}, "projects": projects, "userID": "é"}
 
 
 def measure(name: str, home: Path, *command: str) -> bool:
     """Run a command, and print what it took; whether that was acceptable."""
     environment = {**os.environ, "HOME": str(home), "PYTHONIOENCODING": "utf-8"}
-    start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, *command, "--yes"], env=environment, capture_output=True, text=True, check=False
     )
-    seconds = time.perf_counter() - start
-    megabytes = float(done.stderr.split()[-1])
+    seconds, megabytes = (float(number) for number in done.stderr.split()[-2:])
     print(f"{name:<28}{command[0]:<12}{seconds:5.1f} s {megabytes:6.0f} MB   exit {done.returncode}")
     return seconds <= SECONDS and megabytes <= MEGABYTES and not done.returncode
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import unicodedata
 from contextlib import suppress
@@ -21,6 +22,11 @@ def strip_control(text: str) -> str:
 def one_line(text: str) -> str:
     """Remove control characters and put the text on one line."""
     return strip_control(text).replace("\n", " ")
+
+
+def decode_utf8(text: str) -> str:
+    """Read as UTF-8 what the system passed and Python decoded by its locale. `UnicodeError`: it is not UTF-8."""
+    return os.fsencode(text).decode()
 
 
 def make_encodable(value: Any) -> Any:

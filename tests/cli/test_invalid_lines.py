@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.cli.commands import LUMA_MCP
+from tests.conftest import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +48,7 @@ INVALID = {
     "a boolean as id": (PING % b"true", INVALID_REQUEST, None),
     "a fraction as id": (PING % b"1.5", INVALID_REQUEST, 1.5),
     "a list as id": (PING % b"[7]", INVALID_REQUEST, None),
-    "too long": (CALL % (b'"' + b"x" * 70_000_000 + b'"'), INVALID_REQUEST, 7),
+    "too long": (CALL % (b'"' + b"x" * 68_000_000 + b'"'), INVALID_REQUEST, 7),
 }
 SERVED = {
     "a byte order mark": b"\xef\xbb\xbf" + PING % b"7",
@@ -90,7 +91,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """One for all lines: none of them ends it."""
-    environment = {"LUMA_MCP_JOURNAL": "off", "USEAPI_TOKEN": "user:1234-abcdefghijklmnop"}
+    environment = {"LUMA_MCP_JOURNAL": "off", "USEAPI_TOKEN": TOKEN}
     with subprocess.Popen(
         LUMA_MCP, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
     ) as process:

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from luma_mcp.service import existing_files, journal_path
 from luma_mcp.service.jobs import JobList, ListedJob, list_recorded, parse_moment
 from luma_mcp.service.service import DeletedJob, VideoService
 from luma_mcp.settings import Settings
-from luma_mcp.text import one_line
+from luma_mcp.text import decode_utf8, one_line
 
 # How many times faster than Luma a simulation is.
 SIMULATION_SPEED = 10.0
@@ -221,7 +221,12 @@ async def _delete(settings: Settings, jobid: str) -> DeletedJob:
 
 def read_prompts(arguments: Sequence[str], file: Any) -> list[str]:
     """Collect the prompts: the arguments, then the lines of a file that are not blank and are no comment."""
-    prompts = list(arguments)
+    prompts: list[str] = []
+    for argument in arguments:
+        prompts.append(argument)
+        # Otherwise the validation says what is wrong with it.
+        with suppress(UnicodeError):
+            prompts[-1] = decode_utf8(argument)
     for prompt in prompts:
         if len(prompts) > 1 and len(prompt.split()) == 1:
             # Each would be a video of its own, and charged.

@@ -32,6 +32,7 @@ from luma_mcp.install.config import (
 )
 from luma_mcp.install.entry import NAME, PLACEHOLDER, SECRET_VARIABLES, TOKEN, Entry, format_entry, masked
 from luma_mcp.settings import VARIABLES, Settings, SettingsError
+from luma_mcp.text import decode_utf8
 
 TRIES = 3
 HOST_IDS = ", ".join(host.id for host in paths.INSTALLABLE)
@@ -125,7 +126,7 @@ def _entry_settings(options: InstallOptions) -> dict[str, str]:
 def _as_utf8(text: str, subject: str) -> str:
     """A text from the system as a file contains it, also in a terminal that decodes it otherwise."""
     try:
-        return os.fsencode(text).decode()
+        return decode_utf8(text)
     except UnicodeError as error:
         reason = "is not UTF-8, and a configuration file can contain nothing else. Nothing was changed."
         raise click.ClickException(f"{subject} {reason}") from error

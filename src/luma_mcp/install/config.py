@@ -1038,11 +1038,10 @@ def backups(path: Path) -> list[Path]:
 
 def _backup_bases(path: Path) -> list[Path]:
     """The beginnings of the names of a file's backups: beside it, or in our folder if nothing can be added there."""
-    from platformdirs import user_state_path
+    from luma_mcp.service import state_folder
 
-    folder = user_state_path("luma-ray-mcp", appauthor=False) / "backups"
     # Several hosts have a file of the same name.
-    return [path, folder / f"{sha256(os.fsencode(path)).hexdigest()[:12]}-{path.name}"]
+    return [path, state_folder() / "backups" / f"{sha256(os.fsencode(path)).hexdigest()[:12]}-{path.name}"]
 
 
 def backups_with(path: Path, secret: str) -> list[Path]:

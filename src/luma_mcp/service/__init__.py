@@ -32,7 +32,7 @@ def journal_path(settings: Settings) -> Path | None:
 
 
 def state_folder() -> Path:
-    """Get the folder for what this program remembers between its starts."""
+    """Get the folder for what is kept from one run to the next."""
     from platformdirs import user_state_path
 
     return user_state_path("luma-ray-mcp", appauthor=False)
