@@ -94,7 +94,7 @@ def test_a_setting_that_is_not_utf8_is_not_installed(tmp_path: Path, option: str
 def test_a_paid_answer_goes_out_from_folders_of_any_name(tmp_path: Path, locale: dict[str, str]) -> None:
     home = tmp_path / ODD
     environment = surroundings(home, LUMA_MCP_OUTPUT_DIR=str(home / ODD), **locale)
-    order = {"prompt": "A fox 🦊", "save": True, "wait_seconds": 60}
+    order = {"prompt": "日本 é 🦊", "save": True, "wait_seconds": 60}
     client = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
     messages: list[dict[str, Any]] = [
         {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": client},
