@@ -1,10 +1,10 @@
-"""Seconds per call of `serve --http` on one kept-alive connection, against new connections and a server of the same SDK.
+"""Seconds per call of `serve --http` on a kept-alive connection, against new ones and a server of the same SDK.
 
     python benchmarks/http_calls.py
 
 Each call is `list_options`. The plain server has recorded our own answer and returns it as it is. Calls alternate, so
 that what else the machine does falls on all alike. Prints the medians of the ratios; exits with 1 if one misses its
-mark: a kept-alive call takes hardly longer than one on a new connection, and ours not much longer than the plain server's.
+mark: a kept-alive call takes hardly longer than one on a new connection, and ours not much longer than the plain one.
 """
 
 from __future__ import annotations

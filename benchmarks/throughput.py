@@ -20,7 +20,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from luma_mcp.simulator.app import TOKEN
 
@@ -59,7 +59,7 @@ class Server:
         self.request("initialize", CLIENT)
         self._send({"jsonrpc": "2.0", "method": "notifications/initialized"})
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

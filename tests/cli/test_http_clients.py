@@ -64,10 +64,11 @@ class Held(Simulator):
 def api() -> Iterator[tuple[Held, str]]:
     """A simulated API, and the URL of a server that uses it, and asks before it orders."""
     simulator = Held()
-    with running(simulator) as base_url:
-        environment = {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_BASE_URL": base_url, "LUMA_MCP_CONFIRM": "always"}
-        with served(**environment) as (url, _):
-            yield simulator, url
+    with (
+        running(simulator) as base_url,
+        served(USEAPI_TOKEN=TOKEN, LUMA_MCP_BASE_URL=base_url, LUMA_MCP_CONFIRM="always") as (url, _),
+    ):
+        yield simulator, url
 
 
 @pytest.mark.parametrize("mode", ERAS)

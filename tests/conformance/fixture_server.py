@@ -41,4 +41,4 @@ def build_fixture_server() -> MCPServer[Any]:
 
 
 if __name__ == "__main__":
-    serve_http(build_fixture_server(), host="127.0.0.1", port=0)
+    serve_http(build_fixture_server(), host="127.0.0.1", port=0, token=None)

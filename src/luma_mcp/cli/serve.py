@@ -29,7 +29,7 @@ NO_CONFIRMATION_OVER_HTTP = (
     "requests stands alone, so they cannot be asked."
 )
 NO_AUTH = "luma-ray-mcp: --no-auth: every program and every user of this machine can spend your credits here."
-TOKEN_REPLACED = "luma-ray-mcp: {path} was not private or not a token, so there is a new token: give it to your apps."
+REPLACED = "luma-ray-mcp: {path} was not private or not a token, so there is a new token: give it to your apps."
 TOKEN_FILE = "http-token"  # noqa: S105 - a file's name
 # The file is another process's if it appears meanwhile.
 _TOKEN_ATTEMPTS = 5
@@ -105,7 +105,7 @@ def _get_http_token(settings: Settings) -> str:
                 if token := _read_private(path):
                     return token
                 path.unlink(missing_ok=True)
-                click.echo(TOKEN_REPLACED.format(path=path), err=True)
+                click.echo(REPLACED.format(path=path), err=True)
             with suppress(FileExistsError):
                 return _create_token(path)
     except OSError as error:
@@ -158,11 +158,8 @@ def _read_private(path: Path) -> str | None:
 
 def _log_to_stderr(settings: Settings, http_token: str | None) -> None:
     handler = logging.StreamHandler(sys.stderr)
-    tokens = [http_token] if http_token else []
-    for known in (settings.token, settings.http_token):
-        if known:
-            tokens.append(known.get_secret_value())
-    handler.setFormatter(_RedactingFormatter(tokens))
+    known = [secret.get_secret_value() for secret in (settings.token, settings.http_token) if secret]
+    handler.setFormatter(_RedactingFormatter([*known, *([http_token] if http_token else [])]))
     logging.basicConfig(level=settings.log_level, handlers=[handler])
     for name in CHATTY_LOGGERS:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

@@ -208,7 +208,7 @@ class PartialFile:
         self._file = self._path.open("x+b")
         # On a file system without locks the download works, but no other one can resume it.
         with suppress(OSError):
-            _lock(self._file)
+            lock_file(self._file)
 
     def resume(self, tag: str) -> bool:
         """Continue the largest file that an ended download of the same content has left. False if there is none."""
@@ -303,7 +303,7 @@ def _open_abandoned(path: Path) -> BinaryIO | None:
     except OSError:
         return None
     with suppress(OSError):
-        _lock(file)
+        lock_file(file)
         # The owner may have renamed or deleted it before the lock was free. Names are never used twice.
         if os.path.lexists(path):
             return file
@@ -311,7 +311,7 @@ def _open_abandoned(path: Path) -> BinaryIO | None:
     return None
 
 
-def _lock(file: BinaryIO) -> None:
+def lock_file(file: BinaryIO) -> None:
     """Lock a file until it is closed. Raise `OSError` if another writer has locked it, or locks are not supported."""
     if sys.platform == "win32":
         import msvcrt

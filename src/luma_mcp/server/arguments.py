@@ -23,7 +23,7 @@ from luma_mcp.settings import LONGEST_WAIT
 # Enough to find a recent job, and short enough for an agent to read.
 DEFAULT_LIMIT = 10
 # Arguments that are reported one by one. Of more, a caller needs only their number.
-MAX_PROBLEMS = 20
+MAX_PROBLEMS = 10
 LONGEST_SPELLING, MAX_NUMBER = 4_000, 10**18
 STATES: tuple[str, ...] = get_args(ListedState)
 _ALIASES = {"job_id": "jobid", "query": "text", "search": "text", "after": "since", "until": "before"}
@@ -199,10 +199,7 @@ def _parse_value(catalog: Catalog, name: str, value: Any) -> Any:
         return None
     if name in OPTIONS:
         return value if isinstance(value, str) and len(value) > MAX_SHOWN else OPTIONS[name].parse(value)
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return value
-    # Nor is anything this long another spelling of a value, and Python would write no number of thousands of digits.
-    if (isinstance(value, str) and len(value) > LONGEST_SPELLING) or (isinstance(value, int) and value > MAX_NUMBER):
+    if not _is_spelling(value):
         return value
     if name in catalog.choices and value not in catalog.choices[name].values:
         spelling = _normalize_spelling(value)
@@ -217,6 +214,13 @@ def _parse_value(catalog: Catalog, name: str, value: Any) -> Any:
         # Agents sometimes keep the quotes of the JSON or Markdown that they copied it from.
         value = value.strip("\"'`")
     return value
+
+
+def _is_spelling(value: Any) -> bool:
+    """Whether it can be another spelling of a value; Python would not even write a number of thousands of digits."""
+    if isinstance(value, str):
+        return len(value) <= LONGEST_SPELLING
+    return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and value <= MAX_NUMBER)
 
 
 def _normalize_spelling(value: str | float) -> str:

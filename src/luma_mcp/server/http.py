@@ -86,7 +86,7 @@ class BoundedProtocol(H11Protocol):
 
     _timer: asyncio.TimerHandle | None = None
     # What is waited for, in h11's terms; None while a call is being answered.
-    _awaited: type[h11.IDLE] | type[h11.SEND_BODY] | None = None
+    _awaited: type[h11.IDLE | h11.SEND_BODY] | None = None
     opened_at = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

@@ -51,7 +51,7 @@ CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
 
 
 async def adapt_response(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Middleware: refuse endless names, list the player only for clients that show apps, and let clients cache what never changes."""
+    """Middleware: refuse endless names; list the player only to clients that show apps; let the rest be cached."""
     for key in ("uri", "name", "taskId"):
         if len(str((ctx.params or {}).get(key, ""))) > LONGEST_NAME:
             # The SDK's own error would repeat it.

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from hashlib import blake2b
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 from weakref import WeakValueDictionary
 
 import anyio
@@ -16,7 +21,7 @@ from luma_mcp.api.protocol import SAVED_FILES, Job, Media, VideoApi, file_stem
 from luma_mcp.errors import DownloadError, LumaError
 from luma_mcp.journal.protocol import Journal
 from luma_mcp.media.decoder import Decoder
-from luma_mcp.media.download import download
+from luma_mcp.media.download import download, lock_file
 from luma_mcp.media.safe_http import SafeHttpClient
 from luma_mcp.service import existing_files
 
@@ -25,6 +30,10 @@ DownloadProgress = Callable[[str, int, int | None, float], Awaitable[None]]
 logger = logging.getLogger(__name__)
 
 THUMBNAIL_TIMEOUT = 5.0
+CLAIM_INTERVAL = 0.5
+"""Seconds between looks at files that another process is saving."""
+_NO_FILE = BytesIO()
+"""What stands for a claim where no file can be locked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,8 @@ class Downloads:
     http: SafeHttpClient
     decoder: Decoder
     get_folder: Callable[[], Path]
+    # What is locked while files are saved is beside it; None: other processes save nothing of these jobs.
+    journal_path: Path | None = None
     # By jobid. A lock exists as long as a call has it or waits for it.
     _locks: WeakValueDictionary[str, anyio.Lock] = field(default_factory=WeakValueDictionary, init=False)
 
@@ -59,8 +70,33 @@ class Downloads:
         # In a thread, because a network drive can block.
         return await anyio.to_thread.run_sync(existing_files, order.files) if order and order.files else ()
 
+    @asynccontextmanager
+    async def claim(self, jobid: str) -> AsyncIterator[bool]:
+        """Keep other processes from saving the job's files while the block runs, or until this one is killed.
+
+        Yields False if another process has claimed them.
+        """
+        if self.journal_path is None:
+            yield True
+            return
+        name = blake2b(jobid.encode(errors="replace"), digest_size=8).hexdigest()
+        path = self.journal_path.with_name(f"{self.journal_path.name}.saving") / name
+        claimed = await anyio.to_thread.run_sync(_claim, path)
+        try:
+            yield claimed is not None
+        finally:
+            if claimed:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(_release, path, claimed)
+
     async def save(
-        self, job: Job, *, seconds: float, on_progress: DownloadProgress, stem: Path | None = None
+        self,
+        job: Job,
+        *,
+        seconds: float,
+        on_progress: DownloadProgress,
+        stem: Path | None = None,
+        is_claimed: bool = False,
     ) -> SavedFiles:
         """Save the video, and for `hdr_exr` the ZIP, unless they are saved already.
 
@@ -71,13 +107,20 @@ class Downloads:
                 the share of all files that has been received, from 0 to 1.
             stem: absolute path of the files without their endings; if None, they go to the output folder, under a name
                 that says what they are.
+            is_claimed: whether the caller has claimed the files.
         """
         parts = [part for part in SAVED_FILES if getattr(job.files, part)]
         files: list[str] = []
         lock = self._locks.setdefault(job.jobid, anyio.Lock())
         try:
             with anyio.fail_after(seconds):
-                async with lock:
+                async with AsyncExitStack() as stack:
+                    # Before the lock, because a caller may have claimed them and wait for the lock.
+                    while not is_claimed:
+                        is_claimed = await stack.enter_async_context(self.claim(job.jobid))
+                        if not is_claimed:
+                            await anyio.sleep(CLAIM_INTERVAL)
+                    await stack.enter_async_context(lock)
                     saved = await self.saved_files(job.jobid)
                     if len(saved) >= len(parts) and stem is None:
                         return SavedFiles(saved)
@@ -129,3 +172,39 @@ class Downloads:
             return new.url if new else None
 
         return await download(media.url, target, self.http, report, renew)
+
+
+def _claim(path: Path) -> BinaryIO | None:
+    """Open and lock a file; None if another process has locked it. A lock ends with its process."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = path.open("ab")
+    except FileNotFoundError:
+        # Another process has just removed the folder, with its last claim.
+        return None
+    except OSError:
+        # Where nothing can be locked, files are saved all the same, by each process for itself.
+        return _NO_FILE
+    try:
+        lock_file(file)
+        # The file may have been removed before the lock was free.
+        if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return file
+    except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK, errno.ENOENT):
+            return file
+    file.close()
+    return None
+
+
+def _release(path: Path, file: BinaryIO) -> None:
+    if file is _NO_FILE:
+        return
+    # While it is locked, so that nobody else's is removed; on Windows afterwards, because it removes no open file.
+    if os.name == "nt":
+        file.close()
+    with suppress(OSError):
+        path.unlink()
+    file.close()
+    with suppress(OSError):
+        path.parent.rmdir()

@@ -17,7 +17,7 @@ from luma_mcp.api.polling import Pollers
 from luma_mcp.api.protocol import Job, VideoApi, VideoRequest
 from luma_mcp.api.useapi.client import LumaClient
 from luma_mcp.catalog.models import Catalog
-from luma_mcp.errors import LumaError, NotFound, RecordedJob, Upstream
+from luma_mcp.errors import Capacity, LumaError, NetworkError, NotFound, RecordedJob, Upstream
 from luma_mcp.journal.protocol import CREDIT_FACTORS, Journal, Order, OrderQuery
 from luma_mcp.journal.sqlite import SqliteJournal
 from luma_mcp.media.decoder import Decoder
@@ -45,6 +45,10 @@ NEW_FOR = 60.0
 FILES_WANTED_FOR = timedelta(days=3)
 """Age of an order after which a new process no longer saves its files by itself."""
 SAVE_TIMEOUT = 1800.0
+CONCURRENT_SAVES = 3
+"""How many jobs' files a new process saves at a time: each takes connections and open files."""
+RECOVERY_INTERVAL = 20.0
+"""Seconds until it looks again at those that were running, or that another process was saving."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,9 @@ class VideoService:
             expect=self._expect_longest,
         )
         self.credits = CreditsWatch(self.api, settings.email)
-        self.downloads = Downloads(self.api, self.journal, self._http, decoder, partial(output_folder, settings))
+        self.downloads = Downloads(
+            self.api, self.journal, self._http, decoder, partial(output_folder, settings), journal_path(settings)
+        )
         self._pollers = Pollers(partial(self.api.get, retry_timeout=0), wall_clock)
         # Methods that others implement, and document.
         self.validate = requests.validate
@@ -299,20 +305,45 @@ class VideoService:
     async def recover(self) -> None:
         """Finish what earlier processes left: orders without an answer, and files that are to be saved."""
         await self.reconciler.recover_orders(before=self.started_at)
-        wanted = await self.journal.list_missing_files(self.started_at - FILES_WANTED_FOR, self.started_at)
-        async with anyio.create_task_group() as tasks:
-            for order in wanted:
-                if order.jobid:
-                    tasks.start_soon(self._save_files, order.jobid)
+        orders = await self.journal.list_missing_files(self.started_at - FILES_WANTED_FOR, self.started_at)
+        wanted = [order.jobid for order in orders if order.jobid]
+        with anyio.move_on_after(UNKNOWN_FOR.total_seconds()):
+            while wanted:
+                # Those of running jobs, and those that another process is saving, which may be killed meanwhile.
+                later: list[str] = []
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(CONCURRENT_SAVES):
+                        tasks.start_soon(self._save_all, wanted, later)
+                wanted = later
+                if wanted:
+                    await anyio.sleep(RECOVERY_INTERVAL)
 
-    async def _save_files(self, jobid: str) -> None:
+    async def _save_all(self, wanted: list[str], later: list[str]) -> None:
+        """Save the files of the jobs in `wanted`, which becomes empty; those that it is too early for go to `later`."""
+        while wanted:
+            jobid = wanted.pop(0)
+            try:
+                async with self.downloads.claim(jobid) as is_ours:
+                    if not is_ours or await self._save_files(jobid):
+                        later.append(jobid)
+            except (Upstream, NetworkError, Capacity) as error:
+                logger.info("The files of an earlier order are saved later: %s", error)
+                later.append(jobid)
+            except Exception as error:  # noqa: BLE001 - a failure with one job must not end the others
+                logger.warning("The files of an earlier order could not be saved: %s", error)
+
+    async def _save_files(self, jobid: str) -> bool:
+        """Save the files of a job, which this process has claimed; return whether the job still runs."""
+
         async def on_progress(name: str, received: int, total: int | None, _: float) -> None:
             logger.debug("%s: %s of %s bytes", name, received, total)
 
-        try:
-            job = await self.wait(jobid, UNKNOWN_FOR.total_seconds())
-            if job.state == "completed":
-                saved = await self.downloads.save(job, seconds=SAVE_TIMEOUT, on_progress=on_progress)
-                logger.warning("Files of an earlier order were saved: %s", ", ".join(saved.files) or saved.problem)
-        except Exception as error:  # noqa: BLE001 - a failure with one job must not end the others
-            logger.warning("The files of an earlier order could not be saved: %s", error)
+        order = await self.journal.get_by_jobid(jobid)
+        if order is None or order.files or order.deleted:
+            # Another process was first.
+            return False
+        job = await self.wait(jobid, 0, order=order)
+        if job.state == "completed":
+            saved = await self.downloads.save(job, seconds=SAVE_TIMEOUT, on_progress=on_progress, is_claimed=True)
+            logger.warning("Files of an earlier order were saved: %s", ", ".join(saved.files) or saved.problem)
+        return job.state == "running"
