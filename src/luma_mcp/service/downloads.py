@@ -30,6 +30,8 @@ DownloadProgress = Callable[[str, int, int | None, float], Awaitable[None]]
 logger = logging.getLogger(__name__)
 
 THUMBNAIL_TIMEOUT = 5.0
+MAX_THUMBNAILS = 20
+"""How many thumbnails are kept in memory, each of some 20 kB."""
 CLAIM_INTERVAL = 0.5
 """Seconds between looks at files that another process is saving."""
 _NO_FILE = BytesIO()
@@ -63,6 +65,8 @@ class Downloads:
     journal_path: Path | None = None
     # By jobid. A lock exists as long as a call has it or waits for it.
     _locks: WeakValueDictionary[str, anyio.Lock] = field(default_factory=WeakValueDictionary, init=False)
+    # By jobid, those of the latest jobs. A finished job's never changes, and agents look at a job more than once.
+    _thumbnails: dict[str, bytes] = field(default_factory=dict, init=False)
 
     async def saved_files(self, jobid: str) -> tuple[str, ...]:
         """Get the paths of the job's files that are still where they were saved."""
@@ -146,13 +150,19 @@ class Downloads:
         """Get a small JPEG of the finished video; None if there is none, or not soon."""
         if not job.files.thumbnail or job.state != "completed":
             return None
+        if job.jobid in self._thumbnails:
+            return self._thumbnails[job.jobid]
         try:
             with anyio.fail_after(THUMBNAIL_TIMEOUT):
                 data = await self.http.fetch(job.files.thumbnail.url)
-                return await self.decoder.make_thumbnail(data)
+                thumbnail = await self.decoder.make_thumbnail(data)
         except Exception as error:  # noqa: BLE001 - the video matters, and this is only a picture of it
             logger.info("There is no thumbnail: %s", error)
             return None
+        if len(self._thumbnails) >= MAX_THUMBNAILS:
+            del self._thumbnails[next(iter(self._thumbnails))]
+        self._thumbnails[job.jobid] = thumbnail
+        return thumbnail
 
     async def _save_part(
         self, job: Job, part: str, target: Path, on_progress: DownloadProgress, share: tuple[int, int]
