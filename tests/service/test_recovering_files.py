@@ -92,25 +92,20 @@ async def test_another_process_continues_when_one_is_killed(start_service: Start
     jobids = await order_all(start_service(), simulator, 6)
     stuck, other = start_service(Counted(simulator, seconds=5000)), start_service()
     async with anyio.create_task_group() as tasks:
-        with anyio.CancelScope() as killed:
-            tasks.start_soon(_recover_within, stuck, killed)
-            await pass_time(5)
-            tasks.start_soon(other.recover)
-            await pass_time(60)
-            # The rest is saved, but not what the first one is saving.
-            assert sum(await saved(other, jobids)) == 3
+        tasks.start_soon(_recover_within, stuck, killed := anyio.CancelScope())
+        await pass_time(5)
+        tasks.start_soon(other.recover)
+        await pass_time(60)
+        # The rest is saved, but not what the first one is saving.
+        assert sum(await saved(other, jobids)) == 3
         # This releases what the end of a process releases.
         killed.cancel()
     assert await saved(other, jobids) == [1] * 6
 
 
 async def _recover_within(service: VideoService, scope: anyio.CancelScope) -> None:
-    with anyio.CancelScope() as own:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(service.recover)
-            while not scope.cancel_called:
-                await anyio.sleep(1)
-            own.cancel()
+    with scope:
+        await service.recover()
 
 
 async def test_a_call_waits_for_the_process_that_saves_its_file(
