@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from luma_mcp.settings import VARIABLES, Settings, SettingsError
+from luma_mcp.settings import VARIABLES, ProxyVariableError, Settings, SettingsError, find_proxy
 
 ROOT = os.path.abspath(os.sep)  # noqa: PTH100 - of the current drive, on Windows
 HTTP_TOKEN = "0123456789abcdefghijklmnopqrstuv"
@@ -116,3 +116,54 @@ def test_the_token_is_in_no_repr_and_in_no_error() -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_environment({"USEAPI_TOKEN": "user:1 secret"})
     assert "secret" not in str(caught.value)
+
+
+HTTPS = "https://api.example/v1"
+
+
+@pytest.mark.parametrize(
+    ("value", "proxy"),
+    [
+        ("http://proxy.corp:8080", "http://proxy.corp:8080"),
+        ("proxy.corp:8080", "http://proxy.corp:8080"),
+        ("proxy", "http://proxy"),
+        ("//proxy.corp:8080/", "http://proxy.corp:8080/"),
+        (" 'http://proxy.corp:8080'\n", "http://proxy.corp:8080"),
+        ("HTTPS://user:p%40ss@[::1]:3128", "HTTPS://user:p%40ss@[::1]:3128"),
+        ("socks://127.0.0.1:1080/", "socks5://127.0.0.1:1080/"),
+        ("socks5h://127.0.0.1:1080", "socks5h://127.0.0.1:1080"),
+        *((text, None) for text in ("", " ", "${HTTPS_PROXY}", "$https_proxy", "%HTTPS_PROXY%", "none", "DIRECT", "0")),
+    ],
+)
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
+def test_a_proxy_as_people_write_it(
+    variable: str, value: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert find_proxy(HTTPS) == proxy
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("http://", "://", "http:/proxy.corp:80", "http:proxy.corp:80", "proxy.corp:port", "proxy.corp:99999", "a:0"),
+        *("proxy one:80", "PROXY proxy.corp:80", "http=proxy.corp:80", "a.corp:1, b.corp:2", "http://[::1", "[::x]:80"),
+        *("file:///proxy.pac", "http://wpad/proxy.pac", "socks4://a:1", "ftp://a", "http://user:swordfish@", "a..b"),
+    ],
+)
+def test_what_names_no_proxy_is_not_repeated(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", value)
+    with pytest.raises(ProxyVariableError) as refused:
+        find_proxy(HTTPS)
+    assert str(refused.value) == "HTTPS_PROXY"
+    # It matters only to what would go through it.
+    assert find_proxy("http://api.example/v1") is None
+
+
+def test_the_most_specific_usable_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://all.corp:1")
+    assert find_proxy(HTTPS) == "socks5://all.corp:1"
+    monkeypatch.setenv("HTTPS_PROXY", "secure.corp:2")
+    assert find_proxy(HTTPS) == "http://secure.corp:2"
+    monkeypatch.setenv("NO_PROXY", "localhost other.example, api.example")
+    assert find_proxy(HTTPS) is None

@@ -6,6 +6,7 @@ value, or one that still contains `${…}`, counts as unset.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -29,11 +30,19 @@ CONFIRM = ("never", "expensive", "always")
 LONGEST_WAIT = 600
 
 _YES, _NO = ("1", "yes", "on", "true"), ("0", "no", "off", "false")
+PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+DEFAULT_PORTS = {"http": 80, "https": 443}
+_UNEXPANDED = re.compile(r"\$\{.*\}|\$\w+$|%\w+%$")
+_HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 _T = TypeVar("_T")
 
 
 class SettingsError(Exception):
     """Values that cannot be used; one line each, naming the variable and never repeating a secret."""
+
+
+class ProxyVariableError(ValueError):
+    """A variable that names no usable proxy. Its text is the variable's name: the value may contain a password."""
 
 
 def _token(text: str) -> SecretStr:
@@ -225,3 +234,61 @@ class Settings:
 
 VARIABLES = {f.name: f for f in fields(Settings) if f.metadata}
 """The fields that an environment variable sets."""
+
+
+def find_proxy(url: str) -> str | None:
+    """Get the URL of the proxy for a valid http or https URL; None if requests to it use none.
+
+    It is named by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY (also in lower case) or the system's settings. A value may lack
+    its scheme or be in quotes, and a placeholder that was not expanded counts as unset. The variables of other schemes
+    are not looked at, so a proxy that cannot be used affects only what would go through it.
+
+    Raises:
+        ProxyVariableError: the variable does not name a proxy.
+    """
+    # Importing it takes long, and only requests need it.
+    from urllib.request import getproxies
+
+    target, proxies = urlsplit(url), getproxies()
+    host, port = target.hostname or "", target.port or DEFAULT_PORTS.get(target.scheme)
+    if any(_is_exempt(host, port, entry) for entry in re.split(r"[,\s]+", proxies.get("no", ""))):
+        return None
+    for scheme in (target.scheme, "all"):
+        text = proxies.get(scheme, "").strip().strip("\"'").strip()
+        if text and not _UNEXPANDED.match(text):
+            if text.casefold() in (*_NO, "none", "direct"):
+                return None
+            try:
+                return _proxy_url(text)
+            except ValueError:
+                raise ProxyVariableError(f"{scheme.upper()}_PROXY") from None
+    return None
+
+
+def _proxy_url(text: str) -> str:
+    """Complete the URL of a proxy. Raise `ValueError` if it has no usable scheme, host or port."""
+    if "://" not in text:
+        text = f"http://{text.removeprefix('//')}"
+    # Desktops write it so, and mean version 5.
+    text = re.sub("^socks://", "socks5://", text, flags=re.IGNORECASE)
+    proxy = urlsplit(text)
+    host = proxy.hostname or ""
+    # A path is that of a configuration script, which nothing here reads.
+    if proxy.scheme not in PROXY_SCHEMES or proxy.port == 0 or proxy.path not in ("", "/") or re.search(r"\s", text):
+        raise ValueError
+    if ":" in host:
+        ipaddress.ip_address(host)
+    elif not _HOST_NAME.fullmatch(host):
+        raise ValueError
+    return text
+
+
+def _is_exempt(host: str, port: int | None, entry: str) -> bool:
+    """Whether an entry of NO_PROXY applies: "*", an address, a network, or a name, which includes its subdomains."""
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip("[]"), strict=False)
+    except ValueError:
+        name, _, stated_port = entry.casefold().lstrip("*.").partition(":")
+        if stated_port and stated_port != str(port):
+            return False
+        return entry == "*" or (name != "" and f".{host}".endswith(f".{name}"))

@@ -70,11 +70,21 @@ def test_jitter_spreads_delays_over_their_second_half() -> None:
         ("Wed, 21 Oct 2026 12:00:30 GMT", 30.0),
         ("Wed, 21 Oct 2026 12:00:30 -0000", 30.0),
         ("Wed, 21 Oct 2026 11:00:00 GMT", 0.0),
+        ("299.997", 299.997),
+        ("30s", 30.0),
+        ("120, 300", 300.0),
+        ('"120"', 120.0),
+        ("Wednesday, 21-Oct-26 12:00:30 GMT", 30.0),
+        ("2026-10-21T12:00:30Z", 30.0),
         ("soon", None),
+        ("nan", None),
+        ("9" * 400, None),
+        ("1 " * 20_000, None),
+        ("PT30S", None),
         ("-5", None),
         ("", None),
         (None, None),
     ],
 )
-def test_retry_after_is_read_in_both_forms(header: str | None, seconds: float | None) -> None:
+def test_retry_after_is_read_in_every_form(header: str | None, seconds: float | None) -> None:
     assert parse_retry_after(header, NOON) == seconds

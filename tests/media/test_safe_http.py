@@ -478,10 +478,10 @@ async def test_a_local_api_uses_no_proxy(monkeypatch: pytest.MonkeyPatch) -> Non
     assert await fetch(Hosts(), "http://127.0.0.1:8700/media/a.png", api_origin=API) == b"a picture"
 
 
-@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "gopher://127.0.0.1", "http://[::1"])
+@pytest.mark.parametrize("proxy", ["gopher://127.0.0.1", "http://[::1"])
 async def test_an_unusable_proxy_is_a_reason(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", proxy)
-    assert "proxy or certificate variables" in (await refusal(Hosts(), "http://public.example/")).reason
+    assert "HTTP_PROXY is not" in (await refusal(Hosts(), "http://public.example/")).reason
 
 
 async def test_missing_certificates_are_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,8 @@ no API here has an idempotency key, so a second copy would make, and bill, a sec
 
 from __future__ import annotations
 
+import math
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -15,6 +17,7 @@ FIRST_DELAY = 0.5
 # A slot becomes free when a job has finished, which takes longer than a network recovers.
 FIRST_DELAY_AT_CAPACITY = 2.0
 LONGEST_DELAY = 8.0
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?( ?s)?")
 
 
 class DeliveryOutcome(Enum):
@@ -60,14 +63,27 @@ def backoff(
 
 
 def parse_retry_after(text: str | None, now: datetime) -> float | None:
-    """Parse a `Retry-After` header (`120`, `Wed, 21 Oct 2026 07:28:00 GMT`) into seconds; None if unreadable."""
-    text = (text or "").strip()
-    if text.isascii() and text.isdecimal():
-        return float(text)
+    """Parse a `Retry-After` header into seconds, at least 0; None if it is unreadable.
+
+    It is a number (`120`; servers also send `299.997` or `30s`) or a time (`Wed, 21 Oct 2026 07:28:00 GMT`). A header
+    that was sent twice arrives as a list of numbers, of which the largest suits both.
+    """
+    text = (text or "").strip().strip('"')
+    numbers = [part.strip() for part in text.split(",")]
+    if all(map(_SECONDS.fullmatch, numbers)):
+        seconds = max(float(number.rstrip("s")) for number in numbers)
+        # A number too long for a float, which JSON could not express either.
+        return seconds if math.isfinite(seconds) else None
     try:
         until = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):
-        return None
+        try:
+            until = datetime.fromisoformat(text)
+        except ValueError:
+            return None
     if until.tzinfo is None:
         until = until.replace(tzinfo=UTC)
-    return max(0.0, (until - now).total_seconds())
+    try:
+        return max(0.0, (until - now).total_seconds())
+    except OverflowError:
+        return None

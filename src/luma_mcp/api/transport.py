@@ -20,7 +20,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, get_tracer
 from luma_mcp import errors
 from luma_mcp.api.protocol import LONGEST_SEGMENT, DeliveryObserver
 from luma_mcp.api.retry import NON_IDEMPOTENT, NOT_DELIVERED, DeliveryOutcome, RetryPolicy, backoff
-from luma_mcp.settings import LOOPBACK
+from luma_mcp.settings import LOOPBACK, ProxyVariableError, find_proxy
 
 CONNECT_TIMEOUT = 10.0
 # Bytes; a larger answer is unreadable. A record has about 2,000.
@@ -211,14 +211,21 @@ class Transport:
             try:
                 # Requests to this machine never go through a proxy.
                 is_local = urlsplit(self.base_url).hostname in LOOPBACK
-                self._clients[policy] = httpx2.AsyncClient(
-                    transport=self.transport,
-                    headers={"Authorization": f"Bearer {self.token}"},
+                # Not httpx2's own proxies: one variable that it cannot read, of whatever scheme, ends all requests.
+                transport = self.transport or httpx2.AsyncHTTPTransport(
+                    proxy=None if is_local else find_proxy(self.base_url),
                     limits=httpx2.Limits(max_keepalive_connections=keepalive),
                     trust_env=not is_local,
+                )
+                self._clients[policy] = httpx2.AsyncClient(
+                    transport=transport,
+                    headers={"Authorization": f"Bearer {self.token}"},
                     follow_redirects=False,
                 )
-            except (ImportError, ValueError, OSError) as fault:
+            except ProxyVariableError as fault:
+                network_error = errors.NetworkError("unsendable", detail=str(fault))
+                raise RequestFailed(DeliveryOutcome.FINAL, network_error) from None
+            except (ImportError, ValueError, OSError, httpx2.InvalidURL) as fault:
                 # Without its cause: its text could contain the password of a proxy, or the token.
                 raise _unsendable(fault) from None
         return self._clients[policy]

@@ -16,7 +16,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import anyio
 from anyio.to_thread import run_sync
@@ -34,7 +33,15 @@ from luma_mcp.install.paths import this_system
 from luma_mcp.journal.sqlite import COMPANIONS, check_health
 from luma_mcp.media.sources import home_folders
 from luma_mcp.service import journal_path, output_folder
-from luma_mcp.settings import BASE_URL, LOOPBACK, VARIABLES, Settings, SettingsError
+from luma_mcp.settings import (
+    BASE_URL,
+    LOOPBACK,
+    VARIABLES,
+    ProxyVariableError,
+    Settings,
+    SettingsError,
+    find_proxy,
+)
 
 if TYPE_CHECKING:
     import httpx2
@@ -251,7 +258,10 @@ def _api_result(here: Environment, error: LumaError | None) -> CheckResult:
     proxy = proxy_of(url)
     elsewhere = "run it in another network" if url == BASE_URL else "unset LUMA_MCP_BASE_URL"
     if isinstance(error, errors.NetworkError):
-        return failed("api", str(error), _network_fix(url, error.stage, proxy, elsewhere))
+        fix = _network_fix(url, error.stage, proxy, elsewhere)
+        if error.detail.endswith("_PROXY"):
+            fix = f"Set {error.detail} to the URL of a proxy, such as http://proxy.example:8080, or unset it."
+        return failed("api", str(error), fix)
     if isinstance(error, errors.Upstream):
         fix = f"Something else answers at this address: sign in to this network, or {elsewhere}."
         if error.status is not None and error.status >= 500:
@@ -280,14 +290,13 @@ def _network_fix(url: str, stage: errors.FailureStage, proxy: str | None, elsewh
 
 def proxy_of(url: str) -> str | None:
     """Host and port of the proxy that requests go through, without its user and password; None for no proxy."""
-    parts, proxies = urlsplit(url), getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    host = parts.hostname or ""
-    if not proxy or host in LOOPBACK or proxy_bypass(host):
+    if urlsplit(url).hostname in LOOPBACK:
         return None
-    # The scheme may be missing.
-    address = urlsplit("//" + proxy.rpartition("//")[2])
-    return address.netloc.rpartition("@")[2]
+    try:
+        proxy = find_proxy(url)
+    except ProxyVariableError:
+        return None
+    return urlsplit(proxy).netloc.rpartition("@")[2] if proxy else None
 
 
 def _token_result(here: Environment, error: LumaError | None) -> CheckResult:

@@ -14,13 +14,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from urllib.request import getproxies
 
 import anyio
 import httpcore2
 import httpx2
 
 from luma_mcp.media.sources import LARGEST_INPUT, TOO_LARGE, HostNotFound, ImageError
+from luma_mcp.settings import DEFAULT_PORTS, ProxyVariableError, find_proxy
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
@@ -30,7 +30,6 @@ FETCH_TIMEOUT = 60.0
 HAPPY_EYEBALLS_DELAY = 0.25
 """Seconds between the starts of two connection attempts to one host. Source: RFC 8305, section 5."""
 _TIMEOUTS = {"connect": 10.0, "read": 30.0, "write": 30.0, "pool": 10.0}
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 # Addresses of cloud services and of old local networks that some or all versions of Python count as public.
 _NOT_PUBLIC = [ipaddress.ip_network(text) for text in ("168.63.129.16/32", "192.0.0.0/24", "fec0::/10")]
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -136,12 +135,16 @@ class SafeHttpClient:
                 raise ImageError("is, or redirects to, an invalid link") from None
             # Not through `httpx2.AsyncClient`, which would send the cookies of one site to the next.
             transport = await self._get_transport(target)
+            extensions: dict[str, object] = {"timeout": _TIMEOUTS}
+            # Not for http, where it would be the name that the certificate of a proxy must have.
+            if target.scheme == "https":
+                # Certificates name hosts without the final dot.
+                extensions["sni_hostname"] = target.raw_host.decode("ascii").rstrip(".")
             request = httpx2.Request(
                 "GET",
                 target,
                 headers={"User-Agent": _USER_AGENT, "Accept-Encoding": "identity", **headers},
-                # Certificates name hosts without the final dot.
-                extensions={"timeout": _TIMEOUTS, "sni_hostname": target.raw_host.decode("ascii").rstrip(".")},
+                extensions=extensions,
             )
             response = await transport.handle_async_request(request)
             try:
@@ -158,7 +161,7 @@ class SafeHttpClient:
 
     async def _get_transport(self, url: httpx2.URL) -> httpx2.AsyncBaseTransport:
         """Check a link, and get what makes connections to its host, reusing what others have used."""
-        if url.scheme not in _DEFAULT_PORTS:
+        if url.scheme not in DEFAULT_PORTS:
             raise ImageError("is, or redirects to, an address that is neither http nor https")
         if url.userinfo:
             raise ImageError("is a link that contains a user name or password, which would be passed on")
@@ -169,13 +172,9 @@ class SafeHttpClient:
         host = url.raw_host.decode("ascii")
         if self.transport is not None:
             if not allow_private:
-                await self._resolve_checked(host, url.port or _DEFAULT_PORTS[url.scheme])
+                await self._resolve_checked(host, url.port or DEFAULT_PORTS[url.scheme])
             return self.transport
-        proxy = None if is_api else _get_proxy(url)
-        name = host.rstrip(".")
-        # A proxy resolves the name, so nothing else is known about the host.
-        if proxy and not allow_private and not _PUBLIC_NAME.fullmatch(name) and not is_public(name):
-            raise ImageError(_PRIVATE)
+        proxy = None if is_api else _find_checked_proxy(url, allow_private=allow_private)
         key = (proxy, allow_private)
         if key not in self._transports:
             try:
@@ -277,25 +276,17 @@ class _DirectTransport(httpx2.AsyncHTTPTransport):
         )
 
 
-def _get_proxy(url: httpx2.URL) -> str | None:
-    """Get the proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or the system's settings name for a URL."""
-    proxies = getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if any(_is_exempt(url, entry.strip()) for entry in proxies.get("no", "").split(",")):
-        return None
-    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
-
-
-def _is_exempt(url: httpx2.URL, entry: str) -> bool:
-    """Whether an entry of NO_PROXY applies: "*", an address, a network, or a name, which includes its subdomains."""
-    host = url.raw_host.decode("ascii")
+def _find_checked_proxy(url: httpx2.URL, *, allow_private: bool) -> str | None:
+    """Find the proxy for a link; None for a direct connection. Check the name, which the proxy resolves itself."""
     try:
-        return ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip("[]"), strict=False)
-    except ValueError:
-        name, _, port = entry.casefold().lstrip("*.").partition(":")
-        if port and port != str(url.port or _DEFAULT_PORTS[url.scheme]):
-            return False
-        return entry == "*" or (name != "" and f".{host}".endswith(f".{name}"))
+        proxy = find_proxy(str(url))
+    except ProxyVariableError as error:
+        raise ImageError(f"is a link, and this machine's {error} is not the URL of a proxy") from None
+    name = url.raw_host.decode("ascii").rstrip(".")
+    # Nothing else is known about the host.
+    if proxy and not allow_private and not _PUBLIC_NAME.fullmatch(name) and not is_public(name):
+        raise ImageError(_PRIVATE)
+    return proxy
 
 
 def is_public(address: str) -> bool:

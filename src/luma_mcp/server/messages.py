@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
 from luma_mcp import errors
@@ -144,7 +145,7 @@ def explain_error(error: LumaError, tool: str) -> tuple[str, NextAction, str]:
         if error.api_message:
             sentences.append(f'The API says: "{error.api_message}".')
         if isinstance(error, errors.Capacity | errors.Upstream) and error.retry_after:
-            sentences.append(f"The API asks to wait {error.retry_after:.0f} s.")
+            sentences.append(f"The API asks to wait {ceil(error.retry_after)} s.")
         if error.charged == "no" and tool == "generate_video":
             sentences.append("Nothing was charged.")
     # A missing job is described in the summary.

@@ -142,6 +142,11 @@ class Downloads:
         except TimeoutError:
             problem = "The download is not finished; what has been received is kept."
             return SavedFiles(tuple(files), problem, unfinished=True)
+        except Exception as error:
+            # The video is paid for: whatever became of its file, the result must show its link.
+            logger.warning("A file could not be saved.", exc_info=True)
+            problem = f"The file could not be saved ({type(error).__name__})."
+            return SavedFiles(tuple(files), problem)
         if files:
             await self.journal.record_files(job.jobid, tuple(files))
         return SavedFiles(tuple(files))
