@@ -579,6 +579,7 @@ class DownloadError(LumaError):
         reason: why, in complete neutral sentences.
         expired: whether a new link to the same file may work.
         folder_unusable: whether the folder is the reason, rather than the link.
+        name_too_long: whether a shorter name may work in that folder.
         files: absolute paths of the job's files that were saved before.
     """
 
@@ -588,4 +589,5 @@ class DownloadError(LumaError):
     reason: str
     expired: bool = field(default=False, kw_only=True)
     folder_unusable: bool = field(default=False, kw_only=True)
+    name_too_long: bool = field(default=False, kw_only=True)
     files: tuple[str, ...] = field(default=(), kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from contextlib import contextmanager
@@ -40,9 +41,11 @@ async def save(
         return await download(URL, target, http, show)
 
 
-async def failure(transport: httpx2.AsyncBaseTransport, target: Path) -> DownloadError:
+async def failure(
+    transport: httpx2.AsyncBaseTransport, target: Path, on_progress: Callable[[int, int | None], object] | None = None
+) -> DownloadError:
     with pytest.raises(DownloadError) as caught:
-        await save(transport, target)
+        await save(transport, target, on_progress)
     assert str(caught.value) == caught.value.reason
     return caught.value
 
@@ -418,6 +421,102 @@ async def test_no_room_on_the_disk(target: Path) -> None:
     assert "room" in error.reason
     assert str(target.parent) in error.reason
     assert files(target.parent) == []
+
+
+async def test_only_what_is_missing_needs_room(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await failure(FileServer(OLD, breaks=[3500], always_breaks=0), target)
+    usage = shutil.disk_usage(target.parent)
+    # A disk cannot be filled here; the system's answer is all that this is about.
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=499))
+    assert "room" in (await failure(FileServer(OLD), target)).reason
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=500))
+    server = FileServer(OLD)
+    await save(server, target)
+    assert server.requested == [None, "bytes=3500-"]
+    assert_only(target, OLD)
+
+
+@pytest.mark.parametrize("name", ["x" * 139 + ".mp4", "雪" * 46 + ".mp4", "x" * 251 + ".mp4"], ids=ascii)
+async def test_a_partial_file_has_no_longer_name_than_a_disk_accepts(tmp_path: Path, name: str) -> None:
+    target = tmp_path / name
+    await failure(FileServer(OLD, breaks=[1500], always_breaks=0), target)
+    [left] = tmp_path.iterdir()
+    assert len(os.fsencode(left.name)) <= max(143, len(os.fsencode(name)))
+    server = FileServer(OLD)
+    await save(server, target)
+    assert server.requested == [None, FROM_1500]
+    assert_only(target, OLD)
+
+
+def plant(kind: str, name: Path, secret: Path) -> None:
+    """Put something at the name of a file that another user can guess."""
+    if kind == "symlink":
+        name.symlink_to(secret)
+    elif kind == "relative symlink":
+        name.symlink_to(os.path.relpath(secret, name.parent))
+    elif kind == "dangling symlink":
+        name.symlink_to(secret.with_name("new"))
+    elif kind == "hard link":
+        os.link(secret, name)
+    elif kind == "pipe":
+        os.mkfifo(name)
+    else:
+        name.mkdir()
+
+
+PLANTED = ["symlink", "relative symlink", "dangling symlink", "hard link", "pipe", "folder"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it makes links and pipes as POSIX does")
+@pytest.mark.parametrize("kind", PLANTED)
+async def test_nothing_is_written_through_a_planted_partial_file(tmp_path: Path, target: Path, kind: str) -> None:
+    # One that a real download has left, so that its name is the one that is looked for.
+    await failure(FileServer(OLD, breaks=[1500], always_breaks=0), target)
+    [left] = target.parent.iterdir()
+    secret = tmp_path / "secret"
+    secret.write_bytes(OLD[:1500])
+    left.unlink()
+    plant(kind, left, secret)
+    server = FileServer(OLD)
+    await save(server, target)
+    assert server.requested == [None]
+    assert (secret.read_bytes(), secret.with_name("new").exists()) == (OLD[:1500], False)
+    assert (target.is_symlink(), target.stat().st_nlink, target.read_bytes()) == (False, 1, OLD)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it makes links and pipes as POSIX does")
+@pytest.mark.parametrize("kind", PLANTED)
+async def test_a_planted_target_is_neither_written_nor_taken_for_the_video(
+    tmp_path: Path, target: Path, kind: str
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"x" * len(OLD))
+    target.parent.mkdir(parents=True)
+    if kind == "hard link":
+        secret.write_bytes(b"shorter")
+    before = secret.read_bytes()
+    plant(kind, target, secret)
+    assert await save(FileServer(OLD), target) == target.with_name("fox-2.mp4")
+    assert (secret.read_bytes(), secret.with_name("new").exists()) == (before, False)
+    assert target.with_name("fox-2.mp4").read_bytes() == OLD
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it makes links as POSIX does")
+async def test_a_partial_file_that_is_swapped_for_a_link(tmp_path: Path, target: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"mine")
+    swapped: list[Path] = []
+
+    def swap(here: int, total: int | None) -> None:
+        if here == total:
+            [left] = target.parent.iterdir()
+            left.unlink()
+            left.symlink_to(secret)
+            swapped.append(left)
+
+    await failure(FileServer(OLD), target, swap)
+    assert secret.read_bytes() == b"mine"
+    assert not target.exists()
 
 
 @pytest.mark.parametrize("depth", ["videos/of foxes", "videos"])

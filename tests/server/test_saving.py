@@ -6,6 +6,7 @@ import base64
 import io
 import os
 import re
+import unicodedata
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,6 +71,37 @@ async def test_file_name_has_the_day_the_prompt_and_an_id(server: Server, folder
     assert file.read_bytes() == VIDEO.read_bytes()
     assert content["saved_files"] == [str(file)]
     assert (str(file) in text, content["video"]["url"] in text) == (True, True)
+
+
+CONSONANT = "\u0915\u094d\u0937"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "title"),
+    [
+        ("हिन्दी में लोमड़ी", "हिन्दी-में-लोमड़ी"),
+        ("தமிழ் நரி பனியில் ஓடுகிறது, மிக வேகமாக!", "தமிழ்-நரி-பனியில்-ஓடுகிறது-மிக"),
+        ("สุนัขจิ้งจอก วิ่ง", "สุนัขจิ้งจอก-วิ่ง"),
+        ("שׁוּעָל בַּשֶּׁלֶג", "שׁוּעָל-בַּשֶּׁלֶג"),
+        ("İSTANBUL'da TİLKİ", "istanbul-da-tilki"),
+        ("می\u200cخواهم روباه", "می\u200cخواهم-روباه"),
+        ("Καΐκι ΟΔΟΣ", "καΐκι-οδος"),
+        ("cafe\u0301 Donau\u00addampf", "café-donaudampf"),
+        ("👨\u200d👩\u200d👧 at 1\ufe0f\u20e3 ❤\ufe0f", "at-1"),
+        # Cut between two of what readers see as characters.
+        (CONSONANT * 30, CONSONANT * 10),
+        ("a " + "g\u0308" * 30, "a-" + "g\u0308" * 19),
+        ("雪山を走る赤い狐" * 9, ("雪山を走る赤い狐" * 9)[:32]),
+        ("\u0301\u0308", "video"),
+    ],
+    ids=ascii,
+)
+async def test_file_name_keeps_words_of_any_script_whole(server: Server, folder: Path, prompt: str, title: str) -> None:
+    async with server() as client:
+        await client.call_tool("generate_video", {**READY, "prompt": prompt, "save": True})
+    [file] = folder.iterdir()
+    assert unicodedata.normalize("NFC", file.name).split("_")[1] == unicodedata.normalize("NFC", title)
+    assert len(os.fsencode(file.name)) <= 143
 
 
 async def test_nothing_is_saved_unless_requested(server: Server, folder: Path) -> None:

@@ -7,6 +7,7 @@ that has another shape than documented is absent. All times are the API's own st
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
@@ -37,6 +38,11 @@ SAVED_FILES = {"video": ".mp4", "video_hdr_exr": "-exr.zip"}
 """The files of a job that are saved, and how their names end."""
 PROMPT_PARTS, LONGEST_PROMPT = 6, 40
 """How much of the prompt is in a file's name: so many of its first terms, in so many characters."""
+LONGEST_TITLE = 96
+"""Bytes of that part in UTF-8: disks count bytes, and some accept only 143 for a name."""
+_WORD = re.compile("a[am]*(?:ia[am]*)*")
+# What is not seen would split words: soft hyphens and the like, and what selects the style of a character.
+_INVISIBLE = re.compile("[\u00ad\u2060\ufe00-\ufe0f\ufeff\u20e3]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,12 +332,50 @@ def parse_time(text: str | None) -> datetime | None:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def file_stem(job: Job) -> str:
-    """Build a file name without its ending: the day, the beginning of the prompt, and a short id of the job."""
+def file_stem(job: Job, *, with_prompt: bool = True) -> str:
+    """Build a file name without its ending: the day, the beginning of the prompt, and a short id of the job.
+
+    With any ending of ours, and a number before it, it has at most 143 bytes in UTF-8, which every disk accepts.
+    """
     created = datetime.now(UTC).astimezone()
     # The API's time may lie outside of what this machine's time zone can express.
     with suppress(OverflowError, OSError, ValueError):
         created = (parse_time(job.created) or created).astimezone()
-    prompt = unicodedata.normalize("NFC", job.request.prompt).casefold() if job.request else ""
-    title = "-".join(re.findall(r"[^\W_]+", prompt)[:PROMPT_PARTS])[:LONGEST_PROMPT].strip("-")
+    title = _format_title(job.request.prompt) if job.request and with_prompt else ""
     return f"{created:%Y-%m-%d}_{title or 'video'}_{blake2b(job.jobid.encode(), digest_size=4).hexdigest()}"
+
+
+def _format_title(prompt: str) -> str:
+    """Format the beginning of a prompt as a part of a file name: its first words, in any script, with hyphens."""
+    # A file whose name the system's encoding lacks (in the C locale of old systems) could not be created.
+    encoding = sys.getfilesystemencoding()
+    prompt = prompt.encode(encoding, "ignore").decode(encoding)
+    # Lower case splits the Turkish "İ" into an i and a second dot.
+    text = unicodedata.normalize("NFC", prompt).lower().replace("i\u0307", "i")
+    text = _INVISIBLE.sub("", unicodedata.normalize("NFC", text))
+    words = [text[match.start() : match.end()] for match in _WORD.finditer("".join(map(_letter_class, text)))]
+    title = "-".join(words[:PROMPT_PARTS])
+    end = min(len(title), LONGEST_PROMPT, len(title.encode()[:LONGEST_TITLE].decode(errors="ignore")))
+    # Not between a letter and its signs, nor within a ligature.
+    while 0 < end < len(title) and (_letter_class(title[end]) == "m" or _joins_next(title[end - 1])):
+        end -= 1
+    if end < len(title):
+        # Better without the last word than with a part of it, unless much is lost.
+        last_word = title.rfind("-", 0, end + 1)
+        end = last_word if last_word > end / 2 else end
+    return title[:end].strip("-")
+
+
+def _letter_class(character: str) -> str:
+    """Classify a character for `_WORD`: a letter or digit, a mark that belongs to it, inside a word only, or none."""
+    kind = unicodedata.category(character)[0]
+    if kind in "LN":
+        return "a"
+    if kind == "M" or character in "\u200c\u200d":
+        return "m"
+    return "i" if character in "\u00b7\u05f3\u05f4\u2019" else "-"
+
+
+def _joins_next(character: str) -> bool:
+    """Whether a character joins the next one to the letter before it: a joiner, or the virama of an Indic script."""
+    return character == "\u200d" or unicodedata.combining(character) == 9

@@ -21,7 +21,7 @@ import anyio
 import click
 
 from luma_mcp import errors
-from luma_mcp.api.protocol import Job, file_stem
+from luma_mcp.api.protocol import Job
 from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.cli import context, messages
 from luma_mcp.errors import LumaError
@@ -377,10 +377,9 @@ class Runner:
         async def show(name: str, _received: int, _total: int | None, share: float) -> None:
             self.display.update(clip, READY_TO_SAVE + 9 * share, f"Saving {name}")
 
-        stem = self.options.stem
-        if self.options.folder:
-            stem = self.options.folder / file_stem(job)
-        saved = await self.service.downloads.save(job, seconds=FOREVER, on_progress=show, stem=stem)
+        folder, stem = self.options.folder, self.options.stem
+        downloads = self.service.downloads
+        saved = await downloads.save(job, seconds=FOREVER, on_progress=show, folder=folder, stem=stem)
         clip.files = saved.files
         if saved.problem:
             self._fail(clip, errors.DownloadError(saved.problem, jobid=job.jobid, files=saved.files))

@@ -37,7 +37,10 @@ SIGNATURES: dict[str, tuple[int, bytes]] = {".mp4": (4, b"ftyp"), ".zip": (0, b"
 """Offset and content by which a type of file is recognized, so that an error page is not saved as a video."""
 STALE_AFTER = 7 * 86_400.0
 """Seconds without a write after which nobody resumes a partial file any more."""
+LONGEST_NAME = 143
+"""Bytes of a name that every disk accepts. Source: eCryptfs, which encrypts names; most others accept 255."""
 _TAG = "[0-9a-f]" * 8
+LENGTH_OF_ENDING = len("..01234567.01234567.part")
 
 
 async def download(
@@ -75,7 +78,8 @@ async def _download_once(url: str, target: Path, http: SafeHttpClient, on_progre
             problem = f"There is no room left in {folder}."
         elif isinstance(error, PermissionError) or error.errno == errno.EROFS:
             problem = f"The folder {folder} cannot be written to."
-        raise DownloadError(problem, folder_unusable=True) from error
+        name_too_long = error.errno == errno.ENAMETOOLONG
+        raise DownloadError(problem, folder_unusable=True, name_too_long=name_too_long) from error
 
 
 @dataclass
@@ -144,13 +148,15 @@ class _Download:
         length = response.headers.get("content-length", "")
         self.total = int(length) if re.fullmatch(r"[0-9]{1,19}", length) else None
         self.validator = _get_validator(response)
-        if self.total is not None:
-            if existing := self.partial.find_complete(self.total):
-                return existing
-            if shutil.disk_usage(self.partial.target.parent).free < self.total:
-                raise OSError(errno.ENOSPC, "no room")
+        existing = None if self.total is None else self.partial.find_complete(self.total)
+        if existing:
+            return existing
         tag = blake2b(f"{self.validator} {self.total}".encode(), digest_size=4).hexdigest()
-        if self.partial.resume(tag):
+        is_resumed = self.partial.resume(tag)
+        rest = (self.total or 0) - self.partial.size
+        if shutil.disk_usage(self.partial.target.parent).free < rest:
+            raise OSError(errno.ENOSPC, "no room")
+        if is_resumed:
             return None
         self.partial.create(tag)
         return await self._append(response)
@@ -189,22 +195,32 @@ class PartialFile:
     """What has been received of `target`, beside it in `.NAME.TAG.RANDOM.part`, where TAG stands for the content.
 
     Its writer holds an advisory lock. A file that can be locked was left by a download that has ended or was killed,
-    and may be resumed or removed.
+    and may be resumed or removed. In a folder that others can write to, it may also be something that they have put
+    there: a link, a pipe, or a file of theirs. Only a regular file of our own, under this one name, is touched.
     """
 
     def __init__(self, target: Path) -> None:
         self.target = target
+        name = os.fsencode(target.name)
+        room = LONGEST_NAME - LENGTH_OF_ENDING
+        self._prefix = f".{target.name}"
+        if len(name) > room:
+            # As long as the target's name: a disk that accepts that one accepts this one, or refuses it at the start.
+            digest = blake2b(name, digest_size=8).hexdigest()
+            self._prefix = f".{digest.ljust(len(name) - LENGTH_OF_ENDING, '-')}"
         self._path = target
         self._file: BinaryIO | None = None
 
     @property
     def size(self) -> int:
-        """Number of bytes received; 0 if somebody has removed the file."""
-        return max(0, _get_size(self._path)) if self._file else 0
+        """Number of bytes received; 0 if somebody has removed or replaced the file."""
+        if self._file is None or _get_size(self._path) < 0:
+            return 0
+        return os.fstat(self._file.fileno()).st_size
 
     def create(self, tag: str) -> None:
         """Start an empty file."""
-        self._path = self.target.with_name(f".{self.target.name}.{tag}.{uuid.uuid4().hex[:8]}.part")
+        self._path = self.target.with_name(f"{self._prefix}.{tag}.{uuid.uuid4().hex[:8]}.part")
         self._file = self._path.open("x+b")
         # On a file system without locks the download works, but no other one can resume it.
         with suppress(OSError):
@@ -212,7 +228,7 @@ class PartialFile:
 
     def resume(self, tag: str) -> bool:
         """Continue the largest file that an ended download of the same content has left. False if there is none."""
-        pattern = f".{glob.escape(self.target.name)}.{tag}.*.part"
+        pattern = f"{glob.escape(self._prefix)}.{tag}.*.part"
         for path in sorted(self.target.parent.glob(pattern), key=_get_size, reverse=True):
             # The writer of an empty file may not have locked it yet.
             if _get_size(path) > 0 and (file := _open_abandoned(path)):
@@ -272,6 +288,9 @@ class PartialFile:
             break
         _close(file)
         self._file = None
+        if _get_size(path) != size:
+            # A link that took the place of the partial file before it was renamed.
+            raise FileNotFoundError(errno.ENOENT, "the file was replaced", str(path))
         self._sweep()
         return path
 
@@ -279,9 +298,9 @@ class PartialFile:
         """Delete what ended downloads have left: of this file, and of all files if nobody has resumed it in a week."""
         for path in self.target.parent.glob(f".*.{_TAG}.{_TAG}.part"):
             with suppress(OSError):
-                status = path.stat()
+                status = path.lstat()
                 is_stale = time.time() - status.st_mtime > STALE_AFTER
-                is_of_this_file = status.st_size > 0 and path.name.startswith(f".{self.target.name}.")
+                is_of_this_file = status.st_size > 0 and path.name.startswith(f"{self._prefix}.")
                 if (is_stale or is_of_this_file) and (file := _open_abandoned(path)):
                     _delete(path, file)
 
@@ -297,18 +316,31 @@ class PartialFile:
 
 
 def _open_abandoned(path: Path) -> BinaryIO | None:
-    """Open and lock a partial file. None if it belongs to a download that is still running."""
+    """Open and lock a partial file. None if it belongs to a download that is still running, or not to us."""
+    # Neither the target of a link nor the reader of a pipe is waited for or changed.
+    flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        file = path.open("r+b")
+        file = os.fdopen(os.open(path, flags), "r+b")
     except OSError:
         return None
     with suppress(OSError):
         lock_file(file)
         # The owner may have renamed or deleted it before the lock was free. Names are never used twice.
-        if os.path.lexists(path):
+        if _is_at(path, file):
             return file
     _close(file)
     return None
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    """Whether an open file is a regular one of our own that has this name and no other one."""
+    try:
+        named, status = path.lstat(), os.fstat(file.fileno())
+    except OSError:
+        return False
+    if not (stat.S_ISREG(named.st_mode) and named.st_nlink == 1):
+        return False
+    return sys.platform == "win32" or (os.path.samestat(named, status) and status.st_uid == os.geteuid())
 
 
 def lock_file(file: BinaryIO) -> None:
@@ -341,9 +373,9 @@ def _delete(path: Path, file: BinaryIO) -> None:
 
 
 def _get_size(path: Path) -> int:
-    """Get the size of a regular file; -1 if there is none or it cannot be reached."""
+    """Get the size of a regular file; -1 if there is none, also if a link leads to one, or it cannot be reached."""
     try:
-        status = path.stat()
+        status = path.lstat()
     except OSError:
         return -1
     return status.st_size if stat.S_ISREG(status.st_mode) else -1

@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
@@ -99,6 +100,7 @@ class Downloads:
         *,
         seconds: float,
         on_progress: DownloadProgress,
+        folder: Path | None = None,
         stem: Path | None = None,
         is_claimed: bool = False,
     ) -> SavedFiles:
@@ -109,10 +111,11 @@ class Downloads:
             seconds: time limit; what has been received by then is kept for the next call.
             on_progress: called with the name of a file, its bytes received so far, their total if it is known, and
                 the share of all files that has been received, from 0 to 1.
-            stem: absolute path of the files without their endings; if None, they go to the output folder, under a name
-                that says what they are.
+            folder: where the files go, under a name that says what they are; if None, the output folder.
+            stem: absolute path of the files without their endings, instead of a folder.
             is_claimed: whether the caller has claimed the files.
         """
+        is_elsewhere = bool(folder or stem)
         parts = [part for part in SAVED_FILES if getattr(job.files, part)]
         files: list[str] = []
         lock = self._locks.setdefault(job.jobid, anyio.Lock())
@@ -126,16 +129,22 @@ class Downloads:
                             await anyio.sleep(CLAIM_INTERVAL)
                     await stack.enter_async_context(lock)
                     saved = await self.saved_files(job.jobid)
-                    if len(saved) >= len(parts) and stem is None:
+                    if len(saved) >= len(parts) and not is_elsewhere:
                         return SavedFiles(saved)
+                    folder = folder or self.get_folder()
                     for number, part in enumerate(parts):
-                        target = stem or self.get_folder() / file_stem(job)
-                        target = target.with_name(target.name + SAVED_FILES[part])
-                        path = await self._save_part(job, part, target, on_progress, (number, len(parts)))
+                        save = partial(self._save_part, job, part, on_progress=on_progress, share=(number, len(parts)))
+                        try:
+                            path = await save(stem or folder / file_stem(job))
+                        except DownloadError as error:
+                            # The prompt can be left out of a name, but a name that was requested stays what it is.
+                            if stem or not error.name_too_long:
+                                raise
+                            path = await save(folder / file_stem(job, with_prompt=False))
                         files.append(str(path))
         except DownloadError as error:
             suffix = "" if error.expired else " The video's link still works."
-            if error.folder_unusable and stem is None:
+            if error.folder_unusable and not is_elsewhere:
                 suffix = f" LUMA_MCP_OUTPUT_DIR sets another folder.{suffix}"
             is_link_dead = error.expired and not files
             return SavedFiles(tuple(files), f"{error.reason}{suffix}", is_link_dead=is_link_dead)
@@ -170,10 +179,11 @@ class Downloads:
         return thumbnail
 
     async def _save_part(
-        self, job: Job, part: str, target: Path, on_progress: DownloadProgress, share: tuple[int, int]
+        self, job: Job, part: str, stem: Path, *, on_progress: DownloadProgress, share: tuple[int, int]
     ) -> Path:
         """Save one file. `share`: its index among the files to save, and their number."""
         media: Media = getattr(job.files, part)
+        target = stem.with_name(stem.name + SAVED_FILES[part])
 
         async def report(received: int, total: int | None) -> None:
             # Half of a file whose length is not known.
