@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -388,3 +389,90 @@ async def test_raw_photo_is_refused_and_its_preview_not_uploaded(
     assert "raw photo" in error["problems"][0]["message"]
     assert "save it as JPEG or PNG" in error["problems"][0]["message"]
     assert simulator.requests[UPLOADS] == 0
+
+
+NARROW, ZERO_WIDTH = "\u202f", "\u200b"
+LOOKALIKES = [
+    ("Screenshot 2026-11-22 at 3.14.07 PM.png", f"Screenshot 2026-11-22 at 3.14.07{NARROW}PM.png"),
+    (f"Screenshot at 3.14.07{NARROW}PM.png", "Screenshot at 3.14.07 PM.png"),
+    ("Z\u00fcrich/caf\u00e9.png", "Zu\u0308rich/cafe\u0301.png"),
+    ("Zu\u0308rich/cafe\u0301.png", "Z\u00fcrich/caf\u00e9.png"),
+    (r"My\ Pictures/a\ \(1\).png", "My Pictures/a (1).png"),
+    (r"it\'s.png", "it\u2019s.png"),
+    ("'My Pictures'/a.png", "My Pictures/a.png"),
+    ("My%20Pictures/caf%C3%A9 1.png", f"My Pictures/caf\u00e9{NARROW}1.png"),
+    ("My Pictures/a.png", "My%20Pictures/a.png"),
+    ("the \u201cfox\u201d \u2013 1.png", 'the "fox" - 1.png'),
+    ("ＡＢＣ　１.png", "ABC 1.png"),
+    ("a.png\n", "a.png "),
+    ("a  b\n c.png", "a b c.png"),
+    (f"fox{ZERO_WIDTH}.png", "fox.png"),
+    ("\u2764.png", "\u2764\ufe0f.png"),
+]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems change the names of files")
+@pytest.mark.parametrize(
+    ("form", "given", "name"),
+    [*(("{}", *pair) for pair in LOOKALIKES), *((form, *LOOKALIKES[2]) for form in ("file://{}", "\u201c{}\u201d"))],
+    ids=ascii,
+)
+async def test_path_that_looks_right_means_the_only_such_file(
+    server: Server, simulator: Simulator, tmp_path: Path, *, given: str, name: str, form: str
+) -> None:
+    file = tmp_path / "pictures" / name
+    file.parent.mkdir(parents=True)
+    file.write_bytes(picture())
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / "pictures" / "other.png").write_bytes(picture(colour="blue"))
+    async with server() as client:
+        text, content = await order(client, image_start=form.format(f"{tmp_path}/pictures/{given}"))
+    [upload] = simulator.service.uploads.values()
+    assert upload.data == picture()
+    assert content["image_changes"]["image_start"].startswith("read from ")
+    assert content["image_changes"]["image_start"] in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems change the names of files")
+async def test_exact_path_comes_first(server: Server, simulator: Simulator, tmp_path: Path) -> None:
+    for number, name in enumerate(("a b.png", f"a{NARROW}b.png", "a b.png ", "a b.png'", r"a\ b.png", "a%20b.png")):
+        (tmp_path / name).write_bytes(data := picture(colour=f"hsl({number * 50}, 100%, 50%)"))
+        async with server() as client:
+            _, content = await order(client, prompt=name, image_start=f"{tmp_path}/{name}")
+        assert list(simulator.service.uploads.values())[-1].data == data
+        assert "image_changes" not in content
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems change the names of files")
+async def test_several_lookalikes_are_refused_and_listed(server: Server, simulator: Simulator, tmp_path: Path) -> None:
+    for name in (f"a{NARROW}b.png", "a\u00a0b.png"):
+        (tmp_path / name).write_bytes(picture())
+    async with server() as client:
+        error = await order_error(client, image_start=f"{tmp_path}/a b.png")
+        [problem] = error["problems"]
+        assert "\\u202fb.png" in problem["message"]
+        assert "\\xa0b.png" in problem["message"]
+        for number in range(30):
+            (tmp_path / f"a{' ' * (number + 2)}b.png").write_bytes(picture())
+        error = await order_error(client, image_start=f"{tmp_path}/a b.png")
+    assert len(error["message"]) < 2000
+    assert simulator.orders == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems change the names of files")
+async def test_no_lookalike_is_outside_or_hidden(server: Server, simulator: Simulator, tmp_path: Path) -> None:
+    allowed, outside = tmp_path / "allowed", tmp_path / "outside"
+    allowed.mkdir()
+    for folder in (outside, allowed / ".hidden", allowed / "x"):
+        folder.mkdir()
+        (folder / f"a{NARROW}b.png").write_bytes(picture())
+    (allowed / f"to{NARROW}outside").symlink_to(outside)
+    (allowed / f"x{NARROW}y.png").symlink_to(outside / f"a{NARROW}b.png")
+    refused = ["../outside/a b.png", "to outside/a b.png", "x y.png", ".hidden/a b.png", "%2e%2e/outside/a b.png"]
+    async with server(LUMA_MCP_INPUT_DIRS=str(allowed)) as client:
+        for path in refused:
+            error = await order_error(client, image_start=f"{allowed}/{path}")
+            assert NARROW not in str(error)
+            assert "u202f" not in str(error)
+        await order(client, image_start=f"{tmp_path}/allowed/x/a b.png")
+    assert len(simulator.service.uploads) == 1

@@ -40,7 +40,7 @@ PROMPT_PARTS, LONGEST_PROMPT = 6, 40
 """How much of the prompt is in a file's name: so many of its first terms, in so many characters."""
 LONGEST_TITLE = 96
 """Bytes of that part in UTF-8: disks count bytes, and some accept only 143 for a name."""
-_WORD = re.compile("a[am]*(?:ia[am]*)*")
+_TERM = re.compile("a[am]*(?:ia[am]*)*")
 # What is not seen would split words: soft hyphens and the like, and what selects the style of a character.
 _INVISIBLE = re.compile("[\u00ad\u2060\ufe00-\ufe0f\ufeff\u20e3]")
 
@@ -353,21 +353,21 @@ def _format_title(prompt: str) -> str:
     # Lower case splits the Turkish "İ" into an i and a second dot.
     text = unicodedata.normalize("NFC", prompt).lower().replace("i\u0307", "i")
     text = _INVISIBLE.sub("", unicodedata.normalize("NFC", text))
-    words = [text[match.start() : match.end()] for match in _WORD.finditer("".join(map(_letter_class, text)))]
-    title = "-".join(words[:PROMPT_PARTS])
+    terms = [text[match.start() : match.end()] for match in _TERM.finditer("".join(map(_letter_class, text)))]
+    title = "-".join(terms[:PROMPT_PARTS])
     end = min(len(title), LONGEST_PROMPT, len(title.encode()[:LONGEST_TITLE].decode(errors="ignore")))
     # Not between a letter and its signs, nor within a ligature.
     while 0 < end < len(title) and (_letter_class(title[end]) == "m" or _joins_next(title[end - 1])):
         end -= 1
     if end < len(title):
         # Better without the last word than with a part of it, unless much is lost.
-        last_word = title.rfind("-", 0, end + 1)
-        end = last_word if last_word > end / 2 else end
+        last_term = title.rfind("-", 0, end + 1)
+        end = last_term if last_term > end / 2 else end
     return title[:end].strip("-")
 
 
 def _letter_class(character: str) -> str:
-    """Classify a character for `_WORD`: a letter or digit, a mark that belongs to it, inside a word only, or none."""
+    """Classify a character for `_TERM`: a letter or digit, a mark that belongs to it, inside a word only, or none."""
     kind = unicodedata.category(character)[0]
     if kind in "LN":
         return "a"

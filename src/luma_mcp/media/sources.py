@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import os
 import re
 import stat
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
@@ -29,6 +33,13 @@ _DRIVE = re.compile(r"[A-Za-z]:(?=[\\/]|[^:]*$)")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _CHAT_SCHEMES = {"sandbox", "attachment", "blob", "cid", "content"}
 _OTHER_SCHEMES = {"ftp", "ftps", "sftp", "s3", "gs", "javascript", "mailto", "about", "chrome", "ws", "wss", "jar"}
+_QUOTES = "\"'`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
+# Where the system opens folders below folders, one that is opened need not be readable, only passable.
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | _NO_LINK
+_CHANGED = "changed while it was being read"
+# What systems answer where a link is in the place of a folder or a file.
+_REPLACED = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])\s*(\.|$)", re.IGNORECASE)
 
 
@@ -64,10 +75,16 @@ class SourceKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Location of an image. `text` is the assetRef, jobid, URL, path or data: URI itself."""
+    """Location of an image. `text` is the assetRef, jobid, URL, path or data: URI itself.
+
+    `untrimmed`: the path with the white space or quote at its end, in case that belongs to the name. `is_exact`:
+    whether `text` is what was given, rather than the path of a file whose name looks the same.
+    """
 
     kind: SourceKind
     text: str
+    untrimmed: str = ""
+    is_exact: bool = True
 
 
 def parse_source(
@@ -77,7 +94,7 @@ def parse_source(
 
     `is_jobid` recognizes the ids of known jobs; other ids have a known ending. `windows`: read paths as Windows does.
     """
-    text = text.strip().strip("\"'`")
+    given, text = text.lstrip(), text.strip().strip(_QUOTES).strip()
     match = _SCHEME.match(text)
     scheme = match[1].casefold() if match else ""
     if scheme == "data":
@@ -97,7 +114,12 @@ def parse_source(
         raise ImageError(f"starts with {scheme}: and must be {ACCEPTED_SOURCES}")
     if ":" in text and not re.search(r"[\s/\\]", text) and not _DRIVE.match(text):
         return Source(SourceKind.ASSET, text)
-    return Source(SourceKind.FILE, _check_path(text, windows=windows))
+    path, untrimmed = _check_path(text, windows=windows), ""
+    # Windows itself drops what is at the end.
+    if given != text and not windows:
+        with suppress(ImageError):
+            untrimmed = _check_path(given, windows=windows)
+    return Source(SourceKind.FILE, path, untrimmed)
 
 
 def _path_of_uri(uri: str, *, windows: bool) -> str:
@@ -167,9 +189,25 @@ def home_folders() -> tuple[Path, ...]:
 
 
 def open_without_following(path: str, _flags: int = 0) -> int:
-    """Open a file for reading, without following a link that replaced it or waiting for the writer of a pipe."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    return os.open(path, flags)
+    """Open a file or folder for reading, given its real path, without waiting for the writer of a pipe.
+
+    Raise `OSError` if a link has replaced any part of the path. Folder by folder, because only the last part of a path
+    can be opened without following a link. On Windows, see `_get_final_path`.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    in_one_step = getattr(os, "O_NOFOLLOW_ANY", 0)
+    if in_one_step or os.open not in os.supports_dir_fd:
+        return os.open(path, flags | in_one_step)
+    root, *parts = Path(path).parts
+    folder = os.open(root, _FOLDER)
+    try:
+        for part in parts[:-1]:
+            below = os.open(part, _FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = below
+        return os.open(parts[-1] if parts else root, flags | _NO_LINK, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def read_file(
@@ -184,16 +222,17 @@ def read_file(
     if folders is None:
         folders = home_folders()
     try:
-        real = _resolve(path)
-        _check_location(real, folders)
+        real = resolve_links(path)
+        check_location(real, folders)
         checked = real.lstat()
         if not stat.S_ISREG(checked.st_mode):
             raise ImageError("is not a file but a folder, a device or a pipe")
         with open(real, "rb", opener=opener) as file:
             opened = os.fstat(file.fileno())
             # The file, or a folder above it, may have been replaced since the checks.
-            if _resolve(path) != real or not os.path.samestat(opened, checked):
-                raise ImageError("changed while it was being read")
+            is_elsewhere = _get_final_path(file.fileno(), real) != real or resolve_links(path) != real
+            if is_elsewhere or not os.path.samestat(opened, checked):
+                raise ImageError(_CHANGED)
             if opened.st_size > LARGEST_INPUT:
                 raise ImageError(TOO_LARGE)
             data = file.read(LARGEST_INPUT + 1)
@@ -202,6 +241,8 @@ def read_file(
     except PermissionError:
         raise ImageError("names a file that this server may not read") from None
     except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno in _REPLACED:
+            raise ImageError(_CHANGED) from None
         raise ImageError(f"names a file that cannot be read ({type(error).__name__})") from None
     # The file may have grown since its size was checked.
     if len(data) > LARGEST_INPUT:
@@ -209,14 +250,35 @@ def read_file(
     return data
 
 
-def _resolve(path: str) -> Path:
+def _get_final_path(descriptor: int, expected: Path) -> Path:
+    """Get the path of an open file on Windows, which opens only whole paths; elsewhere the expected path."""
+    if sys.platform == "win32":
+        import ctypes
+        import msvcrt
+
+        buffer = ctypes.create_unicode_buffer(LONGEST_PATH)
+        handle = ctypes.c_void_p(msvcrt.get_osfhandle(descriptor))
+        ctypes.windll.kernel32.GetFinalPathNameByHandleW(handle, buffer, len(buffer), 0)
+        return Path(re.sub(r"^\\\\\?\\(UNC(?=\\))?", lambda match: "\\" if match[1] else "", buffer.value))
+    return expected
+
+
+def resolve_links(path: str) -> Path:
+    """Resolve the symbolic links in a path."""
     # Not `Path.resolve`, whose errors distinguish a loop of links from a missing file.
     return Path(os.path.realpath(path))
 
 
-def _check_location(real: Path, folders: Sequence[Path]) -> None:
+@cache
+def resolve_folder(folder: Path) -> Path:
+    """Resolve the links in an allowed folder's path, once: a link that replaces it later allows nothing else."""
+    return resolve_links(str(folder))
+
+
+def check_location(real: Path, folders: Sequence[Path]) -> None:
+    """Raise `ImageError` unless a real path is below one of the folders, with no hidden folder in between."""
     for folder in folders:
-        root = _resolve(str(folder))
+        root = resolve_folder(folder)
         below_root = [part for part in (real, *real.parents) if root in part.parents]
         if below_root and not any(map(_is_hidden, below_root)):
             return

@@ -194,7 +194,8 @@ def _is_valid(catalog: Catalog, name: str, value: Any) -> bool:
 def _parse_value(catalog: Catalog, name: str, value: Any) -> Any:
     """Get the value in the catalog's spelling, if it is clearly one of its values; None if it was left out."""
     if isinstance(value, str) and name not in _VERBATIM:
-        value = value.strip()
+        # At the end of a path, white space may belong to the name.
+        value = value.lstrip() if name in catalog.images else value.strip()
     if value is None or value == "":
         return None
     if name in OPTIONS:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import log
 from pathlib import Path
@@ -22,6 +22,7 @@ from luma_mcp.errors import AccountSession, Forbidden, ImageRemedy, InvalidArgum
 from luma_mcp.journal.protocol import Journal
 from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.images import NormalizedImage
+from luma_mcp.media.lookalikes import find_file, show_path
 from luma_mcp.media.safe_http import SafeHttpClient
 from luma_mcp.media.sources import ImageError, Source, SourceKind, parse_source, read_data_uri, read_file
 
@@ -244,7 +245,9 @@ class RequestBuilder:
                 size = await self.journal.size_of_asset(source.text)
                 return InputImage(source, digest or source.text, size=size)
             case SourceKind.FILE:
-                data = await anyio.to_thread.run_sync(read_file, source.text, self.folders)
+                path = await anyio.to_thread.run_sync(find_file, source.text, self.folders, source.untrimmed)
+                data = await anyio.to_thread.run_sync(read_file, path, self.folders)
+                source = replace(source, text=path, is_exact=path in (source.text, source.untrimmed))
             case SourceKind.DATA:
                 data = await anyio.to_thread.run_sync(read_data_uri, source.text)
             case SourceKind.JOB:
@@ -320,8 +323,11 @@ class RequestBuilder:
                 ref = asset.asset_ref
                 await self.journal.record_asset(image.identity, account, ref, image.size)
             ref_by_picture[image.identity] = refs[name] = ref
-            if picture and picture.changes:
-                changes[name] = ", ".join(picture.changes)
+            described = list(picture.changes) if picture else []
+            if not image.source.is_exact:
+                described.insert(0, f"read from {show_path(image.source.text)}")
+            if described:
+                changes[name] = ", ".join(described)
         return UploadedImages(refs, account, changes, tuple(reused))
 
     async def _resolve_account(
