@@ -12,7 +12,8 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -41,6 +42,19 @@ _CHANGED = "changed while it was being read"
 # What systems answer where a link is in the place of a folder or a file.
 _REPLACED = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])\s*(\.|$)", re.IGNORECASE)
+
+# Names differ invisibly: macOS puts a narrow no-break space into the names of screenshots, and some disks store accents
+# apart from their letters; editors change quotes and dashes; terminals put backslashes before spaces.
+MOST_CANDIDATES, MOST_SHOWN = 20, 5
+LONGEST_SHOWN = 100
+_QUOTES_AND_DASHES = str.maketrans(
+    {
+        **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u02bc\u0060\u00b4", "'"),
+        **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033", '"'),
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
+    }
+)
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff]")
 
 
 @dataclass(eq=False)
@@ -222,15 +236,15 @@ def read_file(
     if folders is None:
         folders = home_folders()
     try:
-        real = resolve_links(path)
-        check_location(real, folders)
+        real = _resolve_links(path)
+        _check_location(real, folders)
         checked = real.lstat()
         if not stat.S_ISREG(checked.st_mode):
             raise ImageError("is not a file but a folder, a device or a pipe")
         with open(real, "rb", opener=opener) as file:
             opened = os.fstat(file.fileno())
             # The file, or a folder above it, may have been replaced since the checks.
-            is_elsewhere = _get_final_path(file.fileno(), real) != real or resolve_links(path) != real
+            is_elsewhere = _get_final_path(file.fileno(), real) != real or _resolve_links(path) != real
             if is_elsewhere or not os.path.samestat(opened, checked):
                 raise ImageError(_CHANGED)
             if opened.st_size > LARGEST_INPUT:
@@ -263,22 +277,22 @@ def _get_final_path(descriptor: int, expected: Path) -> Path:
     return expected
 
 
-def resolve_links(path: str) -> Path:
+def _resolve_links(path: str) -> Path:
     """Resolve the symbolic links in a path."""
     # Not `Path.resolve`, whose errors distinguish a loop of links from a missing file.
     return Path(os.path.realpath(path))
 
 
 @cache
-def resolve_folder(folder: Path) -> Path:
+def _resolve_folder(folder: Path) -> Path:
     """Resolve the links in an allowed folder's path, once: a link that replaces it later allows nothing else."""
-    return resolve_links(str(folder))
+    return _resolve_links(str(folder))
 
 
-def check_location(real: Path, folders: Sequence[Path]) -> None:
+def _check_location(real: Path, folders: Sequence[Path]) -> None:
     """Raise `ImageError` unless a real path is below one of the folders, with no hidden folder in between."""
     for folder in folders:
-        root = resolve_folder(folder)
+        root = _resolve_folder(folder)
         below_root = [part for part in (real, *real.parents) if root in part.parents]
         if below_root and not any(map(_is_hidden, below_root)):
             return
@@ -300,3 +314,97 @@ def _is_hidden(path: Path) -> bool:
     # Each system has one of these fields.
     is_marked_on_mac = getattr(status, "st_flags", 0) & getattr(stat, "UF_HIDDEN", 0x8000)
     return bool(is_marked_on_mac or getattr(status, "st_file_attributes", 0) & stat.FILE_ATTRIBUTE_HIDDEN)
+
+
+def find_file(path: str, folders: Sequence[Path] | None = None, untrimmed: str = "") -> str:
+    """Get the path of the file that an absolute path means: the exact one, else the only one that looks the same.
+
+    `untrimmed` is another exact form of the path. Only `folders` (None: the user's home) are searched, and a path that
+    no file looks like is returned as it is. Raise `ImageError` if several look the same.
+    """
+    for exact in filter(None, (untrimmed, path)):
+        if os.path.lexists(exact):
+            return exact
+    folders = home_folders() if folders is None else folders
+    parts = Path(os.path.normpath(path)).parts
+    found: set[Path] = set()
+    for folder in folders:
+        root = _resolve_folder(folder)
+        # The path may start with the folder's name, or with that of the folder to which it is a link.
+        for start in {folder, root}:
+            depth = len(start.parts)
+            if len(parts) > depth and all(map(_looks_like, parts, start.parts)):
+                found |= set(_search(root, parts[depth:], folders))
+    if len(found) > 1:
+        shown = [show_path(str(file)) for file in sorted(found)]
+        more = ", …" if len(shown) > MOST_SHOWN else ""
+        raise ImageError(
+            f"names no file, and the names of {len(shown)} files differ from it only in their spaces, accents or "
+            f"punctuation: {', '.join(shown[:MOST_SHOWN])}{more}; give the exact path of one of them"
+        )
+    return str(found.pop()) if found else path
+
+
+def _search(root: Path, parts: Sequence[str], folders: Sequence[Path]) -> Iterator[Path]:
+    """Find the regular files whose path below `root` looks like these parts. Yields real paths in `folders`."""
+    candidates = [root]
+    for part in parts:
+        matches: set[Path] = set()
+        for folder in candidates:
+            matches.update(
+                _resolve_links(str(folder / name)) for name in _list_names(folder) if _looks_like(part, name)
+            )
+        candidates = [match for match in sorted(matches)[:MOST_CANDIDATES] if _is_allowed(match, folders)]
+    for candidate in candidates:
+        with suppress(OSError):
+            if stat.S_ISREG(candidate.lstat().st_mode):
+                yield candidate
+
+
+def _list_names(folder: Path) -> list[str]:
+    """List a real folder, unless it cannot be read, or a link has replaced it or a folder above it."""
+    try:
+        if os.listdir not in os.supports_fd:
+            return [path.name for path in folder.iterdir()]
+        descriptor = open_without_following(str(folder))
+        try:
+            return os.listdir(descriptor)  # noqa: PTH208 - of the folder that was opened
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return []
+
+
+def _is_allowed(real: Path, folders: Sequence[Path]) -> bool:
+    try:
+        _check_location(real, folders)
+    except ImageError:
+        return False
+    return True
+
+
+def _looks_like(given: str, name: str) -> bool:
+    """Whether a part of a path, as it was given, looks like a name. A shell's backslashes and quotes may be in it."""
+    folded = _fold(name)
+    unescaped = given
+    if os.sep == "/":
+        unescaped = re.sub(r"\\+(?=\W)", "", given).strip("\"'")
+    return folded != "" and folded in (_fold(given), _fold(unescaped))
+
+
+def _fold(name: str) -> str:
+    """Reduce a name to what a reader sees of it."""
+    text = unicodedata.normalize("NFKC", unquote(name).translate(_QUOTES_AND_DASHES))
+    return " ".join(_INVISIBLE.sub("", text).split())
+
+
+def show_path(path: str) -> str:
+    r"""Format the end of a path, with what distinguishes it from its lookalikes in the form of `\u202f`."""
+    shown = ""
+    for character in path:
+        is_plain = character.isprintable() if character.isascii() else character.isalnum()
+        if is_plain and unicodedata.is_normalized("NFKC", character):
+            shown += character
+        else:
+            shown += character.encode("ascii", "backslashreplace").decode()
+    return f"…{shown[-LONGEST_SHOWN:]}" if len(shown) > LONGEST_SHOWN else shown

@@ -22,9 +22,17 @@ from luma_mcp.errors import AccountSession, Forbidden, ImageRemedy, InvalidArgum
 from luma_mcp.journal.protocol import Journal
 from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.images import NormalizedImage
-from luma_mcp.media.lookalikes import find_file, show_path
 from luma_mcp.media.safe_http import SafeHttpClient
-from luma_mcp.media.sources import ImageError, Source, SourceKind, parse_source, read_data_uri, read_file
+from luma_mcp.media.sources import (
+    ImageError,
+    Source,
+    SourceKind,
+    find_file,
+    parse_source,
+    read_data_uri,
+    read_file,
+    show_path,
+)
 
 INHERITED = ("aspect_ratio", "dynamic_range", "resolution", "model")
 """What a clip takes over from the one that it continues, the most important first."""
