@@ -159,7 +159,7 @@ def test_a_token_that_no_header_can_carry_is_not_repeated(token: str) -> None:
     assert "1-abc" not in "".join(traceback.format_exception(caught.value))
 
 
-@pytest.mark.parametrize("proxy", ["socks5://user:pass-word@127.0.0.1:9", "nonsense://user:pass-word@x"])
+@pytest.mark.parametrize("proxy", ["socks4://user:pass-word@127.0.0.1:9", "nonsense://user:pass-word@x"])
 async def test_an_unusable_proxy_is_a_network_error(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     async with LumaClient(TOKEN) as luma:

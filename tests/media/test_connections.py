@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import TYPE_CHECKING
 
 import anyio
@@ -206,6 +207,41 @@ async def test_a_proxy_gets_the_host_name(allow_private: bool, monkeypatch: pyte
             assert caught.value.retryable
         assert proxy.requests == ["GET http://public.example/a.png"] * 2 + ["CONNECT public.example:443"]
         assert proxy.connections == 3
+    assert resolver.calls == 0
+
+
+class _SocksHandler(StreamRequestHandler):
+    """SOCKS version 5 (RFC 1928), without a password: notes the host that is asked for, and answers for it."""
+
+    def handle(self) -> None:
+        _, methods = self.rfile.read(2)
+        self.rfile.read(methods)
+        self.wfile.write(b"\x05\x00")
+        _, _, _, kind = self.rfile.read(4)
+        name = self.rfile.read(self.rfile.read(1)[0]) if kind == 3 else b"an address"
+        self.rfile.read(2)
+        self.server.names.append(name.decode())  # type: ignore[attr-defined]
+        self.wfile.write(b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00")
+        while self.rfile.readline().strip():
+            pass
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\na picture")
+
+
+@pytest.mark.parametrize("form", ["socks5://{}", "socks5h://{}", "socks://{}/"])
+async def test_a_socks_proxy_gets_the_host_name(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolver = Resolver(LOOPBACK)
+    with ThreadingTCPServer((LOOPBACK, 0), _SocksHandler) as proxy:
+        proxy.names = []  # type: ignore[attr-defined]
+        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        monkeypatch.setenv("all_proxy", form.format(f"{LOOPBACK}:{proxy.server_address[1]}"))
+        try:
+            async with client(resolver, allow_private=False) as http:
+                assert await http.fetch("http://public.example/a.png") == b"a picture"
+        finally:
+            proxy.shutdown()
+            thread.join()
+        assert proxy.names == ["public.example"]  # type: ignore[attr-defined]
     assert resolver.calls == 0
 
 
