@@ -131,17 +131,7 @@ class Downloads:
                     saved = await self.saved_files(job.jobid)
                     if len(saved) >= len(parts) and not is_elsewhere:
                         return SavedFiles(saved)
-                    folder = folder or self.get_folder()
-                    for number, part in enumerate(parts):
-                        save = partial(self._save_part, job, part, on_progress=on_progress, share=(number, len(parts)))
-                        try:
-                            path = await save(stem or folder / file_stem(job))
-                        except DownloadError as error:
-                            # The prompt can be left out of a name, but a name that was requested stays what it is.
-                            if stem or not error.name_too_long:
-                                raise
-                            path = await save(folder / file_stem(job, with_prompt=False))
-                        files.append(str(path))
+                    await self._save_parts(job, parts, files, folder or self.get_folder(), stem, report=on_progress)
         except DownloadError as error:
             suffix = "" if error.expired else " The video's link still works."
             if error.folder_unusable and not is_elsewhere:
@@ -177,6 +167,21 @@ class Downloads:
             del self._thumbnails[next(iter(self._thumbnails))]
         self._thumbnails[job.jobid] = thumbnail
         return thumbnail
+
+    async def _save_parts(
+        self, job: Job, parts: list[str], files: list[str], folder: Path, stem: Path | None, *, report: DownloadProgress
+    ) -> None:
+        """Save some files in a folder, or as the stem says, and add their paths to `files`."""
+        for number, part in enumerate(parts):
+            save = partial(self._save_part, job, part, on_progress=report, share=(number, len(parts)))
+            try:
+                path = await save(stem or folder / file_stem(job))
+            except DownloadError as error:
+                # The prompt can be left out of a name, but a name that was requested stays what it is.
+                if stem or not error.name_too_long:
+                    raise
+                path = await save(folder / file_stem(job, with_prompt=False))
+            files.append(str(path))
 
     async def _save_part(
         self, job: Job, part: str, stem: Path, *, on_progress: DownloadProgress, share: tuple[int, int]
