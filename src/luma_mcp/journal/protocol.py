@@ -117,6 +117,7 @@ class OrderQuery:
         text: what the prompt contains, each part between spaces for itself; case and accents do not count.
         since, before: when it was ordered, in UTC; `before` itself is excluded.
         running: the jobids that are running now, whatever the journal says.
+        missing: the jobids that the API does not know at present, and that are not new.
         stale_before: an order from before that time that is not in `running` cannot be running any more.
     """
 
@@ -125,6 +126,7 @@ class OrderQuery:
     since: datetime | None = None
     before: datetime | None = None
     running: frozenset[str] = frozenset()
+    missing: frozenset[str] = frozenset()
     stale_before: datetime | None = None
 
     def get_state(self, state: OrderState, *, jobid: str | None, ordered_at: datetime, deleted: bool) -> ListedState:
@@ -136,7 +138,8 @@ class OrderQuery:
         if state in FINISHED:
             return FINISHED[state]
         is_stale = self.stale_before is not None and ordered_at < self.stale_before
-        return "running" if state == "running" and not is_stale else "unknown"
+        is_running = state == "running" and not is_stale and jobid not in self.missing
+        return "running" if is_running else "unknown"
 
 
 class JournalBusy(Exception):

@@ -71,8 +71,9 @@ CHOSEN = {"earlier_clip": "as in the clip that it continues", "picture": "neares
 _LINKS = {"exr_zip_url": "EXR frames (ZIP): {}", "thumbnail_url": "Thumbnail: {}", "last_frame_url": "Last frame: {}"}
 _NOT_TWICE = "To order another one anyway, pass new_take true, but ask the user first."
 _REPEAT_CALL = (
-    "Wait two minutes, then call generate_video again with the same arguments: it returns the job if there is one, and "
-    "orders the video only if there is none."
+    "Ask the user whether to repeat it: if its job has run meanwhile, a repeat is charged as well. Then wait two "
+    "minutes and call generate_video again with the same arguments: it returns the job if one is running, and else "
+    "orders the video."
 )
 JOURNAL_WARNING = (
     "The record of orders cannot be used at present ({problem}). Until it can, the same video may be charged twice if "
@@ -167,9 +168,10 @@ def _summarize(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
             summary = f"{error.summary()} It was not sent again, so that nothing is charged twice."
             if error.age is not None:
                 # That was an earlier call.
+                answer = f"was answered with a failure ({error.status})" if error.status else "its response was lost"
                 summary = (
-                    f"An identical order was sent {_format_minutes(error.age)} ago and its response was lost, so a job "
-                    "may be running and charged. Nothing was ordered now."
+                    f"An identical order was sent {_format_minutes(error.age)} ago and {answer}, so a job may be "
+                    "running and charged. Nothing was ordered now."
                 )
             if error.candidates is None:
                 return f"{summary} Running jobs could not be looked up."
@@ -245,6 +247,8 @@ def _describe_unaffected(error: LumaError) -> str:
     is_listed = not (isinstance(error, errors.Upstream) and error.fault == "not_listed")
     if error.record and error.record.state == "running" and is_listed:
         return "The job continues whatever happens here."
+    if error.record and error.record.state in ("completed", "failed"):
+        return ""
     return "Nothing that happens here stops the job."
 
 
@@ -321,9 +325,14 @@ def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C90
                     f"delete_job may delete one of these, whose links then stop working: {deletable}."
                 )
             if error.running:
-                # The first one is expected to finish next.
-                when = "" if error.seconds is None else f", in about {error.seconds:.0f} s"
                 call = _format_call(error.running[0].jobid)
+                if error.seconds is None:
+                    return "get_job", (
+                        f"When a slot becomes free is not known: call get_job with {call} to see how this job stands, "
+                        "and order again later."
+                    )
+                # The first one is expected to finish next.
+                when = f", in about {error.seconds:.0f} s"
                 return (
                     "get_job",
                     f"Wait for the job that should finish next{when}: call get_job with {call}. Then order again.",
@@ -347,8 +356,9 @@ def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C90
                 "environment (HTTPS_PROXY, SSL_CERT_FILE)."
             )
         case errors.NetworkError(jobid=str(jobid)) | errors.Upstream(jobid=str(jobid)) if tool == "get_job":
-            return "get_job", f"{_describe_unaffected(error)} Call get_job with {_format_call(jobid)} in a minute."
-        case errors.Upstream(fault="internal"):
+            step = f"{_describe_unaffected(error)} Call get_job with {_format_call(jobid)} in a minute."
+            return "get_job", step.lstrip()
+        case errors.Upstream(fault="internal") if tool == "generate_video":
             return "list_jobs", "Call list_jobs to see whether anything was ordered."
         case _:
             return _REPEAT.get(tool, "none"), "Try again in a moment."
@@ -591,6 +601,13 @@ def after_list(
     action: NextAction = "none"
     steps: list[str] = []
     by_state = {job["state"]: job["jobid"] for job in reversed(jobs) if "jobid" in job}
+    stuck = [job["jobid"] for job in jobs if job.get("overdue_seconds", 0) > OVERDUE_AFTER and "jobid" in job]
+    if stuck:
+        steps.append(f"Ask the user what to do about overdue jobs, which may be stuck: {_format_some(stuck)}.")
+        in_time = [job["jobid"] for job in jobs if job["state"] == "running" and job.get("jobid") not in (None, *stuck)]
+        by_state.pop("running", None)
+        action = "ask_user"
+        by_state |= {"running": in_time[0]} if in_time else {}
     if "running" in by_state:
         action = "get_job"
         steps.append(f"Call get_job with {_format_call(by_state['running'])} to wait for the newest running job.")
@@ -683,7 +700,8 @@ def options_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
 
 def deleted_note(saved_files: Sequence[str], *, was_known: bool) -> str:
     """That a job is deleted, and what remains of it. `was_known`: the API still knew it."""
-    note = "The job is deleted." if was_known else "The job was already gone."
+    # The API deletes only jobs that have ended.
+    note = "The job had finished, and is deleted." if was_known else "The job was already gone."
     if saved_files:
         files = _format_some(saved_files)
         return f"{note} Links to its video may stop working; its files on this machine stay: {files}."

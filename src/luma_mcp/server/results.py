@@ -18,6 +18,7 @@ from luma_mcp.api.protocol import Job, parse_time
 from luma_mcp.catalog.validate import shorten
 from luma_mcp.errors import (
     Capacity,
+    Charged,
     InvalidArguments,
     JobFailed,
     LumaError,
@@ -30,6 +31,7 @@ from luma_mcp.text import shorten as cut
 
 if TYPE_CHECKING:
     from luma_mcp.server.tools import ServerContext
+    from luma_mcp.service.submit import Outcome
     from luma_mcp.service.credits import AccountCredits
 
 # Bytes of a result's text, and of its structured content as compact JSON: hosts cut longer ones.
@@ -147,11 +149,9 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
         if result_context.journal_problem:
             warnings.append(messages.JOURNAL_WARNING.format(problem=result_context.journal_problem))
         content["warnings"] = warnings or None
-        # Whether this call's order costs credits.
-        content["charged"] = "no" if simulated or outcome == "duplicate" else "yes"
+        content["charged"] = _get_charge(job, outcome, simulated=simulated)
     if job.state == "failed":
-        error = JobFailed(jobid=job.jobid, api_message=job.failure_reason, credits_used=job.credits_used)
-        content["error"] = build_error_content(error, "get_job")
+        content["error"] = build_error_content(_build_failure(job), "get_job")
         content["next_action"] = content["error"]["next_action"]
     else:
         content["next_action"], content["next_step"] = messages.choose_next_step(job, result_context, elapsed)
@@ -184,6 +184,17 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
         content["save_problem"] = saved.problem
     content["note"] = messages.job_note(catalog, job, output, result_context, simulated=simulated)
     return fit_content(without_none(content))
+
+
+def _build_failure(job: Job) -> JobFailed:
+    return JobFailed(jobid=job.jobid, api_message=job.failure_reason, credits_used=job.credits_used)
+
+
+def _get_charge(job: Job, outcome: Outcome, *, simulated: bool) -> Charged | None:
+    """Get whether this call's order costs credits. What a failed job costs is not known from its order."""
+    if simulated or outcome == "duplicate":
+        return "no"
+    return _build_failure(job).charged if job.state == "failed" else "yes"
 
 
 def build_cost_content(

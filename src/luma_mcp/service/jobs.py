@@ -37,11 +37,15 @@ _RETRY_TIMEOUT = 2.0
 """Short, because without the API the list still shows what the journal knows."""
 _UPDATE_TIMEOUT = 15.0
 _CAPACITY_TIMEOUT = 5.0
+_NEW_FOR = timedelta(minutes=1)
+"""Age of a job until which a replica may lag so much that it does not know it."""
 _MAX_NAMED = 5
 """Jobs that an error names; the others are counted."""
 _LONGEST_PROMPT = 40
 
 
+OVERDUE_FOR = 60.0
+"""Seconds beyond the usual time after which the end of a job is not expected any more."""
 _MOMENTS = {"today": 0, "yesterday": 1}
 """How many days before today a day began."""
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -129,7 +133,7 @@ async def list_jobs(
     except LumaError as error:
         problem = error
     else:
-        await _update_ended(api, journal, running, reconciler)
+        query = replace(query, missing=await _update_ended(api, journal, running, reconciler))
     result = await list_recorded(journal, query, limit=limit, now=now, running=running)
     result.accounts, result.problem = accounts, problem
     if query.state in (None, "running") and not query.text:
@@ -198,7 +202,8 @@ async def add_slot_holders(
         order = await journal.get_by_jobid(job.jobid)
         remaining = inf
         created, seconds = parse_time(job.created), await expect(order.request) if order else None
-        if created and seconds is not None:
+        if created and seconds is not None and (now - created).total_seconds() < seconds + OVERDUE_FOR:
+            # Of a job that is much later than usual, nobody knows when it ends.
             remaining = max(0.0, seconds - (now - created).total_seconds())
         ends.append((remaining, _build_reference(job.jobid, order)))
     ends.sort(key=lambda end: end[0])
@@ -218,18 +223,24 @@ def _build_reference(jobid: str, order: Order | None) -> JobReference:
 
 async def _update_ended(
     api: VideoApi, journal: Journal, running: Mapping[str, RunningJob], reconciler: Reconciler
-) -> None:
-    """Record how those jobs ended that are running according to the journal, but no longer listed by the API."""
+) -> frozenset[str]:
+    """Record how those jobs ended that are running according to the journal, but no longer listed by the API.
+
+    Return the jobids that it does not know either, other than new ones.
+    """
     limiter = anyio.CapacityLimiter(_CONCURRENT_FETCHES)
+    missing: set[str] = set()
 
     async def update(order: Order, jobid: str) -> None:
         async with limiter:
             try:
                 job = await api.get(jobid, retry_timeout=0)
             except NotFound:
-                # Of a young job, a lagging replica says so too.
+                # Of a young job, a lagging replica says so too: it stays in the journal, and is not ordered again.
                 if reconciler.age(order) > UNKNOWN_FOR:
                     await journal.mark_gone(jobid)
+                elif reconciler.age(order) > _NEW_FOR:
+                    missing.add(jobid)
             except LumaError:
                 # It stays as it is until the next list.
                 return
@@ -245,6 +256,7 @@ async def _update_ended(
             for order in await journal.list_running():
                 if order.jobid and order.jobid not in running:
                     tasks.start_soon(update, order, order.jobid)
+    return frozenset(missing)
 
 
 def _build_listed(query: OrderQuery, order: Order, running: RunningJob | None) -> ListedJob:

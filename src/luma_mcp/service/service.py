@@ -345,5 +345,8 @@ class VideoService:
         job = await self.wait(jobid, 0, order=order)
         if job.state == "completed":
             saved = await self.downloads.save(job, seconds=SAVE_TIMEOUT, on_progress=on_progress, is_claimed=True)
-            logger.warning("Files of an earlier order were saved: %s", ", ".join(saved.files) or saved.problem)
+            if saved.files:
+                logger.warning("Files of an earlier order were saved: %s", ", ".join(saved.files))
+            elif saved.problem:
+                logger.warning("Files of an earlier order were not saved: %s", saved.problem)
         return job.state == "running"
