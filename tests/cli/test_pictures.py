@@ -91,7 +91,7 @@ def test_a_cancelled_call_ends_the_decoding(server: Server) -> None:
 
 def test_other_calls_are_answered_first(server: Server) -> None:
     server.order(3)
-    answered = [message["id"] for message, _ in zip(server.answers(), range(2), strict=False)]
+    answered = [message["id"] for _, message in zip(range(2), server.answers(), strict=False)]
     assert answered == [1, 3]
 
 
