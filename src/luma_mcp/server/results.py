@@ -31,8 +31,8 @@ from luma_mcp.text import shorten as cut
 
 if TYPE_CHECKING:
     from luma_mcp.server.tools import ServerContext
-    from luma_mcp.service.submit import Outcome
     from luma_mcp.service.credits import AccountCredits
+    from luma_mcp.service.submit import Outcome
 
 # Bytes of a result's text, and of its structured content as compact JSON: hosts cut longer ones.
 MAX_BYTES = 6000
