@@ -70,8 +70,8 @@ ONLY_IN = {
     "platformdirs": {"service"},
     "mcp": {"server", "doctor", "cli"},
     "opentelemetry": {"api"},
-    "starlette": {"simulator"},
-    "uvicorn": {"simulator", "cli"},
+    "starlette": {"simulator", "server"},
+    "uvicorn": {"simulator", "server"},
     "click": {"cli", "install", "doctor"},
     "tomlkit": {"install"},
 }
