@@ -1,6 +1,6 @@
 """Count how many of our functions one `generate_video` call runs, from the tool handler to the result.
 
-    python -m scripts.profile_request [--limit 140] [--list]
+    python -m scripts.profile_request [--limit 190] [--list]
 
 Runs the server in memory with an MCP client, a simulated Luma API and a journal on disk, orders one video and waits for
 it. Counted are the distinct functions of `luma_mcp` that run in any thread during the first call on a new server,
@@ -36,7 +36,7 @@ from luma_mcp.simulator.app import PREFIX, TOKEN, new_simulator
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
-LIMIT = 140
+LIMIT = 190
 PACKAGE = Path(luma_mcp.__file__).parent
 SIMULATOR = PACKAGE / "simulator"
 COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>"})

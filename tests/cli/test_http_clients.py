@@ -44,7 +44,8 @@ async def test_a_client_makes_a_video_at_the_printed_url(url: str, mode: str) ->
             result = await client.call_tool("generate_video", arguments, progress_callback=on_progress)
     assert content(result)["state"] == "completed"
     assert seen == sorted(set(seen))
-    assert (seen[0], seen[-1]) == (0, 100)
+    assert 0 <= seen[0] < 10
+    assert seen[-1] == 100
 
 
 class Held(Simulator):

@@ -54,7 +54,7 @@ def test_an_old_python_is_replaced(machine: Machine) -> None:
 
 def test_a_missing_package_is_named_with_its_range(machine: Machine) -> None:
     failure = machine.check(version_of=lambda name: "" if name == "pillow" else "99").failures[-1]
-    assert "pillow is missing: luma-ray-mcp needs pillow>=12.1" in failure.detail
+    assert "pillow is missing: luma-ray-mcp needs pillow>=13" in failure.detail
     assert failure.fix.startswith("Reinstall luma-ray-mcp")
 
 

@@ -251,7 +251,9 @@ async def test_deleted_job_keeps_its_files_and_is_listed_if_requested(server: Se
         _, deleted = await call(client, "list_jobs", state="deleted")
     assert (simulator.service.jobs, content["deleted"], content["saved_files"]) == ({}, True, job["saved_files"])
     assert content["note"] == text
-    assert text.startswith("The job is deleted. Links to its video may stop working; its files on this machine stay: ")
+    assert text.startswith(
+        "The job had finished, and is deleted. Links to its video may stop working; its files on this"
+    )
     assert "slot" not in text
     assert all(Path(file).exists() and file in text for file in job["saved_files"])
     assert (after["jobs"], [listed["prompt"] for listed in deleted["jobs"]]) == ([], ["A fox"])

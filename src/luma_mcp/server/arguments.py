@@ -23,7 +23,7 @@ from luma_mcp.settings import LONGEST_WAIT
 # Enough to find a recent job, and short enough for an agent to read.
 DEFAULT_LIMIT = 10
 # Arguments that are reported one by one. Of more, a caller needs only their number.
-MAX_PROBLEMS = 10
+MAX_PROBLEMS = 7
 LONGEST_SPELLING, MAX_NUMBER = 4_000, 10**18
 STATES: tuple[str, ...] = get_args(ListedState)
 _ALIASES = {"job_id": "jobid", "query": "text", "search": "text", "after": "since", "until": "before"}

@@ -116,6 +116,8 @@ def exact_request_schema(catalog: Catalog) -> Schema:
     for name, text in {**catalog.texts, **catalog.images}.items():
         properties[name] = {"type": "string", "pattern": text.pattern, "description": f"{text.about}: {text.expects}."}
         if text.max_length:
+            # The pattern and the length say what it takes.
+            properties[name]["description"] = f"{text.about}."
             properties[name]["maxLength"] = text.max_length
     for name, choice in catalog.choices.items():
         properties[name] = {"type": "string", "enum": list(choice.values), "description": choice.about}
