@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,21 @@ def wall_clock() -> datetime:
 async def resolve(host: str, port: int) -> list[str]:  # noqa: ARG001
     """Resolve every name to a public address. The transport carries the request wherever it goes."""
     return ["93.184.215.14"]
+
+
+def pytest_configure() -> None:
+    """Measure the coverage of processes, too, which tests start with an environment of their own."""
+    coverage = {"COVERAGE_PROCESS_CONFIG": os.environ.get("COVERAGE_PROCESS_CONFIG", "")}
+    if not any(coverage.values()):
+        return
+    start = subprocess.Popen.__init__
+
+    def start_measured(self: Any, *args: Any, **options: Any) -> None:
+        if options.get("env") is not None:
+            options["env"] = {**options["env"], **coverage}
+        start(self, *args, **options)
+
+    subprocess.Popen.__init__ = start_measured  # type: ignore[method-assign]
 
 
 @pytest.fixture(autouse=True)
