@@ -4,15 +4,15 @@
 export const UNKNOWN_TYPICAL = [30, 180];
 
 /**
- * Percentage of the way: up to 90 linearly at the typical time, then ever slower, and never quite 100. The server's own
+ * Percentage of the way: up to 90 linearly at the typical time, then ever slower, and never quite 99. The server's own
  * progress messages use the same formula.
  *
  * @param {number} elapsed seconds
  * @param {number} typical seconds
  */
 export function percent(elapsed, typical) {
-  const share = Math.max(0, elapsed) / typical;
-  return share <= 1 ? 90 * share : 100 - 10 / share;
+  const passed = Math.max(0, elapsed);
+  return passed <= typical ? (90 * passed) / typical : 99 - (9 * typical) / passed;
 }
 
 /**
