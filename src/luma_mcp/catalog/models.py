@@ -12,7 +12,7 @@ Terms:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations as subsets
@@ -23,6 +23,9 @@ from typing import Any
 
 Combination = dict[str, str | bool]
 Condition = tuple[tuple[str, str | bool], ...]
+
+INHERITED = ("aspect_ratio", "dynamic_range", "resolution", "model")
+"""What a clip takes over from the one that it continues, the most important first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,20 +261,24 @@ def conflicts(catalog: Catalog) -> tuple[Combination, ...]:
         if len(rests) * len(values) != len(catalog.combinations):
             pairs[name] = list(product([name], values))
     valid = {tuple(map(combination.get, pairs)) for combination in catalog.combinations}
+    combinations = [dict(zip(pairs, values, strict=True)) for values in valid]
     found: list[Combination] = []
+    known: list[ItemsView[str, str | bool]] = []
     for size in range(1, len(pairs) + 1):
         for names in subsets(pairs, size):
+            # Which values of these parameters go together. Looked up, because this runs at every start of a server.
+            occurring = {tuple(map(combination.get, names)) for combination in combinations}
             for partial in map(dict, product(*map(pairs.__getitem__, names))):
-                repeats_smaller = any(conflict.items() <= partial.items() for conflict in found)
-                if repeats_smaller or any(partial.items() <= possible.items() for possible in catalog.combinations):
+                if tuple(partial.values()) in occurring or any(map(partial.items().__ge__, known)):
                     continue
                 # No rule needs an image to be missing: leaving one out never makes a combination invalid.
                 if False not in partial.values():
                     found.append(partial)
+                    known.append(partial.items())
         # Done when the conflicts leave exactly what is valid. Larger ones would only repeat these.
         left = len(valid)
         for combination in map(dict, product(*pairs.values())):
-            left -= not any(conflict.items() <= combination.items() for conflict in found)
+            left -= not any(map(combination.items().__ge__, known))
         if left == 0:
             break
     return tuple(found)

@@ -176,6 +176,7 @@ class SqliteJournal:
         self._limiter: anyio.CapacityLimiter | None = None
         # Typical durations by what was asked for, and until when they are used.
         self._measured: dict[Any, list[tuple[float, float] | None]] = {}
+        self._credits: dict[tuple[str, ...], tuple[float, float]] | None = None
         self._measured_until = float("-inf")
         # The condition for the orders of this journal, with `self._api` as its value.
         self._mine = "api = ?"
@@ -369,9 +370,7 @@ class SqliteJournal:
 
     async def typical_seconds(self, *kinds: Mapping[str, str]) -> list[tuple[float, float] | None]:
         # Most calls ask for them, and waiting for the thread takes longer than the rest of a short call.
-        if self._clock() >= self._measured_until:
-            self._measured.clear()
-            self._measured_until = self._clock() + MEASURED_SECONDS
+        self._expire_measurements()
         key = tuple(tuple(sorted(kind.items())) for kind in kinds)
         if key not in self._measured:
             measure = self._measure
@@ -397,19 +396,31 @@ class SqliteJournal:
         return low, max(high, low + 1)
 
     async def credits_used(self, kind: Mapping[str, str]) -> dict[tuple[str, ...], tuple[float, float]]:
+        self._expire_measurements()
+        if self._credits is None:
+            self._credits = await self._measure_credits()
+        wanted = set(kind.items())
+        return {
+            key: used for key, used in self._credits.items() if wanted <= set(zip(CREDIT_FACTORS, key, strict=True))
+        }
+
+    def _expire_measurements(self) -> None:
+        """Forget what was measured some time ago: other processes write as well."""
+        if self._clock() >= self._measured_until:
+            self._measured.clear()
+            self._credits = None
+            self._measured_until = self._clock() + MEASURED_SECONDS
+
+    async def _measure_credits(self) -> dict[tuple[str, ...], tuple[float, float]]:
         columns = ", ".join(f"json_extract(request, '$.{name}')" for name in CREDIT_FACTORS)
         conditions = f"{self._mine} AND state = 'completed' AND credits BETWEEN 0 AND 1e9 AND json_valid(request)"
         sql = f"SELECT credits, {columns} FROM orders WHERE {conditions} ORDER BY ordered_at DESC"
-        found = await self._select(sql, self._api)
         samples: dict[tuple[str, ...], list[float]] = {}
-        for used, *values in found:
-            factors = dict(zip(CREDIT_FACTORS, values, strict=True))
-            if None in values or not kind.items() <= factors.items():
-                continue
+        for used, *values in await self._select(sql, self._api):
             latest = samples.setdefault(tuple(map(str, values)), [])
-            if len(latest) < MAX_SAMPLES:
+            if None not in values and len(latest) < MAX_SAMPLES:
                 latest.append(used)
-        return {key: (min(latest), max(latest)) for key, latest in samples.items()}
+        return {key: (min(latest), max(latest)) for key, latest in samples.items() if latest}
 
     async def find_asset(self, digest: str, account: str) -> str | None:
         return await self._find_asset("asset_ref", "digest = ? AND account = ?", digest, account)
@@ -469,6 +480,7 @@ class SqliteJournal:
         sql = f"UPDATE orders SET {change} WHERE api = ? AND jobid = ? AND {condition}"
         await self._execute((sql, (*values, self._api, jobid)))
         self._measured.clear()
+        self._credits = None
 
     async def _execute(self, *statements: _Statement, missed: tuple[_Statement, ...] = ()) -> int:
         """Execute statements in one transaction, and return how many rows the last one changed.

@@ -14,8 +14,7 @@ from functools import lru_cache
 from typing import Any, get_args
 
 from luma_mcp.api.protocol import JobState
-from luma_mcp.catalog.models import Catalog, Choice, Condition, Implication, conflicts, implications
-from luma_mcp.service.requests import INHERITED
+from luma_mcp.catalog.models import INHERITED, Catalog, Choice, Condition, Implication, conflicts, implications
 
 Schema = dict[str, Any]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -56,14 +56,18 @@ class CreditsWatch:
 
     def refreshing(self, grace: float = GRACE) -> AbstractAsyncContextManager[None]:
         """Fetch the numbers, if they are not known, while a block runs and at most `grace` seconds longer."""
+        if not self._is_due():
+            return nullcontext()
         return alongside(self.refresh, grace=grace)
+
+    def _is_due(self) -> bool:
+        return anyio.current_time() >= max(self._known_until, self._retry_at) and self.api.features.accounts
 
     async def refresh(self) -> None:
         """Fetch the numbers if they are not known. A failure is not reported: they stay unknown."""
-        now = anyio.current_time()
-        if now < max(self._known_until, self._retry_at) or not self.api.features.accounts:
+        if not self._is_due():
             return
-        self._retry_at = now + RETRY_AFTER
+        self._retry_at = anyio.current_time() + RETRY_AFTER
         found: dict[str, AccountCredits] = {}
         emails: list[str] = []
         with anyio.move_on_after(FETCH_TIMEOUT), suppress(LumaError):

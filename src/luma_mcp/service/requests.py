@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 
 from luma_mcp.api.protocol import Account, VideoApi, VideoRequest
-from luma_mcp.catalog.models import Catalog
+from luma_mcp.catalog.models import INHERITED, Catalog
 from luma_mcp.catalog.validate import MAX_SHOWN, shorten, validate
 from luma_mcp.errors import AccountSession, Forbidden, ImageRemedy, InvalidArguments, LumaError, NotFound, Problem
 from luma_mcp.journal.protocol import Journal
@@ -34,8 +34,6 @@ from luma_mcp.media.sources import (
     show_path,
 )
 
-INHERITED = ("aspect_ratio", "dynamic_range", "resolution", "model")
-"""What a clip takes over from the one that it continues, the most important first."""
 SHAPE_TOLERANCE = 0.06
 """Up to this difference of shape, about 6 %, nothing of a picture is missed."""
 ChoiceReason = Literal["earlier_clip", "picture"]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from luma_mcp.catalog.models import Catalog, conflicts
 from luma_mcp.catalog.validate import validate_options
@@ -16,7 +16,9 @@ from luma_mcp.server.arguments import parse_arguments
 from luma_mcp.server.results import build_cost_content, build_result
 from luma_mcp.server.schemas import OBJECT, STRING, array
 from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, build_tool
-from luma_mcp.service.credits import AccountCredits
+
+if TYPE_CHECKING:
+    from luma_mcp.service.credits import AccountCredits
 
 DESCRIPTION = (
     "List what generate_video can make, typical times, credits that videos used, credits left. Fix values to see what "
