@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from datetime import datetime
 
-SCENARIOS = int(os.environ.get("SCENARIOS", "400"))
+SCENARIOS = int(os.environ.get("SCENARIOS", "200"))
 CHUNKS = 20
 """So that several workers share the scenarios."""
 REQUESTS = [
