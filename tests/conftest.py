@@ -51,14 +51,14 @@ async def resolve(host: str, port: int) -> list[str]:  # noqa: ARG001
 
 def pytest_configure() -> None:
     """Measure the coverage of processes, too, which tests start with an environment of their own."""
-    coverage = {"COVERAGE_PROCESS_CONFIG": os.environ.get("COVERAGE_PROCESS_CONFIG", "")}
-    if not any(coverage.values()):
+    config = os.environ.get("COVERAGE_PROCESS_CONFIG")
+    if config is None:
         return
     start = subprocess.Popen.__init__
 
     def start_measured(self: Any, *args: Any, **options: Any) -> None:
         if options.get("env") is not None:
-            options["env"] = {**options["env"], **coverage}
+            options["env"] = {**options["env"], "COVERAGE_PROCESS_CONFIG": config}
         start(self, *args, **options)
 
     subprocess.Popen.__init__ = start_measured  # type: ignore[method-assign]

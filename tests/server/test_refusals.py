@@ -1,4 +1,4 @@
-"""What an agent is told about a request that cannot be made, so that it can answer its user.
+"""What an agent learns about a request that cannot be made, so that it can answer its user.
 
 Text alone and structured content alone must suffice; what is suggested, and what else is possible, must work.
 """
