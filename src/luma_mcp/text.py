@@ -1,4 +1,4 @@
-"""Clean text from elsewhere before it is shown. A leaf: imports nothing of this package."""
+"""Clean text and JSON values before they are shown. A leaf: imports nothing of this package."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import re
 import unicodedata
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -49,6 +50,11 @@ def _replace_surrogates(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_replace_surrogates(item) for item in value]
     return value
+
+
+def without_none(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is not known."""
+    return {name: value for name, value in content.items() if value is not None}
 
 
 def shorten(text: str, limit: int) -> str:

@@ -32,7 +32,7 @@ from luma_mcp.service.requests import ProgressStep, ValidatedRequest
 from luma_mcp.service.service import VideoService
 from luma_mcp.service.submit import Outcome
 from luma_mcp.settings import Settings
-from luma_mcp.text import make_encodable, one_line, shorten
+from luma_mcp.text import make_encodable, one_line, shorten, without_none
 
 # Seconds for which a refused connection is tried again.
 RETRY_TIMEOUT = 60.0
@@ -555,12 +555,6 @@ def describe_stop(clips: Sequence[Clip], options: Options) -> str:
     if missing and len(clips) > 1:
         lines.append(messages.not_ordered(missing, len(clips)))
     return "\n".join(lines)
-
-
-def without_none(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what is not known."""
-    # `server.results` has this too, but imports the SDK of the protocol, which takes a while.
-    return {name: value for name, value in facts.items() if value is not None}
 
 
 def print_json(facts: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ import click
 from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.catalog.validate import validate
 from luma_mcp.cli import context, messages
-from luma_mcp.cli.clips import Clip, Options, Runner, build_error_facts, print_json, run_clips, without_none
+from luma_mcp.cli.clips import Clip, Options, Runner, build_error_facts, print_json, run_clips
 from luma_mcp.errors import InvalidArguments, LumaError, NotConfigured, Problem
 from luma_mcp.journal.protocol import Order, OrderQuery
 from luma_mcp.journal.sqlite import EVERY_API, SqliteJournal
@@ -26,7 +26,7 @@ from luma_mcp.service import existing_files, journal_path
 from luma_mcp.service.jobs import JobList, ListedJob, list_recorded, parse_moment
 from luma_mcp.service.service import DeletedJob, VideoService
 from luma_mcp.settings import Settings
-from luma_mcp.text import decode_utf8, one_line
+from luma_mcp.text import decode_utf8, one_line, without_none
 
 # How many times faster than Luma a simulation is.
 SIMULATION_SPEED = 10.0

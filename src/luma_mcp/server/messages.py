@@ -600,14 +600,11 @@ def after_list(
     """The next step after a list, for programs and as text. `filters`: what the caller stated."""
     action: NextAction = "none"
     steps: list[str] = []
-    by_state = {job["state"]: job["jobid"] for job in reversed(jobs) if "jobid" in job}
     stuck = [job["jobid"] for job in jobs if job.get("overdue_seconds", 0) > OVERDUE_AFTER and "jobid" in job]
+    by_state = {job["state"]: job["jobid"] for job in reversed(jobs) if job.get("jobid") not in (None, *stuck)}
     if stuck:
-        steps.append(f"Ask the user what to do about overdue jobs, which may be stuck: {_format_some(stuck)}.")
-        in_time = [job["jobid"] for job in jobs if job["state"] == "running" and job.get("jobid") not in (None, *stuck)]
-        by_state.pop("running", None)
         action = "ask_user"
-        by_state |= {"running": in_time[0]} if in_time else {}
+        steps.append(f"Ask the user what to do about overdue jobs, which may be stuck: {_format_some(stuck)}.")
     if "running" in by_state:
         action = "get_job"
         steps.append(f"Call get_job with {_format_call(by_state['running'])} to wait for the newest running job.")

@@ -26,7 +26,7 @@ from luma_mcp.errors import (
     format_problem,
 )
 from luma_mcp.server import messages
-from luma_mcp.text import make_encodable
+from luma_mcp.text import make_encodable, without_none
 from luma_mcp.text import shorten as cut
 
 if TYPE_CHECKING:
@@ -205,11 +205,6 @@ def build_cost_content(
     left = credits_content(result_context.credits_left)
     cost = messages.format_cost(expected, left, is_running=is_running, simulated=simulated)
     return without_none({"expected_credits": expected and list(expected), "credits_left": left or None, "cost": cost})
-
-
-def without_none(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what is not known."""
-    return {name: value for name, value in content.items() if value is not None}
 
 
 def build_error_result(error: LumaError, tool: str, *, simulated: bool) -> CallToolResult:

@@ -16,7 +16,7 @@ from luma_mcp.api.protocol import Account, RunningJob, VideoApi, VideoRequest, p
 from luma_mcp.errors import Capacity, JobReference, LumaError, NotFound
 from luma_mcp.journal.protocol import Journal, ListedState, Order, OrderQuery
 from luma_mcp.service import existing_files
-from luma_mcp.service.reconcile import UNKNOWN_FOR, Reconciler
+from luma_mcp.service.reconcile import NEW_FOR, UNKNOWN_FOR, Reconciler
 from luma_mcp.text import shorten
 
 __all__ = [
@@ -37,14 +37,12 @@ _RETRY_TIMEOUT = 2.0
 """Short, because without the API the list still shows what the journal knows."""
 _UPDATE_TIMEOUT = 15.0
 _CAPACITY_TIMEOUT = 5.0
-_NEW_FOR = timedelta(minutes=1)
-"""Age of a job until which a replica may lag so much that it does not know it."""
 _MAX_NAMED = 5
 """Jobs that an error names; the others are counted."""
 _LONGEST_PROMPT = 40
 
 
-OVERDUE_FOR = 60.0
+_OVERDUE_FOR = 60.0
 """Seconds beyond the usual time after which the end of a job is not expected any more."""
 _MOMENTS = {"today": 0, "yesterday": 1}
 """How many days before today a day began."""
@@ -202,7 +200,7 @@ async def add_slot_holders(
         order = await journal.get_by_jobid(job.jobid)
         remaining = inf
         created, seconds = parse_time(job.created), await expect(order.request) if order else None
-        if created and seconds is not None and (now - created).total_seconds() < seconds + OVERDUE_FOR:
+        if created and seconds is not None and (now - created).total_seconds() < seconds + _OVERDUE_FOR:
             # Of a job that is much later than usual, nobody knows when it ends.
             remaining = max(0.0, seconds - (now - created).total_seconds())
         ends.append((remaining, _build_reference(job.jobid, order)))
@@ -239,7 +237,7 @@ async def _update_ended(
                 # Of a young job, a lagging replica says so too: it stays in the journal, and is not ordered again.
                 if reconciler.age(order) > UNKNOWN_FOR:
                     await journal.mark_gone(jobid)
-                elif reconciler.age(order) > _NEW_FOR:
+                elif reconciler.age(order) > NEW_FOR:
                     missing.add(jobid)
             except LumaError:
                 # It stays as it is until the next list.

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 UNKNOWN_FOR = timedelta(minutes=15)
 """How long an order of unknown outcome blocks the same order: longer than any job runs."""
+NEW_FOR = timedelta(minutes=1)
+"""Age of a job until which a replica may lag so much that it does not know it."""
 FAILED_ANSWER_FOR = timedelta(minutes=2)
 """The same if an answer came, but one that does not show whether a job was started. Such a job is listed by then."""
 PLAUSIBLE_AGE = timedelta(days=1)

@@ -26,7 +26,7 @@ from luma_mcp.service import api_id, journal_path, output_folder
 from luma_mcp.service.credits import CreditsWatch
 from luma_mcp.service.downloads import Downloads
 from luma_mcp.service.jobs import JobList, ListedState, list_jobs
-from luma_mcp.service.reconcile import UNKNOWN_FOR, Reconciler
+from luma_mcp.service.reconcile import NEW_FOR, UNKNOWN_FOR, Reconciler
 from luma_mcp.service.requests import RequestBuilder
 from luma_mcp.service.submit import OrderSubmitter
 from luma_mcp.settings import LOOPBACK, Settings
@@ -40,8 +40,6 @@ logger = logging.getLogger(__name__)
 RECOVERY_TIMEOUT = 12.0
 """Seconds that a list may take to find the jobs of orders without an answer."""
 DELETE_ATTEMPTS = 2
-NEW_FOR = 60.0
-"""Seconds after an order in which a replica of the API may not have its job yet."""
 FILES_WANTED_FOR = timedelta(days=3)
 """Age of an order after which a new process no longer saves its files by itself."""
 SAVE_TIMEOUT = 1800.0
@@ -173,7 +171,7 @@ class VideoService:
         else:
             jobid, request = job_or_jobid.jobid, job_or_jobid.request
             age = job_or_jobid.elapsed_seconds(self.now())
-        may_lag = max(0.0, NEW_FOR - age) if age is not None else 0.0
+        may_lag = max(0.0, NEW_FOR.total_seconds() - age) if age is not None else 0.0
         if expected is None and seconds > 0:
             expected = await self.expected_seconds(request)
         try:

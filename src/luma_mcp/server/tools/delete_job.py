@@ -6,10 +6,11 @@ from typing import Any
 
 from luma_mcp.errors import LumaError
 from luma_mcp.server import messages, schemas
-from luma_mcp.server.results import build_result, without_none
+from luma_mcp.server.results import build_result
 from luma_mcp.server.schemas import BOOLEAN, STRING, array
 from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, build_tool
 from luma_mcp.server.tools.get_job import parse_job_arguments
+from luma_mcp.text import without_none
 
 DESCRIPTION = (
     "Delete a finished job: its links stop working, saved files stay. Ask the user first. Nothing stops a running job."

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from luma_mcp.errors import InvalidArguments, Problem
 from luma_mcp.server import messages, schemas
 from luma_mcp.server.arguments import DEFAULT_LIMIT, STATES, parse_arguments
-from luma_mcp.server.results import MAX_BYTES, build_result, credits_content, fits, format_iso, without_none
+from luma_mcp.server.results import MAX_BYTES, build_result, credits_content, fits, format_iso
 from luma_mcp.server.schemas import BOOLEAN, NUMBER, OBJECT, STRING, array
 from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, build_tool
 from luma_mcp.service.jobs import MAX_LISTED, JobList, ListedJob, parse_moment
-from luma_mcp.text import shorten
+from luma_mcp.text import shorten, without_none
 
 if TYPE_CHECKING:
     from luma_mcp.service.service import VideoService
