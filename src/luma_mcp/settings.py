@@ -17,7 +17,9 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-BASE_URL = "https://api.useapi.net/v1/luma"
+from luma_mcp.providers import PROVIDERS, Provider
+
+BASE_URL = PROVIDERS["useapi"].base_url
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 TOKEN_PATTERN = re.compile(r"[!-~]+")
 """One word that an HTTP header can carry."""
@@ -25,7 +27,10 @@ SHORTEST_HTTP_TOKEN, FEWEST_CHARACTERS = 32, 8
 """Of a token that is not guessed: its length, and how many different characters are in it."""
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SCHEMAS = ("portable", "exact")
-_TOKEN_LIKE = re.compile(r"[\"']?(\w+\s*=\s*)?[\"']?(Bearer\s+)?user:", re.IGNORECASE)
+_PREFIX = r"[\"']?(\w+\s*=\s*)?[\"']?(Bearer\s+)?"
+_TOKEN_LIKE = {
+    name: re.compile(_PREFIX + re.escape(provider.begins), re.IGNORECASE) for name, provider in PROVIDERS.items()
+}
 CONFIRM = ("never", "expensive", "always")
 LONGEST_WAIT = 600
 
@@ -45,11 +50,19 @@ class ProxyVariableError(ValueError):
     """A variable that names no usable proxy. Its text is the variable's name: the value may contain a password."""
 
 
-def _token(text: str) -> SecretStr:
-    token = re.sub(r"^Bearer(\s+|$)", "", text)
-    if not TOKEN_PATTERN.fullmatch(token):
-        raise ValueError("must be the complete token as useapi.net shows it (user:…), without spaces")
-    return SecretStr(token)
+def _credential(api: str) -> Callable[[str], SecretStr]:
+    provider = PROVIDERS[api]
+
+    def parse(text: str) -> SecretStr:
+        token = re.sub(r"^Bearer(\s+|$)", "", text)
+        if not TOKEN_PATTERN.fullmatch(token):
+            raise ValueError(
+                f"must be the complete {provider.noun.rpartition(' ')[2]} as {provider.console} shows it "
+                f"({provider.example}), without spaces"
+            )
+        return SecretStr(token)
+
+    return parse
 
 
 def parse_http_token(text: str) -> SecretStr:
@@ -132,7 +145,23 @@ class Settings:
     """The settings of the server. Each field's metadata has its variable and the text for the documentation."""
 
     token: SecretStr | None = _variable(
-        "USEAPI_TOKEN", _token, None, "Your API token from useapi.net (`user:…`). Without it only `list_options` works."
+        "USEAPI_TOKEN",
+        _credential("useapi"),
+        None,
+        "Your API token from useapi.net (`user:…`). Without a credential only `list_options` works.",
+    )
+    """The credential of the API in use, whichever variable it comes from."""
+    agents_key: SecretStr | None = _variable(
+        "LUMA_AGENTS_API_KEY",
+        _credential("agents"),
+        None,
+        "Your API key from platform.lumalabs.ai (`luma-api-…`), for Luma's own Agents API.",
+    )
+    api: str = _variable(
+        "LUMA_MCP_API",
+        _one_of(tuple(PROVIDERS)),
+        "useapi",
+        "Which API makes the videos: `useapi` or `agents`. If unset: the one whose credential is set, `useapi` first.",
     )
     http_token: SecretStr | None = _variable(
         "LUMA_MCP_HTTP_TOKEN",
@@ -140,7 +169,7 @@ class Settings:
         None,
         "What clients of `serve --http` must send: 32 random characters or more. If unset: generated and kept.",
     )
-    base_url: str = _variable("LUMA_MCP_BASE_URL", _base_url, BASE_URL, "The URL of the API.")
+    base_url: str = _variable("LUMA_MCP_BASE_URL", _base_url, BASE_URL, "The URL of the API in use.")
     email: str | None = _variable(
         "LUMA_MCP_EMAIL", _email, None, "Luma account for orders that name none and use no assetRefs of another one."
     )
@@ -199,9 +228,16 @@ class Settings:
         "`portable`: an input schema that every host accepts. `exact`: one that holds every rule.",
     )
     log_level: str = _variable("LUMA_MCP_LOG_LEVEL", _one_of(LOG_LEVELS), "WARNING", "How much goes to stderr.")
+    unused: str | None = None
+    """The variable of another API's credential that is set, though nothing says which API to use."""
     simulated: bool = False
     speed: float = 1.0
     """How many times faster than Luma a simulation is."""
+
+    @property
+    def provider(self) -> Provider:
+        """The API in use."""
+        return PROVIDERS[self.api]
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -217,9 +253,8 @@ class Settings:
             text = environment.get(variable, "").strip()
             if not text or re.search(r"\$\{.*\}", text):
                 continue
-            if name != "token" and _TOKEN_LIKE.match(text):
-                # Not repeated, since values of variables that are not secret are shown.
-                problems.append(f"{variable} looks like an API token; set USEAPI_TOKEN instead")
+            if found := _find_misplaced(variable, text):
+                problems.append(found)
                 continue
             try:
                 values[name] = row.metadata["parse"](text)
@@ -229,7 +264,30 @@ class Settings:
             problems.append("LUMA_MCP_JOURNAL_REQUIRED cannot be combined with LUMA_MCP_JOURNAL=off")
         if problems:
             raise SettingsError("\n".join(problems))
-        return cls(**values)
+        return cls(**_choose_api(values))
+
+
+def _find_misplaced(variable: str, text: str) -> str | None:
+    """Describe a credential in a variable that is not for it."""
+    for provider in PROVIDERS.values():
+        if variable != provider.variable and _TOKEN_LIKE[provider.name].match(text):
+            # Not repeated, since values of variables that are not secret are shown.
+            return f"{variable} looks like an {provider.noun}; set {provider.variable} instead"
+    return None
+
+
+def _choose_api(values: dict[str, Any]) -> dict[str, Any]:
+    """Complete the values with the API in use, its credential and its URL."""
+    credentials = {"useapi": values.get("token"), "agents": values.get("agents_key")}
+    is_stated = "api" in values
+    if not is_stated and credentials["agents"] and not credentials["useapi"]:
+        values["api"] = "agents"
+    api = values.setdefault("api", "useapi")
+    if not is_stated and all(credentials.values()):
+        values["unused"] = PROVIDERS["agents"].variable
+    values.setdefault("base_url", PROVIDERS[api].base_url)
+    values["token"] = credentials[api]
+    return values
 
 
 VARIABLES = {f.name: f for f in fields(Settings) if f.metadata}

@@ -8,7 +8,7 @@ import pytest
 from tests import table
 
 from luma_mcp.catalog import useapi
-from luma_mcp.catalog.models import Combination, ModelRow, ResolutionRow, build_model, conflicts, implications
+from luma_mcp.catalog.models import Combination, ModelRow, ModeRow, ResolutionRow, build_model, conflicts, implications
 from luma_mcp.catalog.useapi import USEAPI
 
 ASSETS = dict.fromkeys(table.IMAGES, "u1-email:a@example.com-image:1")
@@ -136,7 +136,7 @@ def test_rules_are_computed_once_per_catalog() -> None:
 
 def test_a_catalog_without_restrictions_has_no_rules() -> None:
     durations = {"sdr": ("5s", "10s"), "hdr": ("5s", "10s"), "hdr_exr": ("5s", "10s")}
-    model = ModelRow("ray-v3-flash", "takes no images", durations, keyframes=False)
+    model = ModelRow("ray-v3-flash", "takes no images", (ModeRow(((),), durations),))
     resolution = ResolutionRow("draft", ("sdr", "hdr", "hdr_exr"), (30, 60))
     free = useapi.build_catalog(models=[model], resolutions=[resolution])
     # Its only rules are that the three images must be left out.
@@ -156,7 +156,8 @@ def test_a_catalog_without_restrictions_has_no_rules() -> None:
 def test_model_and_resolution_rows_limit_each_other(
     model: dict[str, str], resolution: dict[str, tuple[str, ...]], offered: tuple[str, ...]
 ) -> None:
-    row = ModelRow("ray-v4", "newer", {"sdr": ("5s",)}, smallest_resolution=model.get("smallest_resolution"))
+    mode = ModeRow(((),), {"sdr": ("5s",)})
+    row = ModelRow("ray-v4", "newer", (mode,), smallest_resolution=model.get("smallest_resolution"))
     resolutions = [
         ResolutionRow("draft", ("sdr",), (30, 60)),
         ResolutionRow(
@@ -169,5 +170,5 @@ def test_model_and_resolution_rows_limit_each_other(
 
 
 def test_a_range_without_resolutions_is_not_offered() -> None:
-    row = ModelRow("ray-v4", "newer", {"sdr": ("5s",), "hdr": ("5s",)})
+    row = ModelRow("ray-v4", "newer", (ModeRow(((),), {"sdr": ("5s",), "hdr": ("5s",)}),))
     assert tuple(build_model(row, [ResolutionRow("draft", ("sdr",), (30, 60))]).ranges) == ("sdr",)

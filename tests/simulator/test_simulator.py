@@ -366,7 +366,7 @@ async def test_a_failed_job_can_lack_a_reason_and_use_credits(api: httpx2.AsyncC
 
 async def test_statuses_can_be_undocumented(api: httpx2.AsyncClient) -> None:
     running_job = await submit(api, prompt="A fox simulate:odd simulate:stuck")
-    assert (await api.get(f"/jobs/{running_job['jobid']}")).json()["status"] == "queued"
+    assert (await api.get(f"/jobs/{running_job['jobid']}")).json()["status"] == "waiting"
     finished = await get_record(api, "A fox simulate:odd")
     assert (finished["status"], finished["response"]["video"]["width"]) == ("finalized", 384)
     failed = await get_record(api, "A fox simulate:odd simulate:fail")

@@ -11,16 +11,16 @@ import sys
 import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, Literal, Protocol, Self
 
-from luma_mcp.catalog.models import Catalog
-
 # At run time too, so that `typing.get_type_hints(VideoRequest)` works for library users.
+from luma_mcp.catalog import agents
+from luma_mcp.catalog.models import Catalog
 from luma_mcp.catalog.useapi import AspectRatio, Duration, DynamicRange, ModelName, Resolution
-from luma_mcp.errors import LumaError
+from luma_mcp.errors import Charged, LumaError
 
 RETRY_TIMEOUT = 20.0
 """Default time in seconds within which a call is sent again after a transient failure."""
@@ -32,7 +32,7 @@ LARGEST_CREDITS = 1e12
 
 JobState = Literal["running", "completed", "failed"]
 FINISHED: dict[str, JobState] = {"completed": "completed", "failed": "failed"}
-UNFINISHED = frozenset({"created", "pending", "processing"})
+UNFINISHED = frozenset({"created", "queued", "pending", "processing"})
 """The terminal statuses. A job with any other status is running."""
 SAVED_FILES = {"video": ".mp4", "video_hdr_exr": "-exr.zip"}
 """The files of a job that are saved, and how their names end."""
@@ -46,18 +46,26 @@ _INVISIBLE = re.compile("[\u00ad\u2060\ufe00-\ufe0f\ufeff\u20e3]")
 
 
 @dataclass(frozen=True, slots=True)
+class Keyframe:
+    """A picture of a clip: the reference of an uploaded image, and its time in seconds from the beginning."""
+
+    image: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class VideoRequest:
     """What to make. Only the prompt is required.
 
     A choice that is left out becomes the documented default where that fits the rest, else the cheapest value that
-    does. The types are for type checkers; `LumaClient.submit` checks the values.
+    does. The types are for type checkers and name what any API takes; a client's `submit` checks the values.
     """
 
     prompt: str
-    """What the video shows: 1 to 2000 characters."""
-    model: ModelName | None = None
+    """What the video shows: 1 to 2000 characters; with Luma's Agents API, up to 6000."""
+    model: ModelName | agents.ModelName | None = None
     """Ray model."""
-    resolution: Resolution | None = None
+    resolution: Resolution | agents.Resolution | None = None
     """Resolution; a higher one takes longer and costs more."""
     aspect_ratio: AspectRatio | None = None
     """Width to height."""
@@ -77,15 +85,26 @@ class VideoRequest:
     """Webhook, called on submission and at the end: an http(s) URL of at most 1024 characters."""
     reply_ref: str | None = None
     """Your reference, echoed to the webhook."""
+    loop: bool | None = None
+    """Whether the end leads into the beginning."""
+    keyframes: tuple[Keyframe, ...] | None = None
+    """Pictures with their times."""
+    extend: str | None = None
+    """The jobid of an earlier clip that this one makes longer."""
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> Self:
         """Build a request by parameter names; `TypeError` if one is unknown, or the prompt is missing."""
-        return cls(**params)
+        values = dict(params)
+        if "keyframes" in values:
+            values["keyframes"] = tuple(Keyframe(**keyframe) for keyframe in values["keyframes"])
+        return cls(**values)
 
-    def to_dict(self) -> dict[str, str]:
-        """Return the parameters that are set, by name."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the parameters that are set, by name, as JSON values."""
         params = {row.name: getattr(self, row.name) for row in fields(self)}
+        if self.keyframes is not None:
+            params["keyframes"] = [asdict(keyframe) for keyframe in self.keyframes]
         return {name: value for name, value in params.items() if value is not None}
 
 
@@ -102,12 +121,13 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class JobFiles:
-    """The files of a finished job. `video_hdr_exr`: a ZIP of EXR frames, for `hdr_exr` only."""
+    """The files of a finished job. `video_hdr_exr`: EXR frames, for `hdr_exr` only. `others`: of unknown types."""
 
     video: Media | None = None
     video_hdr_exr: Media | None = None
     thumbnail: Media | None = None
     last_frame: Media | None = None
+    others: tuple[Media, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +146,9 @@ class Job:
         jobid: opaque. It contains an e-mail address: personal data in logs.
         status: the API's own name for the job's state, shown as it is; programs use `state`.
         kind: `video` or `image`; None if the record does not name it.
+        credits_used: what it cost, where the API says that.
         failure_reason: the API's reason, with its details if there are any.
+        charged: whether a job that failed was charged, where the API's documents say that; None if its record does.
         request: the complete request; None if it was ordered elsewhere, since the API's records do not repeat it.
         outage: None if the record is up to date.
     """
@@ -139,6 +161,7 @@ class Job:
     files: JobFiles = field(default_factory=JobFiles)
     credits_used: float | None = None
     failure_reason: str | None = None
+    charged: Charged | None = None
     request: VideoRequest | None = None
     outage: Outage | None = None
 
@@ -247,10 +270,15 @@ class AddedAccount(Account):
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """An uploaded image. `asset_ref` is opaque; the asset belongs to the account `email`."""
+    """An uploaded image.
+
+    `asset_ref` is opaque; where there are accounts, the asset belongs to the account `email`. `failure_reason`: why it
+    cannot be used.
+    """
 
     asset_ref: str
     email: str | None = None
+    failure_reason: str | None = None
 
 
 class DeliveryObserver(Protocol):
@@ -272,6 +300,15 @@ class ApiFeatures:
     delete: bool
     # Uploaded images belong to an account.
     accounts: bool
+    # An uploaded image can be looked up.
+    get_asset: bool = False
+
+
+FEATURES = {
+    "useapi": ApiFeatures(list_running=True, delete=True, accounts=True),
+    "agents": ApiFeatures(list_running=False, delete=False, accounts=False, get_asset=True),
+}
+"""By `Catalog.api`. Here, because the tools that are offered depend on them before anything is connected."""
 
 
 class VideoApi(Protocol):
@@ -308,7 +345,10 @@ class VideoApi(Protocol):
     async def upload(
         self, data: bytes, media_type: str, account: str, *, retry_timeout: float = RETRY_TIMEOUT
     ) -> Asset:
-        """Upload an image to an account."""
+        """Upload an image to an account (empty where there are none), and wait until it can be used."""
+
+    async def get_asset(self, asset_ref: str, *, retry_timeout: float = RETRY_TIMEOUT) -> Asset:
+        """Fetch an uploaded image, waiting until it can be used; `NotFound` if the API does not have it any more."""
 
     async def delete(self, jobid: str, *, retry_timeout: float = RETRY_TIMEOUT) -> None:
         """Delete a finished job and free its slot. Nothing stops a running job."""

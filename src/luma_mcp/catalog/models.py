@@ -6,14 +6,14 @@ parameters is written by hand.
 
 Terms:
     params: a caller's mapping of parameter names to values; what the caller left out is not in it.
-    combination: a value for every name in `choices`, and for every name in `images` whether it is given.
-        Leaving an image out never makes a valid combination invalid.
+    combination: a value for every name in `choices`, and for every name in `images` and `inputs` whether it is given.
+        Leaving one of those out never makes a valid combination invalid.
 """
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import ItemsView, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import combinations as subsets
 from itertools import product
@@ -62,6 +62,42 @@ class ImageInput(Text):
 
 
 @dataclass(frozen=True, slots=True)
+class Flag:
+    """A parameter that is on or off, and off if it is left out."""
+
+    api_name: str
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClipInput(Text):
+    """A parameter that takes the jobid of an earlier clip, whose video goes on in the new one.
+
+    `seconds`: how much longer the clip becomes; `max_seconds`: how long it may become in all.
+    """
+
+    seconds: int = 0
+    max_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KeyframesInput:
+    """A parameter that takes a list of images, each with its time in seconds from the clip's beginning.
+
+    `max_items`: the most images; `per_second`: how many different times a second has.
+    """
+
+    api_name: str
+    about: str
+    expects: str
+    max_items: int
+    per_second: int
+
+
+Input = Flag | ClipInput | KeyframesInput
+
+
+@dataclass(frozen=True, slots=True)
 class ResolutionRow:
     """All about one resolution.
 
@@ -71,6 +107,7 @@ class ResolutionRow:
         typical_seconds: the [10th, 90th] percentile of the time from submission to the end.
         models: the only models that offer it; None if all do that are not limited by their own row.
         expensive: whether `LUMA_MCP_CONFIRM=expensive` asks the user about it.
+        dollars: the price of 5 s in SDR; None if it is not known in advance.
     """
 
     name: str
@@ -78,6 +115,22 @@ class ResolutionRow:
     typical_seconds: tuple[float, float]
     models: tuple[str, ...] | None = None
     expensive: bool = False
+    dollars: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModeRow:
+    """What a model offers with certain images and inputs.
+
+    Attributes:
+        inputs: those that may be given together, one group per way; an empty group: none.
+        durations: what is offered with them, by dynamic range; a range that is missing is not offered.
+        smallest_resolution: this resolution and all that come after it are offered; None for all.
+    """
+
+    inputs: tuple[tuple[str, ...], ...]
+    durations: Mapping[str, tuple[str, ...]]
+    smallest_resolution: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +140,14 @@ class ModelRow:
     Attributes:
         name: the value of the parameter `model`.
         about: a phrase for descriptions.
-        durations: what it offers, by dynamic range; a range that is missing is not offered.
+        modes: what it offers; the first one includes the empty group.
         smallest_resolution: it offers this resolution and all that come after it; None if it offers all.
-        keyframes: whether it takes `image_start` and `image_end`, alone or together.
-        character_ranges: the dynamic ranges in which it takes `image_character`, which excludes the keyframes.
     """
 
     name: str
     about: str
-    durations: Mapping[str, tuple[str, ...]]
+    modes: tuple[ModeRow, ...]
     smallest_resolution: str | None = None
-    keyframes: bool = True
-    character_ranges: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,33 +159,57 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Mode:
+    """What a model offers if exactly the images and inputs of `inputs` are given, by dynamic range."""
+
+    inputs: tuple[str, ...]
+    ranges: Mapping[str, Limits]
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
-    """A model with its limits by dynamic range; a range that is missing is not offered. See `ModelRow` for the rest."""
+    """A model with what it offers; the first mode is the one without any image or input."""
 
     name: str
     about: str
-    ranges: Mapping[str, Limits]
-    keyframes: bool = True
-    character_ranges: tuple[str, ...] = ()
+    modes: tuple[Mode, ...]
+
+    @property
+    def ranges(self) -> Mapping[str, Limits]:
+        """What it offers from a prompt alone, by dynamic range; a range that is missing is not offered."""
+        return self.modes[0].ranges
+
+    def ranges_with(self, name: str) -> tuple[str, ...]:
+        """Get the dynamic ranges in which an image or input may be given; empty if it may never be."""
+        found: dict[str, None] = {}
+        for mode in self.modes:
+            if name in mode.inputs:
+                found |= dict.fromkeys(mode.ranges)
+        return tuple(found)
 
 
 def build_model(row: ModelRow, resolutions: Iterable[ResolutionRow]) -> Model:
     """Combine a model's row with the rows of all resolutions, cheapest first."""
-    offered = list(resolutions)
-    if row.smallest_resolution is not None:
-        # Not a list of names, so that a new resolution is offered without changing this model's row.
-        names = [resolution.name for resolution in offered]
-        offered = offered[names.index(row.smallest_resolution) :]
-    ranges: dict[str, Limits] = {}
-    for dynamic_range, durations in row.durations.items():
-        found: list[str] = []
-        for resolution in offered:
-            offered_by_model = resolution.models is None or row.name in resolution.models
-            if offered_by_model and dynamic_range in resolution.dynamic_ranges:
-                found.append(resolution.name)
-        if found:
-            ranges[dynamic_range] = Limits(tuple(found), durations)
-    return Model(row.name, row.about, MappingProxyType(ranges), row.keyframes, row.character_ranges)
+    offered = _from_smallest(list(resolutions), row.smallest_resolution)
+    modes: list[Mode] = []
+    for mode in row.modes:
+        ranges: dict[str, Limits] = {}
+        for dynamic_range, durations in mode.durations.items():
+            found: list[str] = []
+            for resolution in _from_smallest(offered, mode.smallest_resolution):
+                offered_by_model = resolution.models is None or row.name in resolution.models
+                if offered_by_model and dynamic_range in resolution.dynamic_ranges:
+                    found.append(resolution.name)
+            if found:
+                ranges[dynamic_range] = Limits(tuple(found), durations)
+        modes += [Mode(inputs, MappingProxyType(ranges)) for inputs in mode.inputs]
+    return Model(row.name, row.about, tuple(modes))
+
+
+def _from_smallest(resolutions: list[ResolutionRow], smallest: str | None) -> list[ResolutionRow]:
+    """Get this resolution and all that come after it. Not a list of names, so that new ones need no other change."""
+    names = [resolution.name for resolution in resolutions]
+    return resolutions[names.index(smallest) :] if smallest in names else resolutions
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +237,10 @@ class Catalog:
         typical_seconds: by resolution, the [10th, 90th] percentile of the time from submission to the end.
         expensive: the values that `LUMA_MCP_CONFIRM=expensive` asks about, by parameter.
         not_offered: what other generators have and this API does not, each with the parts of names that stand for it.
+        inputs: the other parameters of which a combination has whether they are given.
+        aliases: other names of values, by parameter.
+        prices: in dollars for one video, by the values of `price_factors`; empty if they are not known in advance.
+        price_source, price_date: where the prices come from, and as of when.
     """
 
     api: str
@@ -177,11 +254,32 @@ class Catalog:
     typical_seconds: Mapping[str, tuple[float, float]]
     expensive: Mapping[str, tuple[str, ...]]
     not_offered: Mapping[str, tuple[str, ...]]
+    inputs: Mapping[str, Input] = field(default_factory=dict)
+    aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    prices: Mapping[tuple[str, ...], float] = field(default_factory=dict)
+    price_factors: tuple[str, ...] = ()
+    price_source: str = ""
+    price_date: str = ""
 
     @cached_property
-    def params(self) -> Mapping[str, Choice | Text]:
+    def params(self) -> Mapping[str, Choice | Text | Input]:
         """All parameters of a request, by name."""
-        return MappingProxyType({**self.texts, **self.choices, **self.images})
+        return MappingProxyType({**self.texts, **self.choices, **self.images, **self.inputs})
+
+    @cached_property
+    def switches(self) -> tuple[str, ...]:
+        """The names of which a combination has whether they are given."""
+        return (*self.images, *self.inputs)
+
+    def is_given(self, params: Mapping[str, Any], name: str) -> bool:
+        """Whether a request has an image or input; a flag that is off counts as left out."""
+        if isinstance(self.params[name], Flag):
+            return params.get(name) is True
+        return name in params
+
+    def price(self, params: Mapping[str, Any]) -> float | None:
+        """Get the price of one video in dollars; None if it is not known in advance."""
+        return self.prices.get(tuple(params.get(name, "") for name in self.price_factors))
 
     @cached_property
     def combinations(self) -> tuple[Combination, ...]:
@@ -190,8 +288,9 @@ class Catalog:
         # Every aspect ratio goes with everything else, so no row lists any.
         ratios = self.choices["aspect_ratio"].values
         for model in self.models:
-            for dynamic_range, limits in model.ranges.items():
-                for images in self._image_inputs(model, dynamic_range):
+            for mode in model.modes:
+                given = dict.fromkeys(self.switches, False) | dict.fromkeys(mode.inputs, True)
+                for dynamic_range, limits in mode.ranges.items():
                     for resolution, ratio, duration in product(limits.resolutions, ratios, limits.durations):
                         found.append(
                             {
@@ -200,25 +299,13 @@ class Catalog:
                                 "aspect_ratio": ratio,
                                 "duration": duration,
                                 "dynamic_range": dynamic_range,
-                                **images,
+                                **given,
                             }
                         )
         return tuple(found)
 
-    def _image_inputs(self, model: Model, dynamic_range: str) -> Iterator[dict[str, bool]]:
-        """Yield which images may be given together."""
-        # Which images exclude each other is the same for all models; whether they are taken is in the rows.
-        none = dict.fromkeys(self.images, False)
-        yield none
-        if model.keyframes:
-            yield none | {"image_start": True}
-            yield none | {"image_end": True}
-            yield none | {"image_start": True, "image_end": True}
-        if dynamic_range in model.character_ranges:
-            yield none | {"image_character": True}
-
     def remaining_values(self, partial: Mapping[str, Any]) -> dict[str, tuple[str | bool, ...]]:
-        """Get the values that every other parameter can still take, given some (images as True or False).
+        """Get the values that every other parameter can still take, given some (images and inputs as True or False).
 
         Every tuple is empty if the partial choice is itself impossible.
         """
@@ -232,14 +319,14 @@ class Catalog:
 
     @cached_property
     def all_values(self) -> Mapping[str, tuple[str | bool, ...]]:
-        """Every value of every parameter of a combination, images as False and True."""
+        """Every value of every parameter of a combination, images and inputs as False and True."""
         choices = {name: choice.values for name, choice in self.choices.items()}
-        return {**choices, **dict.fromkeys(self.images, (False, True))}
+        return {**choices, **dict.fromkeys(self.switches, (False, True))}
 
 
 @dataclass(frozen=True, slots=True)
 class Implication:
-    """Where a request has all values of `when`, `name` must be one of `values`; no values: leave that image out."""
+    """Where a request has all values of `when`, `name` must be one of `values`; no values: leave it out."""
 
     when: Condition
     name: str
@@ -250,7 +337,7 @@ class Implication:
 def conflicts(catalog: Catalog) -> tuple[Combination, ...]:
     """The smallest partial choices that no valid combination contains, the fewest values first.
 
-    A request is valid if and only if it contains none of them. An image stands in them only as given.
+    A request is valid if and only if it contains none of them. Images and inputs stand in them only as given.
     """
     # The parameters that are in some rule, each with its values: a list of pairs.
     pairs: dict[str, list[tuple[str, str | bool]]] = {}
@@ -271,7 +358,7 @@ def conflicts(catalog: Catalog) -> tuple[Combination, ...]:
             for partial in map(dict, product(*map(pairs.__getitem__, names))):
                 if tuple(partial.values()) in occurring or any(map(partial.items().__ge__, known)):
                     continue
-                # No rule needs an image to be missing: leaving one out never makes a combination invalid.
+                # No rule needs one to be missing: leaving an image or input out never makes a combination invalid.
                 if False not in partial.values():
                     found.append(partial)
                     known.append(partial.items())
@@ -285,7 +372,12 @@ def conflicts(catalog: Catalog) -> tuple[Combination, ...]:
 
 
 # A rule reads better with these as its condition than as its consequence: "with image_end: resolution …".
-_CONDITION_RANKS = {"image_character": 0, "image_end": 1, "image_start": 2, "model": 3, "dynamic_range": 4}
+_CONDITION_RANKS = {
+    name: rank
+    for rank, name in enumerate(
+        ("image_character", "extend", "keyframes", "loop", "image_end", "image_start", "model", "dynamic_range")
+    )
+}
 
 
 @lru_cache(maxsize=8)
@@ -298,7 +390,7 @@ def implications(catalog: Catalog) -> tuple[Implication, ...]:
         excluded.setdefault((when, last), set()).add(conflict[last])
     found: list[Implication] = []
     for (when, name), bad_values in excluded.items():
-        # An image that must be left out has no allowed values.
+        # What must be left out has no allowed values.
         values: tuple[str, ...] = ()
         if name in catalog.choices:
             values = catalog.choices[name].values

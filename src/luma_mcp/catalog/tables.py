@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-from luma_mcp.catalog.models import Catalog
+from luma_mcp.catalog.models import Catalog, Model
+
+_FRAMES = ("image_start", "image_end")
 
 
 def options_table(catalog: Catalog) -> str:
     """What each model can make."""
     # One column per model: people compare models, and there are few.
     dynamic_ranges = catalog.choices["dynamic_range"].values
-    columns = [["", *dynamic_ranges, "image_start, image_end", "image_character"]]
+    others = [name for name in catalog.switches if name not in _FRAMES]
+    columns = [["", *dynamic_ranges, ", ".join(_FRAMES), *others]]
     for model in catalog.models:
         column = [model.name]
         for dynamic_range in dynamic_ranges:
@@ -19,14 +23,31 @@ def options_table(catalog: Catalog) -> str:
             if limits := model.ranges.get(dynamic_range):
                 cell = f"{' '.join(limits.resolutions)}, {' '.join(limits.durations)}"
             column.append(cell)
-        keyframes = character = "no"
-        if model.keyframes:
-            keyframes = "yes, one or both"
-        if model.character_ranges:
-            character = f"{' '.join(model.character_ranges)} only, no other image"
-        column += keyframes, character
+        column.append("yes, one or both" if model.ranges_with(_FRAMES[0]) else "no")
+        column += map(partial(_describe_input, catalog, model), others)
         columns.append(column)
     return format_table(list(zip(*columns, strict=True)))
+
+
+def _describe_input(catalog: Catalog, model: Model, name: str) -> str:
+    """When an image or input may be given: `sdr only, 5s, no image_end`."""
+    modes = [mode for mode in model.modes if name in mode.inputs]
+    if not modes:
+        return "no"
+    ranges = model.ranges_with(name)
+    parts = ["yes" if len(ranges) == len(model.ranges) else f"{' '.join(ranges)} only"]
+    limits, usual = modes[0].ranges[ranges[0]], model.ranges[ranges[0]]
+    if limits.resolutions != usual.resolutions:
+        parts.append(" ".join(limits.resolutions))
+    if limits.durations != usual.durations:
+        parts.append(" ".join(limits.durations))
+    together = {other for mode in modes for other in mode.inputs}
+    excluded = [other for other in catalog.switches if other not in together]
+    if together == {name}:
+        parts.append("no other image")
+    elif excluded:
+        parts.append(f"no {' or '.join(excluded)}")
+    return ", ".join(parts)
 
 
 def outputs_table(catalog: Catalog) -> str:

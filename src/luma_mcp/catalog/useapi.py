@@ -11,7 +11,17 @@ from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from luma_mcp.catalog.models import Catalog, Choice, ImageInput, ModelRow, Output, ResolutionRow, Text, build_model
+from luma_mcp.catalog.models import (
+    Catalog,
+    Choice,
+    ImageInput,
+    ModelRow,
+    ModeRow,
+    Output,
+    ResolutionRow,
+    Text,
+    build_model,
+)
 
 # Types written by `make docs` from the rows below, because type checkers need literals; not used at run time.
 ModelName = Literal["ray-v3-flash", "ray-v3", "ray-v3-reasoning"]
@@ -28,10 +38,13 @@ SOURCE_DATE = "2026-04-06"
 _ANY_DURATION = ("5s", "10s")
 _DURATIONS = {"sdr": _ANY_DURATION, "hdr": ("5s",), "hdr_exr": ("5s",)}
 
+_FRAMES = ModeRow(((), ("image_start",), ("image_end",), ("image_start", "image_end")), _DURATIONS)
+_CHARACTER = ModeRow((("image_character",),), {"sdr": _ANY_DURATION})
+
 MODELS = (
-    ModelRow("ray-v3-flash", "fast and cheapest", _DURATIONS),
-    ModelRow("ray-v3", "the full model", _DURATIONS, character_ranges=("sdr",)),
-    ModelRow("ray-v3-reasoning", "plans before it draws", _DURATIONS, smallest_resolution="720p"),
+    ModelRow("ray-v3-flash", "fast and cheapest", (_FRAMES,)),
+    ModelRow("ray-v3", "the full model", (_FRAMES, _CHARACTER)),
+    ModelRow("ray-v3-reasoning", "plans before it draws", (_FRAMES,), smallest_resolution="720p"),
 )
 
 # Documented times: 30 to 60 s for draft and about 3 minutes for 1080p. Those between them are interpolated.

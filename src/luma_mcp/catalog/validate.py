@@ -15,7 +15,16 @@ from itertools import filterfalse
 from operator import ge, ne
 from typing import Any
 
-from luma_mcp.catalog.models import Catalog, Choice, Combination, Text, conflicts
+from luma_mcp.catalog.models import (
+    Catalog,
+    Choice,
+    Combination,
+    Flag,
+    Input,
+    KeyframesInput,
+    Text,
+    conflicts,
+)
 from luma_mcp.catalog.suggest import find_feature, is_count, is_described, is_off, nearest_name, nearest_value
 from luma_mcp.errors import Alternative, Problem, ProblemCode, format_choices
 
@@ -29,6 +38,7 @@ _USERINFO = re.compile(rf"^(\s*[A-Za-z][\w+.-]*://)([^/?#\s]*@|[^/?#\s]{{{MAX_SH
 _QUERY = re.compile(r"^(\s*[A-Za-z][\w+.-]*://[^?#]*)[?#].*", re.DOTALL)
 # More would be a list of everything that can be made, which `list_options` has.
 MAX_ALTERNATIVES = 2
+_KEYFRAME_IMAGE = Text("image", "Keyframe", "an image, as for the first frame")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +51,7 @@ class Validation:
     """
 
     problems: tuple[Problem, ...]
-    nearest: dict[str, str] | None
+    nearest: dict[str, Any] | None
     alternatives: tuple[Alternative, ...] = ()
 
 
@@ -57,26 +67,41 @@ def validate(catalog: Catalog, params: Mapping[str, Any]) -> Validation:
         row = catalog.params.get(name)
         if row is None:
             problems.append(unknown_parameter(catalog, name, value, catalog.params))
-        elif not isinstance(row, Choice) and (problem := text_problem(name, value, row)):
-            problems.append(problem)
-    # The stated choices, and for every image whether it is given.
+        else:
+            problems += value_problems(catalog, name, value, row)
+    # The stated choices, and for every image and input whether it is given.
     stated: dict[str, Any] = {name: params[name] for name in catalog.choices if name in params}
-    stated |= {name: name in params for name in catalog.images}
-    # What is not offered counts as the nearest value that is, so that as much as possible is kept of it as well.
+    stated |= {name: catalog.is_given(params, name) for name in catalog.switches}
+    durations = catalog.choices["duration"].values
+    if not problems:
+        durations = _durations_for_keyframes(catalog, params)
+        if catalog.choices["duration"].default not in durations:
+            stated.setdefault("duration", durations[0])
+    meant = _resolve_values(catalog, stated, durations)
+    best, *others = _nearest_combinations(catalog, meant, durations)
+    if not stated.items() <= best.items():
+        problems += _choice_problems(catalog, params, stated, best, durations)
+    describe = partial(_describe_alternative, catalog, stated, meant, best)
+    alternatives = tuple(map(describe, others[:MAX_ALTERNATIVES]))
+    # A suggestion that drops a text, an image or keyframes would make another video than the caller wanted.
+    for problem in problems:
+        name = problem.field.partition("[")[0]
+        if name in catalog.texts or best.get(name) is True or name != problem.field:
+            return Validation(tuple(problems), None, alternatives)
+    return Validation(tuple(problems), _merge(catalog, params, best), alternatives)
+
+
+def _resolve_values(catalog: Catalog, stated: Mapping[str, Any], durations: tuple[str, ...]) -> dict[str, Any]:
+    """Replace what is not offered by the nearest value that is, so that as much as possible is kept of it as well."""
     meant = dict(stated)
     for name, choice in catalog.choices.items():
         if name in stated and stated[name] not in choice.values:
             meant[name] = nearest_value(catalog, name, str(stated[name])) or stated[name]
-    best, *others = _nearest_combinations(catalog, meant)
-    if not stated.items() <= best.items():
-        problems += _choice_problems(catalog, params, stated, best)
-    describe = partial(_describe_alternative, catalog, stated, meant, best)
-    alternatives = tuple(map(describe, others[:MAX_ALTERNATIVES]))
-    # A suggestion that drops a text or an image would make another video than the caller wanted.
-    for problem in problems:
-        if problem.field in catalog.texts or best.get(problem.field) is True:
-            return Validation(tuple(problems), None, alternatives)
-    return Validation(tuple(problems), _merge(catalog, params, best), alternatives)
+    too_short = [value for value in catalog.choices["duration"].values if value not in durations]
+    if meant.get("duration") in too_short:
+        # Too short for the keyframes.
+        meant["duration"] = durations[0]
+    return meant
 
 
 def validate_options(catalog: Catalog, partial: Mapping[str, Any]) -> Validation:
@@ -103,6 +128,64 @@ def unknown_parameter(catalog: Catalog, name: str, value: Any, known: Iterable[s
     elif "prompt" in names and is_count(name):
         reason = "each order makes one video, so leave it out"
     return Problem(shown, "unknown_parameter", shown_value, allowed=names, reason=reason)
+
+
+def value_problems(catalog: Catalog, name: str, value: Any, row: Choice | Text | Input) -> list[Problem]:
+    """Get the problems of a value that no other value of the request could solve; the values of choices have none."""
+    found: list[Problem] = []
+    if isinstance(row, KeyframesInput):
+        longest = max(map(count_seconds, catalog.choices["duration"].values))
+        found = _keyframes_problems(name, value, row, longest)
+    elif isinstance(row, Flag):
+        if not isinstance(value, bool):
+            found.append(Problem(name, "wrong_type", shorten(value), expected="true or false"))
+    elif isinstance(row, Text) and (problem := text_problem(name, value, row)):
+        found.append(problem)
+    return found
+
+
+def _keyframes_problems(name: str, value: Any, row: KeyframesInput, longest: int) -> list[Problem]:
+    """Get the problems of a list of keyframes, one by one; their images are read later. `longest`: seconds."""
+    if not isinstance(value, list):
+        return [Problem(name, "wrong_type", shorten(value), expected=row.expects)]
+    if not 1 <= len(value) <= row.max_items:
+        return [Problem(name, "out_of_range", len(value), expected=row.expects)]
+    found: list[Problem] = []
+    indexes: set[int] = set()
+    for place, keyframe in enumerate(value):
+        field = f"{name}[{place}]"
+        if not isinstance(keyframe, dict) or keyframe.keys() != {"image", "seconds"}:
+            found.append(Problem(field, "wrong_type", shorten(keyframe), expected='{"image": …, "seconds": …}'))
+            continue
+        image, seconds = keyframe["image"], keyframe["seconds"]
+        if problem := text_problem(f"{field}.image", image, _KEYFRAME_IMAGE):
+            found.append(problem)
+        is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        if not is_number or not 0 <= seconds <= longest:
+            expected = f"a number of seconds from 0 to {longest}, within the clip"
+            found.append(Problem(f"{field}.seconds", "out_of_range", shorten(seconds), expected=expected))
+            continue
+        index = round(seconds * row.per_second)
+        if index in indexes:
+            expected = f"a time that differs from the others by 1/{row.per_second} s or more"
+            found.append(Problem(f"{field}.seconds", "out_of_range", seconds, expected=expected))
+        indexes.add(index)
+    return found
+
+
+def _durations_for_keyframes(catalog: Catalog, params: Mapping[str, Any]) -> tuple[str, ...]:
+    """Get the durations that have room for all keyframes of a request; all durations if it has none."""
+    durations = catalog.choices["duration"].values
+    for name, row in catalog.inputs.items():
+        if isinstance(row, KeyframesInput) and name in params:
+            latest = max(keyframe["seconds"] for keyframe in params[name])
+            return tuple(duration for duration in durations if latest <= count_seconds(duration))
+    return durations
+
+
+def count_seconds(duration: str) -> int:
+    """Get the seconds of a duration such as `10s`."""
+    return int(duration.removesuffix("s"))
 
 
 def text_problem(name: str, value: Any, row: Text) -> Problem | None:
@@ -140,27 +223,30 @@ def shorten(value: Any) -> Any:
     return text if isinstance(value, str) else value
 
 
-def _merge(catalog: Catalog, params: Mapping[str, Any], combination: Combination) -> dict[str, str]:
-    """Get the caller's texts, the images of the combination, and all its choices."""
-    request: dict[str, str] = {}
+def _merge(catalog: Catalog, params: Mapping[str, Any], combination: Combination) -> dict[str, Any]:
+    """Get the caller's texts, the images and inputs of the combination, and all its choices."""
+    request: dict[str, Any] = {}
     for name, row in catalog.params.items():
         if isinstance(row, Choice):
             request[name] = str(combination[name])
-        # The combination decides about images; texts are not in it.
-        elif name in params and combination.get(name, True):
+        # The combination decides about images and inputs; texts are not in it. A flag that is off is left out.
+        elif combination.get(name, True) and params.get(name, False) is not False:
             request[name] = params[name]
     return request
 
 
-def _nearest_combinations(catalog: Catalog, wanted: Mapping[str, Any]) -> list[Combination]:
+def _nearest_combinations(catalog: Catalog, wanted: Mapping[str, Any], durations: tuple[str, ...]) -> list[Combination]:
     """Get the valid combinations that give up as little as possible of what is wanted and add no image, best first.
 
-    No two give up the same params, and none gives up more than another one does. See `_preference`.
+    No two give up the same params, and none gives up more than another one does. See `_preference`. `durations`: those
+    that have room for the keyframes.
     """
-    left_out = dict.fromkeys(filterfalse(wanted.get, catalog.images), False)
+    keyframes = [name for name, row in catalog.inputs.items() if isinstance(row, KeyframesInput)]
+    left_out = dict.fromkeys(filterfalse(wanted.get, catalog.switches), False)
     by_changes: defaultdict[tuple[bool, ...], list[Combination]] = defaultdict(list)
     for combination in catalog.combinations:
-        if left_out.items() <= combination.items():
+        has_room = combination["duration"] in durations or not any(map(combination.get, keyframes))
+        if has_room and left_out.items() <= combination.items():
             by_changes[tuple(map(ne, map(combination.get, wanted), wanted.values()))].append(combination)
     preference = partial(_preference, catalog, wanted)
     found: dict[tuple[bool, ...], Combination] = {}
@@ -174,9 +260,10 @@ def _nearest_combinations(catalog: Catalog, wanted: Mapping[str, Any]) -> list[C
 def _preference(catalog: Catalog, wanted: Mapping[str, Any], combination: Combination) -> tuple[Any, ...]:
     """Sort key: gives up little of what the video shows, then few of the rest; by small steps; has the lowest price.
 
-    Among equally many params, an image is kept before a choice, and an earlier param of the catalog before a later one.
+    Among equally many params, an image or input is kept before a choice, and an earlier param of the catalog before a
+    later one.
     """
-    shown = [wanted.get(name, False) != combination[name] for name in catalog.images]
+    shown = [wanted.get(name, False) != combination[name] for name in catalog.switches]
     adjusted: list[bool] = []
     steps = 0
     for name, choice in catalog.choices.items():
@@ -205,7 +292,7 @@ def _describe_alternative(
             keeps[name] = value
         if name not in stated or value == stated[name]:
             continue
-        if name in catalog.images:
+        if name in catalog.switches:
             leave_out.append(name)
         else:
             change[name] = str(value)
@@ -213,31 +300,48 @@ def _describe_alternative(
 
 
 def _choice_problems(
-    catalog: Catalog, params: Mapping[str, Any], stated: Mapping[str, Any], best: Combination
+    catalog: Catalog,
+    params: Mapping[str, Any],
+    stated: Mapping[str, Any],
+    best: Combination,
+    durations: tuple[str, ...],
 ) -> Iterator[Problem]:
+    """Yield a problem for each stated value that the best combination gives up. `durations`: the possible ones."""
     kept = {name: value for name, value in stated.items() if value == best[name]}
+    needed: dict[str, str] = {}
+    if len(durations) == 1 and best["duration"] in durations:
+        # The keyframes need it, whatever was stated.
+        needed["duration"] = durations[0]
     # What fits the params that stay: the values that solve this problem without causing another.
-    remaining = catalog.remaining_values(kept)
+    remaining = {"duration": durations, **catalog.remaining_values(kept | needed)}
     for name, value in stated.items():
         if name in kept:
             continue
-        shown = shorten(params[name])
+        shown = shorten(params.get(name, value))
         allowed: tuple[str, ...] = ()
+        described: list[str] = []
         if name in catalog.choices:
             allowed = tuple(map(str, remaining[name]))
+            if name == "duration" and value not in durations:
+                described += [name for name, row in catalog.inputs.items() if isinstance(row, KeyframesInput)]
             if value not in catalog.choices[name].values:
                 yield Problem(name, "not_offered", shown, allowed=allowed)
                 continue
-        # The stated params that exclude this one, as a sentence names them.
-        others: Combination = {}
-        for conflict in conflicts(catalog):
-            if conflict.get(name) == value and conflict.items() <= stated.items():
-                others |= conflict
-        others.pop(name, None)
-        described: list[str] = []
-        for other, other_value in others.items():
-            if other in catalog.images:
-                described.append(other)
-            else:
-                described.append(f'{other} "{other_value}"')
+        described += _describe_conflicts(catalog, {**stated, **needed}, name)
         yield Problem(name, "conflict", shown, allowed=allowed, conflicts_with=tuple(described))
+
+
+def _describe_conflicts(catalog: Catalog, stated: Mapping[str, Any], name: str) -> list[str]:
+    """Describe the stated params that exclude one of them, as a sentence names them."""
+    others: Combination = {}
+    for conflict in conflicts(catalog):
+        if name in conflict and conflict.items() <= stated.items():
+            others |= conflict
+    others.pop(name, None)
+    described: list[str] = []
+    for other, value in others.items():
+        if other in catalog.switches:
+            described.append(other)
+        else:
+            described.append(f'{other} "{value}"')
+    return described

@@ -7,14 +7,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import cache, partial
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import anyio
 from mcp.server.mcpserver import MCPServer
 
 from luma_mcp import __version__
+from luma_mcp.api.protocol import FEATURES
+from luma_mcp.catalog import get_catalog
 from luma_mcp.catalog.models import Catalog
-from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.server.confirmation import Confirmation, with_confirmation
 from luma_mcp.server.prompts import add_completions, build_prompts, check_prompt_request
 from luma_mcp.server.resources import CACHE_HINTS, adapt_response, add_resources
@@ -61,10 +63,10 @@ def build_server(
 ) -> MCPServer[Any]:
     """Build the MCP server with its tools, ready to run on any transport of the SDK.
 
-    Without a catalog, it makes what useapi.net offers. `transport` carries all HTTP requests, and `resolve` finds the
-    addresses of the hosts in links; tests pass their own. `wall_clock`: the time of day, in UTC.
+    Without a catalog, it makes what the API of the settings offers. `transport` carries all HTTP requests, and
+    `resolve` finds the addresses of the hosts in links; tests pass their own. `wall_clock`: the time of day, in UTC.
     """
-    offered = catalog or USEAPI
+    offered = catalog or get_catalog(settings.api)
 
     @cache
     def service() -> VideoService | None:
@@ -108,7 +110,7 @@ def build_server(
         version=__version__,
         instructions=INSTRUCTIONS + (SIMULATED if settings.simulated else ""),
         icons=icons("server"),
-        tools=[ordering, *(tool.definition(context) for tool in (get_job, list_jobs, delete_job, list_options))],
+        tools=[ordering, *(tool.definition(context) for tool in _other_tools(offered.api))],
         extensions=[build_player(settings), Tasks(VideoTaskBackend(context))],
         middleware=[adapt_response, check_prompt_request],
         cache_hints=CACHE_HINTS,
@@ -123,6 +125,11 @@ def build_server(
         server.add_prompt(prompt)
     add_completions(server, offered, list_jobids)
     return server
+
+
+def _other_tools(api: str) -> list[ModuleType]:
+    """Get the tools besides `generate_video`: those that the API supports."""
+    return [get_job, list_jobs, *([delete_job] if FEATURES[api].delete else []), list_options]
 
 
 async def _recover(settings: Settings, service: Callable[[], VideoService | None]) -> None:

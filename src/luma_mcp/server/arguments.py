@@ -6,15 +6,17 @@ Agents and hosts write `imageStart` for `image_start`, `10` or `"10"` for `"10s"
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from luma_mcp.catalog.models import Catalog, Choice
+from luma_mcp.catalog.models import Catalog, Choice, ClipInput, Flag, KeyframesInput
 from luma_mcp.catalog.suggest import is_described, is_off, snake_case
-from luma_mcp.catalog.validate import MAX_SHOWN, shorten, text_problem, unknown_parameter
+from luma_mcp.catalog.validate import MAX_SHOWN, shorten, unknown_parameter, value_problems
 from luma_mcp.errors import Problem
 from luma_mcp.hosts import DEFAULT_WAIT
 from luma_mcp.service.jobs import MAX_LISTED, ListedState, parse_moment
@@ -27,6 +29,13 @@ MAX_PROBLEMS = 7
 LONGEST_SPELLING, MAX_NUMBER = 4_000, 10**18
 STATES: tuple[str, ...] = get_args(ListedState)
 _ALIASES = {"job_id": "jobid", "query": "text", "search": "text", "after": "since", "until": "before"}
+# What other tools call the parts of a keyframe.
+_KEYFRAME_ALIASES = {
+    **dict.fromkeys(("image", "image_url", "url", "picture", "frame", "src", "path"), "image"),
+    **dict.fromkeys(("seconds", "second", "time", "at", "t", "time_seconds", "timestamp", "position"), "seconds"),
+}
+# Characters of a list that is written as text, and items of a list, that are looked at.
+LONGEST_LIST = 100_000
 _FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 # Their white space is part of what the user wrote.
 _VERBATIM = ("prompt", "reply_ref")
@@ -188,7 +197,7 @@ def _is_valid(catalog: Catalog, name: str, value: Any) -> bool:
         return isinstance(value, str)
     if isinstance(row, Choice):
         return value in row.values
-    return text_problem(name, value, row) is None
+    return not value_problems(catalog, name, value, row)
 
 
 def _parse_value(catalog: Catalog, name: str, value: Any) -> Any:
@@ -200,21 +209,53 @@ def _parse_value(catalog: Catalog, name: str, value: Any) -> Any:
         return None
     if name in OPTIONS:
         return value if isinstance(value, str) and len(value) > MAX_SHOWN else OPTIONS[name].parse(value)
-    if not _is_spelling(value):
+    row = catalog.params.get(name)
+    if isinstance(row, KeyframesInput):
+        value = _parse_keyframes(value)
+    elif not _is_spelling(value):
         return value
-    if name in catalog.choices and value not in catalog.choices[name].values:
-        spelling = _normalize_spelling(value)
-        for allowed in catalog.choices[name].values:
-            # `5` is `5s`, and `720` is `720p`.
-            number = re.fullmatch(r"(\d+)[sp]", allowed)
-            if spelling == _normalize_spelling(allowed) or (number and spelling == number[1]):
-                return allowed
+    elif isinstance(row, Flag):
+        value = _FLAGS.get(str(value).casefold(), value)
+    elif isinstance(row, Choice):
+        value = _parse_choice(row, value, catalog.aliases.get(name, {}))
     elif name == "reply_ref":
         value = str(value)
-    elif name == "jobid" and isinstance(value, str):
+    elif (name == "jobid" or isinstance(row, ClipInput)) and isinstance(value, str):
         # Agents sometimes keep the quotes of the JSON or Markdown that they copied it from.
         value = value.strip("\"'`")
     return value
+
+
+def _parse_choice(choice: Choice, value: str | float, aliases: Mapping[str, str]) -> str | float:
+    """Get the value of a choice that this is a spelling of; else return it as it is."""
+    spelling = _normalize_spelling(value)
+    spelling = aliases.get(spelling, spelling)
+    for allowed in choice.values:
+        # `5` is `5s`, and `720` is `720p`.
+        number = re.fullmatch(r"(\d+)[sp]", allowed)
+        if value == allowed or spelling == _normalize_spelling(allowed) or (number and spelling == number[1]):
+            return allowed
+    return value
+
+
+def _parse_keyframes(value: Any) -> Any:
+    """Get a list of keyframes with the right names and numbers, as far as it is clear what was meant."""
+    if isinstance(value, str) and len(value) <= LONGEST_LIST:
+        # Some agents write a list as JSON within a string.
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    if not isinstance(value, list):
+        return value
+    keyframes: list[Any] = []
+    for given in value[:LONGEST_LIST]:
+        keyframe = given
+        if isinstance(given, dict) and len(given) <= len(_KEYFRAME_ALIASES):
+            keyframe = {_KEYFRAME_ALIASES.get(snake_case(str(name)), name): each for name, each in given.items()}
+            seconds = keyframe.get("seconds")
+            if isinstance(seconds, str) and (number := re.fullmatch(r"\s*(\d{1,4}(?:\.\d{1,6})?)\s*s?\s*", seconds)):
+                keyframe["seconds"] = float(number[1])
+        keyframes.append(keyframe)
+    return keyframes
 
 
 def _is_spelling(value: Any) -> bool:

@@ -223,7 +223,7 @@ def remaining_options(catalog: Catalog, name: str, given: Mapping[str, Any]) -> 
     """List the values of an option that fit the other arguments; one that is no value of its option is ignored."""
     fixed: dict[str, Any] = {}
     for other, value in given.items():
-        is_image = other in catalog.images and value is True
+        is_image = other in catalog.switches and value is True
         is_choice = other in catalog.choices and value in catalog.choices[other].values
         if other != name and (is_image or is_choice):
             fixed[other] = value

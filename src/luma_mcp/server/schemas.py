@@ -14,7 +14,20 @@ from functools import lru_cache
 from typing import Any, get_args
 
 from luma_mcp.api.protocol import JobState
-from luma_mcp.catalog.models import INHERITED, Catalog, Choice, Condition, Implication, conflicts, implications
+from luma_mcp.catalog.models import (
+    INHERITED,
+    Catalog,
+    Choice,
+    ClipInput,
+    Condition,
+    Flag,
+    Implication,
+    Input,
+    KeyframesInput,
+    conflicts,
+    implications,
+)
+from luma_mcp.catalog.validate import count_seconds
 
 Schema = dict[str, Any]
 
@@ -96,6 +109,11 @@ def portable_schema(catalog: Catalog, longest_wait: int) -> Schema:
         properties[name] = _portable_choice(catalog, name, choice)
     for name in catalog.images:
         properties[name] = {"type": "string", "description": _describe_image(catalog, name)}
+    for name, row in catalog.inputs.items():
+        sentences = [f"{row.about}.", *_describe_limits(catalog, name)]
+        if isinstance(row, ClipInput):
+            sentences[0] = f"{row.about}: {row.expects}."
+        properties[name] = _input_schema(row) | {"description": " ".join(sentences)}
     for name, text in catalog.texts.items():
         if name != "prompt":
             properties[name] = {"type": "string", "description": f"{text.about}."}
@@ -120,19 +138,67 @@ def exact_request_schema(catalog: Catalog) -> Schema:
             properties[name]["maxLength"] = text.max_length
     for name, choice in catalog.choices.items():
         properties[name] = {"type": "string", "enum": list(choice.values), "description": choice.about}
+    for name, row in catalog.inputs.items():
+        properties[name] = _input_schema(row, exact=True) | {"description": f"{row.about}."}
+        if isinstance(row, KeyframesInput):
+            longest = max(map(count_seconds, catalog.choices["duration"].values))
+            properties[name]["items"]["properties"]["seconds"] |= {"minimum": 0, "maximum": longest}
+    return input_object(properties, ["prompt"]) | {"allOf": _build_conditions(catalog)}
+
+
+def _build_conditions(catalog: Catalog) -> list[Schema]:
+    """Build the rules between parameters as conditions."""
     rules: dict[Condition, Schema] = {}
     for rule in implications(catalog):
         consequences = rules.setdefault(rule.when, {})
-        # A schema of False forbids the property.
-        consequences[rule.name] = {"enum": list(rule.values)} if rule.values else False
+        if rule.values:
+            consequences[rule.name] = {"enum": list(rule.values)}
+        else:
+            # A schema of False forbids the property; a flag may still be off.
+            consequences[rule.name] = {"const": False} if _is_flag(catalog, rule.name) else False
+    _add_keyframe_times(catalog, rules)
     conditions: list[Schema] = []
     for when, consequences in rules.items():
         condition: Schema = {"required": [name for name, _ in when]}
-        constants = {name: {"const": value} for name, value in when if value is not True}
+        constants: Schema = {}
+        for name, value in when:
+            if value is not True or _is_flag(catalog, name):
+                constants[name] = {"const": value}
         if constants:
             condition["properties"] = constants
         conditions.append({"if": condition, "then": {"properties": consequences}})
-    return input_object(properties, ["prompt"]) | {"allOf": conditions}
+    return conditions
+
+
+def _is_flag(catalog: Catalog, name: str) -> bool:
+    return isinstance(catalog.params[name], Flag)
+
+
+def _input_schema(row: Input, *, exact: bool = False) -> Schema:
+    """Build the schema of an input, without its description; with `exact`, with all limits of its own."""
+    if isinstance(row, Flag):
+        return {"type": "boolean"}
+    if isinstance(row, ClipInput):
+        return {"type": "string", "pattern": row.pattern, "maxLength": row.max_length} if exact else {"type": "string"}
+    image: Schema = {"type": "string", "pattern": r"\S"} if exact else {"type": "string"}
+    keyframe = input_object({"image": image, "seconds": {"type": "number"}}, ["image", "seconds"])
+    return array(keyframe) | ({"minItems": 1, "maxItems": row.max_items} if exact else {})
+
+
+def _add_keyframe_times(catalog: Catalog, rules: dict[Condition, Schema]) -> None:
+    """Add to the rules that no keyframe is later than the longest duration that a condition leaves."""
+    durations = catalog.choices["duration"].values
+    limits: dict[Condition, tuple[str, ...]] = {(("duration", duration),): (duration,) for duration in durations[:-1]}
+    for rule in implications(catalog):
+        if rule.name == "duration":
+            limits[rule.when] = rule.values
+    for name, row in catalog.inputs.items():
+        if isinstance(row, KeyframesInput):
+            for when, left in limits.items():
+                longest = max(map(count_seconds, left))
+                time = {"properties": {"seconds": {"maximum": longest}}}
+                # Where keyframes are forbidden altogether, that stays.
+                rules.setdefault(when, {}).setdefault(name, {"items": time})
 
 
 def format_rules(catalog: Catalog) -> list[str]:
@@ -149,7 +215,10 @@ def _portable_choice(catalog: Catalog, name: str, choice: Choice) -> Schema:
     sentences = [f"{choice.about}.", *_describe_values(catalog, name)]
     # Some clients send every default, so one is listed only if it can be combined with everything else, and never takes
     # the place of what an earlier clip or a picture gives.
-    if any(conflict.get(name) == choice.default for conflict in conflicts(catalog)):
+    has_keyframes = any(isinstance(row, KeyframesInput) for row in catalog.inputs.values())
+    is_excluded = any(conflict.get(name) == choice.default for conflict in conflicts(catalog))
+    # Late keyframes need a longer clip.
+    if is_excluded or (name == "duration" and has_keyframes):
         sentences.append("If omitted, the cheapest that fits.")
     elif name in INHERITED:
         sentences.append(f"If omitted, {choice.default}.")
@@ -173,26 +242,33 @@ def _describe_values(catalog: Catalog, name: str) -> list[str]:
         return [f"Typical time: {', '.join(times)}."]
     if name == "dynamic_range":
         playable = [value for value, output in catalog.outputs.items() if output.plays_in_browser]
-        return [f"Only {' and '.join(playable)} plays in browsers; hdr_exr adds a ZIP of EXR frames."]
+        frames = catalog.outputs["hdr_exr"].format.rpartition(" and ")[2]
+        return [f"Only {' and '.join(playable)} plays in browsers; hdr_exr adds {frames}."]
     return []
 
 
 def _describe_image(catalog: Catalog, name: str) -> str:
     """Describe an image: what it takes, what it needs, and what it excludes."""
     image = catalog.images[name]
-    rules = [rule for rule in implications(catalog) if rule.when == ((name, True),)]
-    needs = [f"{rule.name} {' or '.join(rule.values)}" for rule in rules if rule.values]
-    excludes = [rule.name for rule in rules if not rule.values]
     sentences = [f"{image.about}: {image.expects}."]
     if image.frames:
         sentences.append(f"A jobid stands for its {image.frames[0].replace('_', ' ')}.")
     if name == "image_start":
         sentences.append("Omitted options are as in that video; the picture gives the shape.")
+    return " ".join([*sentences, *_describe_limits(catalog, name)])
+
+
+def _describe_limits(catalog: Catalog, name: str) -> list[str]:
+    """Describe what an image or input needs, and what it excludes."""
+    rules = [rule for rule in implications(catalog) if rule.when == ((name, True),)]
+    needs = [f"{rule.name} {' or '.join(rule.values)}" for rule in rules if rule.values]
+    excludes = [rule.name for rule in rules if not rule.values]
+    sentences: list[str] = []
     if needs:
         sentences.append(f"Only with {' and '.join(needs)}.")
     if excludes:
         sentences.append(f"Not with {' or '.join(excludes)}.")
-    return " ".join(sentences)
+    return sentences
 
 
 def _format_condition(rule: Implication) -> str:

@@ -86,7 +86,7 @@ class ValidatedRequest:
         misfits: the width and height of images whose shape is not the video's, by parameter name.
     """
 
-    params: Mapping[str, str]
+    params: Mapping[str, Any]
     images: Mapping[str, InputImage]
     account: str | None
     chosen: Mapping[str, ChoiceReason] = field(default_factory=dict)
@@ -99,7 +99,9 @@ class ValidatedRequest:
 
         The journal stores this key, and processes of other versions compare it: its computation must not change.
         """
-        identity = {name: text.strip() for name, text in self.params.items()}
+        identity: dict[str, Any] = {}
+        for name, value in self.params.items():
+            identity[name] = value.strip() if isinstance(value, str) else value
         for name, image in self.images.items():
             identity[name] = image.identity
         if self.account:

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import anyio
 
+from luma_mcp.api import build_client
 from luma_mcp.api.polling import Pollers
 from luma_mcp.api.protocol import Job, VideoApi, VideoRequest
-from luma_mcp.api.useapi.client import LumaClient
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.errors import Capacity, LumaError, NetworkError, NotFound, RecordedJob, Upstream
 from luma_mcp.journal.protocol import CREDIT_FACTORS, Journal, Order, OrderQuery
@@ -77,9 +77,7 @@ class VideoService:
         self._wall_clock = wall_clock
         self.started_at = wall_clock()
         self.catalog = catalog
-        self.api: VideoApi = LumaClient(
-            token, base_url=settings.base_url, transport=transport, wall_clock=wall_clock, catalog=catalog
-        )
+        self.api: VideoApi = build_client(token, settings.base_url, catalog, transport=transport, wall_clock=wall_clock)
         self.journal: Journal = SqliteJournal(
             journal_path(settings),
             api=api_id(settings.base_url, token),

@@ -285,7 +285,7 @@ class Service:
         if self.finished(job):
             return "finalized" if is_odd else "completed"
         if is_odd:
-            return "queued"
+            return "waiting"
         progress = (self.clock() - job.begun) / job.seconds
         if progress < 0.05:
             return "created"

@@ -20,11 +20,11 @@ import anyio
 from luma_mcp import errors
 from luma_mcp.api.polling import Pollers
 from luma_mcp.api.protocol import (
+    FEATURES,
     RETRY_TIMEOUT,
     SAVED_FILES,
     Account,
     AddedAccount,
-    ApiFeatures,
     Asset,
     DeliveryObserver,
     Job,
@@ -96,7 +96,7 @@ class LumaClient:
         resolve: resolves the hosts of links that are downloaded; a test passes its own.
     """
 
-    features = ApiFeatures(list_running=True, delete=True, accounts=True)
+    features = FEATURES["useapi"]
 
     def __init__(
         self,
@@ -190,6 +190,10 @@ class LumaClient:
             UPLOAD, {"email": account}, payload=payload, retry_timeout=retry_timeout, account=account
         )
         return responses.parse_asset(record)
+
+    async def get_asset(self, asset_ref: str, *, retry_timeout: float = RETRY_TIMEOUT) -> Asset:
+        """Not offered by this API, as `features` says."""
+        raise NotImplementedError
 
     async def get(self, jobid: str, *, retry_timeout: float = RETRY_TIMEOUT) -> Job:
         """Fetch the current record of a job: `GET /jobs/{jobid}`."""

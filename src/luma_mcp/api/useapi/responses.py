@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -141,7 +141,7 @@ def parse_job(catalog: Catalog, record: Mapping[str, Any]) -> Job:
         kind=_get(record, "type", str),
         created=_get(record, "created", str),
         updated=_get(record, "updated", str),
-        files=JobFiles(**{row.name: _parse_media(files.get(row.name)) for row in fields(JobFiles)}),
+        files=_parse_files(files),
         credits_used=_get(record.get("credits"), "dm_usage", float),
         failure_reason="; ".join(filter(None, reasons)) or None,
         request=_parse_request(catalog, _get(record, "request", dict) or {}),
@@ -194,6 +194,16 @@ def parse_added_account(record: Mapping[str, Any]) -> AddedAccount:
 def parse_asset(record: Mapping[str, Any]) -> Asset:
     """Build the answer of `POST /assets/{email}`."""
     return Asset(asset_ref=record["assetRef"], email=_get(record, "email", str))
+
+
+def _parse_files(record: dict[str, Any]) -> JobFiles:
+    """Build the files of a job from its part `response`."""
+    return JobFiles(
+        video=_parse_media(record.get("video")),
+        video_hdr_exr=_parse_media(record.get("video_hdr_exr")),
+        thumbnail=_parse_media(record.get("thumbnail")),
+        last_frame=_parse_media(record.get("last_frame")),
+    )
 
 
 def _parse_media(value: Any) -> Media | None:

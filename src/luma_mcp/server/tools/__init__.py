@@ -55,7 +55,7 @@ class ServerContext:
         """Get the service; raises `NotConfigured` if there is no token."""
         service = self.service()
         if service is None:
-            raise NotConfigured("USEAPI_TOKEN")
+            raise NotConfigured(self.settings.provider.variable)
         return service
 
     def wait_seconds(self, options: Mapping[str, Any], ctx: Context[Any, Any]) -> tuple[float, float]:

@@ -138,15 +138,16 @@ def build_content(
     """
     allowed: dict[str, Any] = {}
     for name, values in catalog.remaining_values(chosen).items():
-        # An image is possible or not; its values are the caller's own.
-        allowed[name] = True in values if name in catalog.images else list(values)
+        # An image or input is possible or not; its values are the caller's own.
+        allowed[name] = True in values if name in catalog.switches else list(values)
     typical = {**catalog.typical_seconds, **measured}
     models: list[dict[str, Any]] = []
     for model in catalog.models:
         content: dict[str, Any] = {"name": model.name, "about": model.about}
         content["dynamic_ranges"] = {name: asdict(limits) for name, limits in model.ranges.items()}
-        content["image_start"] = content["image_end"] = model.keyframes
-        content["image_character"] = list(model.character_ranges)
+        for name in catalog.switches:
+            ranges = model.ranges_with(name)
+            content[name] = True if len(ranges) == len(model.ranges) else list(ranges)
         models.append(content)
     return {
         "source": f"{catalog.source}, {catalog.source_date}",

@@ -1,0 +1,1 @@
+"""The client of Luma's own Agents API."""

@@ -1,0 +1,59 @@
+"""The APIs that videos can be ordered from: their names, addresses and credentials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One API, and what a person must know about it.
+
+    Attributes:
+        name: as `LUMA_MCP_API` and `Catalog.api` name it.
+        title: for texts.
+        variable: the environment variable of the credential; `noun`: what the credential is called.
+        begins: how a credential begins; `example`: how one looks.
+        base_url: where the API is.
+        console: the page where a person gets a credential, and sees jobs and bills.
+        support: who can look into a job.
+        unit: what a video costs there.
+    """
+
+    name: str
+    title: str
+    variable: str
+    noun: str
+    begins: str
+    example: str
+    base_url: str
+    console: str
+    support: str
+    unit: str
+
+
+USEAPI = Provider(
+    name="useapi",
+    title="useapi.net",
+    variable="USEAPI_TOKEN",
+    noun="API token",
+    begins="user:",
+    example="user:…",
+    base_url="https://api.useapi.net/v1/luma",
+    console="https://useapi.net",
+    support="useapi.net's support",
+    unit="credits",
+)
+AGENTS = Provider(
+    name="agents",
+    title="Luma's Agents API",
+    variable="LUMA_AGENTS_API_KEY",
+    noun="API key",
+    begins="luma-api-",
+    example="luma-api-…",
+    base_url="https://agents.lumalabs.ai/v1",
+    console="https://platform.lumalabs.ai",
+    support="Luma's support (support+luma-agents-api@lumalabs.ai)",
+    unit="dollars",
+)
+PROVIDERS = {provider.name: provider for provider in (USEAPI, AGENTS)}
