@@ -18,6 +18,7 @@ class Provider:
         console: the page where a person gets a credential, and sees jobs and bills.
         support: who can look into a job.
         unit: what a video costs there.
+        asset: what an uploaded image is called; `asset_days`: for how long it is kept, if that is documented.
     """
 
     name: str
@@ -30,6 +31,8 @@ class Provider:
     console: str
     support: str
     unit: str
+    asset: str
+    asset_days: int | None
 
 
 USEAPI = Provider(
@@ -43,6 +46,8 @@ USEAPI = Provider(
     console="https://useapi.net",
     support="useapi.net's support",
     unit="credits",
+    asset="assetRef",
+    asset_days=30,
 )
 AGENTS = Provider(
     name="agents",
@@ -55,5 +60,7 @@ AGENTS = Provider(
     console="https://platform.lumalabs.ai",
     support="Luma's support (support+luma-agents-api@lumalabs.ai)",
     unit="dollars",
+    asset="file id",
+    asset_days=None,
 )
 PROVIDERS = {provider.name: provider for provider in (USEAPI, AGENTS)}

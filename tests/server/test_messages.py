@@ -9,6 +9,7 @@ import pytest
 
 from luma_mcp import errors
 from luma_mcp.errors import LumaError, Problem
+from luma_mcp.providers import USEAPI
 from luma_mcp.server.messages import NextAction, describe_error, explain_error
 from luma_mcp.server.results import build_error_content
 
@@ -72,7 +73,7 @@ each_error = pytest.mark.parametrize("error", [error for error, _ in CASES.value
 
 @pytest.mark.parametrize(("error", "action"), CASES.values(), ids=CASES)
 def test_every_error_has_one_next_action(error: LumaError, action: NextAction) -> None:
-    assert explain_error(error, "generate_video")[1] == action
+    assert explain_error(error, "generate_video", USEAPI)[1] == action
 
 
 def test_every_kind_of_error_is_covered() -> None:
@@ -83,12 +84,12 @@ def test_every_kind_of_error_is_covered() -> None:
 @pytest.mark.parametrize("tool", TOOLS)
 @each_error
 def test_no_text_names_a_command(error: LumaError, tool: str) -> None:
-    text = describe_error(error, tool)
+    text = describe_error(error, tool, USEAPI)
     assert "luma-ray-mcp" not in text
     assert "--" not in text
     assert "None" not in text
     assert text.endswith(".")
-    action = explain_error(error, tool)[1]
+    action = explain_error(error, tool, USEAPI)[1]
     if action in TOOLS and "Try again" not in text:
         assert action in text
 
@@ -96,11 +97,11 @@ def test_no_text_names_a_command(error: LumaError, tool: str) -> None:
 @each_error
 def test_money_is_mentioned_only_where_it_matters(error: LumaError) -> None:
     is_free = error.charged == "no" and error.kind != "job_failed"
-    assert ("Nothing was charged." in describe_error(error, "generate_video")) == is_free
+    assert ("Nothing was charged." in describe_error(error, "generate_video", USEAPI)) == is_free
     for tool in TOOLS[1:]:
-        assert "Nothing was charged." not in describe_error(error, tool)
+        assert "Nothing was charged." not in describe_error(error, tool, USEAPI)
         if error.kind != "job_failed":
-            assert "charged" not in build_error_content(error, tool)
+            assert "charged" not in build_error_content(error, tool, USEAPI)
 
 
 @pytest.mark.parametrize(
@@ -113,13 +114,13 @@ def test_money_is_mentioned_only_where_it_matters(error: LumaError) -> None:
 )
 def test_failed_job_and_its_credits(used: float | None, money: str, charged: str) -> None:
     error = errors.JobFailed(jobid=JOBID, api_message="Too dark", credits_used=used)
-    content = build_error_content(error, "get_job")
+    content = build_error_content(error, "get_job", USEAPI)
     assert content["message"] == f'The video was not made; the API says: "Too dark". {money}'
     assert (content["reason"], content["charged"]) == ("Too dark", charged)
 
 
 def test_full_slots_name_the_jobs() -> None:
-    content = build_error_content(full_slots(), "generate_video")
+    content = build_error_content(full_slots(), "generate_video", USEAPI)
     assert (content["running"], content["deletable"]) == ([JOBID], ["j2"])
     assert f"{JOBID} (A fox)" in content["message"]
     assert "The API asks to wait 30 s." in content["message"]
@@ -132,7 +133,7 @@ def test_full_slots_name_the_job_that_ends_next() -> None:
     running = (errors.JobReference("j2", "A cat"), errors.JobReference("j1", "A fox"))
     error = errors.Capacity(charged="no")
     error.running, error.seconds, error.in_use, error.slots = running, 41.6, 2, 2
-    content = build_error_content(error, "generate_video")
+    content = build_error_content(error, "generate_video", USEAPI)
     assert "No slot is free: 2 of 2 are in use." in content["message"]
     assert (content["next_action"], content["running"]) == ("get_job", ["j2", "j1"])
     assert 'in about 42 s: call get_job with {"jobid": "j2"}' in content["next_step"]
@@ -140,21 +141,23 @@ def test_full_slots_name_the_job_that_ends_next() -> None:
 
 
 def test_hourly_limit_names_the_time() -> None:
-    message = build_error_content(errors.LimitReached(1, NEXT_AT, is_shared=True, retry_after=600), "generate_video")[
-        "message"
-    ]
+    message = build_error_content(
+        errors.LimitReached(1, NEXT_AT, is_shared=True, retry_after=600), "generate_video", USEAPI
+    )["message"]
     assert "(1 per hour)" in message
     assert f"at {NEXT_AT:%Y-%m-%d} 12:05 UTC, in 10 minutes." in message
 
 
 def test_limit_of_one_process_is_named_as_such() -> None:
-    message = build_error_content(errors.LimitReached(1, NEXT_AT, is_shared=False, retry_after=600), "generate_video")
+    message = build_error_content(
+        errors.LimitReached(1, NEXT_AT, is_shared=False, retry_after=600), "generate_video", USEAPI
+    )
     assert "counted for this server process alone" in message["message"]
 
 
 def test_failed_answer_is_repeated_later() -> None:
     error = errors.OutcomeUnknown("the API answered with a failure (500)", candidates=(), retry="later", status=500)
-    content = build_error_content(error, "generate_video")
+    content = build_error_content(error, "generate_video", USEAPI)
     assert (content["retry"], content["charged"], content["next_action"]) == ("later", "unknown", "order_later")
     assert "same arguments" in content["next_step"]
     assert "new_take" not in content["next_step"]

@@ -14,10 +14,11 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
 from luma_mcp import errors
-from luma_mcp.api.protocol import Job, Outage
+from luma_mcp.api.protocol import FEATURES, Job, Outage
 from luma_mcp.catalog import tables
 from luma_mcp.catalog.models import Catalog, Output
 from luma_mcp.errors import LumaError, format_problem
+from luma_mcp.providers import Provider
 from luma_mcp.service.jobs import MAX_LISTED
 from luma_mcp.text import shorten
 
@@ -50,7 +51,6 @@ UNAUTHORIZED = "This server needs the bearer token that it printed at its start:
 SIMULATED = "Simulated: nothing was generated or charged, and the video is a stand-in clip."
 NO_FRAMES = "The record has no usable link to the ZIP of EXR frames (yet): get_job may find it later."
 LINKS_EXPIRE = "Links may expire, so save what you want to keep."
-ASSETS_EXPIRE = "An assetRef can be used again for 30 days after its upload."
 # By how an order ended, where that needs a word; the first line of the text.
 OUTCOMES: Mapping[Outcome, str] = {
     "duplicate": "No new video was ordered: this is the job you already have. new_take=true makes another.",
@@ -70,6 +70,10 @@ NO_CREDITS_KNOWN = "not known yet, because no such video has been completed here
 CHOSEN = {"earlier_clip": "as in the clip that it continues", "picture": "nearest to the picture's shape"}
 _LINKS = {"exr_zip_url": "EXR frames (ZIP): {}", "thumbnail_url": "Thumbnail: {}", "last_frame_url": "Last frame: {}"}
 _NOT_TWICE = "To order another one anyway, pass new_take true, but ask the user first."
+_CHECK_AT = (
+    "Ask the user to look at {console} whether the video is there or was charged, before anything is ordered again. If "
+    "it is not, and they want it, pass new_take true."
+)
 _REPEAT_CALL = (
     "Ask the user whether to repeat it: if its job has run meanwhile, a repeat is charged as well. Then wait two "
     "minutes and call generate_video again with the same arguments: it returns the job if one is running, and else "
@@ -120,9 +124,9 @@ class ResultContext:
     journal_problem: str | None = None
 
 
-def explain_error(error: LumaError, tool: str) -> tuple[str, NextAction, str]:
+def explain_error(error: LumaError, tool: str, provider: Provider) -> tuple[str, NextAction, str]:
     """What went wrong in a call of the tool and what happened to the money; the next step, for programs and as text."""
-    action, step = _advise(error, tool)
+    action, step = _advise(error, tool, provider)
     sentences: list[str] = []
     call = _format_call(error.jobid)
     if error.after_order:
@@ -140,7 +144,7 @@ def explain_error(error: LumaError, tool: str) -> tuple[str, NextAction, str]:
         action, step = "get_job", f"Call get_job with {call}. {_NOT_TWICE}"
     elif tool == "get_job" and action == "fix_setup" and error.jobid:
         step = f"{step} {_describe_unaffected(error)} Call get_job with {call} afterwards."
-    sentences.append(_summarize(error))
+    sentences.append(_summarize(error, provider))
     # The summary of a failed job has the API's reason and the credits already.
     if not isinstance(error, errors.JobFailed):
         if error.api_message:
@@ -155,13 +159,13 @@ def explain_error(error: LumaError, tool: str) -> tuple[str, NextAction, str]:
     return " ".join(sentences), action, step
 
 
-def describe_error(error: LumaError, tool: str) -> str:
+def describe_error(error: LumaError, tool: str, provider: Provider) -> str:
     """What went wrong in a call of the tool, what happened to the money, and the one thing to do next."""
-    message, _, step = explain_error(error, tool)
+    message, _, step = explain_error(error, tool, provider)
     return f"{message} {step}".rstrip()
 
 
-def _summarize(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a case per class
+def _summarize(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0911, PLR0912 - a case per class
     """What happened, including the facts that `summary` leaves out."""
     match error:
         case errors.OutcomeUnknown():
@@ -173,6 +177,8 @@ def _summarize(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
                     f"An identical order was sent {_format_minutes(error.age)} ago and {answer}, so a job may be "
                     "running and charged. Nothing was ordered now."
                 )
+            if error.candidates is None and not FEATURES[provider.name].list_running:
+                return f"{summary} {provider.title} cannot list jobs, so only its website shows whether there is one."
             if error.candidates is None:
                 return f"{summary} Running jobs could not be looked up."
             if not error.candidates:
@@ -183,6 +189,10 @@ def _summarize(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
             return f"{' '.join(sentences)} There are {len(error.problems) - MAX_PROBLEMS} more problems."
         case errors.JobFailed(credits_used=used):
             reason, money = "the API gives no reason", "Whether it used credits is not known."
+            if provider.unit == "dollars":
+                money = "Whether it was charged is not known."
+            if error.charged == "no" and used is None:
+                money = f"By {provider.title}'s documents, such a failure is not charged."
             if error.api_message:
                 reason = f'the API says: "{shorten(error.api_message, MAX_REASON)}"'
             if used is not None:
@@ -261,7 +271,7 @@ def describe_outage(outage: Outage) -> str:
     return f"{problem} {outage.error.summary()} The job continues."
 
 
-def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C901, PLR0911, PLR0912 - a case per class
+def _advise(error: LumaError, tool: str, provider: Provider) -> tuple[NextAction, str]:  # noqa: C901, PLR0911, PLR0912 - a case per class
     """What to do after an error, leaving aside what was ordered before it."""
     match error:
         case errors.InvalidArguments(retry="later", jobid=str(jobid)):
@@ -274,22 +284,25 @@ def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C90
             return "fix_arguments", "Change the prompt or the image."
         case errors.JobFailed():
             return "fix_arguments", "Change the prompt or the options first: every order is a new, charged job."
-        case errors.NotConfigured(setting="USEAPI_TOKEN"):
+        case errors.NotConfigured(setting=provider.variable):
             return "fix_setup", (
-                "Ask the user to get an API token at https://useapi.net and to set it as USEAPI_TOKEN in this server's "
-                "environment, in the host's configuration. list_options works without it."
+                f"Ask the user to get an {provider.noun} at {provider.console} and to set it as {provider.variable} in "
+                "this server's environment, in the host's configuration. list_options works without it."
             )
         case errors.NotConfigured():
             return "fix_setup", "Ask the user to set it in this server's environment."
         case errors.Unauthorized():
-            return "fix_setup", "Ask the user to check that USEAPI_TOKEN is complete and current."
+            return "fix_setup", f"Ask the user to check that {provider.variable} is complete and current."
         case errors.PaymentRequired():
+            if provider.unit == "dollars":
+                return "fix_setup", f"Ask the user to add credits at {provider.console}."
             return "fix_setup", "Ask the user to renew the subscription or to add credits."
         case errors.AccountSession(all_accounts=True):
-            return "fix_setup", "Waiting does not help: ask the user to renew a session at useapi.net."
+            return "fix_setup", f"Waiting does not help: ask the user to renew a session at {provider.title}."
         case errors.AccountSession():
             return "fix_setup", (
-                "Waiting does not help: ask the user to renew it at useapi.net, or pass email to use another account."
+                f"Waiting does not help: ask the user to renew it at {provider.title}, or pass email to use another "
+                "account."
             )
         case errors.Forbidden():
             return "none", "Only the token that ordered the job can be used for it."
@@ -305,12 +318,15 @@ def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C90
                 "list_jobs shows the known jobs."
             )
         case errors.NotFound(what="any_account"):
-            return "fix_setup", "Ask the user to add a Luma account at useapi.net."
+            return "fix_setup", f"Ask the user to add a Luma account at {provider.title}."
         case errors.NotFound(what="account"):
             return "fix_arguments", "Leave email out to use any account."
         case errors.NotFound():
+            if not provider.asset_days:
+                return "fix_arguments", f"Pass the image itself instead of the {provider.asset}."
             return "fix_arguments", (
-                "An assetRef expires 30 days after its upload: pass the image itself instead, and check email."
+                f"An {provider.asset} expires {provider.asset_days} days after its upload: pass the image itself "
+                "instead, and check email."
             )
         case errors.Conflict(reason="just_finished"):
             return "list_jobs", "Call list_jobs to see how it ended. Order again only if the user wants another one."
@@ -345,6 +361,8 @@ def _advise(error: LumaError, tool: str) -> tuple[NextAction, str]:  # noqa: C90
         case errors.OutcomeUnknown():
             if error.candidates:
                 return "ask_user", f"Check them with get_job. {_NOT_TWICE}"
+            if not FEATURES[provider.name].list_running:
+                return "ask_user", _CHECK_AT.format(console=provider.console)
             return "ask_user", f"Call list_jobs later to see what became of it. {_NOT_TWICE}"
         case errors.JournalUnavailable():
             return "fix_setup", (
@@ -403,7 +421,9 @@ def error_text(content: Mapping[str, Any], tool: str, warnings: Sequence[str] = 
     return "\n".join(lines)
 
 
-def choose_next_step(job: Job, result_context: ResultContext, elapsed: float | None) -> tuple[NextAction, str | None]:
+def choose_next_step(
+    job: Job, result_context: ResultContext, elapsed: float | None, provider: Provider
+) -> tuple[NextAction, str | None]:
     """The one thing to do next with a job that has not failed, for programs and as text; None if there is nothing.
 
     `elapsed`: seconds since it was ordered.
@@ -418,7 +438,7 @@ def choose_next_step(job: Job, result_context: ResultContext, elapsed: float | N
     if job.state == "running" and usual and elapsed and elapsed > usual[1] + OVERDUE_AFTER:
         return "ask_user", (
             f"It may be stuck. Ask the user whether to wait longer (call get_job with {call}) or to order another take "
-            f"(new_take=true), which is charged as well. useapi.net's support can look into the job."
+            f"(new_take=true), which is charged as well. {provider.support} can look into the job."
         )
     # The player polls by itself; an agent that waits too would only keep its user waiting.
     if job.state == "running" and result_context.shows_player:
@@ -468,7 +488,7 @@ def job_headline(
     return f"The video {doing} ({details}). Job: {job.jobid}"
 
 
-def job_text(job: Job, content: Mapping[str, Any]) -> str:
+def job_text(job: Job, content: Mapping[str, Any], provider: Provider) -> str:
     """The whole text of a result about a job. `content`: the structured content of the same result."""
     lines = [content.get("message") or job_headline(job)]
     if "error" in content:
@@ -501,12 +521,19 @@ def job_text(job: Job, content: Mapping[str, Any]) -> str:
     if "assets" in content:
         for name, asset_ref in content["assets"].items():
             changed = _part(" ({})", content.get("image_changes", {}), name)
-            lines.append(f"{name}{changed} is the assetRef {asset_ref}")
-        lines.append(ASSETS_EXPIRE)
+            lines.append(f"{name}{changed} is the {provider.asset} {asset_ref}")
+        lines.append(_format_asset_use(provider))
     lines += map("Warning: {}".format, content.get("warnings", ()))
     lines += map("Left out because it is too long: {}".format, content.get("left_out", ()))
     lines += (_part("{}", content, "cost"), _part("{}", content, "note"), _part("{}", content, "next_step"))
     return "\n".join(filter(None, lines))
+
+
+def _format_asset_use(provider: Provider) -> str:
+    """How long an uploaded image can be used again."""
+    if provider.asset_days:
+        return f"An {provider.asset} can be used again for {provider.asset_days} days after its upload."
+    return f"A {provider.asset} can be used again in place of the picture, as long as Luma keeps the file."
 
 
 def _format_end(job: Job, content: Mapping[str, Any]) -> str:

@@ -86,7 +86,7 @@ PROMPTS = (
         "animate_picture",
         "Bring a picture to life",
         "Make a video that starts with a picture.",
-        {"picture": "A link, a path, a jobid or an assetRef.", "motion": "What moves, and how."},
+        {"picture": "A link, a path or a jobid.", "motion": "What moves, and how."},
         "Bring this picture to life: {picture}\n\nMovement: {motion}.\n\nPass the picture as image_start. It is the "
         "first frame, so describe what happens from there on, not what it looks like. If you can see the picture, "
         f"choose the aspect_ratio nearest to its own. {{options}} {_ORDER_ONCE}",

@@ -14,6 +14,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types.jsonrpc import INVALID_PARAMS
 
 from luma_mcp.errors import LumaError
+from luma_mcp.providers import Provider
 from luma_mcp.server import messages, schemas
 from luma_mcp.server.results import build_job_content
 from luma_mcp.server.tools import ServerContext, get_job, list_jobs, list_options
@@ -87,14 +88,14 @@ def add_resources(server: MCPServer[Any], context: ServerContext) -> None:
     @server.resource(JOBS_URI, name="jobs", title="Video jobs", mime_type=JSON, description=ABOUT_JOBS)
     async def jobs() -> str:
         # The tool's own result, so that both always contain the same.
-        with _resource_errors("list_jobs"):
+        with _resource_errors("list_jobs", context.provider):
             listing = await list_jobs.handle(context, {}, None)
         return _to_json(listing.structured_content)
 
     @server.resource(JOB_URI, name="job", title="A video job", mime_type=JSON, description=ABOUT_JOB)
     async def job(jobid: str) -> str:
         # Hosts read resources on their own initiative, so this one downloads nothing.
-        with _resource_errors("get_job"):
+        with _resource_errors("get_job", context.provider):
             service = context.require_service()
             video = await get_job.fetch_video(context, jobid)
             async with service.credits.refreshing():
@@ -105,13 +106,13 @@ def add_resources(server: MCPServer[Any], context: ServerContext) -> None:
 
 
 @contextmanager
-def _resource_errors(tool: str) -> Iterator[None]:
+def _resource_errors(tool: str, provider: Provider) -> Iterator[None]:
     """Turn errors into those of resources, worded as the tool of the same content words them."""
     try:
         yield
     except LumaError as error:
         kind = ResourceNotFoundError if isinstance(error, get_job.UNKNOWN_JOB) else ResourceError
-        raise kind(messages.describe_error(error, tool)) from error
+        raise kind(messages.describe_error(error, tool, provider)) from error
 
 
 def _to_json(content: Any) -> str:

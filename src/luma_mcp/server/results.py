@@ -25,6 +25,7 @@ from luma_mcp.errors import (
     OutcomeUnknown,
     format_problem,
 )
+from luma_mcp.providers import Provider
 from luma_mcp.server import messages
 from luma_mcp.text import make_encodable, without_none
 from luma_mcp.text import shorten as cut
@@ -122,7 +123,7 @@ def credits_content(rows: Iterable[AccountCredits]) -> list[dict[str, Any]]:
 
 def build_job_content(context: ServerContext, job: Job, result_context: messages.ResultContext) -> dict[str, Any]:
     """Build the structured content of a job; durations in seconds, sizes in pixels."""
-    catalog, simulated = context.catalog, context.settings.simulated
+    catalog, simulated, provider = context.catalog, context.settings.simulated, context.provider
     outcome, saved, files = result_context.outcome, result_context.saved, job.files
     elapsed, expected = job.elapsed_seconds(context.require_service().now()), result_context.expected
     content: dict[str, Any] = {
@@ -151,10 +152,10 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
         content["warnings"] = warnings or None
         content["charged"] = _get_charge(job, outcome, simulated=simulated)
     if job.state == "failed":
-        content["error"] = build_error_content(_build_failure(job), "get_job")
+        content["error"] = build_error_content(_build_failure(job), "get_job", provider)
         content["next_action"] = content["error"]["next_action"]
     else:
-        content["next_action"], content["next_step"] = messages.choose_next_step(job, result_context, elapsed)
+        content["next_action"], content["next_step"] = messages.choose_next_step(job, result_context, elapsed, provider)
         # That a video is ready is plain.
         if job.state == "running" or content["next_step"]:
             content["message"] = messages.job_headline(job, elapsed=elapsed, expected=expected, saved=saved)
@@ -187,7 +188,9 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
 
 
 def _build_failure(job: Job) -> JobFailed:
-    return JobFailed(jobid=job.jobid, api_message=job.failure_reason, credits_used=job.credits_used)
+    failure = JobFailed(jobid=job.jobid, api_message=job.failure_reason, credits_used=job.credits_used)
+    failure.charged = job.charged or failure.charged
+    return failure
 
 
 def _get_charge(job: Job, outcome: Outcome, *, simulated: bool) -> Charged | None:
@@ -207,9 +210,9 @@ def build_cost_content(
     return without_none({"expected_credits": expected and list(expected), "credits_left": left or None, "cost": cost})
 
 
-def build_error_result(error: LumaError, tool: str, *, simulated: bool) -> CallToolResult:
+def build_error_result(error: LumaError, tool: str, provider: Provider, *, simulated: bool) -> CallToolResult:
     """Build the result of a call of the tool that failed."""
-    facts = build_error_content(error, tool)
+    facts = build_error_content(error, tool, provider)
     warnings: list[str] = []
     if error.journal_problem:
         warnings.append(messages.JOURNAL_WARNING.format(problem=error.journal_problem))
@@ -218,10 +221,10 @@ def build_error_result(error: LumaError, tool: str, *, simulated: bool) -> CallT
     return build_result(messages.error_text(content["error"], tool, warnings), content, is_error=True)
 
 
-def build_error_content(error: LumaError, tool: str) -> dict[str, Any]:
+def build_error_content(error: LumaError, tool: str, provider: Provider) -> dict[str, Any]:
     """Build the structured content of an error of the tool."""
     can_cost = tool == "generate_video" or isinstance(error, JobFailed)
-    message, action, next_step = messages.explain_error(error, tool)
+    message, action, next_step = messages.explain_error(error, tool, provider)
     content: dict[str, Any] = {
         "kind": error.kind,
         "message": message,

@@ -33,6 +33,7 @@ from pydantic import Field, PrivateAttr
 from luma_mcp.api.polling import next_poll_delay
 from luma_mcp.api.protocol import Job, parse_time
 from luma_mcp.errors import LumaError
+from luma_mcp.providers import Provider
 from luma_mcp.server import messages
 from luma_mcp.server.progress import ProgressReporter
 from luma_mcp.server.results import format_iso
@@ -187,7 +188,7 @@ class VideoTaskBackend:
 
     async def get(self, task_id: str) -> Task:
         """Return the job as a task; if it has finished, with what `generate_video` would return."""
-        with _job_errors():
+        with _job_errors(self._context.provider):
             ordered = self._context.ordered.get(task_id, messages.ResultContext())
             # Whoever polls a task takes its result.
             result_context = replace(ordered, deadline=float("inf"), shows_player=False)
@@ -204,7 +205,7 @@ class VideoTaskBackend:
 
     async def answer(self, task_id: str, answers: Mapping[str, Any]) -> None:  # noqa: ARG002 - there are no questions
         """Check that the job exists. A video asks nothing once it is ordered."""
-        with _job_errors():
+        with _job_errors(self._context.provider):
             await fetch_video(self._context, task_id)
 
     async def cancel(self, task_id: str) -> None:
@@ -214,12 +215,12 @@ class VideoTaskBackend:
 
 
 @contextmanager
-def _job_errors() -> Iterator[None]:
+def _job_errors(provider: Provider) -> Iterator[None]:
     """Turn an error about the job itself into that of an invalid parameter, and any other into an internal one."""
     try:
         yield
     except LumaError as error:
-        text = messages.describe_error(error, "get_job")
+        text = messages.describe_error(error, "get_job", provider)
         if isinstance(error, UNKNOWN_JOB):
             raise MCPError(INVALID_PARAMS, text) from error
         # Such an error does not end the task: the next request may find it.

@@ -84,7 +84,9 @@ class Reconciler:
 
     def may_run(self, order: Order) -> bool:
         """Whether a job of an order without an answer may be running, although none was found."""
-        return self.age(order) <= (FAILED_ANSWER_FOR if order.answer_status else UNKNOWN_FOR)
+        # Where the running jobs are not listed, nothing shows sooner that there is none.
+        is_listed_soon = order.answer_status and self.api.features.list_running
+        return self.age(order) <= (FAILED_ANSWER_FOR if is_listed_soon else UNKNOWN_FOR)
 
     async def verify(self, job: Job) -> None:
         """Check a finished job that was found in a list against the order that it was taken for.

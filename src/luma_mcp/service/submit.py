@@ -310,8 +310,9 @@ class OrderSubmitter:
             raise error
         # Not even a failure with a message proves that nothing was ordered.
         cause = f"the API answered with a failure ({error.status})"
+        retry: errors.Retry | None = "later" if self.api.features.list_running else None
         raise errors.OutcomeUnknown(
-            cause, candidates=match.candidates, status=error.status, api_message=error.api_message, retry="later"
+            cause, candidates=match.candidates, status=error.status, api_message=error.api_message, retry=retry
         ) from error
 
     async def _check_open(self, order: Order, arrived: datetime | None) -> SubmitResult | None:
@@ -379,7 +380,7 @@ class OrderSubmitter:
                 candidates=match.candidates,
                 age=self.reconciler.age(current).total_seconds(),
                 status=current.answer_status,
-                retry="later" if current.answer_status else None,
+                retry="later" if current.answer_status and self.api.features.list_running else None,
             )
         return SubmitResult(_build_job(current, match.jobid), "duplicate" if match.was_known else "recovered")
 

@@ -22,6 +22,7 @@ from pydantic import ConfigDict
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.errors import LumaError, NotConfigured, Upstream
 from luma_mcp.hosts import DEFAULT_WAIT, WAIT_LIMITS, WAIT_MARGIN
+from luma_mcp.providers import PROVIDERS, Provider
 from luma_mcp.server.messages import ResultContext
 from luma_mcp.server.results import build_error_result
 from luma_mcp.server.ui import icons
@@ -51,11 +52,16 @@ class ServerContext:
     # By jobid, what the result of an order contains besides its job; for tasks, whose results are fetched later.
     ordered: dict[str, ResultContext] = field(default_factory=dict)
 
+    @property
+    def provider(self) -> Provider:
+        """The API that makes the videos."""
+        return PROVIDERS[self.catalog.api]
+
     def require_service(self) -> VideoService:
         """Get the service; raises `NotConfigured` if there is no token."""
         service = self.service()
         if service is None:
-            raise NotConfigured(self.settings.provider.variable)
+            raise NotConfigured(self.provider.variable)
         return service
 
     def wait_seconds(self, options: Mapping[str, Any], ctx: Context[Any, Any]) -> tuple[float, float]:
@@ -127,4 +133,4 @@ async def _call(tool: str, handle: Handler, context: ServerContext, **arguments:
             # The SDK would report it without a hint that something may have been ordered.
             logger.exception("%s failed", tool)
             failure = Upstream("internal", detail=type(error).__name__)
-        return build_error_result(failure, tool, simulated=context.settings.simulated)
+        return build_error_result(failure, tool, context.provider, simulated=context.settings.simulated)

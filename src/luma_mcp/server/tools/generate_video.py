@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DESCRIPTION = (
-    "Make a video from a text prompt, optionally with images. Costs credits: call once per video. Returns the video's "
+    "Make a video from a text prompt, optionally with images. Costs {unit}: call once per video. Returns the video's "
     "link, or a jobid for get_job if it is not ready within wait_seconds. Invalid combinations are rejected before "
     "anything is charged, and the closest valid request is suggested. Repeating an order returns its job if you lack "
     "its result."
@@ -57,7 +57,7 @@ def definition(context: ServerContext) -> Tool:
         handle,
         name="generate_video",
         title="Make a video",
-        description=DESCRIPTION,
+        description=DESCRIPTION.format(unit=context.provider.unit),
         input_schema=build_schema(context.catalog, context.settings.max_wait_seconds),
         output_schema=schemas.JOB_OUTPUT,
         # Not destructive, since it only adds a job; not idempotent, since a later call is another, charged job.

@@ -150,7 +150,9 @@ async def follow_job(
         await service.mark_delivered(jobid)
     # A failed job is an error with the API's reason.
     is_error = job.state == "failed"
-    return job, build_result(messages.job_text(job, content), content, is_error=is_error, picture=thumbnail)
+    return job, build_result(
+        messages.job_text(job, content, context.provider), content, is_error=is_error, picture=thumbnail
+    )
 
 
 async def _start_progress(

@@ -119,7 +119,9 @@ def _build_content(
     content["accounts_not_shown"] = len(listing.accounts) - len(accounts) or None
     content |= messages.after_list(jobs, not_shown, listing.total, filters)
     if listing.problem:
-        content["problem"] = f"{messages.LOCAL_HISTORY} {messages.describe_error(listing.problem, 'list_jobs')}"
+        content["problem"] = (
+            f"{messages.LOCAL_HISTORY} {messages.describe_error(listing.problem, 'list_jobs', context.provider)}"
+        )
     notes: list[str] = []
     if any(job["state"] == "unknown" and "jobid" not in job for job in jobs):
         notes.append(messages.UNKNOWN_JOBS)

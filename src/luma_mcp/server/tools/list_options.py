@@ -20,10 +20,9 @@ from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, 
 if TYPE_CHECKING:
     from luma_mcp.service.credits import AccountCredits
 
-DESCRIPTION = (
-    "List what generate_video can make, typical times, credits that videos used, credits left. Fix values to see what "
-    "goes with them. Free."
-)
+DESCRIPTION = "List what generate_video can make, typical times, {costs}. Fix values to see what goes with them. Free."
+COSTS = {"credits": "credits that videos used, credits left", "dollars": "prices"}
+"""What it says of costs, by `Provider.unit`."""
 _OUTPUT: schemas.Schema = {
     "models": array(OBJECT),
     **dict.fromkeys(("defaults", "chosen", "allowed"), OBJECT),
@@ -50,7 +49,7 @@ def definition(context: ServerContext) -> Tool:
         handle,
         name="list_options",
         title="List video options",
-        description=DESCRIPTION,
+        description=DESCRIPTION.format(costs=COSTS[context.provider.unit]),
         input_schema=schemas.input_object(properties),
         output_schema=schemas.output_object(_OUTPUT),
         read_only=True,
