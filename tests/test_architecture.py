@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 ROOT = Path(luma_mcp.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-LEAVES = {"errors", "text", "settings", "hosts"}
-"""Modules that import nothing of this package."""
+LEAVES = {"errors", "text", "settings", "hosts", "providers"}
+"""Modules that import nothing of this package, or only another one of these."""
 BELOW = {
     "errors": set(),
     "text": set(),
-    "settings": set(),
+    "settings": {"providers"},
     "hosts": set(),
+    "providers": set(),
     "catalog": {"errors"},
     "api": {"catalog", "media", *LEAVES},
     "media": {*LEAVES},

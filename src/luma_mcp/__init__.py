@@ -1,4 +1,4 @@
-"""Luma Ray 3 video for agents (an MCP server) and for Python programs (`LumaClient`)."""
+"""Luma Ray 3 video for agents (an MCP server) and for Python programs (`LumaClient`, `AgentsClient`)."""
 
 from typing import TYPE_CHECKING
 
@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Account",
     "AccountSession",
+    "AgentsClient",
     "Alternative",
     "Capacity",
     "Conflict",
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from luma_mcp.api.agents.client import AgentsClient
     from luma_mcp.api.protocol import Account, Job, JobFiles, Media, RunningJob, VideoRequest
     from luma_mcp.api.useapi.client import LumaClient
     from luma_mcp.errors import (
@@ -61,13 +63,14 @@ if TYPE_CHECKING:
         Upstream,
     )
 else:
+    _CLIENTS = {"AgentsClient": "api.agents.client", "LumaClient": "api.useapi.client"}
 
     def __getattr__(name: str) -> object:
         """Import an exported name at its first use: every start of a server imports this module."""
         from importlib import import_module
 
         if name in __all__:
-            for module in ("luma_mcp.errors", "luma_mcp.api.protocol", "luma_mcp.api.useapi.client"):
+            for module in (f"luma_mcp.{_CLIENTS.get(name, 'errors')}", "luma_mcp.api.protocol"):
                 value = getattr(import_module(module), name, None)
                 if value is not None:
                     return value

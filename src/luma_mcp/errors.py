@@ -5,7 +5,7 @@ LumaError                   kind, retry, charged, and where known: jobid, status
 ├── NotConfigured           a setting is missing
 ├── Unauthorized            401: the API token
 ├── PaymentRequired         402: subscription or credits
-├── Forbidden               403: the job belongs to another user
+├── Forbidden               403: another user's job, a suspended account, no access to HDR
 ├── NotFound                404: job, asset or account unknown or expired
 ├── Conflict                the job's state forbids it
 ├── Moderated               422: prompt or image rejected
@@ -54,7 +54,9 @@ Charged = Literal["no", "yes", "unknown"]
 Subject = Literal["job", "asset", "account", "order_input", "any_account"]
 FailureStage = Literal["dns", "tls", "proxy", "refused", "timeout", "broken", "unsendable"]
 """Where a request ended: before the API (`refused`: no connection), with it (`broken`), or on this machine."""
-UpstreamFault = Literal["failed", "unexpected_status", "unreadable", "throttled", "not_listed", "internal"]
+UpstreamFault = Literal[
+    "failed", "unexpected_status", "unreadable", "throttled", "file_pending", "not_listed", "internal"
+]
 ProblemCode = Literal[
     "unknown_parameter",
     "no_such_feature",
@@ -359,12 +361,24 @@ class PaymentRequired(LumaError):
     sentence = "The account has no subscription or no credits left."
 
 
+@dataclass(eq=False, repr=False)
 class Forbidden(LumaError):
-    """The job belongs to another user."""
+    """The API does not allow it.
+
+    `subject`: the job belongs to another user; the account is suspended or deactivated; or the account, if it is not
+    suspended, has no access to HDR.
+    """
 
     kind = "forbidden"
     default_retry = "never"
-    sentence = "The job belongs to another user."
+    subject: Literal["job", "account", "hdr"] = "job"
+
+    def summary(self) -> str:
+        if self.subject == "hdr":
+            return "The API does not let this account order HDR: it has no access to HDR, or it is suspended."
+        if self.subject == "account":
+            return "The API does not accept requests of this account: it is suspended or deactivated."
+        return "The job belongs to another user."
 
 
 @dataclass(eq=False, repr=False)
@@ -505,6 +519,7 @@ class Upstream(LumaError):
             "unexpected_status": f"The API answered with an unexpected status ({self.status}).",
             "throttled": f"The API accepts no more requests at present ({self.status}).",
             "unreadable": f"The API answered with {self.detail or 'something unreadable'} ({self.status}).",
+            "file_pending": "The API has not finished checking the uploaded image.",
             "not_listed": "The API does not list the job that was ordered (yet, or any more).",
             "internal": f"This program failed ({self.detail}).",
         }
@@ -566,7 +581,7 @@ class JobFailed(LumaError):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.charged = "unknown"
+        self.charged = self.charged or "unknown"
         if self.credits_used is not None:
             self.charged = "yes" if self.credits_used > 0 else "no"
 

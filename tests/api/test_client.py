@@ -17,6 +17,7 @@ from tests.transports import Canned, Unreliable
 import luma_mcp
 from luma_mcp import errors
 from luma_mcp.api.protocol import ApiFeatures, VideoApi, VideoRequest
+from luma_mcp.catalog.agents import AGENTS
 from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.simulator.app import Fault, Simulator
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from luma_mcp.api.useapi.client import LumaClient
 
 FOX = VideoRequest(prompt="A fox in the snow")
+CATALOGS = (AGENTS, USEAPI)
 
 
 async def test_a_job_is_ordered_and_awaited(luma: LumaClient) -> None:
@@ -321,20 +323,29 @@ def test_every_exported_name_exists() -> None:
         _ = luma_mcp.Nonsense  # type: ignore[attr-defined]  # this is the test
 
 
-def test_the_options_types_are_the_catalog_s_values() -> None:
+def test_the_options_types_are_the_catalogs_values() -> None:
     hints = get_type_hints(VideoRequest)
-    for name, choice in USEAPI.choices.items():
-        literal, nothing = get_args(hints[name])
-        assert (get_args(literal), nothing) == (choice.values, type(None))
+    for name in USEAPI.choices:
+        values: set[str] = set()
+        for catalog in CATALOGS:
+            values |= set(catalog.choices[name].values)
+        *literals, nothing = get_args(hints[name])
+        typed: list[str] = []
+        for literal in literals:
+            typed += get_args(literal)
+        assert (set(typed), nothing) == (values, type(None))
 
 
-def test_every_parameter_of_the_catalog_is_a_documented_field() -> None:
-    assert {field.name for field in fields(VideoRequest)} == set(USEAPI.params)
+def test_every_parameter_of_a_catalog_is_a_documented_field() -> None:
+    params: dict[str, str] = {}
+    for catalog in CATALOGS:
+        params |= {name: row.about for name, row in catalog.params.items()}
+    assert {field.name for field in fields(VideoRequest)} == set(params)
     [definition] = ast.parse(textwrap.dedent(inspect.getsource(VideoRequest))).body
     assert isinstance(definition, ast.ClassDef)
     described: dict[str, str] = {}
     for field, text in zip(definition.body, definition.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
             described[ast.unparse(field.target)] = str(ast.literal_eval(text.value))
-    for name, row in USEAPI.params.items():
-        assert described[name].startswith(row.about)
+    for name, about in params.items():
+        assert described[name].startswith(about)

@@ -86,11 +86,11 @@ class VideoRequest:
     reply_ref: str | None = None
     """Your reference, echoed to the webhook."""
     loop: bool | None = None
-    """Whether the end leads into the beginning."""
+    """The end leads into the beginning. Only Luma's Agents API has this and what follows."""
     keyframes: tuple[Keyframe, ...] | None = None
-    """Pictures with their times."""
+    """Pictures with their times: at most 64, and none of the other images with them."""
     extend: str | None = None
-    """The jobid of an earlier clip that this one makes longer."""
+    """Continue an earlier clip as one longer clip: its jobid."""
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> Self:

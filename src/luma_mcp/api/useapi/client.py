@@ -2,53 +2,39 @@
 
 from __future__ import annotations
 
-import math
-import os
 import random
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
-
-import anyio
+from typing import TYPE_CHECKING
 
 from luma_mcp import errors
-from luma_mcp.api.polling import Pollers
+from luma_mcp.api.base_client import BaseClient
 from luma_mcp.api.protocol import (
     FEATURES,
     RETRY_TIMEOUT,
-    SAVED_FILES,
     Account,
     AddedAccount,
     Asset,
     DeliveryObserver,
     Job,
-    Media,
     RunningJob,
     VideoRequest,
-    file_stem,
 )
 from luma_mcp.api.retry import IDEMPOTENT, NON_IDEMPOTENT
-from luma_mcp.api.transport import Endpoint, Transport
+from luma_mcp.api.transport import Endpoint
 from luma_mcp.api.useapi import responses
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.catalog.useapi import USEAPI
-from luma_mcp.catalog.validate import validate
-from luma_mcp.settings import BASE_URL, LOOPBACK, TOKEN_PATTERN
+from luma_mcp.settings import BASE_URL
 
 if TYPE_CHECKING:
     import httpx2
     from pydantic import SecretStr
 
-    from luma_mcp.media.safe_http import Resolve, SafeHttpClient
+    from luma_mcp.media.safe_http import Resolve
 
-
-REMEMBERED_REQUESTS = 1000
 
 # Source of the endpoints: useapi.net, Luma API v1, April 2026.
 # An order waits longer than others, because a timeout leaves its outcome unknown; shorter than hosts give a tool call.
@@ -71,7 +57,7 @@ ADD_ACCOUNT = Endpoint(
 REMOVE_ACCOUNT = Endpoint("DELETE", "/accounts/{email}", NON_IDEMPOTENT, not_found="account")
 
 
-class LumaClient:
+class LumaClient(BaseClient):
     """Orders videos and follows them. Implements `VideoApi`.
 
         async with LumaClient(token) as luma:
@@ -109,32 +95,17 @@ class LumaClient:
         catalog: Catalog = USEAPI,
         resolve: Resolve | None = None,
     ) -> None:
-        if not TOKEN_PATTERN.fullmatch(token):
-            raise errors.NotConfigured("USEAPI_TOKEN")
-        self.catalog = catalog
         read_response = partial(responses.read_response, catalog)
-        self._transport = Transport(token, base_url, read_response, transport, jitter)
-        self._pollers = Pollers(partial(self.get, retry_timeout=0), wall_clock)
-        self._get_http = partial(_build_http, base_url, transport, resolve)
-        self._http: SafeHttpClient | None = None
-        # The API's records do not repeat what was ordered.
-        self._requests: OrderedDict[str, VideoRequest] = OrderedDict()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the connections. Running jobs continue."""
-        await self._transport.aclose()
-        if self._http:
-            await self._http.aclose()
-
-    def now(self) -> datetime | None:
-        """Get the time of day by the API's clock; None until an answer has shown it."""
-        return self._transport.now()
+        super().__init__(
+            token,
+            catalog,
+            base_url=base_url,
+            read_response=read_response,
+            transport=transport,
+            jitter=jitter,
+            wall_clock=wall_clock,
+            resolve=resolve,
+        )
 
     async def submit(
         self,
@@ -156,13 +127,7 @@ class LumaClient:
             OutcomeUnknown: it may have been ordered, or not.
             LumaError: `charged` is "no" where nothing was ordered.
         """
-        validation = validate(self.catalog, request.to_dict())
-        if validation.problems or validation.nearest is None:
-            raise errors.InvalidArguments(
-                validation.problems, suggestion=validation.nearest, alternatives=validation.alternatives, charged="no"
-            )
-        # The API's own defaults do not fit every model, so nothing is left to them.
-        complete = VideoRequest.from_params(validation.nearest)
+        complete = self._complete(request)
         body = {self.catalog.params[name].api_name: value for name, value in complete.to_dict().items()}
         record = await self._transport.send(
             SUBMIT,
@@ -173,9 +138,7 @@ class LumaClient:
             account=complete.email,
         )
         job = replace(responses.parse_job(self.catalog, record), request=complete)
-        self._requests[job.jobid] = complete
-        if len(self._requests) > REMEMBERED_REQUESTS:
-            self._requests.popitem(last=False)
+        self._remember(job.jobid, complete)
         return job
 
     async def upload(
@@ -200,97 +163,6 @@ class LumaClient:
         record = await self._transport.send(GET_JOB, {"jobid": jobid}, retry_timeout=retry_timeout)
         job = responses.parse_job(self.catalog, record)
         return replace(job, request=job.request or self._requests.get(jobid))
-
-    async def wait(
-        self, job: str | Job, seconds: float = math.inf, *, typical: tuple[float, float] | None = None
-    ) -> Job:
-        """Wait until a job has finished, successfully or not, or return it as it is when `seconds` are over.
-
-        All who wait for one job share its polls. Transient failures do not end a wait; one that waiting does not solve
-        does, such as a token that is no longer accepted. Cancelling a wait does nothing to the job. `typical` is
-        between which ages, in seconds, such jobs end, if that is known better than documented.
-        """
-        jobid, request = (job, None) if isinstance(job, str) else (job.jobid, job.request)
-        request = request or self._requests.get(jobid)
-        if typical is None and request:
-            typical = self.catalog.typical_seconds.get(request.resolution or "")
-        return await self._pollers.wait(
-            job, seconds, typical=typical, known_to_exist=jobid in self._requests, request=request
-        )
-
-    async def wait_all(
-        self, jobs: Iterable[Job | str], seconds: float = math.inf
-    ) -> tuple[Job | errors.LumaError, ...]:
-        """Wait for several jobs at once, and return one result for each, in the order of `jobs`.
-
-        A result is the job as `wait` returns it, or the error that ended the wait for this job; the others go on. Such
-        an error is returned, not raised, and its `jobid` is set. `seconds` is the limit for all.
-        """
-        waited = tuple(jobs)
-        results: dict[int, Job | errors.LumaError] = {}
-
-        async def wait_one(place: int, job: Job | str) -> None:
-            try:
-                results[place] = await self.wait(job, seconds)
-            except errors.LumaError as error:
-                error.jobid = job if isinstance(job, str) else job.jobid
-                results[place] = error
-
-        async with anyio.create_task_group() as tasks:
-            for place, job in enumerate(waited):
-                tasks.start_soon(wait_one, place, job)
-        return tuple(results[place] for place in range(len(waited)))
-
-    async def download(self, job: Job | str, folder: str | os.PathLike[str]) -> tuple[Path, ...]:
-        """Save a finished job's video in a folder, and for `hdr_exr` its ZIP of frames; return their absolute paths.
-
-        The folder is created if needed. The names have the day, the beginning of the prompt and a short id. No file is
-        overwritten: the same file is not saved again, and another one of that name gets a number. An interrupted
-        download leaves a hidden `.part` file, which the next call resumes. An expired link is fetched again once.
-        Links into this machine's network are not followed.
-
-        Raises:
-            Conflict: the job is still running.
-            JobFailed: it has failed.
-            DownloadError: a file could not be saved; `files` are the paths of those that were.
-            LumaError: the job could not be fetched.
-        """
-        from luma_mcp.media.download import download
-
-        if isinstance(job, str) or job.state == "running":
-            job = await self.get(job if isinstance(job, str) else job.jobid)
-        jobid = job.jobid
-        if job.state == "running":
-            raise errors.Conflict(jobid=jobid)
-        if job.state == "failed":
-            raise errors.JobFailed(jobid=jobid, api_message=job.failure_reason, credits_used=job.credits_used)
-        if job.files.video is None:
-            raise errors.DownloadError("The API has no link to the video.", jobid=jobid)
-        self._http = self._http or self._get_http()
-        stem = Path(os.path.abspath(folder)) / file_stem(job)  # noqa: ASYNC240, PTH100 - reads no disk
-        paths: list[Path] = []
-
-        async def ignore(_received: int, _total: int | None) -> None:
-            """No progress is reported."""
-
-        for part, ending in SAVED_FILES.items():
-            media: Media | None = getattr(job.files, part)
-            if media:
-                target = stem.with_name(stem.name + ending)
-                renew = partial(self._fetch_link, jobid, part)
-                try:
-                    paths.append(await download(media.url, target, self._http, ignore, renew))
-                except errors.DownloadError as error:
-                    error.jobid, error.files = jobid, tuple(map(str, paths))
-                    raise
-        return tuple(paths)
-
-    async def _fetch_link(self, jobid: str, part: str) -> str | None:
-        """Fetch the current link of a job's file; None if there is none now."""
-        media: Media | None = None
-        with suppress(errors.LumaError):
-            media = getattr((await self.get(jobid)).files, part)
-        return media.url if media else None
 
     async def list_running(self, *, retry_timeout: float = RETRY_TIMEOUT) -> tuple[RunningJob, ...]:
         """Fetch the jobs that are running now, on all accounts: `GET /jobs`. It never contains finished jobs."""
@@ -330,11 +202,3 @@ class LumaClient:
     async def remove_account(self, email: str, *, retry_timeout: float = RETRY_TIMEOUT) -> None:
         """Remove an account from useapi.net, which cannot be undone: `DELETE /accounts/{email}`."""
         await self._transport.send(REMOVE_ACCOUNT, {"email": email}, retry_timeout=retry_timeout)
-
-
-def _build_http(base_url: str, transport: httpx2.AsyncBaseTransport | None, resolve: Resolve | None) -> SafeHttpClient:
-    """Build what fetches links. Those to an API on this machine are allowed."""
-    from luma_mcp.media.safe_http import SafeHttpClient, resolve_host
-
-    api_origin = base_url if urlsplit(base_url).hostname in LOOPBACK else None
-    return SafeHttpClient(transport=transport, resolve=resolve or resolve_host, api_origin=api_origin)

@@ -9,24 +9,28 @@ that has another shape than documented is absent. A record that was paid for is 
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from luma_mcp import errors
-from luma_mcp.api.protocol import Account, AddedAccount, Asset, Job, JobFiles, Media, RunningJob, VideoRequest
+from luma_mcp.api.protocol import Account, AddedAccount, Asset, Job, JobFiles, RunningJob, VideoRequest
+from luma_mcp.api.records import (
+    LONGEST_API_MESSAGE,
+    LONGEST_REASON,
+    LONGEST_STATUS,
+    get_field,
+    get_message,
+    parse_media,
+    read_json,
+    unreadable,
+)
 from luma_mcp.api.retry import DeliveryOutcome, parse_retry_after
 from luma_mcp.api.transport import Endpoint, RawResponse, RequestFailed
 from luma_mcp.catalog.models import Catalog
-from luma_mcp.text import strip_control
-
-# Characters of an error's message, of a failed job's reason, and of a job's status.
-LONGEST_API_MESSAGE, LONGEST_REASON, LONGEST_STATUS = 300, 2000, 100
 
 # Statuses of a gateway that lost the answer, or did not wait for it: the API behind it may have accepted an order. Its
 # outcome is unknown then, and also after any other 5xx without a message of the API's own, after a successful answer
@@ -44,12 +48,6 @@ _ERRORS: dict[int, type[errors.LumaError]] = {
     596: errors.AccountSession,
 }
 
-# Fields that are passed on as they are. No secret is removed from them: a short token could stand there by chance.
-_OPAQUE = frozenset({"jobid", "url", "assetRef", "account", "email"})
-
-_T = TypeVar("_T", str, int, float, bool, dict[str, Any], list[Any])
-_FLAGS = {"true": True, "false": False, "1": True, "0": False}
-
 
 def read_response(
     catalog: Catalog, endpoint: Endpoint, response: RawResponse, secrets: tuple[str, ...]
@@ -57,23 +55,20 @@ def read_response(
     """Return the JSON object of a good answer, without the `secrets` that were sent, or raise `RequestFailed`."""
     status = response.status
     is_success = 200 <= status < 300
-    record: Any = None
-    with suppress(ValueError, RecursionError):
-        # NaN and Infinity, which JSON does not have, are absent.
-        record = _clean(json.loads(response.body, parse_constant=lambda _: None), secrets)
+    record = read_json(response.body, secrets)
     if is_success and endpoint.method == "DELETE":
         # It has happened, whatever the answer looks like.
         return {}
-    is_complete = endpoint.required is None or _get(record, *endpoint.required) not in (None, "")
+    is_complete = endpoint.required is None or get_field(record, *endpoint.required) not in (None, "")
     if is_success and is_complete and isinstance(record, dict):
         return record
     facts: errors.Facts = {
         "status": status,
-        "api_message": _message(record, "error", LONGEST_API_MESSAGE),
+        "api_message": get_message(record, "error", LONGEST_API_MESSAGE),
         "retry_after": parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC)),
     }
     if is_success:
-        raise _unreadable(endpoint, response, record, facts)
+        raise unreadable(endpoint, response, record, facts)
     error: errors.LumaError
     if status == 400:
         error = _rejected(catalog, endpoint, facts)
@@ -93,25 +88,13 @@ def _undocumented(endpoint: Endpoint, response: RawResponse, record: object, fac
     """Build the failure for a status that is not documented."""
     is_failure = response.status >= 500
     if endpoint.paid and (response.status in PROVES_NOTHING or (is_failure and facts["api_message"] is None)):
-        return _unreadable(endpoint, response, record, facts)
+        return unreadable(endpoint, response, record, facts)
     error = errors.Upstream("failed" if is_failure else "unexpected_status", **facts)
     if endpoint.paid:
         # The API's message is the only evidence that nothing was ordered, so nobody is advised to repeat it, and its
         # job is looked for.
         error.retry, error.charged = "never", "unknown"
     return RequestFailed(DeliveryOutcome.FAILED if is_failure or endpoint.paid else DeliveryOutcome.FINAL, error)
-
-
-def _unreadable(endpoint: Endpoint, response: RawResponse, record: object, facts: errors.Facts) -> RequestFailed:
-    """Build the failure for an answer that proves nothing, whatever its status."""
-    content_type = re.sub(r"[^\w/.+-].*", "", response.headers.get("content-type", ""))
-    detail = f"unreadable {content_type or 'content'}" if response.body else "an empty body"
-    if isinstance(record, dict):
-        detail = "no usable fields"
-    if endpoint.paid:
-        cause = f"it was answered with {detail} ({response.status})"
-        return RequestFailed(DeliveryOutcome.LOST, errors.OutcomeUnknown(cause, **facts))
-    return RequestFailed(DeliveryOutcome.FAILED, errors.Upstream("unreadable", detail=detail, **facts))
 
 
 def _rejected(catalog: Catalog, endpoint: Endpoint, facts: errors.Facts) -> errors.InvalidArguments:
@@ -131,20 +114,20 @@ def _rejected(catalog: Catalog, endpoint: Endpoint, facts: errors.Facts) -> erro
 
 def parse_job(catalog: Catalog, record: Mapping[str, Any]) -> Job:
     """Build a job from its record, which has a `jobid`."""
-    status = _get({"status": "created", **record}, "status", str) or "unknown"
-    files = _get(record, "response", dict) or {}
+    status = get_field({"status": "created", **record}, "status", str) or "unknown"
+    files = get_field(record, "response", dict) or {}
     # `errorDetails` is documented for other APIs of the vendor.
-    reasons = [_message(record, name, LONGEST_REASON) for name in ("error", "errorDetails")]
+    reasons = [get_message(record, name, LONGEST_REASON) for name in ("error", "errorDetails")]
     return Job(
         jobid=record["jobid"],
         status=status[:LONGEST_STATUS],
-        kind=_get(record, "type", str),
-        created=_get(record, "created", str),
-        updated=_get(record, "updated", str),
+        kind=get_field(record, "type", str),
+        created=get_field(record, "created", str),
+        updated=get_field(record, "updated", str),
         files=_parse_files(files),
-        credits_used=_get(record.get("credits"), "dm_usage", float),
+        credits_used=get_field(record.get("credits"), "dm_usage", float),
         failure_reason="; ".join(filter(None, reasons)) or None,
-        request=_parse_request(catalog, _get(record, "request", dict) or {}),
+        request=_parse_request(catalog, get_field(record, "request", dict) or {}),
     )
 
 
@@ -161,10 +144,10 @@ def parse_running_jobs(record: Mapping[str, Any]) -> tuple[RunningJob, ...]:
     """Build the rows of `GET /jobs`; a row without a jobid is left out."""
     jobs: list[RunningJob] = []
     for row in record["jobs"]:
-        jobid = _get(row, "jobid", str)
+        jobid = get_field(row, "jobid", str)
         if jobid is not None:
-            kind, account = _get(row, "type", str), _get(row, "account", str)
-            jobs.append(RunningJob(jobid, kind, account, _get(row, "model", str), _get(row, "created", str)))
+            kind, account = get_field(row, "type", str), get_field(row, "account", str)
+            jobs.append(RunningJob(jobid, kind, account, get_field(row, "model", str), get_field(row, "created", str)))
     return tuple(jobs)
 
 
@@ -177,83 +160,30 @@ def parse_account(email: str, record: Mapping[str, Any]) -> Account:
     """Build an account from its record."""
     return Account(
         email,
-        concurrency=_get(record, "concurrency", int),
-        executing=_get(record, "executing", int),
-        session_expires=_get(record, "luma_session_expires", str),
-        session_valid=_get(record, "sessionValid", bool),
-        credits=_get(record, "credits", dict) or None,
-        error=_get(record, "error", str),
+        concurrency=get_field(record, "concurrency", int),
+        executing=get_field(record, "executing", int),
+        session_expires=get_field(record, "luma_session_expires", str),
+        session_valid=get_field(record, "sessionValid", bool),
+        credits=get_field(record, "credits", dict) or None,
+        error=get_field(record, "error", str),
     )
 
 
 def parse_added_account(record: Mapping[str, Any]) -> AddedAccount:
     """Build the answer of `POST /accounts`."""
-    return AddedAccount(**asdict(parse_account(record["account"], record)), created=_get(record, "created", bool))
+    return AddedAccount(**asdict(parse_account(record["account"], record)), created=get_field(record, "created", bool))
 
 
 def parse_asset(record: Mapping[str, Any]) -> Asset:
     """Build the answer of `POST /assets/{email}`."""
-    return Asset(asset_ref=record["assetRef"], email=_get(record, "email", str))
+    return Asset(asset_ref=record["assetRef"], email=get_field(record, "email", str))
 
 
 def _parse_files(record: dict[str, Any]) -> JobFiles:
     """Build the files of a job from its part `response`."""
     return JobFiles(
-        video=_parse_media(record.get("video")),
-        video_hdr_exr=_parse_media(record.get("video_hdr_exr")),
-        thumbnail=_parse_media(record.get("thumbnail")),
-        last_frame=_parse_media(record.get("last_frame")),
+        video=parse_media(record.get("video")),
+        video_hdr_exr=parse_media(record.get("video_hdr_exr")),
+        thumbnail=parse_media(record.get("thumbnail")),
+        last_frame=parse_media(record.get("last_frame")),
     )
-
-
-def _parse_media(value: Any) -> Media | None:
-    """Build a file from an object with a link, or from the link alone: the shape of `video_hdr_exr` is undocumented."""
-    record = {"url": value} if isinstance(value, str) else value
-    url = (_get(record, "url", str) or "").strip()
-    # Anything else, such as "null" or a path, leads nowhere.
-    if not re.match(r"https?://[^/?#\s]", url, re.IGNORECASE):
-        return None
-    width, height = _get(record, "width", int), _get(record, "height", int)
-    return Media(url, _get(record, "media_type", str), width, height, _get(record, "duration", float))
-
-
-def _message(record: Any, name: str, limit: int) -> str | None:
-    """Get an error's text; it may also come as an object around the text, though that is not documented."""
-    error = _get(record, name, dict)
-    if error:
-        return _message(error, "message", limit) or _message(error, "error", limit)
-    return (_get(record, name, str) or "").strip()[:limit] or None
-
-
-def _get(record: Any, name: str, kind: type[_T]) -> _T | None:
-    """Get a field of a JSON object; None if it is absent or of another type.
-
-    Numbers are finite. They, and flags, may also be written as text.
-    """
-    value: Any = record.get(name) if isinstance(record, dict) else None
-    if kind is bool:
-        value = _FLAGS.get(str(value).casefold())
-    elif kind in (int, float):
-        number = math.nan
-        with suppress(TypeError, ValueError, OverflowError):
-            number = math.nan if isinstance(value, bool) else float(value)
-        value = number if math.isfinite(number) else None
-        if kind is int:
-            value = int(number) if number.is_integer() else None
-    return value if isinstance(value, kind) else None
-
-
-def _clean(value: Any, secrets: tuple[str, ...], name: str = "") -> Any:
-    """Copy a JSON value without secrets, control characters and lone surrogates (which no answer could carry)."""
-    if isinstance(value, str):
-        text = strip_control(value.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
-        if name not in _OPAQUE:
-            for secret in secrets:
-                text = text.replace(secret, "***")
-        return text
-    if isinstance(value, list):
-        return [_clean(item, secrets, name) for item in value]
-    if isinstance(value, dict):
-        # A key may be an e-mail address, so it is opaque.
-        return {_clean(key, secrets, "email"): _clean(item, secrets, key) for key, item in value.items()}
-    return value
