@@ -23,6 +23,7 @@ from luma_mcp.api.useapi.client import LumaClient
 from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.server.app import build_server
 from luma_mcp.settings import Settings
+from luma_mcp.simulator.agents import AgentsService, AgentsSimulator
 from luma_mcp.simulator.app import Simulator
 from luma_mcp.simulator.state import Service
 
@@ -85,9 +86,10 @@ def simulator() -> Simulator:
 
 def simulator_of(catalog: Catalog) -> Simulator:
     """A simulated service in virtual time that offers this catalog, with one account."""
-    service = Service(catalog, clock=anyio.current_time, wall_clock=wall_clock, rng=random.Random(1))
+    kinds = (AgentsService, AgentsSimulator) if catalog.api == "agents" else (Service, Simulator)
+    service = kinds[0](catalog, clock=anyio.current_time, wall_clock=wall_clock, rng=random.Random(1))
     service.add_account(EMAIL)
-    return Simulator(service, token=TOKEN, connection_error=httpx2.ReadError)
+    return kinds[1](service, token=TOKEN, connection_error=httpx2.ReadError)
 
 
 @pytest.fixture

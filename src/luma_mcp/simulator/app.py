@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import uvicorn
 from starlette.applications import Starlette
@@ -25,8 +25,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from luma_mcp.catalog import get_catalog
 from luma_mcp.catalog.models import Catalog
-from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.simulator.state import (
     MEDIA,
     NO_SUBSCRIPTION,
@@ -35,7 +35,6 @@ from luma_mcp.simulator.state import (
     Service,
     Upload,
     error,
-    requested_behaviors,
 )
 
 if TYPE_CHECKING:
@@ -47,8 +46,9 @@ PREFIX = "/v1/luma"
 TOKEN = "user:0-simulated"  # noqa: S105 - not a secret: `new_simulator` accepts any token
 EMAIL = "studio@example.com"
 MAX_ASSET_BYTES = 20_000_000
+ACCEPTED = (200, 201)
 # What an upload may be, and how such files begin.
-_IMAGE_SIGNATURES = {
+IMAGE_SIGNATURES = {
     "image/jpeg": re.compile(rb"\xff\xd8\xff"),
     "image/png": re.compile(rb"\x89PNG\r\n\x1a\n"),
     "image/webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
@@ -93,33 +93,38 @@ class Simulator:
         self.faults: list[Fault] = []
         self.requests: Counter[str] = Counter()
         self.orders: list[dict[str, Any]] = []
-        self._app = Starlette(
-            routes=[
-                Route(f"{PREFIX}/videos", self._post_video, methods=["POST"]),
-                Route(f"{PREFIX}/jobs", self._get_jobs, methods=["GET"]),
-                Route(f"{PREFIX}/jobs/{{jobid}}", self._handle_job, methods=["GET", "DELETE"]),
-                Route(f"{PREFIX}/assets/{{email}}", self._post_asset, methods=["POST"]),
-                Route(f"{PREFIX}/accounts", self._handle_accounts, methods=["GET", "POST"]),
-                Route(f"{PREFIX}/accounts/{{email}}", self._handle_account, methods=["GET", "DELETE"]),
-                Route("/media/{key}/{name}", self._get_media, methods=["GET"]),
-            ]
-        )
+        self._app = Starlette(routes=self.build_routes())
+
+    prefix: ClassVar[str] = PREFIX
+
+    def build_routes(self) -> list[Route]:
+        """Build the routes of the API's endpoints, and that of its files."""
+        return [
+            Route(f"{PREFIX}/videos", self._post_video, methods=["POST"]),
+            Route(f"{PREFIX}/jobs", self._get_jobs, methods=["GET"]),
+            Route(f"{PREFIX}/jobs/{{jobid}}", self._handle_job, methods=["GET", "DELETE"]),
+            Route(f"{PREFIX}/assets/{{email}}", self._post_asset, methods=["POST"]),
+            Route(f"{PREFIX}/accounts", self._handle_accounts, methods=["GET", "POST"]),
+            Route(f"{PREFIX}/accounts/{{email}}", self._handle_account, methods=["GET", "DELETE"]),
+            Route("/media/{key}/{name}", self.get_media, methods=["GET"]),
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
+        if scope["type"] != "http" or not scope["path"].startswith(f"{self.prefix}/"):
             await self._app(scope, receive, send)
             return
-        path = scope["path"].removeprefix(PREFIX)
+        path = scope["path"].removeprefix(self.prefix)
         first, *rest = path.strip("/").split("/")
         endpoint = f"/{first}/…" if rest else f"/{first}"
         self.requests[f"{scope['method']} {endpoint}"] += 1
         authorization = Request(scope).headers.get("authorization", "")
         if not authorization.startswith("Bearer ") or (self.token and authorization != f"Bearer {self.token}"):
-            await JSONResponse(error("Unauthorized"), 401)(scope, receive, send)
+            status, body = self.service.behaviors["unauthorized"].answer or (401, {})
+            await JSONResponse(body, status)(scope, receive, send)
             return
         if outage := self.service.current_outage():
             behavior, behaviors = outage
-            await self._build_response(behavior.answer, behaviors)(scope, receive, send)
+            await self.build_response(behavior.answer, behaviors)(scope, receive, send)
             return
         # After the token: a fault stands in for what the API answers, and it checks the token first.
         fault = self._take_fault(scope["method"], path)
@@ -150,15 +155,15 @@ class Simulator:
         if not isinstance(body, dict):
             return JSONResponse(error("Invalid JSON"), 400)
         self.orders.append(body)
-        return self._build_response(self.service.submit(body), requested_behaviors(str(body.get("prompt"))))
+        return self.build_response(self.service.submit(body), self.service.requested_behaviors(body.get("prompt")))
 
-    def _build_response(self, answer: Answer | None, behaviors: Mapping[str, float]) -> Response:
+    def build_response(self, answer: Answer | None, behaviors: Mapping[str, float]) -> Response:
         """Build the response to an order, or what stands in for any response; None breaks the connection."""
-        if answer is None or (answer[0] in (200, 504) and "dropped" in behaviors):
+        if answer is None or (answer[0] in (*ACCEPTED, 504) and "dropped" in behaviors):
             return _BrokenResponse(self.connection_error)
         status, body = answer
         response: Response = JSONResponse(body, status)
-        if status == 200 and "truncated" in behaviors:
+        if status in ACCEPTED and "truncated" in behaviors:
             content = bytes(response.body)
             response = Response(content[: len(content) // 2], status, media_type="application/json")
         if status == 429 and "retry-after" in behaviors:
@@ -193,7 +198,7 @@ class Simulator:
         if not self.service.accounts[email].session_valid:
             return JSONResponse(error(SESSION_ERROR), 596)
         media_type, body = request.headers.get("content-type", ""), await request.body()
-        signature = _IMAGE_SIGNATURES.get(media_type)
+        signature = IMAGE_SIGNATURES.get(media_type)
         if not signature or not signature.match(body) or len(body) > MAX_ASSET_BYTES:
             return JSONResponse(error(f"Unsupported content type {media_type}, or empty or too large body"), 400)
         ref = self.service.add_asset(email, Upload(media_type, body))
@@ -234,7 +239,7 @@ class Simulator:
         del self.service.accounts[account.email]
         return JSONResponse({"account": account.email, "deleted": True, "remaining": len(self.service.accounts)})
 
-    async def _get_media(self, request: Request) -> Response:
+    async def get_media(self, request: Request) -> Response:
         name = request.path_params["name"]
         upload = self.service.uploads.get(name)
         if upload:
@@ -268,8 +273,17 @@ async def _discard(_: Any) -> None:
     """ASGI `send` for an answer that nobody gets."""
 
 
-def new_simulator(*, catalog: Catalog = USEAPI, speed: float = 1.0, concurrency: int = 4) -> Simulator:
-    """Build a simulator on this machine's clocks, with one account of so many slots."""
+def new_simulator(
+    *, api: str = "useapi", catalog: Catalog | None = None, speed: float = 1.0, concurrency: int = 4
+) -> Simulator:
+    """Build a simulator of an API on this machine's clocks, with one account of so many slots."""
+    catalog = catalog or get_catalog(api)
+    if catalog.api == "agents":
+        from luma_mcp.simulator.agents import AgentsService, AgentsSimulator
+
+        agents = AgentsService(catalog, clock=time.monotonic, speed=speed)
+        agents.add_account(EMAIL, concurrency)
+        return AgentsSimulator(agents)
     service = Service(catalog, clock=time.monotonic, speed=speed)
     service.add_account(EMAIL, concurrency)
     return Simulator(service)
@@ -306,4 +320,4 @@ def _listen(simulator: Simulator, port: int = 0) -> tuple[uvicorn.Server, socket
     bound = socket.create_server((HOST, port))
     # asyncio disables Nagle's algorithm only where the protocol is stated; with it, each answer would wait for 40 ms.
     listener = socket.socket(bound.family, bound.type, socket.IPPROTO_TCP, bound.detach())
-    return uvicorn.Server(config), listener, f"http://{HOST}:{listener.getsockname()[1]}{PREFIX}"
+    return uvicorn.Server(config), listener, f"http://{HOST}:{listener.getsockname()[1]}{simulator.prefix}"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.catalog.validate import validate
@@ -54,12 +54,12 @@ class Behavior:
     answer: Answer | None = None
 
 
-def _rejection(about: str, status: int, body: dict[str, Any]) -> Behavior:
+def rejection_of(about: str, status: int, body: dict[str, Any]) -> Behavior:
     number = "for how many seconds from the first such order; if omitted, always"
     return Behavior("order", f"{status}: {about}", inf, number, (status, body))
 
 
-def _outage(about: str, answer: Answer | None) -> Behavior:
+def outage_of(about: str, answer: Answer | None) -> Behavior:
     return Behavior("api", f"the job starts; then {about}", 60, "for how many seconds", answer)
 
 
@@ -69,23 +69,23 @@ _BUSY: Answer = (429, {"error": FULL, "code": 429})
 
 # The documentation's table is generated from this. Rejections come in the order in which the API finds them.
 BEHAVIORS: Mapping[str, Behavior] = {
-    "unauthorized": _rejection("the token is not accepted", *_UNAUTHORIZED),
-    "expired": _rejection("the account's session has expired", 596, {"error": SESSION_ERROR}),
-    "broke": _rejection("no subscription, or no credits", 402, {"error": NO_SUBSCRIPTION}),
-    "moderate": _rejection(
+    "unauthorized": rejection_of("the token is not accepted", *_UNAUTHORIZED),
+    "expired": rejection_of("the account's session has expired", 596, {"error": SESSION_ERROR}),
+    "broke": rejection_of("no subscription, or no credits", 402, {"error": NO_SUBSCRIPTION}),
+    "moderate": rejection_of(
         "moderation rejects the prompt", 422, {"error": "Content moderation: prompt rejected", "code": 422}
     ),
-    "busy": _rejection("all slots are in use", *_BUSY),
-    "down": _rejection("the API fails, and no job is started", *_INTERNAL),
+    "busy": rejection_of("all slots are in use", *_BUSY),
+    "down": rejection_of("the API fails, and no job is started", *_INTERNAL),
     "retry-after": Behavior("order", "a 429 has this `Retry-After`", 10, "seconds"),
     "lost": Behavior("answer", "the job starts, and the answer is 504"),
     "dropped": Behavior("answer", "the job starts, and the connection breaks before the answer"),
     "truncated": Behavior("answer", "the job starts, and half of the answer is missing"),
     "unstarted": Behavior("answer", "the answer is 504 and no job starts; also with `dropped`"),
-    "outage": _outage("every request fails with 500", _INTERNAL),
-    "unreachable": _outage("every connection breaks", None),
-    "revoked": _outage("the token is not accepted (401)", _UNAUTHORIZED),
-    "throttled": _outage("every request is answered with 429", _BUSY),
+    "outage": outage_of("every request fails with 500", _INTERNAL),
+    "unreachable": outage_of("every connection breaks", None),
+    "revoked": outage_of("the token is not accepted (401)", _UNAUTHORIZED),
+    "throttled": outage_of("every request is answered with 429", _BUSY),
     "fail": Behavior("job", "the job fails"),
     "unexplained": Behavior("job", "the job fails without a reason"),
     "credits": Behavior("job", "what the job uses, also if it fails", 0, "credits"),
@@ -126,12 +126,12 @@ _CREDITS = (20, 50, 100, 300)
 MAX_UPLOADS = 20
 
 
-def requested_behaviors(prompt: str) -> dict[str, float]:
-    """Get the names of `BEHAVIORS` that a prompt requests, with their numbers (0 where they take none)."""
+def requested_behaviors(prompt: str, behaviors: Mapping[str, Behavior] = BEHAVIORS) -> dict[str, float]:
+    """Get the names of behaviors that a prompt requests, with their numbers (0 where they take none)."""
     found: dict[str, float] = {}
     for name, number in re.findall(r"simulate:([a-z]+(?:-[a-z]+)*)(?:=(\d+))?", prompt):
-        if name in BEHAVIORS:
-            found[name] = float(number or BEHAVIORS[name].default or 0)
+        if name in behaviors:
+            found[name] = float(number or behaviors[name].default or 0)
     return found
 
 
@@ -192,6 +192,12 @@ class Service:
     first_orders: dict[str, float] = field(default_factory=dict)
     outage: tuple[Behavior, dict[str, float], float] | None = None
 
+    behaviors: ClassVar[Mapping[str, Behavior]] = BEHAVIORS
+
+    def requested_behaviors(self, prompt: object) -> dict[str, float]:
+        """Get the behaviors that a prompt requests, with their numbers (0 where they take none)."""
+        return requested_behaviors(str(prompt), self.behaviors)
+
     def add_account(self, email: str, concurrency: int = 4) -> SimulatedAccount:
         """Configure an account, or renew it."""
         self.accounts[email] = SimulatedAccount(email, concurrency)
@@ -207,7 +213,7 @@ class Service:
     def add_asset(self, email: str, upload: Upload | None = None) -> str:
         """Add an uploaded image to an account and return its assetRef."""
         # In the shape of the API's own refs.
-        ref = f"u{self.accounts[email].user_id}-email:{email}-image:{self._uuid()}"
+        ref = f"u{self.accounts[email].user_id}-email:{email}-image:{self.new_id()}"
         self.assets[ref] = email
         if upload:
             self.uploads[ref] = upload
@@ -217,7 +223,7 @@ class Service:
 
     def start(self, request: dict[str, str], email: str, *, webhook: bool) -> SimulatedJob:
         """Start a job on that account."""
-        behaviors = requested_behaviors(request["prompt"])
+        behaviors = self.requested_behaviors(request["prompt"])
         # Percentiles as bounds: a simulated job is never later than announced unless its prompt requests it.
         low, high = self.catalog.typical_seconds[request["resolution"]]
         seconds = self.rng.uniform(low, high) / self.speed
@@ -230,13 +236,16 @@ class Service:
             seconds = inf
         aged = behaviors.get("aged", 0)
         begun, created = self.clock() - aged, self.wall_clock() - timedelta(seconds=aged)
-        key = self._uuid()
-        jobid = f"j{created:%m%d%y%H%M%S%f}v-u{self.accounts[email].user_id}-email:{email}:{key}-bot:luma"
+        key = self.new_id()
+        jobid = self._build_jobid(created, email, key)
         job = SimulatedJob(jobid, email, request, begun, seconds, created, key, webhook=webhook, behaviors=behaviors)
         if behaviors.keys() & {"fail", "unexplained"}:
             job.fails = "" if "unexplained" in behaviors else FAILURE
         self.jobs[jobid] = job
         return job
+
+    def _build_jobid(self, created: datetime, email: str, key: str) -> str:
+        return f"j{created:%m%d%y%H%M%S%f}v-u{self.accounts[email].user_id}-email:{email}:{key}-bot:luma"
 
     def executing(self, email: str | None = None) -> list[SimulatedJob]:
         """Get the running jobs of one account or of all."""
@@ -323,35 +332,40 @@ class Service:
         usable = [self.accounts[email] for email in emails if self.accounts[email].session_valid]
         subscribed = [account for account in usable if account.subscribed]
         free = [account for account in subscribed if self.free_slots(account.email) > 0]
-        behaviors = requested_behaviors(params["prompt"])
+        behaviors = self.requested_behaviors(params["prompt"])
         missing = {name for name, found in {"expired": usable, "broke": subscribed, "busy": free}.items() if not found}
-        if rejection := self._find_rejection(params["prompt"], behaviors, missing):
-            return rejection
+        if answer := self._find_rejection(params["prompt"], behaviors, missing):
+            return answer
         # What the API repeats as the job's request: all but the account and the webhook.
         request: dict[str, str] = {}
         for name, row in self.catalog.params.items():
             if name in params and name not in ("email", "reply_url", "reply_ref"):
                 request[row.api_name] = params[name]
-        email = self.rng.choice(free).email
-        if "foreign" in behaviors:
-            self.start({**request, "prompt": "Another machine's"}, email, webhook=False)
-        if "unstarted" in behaviors:
-            return 504, {}
-        job = self.start(request, email, webhook="reply_url" in params)
-        for name, seconds in behaviors.items():
-            if BEHAVIORS[name].group == "api":
-                self.outage = BEHAVIORS[name], behaviors, self.clock() + seconds
-        if "lost" in behaviors:
+        job = self._start_requested(request, self.rng.choice(free).email, webhook="reply_url" in params)
+        if job is None or "lost" in behaviors:
             return 504, {}
         created = timestamp(job.created)
         return 200, {"jobid": job.jobid, "type": "video", "status": "created", "created": created, "request": request}
+
+    def _start_requested(self, request: dict[str, str], email: str, *, webhook: bool = False) -> SimulatedJob | None:
+        """Start the job and what else its prompt requests; None if that is that no job starts."""
+        behaviors = self.requested_behaviors(request["prompt"])
+        if "foreign" in behaviors:
+            self.start({**request, "prompt": "Another machine's"}, email, webhook=False)
+        if "unstarted" in behaviors:
+            return None
+        job = self.start(request, email, webhook=webhook)
+        for name, seconds in behaviors.items():
+            if self.behaviors[name].group == "api":
+                self.outage = self.behaviors[name], behaviors, self.clock() + seconds
+        return job
 
     def _find_rejection(self, prompt: str, behaviors: Mapping[str, float], missing: set[str]) -> Answer | None:
         """Find the first reason to reject the order. `missing`: the rejections that the accounts' state causes."""
         now, since_first = self.clock(), 0.0
         if behaviors:
             since_first = now - self.first_orders.setdefault(prompt, now)
-        for name, behavior in BEHAVIORS.items():
+        for name, behavior in self.behaviors.items():
             is_due = name in missing or since_first < behaviors.get(name, 0)
             if behavior.group == "order" and behavior.answer and is_due:
                 return behavior.answer
@@ -387,7 +401,7 @@ class Service:
         record["updated"] = timestamp(job.created + timedelta(seconds=job.seconds))
         if job.fails is None:
             if "no-link" not in job.behaviors:
-                record["response"] = _files_record(job, f"{media_url}/{job.key}")
+                record["response"] = files_record(job, f"{media_url}/{job.key}")
             place = self.catalog.choices["resolution"].values.index(job.request["resolution"])
             last = len(_CREDITS) - 1
             cost = _CREDITS[min(place, last)] * 3 ** max(0, place - last)
@@ -435,11 +449,12 @@ class Service:
             record["credits"] = {"usage": 1200, "limit": 10000}
         return record
 
-    def _uuid(self) -> str:
+    def new_id(self) -> str:
+        """Build a new random id."""
         return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
 
 
-def _files_record(job: SimulatedJob, url: str) -> dict[str, Any]:
+def files_record(job: SimulatedJob, url: str) -> dict[str, Any]:
     """The record of a job's files. A shape or length that has no clip gets the closest that has one."""
     # The API's catalog may offer more than there are clips for.
     ratio, duration = job.request["aspect_ratio"], job.request["duration"]
