@@ -9,6 +9,7 @@ __all__ = [
     "AccountSession",
     "AgentsClient",
     "Alternative",
+    "BudgetReached",
     "Capacity",
     "Conflict",
     "DownloadError",
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from luma_mcp.errors import (
         AccountSession,
         Alternative,
+        BudgetReached,
         Capacity,
         Conflict,
         DownloadError,

@@ -11,6 +11,7 @@ LumaError                   kind, retry, charged, and where known: jobid, status
 ├── Moderated               422: prompt or image rejected
 ├── Capacity                429: all slots in use
 ├── LimitReached            the hourly limit set by this server's owner
+├── BudgetReached           the budget for 24 hours set by this server's owner
 ├── JournalUnavailable      orders cannot be recorded, and the settings require that
 ├── AccountSession          596: a Luma account's session must be renewed by its owner
 ├── Upstream                the API answered with a failure of its own, or unreadably
@@ -41,6 +42,7 @@ Kind = Literal[
     "moderated",
     "capacity",
     "limit_reached",
+    "budget_reached",
     "journal_unavailable",
     "account_session",
     "upstream",
@@ -79,6 +81,7 @@ ProblemCode = Literal[
     "unknown_jobid",
     "not_a_video",
 ]
+PriceBasis = Literal["price_list", "such_videos", "any_video"]
 ImageRemedy = Literal["wait_for_job", "try_later", "other_job", "other_image"]
 """What helps with an image that cannot be used."""
 
@@ -147,6 +150,15 @@ def join(items: Sequence[str], conjunction: Literal["and", "or"]) -> str:
     return f"{', '.join(items[:-1])} {conjunction} {items[-1]}"
 
 
+def format_amount(amount: float, unit: str) -> str:
+    """Format what something costs, in full: `$0.30` where the unit is `dollars`, else `20 credits`."""
+    if unit != "dollars":
+        # `g` would write a million credits as `1e+06`.
+        return f"{amount:.12g} {unit}"
+    return f"${amount:,.2f}" if abs(amount - round(amount, 2)) < _SMALLEST_AMOUNT else f"${amount:.12g}"
+
+
+_SMALLEST_AMOUNT = 1e-6
 # `takes` and `use` say what would be right and end the sentence; `shown` is the field with its value.
 _PROBLEMS: dict[ProblemCode, str] = {
     "unknown_parameter": '"{field}" is not a parameter: {reason}.',
@@ -478,6 +490,64 @@ class LimitReached(LumaError):
     next_at: datetime
     is_shared: bool
     charged: Charged | None = field(default="no", init=False)
+
+
+_PRICES: dict[PriceBasis, str] = {
+    "price_list": "this video costs {}",
+    "such_videos": "such videos have used up to {} here",
+    "any_video": "this video is counted as {}, the most that any video has used here",
+}
+
+
+@dataclass(eq=False, repr=False)
+class BudgetReached(LumaError):
+    """The budget for 24 hours set by this server's owner has no room for an order.
+
+    Attributes:
+        budget, spent: the budget, and what the orders of the last 24 hours count for.
+        price: what the order is expected to cost; None if that is not known.
+        basis: where the price comes from: the API's price list, or the most that such videos, or any, have used here.
+        unit: of these amounts, `dollars` or `credits`.
+        is_shared: whether the orders of all servers that share the journal were counted, or only those of this process.
+        next_at: when enough old orders leave the 24 hours; None if the order costs more than the whole budget.
+        suggestion: the closest request that has room now, with its price; None if none is known.
+    """
+
+    kind = "budget_reached"
+    default_retry = "later"
+    budget: float
+    spent: float
+    price: float | None
+    basis: PriceBasis
+    unit: str
+    is_shared: bool
+    next_at: datetime | None = None
+    suggestion: Mapping[str, object] | None = None
+    suggestion_price: float | None = None
+    charged: Charged | None = field(default="no", init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.next_at is None:
+            self.retry = "after_change"
+
+    def summary(self) -> str:
+        budget, spent = format_amount(self.budget, self.unit), format_amount(self.spent, self.unit)
+        price = "what this video costs is not known yet"
+        if self.price is not None:
+            price = _PRICES[self.basis].format(format_amount(self.price, self.unit))
+        scope = "for 24 hours"
+        if not self.is_shared:
+            scope = f"{scope}, counted for this process alone, because it has no shared record of orders"
+        sentences = [
+            f"The budget set by the owner of this server does not allow this video: {budget} {scope}.",
+            f"The orders of the last 24 hours count for {spent}, and {price}.",
+        ]
+        if self.next_at is None:
+            sentences.append("That is more than the whole budget, so waiting does not help.")
+        else:
+            sentences.append(f"Enough of the budget is free again at {self.next_at:%Y-%m-%d %H:%M} UTC.")
+        return " ".join(sentences)
 
 
 @dataclass(eq=False, repr=False)

@@ -33,6 +33,7 @@ _TOKEN_LIKE = {
 }
 CONFIRM = ("never", "expensive", "always")
 LONGEST_WAIT = 600
+LARGEST_BUDGET = 1e9
 
 _YES, _NO = ("1", "yes", "on", "true"), ("0", "no", "off", "false")
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
@@ -103,6 +104,13 @@ def _whole_number(lowest: int, highest: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def _amount(text: str) -> float:
+    amount = float(text) if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) else 0.0
+    if not 0 < amount <= LARGEST_BUDGET:
+        raise ValueError(f'must be a positive number without a currency, such as 5 or 2.50, not "{text}"')
+    return amount
 
 
 def _folder(text: str) -> Path:
@@ -220,6 +228,12 @@ class Settings:
     )
     max_jobs_per_hour: int | None = _variable(
         "LUMA_MCP_MAX_JOBS_PER_HOUR", _whole_number(1, 10_000), None, "Maximum hourly orders, per token and machine."
+    )
+    budget_per_day: float | None = _variable(
+        "LUMA_MCP_BUDGET_PER_DAY",
+        _amount,
+        None,
+        "The most that the orders of 24 hours may cost: dollars with `agents`, credits with `useapi`.",
     )
     schema: str = _variable(
         "LUMA_MCP_SCHEMA",

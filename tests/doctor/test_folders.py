@@ -93,7 +93,7 @@ async def record_orders(path: Path, count: int) -> None:
     journal = SqliteJournal(path, api="", wall_clock=lambda: MIDNIGHT)
     for number in range(count):
         order = Order(key=str(number), request=VideoRequest("a fox"), ordered_at=MIDNIGHT)
-        await journal.insert_pending(order, allow_duplicate=False, window=None)
+        await journal.insert_pending(order, allow_duplicate=False, windows=())
     await journal.aclose()
 
 

@@ -74,7 +74,7 @@ def build_order(key: str = "fox", *, prompt: str = "A fox", at: datetime = NOW, 
 
 
 async def insert(journal: Journal, order: Order, *, allow_duplicate: bool = False) -> Order | None:
-    return await journal.insert_pending(order, allow_duplicate=allow_duplicate, window=None)
+    return await journal.insert_pending(order, allow_duplicate=allow_duplicate, windows=())
 
 
 async def send(journal: Journal, key: str = "fox", *, at: datetime = NOW) -> Order:

@@ -369,7 +369,7 @@ async def test_memory_begins_with_what_the_file_holds(path: Path) -> None:
         assert found is not None
         assert found.id == order.id
         with pytest.raises(LimitExceeded):
-            await journal.insert_pending(build_order("cat"), allow_duplicate=False, window=window)
+            await journal.insert_pending(build_order("cat"), allow_duplicate=False, windows=[window])
         assert await journal.find_asset("digest", "a@example.com") == "ref"
 
 

@@ -23,7 +23,7 @@ WINDOW = RateWindow(1, NOW - timedelta(hours=1), LATER - timedelta(minutes=1), L
 async def has_room(journal: Journal) -> bool:
     order = build_order("cat", at=LATER)
     try:
-        assert await journal.insert_pending(order, allow_duplicate=True, window=WINDOW) is None
+        assert await journal.insert_pending(order, allow_duplicate=True, windows=[WINDOW]) is None
     except LimitExceeded:
         assert await journal.get(order.id) is None
         return False
@@ -70,7 +70,7 @@ async def test_refused_order_leaves_the_file_as_it_was(path: Path) -> None:
         await insert(journal, pending)
         await start_job(journal, "j1")
         with pytest.raises(LimitExceeded):
-            await journal.insert_pending(build_order("cat"), allow_duplicate=False, window=WINDOW)
+            await journal.insert_pending(build_order("cat"), allow_duplicate=False, windows=[WINDOW])
         assert await journal.get(pending.id) is not None
     assert execute(path, "SELECT COUNT(*) FROM orders") == [(2,)]
 
@@ -78,6 +78,6 @@ async def test_refused_order_leaves_the_file_as_it_was(path: Path) -> None:
 async def test_duplicate_is_returned_though_there_is_no_room(path: Path) -> None:
     async with open_journal(path) as journal:
         await start_job(journal, "j1")
-        found = await journal.insert_pending(build_order(), allow_duplicate=False, window=WINDOW)
+        found = await journal.insert_pending(build_order(), allow_duplicate=False, windows=[WINDOW])
     assert found is not None
     assert found.jobid == "j1"

@@ -46,7 +46,7 @@ async def add_orders(tmp_path: Path, ages: Iterable[tuple[str, timedelta]], **va
         recorded = {"state": "completed", "credits": 20.0, "seconds": 45.0, **values}
         jobid = f"j{number}v-u12345-email:{EMAIL}:{number}-bot:luma"
         placed = Order(f"key {number}", request, MIDNIGHT - age, jobid=jobid, **recorded)
-        await journal.insert_pending(placed, allow_duplicate=True, window=None)
+        await journal.insert_pending(placed, allow_duplicate=True, windows=())
     await journal.aclose()
 
 

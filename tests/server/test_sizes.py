@@ -75,7 +75,7 @@ async def add_history(tmp_path: Path, count: int, prompt: str) -> None:
             link=LINK,
             continues=f"j{number}v-u12345-email:{'a' * 60}@example.com:{number + 1}-bot:luma",
         )
-        await journal.insert_pending(recorded, allow_duplicate=True, window=None)
+        await journal.insert_pending(recorded, allow_duplicate=True, windows=())
     await journal.aclose()
 
 

@@ -71,10 +71,10 @@ async def test_the_order_beyond_the_limit_is_refused(start: Start, simulator: Si
 
 async def test_the_limit_can_be_checked_before_anything_is_done(start: Start) -> None:
     service = start(1)
-    await service.check_limit()
+    await service.check_limits(await service.validate({"prompt": "A fox"}))
     await place(service)
     with pytest.raises(LimitReached):
-        await service.check_limit()
+        await service.check_limits(await service.validate({"prompt": "A fox"}))
 
 
 @pytest.mark.parametrize("ordered_at", [0, 1, 40, 59.5])

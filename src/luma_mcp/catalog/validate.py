@@ -112,6 +112,25 @@ def validate_options(catalog: Catalog, partial: Mapping[str, Any]) -> Validation
     return Validation(validation.problems, named, validation.alternatives)
 
 
+def find_cheaper(catalog: Catalog, params: Mapping[str, Any], limit: float) -> dict[str, Any] | None:
+    """Find the closest valid request with the same images and inputs that costs at most `limit` dollars.
+
+    `params`: a valid request. None if there is none, or if its prices are not known.
+    """
+    wanted: dict[str, Any] = {name: params[name] for name in catalog.choices}
+    given = {name: catalog.is_given(params, name) for name in catalog.switches}
+    durations = _durations_for_keyframes(catalog, params)
+    affordable: list[Combination] = []
+    for combination in catalog.combinations:
+        price = catalog.price(combination)
+        is_possible = given.items() <= combination.items() and combination["duration"] in durations
+        if is_possible and price is not None and price <= limit:
+            affordable.append(combination)
+    if not affordable:
+        return None
+    return _merge(catalog, params, min(affordable, key=partial(_preference, catalog, wanted | given)))
+
+
 def unknown_parameter(catalog: Catalog, name: str, value: Any, known: Iterable[str]) -> Problem:
     """Build the problem of a parameter that does not exist."""
     names = tuple(known)

@@ -14,13 +14,14 @@ whose job must be searched for.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
 from luma_mcp.api.protocol import FINISHED, Job, VideoRequest
+from luma_mcp.errors import Charged
 
 OrderState = Literal["intent", "sent", "unknown", "running", "completed", "failed", "given_up"]
 """The stored values, which are part of the file format.
@@ -32,6 +33,7 @@ UNSETTLED: tuple[OrderState, ...] = ("sent", "unknown")
 """States of an order whose answer is missing."""
 CREDIT_FACTORS = ("model", "resolution", "duration", "dynamic_range")
 """The parameters that decide how many credits a job uses."""
+_ROUNDING = 1e-9
 ListedState = Literal["running", "completed", "failed", "unknown", "deleted"]
 """What a list says of an order. `unknown`: how it ended, or whether it has a job, is not known. `deleted`: its job was
 deleted from here."""
@@ -61,6 +63,8 @@ class Order:
         delivered: whether the finished job was returned to somebody.
         link: the last link to its video.
         continues: the jobid of the clip that it continues.
+        price: what it was expected to cost, in the API's unit; None if that was not known.
+        charged: whether its job was charged, where the API says that of a job that failed.
     """
 
     key: str
@@ -83,6 +87,8 @@ class Order:
     delivered: bool = False
     link: str | None = None
     continues: str | None = None
+    price: float | None = None
+    charged: Charged | None = None
     id: str = field(default_factory=secrets.token_hex)
 
     def has_recorded(self, job: Job, now: datetime) -> bool:
@@ -90,22 +96,49 @@ class Order:
         if job.state == "running":
             return self.state != "given_up"
         link = job.files.video.url if job.files.video else None
-        seen = (job.state, job.elapsed_seconds(now), job.credits_used, job.failure_reason, link)
-        return not self.adopted and seen == (self.state, self.seconds, self.credits, self.error, self.link)
+        seen = (job.state, job.elapsed_seconds(now), job.credits_used, job.failure_reason, link, job.charged)
+        recorded = (self.state, self.seconds, self.credits, self.error, self.link, self.charged)
+        return not self.adopted and seen == recorded
+
+    def get_spent(self, unpriced: float) -> float:
+        """Get what it counts for in a budget: what it used, else its price, else `unpriced`."""
+        if self.charged == "no":
+            return 0.0
+        for amount in (self.credits, self.price):
+            # What cannot be read is not known.
+            if isinstance(amount, int | float):
+                return amount
+        return unpriced
 
 
 @dataclass(frozen=True, slots=True)
 class RateWindow:
-    """At most `limit` orders from `since` until `until`.
+    """At most `limit` orders, or orders for at most `budget`, from `since` until `until`.
+
+    The budget is in the API's unit. An order of which neither the price nor the use is known counts as `unpriced`. One
+    without a price is allowed as long as anything of the budget is left.
 
     A pending order counts only if it was inserted or had a heartbeat after `pending_since`: an older one belongs to a
     process that was killed, and never goes out. Orders after `until` have the time of a clock that was wrong.
     """
 
-    limit: int
+    limit: int | None
     since: datetime
     pending_since: datetime
     until: datetime
+    budget: float | None = None
+    unpriced: float = 0.0
+
+    def has_room(self, count: int, spent: float, price: float | None) -> bool:
+        """Whether it has room for another order of this price, with so many orders that have spent so much."""
+        if self.limit is not None and count >= self.limit:
+            return False
+        if self.budget is None:
+            return True
+        if price is None:
+            return spent < self.budget
+        # A sum of decimal fractions can be off by its last digits.
+        return spent + price <= self.budget * (1 + _ROUNDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +180,12 @@ class JournalBusy(Exception):
 
 
 class LimitExceeded(Exception):
-    """The rate window has no room for another order."""
+    """A rate window has no room for another order; `spent`: what those in it have spent."""
+
+    def __init__(self, window: RateWindow, spent: float) -> None:
+        super().__init__(window)
+        self.window = window
+        self.spent = spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +229,9 @@ class Journal(Protocol):
     # The life of an order. Each method writes in one transaction.
 
     async def insert_pending(
-        self, order: Order, *, allow_duplicate: bool, window: RateWindow | None, is_patient: bool = False
+        self, order: Order, *, allow_duplicate: bool, windows: Sequence[RateWindow], is_patient: bool = False
     ) -> Order | None:
-        """Insert a pending order atomically, unless it is a duplicate or exceeds the limit.
+        """Insert a pending order atomically, unless it is a duplicate or exceeds a limit.
 
         Another pending order with the same key is removed: whoever inserted it may not send it any more, and learns
         so from `mark_sending`. With `allow_duplicate`, orders with the same key are neither looked for nor removed.
@@ -202,7 +240,7 @@ class Journal(Protocol):
             None if the order was inserted; otherwise the open order with the same key, and nothing was written.
 
         Raises:
-            LimitExceeded: `window` has no room for it; nothing was written.
+            LimitExceeded: one of `windows` has no room for it; nothing was written.
             JournalBusy: with `is_patient`, another process has locked the storage; nothing was written.
         """
 
@@ -292,7 +330,7 @@ class Journal(Protocol):
         """The newest orders that the query selects, without pending ones; and how many there are in all."""
 
     async def list_counted(self, window: RateWindow) -> list[Order]:
-        """The orders that count towards the limit."""
+        """The orders that count in the window."""
 
     async def list_deletable(self, limit: int) -> list[Order]:
         """The newest orders whose job is finished and was not deleted; each has a jobid."""

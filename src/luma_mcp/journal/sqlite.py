@@ -37,7 +37,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
@@ -81,6 +81,8 @@ COUNTS_TOWARDS_LIMIT = (
     "ordered_at > ? AND ordered_at <= ? AND (state <> 'intent' OR COALESCE(alive_at, ordered_at) > ?)"
 )
 """Which orders count in a `RateWindow`; the values are `since`, `until` and `pending_since`."""
+SPENT = "CASE charged WHEN 'no' THEN 0 ELSE COALESCE(credits, price, ?) END"
+"""What an order counts for in a budget, as `Order.get_spent` has it; the value is `unpriced`."""
 MAY_RUN = "state IN ('sent', 'unknown', 'running')"
 """Which orders may have a running job."""
 
@@ -89,7 +91,7 @@ _RETRIES = 4
 _LOCK_SUFFIX = ".lock"
 COMPANIONS = ("-journal", "-wal", "-shm")
 """What SQLite appends to the name of a database for the files that it keeps beside it."""
-_MAJOR, _MINOR = 0, 4
+_MAJOR, _MINOR = 0, 5
 _APPLICATION_ID = 0x4C756D61
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -117,6 +119,8 @@ _ADDED_COLUMNS = {
         "delivered": "INTEGER NOT NULL DEFAULT 0",
         "link": "TEXT",
         "continues": "TEXT",
+        "price": "REAL",
+        "charged": "TEXT",
     },
     "assets": {"width": "INTEGER", "height": "INTEGER"},
 }
@@ -192,7 +196,7 @@ class SqliteJournal:
             await self._run(self._storage.close)
 
     async def insert_pending(
-        self, order: Order, *, allow_duplicate: bool, window: RateWindow | None, is_patient: bool = False
+        self, order: Order, *, allow_duplicate: bool, windows: Sequence[RateWindow], is_patient: bool = False
     ) -> Order | None:
         identical = (self._api, order.key)
 
@@ -211,11 +215,13 @@ class SqliteJournal:
                 # The order itself is not deferred: `mark_sending` reports that the file does not have it, so that the
                 # file is searched for duplicates before anything goes out.
                 self._storage.defer(db, removal)
-            if window:
-                sql = f"SELECT COUNT(*) FROM orders WHERE api = ? AND id <> ? AND {COUNTS_TOWARDS_LIMIT}"
-                [count] = db.execute(sql, (self._api, order.id, *_get_times(window))).fetchone()
-                if count >= window.limit:
-                    raise LimitExceeded
+            for window in windows:
+                counts = f"api = ? AND id <> ? AND {COUNTS_TOWARDS_LIMIT}"
+                sql = f"SELECT COUNT(*), TOTAL({SPENT}) FROM orders WHERE {counts}"
+                values = (window.unpriced, self._api, order.id, *_get_times(window))
+                [count, spent] = db.execute(sql, values).fetchone()
+                if not window.has_room(count, spent, order.price):
+                    raise LimitExceeded(window, spent)
             db.execute(*self._insert_statement(order))
             return None
 
@@ -284,8 +290,9 @@ class SqliteJournal:
             return
         seconds = job.elapsed_seconds(self._wall_clock())
         link = job.files.video.url if job.files.video else None
-        values = (job.state, seconds, job.credits_used, job.failure_reason, link)
-        await self._update_job(job.jobid, "state = ?, seconds = ?, credits = ?, error = ?, link = ?", *values)
+        values = (job.state, seconds, job.credits_used, job.failure_reason, link, job.charged)
+        change = "state = ?, seconds = ?, credits = ?, error = ?, link = ?, charged = ?"
+        await self._update_job(job.jobid, change, *values)
 
     async def mark_gone(self, jobid: str) -> None:
         await self._update_job(jobid, "state = 'given_up'", condition="state = 'running'")
@@ -991,6 +998,8 @@ _PLAIN_COLUMNS = (
     "answer_status",
     "link",
     "continues",
+    "price",
+    "charged",
 )
 _FLAGS = ("save", "deleted", "by_api_clock", "adopted", "delivered")
 
@@ -1032,10 +1041,12 @@ def _selects(query: OrderQuery, parts: list[str], row: sqlite3.Row) -> bool:
 def _parse_request(text: str) -> VideoRequest:
     """The request, without parameters that a later version has added."""
     stored = json.loads(text)
-    params: dict[str, str] = {}
+    params: dict[str, Any] = {}
     for row in fields(VideoRequest):
         if row.name in stored:
-            params[row.name] = str(stored[row.name])
+            value = stored[row.name]
+            # A flag or the keyframes; everything else is text.
+            params[row.name] = value if isinstance(value, bool | list) else str(value)
     return VideoRequest.from_params(params)
 
 

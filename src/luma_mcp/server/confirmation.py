@@ -202,7 +202,7 @@ class Confirmation:
         validated = await service.validate(arguments.params, arguments.problems)
         is_running = not arguments.options.get("new_take") and await service.find_duplicate(validated)
         if not is_running:
-            await service.check_limit()
+            await service.check_limits(validated)
         call.decision = ConfirmationDecision(validated)
         # Whether a value costs more than usual.
         is_expensive = any(validated.params.get(name) in values for name, values in catalog.expensive.items())

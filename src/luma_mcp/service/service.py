@@ -26,6 +26,7 @@ from luma_mcp.service import api_id, journal_path, output_folder
 from luma_mcp.service.credits import CreditsWatch
 from luma_mcp.service.downloads import Downloads
 from luma_mcp.service.jobs import JobList, ListedState, list_jobs
+from luma_mcp.service.prices import PriceEstimator
 from luma_mcp.service.reconcile import NEW_FOR, UNKNOWN_FOR, Reconciler
 from luma_mcp.service.requests import RequestBuilder
 from luma_mcp.service.submit import OrderSubmitter
@@ -104,6 +105,8 @@ class VideoService:
             self.reconciler,
             now=self.now,
             max_per_hour=settings.max_jobs_per_hour or 0,
+            budget=settings.budget_per_day or 0.0,
+            prices=PriceEstimator(catalog, self.journal),
             repeat_window=timedelta(seconds=settings.repeat_window_seconds),
             is_shared=journal_path(settings) is not None,
             is_required=settings.journal_required,
@@ -117,7 +120,7 @@ class VideoService:
         # Methods that others implement, and document.
         self.validate = requests.validate
         self.find_duplicate = orders.find_duplicate
-        self.check_limit = orders.check_limit
+        self.check_limits = orders.check_limits
         self.submit = orders.submit
         self.request_files = self.journal.request_files
         self.mark_delivered = self.journal.mark_delivered

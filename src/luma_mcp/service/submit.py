@@ -33,6 +33,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Literal
 from weakref import WeakValueDictionary
 
@@ -41,9 +42,12 @@ import anyio.lowlevel
 
 from luma_mcp import errors
 from luma_mcp.api.protocol import Job, VideoApi, VideoRequest
+from luma_mcp.catalog.validate import find_cheaper
 from luma_mcp.journal.protocol import Journal, JournalBusy, LimitExceeded, Order, RateWindow
+from luma_mcp.providers import PROVIDERS
 from luma_mcp.service.concurrency import periodic
 from luma_mcp.service.jobs import add_slot_holders
+from luma_mcp.service.prices import PriceEstimator
 from luma_mcp.service.reconcile import HEARTBEAT_INTERVAL, UNKNOWN_FOR, Reconciler
 from luma_mcp.service.requests import ProgressCallback, RequestBuilder, ValidatedRequest
 
@@ -52,11 +56,13 @@ logger = logging.getLogger(__name__)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 PENDING_COUNTS_FOR = timedelta(minutes=1)
-"""A pending order without a heartbeat for so long belongs to a killed process; it does not count towards the limit."""
+"""A pending order without a heartbeat for so long belongs to a killed process; it does not count towards a limit."""
 CONNECTION_PAUSE = 2.0
 """Seconds between two attempts to connect."""
 SLOT_PAUSE = 5.0
 """Seconds between two attempts to get a slot. A job takes half a minute or more."""
+_LATEST = 20
+"""How many orders are looked through for one whose job shows the API's time."""
 _BUSY_PAUSE = 0.2
 """Seconds between two attempts to use a journal that another process has locked."""
 
@@ -67,11 +73,16 @@ getting its result; nothing was ordered. `recovered`: the answer to the order wa
 
 @dataclass(frozen=True, slots=True)
 class SubmitResult:
-    """What became of an order. `image_changes`: how its images were changed before the upload, by parameter."""
+    """What became of an order.
+
+    `image_changes`: how its images were changed before the upload, by parameter. `is_unpriced`: there is a budget, and
+    the order was placed although nothing shows what it costs.
+    """
 
     job: Job
     outcome: Outcome
     image_changes: Mapping[str, str] = field(default_factory=dict)
+    is_unpriced: bool = False
 
 
 @dataclass(slots=True)
@@ -81,6 +92,8 @@ class OrderSubmitter:
     Attributes:
         now: the time of day, in UTC: by the API's clock once that is known.
         max_per_hour: how many orders all processes that share the journal may place per hour; 0 for any number.
+        budget: what their orders of 24 hours may cost, in the API's unit; 0 for any amount.
+        prices: what an order is expected to cost.
         repeat_window: how long after its end a job is returned to an identical order if nobody got its result.
         is_shared: whether the journal has a file, which other processes share.
         is_required: whether nothing is ordered while that file cannot be used.
@@ -93,6 +106,8 @@ class OrderSubmitter:
     reconciler: Reconciler
     now: Callable[[], datetime]
     max_per_hour: int
+    budget: float
+    prices: PriceEstimator
     repeat_window: timedelta
     is_shared: bool
     is_required: bool
@@ -125,6 +140,7 @@ class OrderSubmitter:
         Raises:
             OutcomeUnknown: it was sent and no readable answer came; or that happened to an identical order before.
             LimitReached: the hourly limit has been reached.
+            BudgetReached: the budget has no room for it.
             JournalUnavailable: the journal is required and cannot be used.
             Conflict: with `reuse_only`, no identical order is running.
             LumaError: anything else; `charged` is "no" where it cost nothing.
@@ -143,7 +159,7 @@ class OrderSubmitter:
                 if reuse_only:
                     raise errors.Conflict("just_finished", charged="no")
                 # Before the uploads, which would be in vain. `insert_pending` checks again, with other processes.
-                await self.check_limit()
+                await self.check_limits(validated)
                 while True:
                     request, uploaded = await self.requests.build_request(validated, on_progress)
                     await on_progress("ordering")
@@ -157,8 +173,11 @@ class OrderSubmitter:
                         save=save,
                         by_api_clock=is_exact,
                         continues=validated.continues,
+                        price=(await self.prices.estimate(validated.params)).price,
                     )
-                    placing = _Placing(order, arrived, allow_duplicate, started + retry_timeout, started + patience)
+                    placing = _Placing(
+                        order, validated, arrived, allow_duplicate, started + retry_timeout, started + patience
+                    )
                     try:
                         result = await self._place_in_slot(placing, on_progress)
                     except errors.NotFound:
@@ -168,7 +187,8 @@ class OrderSubmitter:
                         for asset_ref in uploaded.reused:
                             await self.journal.forget_asset(asset_ref)
                     else:
-                        return replace(result, image_changes=uploaded.changes)
+                        is_unpriced = bool(self.budget) and order.price is None and result.outcome != "duplicate"
+                        return replace(result, image_changes=uploaded.changes, is_unpriced=is_unpriced)
         except errors.Capacity as error:
             await self._explain(error)
             raise
@@ -185,20 +205,35 @@ class OrderSubmitter:
             return await self._check_open(order, arrived)
         return await self._find_repeat(validated.key, arrived)
 
-    async def check_limit(self) -> None:
-        """Check whether another order may be placed now.
+    async def check_limits(self, validated: ValidatedRequest) -> None:
+        """Check whether the order may be placed now.
 
         Raises:
             LimitReached: the hourly limit has been reached.
+            BudgetReached: the budget has no room for it.
         """
-        if self.max_per_hour:
+        if not (self.max_per_hour or self.budget):
+            return
+        if self.api.now() is None:
             # The answer shows the API's time. By this machine's clock, which may be wrong, none of them might count.
-            if self.api.now() is None and self.api.features.list_running:
-                with suppress(errors.LumaError):
-                    await self.api.list_running(retry_timeout=0)
-            counted = await self.journal.list_counted(self._rate_window())
-            if len(counted) >= self.max_per_hour:
-                raise self._limit_reached(counted)
+            with suppress(errors.LumaError):
+                await self._fetch_time()
+        estimate = await self.prices.estimate(validated.params)
+        for window in await self._rate_windows():
+            counted = await self.journal.list_counted(window)
+            spent = sum(order.get_spent(window.unpriced) for order in counted)
+            if not window.has_room(len(counted), spent, estimate.price):
+                raise await self._limit_reached(LimitExceeded(window, spent), validated)
+
+    async def _fetch_time(self) -> None:
+        """Look something up, because the answer shows the API's time."""
+        if self.api.features.list_running:
+            await self.api.list_running(retry_timeout=0)
+            return
+        for order in await self.journal.list_latest(_LATEST):
+            if order.jobid:
+                await self.api.get(order.jobid, retry_timeout=0)
+                return
 
     async def _place_in_slot(self, placing: _Placing, on_progress: ProgressCallback) -> SubmitResult:
         """Place the order, waiting for a free slot as long as the call's time allows."""
@@ -231,18 +266,18 @@ class OrderSubmitter:
         """Record the order and deliver it, unless another process has placed the same one meanwhile."""
         order = placing.order
         while True:
-            window = self._rate_window() if self.max_per_hour else None
+            windows = await self._rate_windows()
             is_patient = anyio.current_time() < placing.deadline
             try:
                 with anyio.CancelScope(shield=True):
                     other = await self.journal.insert_pending(
-                        order, allow_duplicate=placing.allow_duplicate, window=window, is_patient=is_patient
+                        order, allow_duplicate=placing.allow_duplicate, windows=windows, is_patient=is_patient
                     )
             except JournalBusy:
                 await anyio.sleep(_BUSY_PAUSE)
                 continue
-            except LimitExceeded:
-                raise self._limit_reached(await self.journal.list_counted(self._rate_window())) from None
+            except LimitExceeded as exceeded:
+                raise await self._limit_reached(exceeded, placing.validated) from None
             if other:
                 duplicate = await self._check_open(other, placing.arrived)
                 if duplicate:
@@ -384,21 +419,67 @@ class OrderSubmitter:
             )
         return SubmitResult(_build_job(current, match.jobid), "duplicate" if match.was_known else "recovered")
 
-    def _rate_window(self) -> RateWindow:
+    async def _rate_windows(self) -> list[RateWindow]:
+        """Build a window for each limit that is set."""
         now = self.now()
         # An order that is later than tomorrow has the time of a clock that was wrong.
-        return RateWindow(self.max_per_hour, now - HOUR, now - PENDING_COUNTS_FOR, now + DAY)
+        build_window = partial(RateWindow, pending_since=now - PENDING_COUNTS_FOR, until=now + DAY)
+        windows: list[RateWindow] = []
+        if self.max_per_hour:
+            windows.append(build_window(self.max_per_hour, now - HOUR))
+        if self.budget:
+            unpriced = await self.prices.get_highest() or 0.0
+            windows.append(build_window(None, now - DAY, budget=self.budget, unpriced=unpriced))
+        return windows
 
-    def _limit_reached(self, counted: list[Order]) -> errors.LimitReached:
-        """Build the error; the next order is allowed when the oldest one that counts leaves the window."""
-        limit, now = self.max_per_hour, self.now()
-        times = sorted(order.ordered_at for order in counted)
-        # There can be fewer, where rows of the journal cannot be read.
-        oldest = times[-limit] if len(times) >= limit else now
-        # Rounded up, because it is shown without seconds.
-        next_at = (oldest + HOUR + timedelta(seconds=59, microseconds=999_999)).replace(second=0, microsecond=0)
+    async def _limit_reached(
+        self, exceeded: LimitExceeded, validated: ValidatedRequest
+    ) -> errors.LimitReached | errors.BudgetReached:
+        """Build the error of an order for which a window has no room."""
+        window, spent, now = exceeded.window, exceeded.spent, self.now()
+        estimate = await self.prices.estimate(validated.params)
+        next_at = _find_time(window, await self.journal.list_counted(window), spent, estimate.price, now)
+        wait = (next_at - now).total_seconds() if next_at else None
         is_shared = self.is_shared and self.journal.problem is None
-        return errors.LimitReached(limit, next_at, is_shared, retry_after=(next_at - now).total_seconds())
+        if window.budget is None:
+            return errors.LimitReached(self.max_per_hour, next_at or now, is_shared, retry_after=wait)
+        catalog = self.api.catalog
+        cheaper = find_cheaper(catalog, validated.params, window.budget - spent)
+        return errors.BudgetReached(
+            window.budget,
+            spent,
+            estimate.price,
+            estimate.basis,
+            PROVIDERS[catalog.api].unit,
+            is_shared,
+            next_at,
+            suggestion=cheaper,
+            suggestion_price=catalog.price(cheaper) if cheaper else None,
+            retry_after=wait,
+        )
+
+
+def _find_time(
+    window: RateWindow, counted: list[Order], spent: float, price: float | None, now: datetime
+) -> datetime | None:
+    """Find out when the window has room for another order, as the oldest leave it; None if it never has.
+
+    `spent`: what all orders in the window have spent.
+    """
+    if not window.has_room(0, 0.0, price):
+        return None
+    length = now - window.since
+    # Some rows of the journal cannot be read. All of them have left the window by then.
+    found = now + length
+    count = len(counted)
+    for order in sorted(counted, key=lambda order: order.ordered_at):
+        count -= 1
+        spent -= order.get_spent(window.unpriced)
+        if window.has_room(count, spent, price):
+            found = order.ordered_at + length
+            break
+    # Rounded up, because it is shown without seconds.
+    return (found + timedelta(seconds=59, microseconds=999_999)).replace(second=0, microsecond=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,6 +487,7 @@ class _Placing:
     """An order with what its call has to say about it; see `OrderSubmitter.submit`."""
 
     order: Order
+    validated: ValidatedRequest
     arrived: datetime
     allow_duplicate: bool
     # Until when a refused connection is tried again, by the event loop's clock.
