@@ -14,6 +14,7 @@ const HEADLINES = {
   moderated: "Content moderation rejected this",
   capacity: "All video slots are in use",
   limit_reached: "The hourly limit is reached",
+  budget_reached: "The budget is used up",
   journal_unavailable: "Orders cannot be recorded right now",
   account_session: "The Luma account needs to be renewed",
   upstream: "The video service has a problem",
@@ -22,6 +23,9 @@ const HEADLINES = {
   job_failed: "The video was not made",
   download_failed: "The file could not be saved",
 };
+
+/** Limits of the owner. Their message says when the next order is possible. */
+export const LIMITS = ["limit_reached", "budget_reached"];
 
 /** Where nothing was charged. */
 const RETRY_HINTS = {
@@ -86,8 +90,7 @@ export function listProblems(error) {
  * @param {string} [jobid] of the job that it is about
  */
 export function hint(error, jobid) {
-  // The message of a limit names the time from which the next order is possible.
-  if (!error || error.kind === "forbidden" || (error.kind === "limit_reached" && !jobid)) return "";
+  if (!error || error.kind === "forbidden" || (LIMITS.includes(error.kind) && !jobid)) return "";
   const setup = SETUP_HINTS[error.kind];
   if (jobid) return [setup, POLL_HINTS[error.retry]].filter(Boolean).join(" ");
   if (error.kind === "job_failed") return RETRY_HINTS.after_change;
@@ -107,7 +110,8 @@ export function hint(error, jobid) {
 export function nextStep(error, args, jobid) {
   if (!error || error.kind === "forbidden") return null;
   if (jobid) return { label: "Ask for this video", text: chat.showVideo(jobid) };
-  if (error.kind === "limit_reached") return null;
+  const fits = error.kind === "budget_reached" && error.suggestion && !mayBeCharged(error);
+  if (LIMITS.includes(error.kind) && !fits) return null;
   const isOver = error.kind === "job_failed" || (error.kind === "moderated" && !mayBeCharged(error));
   if (isOver) return { label: "Ask for a changed prompt", text: chat.changePrompt(error.reason ?? error.message) };
   if (mayBeCharged(error) || !RETRY_HINTS[error.retry]) return { label: "Find the order", text: chat.FIND_ORDER };

@@ -40,6 +40,7 @@ export const KINDS = [
   "moderated",
   "capacity",
   "limit_reached",
+  "budget_reached",
   "journal_unavailable",
   "account_session",
   "upstream",

@@ -137,10 +137,12 @@ export function statusNote(card) {
 
 /** @param {Card} card */
 export function facts(card) {
-  const { elapsed_seconds: elapsed, credits_used: credits } = card.result?.job ?? {};
+  const { elapsed_seconds: elapsed, credits_used: credits, price } = card.result?.job ?? {};
   if (phase(card) !== "finished") return "";
   const used = Number.isFinite(credits) ? `${credits} ${credits === 1 ? "credit" : "credits"}` : "";
-  return [Number.isFinite(elapsed) ? `Made in ${formatTime(elapsed)}` : "", used].filter(Boolean).join(" · ");
+  // A price in dollars, by the price list: what was billed is not known.
+  const listed = Number.isFinite(price) ? `price $${price.toFixed(2)}` : "";
+  return [Number.isFinite(elapsed) ? `Made in ${formatTime(elapsed)}` : "", used || listed].filter(Boolean).join(" · ");
 }
 
 /** Why the video does not play. @param {Card} card */

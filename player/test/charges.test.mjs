@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { listActions } from "../src/actions.js";
-import { headline, hint } from "../src/errors.js";
+import { LIMITS, headline, hint } from "../src/errors.js";
 import { parseResult } from "../src/result.js";
 import { KINDS } from "../src/table.js";
 import * as view from "../src/view.js";
@@ -70,7 +70,8 @@ test("no error that may have been charged offers to order", () => {
         continue;
       }
       const isUnclear = charged !== "no" || kind === "outcome_unknown";
-      if (jobid || isUnclear || !isRepeatable(error) || kind === "limit_reached" || kind === "forbidden") {
+      const fits = kind === "budget_reached" && error.suggestion;
+      if (jobid || isUnclear || !isRepeatable(error) || (LIMITS.includes(kind) && !fits) || kind === "forbidden") {
         if (kind === "moderated" && !jobid && !isUnclear) assert.match(message, /when I agree/, details);
         else assert.ok(!orders(message), details);
       } else {
@@ -78,7 +79,7 @@ test("no error that may have been charged offers to order", () => {
         repeated += 1;
       }
       if (jobid && canPoll) assert.equal(label, "Look again", details);
-      else if (isUnclear && !jobid && kind !== "limit_reached" && kind !== "forbidden") assert.equal(label, "Find the order", details);
+      else if (isUnclear && !jobid && !LIMITS.includes(kind) && kind !== "forbidden") assert.equal(label, "Find the order", details);
       assert.ok(!(jobid || isUnclear) || !/Trying again/.test(seenHint), details);
     }
   }

@@ -35,7 +35,8 @@ Duration = Literal["5s", "10s"]
 
 SOURCE = "Luma Agents API (POST /v1/generations, type video)"
 SOURCE_DATE = "2026-11-25"
-PRICE_SOURCE = "Luma's pricing guide for the Agents API"
+# docs.agents.lumalabs.ai/guides/pricing
+PRICE_SOURCE = "Luma's price list"
 PRICE_DATE = "2026-10-08"
 
 _DURATIONS = {"sdr": ("5s", "10s"), "hdr": ("5s",), "hdr_exr": ("5s",)}

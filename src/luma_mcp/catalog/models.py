@@ -281,6 +281,15 @@ class Catalog:
         """Get the price of one video in dollars; None if it is not known in advance."""
         return self.prices.get(tuple(params.get(name, "") for name in self.price_factors))
 
+    def remaining_prices(self, partial: Mapping[str, Any]) -> dict[tuple[str, ...], float]:
+        """Get the prices of what can still be made, given some values; cheapest first."""
+        found: dict[tuple[str, ...], float] = {}
+        for combination in self.combinations:
+            key = tuple(str(combination[name]) for name in self.price_factors)
+            if key in self.prices and partial.items() <= combination.items():
+                found[key] = self.prices[key]
+        return dict(sorted(found.items(), key=itemgetter(1)))
+
     @cached_property
     def combinations(self) -> tuple[Combination, ...]:
         """All valid combinations."""

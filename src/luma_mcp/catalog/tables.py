@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from luma_mcp.catalog.models import Catalog, Model
+from luma_mcp.errors import format_amount
 
 _FRAMES = ("image_start", "image_end")
 
@@ -65,6 +66,20 @@ def times_table(catalog: Catalog) -> str:
         heads.append(resolution)
         seconds.append(f"{low:.0f} to {high:.0f}")
     return format_table([heads, seconds])
+
+
+def prices_table(catalog: Catalog, prices: Mapping[tuple[str, ...], float]) -> str:
+    """What one video costs, in dollars; the first factor in rows, the others in columns."""
+    rows: dict[str, dict[str, str]] = {}
+    kinds: dict[str, None] = {}
+    for (first, *others), price in prices.items():
+        kind = " ".join(others)
+        kinds[kind] = None
+        rows.setdefault(first, {})[kind] = format_amount(price, "dollars")
+    table = [[catalog.price_factors[0], *kinds]]
+    for first, cells in rows.items():
+        table.append([first, *(cells.get(kind, "") for kind in kinds)])
+    return format_table(table)
 
 
 def all_tables(catalog: Catalog) -> str:

@@ -46,6 +46,7 @@ FOREVER = float("inf")
 BAR_WIDTH, BESIDE_LABEL, LONGEST_TITLE = 20, 40, 40
 # After these, the next order of the same command would fail as well, some only after a long time.
 _ENDS_ALL = (
+    errors.BudgetReached,
     errors.Capacity,
     errors.JournalUnavailable,
     errors.LimitReached,
@@ -281,14 +282,14 @@ class Runner:
         finally:
             self.display.end_steps()
         clip.job, clip.jobid, clip.outcome = result.job, result.job.jobid, result.outcome
-        self._describe(clip, result.image_changes)
+        self._describe(clip, result.image_changes, is_unpriced=result.is_unpriced)
         if not self.options.wait:
             self.display.update(clip, 100, "Ordered")
             if not self.options.as_json:
                 # At once: the next one may wait for a slot for an hour.
                 self.display.print_above(clip.jobid, err=False)
 
-    def _describe(self, clip: Clip, image_changes: Mapping[str, str]) -> None:
+    def _describe(self, clip: Clip, image_changes: Mapping[str, str], *, is_unpriced: bool) -> None:
         """Print what is worth knowing about an order before its video is ready."""
         is_one = len(self.clips) == 1
         text = messages.OUTCOMES.get(clip.outcome or "", "" if is_one else "ordered")
@@ -298,6 +299,8 @@ class Runner:
             self.display.print_event(clip, text)
         if problem := self.service.journal.problem:
             self.display.print_once(messages.journal_warning(problem))
+        if is_unpriced:
+            self.display.print_once(messages.UNPRICED)
         assert clip.validated  # noqa: S101 - for the type checker
         params = clip.validated.params
         for name, reason in clip.validated.chosen.items():

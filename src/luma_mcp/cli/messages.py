@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from luma_mcp import errors
 from luma_mcp.api.protocol import Job
@@ -31,8 +31,13 @@ UNKNOWN_ORDERS = (
 DELETION = "Links to a deleted video may stop working, and it cannot be undone. Saved files stay."
 ONE_FILE = "--output names one file, but there are several videos. Name a folder: end it with a slash."
 SAME_REASON = "Not ordered, and not charged, for the same reason."
+UNPRICED = (
+    "Warning: LUMA_MCP_BUDGET_PER_DAY could not be checked: what this video costs is not known yet, because none has been "
+    "completed here."
+)
 STOPPED = "Stopped."
 FINISHING_ORDER = "Waiting for the answer to an order that is on its way. Press Ctrl-C again to stop at once."
+_BUDGET = "LUMA_MCP_BUDGET_PER_DAY sets this budget."
 # For the errors whose next step depends on nothing but their kind.
 _NEXT_STEPS: dict[errors.Kind, str] = {
     "not_configured": "Check that USEAPI_TOKEN is complete and current. {run} doctor checks the whole setup.",
@@ -42,6 +47,7 @@ _NEXT_STEPS: dict[errors.Kind, str] = {
     "moderated": "Change the prompt or the image.",
     "journal_unavailable": "{run} doctor shows how to fix it. LUMA_MCP_JOURNAL_REQUIRED=0 orders without it.",
     "limit_reached": "LUMA_MCP_MAX_JOBS_PER_HOUR sets this limit.",
+    "budget_reached": _BUDGET,
     "network": "Check the connection, then try again. {run} doctor finds out what is wrong.",
     "upstream": "Try again later. {run} jobs shows what was ordered.",
 }
@@ -113,12 +119,11 @@ def _next_step(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
             return f"Wait for it with: {invocation()} get {shlex.quote(jobid)}\nThen run this command again."
         case errors.InvalidArguments(retry="later"):
             return "Try again in a moment."
+        case errors.BudgetReached(suggestion=suggestion, suggestion_price=float(price)) if suggestion:
+            options = _format_options(suggestion)
+            return f"This fits now and costs {errors.format_amount(price, error.unit)}:{options}\n{_BUDGET}"
         case errors.InvalidArguments(suggestion=suggestion) if suggestion:
-            options = ""
-            for name, value in suggestion.items():
-                # The prompt and the images are the caller's own.
-                if name in USEAPI.choices or name == "email":
-                    options += f" --{name.replace('_', '-')} {shlex.quote(str(value))}"
+            options = _format_options(suggestion)
             others = "".join(f"\nOr: {format_alternative(way)}" for way in error.alternatives)
             return f"This would work:{options}{others}"
         case errors.NotFound(what="job", saved_files=files) if files:
@@ -154,6 +159,15 @@ def _next_step(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
             return f"{lost} Check {invocation()} jobs first; --new-take orders it again."
         case _:
             return _NEXT_STEPS.get(error.kind, "").format(run=invocation())
+
+
+def _format_options(suggestion: Mapping[str, object]) -> str:
+    """The options of a suggestion. The prompt and the images are the caller's own."""
+    options = ""
+    for name, value in suggestion.items():
+        if name in USEAPI.choices or name == "email":
+            options += f" --{name.replace('_', '-')} {shlex.quote(str(value))}"
+    return options
 
 
 def job_not_lost(jobids: Sequence[str], options: str = "", *, is_running: bool = True) -> str:

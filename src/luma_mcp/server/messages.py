@@ -7,7 +7,7 @@ terminal, and `server/progress.py` words progress.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import ceil
@@ -18,7 +18,7 @@ from luma_mcp.api.protocol import FEATURES, Job, Outage
 from luma_mcp.catalog import tables
 from luma_mcp.catalog.models import Catalog, Output
 from luma_mcp.errors import LumaError, format_problem
-from luma_mcp.providers import Provider
+from luma_mcp.providers import PROVIDERS, Provider
 from luma_mcp.service.jobs import MAX_LISTED
 from luma_mcp.text import shorten
 
@@ -60,6 +60,11 @@ OUTCOMES: Mapping[Outcome, str] = {
 UNKNOWN_JOBS = (
     "A job in the state unknown is an order whose response was lost and whose job was not found. It may have run and "
     "been charged. Ask the user before you order it again."
+)
+NO_PRICE = "What this video costs is not known here."
+UNPRICED_WARNING = (
+    "What this video costs is not known yet, because none has been completed here, so the budget of this server's "
+    "owner (LUMA_MCP_BUDGET_PER_DAY) could not be checked. It counts as soon as its cost is known. Tell the user."
 )
 # Seconds beyond the usual time after which a person decides how to go on.
 OVERDUE_AFTER = 600.0
@@ -122,6 +127,8 @@ class ResultContext:
     misfits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     # Why the record of orders is not in use; None if it is.
     journal_problem: str | None = None
+    # Whether the owner's budget could not be checked, because nothing shows what the video costs.
+    is_unpriced: bool = False
 
 
 def explain_error(error: LumaError, tool: str, provider: Provider) -> tuple[str, NextAction, str]:
@@ -207,6 +214,9 @@ def _summarize(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0
                 f"The hourly limit set by this server's owner has been reached ({error.limit} {scope}). The next "
                 f"video can be ordered at {format_time(error.next_at)}, in {_format_minutes(error.retry_after or 0)}."
             )
+        case errors.BudgetReached():
+            in_time = f" That is in {_format_span(error.retry_after)}." if error.retry_after else ""
+            return f"{error.summary()}{in_time}"
         case errors.Capacity():
             summary = error.summary()
             if error.slots and (error.in_use or 0) < error.slots:
@@ -356,6 +366,8 @@ def _advise(error: LumaError, tool: str, provider: Provider) -> tuple[NextAction
             return "order_later", "Order again when a running job has finished, which takes 30 s to 3 minutes."
         case errors.LimitReached():
             return "order_later", "Tell the user, and do not order before then."
+        case errors.BudgetReached():
+            return _advise_on_budget(error)
         case errors.OutcomeUnknown(retry="later") if not error.candidates:
             return "order_later", _REPEAT_CALL
         case errors.OutcomeUnknown():
@@ -380,6 +392,17 @@ def _advise(error: LumaError, tool: str, provider: Provider) -> tuple[NextAction
             return "list_jobs", "Call list_jobs to see whether anything was ordered."
         case _:
             return _REPEAT.get(tool, "none"), "Try again in a moment."
+
+
+def _advise_on_budget(error: errors.BudgetReached) -> tuple[NextAction, str]:
+    """What to do about an order that the budget does not allow."""
+    if error.suggestion and error.suggestion_price is not None:
+        price = errors.format_amount(error.suggestion_price, error.unit)
+        step = f"Ask the user whether to make the suggestion instead, which costs {price} and fits into the budget now"
+        return "ask_user", f"{step}, or to order this later." if error.next_at else f"{step}."
+    if error.next_at is None:
+        return "ask_user", "Ask the user for a cheaper video: list_options shows what there is."
+    return "order_later", "Tell the user, and do not order before then."
 
 
 def _advise_correction(error: errors.InvalidArguments, tool: str) -> str:
@@ -570,7 +593,7 @@ def list_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
     """The whole text of a list of jobs, from its structured content."""
     lines: list[str] = []
     for job in content["jobs"]:
-        head = f"- {job['state']}, {_format_progress(job)}"
+        head = f"- {job['state']}, {_format_progress(catalog, job)}"
         for name in catalog.choices:
             head += _part(", {}", job, name)
         head += _part(", on {}", job, "account")
@@ -597,8 +620,8 @@ def list_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
     return "\n".join(filter(None, lines))
 
 
-def _format_progress(job: Mapping[str, Any]) -> str:
-    """When a job of a list was ordered, how long it takes or took, and what it used."""
+def _format_progress(catalog: Catalog, job: Mapping[str, Any]) -> str:
+    """When a job of a list was ordered, how long it takes or took, and what it used or costs."""
     parts = ["ordered at an unknown time"]
     if "created" in job:
         created = format_time(datetime.fromisoformat(job["created"]))
@@ -612,13 +635,25 @@ def _format_progress(job: Mapping[str, Any]) -> str:
         parts.append("time left not known")
     if "elapsed_seconds" in job:
         parts.append(f"took {job['elapsed_seconds']:.0f} s")
-    if "credits_used" in job:
-        parts.append(f"used {job['credits_used']:g} credits")
-    elif "expected_credits" in job:
-        parts.append(f"such videos used {format_range(job['expected_credits'])} credits")
-    else:
-        parts.append("credits not known yet" if job["state"] == "running" else "credits not known")
+    parts.append(_format_listed_price(catalog, job) if catalog.prices else _format_listed_credits(job))
     return ", ".join(parts)
+
+
+def _format_listed_credits(job: Mapping[str, Any]) -> str:
+    if "credits_used" in job:
+        return f"used {job['credits_used']:g} credits"
+    if "expected_credits" in job:
+        return f"such videos used {format_range(job['expected_credits'])} credits"
+    return "credits not known yet" if job["state"] == "running" else "credits not known"
+
+
+def _format_listed_price(catalog: Catalog, job: Mapping[str, Any]) -> str:
+    if job.get("charged") == "no":
+        return "not charged"
+    price = "price not known"
+    if "price" in job:
+        price = f"price {format_prices(catalog, [job['price']])}"
+    return f"{price}, whether it was charged is not known" if job.get("charged") == "unknown" else price
 
 
 def after_list(
@@ -674,6 +709,33 @@ def format_cost(
     return " ".join(sentences)
 
 
+def format_price(catalog: Catalog, price: float | None, *, is_failed: bool = False, simulated: bool = False) -> str:
+    """What a video costs by the API's price list. `is_failed`: its job failed, and may have been charged."""
+    if price is None:
+        return NO_PRICE
+    amount = f"{format_prices(catalog, [price])} by {catalog.price_source} of {catalog.price_date}"
+    if simulated:
+        return f"Outside of this simulation, this video would cost {amount}."
+    if is_failed:
+        return f"This video costs {amount}; whether that was charged is not known."
+    return f"This video costs {amount}."
+
+
+def format_price_range(catalog: Catalog, prices: Collection[float], *, simulated: bool = False) -> str:
+    """What the cheapest and the dearest of some videos cost by the API's price list."""
+    amounts = f"{format_prices(catalog, prices)} by {catalog.price_source} of {catalog.price_date}"
+    if simulated:
+        return f"Outside of this simulation, such a video would cost {amounts}."
+    return f"Such a video costs {amounts}."
+
+
+def format_prices(catalog: Catalog, prices: Collection[float]) -> str:
+    """The least and the most of some prices."""
+    unit = PROVIDERS[catalog.api].unit
+    low, high = (errors.format_amount(price, unit) for price in (min(prices), max(prices)))
+    return low if low == high else f"{low} to {high}"
+
+
 def format_credits_left(left: Sequence[Mapping[str, Any]]) -> str:
     """What the accounts have left."""
     if not left:
@@ -707,7 +769,11 @@ def options_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
         times[name] = "{} to {} s".format(*content["typical_seconds"][name])
     if times:
         paragraphs.append(f"As measured on this machine: {_format_pairs(times)}.")
-    if content["credits_used"]:
+    if "prices" in content:
+        source = f"{content['price_source']}, {content['price_date']}"
+        prices = tables.prices_table(catalog, catalog.remaining_prices(content["chosen"]))
+        paragraphs.append(f"What one video costs ({source}):\n\n{prices}")
+    if content.get("credits_used"):
         used = {name: format_range(values) for name, values in content["credits_used"].items()}
         paragraphs.append(f"Credits that one video used on this machine: {_format_pairs(used)}.")
     paragraphs.append(content["cost"])
@@ -755,6 +821,9 @@ def confirmation_question(
         facts += f", with {' and '.join(images)}"
     warnings = "".join(f" {sentence}" for sentence in format_misfits(misfits or {}, params["aspect_ratio"]))
     cost = "It costs credits; how many is not known yet."
+    price = catalog.price(params)
+    if price is not None:
+        cost = f"It costs {format_prices(catalog, [price])} by {catalog.price_source} of {catalog.price_date}."
     if expected_credits:
         cost = f"It costs credits: such videos used {format_range(expected_credits)} credits each here."
     if simulated:

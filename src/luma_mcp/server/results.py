@@ -10,13 +10,16 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
 
 from luma_mcp.api.protocol import Job, parse_time
+from luma_mcp.catalog.models import Catalog
 from luma_mcp.catalog.validate import shorten
 from luma_mcp.errors import (
+    BudgetReached,
     Capacity,
     Charged,
     InvalidArguments,
@@ -145,11 +148,7 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
     if outcome:
         content["notice"] = messages.OUTCOMES.get(outcome)
         content["chosen"] = {name: messages.CHOSEN[reason] for name, reason in result_context.chosen.items()} or None
-        ratio = job.request.aspect_ratio if job.request else None
-        warnings = messages.format_misfits(result_context.misfits, ratio or "of another shape")
-        if result_context.journal_problem:
-            warnings.append(messages.JOURNAL_WARNING.format(problem=result_context.journal_problem))
-        content["warnings"] = warnings or None
+        content["warnings"] = _build_warnings(job, result_context) or None
         content["charged"] = _get_charge(job, outcome, simulated=simulated)
     if job.state == "failed":
         content["error"] = build_error_content(_build_failure(job), "get_job", provider)
@@ -162,7 +161,7 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
     if job.state == "running" and expected:
         content["typical_seconds"] = [round(seconds) for seconds in expected]
         content["overdue_seconds"] = round(elapsed - expected[1]) if elapsed and elapsed > expected[1] else None
-    content |= build_cost_content(result_context, is_running=job.state == "running", simulated=simulated)
+    content |= _build_job_cost(catalog, job, result_context, simulated=simulated)
     dynamic_range = "hdr_exr" if files.video_hdr_exr else ""
     if job.request:
         params = job.request.to_dict()
@@ -187,6 +186,16 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
     return fit_content(without_none(content))
 
 
+def _build_warnings(job: Job, result_context: messages.ResultContext) -> list[str]:
+    ratio = job.request.aspect_ratio if job.request else None
+    warnings = messages.format_misfits(result_context.misfits, ratio or "of another shape")
+    if result_context.journal_problem:
+        warnings.append(messages.JOURNAL_WARNING.format(problem=result_context.journal_problem))
+    if result_context.is_unpriced:
+        warnings.append(messages.UNPRICED_WARNING)
+    return warnings
+
+
 def _build_failure(job: Job) -> JobFailed:
     failure = JobFailed(jobid=job.jobid, api_message=job.failure_reason, credits_used=job.credits_used)
     failure.charged = job.charged or failure.charged
@@ -198,6 +207,28 @@ def _get_charge(job: Job, outcome: Outcome, *, simulated: bool) -> Charged | Non
     if simulated or outcome == "duplicate":
         return "no"
     return _build_failure(job).charged if job.state == "failed" else "yes"
+
+
+def price_facts(catalog: Catalog, price: float | None) -> dict[str, Any]:
+    """Build the structured content of a price; empty if it is not known."""
+    if price is None:
+        return {}
+    return {"price": price, "currency": "USD", "price_date": catalog.price_date}
+
+
+def _build_job_cost(
+    catalog: Catalog, job: Job, result_context: messages.ResultContext, *, simulated: bool
+) -> dict[str, Any]:
+    """Build what a job costs by the API's price list; where there is none, in credits."""
+    if not catalog.prices:
+        return build_cost_content(result_context, is_running=job.state == "running", simulated=simulated)
+    is_failed = job.state == "failed"
+    if is_failed and _build_failure(job).charged == "no":
+        # The error says so.
+        return {}
+    price = catalog.price(job.request.to_dict()) if job.request else None
+    cost = messages.format_price(catalog, price, is_failed=is_failed, simulated=simulated)
+    return {**price_facts(catalog, price), "cost": cost}
 
 
 def build_cost_content(
@@ -260,11 +291,16 @@ def build_error_content(error: LumaError, tool: str, provider: Provider) -> dict
             alternatives.append(without_none(facts))
         content["alternatives"] = alternatives or None
         if error.suggestion:
-            content["suggestion"] = suggestion = dict(error.suggestion)
-            while count_bytes(suggestion) > MAX_SUGGESTED:
-                # Replaced by a reference to what the agent sent.
-                longest = max(suggestion, key=lambda name: count_bytes(suggestion[name]))
-                suggestion[longest] = f"<{longest} as you sent it>"
+            content["suggestion"] = _shorten_suggestion(error.suggestion)
+    elif isinstance(error, BudgetReached):
+        content |= {"budget": error.budget, "spent": error.spent, "price": error.price, "unit": error.unit}
+        content["price_basis"] = None if error.price is None else error.basis
+        content["available_at"] = format_iso(error.next_at)
+        content["available_in_seconds"] = error.retry_after and ceil(error.retry_after)
+        content["counted"] = "all_processes" if error.is_shared else "this_process"
+        if error.suggestion:
+            content["suggestion"] = _shorten_suggestion(error.suggestion)
+            content["suggestion_price"] = error.suggestion_price
     elif isinstance(error, Capacity):
         content["running"] = [job.jobid for job in error.running] or None
         content["running_not_shown"] = error.more_running or None
@@ -274,6 +310,15 @@ def build_error_content(error: LumaError, tool: str, provider: Provider) -> dict
         content["running"] = list(candidates[: messages.MAX_NAMED]) or None
         content["running_not_shown"] = max(0, len(candidates) - messages.MAX_NAMED) or None
     return without_none(content)
+
+
+def _shorten_suggestion(params: Mapping[str, object]) -> dict[str, object]:
+    """Replace what makes a suggestion too long by a reference to what the agent sent."""
+    suggestion = dict(params)
+    while count_bytes(suggestion) > MAX_SUGGESTED:
+        longest = max(suggestion, key=lambda name: count_bytes(suggestion[name]))
+        suggestion[longest] = f"<{longest} as you sent it>"
+    return suggestion
 
 
 def _build_last_known(error: LumaError) -> dict[str, Any] | None:

@@ -64,26 +64,35 @@ _ERROR: Schema = {
     },
 }
 
-# What `generate_video` and `get_job` return.
-JOB_OUTPUT = output_object(
-    {
-        **dict.fromkeys(("jobid", "status", "outcome", "charged", "next_action", "next_step", "note"), STRING),
-        "warnings": array(STRING),
-        "continues": STRING,
-        "state": {"type": "string", "enum": list(get_args(JobState))},
-        "request": OBJECT,
-        "created": STRING,
-        **dict.fromkeys(("typical_seconds", "expected_credits"), array(NUMBER)),
-        "credits_left": array(OBJECT),
-        "cost": STRING,
-        "elapsed_seconds": NUMBER,
-        "video": {"type": "object", "properties": {"url": STRING, "plays_in_browser": BOOLEAN}},
-        **dict.fromkeys(("exr_zip_url", "thumbnail_url", "last_frame_url"), STRING),
-        "credits_used": NUMBER,
-        "saved_files": array(STRING),
-        "simulated": BOOLEAN,
-    }
-)
+PRICE: Schema = {"price": NUMBER, **dict.fromkeys(("currency", "price_date"), STRING)}
+_CREDITS = ("expected_credits", "credits_left", "credits_used")
+_JOB_OUTPUT: Schema = {
+    **dict.fromkeys(("jobid", "status", "outcome", "charged", "next_action", "next_step", "note"), STRING),
+    "warnings": array(STRING),
+    "continues": STRING,
+    "state": {"type": "string", "enum": list(get_args(JobState))},
+    "request": OBJECT,
+    "created": STRING,
+    **dict.fromkeys(("typical_seconds", "expected_credits"), array(NUMBER)),
+    "credits_left": array(OBJECT),
+    "cost": STRING,
+    "elapsed_seconds": NUMBER,
+    "video": {"type": "object", "properties": {"url": STRING, "plays_in_browser": BOOLEAN}},
+    **dict.fromkeys(("exr_zip_url", "thumbnail_url", "last_frame_url"), STRING),
+    "credits_used": NUMBER,
+    "saved_files": array(STRING),
+    "simulated": BOOLEAN,
+}
+
+
+def job_output(catalog: Catalog) -> Schema:
+    """Build what `generate_video` and `get_job` return: about credits, or about prices where there is a price list."""
+    properties = dict(_JOB_OUTPUT)
+    if catalog.prices:
+        for name in _CREDITS:
+            del properties[name]
+        properties |= PRICE
+    return output_object(properties)
 
 
 def call_properties(longest_wait: int, **own: Schema) -> Schema:

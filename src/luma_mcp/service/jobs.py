@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 
 from luma_mcp.api.protocol import Account, RunningJob, VideoApi, VideoRequest, parse_time
-from luma_mcp.errors import Capacity, JobReference, LumaError, NotFound
+from luma_mcp.errors import Capacity, Charged, JobReference, LumaError, NotFound
 from luma_mcp.journal.protocol import Journal, ListedState, Order, OrderQuery
 from luma_mcp.service import existing_files
 from luma_mcp.service.reconcile import NEW_FOR, UNKNOWN_FOR, Reconciler
@@ -83,7 +83,8 @@ class ListedJob:
     """A job of the list.
 
     `request` is None if it was ordered elsewhere; `seconds`: how long it took; `credits`: what it used; `files`:
-    absolute paths of its saved files; `link`: the last link to its video; `continues`: the clip that it continues.
+    absolute paths of its saved files; `link`: the last link to its video; `continues`: the clip that it continues;
+    `charged`: whether a failed job was charged, where the API says that.
     """
 
     state: ListedState
@@ -98,6 +99,7 @@ class ListedJob:
     files: tuple[str, ...] = ()
     link: str | None = None
     continues: str | None = None
+    charged: Charged | None = None
 
 
 @dataclass(slots=True)
@@ -271,4 +273,5 @@ def _build_listed(query: OrderQuery, order: Order, running: RunningJob | None) -
         files=existing_files(order.files),
         link=order.link,
         continues=order.continues,
+        charged=order.charged,
     )

@@ -9,6 +9,7 @@ import anyio
 from mcp.server.apps import client_supports_apps
 
 from luma_mcp.errors import (
+    BudgetReached,
     InvalidArguments,
     JournalUnavailable,
     LimitReached,
@@ -44,7 +45,7 @@ DESCRIPTION = (
 # Seconds, at most, for which full slots or a refused connection are tried again before the agent hears of it.
 ORDER_RETRY_TIMEOUT = 20.0
 # Errors that come before anything is sent.
-UNSENT = (InvalidArguments, NotConfigured, JournalUnavailable, LimitReached)
+UNSENT = (InvalidArguments, NotConfigured, JournalUnavailable, LimitReached, BudgetReached)
 # Clients fetch the result of a task soon, so what is known of older orders is of no use.
 MAX_ORDERED = 100
 
@@ -59,7 +60,7 @@ def definition(context: ServerContext) -> Tool:
         title="Make a video",
         description=DESCRIPTION.format(unit=context.provider.unit),
         input_schema=build_schema(context.catalog, context.settings.max_wait_seconds),
-        output_schema=schemas.JOB_OUTPUT,
+        output_schema=schemas.job_output(context.catalog),
         # Not destructive, since it only adds a job; not idempotent, since a later call is another, charged job.
         idempotent=False,
         meta=PLAYER_META,
@@ -103,6 +104,7 @@ async def handle(
             result_context = ResultContext(submitted.outcome, submitted.image_changes, save, deadline=deadline)
             result_context.chosen, result_context.continues = validated.chosen, validated.continues
             result_context.misfits = validated.misfits
+            result_context.is_unpriced = submitted.is_unpriced
             result_context.shows_player = client_supports_apps(ctx)
             as_task = supports_tasks(ctx)
             if as_task:
@@ -132,7 +134,7 @@ def _explain(error: Exception, parsed: ParsedArguments, submitted: SubmitResult 
     """Complete an error. After a successful order, it has the order's jobid and what it cost."""
     if submitted is None:
         # Nothing was ordered, or what became of the order is not known.
-        if isinstance(error, InvalidArguments) and error.suggestion:
+        if isinstance(error, InvalidArguments | BudgetReached) and error.suggestion:
             # A suggestion repeats the whole call, or nothing if it would lose something that the caller stated.
             error.suggestion = {**error.suggestion, **parsed.options}
             if parsed.incomplete:

@@ -46,7 +46,7 @@ def definition(context: ServerContext) -> Tool:
         title="Get a video job",
         description=DESCRIPTION,
         input_schema=schemas.input_object(properties, ["jobid"]),
-        output_schema=schemas.JOB_OUTPUT,
+        output_schema=schemas.job_output(context.catalog),
         meta=PLAYER_META,
     )
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from luma_mcp.catalog.models import Catalog
 from luma_mcp.errors import InvalidArguments, Problem
 from luma_mcp.server import messages, schemas
 from luma_mcp.server.arguments import DEFAULT_LIMIT, STATES, parse_arguments
-from luma_mcp.server.results import MAX_BYTES, build_result, credits_content, fits, format_iso
+from luma_mcp.server.results import MAX_BYTES, build_result, credits_content, fits, format_iso, price_facts
 from luma_mcp.server.schemas import BOOLEAN, NUMBER, OBJECT, STRING, array
 from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, build_tool
 from luma_mcp.service.jobs import MAX_LISTED, JobList, ListedJob, parse_moment
@@ -56,9 +57,16 @@ def definition(context: ServerContext) -> Tool:
         title="List video jobs",
         description=DESCRIPTION,
         input_schema=schemas.input_object(_INPUT),
-        output_schema=schemas.output_object(_OUTPUT),
+        output_schema=_output_schema(context.catalog),
         read_only=True,
     )
+
+
+def _output_schema(catalog: Catalog) -> schemas.Schema:
+    if not catalog.prices:
+        return schemas.output_object(_OUTPUT)
+    job = {"type": "object", "properties": _JOB | schemas.PRICE | {"charged": STRING}}
+    return schemas.output_object(_OUTPUT | {"jobs": array(job)})
 
 
 async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, Any] | None) -> CallToolResult:  # noqa: ARG001
@@ -159,6 +167,10 @@ async def _build_job(context: ServerContext, service: VideoService, job: ListedJ
     # Only what is worth a line: no empty list, and no "not deleted".
     content["saved_files"] = files or None
     content["files_not_shown"] = len(job.files) - len(files) or None
+    if context.catalog.prices and job.state == "failed":
+        content["charged"] = job.charged or "unknown"
+    if content.get("charged") != "no":
+        content |= price_facts(context.catalog, context.catalog.price(params))
     if job.state == "running":
         content |= await _expect(service, job, age)
     return without_none(content)

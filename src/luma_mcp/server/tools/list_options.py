@@ -51,9 +51,17 @@ def definition(context: ServerContext) -> Tool:
         title="List video options",
         description=DESCRIPTION.format(costs=COSTS[context.provider.unit]),
         input_schema=schemas.input_object(properties),
-        output_schema=schemas.output_object(_OUTPUT),
+        output_schema=_output_schema(catalog),
         read_only=True,
     )
+
+
+def _output_schema(catalog: Catalog) -> schemas.Schema:
+    if not catalog.prices:
+        return schemas.output_object(_OUTPUT)
+    properties = {name: schema for name, schema in _OUTPUT.items() if not name.startswith("credits_")}
+    properties |= {"prices": OBJECT, **dict.fromkeys(("currency", "price_source", "price_date"), STRING)}
+    return schemas.output_object(properties)
 
 
 def constrained_choices(catalog: Catalog) -> tuple[str, ...]:
@@ -112,9 +120,12 @@ def _build_options(  # noqa: PLR0917 - the facts that its result depends on
     """Build the result, which everybody who gets it only reads. It takes most of a call, and rarely changes."""
     content = build_content(catalog, dict(chosen), dict(measured), dict(credits_used))
     result_context = messages.ResultContext(credits_left=credits_left)
-    content |= build_cost_content(result_context, is_running=False, simulated=simulated)
-    if not credits_used:
-        content["cost"] = f"{messages.NO_CREDITS_USED} {content['cost']}"
+    if catalog.prices:
+        content["cost"] = messages.format_price_range(catalog, content["prices"].values(), simulated=simulated)
+    else:
+        content |= build_cost_content(result_context, is_running=False, simulated=simulated)
+        if not credits_used:
+            content["cost"] = f"{messages.NO_CREDITS_USED} {content['cost']}"
     text = messages.options_text(catalog, content)
     if with_schema:
         content["schema"] = schema = schemas.exact_schema(catalog, longest_wait)
@@ -134,7 +145,15 @@ def build_content(
 
     `measured`: by resolution, the seconds between which such jobs usually ended on this machine. `credits_used`: the
     least and the most credits that one video used here, by its model, resolution, duration and dynamic range.
+    Where there is a price list, its prices take their place.
     """
+    costs: dict[str, Any] = {}
+    if catalog.prices:
+        prices = catalog.remaining_prices(chosen)
+        costs = {"prices": {", ".join(key): price for key, price in prices.items()}, "currency": "USD"}
+        costs |= {"price_source": catalog.price_source, "price_date": catalog.price_date}
+    else:
+        costs["credits_used"] = {", ".join(key): list(used) for key, used in credits_used.items()}
     allowed: dict[str, Any] = {}
     for name, values in catalog.remaining_values(chosen).items():
         # An image or input is possible or not; its values are the caller's own.
@@ -158,6 +177,6 @@ def build_content(
         "rules": schemas.format_rules(catalog),
         "typical_seconds": {name: [round(low), round(high)] for name, (low, high) in typical.items()},
         "typical_seconds_measured": list(measured),
-        "credits_used": {", ".join(key): list(used) for key, used in credits_used.items()},
+        **costs,
         "output_formats": {name: asdict(output) for name, output in catalog.outputs.items()},
     }
