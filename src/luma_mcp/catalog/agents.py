@@ -109,6 +109,7 @@ _NOT_OFFERED = {
     "character image": ("character",),
     "choice of account": ("email", "account"),
     "webhook": ("webhook", "callback", "reply"),
+    "editing of a video": ("edit", "reframe", "source_video", "input_video", "video_url"),
 }
 
 

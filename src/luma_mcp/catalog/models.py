@@ -67,6 +67,7 @@ class Flag:
 
     api_name: str
     about: str
+    expects: str = "true or false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,12 +314,16 @@ class Catalog:
                         )
         return tuple(found)
 
-    def remaining_values(self, partial: Mapping[str, Any]) -> dict[str, tuple[str | bool, ...]]:
+    def remaining_values(
+        self, partial: Mapping[str, Any], possible: Iterable[Combination] | None = None
+    ) -> dict[str, tuple[str | bool, ...]]:
         """Get the values that every other parameter can still take, given some (images and inputs as True or False).
 
-        Every tuple is empty if the partial choice is itself impossible.
+        Every tuple is empty if the partial choice is itself impossible. `possible`: the valid combinations to choose
+        from, if something else excludes some.
         """
-        fitting = [combination for combination in self.combinations if partial.items() <= combination.items()]
+        combinations = self.combinations if possible is None else possible
+        fitting = [combination for combination in combinations if partial.items() <= combination.items()]
         remaining: dict[str, tuple[str | bool, ...]] = {}
         for name, values in self.all_values.items():
             if name not in partial:

@@ -24,6 +24,9 @@ _SYNONYMS: Mapping[str, str] = {
     "image_start": f"{_IMAGE} frame first initial init begin",
     "image_end": f"{_IMAGE} frame last final tail",
     "image_character": f"{_IMAGE} person face subject",
+    "keyframes": f"{_IMAGE} frame frames",
+    "extend": "extension extended continue continued continuation previous prev prior earlier id job jobid generation",
+    "loop": "looping looped loopable seamless seamlessly",
     "duration": "length seconds second secs",
     "aspect_ratio": "orientation",
     "resolution": "size quality",
@@ -41,7 +44,7 @@ _SYNONYMS: Mapping[str, str] = {
 # Parts of names that do not change what a name stands for.
 _FILLERS = _set(
     "video clip output input target desired url uri file path link source src name version reference ref enable use "
-    "max total"
+    "max total is make from perfect list times indexes"
 )
 # These are spelled like parameters of ours and mean something else.
 _OTHER_MEANING = frozenset({"mode", "frames"})
@@ -106,12 +109,15 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     fits: dict[str, int] = {}
     synonyms: dict[str, str] = {}
     for known_name in names:
-        if known_name.replace("_", "") == spelling.replace("_", ""):
+        # `key_frame` is one of `keyframes`.
+        if spelling.replace("_", "") in (known_name.replace("_", ""), known_name.removesuffix("s")):
             return known_name
-        vocabulary = {*known_name.split("_"), *_SYNONYMS.get(known_name, "").split()}
+        own = {*known_name.split("_"), known_name.removesuffix("s")}
+        vocabulary = {*own, *_SYNONYMS.get(known_name, "").split()}
         synonyms |= dict.fromkeys(vocabulary - _FILLERS - synonyms.keys(), known_name)
         if parts <= vocabulary | _FILLERS:
-            fits[known_name] = len(parts & vocabulary - _FILLERS)
+            # A part of the name itself weighs more than another name for it.
+            fits[known_name] = len(parts & vocabulary - _FILLERS) + len(parts & own - _FILLERS)
     best = max(fits, key=fits.__getitem__, default="")
     if fits.get(best):
         return best
@@ -140,7 +146,8 @@ def nearest_value(catalog: Catalog, name: str, text: str) -> str | None:
         return None
     values = catalog.choices[name].values
     spelling = re.sub(r"[\s_-]", "", text.casefold())
-    meaning = _NICKNAMES.get(name, {}).get(spelling, spelling)
+    names = {**_NICKNAMES.get(name, {}), **catalog.aliases.get(name, {})}
+    meaning = names.get(spelling, spelling)
     if meaning == "cheapest":
         return values[0]
     if meaning == "dearest":

@@ -8,23 +8,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import filterfalse
 from operator import ge, ne
 from typing import Any
 
-from luma_mcp.catalog.models import (
-    Catalog,
-    Choice,
-    Combination,
-    Flag,
-    Input,
-    KeyframesInput,
-    Text,
-    conflicts,
-)
+from luma_mcp.catalog.models import Catalog, Choice, Combination, Flag, Input, KeyframesInput, Text, conflicts
 from luma_mcp.catalog.suggest import find_feature, is_count, is_described, is_off, nearest_name, nearest_value
 from luma_mcp.errors import Alternative, Problem, ProblemCode, format_choices
 
@@ -38,6 +29,8 @@ _USERINFO = re.compile(rf"^(\s*[A-Za-z][\w+.-]*://)([^/?#\s]*@|[^/?#\s]{{{MAX_SH
 _QUERY = re.compile(r"^(\s*[A-Za-z][\w+.-]*://[^?#]*)[?#].*", re.DOTALL)
 # More would be a list of everything that can be made, which `list_options` has.
 MAX_ALTERNATIVES = 2
+# Of more than these, a caller needs only their number.
+MAX_KEYFRAME_PROBLEMS = 5
 _KEYFRAME_IMAGE = Text("image", "Keyframe", "an image, as for the first frame")
 
 
@@ -72,35 +65,30 @@ def validate(catalog: Catalog, params: Mapping[str, Any]) -> Validation:
     # The stated choices, and for every image and input whether it is given.
     stated: dict[str, Any] = {name: params[name] for name in catalog.choices if name in params}
     stated |= {name: catalog.is_given(params, name) for name in catalog.switches}
-    durations = catalog.choices["duration"].values
+    possible = catalog.combinations
     if not problems:
-        durations = _durations_for_keyframes(catalog, params)
-        if catalog.choices["duration"].default not in durations:
-            stated.setdefault("duration", durations[0])
-    meant = _resolve_values(catalog, stated, durations)
-    best, *others = _nearest_combinations(catalog, meant, durations)
+        possible = _with_room_for_keyframes(catalog, params)
+    meant = _resolve_values(catalog, stated)
+    best, *others = _nearest_combinations(catalog, meant, possible)
     if not stated.items() <= best.items():
-        problems += _choice_problems(catalog, params, stated, best, durations)
+        problems += _choice_problems(catalog, params, stated, best, possible)
     describe = partial(_describe_alternative, catalog, stated, meant, best)
     alternatives = tuple(map(describe, others[:MAX_ALTERNATIVES]))
-    # A suggestion that drops a text, an image or keyframes would make another video than the caller wanted.
+    # A suggestion that drops a text, an image or another input would make another video than the caller wanted.
     for problem in problems:
         name = problem.field.partition("[")[0]
-        if name in catalog.texts or best.get(name) is True or name != problem.field:
+        is_unusable_input = name in catalog.inputs and problem.code != "conflict"
+        if name in catalog.texts or best.get(name) is True or is_unusable_input:
             return Validation(tuple(problems), None, alternatives)
     return Validation(tuple(problems), _merge(catalog, params, best), alternatives)
 
 
-def _resolve_values(catalog: Catalog, stated: Mapping[str, Any], durations: tuple[str, ...]) -> dict[str, Any]:
+def _resolve_values(catalog: Catalog, stated: Mapping[str, Any]) -> dict[str, Any]:
     """Replace what is not offered by the nearest value that is, so that as much as possible is kept of it as well."""
     meant = dict(stated)
     for name, choice in catalog.choices.items():
         if name in stated and stated[name] not in choice.values:
             meant[name] = nearest_value(catalog, name, str(stated[name])) or stated[name]
-    too_short = [value for value in catalog.choices["duration"].values if value not in durations]
-    if meant.get("duration") in too_short:
-        # Too short for the keyframes.
-        meant["duration"] = durations[0]
     return meant
 
 
@@ -139,7 +127,11 @@ def unknown_parameter(catalog: Catalog, name: str, value: Any, known: Iterable[s
         code: ProblemCode = "not_needed" if is_off(name, value) else "no_such_feature"
         return Problem(shown, code, shown_value, allowed=tuple(catalog.not_offered))
     if meant := nearest_name(name, names):
-        expected = format_choices(catalog.choices[meant].values) if meant in catalog.choices else ""
+        expected = ""
+        if meant in catalog.choices:
+            expected = format_choices(catalog.choices[meant].values)
+        elif meant in catalog.inputs:
+            expected = catalog.inputs[meant].expects
         return Problem(shown, "unknown_parameter", shown_value, allowed=names, did_you_mean=meant, expected=expected)
     reason = ""
     if "prompt" in names and is_described(name):
@@ -157,7 +149,7 @@ def value_problems(catalog: Catalog, name: str, value: Any, row: Choice | Text |
         found = _keyframes_problems(name, value, row, longest)
     elif isinstance(row, Flag):
         if not isinstance(value, bool):
-            found.append(Problem(name, "wrong_type", shorten(value), expected="true or false"))
+            found.append(Problem(name, "wrong_format", shorten(value), expected=row.expects))
     elif isinstance(row, Text) and (problem := text_problem(name, value, row)):
         found.append(problem)
     return found
@@ -165,16 +157,15 @@ def value_problems(catalog: Catalog, name: str, value: Any, row: Choice | Text |
 
 def _keyframes_problems(name: str, value: Any, row: KeyframesInput, longest: int) -> list[Problem]:
     """Get the problems of a list of keyframes, one by one; their images are read later. `longest`: seconds."""
-    if not isinstance(value, list):
-        return [Problem(name, "wrong_type", shorten(value), expected=row.expects)]
-    if not 1 <= len(value) <= row.max_items:
-        return [Problem(name, "out_of_range", len(value), expected=row.expects)]
+    if not isinstance(value, list) or not 1 <= len(value) <= row.max_items:
+        # Without the value: it can contain links, and what can be secret in them is recognized only at their start.
+        return [Problem(name, "wrong_format", expected=row.expects)]
     found: list[Problem] = []
     indexes: set[int] = set()
     for place, keyframe in enumerate(value):
         field = f"{name}[{place}]"
         if not isinstance(keyframe, dict) or keyframe.keys() != {"image", "seconds"}:
-            found.append(Problem(field, "wrong_type", shorten(keyframe), expected='{"image": …, "seconds": …}'))
+            found.append(Problem(field, "wrong_format", expected='{"image": …, "seconds": …}'))
             continue
         image, seconds = keyframe["image"], keyframe["seconds"]
         if problem := text_problem(f"{field}.image", image, _KEYFRAME_IMAGE):
@@ -186,20 +177,23 @@ def _keyframes_problems(name: str, value: Any, row: KeyframesInput, longest: int
             continue
         index = round(seconds * row.per_second)
         if index in indexes:
-            expected = f"a time that differs from the others by 1/{row.per_second} s or more"
+            expected = f"a time that differs from the others by more than 1/{row.per_second} s"
             found.append(Problem(f"{field}.seconds", "out_of_range", seconds, expected=expected))
         indexes.add(index)
+    if len(found) > MAX_KEYFRAME_PROBLEMS:
+        rest = len(found) - MAX_KEYFRAME_PROBLEMS
+        found[MAX_KEYFRAME_PROBLEMS:] = [Problem(found[MAX_KEYFRAME_PROBLEMS].field, "more", rest)]
     return found
 
 
-def _durations_for_keyframes(catalog: Catalog, params: Mapping[str, Any]) -> tuple[str, ...]:
-    """Get the durations that have room for all keyframes of a request; all durations if it has none."""
-    durations = catalog.choices["duration"].values
-    for name, row in catalog.inputs.items():
-        if isinstance(row, KeyframesInput) and name in params:
+def _with_room_for_keyframes(catalog: Catalog, params: Mapping[str, Any]) -> Sequence[Combination]:
+    """Get the valid combinations in which no keyframe of a request is later than the clip's end."""
+    possible: Sequence[Combination] = catalog.combinations
+    for name in params.keys() & set(catalog.inputs):
+        if isinstance(catalog.inputs[name], KeyframesInput):
             latest = max(keyframe["seconds"] for keyframe in params[name])
-            return tuple(duration for duration in durations if latest <= count_seconds(duration))
-    return durations
+            possible = [each for each in possible if not each[name] or latest <= count_seconds(str(each["duration"]))]
+    return possible
 
 
 def count_seconds(duration: str) -> int:
@@ -254,18 +248,17 @@ def _merge(catalog: Catalog, params: Mapping[str, Any], combination: Combination
     return request
 
 
-def _nearest_combinations(catalog: Catalog, wanted: Mapping[str, Any], durations: tuple[str, ...]) -> list[Combination]:
-    """Get the valid combinations that give up as little as possible of what is wanted and add no image, best first.
+def _nearest_combinations(
+    catalog: Catalog, wanted: Mapping[str, Any], possible: Iterable[Combination]
+) -> list[Combination]:
+    """Get the combinations that give up as little as possible of what is wanted and add no image, best first.
 
-    No two give up the same params, and none gives up more than another one does. See `_preference`. `durations`: those
-    that have room for the keyframes.
+    No two give up the same params, and none gives up more than another one does. See `_preference`.
     """
-    keyframes = [name for name, row in catalog.inputs.items() if isinstance(row, KeyframesInput)]
     left_out = dict.fromkeys(filterfalse(wanted.get, catalog.switches), False)
     by_changes: defaultdict[tuple[bool, ...], list[Combination]] = defaultdict(list)
-    for combination in catalog.combinations:
-        has_room = combination["duration"] in durations or not any(map(combination.get, keyframes))
-        if has_room and left_out.items() <= combination.items():
+    for combination in possible:
+        if left_out.items() <= combination.items():
             by_changes[tuple(map(ne, map(combination.get, wanted), wanted.values()))].append(combination)
     preference = partial(_preference, catalog, wanted)
     found: dict[tuple[bool, ...], Combination] = {}
@@ -323,30 +316,24 @@ def _choice_problems(
     params: Mapping[str, Any],
     stated: Mapping[str, Any],
     best: Combination,
-    durations: tuple[str, ...],
+    possible: Sequence[Combination],
 ) -> Iterator[Problem]:
-    """Yield a problem for each stated value that the best combination gives up. `durations`: the possible ones."""
+    """Yield a problem for each stated value that the best one of the possible combinations gives up."""
     kept = {name: value for name, value in stated.items() if value == best[name]}
-    needed: dict[str, str] = {}
-    if len(durations) == 1 and best["duration"] in durations:
-        # The keyframes need it, whatever was stated.
-        needed["duration"] = durations[0]
     # What fits the params that stay: the values that solve this problem without causing another.
-    remaining = {"duration": durations, **catalog.remaining_values(kept | needed)}
+    remaining = catalog.remaining_values(kept, possible)
     for name, value in stated.items():
         if name in kept:
             continue
         shown = shorten(params.get(name, value))
         allowed: tuple[str, ...] = ()
-        described: list[str] = []
         if name in catalog.choices:
             allowed = tuple(map(str, remaining[name]))
-            if name == "duration" and value not in durations:
-                described += [name for name, row in catalog.inputs.items() if isinstance(row, KeyframesInput)]
             if value not in catalog.choices[name].values:
                 yield Problem(name, "not_offered", shown, allowed=allowed)
                 continue
-        described += _describe_conflicts(catalog, {**stated, **needed}, name)
+        described = _describe_conflicts(catalog, stated, name)
+        described += _describe_late_keyframes(catalog, stated, name, possible)
         yield Problem(name, "conflict", shown, allowed=allowed, conflicts_with=tuple(described))
 
 
@@ -357,10 +344,26 @@ def _describe_conflicts(catalog: Catalog, stated: Mapping[str, Any], name: str) 
         if name in conflict and conflict.items() <= stated.items():
             others |= conflict
     others.pop(name, None)
+    return [_describe_value(catalog, other, value) for other, value in others.items()]
+
+
+def _describe_late_keyframes(
+    catalog: Catalog, stated: Mapping[str, Any], name: str, possible: Sequence[Combination]
+) -> list[str]:
+    """Describe the stated params that exclude one of them only because of the keyframes' times."""
     described: list[str] = []
-    for other, value in others.items():
-        if other in catalog.switches:
-            described.append(other)
-        else:
-            described.append(f'{other} "{value}"')
+    for keyframes, row in catalog.inputs.items():
+        if not isinstance(row, KeyframesInput) or not stated[keyframes]:
+            continue
+        for other in stated if name == keyframes else (name,):
+            pair = {other: stated[other], keyframes: True}.items()
+            together = [each for each in catalog.combinations if pair <= each.items()]
+            if together and not any(map(pair.__le__, map(dict.items, possible))):
+                longest = max(count_seconds(str(each["duration"])) for each in together)
+                late = f"{keyframes} after {longest} s"
+                described.append(_describe_value(catalog, other, stated[other]) if name == keyframes else late)
     return described
+
+
+def _describe_value(catalog: Catalog, name: str, value: str | bool) -> str:
+    return name if name in catalog.switches else f'{name} "{value}"'
