@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations as subsets
 from itertools import filterfalse
 from operator import ge, ne
 from typing import Any
@@ -56,18 +57,19 @@ def validate(catalog: Catalog, params: Mapping[str, Any]) -> Validation:
     problems: list[Problem] = []
     if "prompt" not in params:
         problems.append(Problem("prompt", "missing", expected=catalog.texts["prompt"].expects))
+    usable: dict[str, Any] = {}
     for name, value in params.items():
         row = catalog.params.get(name)
         if row is None:
             problems.append(unknown_parameter(catalog, name, value, catalog.params))
+        elif found := value_problems(catalog, name, value, row):
+            problems += found
         else:
-            problems += value_problems(catalog, name, value, row)
+            usable[name] = value
     # The stated choices, and for every image and input whether it is given.
     stated: dict[str, Any] = {name: params[name] for name in catalog.choices if name in params}
     stated |= {name: catalog.is_given(params, name) for name in catalog.switches}
-    possible = catalog.combinations
-    if not problems:
-        possible = _with_room_for_keyframes(catalog, params)
+    possible = _with_room_for_keyframes(catalog, usable)
     meant = _resolve_values(catalog, stated)
     best, *others = _nearest_combinations(catalog, meant, possible)
     if not stated.items() <= best.items():
@@ -75,10 +77,8 @@ def validate(catalog: Catalog, params: Mapping[str, Any]) -> Validation:
     describe = partial(_describe_alternative, catalog, stated, meant, best)
     alternatives = tuple(map(describe, others[:MAX_ALTERNATIVES]))
     # A suggestion that drops a text, an image or another input would make another video than the caller wanted.
-    for problem in problems:
-        name = problem.field.partition("[")[0]
-        is_unusable_input = name in catalog.inputs and problem.code != "conflict"
-        if name in catalog.texts or best.get(name) is True or is_unusable_input:
+    for name in catalog.params.keys() - usable.keys():
+        if name == "prompt" or (name in params and (name in catalog.texts or name in catalog.inputs or best.get(name))):
             return Validation(tuple(problems), None, alternatives)
     return Validation(tuple(problems), _merge(catalog, params, best), alternatives)
 
@@ -333,35 +333,44 @@ def _choice_problems(
                 yield Problem(name, "not_offered", shown, allowed=allowed)
                 continue
         described = _describe_conflicts(catalog, stated, name)
-        described += _describe_late_keyframes(catalog, stated, name, possible)
+        if len(possible) < len(catalog.combinations):
+            described |= _describe_late_keyframes(catalog, stated, name, possible, is_explained=bool(described))
         yield Problem(name, "conflict", shown, allowed=allowed, conflicts_with=tuple(described))
 
 
-def _describe_conflicts(catalog: Catalog, stated: Mapping[str, Any], name: str) -> list[str]:
+def _describe_conflicts(catalog: Catalog, stated: Mapping[str, Any], name: str) -> dict[str, None]:
     """Describe the stated params that exclude one of them, as a sentence names them."""
     others: Combination = {}
     for conflict in conflicts(catalog):
         if name in conflict and conflict.items() <= stated.items():
             others |= conflict
     others.pop(name, None)
-    return [_describe_value(catalog, other, value) for other, value in others.items()]
+    return dict.fromkeys(_describe_value(catalog, other, value) for other, value in others.items())
 
 
 def _describe_late_keyframes(
-    catalog: Catalog, stated: Mapping[str, Any], name: str, possible: Sequence[Combination]
-) -> list[str]:
-    """Describe the stated params that exclude one of them only because of the keyframes' times."""
-    described: list[str] = []
-    for keyframes, row in catalog.inputs.items():
-        if not isinstance(row, KeyframesInput) or not stated[keyframes]:
-            continue
-        for other in stated if name == keyframes else (name,):
-            pair = {other: stated[other], keyframes: True}.items()
-            together = [each for each in catalog.combinations if pair <= each.items()]
-            if together and not any(map(pair.__le__, map(dict.items, possible))):
-                longest = max(count_seconds(str(each["duration"])) for each in together)
-                late = f"{keyframes} after {longest} s"
-                described.append(_describe_value(catalog, other, stated[other]) if name == keyframes else late)
+    catalog: Catalog, stated: Mapping[str, Any], name: str, possible: Iterable[Combination], *, is_explained: bool
+) -> dict[str, None]:
+    """Describe the stated params that exclude one of them only because of the keyframes' times.
+
+    `is_explained`: whether something else excludes it as well. Then sets of several params are not looked for.
+    """
+    given = {other: value for other, value in stated.items() if value is not False and other != name}
+    described: dict[str, None] = {}
+    for size in range(1, 2 if is_explained else len(given) + 1):
+        for others in subsets(given, size):
+            partial = {name: stated[name], **{other: given[other] for other in others}}.items()
+            valid = [each for each in catalog.combinations if partial <= each.items()]
+            if not valid or any(map(partial.__le__, map(dict.items, possible))):
+                continue
+            longest = max(count_seconds(str(each["duration"])) for each in valid)
+            for other in others:
+                description = _describe_value(catalog, other, given[other])
+                if isinstance(catalog.params[other], KeyframesInput):
+                    description += f" after {longest} s"
+                described[description] = None
+        if described:
+            break
     return described
 
 
