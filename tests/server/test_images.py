@@ -399,6 +399,8 @@ LOOKALIKES = [
     ("Zu\u0308rich/cafe\u0301.png", "Z\u00fcrich/caf\u00e9.png"),
     (r"My\ Pictures/a\ \(1\).png", "My Pictures/a (1).png"),
     (r"it\'s.png", "it\u2019s.png"),
+    (r"it'\''s.png", "it's.png"),
+    ("it'\"'\"'s.png", "it's.png"),
     ("'My Pictures'/a.png", "My Pictures/a.png"),
     ("My%20Pictures/caf%C3%A9 1.png", f"My Pictures/caf\u00e9{NARROW}1.png"),
     ("My Pictures/a.png", "My%20Pictures/a.png"),
@@ -408,6 +410,7 @@ LOOKALIKES = [
     ("a  b\n c.png", "a b c.png"),
     (f"fox{ZERO_WIDTH}.png", "fox.png"),
     ("\u2764.png", "\u2764\ufe0f.png"),
+    ("\u845b\u57ce.png", "\u845b\U000e0100\u57ce.png"),
 ]
 
 
@@ -431,6 +434,16 @@ async def test_path_that_looks_right_means_the_only_such_file(
     assert upload.data == picture()
     assert content["image_changes"]["image_start"].startswith("read from ")
     assert content["image_changes"]["image_start"] in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems change the names of files")
+async def test_path_that_looks_right_through_a_link(server: Server, simulator: Simulator, tmp_path: Path) -> None:
+    (tmp_path / "var" / "home").mkdir(parents=True)
+    (tmp_path / "home").symlink_to("var/home")
+    (tmp_path / "var" / "home" / "a b.png").write_bytes(picture())
+    async with server(LUMA_MCP_INPUT_DIRS=str(tmp_path / "var" / "home")) as client:
+        await order(client, image_start=rf"{tmp_path}/home/a\ b.png")
+    assert len(simulator.service.uploads) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems change the names of files")

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
+from itertools import product
 from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
@@ -54,7 +55,12 @@ _QUOTES_AND_DASHES = str.maketrans(
         **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
     }
 )
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff]")
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff"
+    "\U000e0000-\U000e01ef]"
+)
+# How shells write a single quote between single quotes.
+_QUOTED_QUOTE = re.compile(r"""'(\\'|"'")'""")
 
 
 @dataclass(eq=False)
@@ -326,11 +332,10 @@ def find_file(path: str, folders: Sequence[Path] | None = None, untrimmed: str =
         if os.path.lexists(exact):
             return exact
     folders = home_folders() if folders is None else folders
-    parts = Path(os.path.normpath(path)).parts
     found: set[Path] = set()
-    for folder in folders:
-        root = _resolve_folder(folder)
-        # The path may start with the folder's name, or with that of the folder to which it is a link.
+    # The path may start with the folder's name, with that of the folder to which it is a link, or with a link to it.
+    for given, folder in product({Path(os.path.normpath(path)), _resolve_links(path)}, folders):
+        parts, root = given.parts, _resolve_folder(folder)
         for start in {folder, root}:
             depth = len(start.parts)
             if len(parts) > depth and all(map(_looks_like, parts, start.parts)):
@@ -388,7 +393,7 @@ def _looks_like(given: str, name: str) -> bool:
     folded = _fold(name)
     unescaped = given
     if os.sep == "/":
-        unescaped = re.sub(r"\\+(?=\W)", "", given).strip("\"'")
+        unescaped = re.sub(r"\\+(?=\W)", "", _QUOTED_QUOTE.sub("'", given)).strip("\"'")
     return folded != "" and folded in (_fold(given), _fold(unescaped))
 
 
