@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from tests.cli.commands import LUMA_MCP
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
     from mcp.types import CallToolResult
@@ -42,3 +43,13 @@ def content(result: CallToolResult) -> dict[str, Any]:
     """The structured content of a result."""
     assert result.structured_content is not None
     return dict(result.structured_content)
+
+
+def read_to_end(connection: socket.socket) -> bytes:
+    """All that comes until the server closes the connection."""
+    received = b""
+    # A reset, where something that was sent meanwhile is not read any more.
+    with suppress(ConnectionError):
+        while part := connection.recv(65_536):
+            received += part
+    return received

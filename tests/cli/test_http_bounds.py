@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from tests.cli.serving import STARTING, served
+from tests.cli.serving import STARTING, read_to_end, served
 
 from luma_mcp.server.http import BoundedProtocol, listen
 
@@ -44,7 +44,7 @@ NEVER_SENT = [
 class Hurried(BoundedProtocol):
     """The same with little patience."""
 
-    head_timeout = body_timeout = 0.3
+    head_timeout = body_timeout = answer_timeout = 0.3
     max_connections = 5
 
 
@@ -66,16 +66,6 @@ def hurried(app: ASGIApp = echo) -> Iterator[int]:
     finally:
         server.should_exit = True
         thread.join()
-
-
-def read_to_end(connection: socket.socket) -> bytes:
-    """All that comes until the server closes the connection."""
-    received = b""
-    # A reset, where something that was sent meanwhile is not read any more.
-    with suppress(ConnectionError):
-        while part := connection.recv(65_536):
-            received += part
-    return received
 
 
 @pytest.mark.parametrize("sent", NEVER_SENT, ids=repr)
@@ -116,6 +106,25 @@ def test_half_sent_requests_keep_nobody_out() -> None:
         for connection in held:
             with connection:
                 assert read_to_end(connection) == b""
+
+
+@pytest.mark.parametrize("last", [b"", b"Connection: close\r\n"], ids=["kept alive", "closed"])
+def test_answers_that_nobody_reads_keep_nobody_out(last: bytes) -> None:
+    ended = threading.Semaphore(0)
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        large = scope["path"] == "/large"
+        await PlainTextResponse(b"a" * 8_000_000 if large else b"small")(scope, receive, send)
+        if large:
+            ended.release()
+
+    with hurried(answer) as port, ExitStack() as stack:
+        for _ in range(Hurried.max_connections + 3):
+            connection = socket.create_connection(("127.0.0.1", port), timeout=STARTING)
+            stack.enter_context(connection)
+            connection.sendall(b"GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\n" + last + b"\r\n")
+            assert ended.acquire(timeout=STARTING)
+        assert httpx2.get(f"http://127.0.0.1:{port}/", timeout=STARTING).text == "small"
 
 
 def test_one_call_too_many_is_refused_and_none_is_cut() -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import sys
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import anyio
 import httpx2
 import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from tests.cli.serving import STARTING, content, served
+from tests.cli.serving import STARTING, content, read_to_end, served
 from tests.conftest import ERAS
 
 if TYPE_CHECKING:
@@ -84,6 +86,20 @@ def test_no_path_is_open(url: str, path: str) -> None:
 def test_clients_find_no_oauth(url: str) -> None:
     for path in ("oauth-protected-resource", "oauth-protected-resource/mcp", "oauth-authorization-server"):
         assert httpx2.get(f"{url.removesuffix('/mcp')}/.well-known/{path}", timeout=STARTING).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/.well-known/oauth-protected-resource"])
+@pytest.mark.parametrize("authorization", ["", "Authorization: Bearer wrong\r\n"], ids=["none", "wrong"])
+def test_a_connection_without_the_token_ends_with_the_first_answer(url: str, path: str, authorization: str) -> None:
+    request = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{authorization}Content-Length: 2\r\n\r\n{{}}"
+    with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0), timeout=STARTING) as connection:
+        connection.sendall(request.encode() * 2)
+        assert read_to_end(connection).count(b"HTTP/1.1 40") == 1
+
+
+def test_the_refusal_of_a_large_request_is_seen(url: str) -> None:
+    body = iter([b"a" * 1_000_000] * 20)
+    assert httpx2.post(url, content=body, timeout=STARTING).status_code == 401
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])

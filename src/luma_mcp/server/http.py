@@ -55,8 +55,8 @@ class BearerAuthentication:
         self._token = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request without the token with 401."""
-        if scope["type"] != "http" or scope["path"].startswith(_PUBLIC_PREFIX):
+        """Answer a request without the token with 401, and end its connection."""
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         values = [value for name, value in scope["headers"] if name == b"authorization"]
@@ -67,26 +67,35 @@ class BearerAuthentication:
             return
         # RFC 6750: the error is named only where a token was sent.
         challenge = 'Bearer error="invalid_token"' if values else "Bearer"
-        refusal = PlainTextResponse(UNAUTHORIZED, status_code=401, headers={"WWW-Authenticate": challenge})
+        headers = {"WWW-Authenticate": challenge, "Connection": "close"}
+        refusal = PlainTextResponse(UNAUTHORIZED, status_code=401, headers=headers)
+        if scope["path"].startswith(_PUBLIC_PREFIX):
+            refusal = PlainTextResponse("Not Found", status_code=404, headers={"Connection": "close"})
+        # One connection could send requests without end. A client that still sends the body would not see the answer.
+        while (await receive()).get("more_body"):
+            pass
         await refusal(scope, receive, send)
 
 
 class BoundedProtocol(H11Protocol):
-    """HTTP/1.1 whose requests must be complete within the timeouts, on so many connections at most.
+    """HTTP/1.1 whose requests must be complete and answers read within the timeouts, on so many connections at most.
 
-    One more takes the place of the oldest that waits for a request, so that half-sent requests keep nobody out.
+    One more takes the place of the oldest that waits for its client, so that half-sent requests and unread answers keep
+    nobody out.
     """
 
     # Seconds for the head of a request, from the connection or the previous answer on.
     head_timeout = 10.0
     # Seconds for the body after it. On this machine, megabytes take milliseconds.
     body_timeout = 30.0
+    # Seconds for reading an answer that is too large for the buffers, or the rest of the last one.
+    answer_timeout = 30.0
     # Well below the 1024 files that most systems let a process open.
     max_connections = 200
 
     _timer: asyncio.TimerHandle | None = None
-    # What is waited for, in h11's terms; None while a call is being answered.
-    _awaited: type[h11.IDLE | h11.SEND_BODY] | None = None
+    # What the client is waited for to do, in h11's terms; None while a call is being answered.
+    _awaited: type[h11.IDLE | h11.SEND_BODY | h11.SEND_RESPONSE] | None = None
     opened_at = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -98,13 +107,26 @@ class BoundedProtocol(H11Protocol):
             return
         waiting = [each for each in self.connections if isinstance(each, BoundedProtocol) and each.is_waiting]
         oldest = min(waiting, key=lambda each: each.opened_at)
-        if oldest is self:
-            transport.write(_BUSY)
-        oldest.close()
+        if oldest is not self:
+            oldest.abort()
+            return
+        transport.write(_BUSY)
+        self._awaited = None
+        transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Read a part of a request."""
         super().data_received(data)
+        self._set_timer()
+
+    def pause_writing(self) -> None:
+        """Begin to wait for the client to read."""
+        super().pause_writing()
+        self._set_timer()
+
+    def resume_writing(self) -> None:
+        """Go on after the client has read."""
+        super().resume_writing()
         self._set_timer()
 
     def on_response_complete(self) -> None:
@@ -121,16 +143,20 @@ class BoundedProtocol(H11Protocol):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a request is awaited and none is being answered."""
-        return self._awaited is not None and not self.transport.is_closing()
+        """Whether its client is waited for, and no call is being answered."""
+        return self._awaited is not None
 
-    def close(self) -> None:
-        """Close the connection; what is being read of a request is discarded."""
-        self.transport.close()
+    def abort(self) -> None:
+        """End the connection; what is being read of a request, or was not read of an answer, is discarded."""
+        self._awaited = None
+        self.transport.abort()
 
     def _set_timer(self) -> None:
         state = self.conn.their_state
         awaited = state if state in (h11.IDLE, h11.SEND_BODY) else None
+        timeout = self.head_timeout if awaited is h11.IDLE else self.body_timeout
+        if self.flow.write_paused or self.transport.is_closing():
+            awaited, timeout = h11.SEND_RESPONSE, self.answer_timeout
         # Not for each byte: a request that trickles in would never be late.
         if awaited is self._awaited and awaited is not None:
             return
@@ -139,5 +165,4 @@ class BoundedProtocol(H11Protocol):
             self._timer = None
         self._awaited = awaited
         if awaited is not None:
-            timeout = self.head_timeout if awaited is h11.IDLE else self.body_timeout
-            self._timer = self.loop.call_later(timeout, self.close)
+            self._timer = self.loop.call_later(timeout, self.abort)
