@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from mcp import MCPError
+from mcp.types import EmptyResult
+from tests.server.declaring import AnyRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,6 +117,7 @@ READS: dict[str, Callable[[Client], Any]] = {
     "resource": lambda client: client.read_resource(f"luma://jobs/{LONG_TEXT}"),
     "unknown resource": lambda client: client.read_resource(LONG_TEXT),
     "tool": lambda client: client.call_tool(LONG_TEXT, {}),
+    "method": lambda client: client.session.send_request(AnyRequest(method=LONG_TEXT, params={}), EmptyResult),
     "prompt arguments": lambda client: client.get_prompt(
         "make_video", {"idea": "A fox", **{f"unknown_{number}": "x" for number in range(MANY)}}
     ),

@@ -11,7 +11,7 @@ from mcp.server.apps import client_supports_apps
 from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.shared.exceptions import MCPError
-from mcp.types.jsonrpc import INVALID_PARAMS
+from mcp.types.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND
 
 from luma_mcp.errors import LumaError
 from luma_mcp.providers import Provider
@@ -53,9 +53,11 @@ CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
 
 async def adapt_response(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
     """Middleware: refuse endless names; list the player only to clients that show apps; let the rest be cached."""
+    # The SDK's own errors would repeat them.
+    if len(ctx.method) > LONGEST_NAME:
+        raise MCPError(METHOD_NOT_FOUND, messages.LONG_NAME.format(key="method", limit=LONGEST_NAME))
     for key in ("uri", "name", "taskId"):
         if len(str((ctx.params or {}).get(key, ""))) > LONGEST_NAME:
-            # The SDK's own error would repeat it.
             raise MCPError(INVALID_PARAMS, messages.LONG_NAME.format(key=key, limit=LONGEST_NAME))
     result = await call_next(ctx)
     if not isinstance(result, dict):
