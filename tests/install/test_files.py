@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import starmap
 from typing import TYPE_CHECKING
 
 import pytest
@@ -208,6 +211,23 @@ def test_the_attributes_of_a_file_stay(tmp_path: Path, links: int) -> None:
     replace(read(path), b"new", NOON)
     assert path.read_bytes() == b"new"
     assert os.getxattr(path, "user.origin") == b"dotfiles"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="lists of rights as Linux has them")
+def test_a_file_gets_no_rights_from_its_folder(tmp_path: Path) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_text("old", encoding="utf-8")
+    path.chmod(0o640)
+    # Version 2; the owner, user 1234, the group, the limit and others, each with its kind, rights and number.
+    rights = [(1, 6, -1), (2, 4, 1234), (4, 4, -1), (16, 4, -1), (32, 0, -1)]
+    acl = struct.pack("<I", 2) + b"".join(starmap(partial(struct.pack, "<HHi"), rights))
+    try:
+        os.setxattr(tmp_path, "system.posix_acl_default", acl)
+    except OSError as error:
+        pytest.skip(f"no lists of rights in {tmp_path}: {error}")
+    replace(read(path), b"new", NOON)
+    assert (path.read_bytes(), mode(path)) == (b"new", 0o640)
+    assert "system.posix_acl_access" not in os.listxattr(path)
 
 
 FULL = """

@@ -1067,11 +1067,14 @@ def _copy_rights(old: Path, new: Path) -> None:
         os.chown(new, rights.st_uid, rights.st_gid)
     if sys.platform == "linux":
         # With them, access control lists.
-        names = []
+        names, inherited = [], []
         with suppress(OSError):
-            names = os.listxattr(old)
+            names, inherited = os.listxattr(old), os.listxattr(new)
         for name in names:
             os.setxattr(new, name, os.getxattr(old, name))
+        for name in set(inherited) - set(names):
+            # Rights that the folder gives to new files, and the old one had not.
+            os.removexattr(new, name)
     elif sys.platform == "darwin":
         import ctypes
 
