@@ -22,6 +22,7 @@ from luma_mcp.journal.protocol import RateWindow
 from luma_mcp.journal.sqlite import SqliteJournal
 from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.safe_http import SafeHttpClient
+from luma_mcp.service.prices import PriceEstimator
 from luma_mcp.service.reconcile import Reconciler
 from luma_mcp.service.requests import RequestBuilder
 from luma_mcp.service.submit import OrderSubmitter
@@ -104,7 +105,20 @@ async def submit(journal: Any, transport: httpx2.AsyncBaseTransport, prompt: str
     http = SafeHttpClient(transport=transport, resolve=resolve)
     requests = RequestBuilder(api, journal, http, catalog=USEAPI, folders=(), default_account=None, decoder=Decoder())
     reconciler = Reconciler(api, journal, wall_clock)
-    submitter = OrderSubmitter(api, journal, requests, reconciler, wall_clock, 0, timedelta(), True, False, expect)
+    submitter = OrderSubmitter(
+        api,
+        journal,
+        requests,
+        reconciler,
+        wall_clock,
+        max_per_hour=0,
+        budget=0,
+        prices=PriceEstimator(USEAPI, journal),
+        repeat_window=timedelta(),
+        is_shared=True,
+        is_required=False,
+        expect=expect,
+    )
     return await submitter.submit(
         await requests.validate({"prompt": prompt}),
         allow_duplicate=False,

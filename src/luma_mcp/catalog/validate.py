@@ -107,12 +107,10 @@ def find_cheaper(catalog: Catalog, params: Mapping[str, Any], limit: float) -> d
     """
     wanted: dict[str, Any] = {name: params[name] for name in catalog.choices}
     given = {name: catalog.is_given(params, name) for name in catalog.switches}
-    durations = _durations_for_keyframes(catalog, params)
     affordable: list[Combination] = []
-    for combination in catalog.combinations:
+    for combination in _with_room_for_keyframes(catalog, params):
         price = catalog.price(combination)
-        is_possible = given.items() <= combination.items() and combination["duration"] in durations
-        if is_possible and price is not None and price <= limit:
+        if given.items() <= combination.items() and price is not None and price <= limit:
             affordable.append(combination)
     if not affordable:
         return None

@@ -32,8 +32,8 @@ DELETION = "Links to a deleted video may stop working, and it cannot be undone. 
 ONE_FILE = "--output names one file, but there are several videos. Name a folder: end it with a slash."
 SAME_REASON = "Not ordered, and not charged, for the same reason."
 UNPRICED = (
-    "Warning: LUMA_MCP_BUDGET_PER_DAY could not be checked: what this video costs is not known yet, because none has been "
-    "completed here."
+    "Warning: LUMA_MCP_BUDGET_PER_DAY could not be checked: what this video costs is not known yet, because none has "
+    "been completed here."
 )
 STOPPED = "Stopped."
 FINISHING_ORDER = "Waiting for the answer to an order that is on its way. Press Ctrl-C again to stop at once."

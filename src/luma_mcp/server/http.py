@@ -153,7 +153,7 @@ class BoundedProtocol(H11Protocol):
 
     def _set_timer(self) -> None:
         state = self.conn.their_state
-        awaited = state if state in (h11.IDLE, h11.SEND_BODY) else None
+        awaited: Any = state if state in (h11.IDLE, h11.SEND_BODY) else None
         timeout = self.head_timeout if awaited is h11.IDLE else self.body_timeout
         if self.flow.write_paused or self.transport.is_closing():
             awaited, timeout = h11.SEND_RESPONSE, self.answer_timeout
