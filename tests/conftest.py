@@ -19,7 +19,9 @@ from mcp import Client
 from tests.clock import ClockThatWaitsForThreads
 from trio.testing import MockClock
 
+from luma_mcp.api.agents.client import AgentsClient
 from luma_mcp.api.useapi.client import LumaClient
+from luma_mcp.catalog.agents import AGENTS
 from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.server.app import build_server
 from luma_mcp.settings import Settings
@@ -90,6 +92,22 @@ def simulator_of(catalog: Catalog) -> Simulator:
     service = kinds[0](catalog, clock=anyio.current_time, wall_clock=wall_clock, rng=random.Random(1))
     service.add_account(EMAIL)
     return kinds[1](service, token=TOKEN, connection_error=httpx2.ReadError)
+
+
+@pytest.fixture
+def agents_simulator() -> AgentsSimulator:
+    simulator = simulator_of(AGENTS)
+    assert isinstance(simulator, AgentsSimulator)
+    return simulator
+
+
+@pytest.fixture
+def agents(agents_simulator: AgentsSimulator) -> AgentsClient:
+    return agents_client_of(httpx2.ASGITransport(agents_simulator))
+
+
+def agents_client_of(transport: httpx2.AsyncBaseTransport) -> AgentsClient:
+    return AgentsClient(TOKEN, transport=transport, jitter=lambda: 0.5, wall_clock=wall_clock, resolve=resolve)
 
 
 @pytest.fixture
