@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from luma_mcp.providers import PROVIDERS, Provider
 from luma_mcp.settings import VARIABLES, ProxyVariableError, Settings, SettingsError, find_proxy
 
 ROOT = os.path.abspath(os.sep)  # noqa: PTH100 - of the current drive, on Windows
 HTTP_TOKEN = "0123456789abcdefghijklmnopqrstuv"
 PARSED: dict[str, tuple[str, Any]] = {
     "USEAPI_TOKEN": (" Bearer user:1-abc ", SecretStr("user:1-abc")),
+    "LUMA_AGENTS_API_KEY": ("Bearer luma-api-abc", SecretStr("luma-api-abc")),
+    "LUMA_MCP_API": ("Agents", "agents"),
     "LUMA_MCP_HTTP_TOKEN": (HTTP_TOKEN, SecretStr(HTTP_TOKEN)),
     "LUMA_MCP_BASE_URL": ("http://127.0.0.1:8080/v1/luma/", "http://127.0.0.1:8080/v1/luma"),
     "LUMA_MCP_EMAIL": ("me@example.com", "me@example.com"),
@@ -54,6 +57,9 @@ def test_every_variable_is_parsed(variable: Any) -> None:
     [
         ("USEAPI_TOKEN", "user:1-abc def"),
         ("USEAPI_TOKEN", "user:1-äbc"),
+        ("LUMA_AGENTS_API_KEY", "luma-api-hid den"),
+        ("LUMA_AGENTS_API_KEY", "Bearer"),
+        ("LUMA_MCP_API", "luma"),
         ("LUMA_MCP_HTTP_TOKEN", "hidden"),
         ("LUMA_MCP_HTTP_TOKEN", HTTP_TOKEN[1:]),
         ("LUMA_MCP_HTTP_TOKEN", f"{HTTP_TOKEN} hidden"),
@@ -92,15 +98,64 @@ def test_an_unusable_value_is_one_line_that_names_the_variable(name: str, value:
     assert "hidden" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", [name for name in FIELDS if name != "USEAPI_TOKEN"])
+@pytest.mark.parametrize("provider", PROVIDERS.values(), ids=lambda provider: provider.name)
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_credential_in_another_variable_is_rejected_and_not_repeated(name: str, provider: Provider) -> None:
+    credential = f"{provider.begins}1-hidden"
+    for value in (
+        *(
+            credential,
+            f"{credential}@x",
+            credential.upper(),
+            f" Bearer {credential}",
+            f'"{credential}"',
+            f"'{credential}",
+        ),
+        *(f"{provider.variable}={credential}", f'export {name}="{credential}"', f"Authorization: Bearer {credential}"),
+        f"{ROOT}{os.pathsep} {credential}",
+    ):
+        if name == provider.variable:
+            continue
+        with pytest.raises(SettingsError) as caught:
+            Settings.from_environment({name: value})
+        advice = f"looks like an {provider.noun} for {provider.title}; set {provider.variable} instead"
+        assert str(caught.value) == f"{name} {advice}"
+
+
+def test_a_path_with_the_name_of_a_credential_is_no_credential() -> None:
+    for name in ("user:1", "luma-api-videos"):
+        folder = Path(ROOT, "srv", name)
+        assert Settings.from_environment({"LUMA_MCP_OUTPUT_DIR": str(folder)}).output_dir == folder
+
+
+USEAPI, AGENTS = {"USEAPI_TOKEN": "user:1"}, {"LUMA_AGENTS_API_KEY": "luma-api-1"}
+
+
 @pytest.mark.parametrize(
-    "value",
-    ["user:1-hidden", "user:1-hid@den", " Bearer user:1-hidden", '"user:1-hidden"', "USEAPI_TOKEN=user:1-hidden"],
+    ("variables", "api", "token", "unused"),
+    [
+        ({}, "useapi", None, None),
+        (USEAPI, "useapi", "user:1", None),
+        (AGENTS, "agents", "luma-api-1", None),
+        (USEAPI | AGENTS, "useapi", "user:1", "LUMA_AGENTS_API_KEY"),
+        ({"LUMA_MCP_API": "agents"}, "agents", None, None),
+        ({"LUMA_MCP_API": "agents"} | USEAPI | AGENTS, "agents", "luma-api-1", None),
+        ({"LUMA_MCP_API": "useapi"} | USEAPI | AGENTS, "useapi", "user:1", None),
+        ({"LUMA_MCP_API": "agents"} | USEAPI, "agents", None, "USEAPI_TOKEN"),
+        ({"LUMA_MCP_API": "useapi"} | AGENTS, "useapi", None, "LUMA_AGENTS_API_KEY"),
+        ({"LUMA_MCP_API": "${API}", "USEAPI_TOKEN": "${TOKEN}"} | AGENTS, "agents", "luma-api-1", None),
+    ],
 )
-def test_a_token_in_another_variable_is_rejected_and_not_repeated(name: str, value: str) -> None:
-    with pytest.raises(SettingsError) as caught:
-        Settings.from_environment({name: value})
-    assert str(caught.value) == f"{name} looks like an API token; set USEAPI_TOKEN instead"
+def test_the_api_in_use_is_the_one_with_a_credential(
+    variables: dict[str, str], api: str, token: str | None, unused: str | None
+) -> None:
+    settings = Settings.from_environment(variables)
+    assert (settings.api, settings.unused) == (api, unused)
+    assert (settings.token and settings.token.get_secret_value()) == token
+    assert settings.base_url == settings.provider.base_url
+    # An address that is stated is that of the API in use, whichever that is.
+    local = "http://127.0.0.1:1/v1"
+    assert Settings.from_environment({**variables, "LUMA_MCP_BASE_URL": local}).base_url == local
 
 
 def test_all_unusable_values_are_reported_at_once() -> None:
@@ -111,8 +166,8 @@ def test_all_unusable_values_are_reported_at_once() -> None:
 
 
 def test_the_token_is_in_no_repr_and_in_no_error() -> None:
-    settings = Settings.from_environment({"USEAPI_TOKEN": "user:1-secret"})
-    assert "secret" not in repr(settings)
+    for variables in ({"USEAPI_TOKEN": "user:1-secret"}, {"LUMA_AGENTS_API_KEY": "luma-api-secret"}):
+        assert "secret" not in repr(Settings.from_environment(variables))
     with pytest.raises(SettingsError) as caught:
         Settings.from_environment({"USEAPI_TOKEN": "user:1 secret"})
     assert "secret" not in str(caught.value)

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 from scripts.generating.project import NAME
 
 from luma_mcp.install.entry import NAME as SERVER
-from luma_mcp.install.entry import PLACEHOLDER, TOKEN
+from luma_mcp.providers import USEAPI
 
 UVX: dict[str, Any] = {"command": "uvx", "args": [NAME]}
 
@@ -25,7 +25,7 @@ def _format_json(value: dict[str, Any]) -> str:
 
 def cursor() -> str:
     """The link for Cursor: the entry in base64. Its dialog shows the entry, and the person fills in the token there."""
-    config = base64.b64encode(_format_json({**UVX, "env": {TOKEN: PLACEHOLDER}}).encode()).decode()
+    config = base64.b64encode(_format_json({**UVX, "env": {USEAPI.variable: USEAPI.placeholder}}).encode()).decode()
     return "cursor://anysphere.cursor-deeplink/mcp/install?" + urlencode({"name": SERVER, "config": config})
 
 
@@ -39,7 +39,7 @@ def vscode(scheme: str = "vscode") -> str:
     entry = {
         "name": SERVER,
         **UVX,
-        "env": {TOKEN: "${input:useapi_token}"},
+        "env": {USEAPI.variable: "${input:useapi_token}"},
         "inputs": [
             {
                 "type": "promptString",

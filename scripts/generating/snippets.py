@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from luma_mcp.install import entry
-from luma_mcp.install.entry import PLACEHOLDER, TOKEN
+from luma_mcp.providers import USEAPI
 
 if TYPE_CHECKING:
     from luma_mcp.hosts import Host
@@ -16,7 +16,7 @@ COMMAND = "/path/to/luma-ray-mcp/.venv/bin/luma-ray-mcp"
 
 def snippet(host: Host) -> str:
     """Build our entry as that app's file has it, including what encloses it."""
-    return entry.snippet(host, command=COMMAND, args=(), env={TOKEN: PLACEHOLDER}).rstrip("\n") + "\n"
+    return entry.snippet(host, command=COMMAND, args=(), env={USEAPI.variable: USEAPI.placeholder}).rstrip("\n") + "\n"
 
 
 def snippet_block(host: Host) -> str:

@@ -351,12 +351,24 @@ class InvalidArguments(LumaError):
 
 @dataclass(eq=False, repr=False)
 class NotConfigured(LumaError):
-    """A setting is missing or unusable. `setting`: the environment variable."""
+    """A setting is missing or unusable.
+
+    `setting`: the environment variable; `unused`: that of another API's credential, which is set instead.
+    """
 
     kind = "not_configured"
     sentence = "{setting} is not set, or not usable."
     setting: str
+    unused: str | None = field(default=None, kw_only=True)
     charged: Charged | None = field(default="no", init=False)
+
+    def summary(self) -> str:
+        if self.unused:
+            return (
+                f"{self.setting} is not set, and LUMA_MCP_API selects the API that needs it. {self.unused} is set, but "
+                "it is for another API."
+            )
+        return super().summary()
 
 
 class Unauthorized(LumaError):

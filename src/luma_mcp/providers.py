@@ -34,6 +34,21 @@ class Provider:
     asset: str
     asset_days: int | None
 
+    @property
+    def short_noun(self) -> str:
+        """What the credential is called where it is clear which API it is for."""
+        return self.noun.rpartition(" ")[2]
+
+    @property
+    def site(self) -> str:
+        """The name of the page where a person gets a credential."""
+        return self.console.removeprefix("https://")
+
+    @property
+    def placeholder(self) -> str:
+        """What stands for a credential in examples."""
+        return f"{self.begins}your-{self.short_noun}-from-{self.site}"
+
 
 USEAPI = Provider(
     name="useapi",

@@ -27,7 +27,8 @@ SHORTEST_HTTP_TOKEN, FEWEST_CHARACTERS = 32, 8
 """Of a token that is not guessed: its length, and how many different characters are in it."""
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SCHEMAS = ("portable", "exact")
-_PREFIX = r"[\"']?(\w+\s*=\s*)?[\"']?(Bearer\s+)?"
+# What people copy along with a credential, at the beginning of a value or of an item of a list.
+_PREFIX = r"""(?:^|[:;])\s*["'`]?(?:(?:export|set)\s+)?(?:[\w-]+\s*[=:]\s*)?["'`]?(?:Bearer\s+)?"""
 _TOKEN_LIKE = {
     name: re.compile(_PREFIX + re.escape(provider.begins), re.IGNORECASE) for name, provider in PROVIDERS.items()
 }
@@ -58,7 +59,7 @@ def _credential(api: str) -> Callable[[str], SecretStr]:
         token = re.sub(r"^Bearer(\s+|$)", "", text)
         if not TOKEN_PATTERN.fullmatch(token):
             raise ValueError(
-                f"must be the complete {provider.noun.rpartition(' ')[2]} as {provider.console} shows it "
+                f"must be the complete {provider.short_noun} as {provider.console} shows it "
                 f"({provider.example}), without spaces"
             )
         return SecretStr(token)
@@ -242,8 +243,10 @@ class Settings:
         "`portable`: an input schema that every host accepts. `exact`: one that holds every rule.",
     )
     log_level: str = _variable("LUMA_MCP_LOG_LEVEL", _one_of(LOG_LEVELS), "WARNING", "How much goes to stderr.")
+    is_api_stated: bool = False
+    """Whether LUMA_MCP_API says which API to use."""
     unused: str | None = None
-    """The variable of another API's credential that is set, though nothing says which API to use."""
+    """The variable of another API's credential that is set, unless LUMA_MCP_API says why it is not used."""
     simulated: bool = False
     speed: float = 1.0
     """How many times faster than Luma a simulation is."""
@@ -284,21 +287,22 @@ class Settings:
 def _find_misplaced(variable: str, text: str) -> str | None:
     """Describe a credential in a variable that is not for it."""
     for provider in PROVIDERS.values():
-        if variable != provider.variable and _TOKEN_LIKE[provider.name].match(text):
+        if variable != provider.variable and _TOKEN_LIKE[provider.name].search(text):
             # Not repeated, since values of variables that are not secret are shown.
-            return f"{variable} looks like an {provider.noun}; set {provider.variable} instead"
+            return f"{variable} looks like an {provider.noun} for {provider.title}; set {provider.variable} instead"
     return None
 
 
 def _choose_api(values: dict[str, Any]) -> dict[str, Any]:
     """Complete the values with the API in use, its credential and its URL."""
     credentials = {"useapi": values.get("token"), "agents": values.get("agents_key")}
-    is_stated = "api" in values
-    if not is_stated and credentials["agents"] and not credentials["useapi"]:
-        values["api"] = "agents"
-    api = values.setdefault("api", "useapi")
-    if not is_stated and all(credentials.values()):
-        values["unused"] = PROVIDERS["agents"].variable
+    values["is_api_stated"] = "api" in values
+    present = [name for name, credential in credentials.items() if credential]
+    api = values.setdefault("api", (*present, "useapi")[0])
+    others = [name for name in present if name != api]
+    # Where it is stated, the other one is of interest only if it is the wrong one.
+    if others and not (values["is_api_stated"] and credentials[api]):
+        values["unused"] = PROVIDERS[others[0]].variable
     values.setdefault("base_url", PROVIDERS[api].base_url)
     values["token"] = credentials[api]
     return values

@@ -16,7 +16,8 @@ from tests.install.reading import servers, without_us
 
 from luma_mcp.hosts import HOSTS
 from luma_mcp.install.config import Config, JsonDocument, Snapshot, Unparsable, parse_document
-from luma_mcp.install.entry import PLACEHOLDER, Entry, snippet
+from luma_mcp.install.entry import Entry, snippet
+from luma_mcp.providers import USEAPI
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -492,8 +493,8 @@ def test_another_server_of_our_name_is_replaced_completely(text: str) -> None:
 
 @pytest.mark.parametrize("host", [host for host in HOSTS if host.is_installable])
 def test_snippet_is_a_complete_file_for_its_host(host: Host) -> None:
-    text = snippet(host, command="/opt/luma-ray-mcp", args=["--simulate"], env={"USEAPI_TOKEN": PLACEHOLDER})
-    entry = Entry("/opt/luma-ray-mcp", ("--simulate",), {"USEAPI_TOKEN": PLACEHOLDER})
+    text = snippet(host, command="/opt/luma-ray-mcp", args=["--simulate"], env={"USEAPI_TOKEN": USEAPI.placeholder})
+    entry = Entry("/opt/luma-ray-mcp", ("--simulate",), {"USEAPI_TOKEN": USEAPI.placeholder})
     assert servers(host.id, text) == {"luma": expected(host.id, entry)}
 
 

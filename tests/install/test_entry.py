@@ -6,6 +6,7 @@ import pytest
 
 from luma_mcp.hosts import HOSTS
 from luma_mcp.install.entry import Entry, Origin, format_entry, masked, parse_entry
+from luma_mcp.providers import PROVIDERS, Provider
 
 HOST = {host.id: host for host in HOSTS}
 TOKEN = "user:4711-very-secret-token"
@@ -89,20 +90,47 @@ def test_values_of_other_types_are_left_out() -> None:
     assert entry == Entry("", (), {"A": "b"}, {"timeout": 60})
 
 
-@pytest.mark.parametrize("token", ["", "user:your-token-from-useapi.net", "${input:token}"])
-def test_a_token_that_is_still_to_be_filled_in_is_none(token: str) -> None:
-    assert Entry("luma-ray-mcp", (), {"USEAPI_TOKEN": token}).token is None
-    assert Entry("luma-ray-mcp").token is None
-    assert Entry("luma-ray-mcp", (), {"USEAPI_TOKEN": TOKEN}).token == TOKEN
+@pytest.mark.parametrize("provider", PROVIDERS.values(), ids=lambda provider: provider.name)
+@pytest.mark.parametrize("value", ["", " ", "${input:token}", None])
+def test_a_credential_that_is_still_to_be_filled_in_is_no_secret(provider: Provider, value: str | None) -> None:
+    to_fill_in = provider.placeholder if value is None else value
+    entry = Entry("luma-ray-mcp", (), {provider.variable: to_fill_in, "LUMA_MCP_EMAIL": "fox@example.com"})
+    assert entry.secrets == {}
+    secret = f"{provider.begins}4711"
+    filled = Entry("luma-ray-mcp", (), {**entry.env, provider.variable: secret})
+    assert (filled.secrets, filled.provider) == ({provider.variable: secret}, provider)
+
+
+@pytest.mark.parametrize(
+    ("env", "api"),
+    [
+        ({}, "useapi"),
+        ({"LUMA_AGENTS_API_KEY": "${input:key}"}, "agents"),
+        ({"LUMA_AGENTS_API_KEY": "luma-api-1", "USEAPI_TOKEN": "user:1"}, "useapi"),
+        ({"LUMA_AGENTS_API_KEY": "luma-api-1", "USEAPI_TOKEN": "user:1", "LUMA_MCP_API": "Agents"}, "agents"),
+        ({"LUMA_AGENTS_API_KEY": "luma-api-1", "LUMA_MCP_API": "useapi"}, "useapi"),
+    ],
+)
+def test_an_entry_uses_the_api_that_its_server_would_use(env: dict[str, str], api: str) -> None:
+    assert Entry("luma-ray-mcp", (), env).provider.name == api
 
 
 @pytest.mark.parametrize("host", ["cursor", "codex"])
 def test_a_screen_shows_what_is_written_and_no_secret(host: str) -> None:
-    ours = Entry("/a b/luma-ray-mcp", ("--simulate",), {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_EMAIL": "fox@example.com"})
+    credentials = {"USEAPI_TOKEN": TOKEN, "LUMA_AGENTS_API_KEY": "luma-api-SECRET"}
+    ours = Entry("/a b/luma-ray-mcp", ("--simulate",), {**credentials, "LUMA_MCP_EMAIL": "fox@example.com"})
     proxy = {"HTTPS_PROXY": "http://bob:SECRET@proxy:8080", "LUMA_MCP_OUTPUT_DIR": "/SECRET"}
     whole = Entry(ours.command, ("--simulate", "--key", "SECRET"), {**ours.env, **proxy})
     shown = format_entry(HOST[host], masked(whole, ours))
-    for seen in ("/a b/luma-ray-mcp", "--simulate", "user:…", "fox@example.com", "HTTPS_PROXY", "LUMA_MCP_OUTPUT_DIR"):
+    for seen in (
+        "/a b/luma-ray-mcp",
+        "--simulate",
+        "user:…",
+        "luma-api-…",
+        "fox@example.com",
+        "HTTPS_PROXY",
+        "LUMA_MCP_OUTPUT_DIR",
+    ):
         assert seen in shown
     assert [secret for secret in (TOKEN, "4711", "SECRET", "bob", "--key") if secret in shown] == []
 

@@ -15,12 +15,13 @@ import click
 from pydantic import SecretStr
 
 from luma_mcp import errors
-from luma_mcp.api.protocol import Account, AddedAccount
+from luma_mcp.api.protocol import FEATURES, Account, AddedAccount
 from luma_mcp.cli import messages
-from luma_mcp.cli.context import run_interruptible, settings_with_token
+from luma_mcp.cli.context import read_settings, run_interruptible, settings_with_token
 from luma_mcp.errors import LumaError
 from luma_mcp.install.command import invocation
-from luma_mcp.settings import TOKEN_PATTERN
+from luma_mcp.providers import USEAPI
+from luma_mcp.settings import TOKEN_PATTERN, Settings
 from luma_mcp.text import one_line
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def refresh(email: str) -> None:
 
 
 def _add(expected: str | None) -> None:
+    # Before the cookie is typed.
+    _require_accounts(read_settings())
     cookie = _read_cookie()
     account = _call(lambda luma: luma.add_account(cookie), adding=True)
     if expected is None or account.email.casefold() == expected.casefold():
@@ -187,8 +190,9 @@ def _read_cookie() -> SecretStr:
 def _call(request: Callable[[LumaClient], Awaitable[T]], *, adding: bool = False) -> T:
     """Send one request to the API; `adding`: it carries a session cookie."""
     settings = settings_with_token()
+    _require_accounts(settings)
     if settings.token is None:
-        raise click.ClickException(messages.missing_token())
+        raise click.ClickException(messages.missing_token(replace(settings, is_api_stated=True)))
     token, base_url = settings.token.get_secret_value(), settings.base_url
 
     from luma_mcp.api.useapi.client import LumaClient
@@ -200,8 +204,15 @@ def _call(request: Callable[[LumaClient], Awaitable[T]], *, adding: bool = False
     try:
         return run_interruptible(send)
     except errors.LumaError as error:
-        text = _describe_adding(error) if adding else messages.describe_error(error)
+        text = _describe_adding(error) if adding else messages.describe_error(error, USEAPI)
         raise click.ClickException(text) from None
+
+
+def _require_accounts(settings: Settings) -> None:
+    """Refuse what only an API with accounts offers."""
+    if not FEATURES[settings.api].accounts:
+        text = messages.not_supported("has no accounts to manage: the API key stands for yours", settings.provider)
+        raise click.ClickException(f"{text} Accounts belong to {USEAPI.title}.")
 
 
 def _describe_adding(error: LumaError) -> str:
@@ -220,5 +231,5 @@ def _describe_adding(error: LumaError) -> str:
         )
     is_lost = isinstance(error, errors.NetworkError) and error.stage in ("timeout", "broken")
     if is_lost or isinstance(error, errors.Upstream):
-        return f"{messages.describe_error(error)}\n{uncertain}"
-    return messages.describe_error(error)
+        return f"{messages.describe_error(error, USEAPI)}\n{uncertain}"
+    return messages.describe_error(error, USEAPI)

@@ -22,9 +22,10 @@ import click
 
 from luma_mcp import errors
 from luma_mcp.api.protocol import Job
-from luma_mcp.catalog.useapi import USEAPI
+from luma_mcp.catalog import get_catalog
 from luma_mcp.cli import context, messages
 from luma_mcp.errors import LumaError
+from luma_mcp.providers import USEAPI, Provider
 from luma_mcp.server.messages import CHOSEN, OVERDUE_AFTER, format_misfits
 from luma_mcp.server.progress import READY_TO_SAVE, UNKNOWN_TYPICAL, estimate_percent, format_step
 from luma_mcp.service.concurrency import periodic
@@ -71,6 +72,7 @@ class Options:
         stem: the path of the only video without its ending, absolute.
         suffix: the options that make `get` save the same files.
         wait: whether the videos are waited for.
+        provider: the API that makes them.
     """
 
     save: bool = False
@@ -81,6 +83,7 @@ class Options:
     as_json: bool = False
     new_take: bool = False
     simulated: bool = False
+    provider: Provider = USEAPI
 
 
 @dataclass(eq=False, slots=True)
@@ -96,6 +99,7 @@ class Clip:
         may_be_ordered: whether its order was sent and is not answered.
         is_overdue: whether the command ended because the job may never end.
         percent: how far it is.
+        price: what such a video costs by the API's price list, if there is one.
     """
 
     title: str
@@ -108,6 +112,7 @@ class Clip:
     may_be_ordered: bool = False
     is_overdue: bool = False
     percent: float = 0.0
+    price: float | None = None
 
     @property
     def is_over(self) -> bool:
@@ -125,8 +130,12 @@ class Clip:
         return self.jobid is not None or (self.error is not None and self.error.charged == "unknown")
 
     @property
-    def credits_used(self) -> float | None:
-        """What the job used; None if it is not known, or not yet."""
+    def cost(self) -> float | None:
+        """What the job cost, in credits or by the price list; None if it is not known, or not yet."""
+        if self.price is not None and self.link:
+            return self.price
+        if isinstance(self.error, errors.JobFailed) and self.error.charged == "no":
+            return 0
         return self.job.credits_used if self.job else None
 
     @property
@@ -313,7 +322,7 @@ class Runner:
     def _fail(self, clip: Clip, error: LumaError) -> None:
         clip.error = error
         if len(self.clips) > 1:
-            self.display.print_event(clip, messages.describe_error(error).splitlines()[0])
+            self.display.print_event(clip, messages.describe_error(error, self.options.provider).splitlines()[0])
 
     async def follow(self, clip: Clip) -> None:
         """Wait for a video, and save it if that is wanted. What goes wrong is the video's `error`."""
@@ -326,7 +335,7 @@ class Runner:
         if len(self.clips) > 1 and clip.is_overdue:
             self.display.print_event(clip, "not ready, and it may never be")
         elif len(self.clips) > 1 and clip.error is None:
-            self.display.print_event(clip, f"ready, {messages.format_credits(clip.credits_used)}")
+            self.display.print_event(clip, f"ready, {messages.format_cost(clip.cost, self.options.provider)}")
 
     async def _follow(self, clip: Clip) -> None:
         assert clip.jobid  # noqa: S101 - for the type checker
@@ -337,6 +346,7 @@ class Runner:
             age = max(0.0, self.service.reconciler.age(order).total_seconds())
         if request:
             clip.title = request.prompt
+            clip.price = self.service.catalog.price(request.to_dict())
         expected = await self.service.expected_seconds(request)
         low, high = expected or UNKNOWN_TYPICAL
 
@@ -402,7 +412,9 @@ def _require_video(job: Job) -> None:
     if not job.is_video:
         raise errors.InvalidArguments([errors.Problem("jobid", "not_a_video", job.jobid, reason=job.kind or "")])
     if job.state == "failed":
-        raise errors.JobFailed(jobid=job.jobid, api_message=job.failure_reason, credits_used=job.credits_used)
+        raise errors.JobFailed(
+            jobid=job.jobid, api_message=job.failure_reason, credits_used=job.credits_used, charged=job.charged
+        )
     if job.files.video is None:
         raise errors.DownloadError("Luma reports a finished video, but no link to it.", jobid=job.jobid)
 
@@ -428,7 +440,7 @@ def run_clips(clips: Sequence[Clip], settings: Settings, options: Options, work:
     try:
         interrupted = _run(clips, settings, options, work)
     except LumaError as error:
-        fail(error, as_json=options.as_json)
+        fail(error, options)
     print_results(clips, options, interrupted=interrupted)
     if interrupted:
         sys.exit(context.INTERRUPTED)
@@ -446,7 +458,7 @@ def _run(clips: Sequence[Clip], settings: Settings, options: Options, work: Work
     display = Display(clips)
 
     async def main() -> None:
-        service = VideoService(settings, catalog=USEAPI, wall_clock=context.now)
+        service = VideoService(settings, catalog=get_catalog(settings.api), wall_clock=context.now)
         runner = Runner(service, clips, options, display)
         try:
             with display:
@@ -473,13 +485,13 @@ def _run(clips: Sequence[Clip], settings: Settings, options: Options, work: Work
     return False
 
 
-def fail(error: LumaError, *, as_json: bool) -> NoReturn:
+def fail(error: LumaError, options: Options) -> NoReturn:
     """End a command with an error that is not about one video: as JSON on stdout, or as text on stderr."""
     is_usage = isinstance(error, errors.InvalidArguments)
-    if as_json:
-        print_json({"error": build_error_facts(error)})
+    if options.as_json:
+        print_json({"error": build_error_facts(error, options.provider)})
         sys.exit(2 if is_usage else 1)
-    text = messages.describe_error(error)
+    text = messages.describe_error(error, options.provider)
     raise click.UsageError(text) if is_usage else click.ClickException(text)
 
 
@@ -496,7 +508,7 @@ def print_results(clips: Sequence[Clip], options: Options, *, interrupted: bool)
     width = len(str(len(clips)))
     for number, clip in enumerate(clips, 1):
         if is_listed and (options.wait or not clip.is_complete):
-            click.echo(f"{number:>{width}}. {_format_heading(clip)}", err=True)
+            click.echo(f"{number:>{width}}. {_format_heading(clip, options.provider)}", err=True)
         # Without a file the link is all there is. Jobids were printed when they were ordered.
         for line in clip.files or filter(None, [clip.link if options.wait else None]):
             click.echo(one_line(line))
@@ -510,10 +522,10 @@ def print_results(clips: Sequence[Clip], options: Options, *, interrupted: bool)
         _print_summary(clips, options)
 
 
-def _format_heading(clip: Clip) -> str:
+def _format_heading(clip: Clip, provider: Provider) -> str:
     """Format the line above the result of one of several videos."""
     heading = one_line(shorten(clip.title, LONGEST_TITLE))
-    return f"{heading} ({messages.format_credits(clip.credits_used)})" if clip.link else heading
+    return f"{heading} ({messages.format_cost(clip.cost, provider)})" if clip.link else heading
 
 
 def _print_summary(clips: Sequence[Clip], options: Options) -> None:
@@ -523,16 +535,17 @@ def _print_summary(clips: Sequence[Clip], options: Options) -> None:
         click.echo(messages.job_not_lost(jobids), err=True)
     elif options.wait and (len(clips) > 1 or clips[0].link):
         # What an earlier command ordered was not used by this one.
-        used = [clip.credits_used for clip in clips if clip.may_be_charged and clip.outcome != "duplicate"]
+        used = [clip.cost for clip in clips if clip.may_be_charged and clip.outcome != "duplicate"]
         made = sum(clip.link is not None for clip in clips)
-        click.echo(messages.summarize(made, len(clips), used, simulated=options.simulated), err=True)
+        text = messages.summarize(made, len(clips), used, options.provider, simulated=options.simulated)
+        click.echo(text, err=True)
 
 
 def describe_failure(clip: Clip, options: Options) -> str:
     """Describe why there is no video, or no file, and how its job can be looked up."""
     lines: list[str] = []
     if clip.error:
-        lines.append(messages.describe_error(clip.error))
+        lines.append(messages.describe_error(clip.error, options.provider))
     elif clip.job and clip.is_overdue:
         lines.append(messages.describe_overdue(clip.job))
     # A simulated job ends with the command, and one that has failed or is gone has nothing more to show.
@@ -565,11 +578,11 @@ def print_json(facts: dict[str, Any]) -> None:
     click.echo(json.dumps(make_encodable(facts), ensure_ascii=False))
 
 
-def build_error_facts(error: LumaError) -> dict[str, Any]:
+def build_error_facts(error: LumaError, provider: Provider) -> dict[str, Any]:
     """Build the JSON of an error."""
     facts: dict[str, Any] = {
         "kind": error.kind,
-        "message": messages.describe_error(error),
+        "message": messages.describe_error(error, provider),
         "reason": error.api_message,
         "retry": error.retry,
         "charged": error.charged,
@@ -591,11 +604,13 @@ def build_facts(clip: Clip, options: Options) -> dict[str, Any]:
     }
     if clip.outcome:
         facts["charged"] = "yes"
+        if isinstance(clip.error, errors.JobFailed):
+            facts["charged"] = clip.error.charged
         if options.simulated or clip.outcome == "duplicate":
             facts["charged"] = "no"
     if job:
         facts |= {"state": job.state, "status": job.status, "created": job.created, "updated": job.updated}
-        facts["credits_used"] = job.credits_used
+        facts["credits_used"], facts["price"] = job.credits_used, clip.price
         if job.request:
             facts["request"] = job.request.to_dict()
         if video := job.files.video:
@@ -609,5 +624,5 @@ def build_facts(clip: Clip, options: Options) -> dict[str, Any]:
             if media:
                 facts[name] = media.url
     if clip.error:
-        facts["error"] = build_error_facts(clip.error)
+        facts["error"] = build_error_facts(clip.error, options.provider)
     return without_none(facts)

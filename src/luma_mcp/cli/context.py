@@ -16,6 +16,7 @@ import anyio
 import click
 from pydantic import SecretStr
 
+from luma_mcp.catalog import get_catalog
 from luma_mcp.settings import Settings, SettingsError
 
 T = TypeVar("T")
@@ -33,26 +34,37 @@ def read_settings() -> Settings:
         sys.exit(2)
 
 
-def settings_with_token() -> Settings:
-    """Read the settings; without a token in the environment use that of a host's entry, and say so on stderr."""
+def settings_with_token(*, quiet: bool = False) -> Settings:
+    """Read the settings; without a credential in the environment use that of a host's entry, and say so on stderr."""
     # `serve`, which every host starts, needs none of this.
     from luma_mcp.install.config import find_token
 
     settings = read_settings()
     if settings.token is None:
         settings, host_name = find_token(settings)
-        if host_name:
-            click.echo(f"Using the token of {host_name}'s entry.", err=True)
+        if host_name and not quiet:
+            click.echo(f"Using the {settings.provider.short_noun} of {host_name}'s entry.", err=True)
     return settings
+
+
+def settings_for_help() -> Settings:
+    """Read the settings for a text: as far as they can be used, and without a word."""
+    try:
+        Settings.from_environment(os.environ)
+    except SettingsError:
+        return Settings()
+    return settings_with_token(quiet=True)
 
 
 @contextmanager
 def simulating(settings: Settings, *, speed: float) -> Iterator[Settings]:
-    """Run a simulated API for as long as the block lasts; the settings for it."""
-    from luma_mcp.simulator.app import TOKEN, new_simulator, running
+    """Run a simulation of the API in use for as long as the block lasts; the settings for it."""
+    from luma_mcp.simulator.app import new_simulator, running
 
-    with running(new_simulator(speed=speed)) as url:
-        yield replace(settings, token=SecretStr(TOKEN), base_url=url, email=None, simulated=True, speed=speed)
+    # It accepts any.
+    token = SecretStr(f"{settings.provider.begins}0-simulated")
+    with running(new_simulator(catalog=get_catalog(settings.api), speed=speed)) as url:
+        yield replace(settings, token=token, base_url=url, email=None, simulated=True, speed=speed)
 
 
 def now() -> datetime:

@@ -14,7 +14,9 @@ from typing import Any
 
 import click
 
-from luma_mcp.catalog.useapi import USEAPI
+from luma_mcp.api.protocol import FEATURES
+from luma_mcp.catalog import get_catalog
+from luma_mcp.catalog.models import Catalog
 from luma_mcp.catalog.validate import validate
 from luma_mcp.cli import context, messages
 from luma_mcp.cli.clips import Clip, Options, Runner, build_error_facts, print_json, run_clips
@@ -33,23 +35,31 @@ SIMULATION_SPEED = 10.0
 COLOURS = {"running": "yellow", "completed": "green", "failed": "red", "unknown": "magenta", "deleted": "white"}
 
 
-def generate(prompts: Sequence[str], params: Mapping[str, str], options: Options) -> None:
+def generate(settings: Settings, prompts: Sequence[str], params: Mapping[str, Any], options: Options) -> None:
     """Order a video for each prompt, wait for them, and print their links, or save them and print their paths."""
-    settings = context.read_settings() if options.simulated else context.settings_with_token()
+    catalog = get_catalog(settings.api)
+    options = replace(options, provider=settings.provider)
     given = dict(params)
-    # A person may name any file by typing its path, wherever it is.
     folders = list(settings.input_dirs or home_folders())
-    for name in USEAPI.images.keys() & given.keys():
-        given[name] = _resolve_image(given[name])
-        if given[name].startswith(str(Path(os.sep))):
-            folders.append(Path(given[name]).parent)
+
+    def resolve_image(value: str) -> str:
+        resolved = _resolve_image(value)
+        # A person may name any file by typing its path, wherever it is.
+        if resolved.startswith(str(Path(os.sep))):
+            folders.append(Path(resolved).parent)
+        return resolved
+
+    for name in catalog.images.keys() & given.keys():
+        given[name] = resolve_image(given[name])
+    if "keyframes" in given:
+        given["keyframes"] = [{**frame, "image": resolve_image(frame["image"])} for frame in given["keyframes"]]
     settings = replace(settings, input_dirs=tuple(folders))
     clips = [Clip(prompt) for prompt in _drop_repeated(prompts, options)]
 
     async def work(runner: Runner) -> None:
         # All prompts before the first order: a mistake is corrected while nothing is charged.
         if len(prompts) > 1:
-            _validate_prompts(prompts)
+            _validate_prompts(catalog, prompts)
         first = await runner.service.validate({**given, "prompt": clips[0].title})
         for clip in clips:
             clip.validated = replace(first, params={**first.params, "prompt": clip.title})
@@ -67,11 +77,11 @@ def generate(prompts: Sequence[str], params: Mapping[str, str], options: Options
                 click.echo(messages.SIMULATED_LINK, err=True)
 
 
-def _validate_prompts(prompts: Sequence[str]) -> None:
+def _validate_prompts(catalog: Catalog, prompts: Sequence[str]) -> None:
     """Reject prompts that the API would reject, and say which of several they are."""
     problems: list[Problem] = []
     for number, prompt in enumerate(prompts, 1):
-        found = validate(USEAPI, {"prompt": prompt}).problems
+        found = validate(catalog, {"prompt": prompt}).problems
         problems.extend(replace(problem, field=f"prompt {number}") for problem in found)
     if problems:
         raise InvalidArguments(problems, charged="no")
@@ -92,6 +102,7 @@ def _drop_repeated(prompts: Sequence[str], options: Options) -> list[str]:
 def get(jobids: Sequence[str], options: Options) -> None:
     """Wait for jobs, and print their links, or save them and print their paths."""
     settings = context.settings_with_token()
+    options = replace(options, provider=settings.provider)
     _require_token(settings, options)
     clips = [Clip(jobid, jobid=jobid) for jobid in dict.fromkeys(jobids)]
     run_clips(clips, settings, options, Runner.follow_all)
@@ -105,7 +116,7 @@ def list_jobs(query: OrderQuery, *, limit: int, as_json: bool) -> None:
         if as_json:
             print_json(_build_job_facts(job))
         else:
-            click.echo(_format_job(job))
+            click.echo(_format_job(job, get_catalog(settings.api)))
     if not as_json:
         _print_slots(listing, query)
     if listing.total > len(listing.jobs):
@@ -113,9 +124,9 @@ def list_jobs(query: OrderQuery, *, limit: int, as_json: bool) -> None:
     if any(job.state == "unknown" for job in listing.jobs):
         click.echo(messages.UNKNOWN_ORDERS, err=True)
     if settings.token is None:
-        click.echo(f"{messages.missing_token()} Showing local history.", err=True)
+        click.echo(f"{messages.missing_token(settings)} Showing local history.", err=True)
     elif listing.problem:
-        reason = one_line(messages.describe_error(listing.problem))
+        reason = one_line(messages.describe_error(listing.problem, settings.provider))
         click.echo(f"Could not fetch running jobs; showing local history. {reason}", err=True)
 
 
@@ -142,14 +153,14 @@ async def _fetch_list(settings: Settings, limit: int, query: OrderQuery) -> JobL
         journal = SqliteJournal(journal_path(settings), api=EVERY_API, wall_clock=context.now)
         async with aclosing(journal):
             return await list_recorded(journal, query, limit=limit, now=context.now())
-    async with aclosing(VideoService(settings, catalog=USEAPI, wall_clock=context.now)) as service:
+    async with aclosing(VideoService(settings, catalog=get_catalog(settings.api), wall_clock=context.now)) as service:
         return await service.list_jobs(limit, query.state, text=query.text, since=query.since, before=query.before)
 
 
-def _format_job(job: ListedJob) -> str:
+def _format_job(job: ListedJob, catalog: Catalog) -> str:
     when = f"{job.created.astimezone():%Y-%m-%d %H:%M}" if job.created else "time unknown"
     params = job.request.to_dict() if job.request else {"model": job.model or ""}
-    values = [params[name] for name in USEAPI.choices if name in params]
+    values = [params[name] for name in catalog.choices if name in params]
     duration = f" {job.seconds:.0f} s" if job.seconds is not None else ""
     if job.credits is not None:
         values.append(f"{job.credits:g} credits")
@@ -187,6 +198,8 @@ def _build_job_facts(job: ListedJob) -> dict[str, Any]:
 def delete(jobids: Sequence[str], *, yes: bool) -> None:
     """Delete finished jobs, after the person was shown what will be lost and has agreed."""
     settings = context.settings_with_token()
+    if not FEATURES[settings.api].delete:
+        raise click.ClickException(messages.not_supported("cannot delete jobs", settings.provider))
     _require_token(settings, Options())
     unique = list(dict.fromkeys(jobids))
     orders = context.run_interruptible(lambda: _fetch_orders(settings, unique))
@@ -203,19 +216,19 @@ def delete(jobids: Sequence[str], *, yes: bool) -> None:
             deleted = context.run_interruptible(lambda: _delete(settings, jobid))  # noqa: B023 - runs at once
         except LumaError as error:
             error.jobid, failed = jobid, True
-            click.echo(f"Error: {messages.describe_error(error)}", err=True)
+            click.echo(f"Error: {messages.describe_error(error, settings.provider)}", err=True)
         else:
             click.echo(messages.deleted(jobid, was_known=deleted.was_known))
     sys.exit(1 if failed else 0)
 
 
 async def _fetch_orders(settings: Settings, jobids: Sequence[str]) -> list[Order | None]:
-    async with aclosing(VideoService(settings, catalog=USEAPI, wall_clock=context.now)) as service:
+    async with aclosing(VideoService(settings, catalog=get_catalog(settings.api), wall_clock=context.now)) as service:
         return [await service.journal.get_by_jobid(jobid) for jobid in jobids]
 
 
 async def _delete(settings: Settings, jobid: str) -> DeletedJob:
-    async with aclosing(VideoService(settings, catalog=USEAPI, wall_clock=context.now)) as service:
+    async with aclosing(VideoService(settings, catalog=get_catalog(settings.api), wall_clock=context.now)) as service:
         return await service.delete(jobid)
 
 
@@ -274,9 +287,10 @@ def resolve_output(options: Options, output: str | None, *, count: int) -> Optio
 def _require_token(settings: Settings, options: Options, *, or_simulate: bool = False) -> None:
     """End the command if there is no API token."""
     if settings.token is None:
-        text = messages.missing_token(or_simulate=or_simulate)
+        text = messages.missing_token(settings, or_simulate=or_simulate)
         if options.as_json:
-            print_json({"error": {**build_error_facts(NotConfigured("USEAPI_TOKEN")), "message": text}})
+            error = NotConfigured(settings.provider.variable, unused=settings.unused)
+            print_json({"error": {**build_error_facts(error, settings.provider), "message": text}})
             sys.exit(1)
         raise click.ClickException(text)
 

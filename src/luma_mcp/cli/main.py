@@ -11,10 +11,9 @@ import click
 from click.core import ParameterSource
 
 from luma_mcp import __version__
-from luma_mcp.catalog.tables import all_tables
-from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.cli.context import INTERRUPTED, Interrupted
-from luma_mcp.settings import LOOPBACK
+from luma_mcp.providers import PROVIDERS
+from luma_mcp.settings import LOOPBACK, Settings
 from luma_mcp.text import strip_control
 
 SPEED = click.FloatRange(min=0, min_open=True)
@@ -24,7 +23,7 @@ LOOPBACK_ONLY = (
 # As `service.jobs.ListedState`, which is not imported for `--help`.
 JOB_STATES = ("running", "completed", "failed", "unknown", "deleted")
 NEEDS_SIMULATE = "{option} needs --simulate."
-_IMAGE_HELP = f"IMAGE is {USEAPI.images['image_start'].expects}, or a path relative to the current folder."
+APIS = click.Choice(tuple(PROVIDERS))
 
 
 class SanitizingGroup(click.Group):
@@ -65,6 +64,48 @@ class SanitizingGroup(click.Group):
             raise
 
 
+class RequestCommand(click.Command):
+    """A command with an option for each parameter of a request, from the catalog of the API in use."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the settings first: the options depend on them. They are the context's object."""
+        from luma_mcp.cli.request_options import find_other_api
+
+        ctx.obj = self._read_settings(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            other = find_other_api(error.option_name, ctx.obj.provider)
+            if other is None:
+                raise
+            from luma_mcp.cli.messages import other_option
+
+            raise click.UsageError(other_option(error.option_name, ctx.obj.provider, other), ctx) from error
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """List the parameters, those of a request first."""
+        from luma_mcp.catalog import get_catalog
+        from luma_mcp.cli.request_options import build_options
+
+        return [*build_options(get_catalog(ctx.obj.api)), *super().get_params(ctx)]
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what an image may be."""
+        from luma_mcp.catalog import get_catalog
+
+        expects = get_catalog(ctx.obj.api).images["image_start"].expects
+        self.epilog = f"IMAGE is {expects}, or a path relative to the current folder."
+        super().format_epilog(ctx, formatter)
+
+    def _read_settings(self, args: list[str]) -> Settings:
+        from luma_mcp.cli.context import settings_for_help, settings_with_token
+
+        words = args[: args.index("--")] if "--" in args else args
+        if {"-h", "--help"} & set(words):
+            return settings_for_help()
+        return settings_with_token(quiet="--simulate" in words)
+
+
 def _reject_options(context: click.Context, reason: str, *names: str) -> None:
     """Reject options that would have no effect, if one was given."""
     for name in names:
@@ -75,7 +116,10 @@ def _reject_options(context: click.Context, reason: str, *names: str) -> None:
 @click.group(
     cls=SanitizingGroup,
     invoke_without_command=True,
-    epilog="Settings are environment variables: USEAPI_TOKEN and LUMA_MCP_…, listed in docs/reference.md.",
+    epilog=(
+        f"Settings are environment variables: {' or '.join(each.variable for each in PROVIDERS.values())}, and "
+        "LUMA_MCP_…, listed in docs/reference.md."
+    ),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option("--simulate", is_flag=True, help="Use a simulated Luma API: no token, no cost, stand-in clips.")
@@ -137,17 +181,6 @@ def demo() -> None:
     run()
 
 
-def _request_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the parameters of a request as options, from the catalog."""
-    # In reverse, because click lists the option that was added last first.
-    for name, image in reversed(tuple(USEAPI.images.items())):
-        command = click.option(f"--{name.replace('_', '-')}", metavar="IMAGE", help=f"{image.about}.")(command)
-    for name, choice in reversed(tuple(USEAPI.choices.items())):
-        kind = click.Choice(choice.values)
-        command = click.option(f"--{name.replace('_', '-')}", type=kind, help=choice.about)(command)
-    return command
-
-
 def _result_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options for what becomes of a finished video."""
     json_help = "Print one JSON object per video on stdout, and nothing else."
@@ -159,17 +192,18 @@ def _result_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @main.command(
-    "generate", short_help='Make videos: luma-ray-mcp generate "a fox in the snow" --save', epilog=_IMAGE_HELP
+    "generate", short_help='Make videos: luma-ray-mcp generate "a fox in the snow" --save', cls=RequestCommand
 )
 @click.argument("prompts", metavar="[PROMPT]...", nargs=-1)
-@_request_options
-@click.option("--email", help=f"{USEAPI.texts['email'].about}.")
 @click.option("--file", type=click.File("rb"), help="Prompts, one a line; - for stdin. # starts a comment line.")
 @_result_options
 @click.option("--no-wait", is_flag=True, help="Print the jobid once it is ordered, and do not wait for the video.")
 @click.option("--new-take", is_flag=True, help="Order another one even if an identical job is running.")
 @click.option("--simulate", is_flag=True, help="Use a simulated Luma API: no token, no cost, stand-in clips.")
+@click.pass_obj
 def generate_command(
+    settings: Settings,
+    /,
     *,
     prompts: tuple[str, ...],
     file: IO[bytes] | None,
@@ -179,7 +213,7 @@ def generate_command(
     no_wait: bool,
     new_take: bool,
     simulate: bool,
-    **params: str | None,
+    **params: Any,
 ) -> None:
     """Make a video for each PROMPT, wait for them, and print their links.
 
@@ -196,9 +230,9 @@ def generate_command(
         raise click.UsageError("--no-wait does not go with --simulate: a simulated job ends with the command.")
     texts = read_prompts(prompts, file)
     options = Options(save=save, wait=not no_wait, as_json=as_json, new_take=new_take, simulated=simulate)
-    # click passes None for what was left out.
-    given = {name: value for name, value in params.items() if value is not None}
-    generate(texts, given, resolve_output(options, output, count=len(texts)))
+    # click passes None or an empty tuple for what was left out.
+    given = {name: value for name, value in params.items() if value not in (None, ())}
+    generate(settings, texts, given, resolve_output(options, output, count=len(texts)))
 
 
 @main.command("get")
@@ -253,9 +287,14 @@ def doctor_command(*, as_json: bool, simulate: bool, seconds: float) -> None:
 
 
 @main.command()
-def options() -> None:
+@click.option("--api", type=APIS, help="Of this API. If omitted: of the one whose credential is set.")
+def options(api: str | None) -> None:
     """Show what Luma can make, as a table."""
-    click.echo(all_tables(USEAPI))
+    from luma_mcp.catalog import get_catalog
+    from luma_mcp.catalog.tables import all_tables
+    from luma_mcp.cli.context import settings_for_help
+
+    click.echo(all_tables(get_catalog(api or settings_for_help().api)))
 
 
 @main.command("install", short_help="Add luma-ray-mcp to an app: Claude Desktop, Cursor, …")
@@ -265,11 +304,12 @@ def options() -> None:
 @click.option("--yes", is_flag=True, help="Write without asking.")
 @click.option("--print", "only_print", is_flag=True, help="Only print the entry.")
 @click.option("--force", is_flag=True, help="Also replace another server named luma.")
-@click.option("--check/--no-check", default=True, help="Verify the token with one call (free).")
+@click.option("--check/--no-check", default=True, help="Verify the token or key with one call (free).")
 def install_command(host: str | None, **options: bool) -> None:
     """Add luma-ray-mcp to the configuration of HOST, and leave everything else in it as it is.
 
-    Without HOST it lists the apps that it finds and asks. The token is USEAPI_TOKEN, or is typed without being shown.
+    Without HOST it lists the apps that it finds and asks. The API token (USEAPI_TOKEN) or key (LUMA_AGENTS_API_KEY) is
+    that of the environment, or is typed without being shown.
     """
     from luma_mcp.install.cli import InstallOptions, install
 
@@ -292,8 +332,10 @@ def uninstall_command(host: str | None, **options: bool) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; 0 picks a free one.")
 @click.option("--speed", type=SPEED, default=1.0, show_default=True, help="How many times faster than Luma.")
 @click.option("--slots", type=click.IntRange(min=0), default=4, show_default=True, help="Jobs that may run at a time.")
-def simulator(port: int, speed: float, slots: int) -> None:
+@click.option("--api", type=APIS, default="useapi", show_default=True, help="Which API it stands in for.")
+def simulator(port: int, speed: float, slots: int, api: str) -> None:
     """Run the simulated Luma API on its own, and print its base URL (for LUMA_MCP_BASE_URL)."""
+    from luma_mcp.catalog import get_catalog
     from luma_mcp.simulator.app import new_simulator, serve
 
-    serve(new_simulator(speed=speed, concurrency=slots), port=port)
+    serve(new_simulator(catalog=get_catalog(api), speed=speed, concurrency=slots), port=port)

@@ -10,12 +10,14 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from luma_mcp import errors
-from luma_mcp.api.protocol import Job
-from luma_mcp.catalog.useapi import USEAPI
+from luma_mcp.api.protocol import FEATURES, Job
+from luma_mcp.catalog import get_catalog
 from luma_mcp.errors import LumaError, format_alternative, format_problems
 from luma_mcp.install.command import invocation
 from luma_mcp.install.entry import NAME
 from luma_mcp.journal.protocol import Order
+from luma_mcp.providers import PROVIDERS, Provider
+from luma_mcp.settings import Settings
 from luma_mcp.text import shorten
 
 SIMULATED = "Simulated: nothing is generated or charged; the video is a stand-in clip."
@@ -40,9 +42,8 @@ FINISHING_ORDER = "Waiting for the answer to an order that is on its way. Press 
 _BUDGET = "LUMA_MCP_BUDGET_PER_DAY sets this budget."
 # For the errors whose next step depends on nothing but their kind.
 _NEXT_STEPS: dict[errors.Kind, str] = {
-    "not_configured": "Check that USEAPI_TOKEN is complete and current. {run} doctor checks the whole setup.",
-    "unauthorized": "Check that USEAPI_TOKEN is complete and current. {run} doctor checks the whole setup.",
-    "payment_required": "Renew the subscription or add credits, then run the command again.",
+    "not_configured": "Check that {variable} is complete and current. {run} doctor checks the whole setup.",
+    "unauthorized": "Check that {variable} is complete and current. {run} doctor checks the whole setup.",
     "conflict": "Wait until the job has finished.",
     "moderated": "Change the prompt or the image.",
     "journal_unavailable": "{run} doctor shows how to fix it. LUMA_MCP_JOURNAL_REQUIRED=0 orders without it.",
@@ -58,10 +59,46 @@ _CHARGED = {
 }
 
 
-def missing_token(*, or_simulate: bool = False) -> str:
-    """What to do where no API token is set."""
+def missing_token(settings: Settings, *, or_simulate: bool = False) -> str:
+    """What to do where no credential is set."""
+    provider = settings.provider
+    offered = [provider] if settings.is_api_stated else list(PROVIDERS.values())
+    variables = [each.variable for each in offered]
+    problem = f"{variables[0]} is not set."
+    if len(variables) > 1:
+        problem = f"Neither {' nor '.join(variables)} is set."
+    if settings.unused:
+        problem = f"{errors.NotConfigured(provider.variable, unused=settings.unused).summary()} Or unset LUMA_MCP_API."
+    sources = " or ".join(f"an {each.noun} at {each.console}" for each in offered)
     alternative = ", or add --simulate to try without one" if or_simulate else ""
-    return f"USEAPI_TOKEN is not set. Get an API token at https://useapi.net and set it in this terminal{alternative}."
+    return f"{problem} Get {sources} and set it in this terminal{alternative}."
+
+
+def choice_of_api(settings: Settings) -> str:
+    """Which API is used if the credentials of several are set, and what to do if that is the wrong one."""
+    provider = settings.provider
+    if settings.token is None:
+        return errors.NotConfigured(provider.variable, unused=settings.unused).summary()
+    others = [other for other in PROVIDERS.values() if other.variable == settings.unused]
+    changes = [f"LUMA_MCP_API={other.name} selects {other.title}" for other in others]
+    return f"{provider.variable} and {settings.unused} are both set, so {provider.title} is used. {changes[0]}."
+
+
+def other_option(option: str, provider: Provider, other: Provider) -> str:
+    """That an option is one of another API."""
+    return (
+        f"{option} is an option of {other.title}, but {provider.title} is used. LUMA_MCP_API={other.name} changes that."
+    )
+
+
+def not_a_keyframe(value: str) -> str:
+    """That a text is no image with a time."""
+    return f'"{shorten(value, 60)}" is not IMAGE@SECONDS, such as photo.jpg@2.5.'
+
+
+def not_supported(what: str, provider: Provider) -> str:
+    """That an API does not offer what a command does."""
+    return f"{provider.title} {what} (LUMA_MCP_API={provider.name})."
 
 
 def http_snippets(url: str, token: str) -> str:
@@ -96,7 +133,7 @@ def refresh_command(email: str | None) -> str:
     return f"{invocation()} accounts refresh {shlex.quote(email) if email else 'EMAIL'}"
 
 
-def describe_error(error: LumaError) -> str:
+def describe_error(error: LumaError, provider: Provider) -> str:
     """What went wrong, what happened to the money, and what to do next; up to three short lines."""
     lines = [error.summary()]
     if isinstance(error, errors.InvalidArguments):
@@ -105,7 +142,7 @@ def describe_error(error: LumaError) -> str:
         lines.append(f'The API says: "{error.api_message}".')
     if error.charged:
         lines.append(_CHARGED[error.charged])
-    if step := _next_step(error):
+    if step := _next_step(error, provider):
         lines.append(step)
     # An invalid argument has the id of another job, which is in the next step.
     if error.jobid and not isinstance(error, errors.InvalidArguments):
@@ -113,17 +150,17 @@ def describe_error(error: LumaError) -> str:
     return "\n".join(lines)
 
 
-def _next_step(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a case per class
+def _next_step(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0911, PLR0912 - a case per class
     match error:
         case errors.InvalidArguments(retry="later", jobid=str(jobid)):
             return f"Wait for it with: {invocation()} get {shlex.quote(jobid)}\nThen run this command again."
         case errors.InvalidArguments(retry="later"):
             return "Try again in a moment."
         case errors.BudgetReached(suggestion=suggestion, suggestion_price=float(price)) if suggestion:
-            options = _format_options(suggestion)
+            options = _format_options(suggestion, provider)
             return f"This fits now and costs {errors.format_amount(price, error.unit)}:{options}\n{_BUDGET}"
         case errors.InvalidArguments(suggestion=suggestion) if suggestion:
-            options = _format_options(suggestion)
+            options = _format_options(suggestion, provider)
             others = "".join(f"\nOr: {format_alternative(way)}" for way in error.alternatives)
             return f"This would work:{options}{others}"
         case errors.NotFound(what="job", saved_files=files) if files:
@@ -143,7 +180,16 @@ def _next_step(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
         case errors.NotFound(what="account" | "any_account"):
             return f"Configured accounts: {invocation()} accounts"
         case errors.NotFound():
-            return "Uploaded images are kept for 30 days. Pass the image itself, and check --email."
+            if provider.asset_days:
+                kept = f"Uploaded images are kept for {provider.asset_days} days."
+                return f"{kept} Pass the image itself, and check --email."
+            return f"Pass the image itself instead of the {provider.asset}."
+        case errors.PaymentRequired():
+            if provider.unit == "dollars":
+                return f"Add credits at {provider.console}, then run the command again."
+            return "Renew the subscription or add credits, then run the command again."
+        case errors.NotConfigured(unused=str()):
+            return f"Set {error.setting} in this terminal, or unset LUMA_MCP_API."
         case errors.Capacity(running=running) if running:
             return f"Try again when one of these has finished: {', '.join(map(str, running))}"
         case errors.Capacity():
@@ -156,17 +202,23 @@ def _next_step(error: LumaError) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
                 lost += f" It may be one of these running jobs: {', '.join(error.candidates)}"
             if error.retry == "later" and not error.candidates:
                 return f"{lost} Run the command again in two minutes: it finds the job, or orders if there is none."
+            if not FEATURES[provider.name].list_running:
+                return f"{lost} See at {provider.console} whether it was ordered; --new-take orders it again."
             return f"{lost} Check {invocation()} jobs first; --new-take orders it again."
         case _:
-            return _NEXT_STEPS.get(error.kind, "").format(run=invocation())
+            return _NEXT_STEPS.get(error.kind, "").format(run=invocation(), variable=provider.variable)
 
 
-def _format_options(suggestion: Mapping[str, object]) -> str:
+def _format_options(suggestion: Mapping[str, object], provider: Provider) -> str:
     """The options of a suggestion. The prompt and the images are the caller's own."""
+    choices = get_catalog(provider.name).choices
     options = ""
     for name, value in suggestion.items():
-        if name in USEAPI.choices or name == "email":
-            options += f" --{name.replace('_', '-')} {shlex.quote(str(value))}"
+        option = f"--{name.replace('_', '-')}"
+        if name in choices or name == "email":
+            options += f" {option} {shlex.quote(str(value))}"
+        elif value is True:
+            options += f" {option}"
     return options
 
 
@@ -209,22 +261,30 @@ def wrong_ending(ending: str) -> str:
     return f"--output ends in {ending}, but the video is an .mp4 file. To name a folder, end it with a slash."
 
 
-def format_credits(used: float | None) -> str:
-    """What a video has used: `20 credits`."""
-    return "credits not known" if used is None else f"{used:g} credits"
+def format_cost(used: float | None, provider: Provider) -> str:
+    """What a video has cost: `20 credits`, or by the price list `$0.30`."""
+    if used is None:
+        return "price not known" if provider.unit == "dollars" else "credits not known"
+    return errors.format_amount(used, provider.unit)
 
 
-def summarize(made: int, count: int, used: Sequence[float | None], *, simulated: bool) -> str:
-    """How many of several videos were made, and the credits that the finished jobs have used."""
+def summarize(made: int, count: int, used: Sequence[float | None], provider: Provider, *, simulated: bool) -> str:
+    """How many of several videos were made, and what the finished jobs have cost."""
     known = [each for each in used if each is not None]
     text = f"{sum(known):g} {'simulated ' * simulated}credits used"
+    nothing, unknown = "No credits were used now", "How many credits were used is not known"
+    verb = "used"
+    if provider.unit == "dollars":
+        total = errors.format_amount(sum(known), provider.unit)
+        text = f"{total} by {get_catalog(provider.name).price_source}{' (simulated, not charged)' * simulated}"
+        nothing, unknown, verb = "Nothing was charged now", "What was charged is not known", "cost"
     if not used:
         # Everything was rejected, or ordered by an earlier command.
-        text = "No credits were used now"
+        text = nothing
     elif not known:
-        text = "How many credits were used is not known"
+        text = unknown
     elif len(known) < len(used):
-        text = f"{text}; what {len(used) - len(known)} of the orders used is not known"
+        text = f"{text}; what {len(used) - len(known)} of the orders {verb} is not known"
     text += "."
     return text if count == 1 else f"{made} of {count} videos made. {text}"
 

@@ -41,6 +41,10 @@ def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None, 
     `authenticate`: whether requests over HTTP must have the bearer token.
     """
     settings = read_settings()
+    if settings.unused:
+        from luma_mcp.cli.messages import choice_of_api
+
+        click.echo(f"luma-ray-mcp: {choice_of_api(settings)}", err=True)
     with simulating(settings, speed=speed) if simulate else nullcontext(settings) as prepared:
         # After the settings, so that an unusable one is reported at once.
         from luma_mcp.server.app import build_server
@@ -158,7 +162,8 @@ def _read_private(path: Path) -> str | None:
 
 def _log_to_stderr(settings: Settings, http_token: str | None) -> None:
     handler = logging.StreamHandler(sys.stderr)
-    known = [secret.get_secret_value() for secret in (settings.token, settings.http_token) if secret]
+    secrets_set = (settings.token, settings.agents_key, settings.http_token)
+    known = [secret.get_secret_value() for secret in secrets_set if secret]
     handler.setFormatter(_RedactingFormatter([*known, *([http_token] if http_token else [])]))
     logging.basicConfig(level=settings.log_level, handlers=[handler])
     for name in CHATTY_LOGGERS:

@@ -23,18 +23,20 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from luma_mcp import __version__, errors
-from luma_mcp.api.protocol import Account, parse_time
+from luma_mcp.api.agents.client import AgentsClient
+from luma_mcp.api.protocol import FEATURES, Account, parse_time
 from luma_mcp.api.useapi.client import LumaClient
+from luma_mcp.catalog.agents import AGENTS
 from luma_mcp.errors import LumaError
 from luma_mcp.install.command import NAME, Command, command_here, invocation
 from luma_mcp.install.config import HostFile, InstallError, is_readable_by_others, present_files, resolve_token
-from luma_mcp.install.entry import SECRET_VARIABLES, TOKEN, Entry, bare_path, find_program, why_unsafe
+from luma_mcp.install.entry import CREDENTIALS, SECRET_VARIABLES, Entry, bare_path, find_program, why_unsafe
 from luma_mcp.install.paths import this_system
 from luma_mcp.journal.sqlite import COMPANIONS, check_health
 from luma_mcp.media.sources import home_folders
+from luma_mcp.providers import PROVIDERS, Provider
 from luma_mcp.service import journal_path, output_folder
 from luma_mcp.settings import (
-    BASE_URL,
     LOOPBACK,
     VARIABLES,
     ProxyVariableError,
@@ -52,7 +54,6 @@ REINSTALL = "Reinstall luma-ray-mcp from its clone: make clean install"
 RETRY_TIMEOUT = 1.0
 """Seconds within which a transient failure of the API is tried again."""
 NO_TOKEN = "none"  # noqa: S105 - sent if there is none: the response shows that the API is there
-NEW_TOKEN = "Set USEAPI_TOKEN to the complete API token that https://useapi.net shows (user:…)."  # noqa: S105
 SOON = timedelta(days=3)
 OTHER_JOURNAL = "Set LUMA_MCP_JOURNAL to another file, or to off."
 MODES = ("2026-07-28", "legacy")
@@ -104,8 +105,8 @@ def detect(*, seconds: float) -> Environment:
             del usable[name]
     settings, token_file = Settings.from_environment(usable), None
     files = tuple(file for file in present_files() if file.exists)
-    # An unusable token is a problem of its own, which another one would hide.
-    if TOKEN not in invalid:
+    # An unusable credential is a problem of its own, which another one would hide.
+    if not invalid.keys() & {*CREDENTIALS, "LUMA_MCP_API"}:
         settings, token_file = resolve_token(settings, files)
     return Environment(os.environ, settings, invalid, files, token_file, seconds)
 
@@ -201,14 +202,54 @@ async def check_settings(here: Environment) -> list[CheckResult]:
             used.append(f"{name} (not shown)")
         else:
             used.append(f"{name}={value}")
+    results += _choice_of_api(here.settings)
     return [*results, passed("settings", f"from the environment: {', '.join(used) or 'none'}; the rest by default")]
+
+
+def _choice_of_api(settings: Settings) -> list[CheckResult]:
+    """Which API is used where that is not plain, and which settings it does not have."""
+    results: list[CheckResult] = []
+    provider = settings.provider
+    if settings.unused and settings.token:
+        detail = f"{provider.variable} and {settings.unused} are both set: {provider.title} is used"
+        results.append(note("settings", detail, "Set LUMA_MCP_API to useapi or to agents."))
+    if settings.email and not FEATURES[settings.api].accounts:
+        results.append(note("settings", f"LUMA_MCP_EMAIL has no effect: {provider.title} has no accounts"))
+    return results
 
 
 # The API, the token and the accounts
 
 
 async def check_api(here: Environment) -> list[CheckResult]:
-    """The API can be reached, it accepts the token, and there are accounts that can make videos."""
+    """The API can be reached, it accepts the credential, and where there are accounts, they can make videos."""
+    if FEATURES[here.settings.api].accounts:
+        return await _check_accounts(here)
+    return await _check_key(here)
+
+
+async def _check_key(here: Environment) -> list[CheckResult]:
+    """Without accounts: one request that costs nothing."""
+    error: LumaError | None = errors.NetworkError("timeout", detail=f"{here.seconds:g} s")
+    key = here.settings.token.get_secret_value() if here.settings.token else NO_TOKEN
+    async with AgentsClient(key, base_url=here.settings.base_url, transport=here.transport) as client:
+        with anyio.move_on_after(here.seconds):
+            try:
+                await client.check(retry_timeout=RETRY_TIMEOUT)
+                error = None
+            except LumaError as failure:
+                error = failure
+    results = [_api_result(here, error), _token_result(here, error)]
+    if error is None:
+        detail = "whether the account may use it shows only with an order; one without access is refused"
+        results.append(note("hdr", detail))
+        prices = AGENTS.prices.values()
+        detail = f"{min(prices):.2f} to {max(prices):.2f} dollars a video ({AGENTS.price_source}, {AGENTS.price_date})"
+        results.append(note("prices", f"{detail}; {invocation()} options shows what there is"))
+    return results
+
+
+async def _check_accounts(here: Environment) -> list[CheckResult]:
     token = here.settings.token.get_secret_value() if here.settings.token else NO_TOKEN
     error: LumaError | None = errors.NetworkError("timeout", detail=f"{here.seconds:g} s")
     accounts: dict[str, Account] = {}
@@ -256,9 +297,10 @@ async def check_api(here: Environment) -> list[CheckResult]:
 def _api_result(here: Environment, error: LumaError | None) -> CheckResult:
     url = here.settings.base_url
     proxy = proxy_of(url)
-    elsewhere = "run it in another network" if url == BASE_URL else "unset LUMA_MCP_BASE_URL"
+    is_usual = url == here.settings.provider.base_url
+    elsewhere = "run it in another network" if is_usual else "unset LUMA_MCP_BASE_URL"
     if isinstance(error, errors.NetworkError):
-        fix = _network_fix(url, error.stage, proxy, elsewhere)
+        fix = _network_fix(url, error.stage, proxy, elsewhere, is_usual=is_usual)
         if error.detail.endswith("_PROXY"):
             fix = f"Set {error.detail} to the URL of a proxy, such as http://proxy.example:8080, or unset it."
         return failed("api", str(error), fix)
@@ -271,7 +313,7 @@ def _api_result(here: Environment, error: LumaError | None) -> CheckResult:
     return passed("api", f"{url} answers{through}")
 
 
-def _network_fix(url: str, stage: errors.FailureStage, proxy: str | None, elsewhere: str) -> str:
+def _network_fix(url: str, stage: errors.FailureStage, proxy: str | None, elsewhere: str, *, is_usual: bool) -> str:
     host = urlsplit(url).hostname
     fixes: dict[errors.FailureStage, str] = {
         "dns": f"Connect this machine to a network whose DNS knows {host}.",
@@ -280,7 +322,7 @@ def _network_fix(url: str, stage: errors.FailureStage, proxy: str | None, elsewh
         "broken": f"Allow HTTPS between this machine and {host}, or {elsewhere}.",
         "unsendable": "Unset those of SSL_CERT_FILE, SSL_CERT_DIR, HTTPS_PROXY and ALL_PROXY that are not valid.",
     }
-    if url != BASE_URL:
+    if not is_usual:
         fixes["dns"] = f"Correct LUMA_MCP_BASE_URL ({host} is not known), or unset it."
         fixes["refused"] = f"Start the server that should answer at {url}, or {elsewhere}."
     if proxy and stage in ("dns", "proxy", "refused"):
@@ -300,21 +342,39 @@ def proxy_of(url: str) -> str | None:
 
 
 def _token_result(here: Environment, error: LumaError | None) -> CheckResult:
+    provider = here.settings.provider
+    name, fix = provider.short_noun, _new_credential(provider)
     if here.settings.token is None:
-        simulate = f"To try without one: {invocation()} doctor --simulate"
-        return failed("token", "USEAPI_TOKEN is not set here or in the entry of a host", f"{NEW_TOKEN} {simulate}")
-    source, fix = "the token of the environment", NEW_TOKEN
+        detail = f"{provider.variable} is not set here or in the entry of a host"
+        if here.settings.unused:
+            detail = f"{detail}; {here.settings.unused} is set, but LUMA_MCP_API selects {provider.title}"
+            fix = f"{fix} Or unset LUMA_MCP_API."
+        elif not here.settings.is_api_stated:
+            ways = [f"{each.variable} ({each.title})" for each in PROVIDERS.values()]
+            detail = f"neither {' nor '.join(ways)} is set here or in the entry of a host"
+            fix = " Or: ".join(map(_new_credential, PROVIDERS.values()))
+        return failed(name, detail, f"{fix} To try without one: {invocation()} doctor --simulate")
+    source = f"the {name} of the environment"
     if here.settings.simulated:
-        source = "the token of the simulation"
+        source = f"the {name} of the simulation"
     elif here.token_file:
-        source, fix = f"the token of {here.token_file.host.name}'s entry", _install_command(here.token_file)
+        source, fix = f"the {name} of {here.token_file.host.name}'s entry", _install_command(here.token_file)
     if isinstance(error, errors.Unauthorized):
-        return failed("token", f"the API does not accept {source}", fix)
+        return failed(name, f"the API does not accept {source}", fix)
     if isinstance(error, errors.PaymentRequired):
-        return failed("token", str(error), "Renew the subscription at https://useapi.net.")
+        renew = "Renew the subscription" if provider.unit == "credits" else "Add credits"
+        return failed(name, str(error), f"{renew} at {provider.console}.")
+    if isinstance(error, errors.Forbidden):
+        return failed(name, str(error), f"Check the state of your account at {provider.console}.")
     if error:
-        return note("token", f"{source} is set; whether the API accepts it is not known")
-    return passed("token", f"{source} is accepted (not shown)")
+        return note(name, f"{source} is set; whether the API accepts it is not known")
+    return passed(name, f"{source} is accepted (not shown)")
+
+
+def _new_credential(provider: Provider) -> str:
+    return (
+        f"Set {provider.variable} to the complete {provider.noun} that {provider.console} shows ({provider.example})."
+    )
 
 
 def _account_result(account: Account, unchecked: LumaError | str | None) -> CheckResult:
@@ -510,18 +570,22 @@ async def start_server(
                 info = client.server_info
                 return Server(info.name if info else "", info.version if info else "", client.protocol_version, tools)
         except Exception as error:  # noqa: BLE001 - whatever it is, this is not a server
-            raise StartFailed(_why_failed(error, ending, log, environment.get(TOKEN) or "\0")) from None
+            secrets = [environment[name] for name in SECRET_VARIABLES if environment.get(name)]
+            raise StartFailed(_why_failed(error, ending, log, secrets)) from None
 
 
-def _why_failed(error: BaseException, ending: Path, log: IO[str], secret: str) -> str:
+def _why_failed(error: BaseException, ending: Path, log: IO[str], secrets: Sequence[str]) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     reason = f"does not answer: {type(error).__name__}: {error}"
     if ending.exists():
         reason = ending.read_text()
     log.seek(0)
-    # Without the secret before it is cut, so that no part of it stays.
-    lines = log.read().replace(secret, "***").strip().splitlines()
+    text = log.read()
+    # Without the secrets before it is cut, so that no part of one stays.
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    lines = text.strip().splitlines()
     return f'{reason}; it says: "{lines[-1].strip()[:300]}"' if lines else reason
 
 
@@ -556,8 +620,8 @@ async def check_host(file: HostFile, here: Environment) -> list[CheckResult]:
         detail = f"its entry runs {entry.safe_command}, {reason}. It was not started here, but {name} starts it"
         if not entry.is_ours:
             fix = f"{fix} --force"
-        rotate = "then replace your API token at https://useapi.net: it may have been read"
-        return [failed(name, f"{detail} with your API token", f"{fix}, {rotate}.")]
+        rotate = f"then replace your {entry.provider.noun} at {entry.provider.console}: it may have been read"
+        return [failed(name, f"{detail} with your {entry.provider.noun}", f"{fix}, {rotate}.")]
     settings = _parse_settings(entry.env)
     try:
         server = await _start_entry(entry, program, path)
@@ -579,11 +643,15 @@ def _start_result(here: Environment, file: HostFile, entry: Entry, settings: Set
         if version != __version__:
             version = f"{version}, not {__version__} as here"
         return passed(name, f"{entry.command} starts: luma-ray-mcp {version}, {len(server.tools)} tools")
-    if "${" in entry.env.get(TOKEN, ""):
-        return note(name, "it starts; the host fills in the token, so whether it is accepted is not known")
-    if here.variables.get(TOKEN):
-        return note(name, "it starts; its entry has no token, and only some hosts pass on that of the terminal")
-    return failed(name, "it starts, but its entry has no token: nothing can be ordered", _install_command(file))
+    variable, noun = entry.provider.variable, entry.provider.short_noun
+    if variable in entry.credentials:
+        return note(name, f"it starts; the host fills in the {noun}, so whether it is accepted is not known")
+    if settings.unused:
+        detail = f"it starts, but its entry has no {variable}, which LUMA_MCP_API needs; it has {settings.unused}"
+        return failed(name, f"{detail}: nothing can be ordered", _install_command(file))
+    if any(map(here.variables.get, CREDENTIALS)):
+        return note(name, f"it starts; its entry has no {noun}, and only some hosts pass on that of the terminal")
+    return failed(name, f"it starts, but its entry has no {noun}: nothing can be ordered", _install_command(file))
 
 
 async def _start_entry(entry: Entry, program: str | None, path: str) -> Server:
@@ -601,7 +669,8 @@ async def _entry_results(here: Environment, file: HostFile, entry: Entry, settin
     """What is wrong with an entry's own settings, which this terminal may know nothing of."""
     name, results = file.host.name, []
     theirs = replace(settings, simulated="--simulate" in entry.args)
-    for variable, value_of, check in SETTING_CHECKS:
+    for name_of_variable, value_of, check in SETTING_CHECKS:
+        variable = name_of_variable or entry.provider.variable
         if value_of(theirs) in (None, value_of(here.settings)):
             continue
         for result in await check(replace(here, settings=theirs, token_file=file)):
@@ -610,6 +679,17 @@ async def _entry_results(here: Environment, file: HostFile, entry: Entry, settin
                 fix = f"{fix.rstrip('.')}, then write that into the entry: {invocation()} install {file.host.id}"
             if result.status == "failed":
                 results.append(failed(name, f"{result.name} of its entry ({variable}): {result.detail}", fix))
+    results += _notes_on_entry(file, entry, settings)
+    return results
+
+
+def _notes_on_entry(file: HostFile, entry: Entry, settings: Settings) -> list[CheckResult]:
+    """What may be intended in an entry."""
+    name = file.host.name
+    results: list[CheckResult] = []
+    if settings.token and settings.unused:
+        detail = f"its entry has {entry.provider.variable} and {settings.unused}: {entry.provider.title} is used"
+        results.append(note(name, detail, f"Remove one of them from {file.path}, or set LUMA_MCP_API there."))
     if settings.confirm != "never" and not file.host.asks:
         detail = f"LUMA_MCP_CONFIRM={settings.confirm} has no effect: {name} is not known to show a server's questions"
         results.append(note(name, f"{detail}; LUMA_MCP_MAX_JOBS_PER_HOUR limits its orders"))
@@ -618,18 +698,26 @@ async def _entry_results(here: Environment, file: HostFile, entry: Entry, settin
             detail = f"a call waits up to {file.host.wait} s for its video, but {field_name} does not allow that"
             results.append(note(name, detail, f"Set {field_name} to {value} in {file.path}."))
     if settings.token and is_readable_by_others(file.path):
-        detail = f"{file.path} contains the token, and other users of this machine can read it"
+        noun = entry.provider.short_noun
+        detail = f"{file.path} contains the {noun}, and other users of this machine can read it"
         results.append(note(name, detail, shlex.join(["chmod", "600", str(file.path)])))
     return results
 
 
 SETTING_CHECKS: tuple[tuple[str, Callable[[Settings], object], Check], ...] = (
-    (TOKEN, lambda settings: None if settings.simulated else (settings.token, settings.base_url), check_api),
+    (
+        "",
+        lambda settings: None if settings.simulated else (settings.api, settings.token, settings.base_url),
+        check_api,
+    ),
     ("LUMA_MCP_OUTPUT_DIR", output_folder, check_output),
     ("LUMA_MCP_INPUT_DIRS", lambda settings: settings.input_dirs, check_inputs),
     ("LUMA_MCP_JOURNAL", journal_path, check_journal),
 )
-"""The checks of settings that an entry may have otherwise than this terminal; each with the setting's value."""
+"""The checks of settings that an entry may have otherwise than this terminal: variable, value, check.
+
+The variable of the credential is that of the entry's API.
+"""
 
 
 def _install_command(file: HostFile) -> str:

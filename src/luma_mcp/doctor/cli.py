@@ -11,7 +11,6 @@ from dataclasses import asdict, replace
 
 import anyio
 import click
-from pydantic import SecretStr
 
 from luma_mcp.doctor.checks import CheckResult, detect, run_checks
 from luma_mcp.install.command import invocation
@@ -44,10 +43,9 @@ def _run(*, simulate: bool, seconds: float) -> Sequence[CheckResult]:
     here = detect(seconds=seconds)
     if not simulate:
         return anyio.run(run_checks, here)
-    from luma_mcp.simulator.app import TOKEN, new_simulator, running
+    from luma_mcp.cli.context import simulating
 
-    with running(new_simulator()) as url:
-        settings = replace(here.settings, token=SecretStr(TOKEN), base_url=url, email=None, simulated=True)
+    with simulating(here.settings, speed=1.0) as settings:
         return anyio.run(run_checks, replace(here, settings=settings, token_file=None))
 
 

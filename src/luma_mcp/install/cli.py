@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,10 +31,12 @@ from luma_mcp.install.config import (
     present_files,
     replace,
 )
-from luma_mcp.install.entry import NAME, PLACEHOLDER, SECRET_VARIABLES, TOKEN, Entry, format_entry, masked
+from luma_mcp.install.entry import CREDENTIALS, NAME, SECRET_VARIABLES, Entry, format_entry, masked
+from luma_mcp.providers import AGENTS, PROVIDERS, Provider
 from luma_mcp.settings import VARIABLES, Settings, SettingsError
 from luma_mcp.text import decode_utf8
 
+Credential = tuple[Provider, str]
 TRIES = 3
 HOST_IDS = ", ".join(host.id for host in paths.INSTALLABLE)
 EXAMPLE = "Make a five-second draft of a fox walking through fresh snow at dawn."
@@ -44,11 +47,7 @@ NOT_PASSED_ON = (
     "set in this terminal, which a host usually does not see. If it does not reach the API, add the same to the env of "
     "the entry."
 )
-NO_TOKEN = (
-    f"There is no token. Set {TOKEN} to your API token from https://useapi.net, or run this in a terminal and enter it "
-    "there. To try without one: --simulate."
-)
-ROTATE_TOKEN = "It runs a package that belongs to an unrelated project: replace your API token at https://useapi.net."  # noqa: S105 - a sentence
+ROTATE_TOKEN = "It runs a package that belongs to an unrelated project: replace your {noun} at {console}."  # noqa: S105 - a sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,28 +77,57 @@ def install(host_name: str | None, options: InstallOptions) -> None:
     args, env = command.args, _entry_settings(options)
     if options.simulate:
         args = (*args, "--simulate")
+        if settings.api == AGENTS.name:
+            # The credential, which says so here, is not in the entry.
+            env["LUMA_MCP_API"] = AGENTS.name
     if options.only_print:
         if host_name is None:
             raise click.ClickException(_name_a_host("install"))
         host, path = _resolve_host(host_name)
         if not options.simulate:
-            env = {TOKEN: PLACEHOLDER, **env}
+            env = {settings.provider.variable: settings.provider.placeholder, **env}
         click.echo(f"For {path}:", err=True)
         click.echo(format_entry(host, Entry(program, args, env)).rstrip("\n"))
         return
     files = _choose_files(host_name, "install", options)
-    warnings = list(command.warnings)
-    network = [name for name in NETWORK_VARIABLES if os.environ.get(name)]
-    if network and not options.simulate:
-        warnings.append(f"{' and '.join(network)}: {NOT_PASSED_ON}")
-    for warning in warnings:
+    for warning in [*command.warnings, *([] if options.simulate else _warnings(settings))]:
         click.secho(warning, fg="yellow", err=True)
     work: list[tuple[HostFile, Entry | None]] = []
-    resolve = cache(partial(_resolve_token, settings, check=options.check))
-    for file, present in zip(files, _present_tokens(files, settings), strict=True):
-        token = {} if options.simulate else {TOKEN: resolve(present)}
-        work.append((file, Entry(program, args, token | env)))
+    resolve = cache(partial(_resolve_credential, settings, check=options.check))
+    for file, present in zip(files, _present_credentials(files, settings), strict=True):
+        wanted = Entry(program, args, env)
+        if not options.simulate:
+            provider, token = resolve(present)
+            wanted = Entry(program, args, {provider.variable: token, **_select_api(file, provider, env), **env})
+        work.append((file, wanted))
     _process_all(work, options)
+
+
+def _warnings(settings: Settings) -> list[str]:
+    """What to know about the settings before they are written."""
+    warnings: list[str] = []
+    if settings.unused and settings.token:
+        both = f"{settings.provider.variable} and {settings.unused} are both set"
+        warnings.append(f"{both}: the entry is for {settings.provider.title}. LUMA_MCP_API chooses the other.")
+    network = [name for name in NETWORK_VARIABLES if os.environ.get(name)]
+    if network:
+        warnings.append(f"{' and '.join(network)}: {NOT_PASSED_ON}")
+    return warnings
+
+
+def _select_api(file: HostFile, provider: Provider, env: Mapping[str, str]) -> dict[str, str]:
+    """What an entry needs besides a credential so that its server uses that API, whatever else is kept in it."""
+    before = file.entry
+    if before is None or not before.is_ours:
+        return {}
+    kept = {**before.env, provider.variable: "set", **env}
+    added: dict[str, str] = {}
+    if Entry("", (), kept).provider != provider:
+        added["LUMA_MCP_API"] = provider.name
+    if before.provider != provider and before.env.get("LUMA_MCP_BASE_URL"):
+        # It is the address of the other API, which is not given this credential.
+        added["LUMA_MCP_BASE_URL"] = provider.base_url
+    return added
 
 
 def uninstall(host_name: str | None, options: InstallOptions) -> None:
@@ -112,7 +140,7 @@ def uninstall(host_name: str | None, options: InstallOptions) -> None:
 
 
 def _entry_settings(options: InstallOptions) -> dict[str, str]:
-    """The settings of this terminal without the tokens. The host does not see them otherwise."""
+    """The settings of this terminal without the secrets. The host does not see them otherwise."""
     env = {}
     for name in sorted(row.metadata["name"] for row in VARIABLES.values()):
         value = os.environ.get(name, "").strip()
@@ -191,85 +219,136 @@ def _name_a_host(command: str) -> str:
     return f"Name a host: {invocation()} {command} HOST, where HOST is one of {HOST_IDS}."
 
 
-# The token
+# The credential
 
 
-def _present_tokens(files: list[HostFile], settings: Settings) -> list[str]:
-    """The token of our entry in each file; empty if there is none, or if the environment has one."""
-    present = []
+def _present_credentials(files: list[HostFile], settings: Settings) -> list[Credential | None]:
+    """The credential that our entry has in each file, and its API.
+
+    None if there is none, if the environment has one, or if it is for another API than the one that is stated.
+    """
+    present: list[Credential | None] = []
     for file in files:
-        token = ""
+        found = None
         if settings.token is None and file.entry and file.entry.is_ours:
-            token = file.entry.env.get(TOKEN, "").replace(PLACEHOLDER, "")
-        present.append(token)
-    known = set(present) - {""}
+            provider = settings.provider if settings.is_api_stated else file.entry.provider
+            if value := file.entry.credentials.get(provider.variable):
+                found = (provider, value)
+        present.append(found)
+    known = set(present) - {None}
     if len(known) > 1:
         return present
-    # The token of one host is right for another that has none yet.
-    return ["".join(known)] * len(files)
+    # The credential of one host is right for another that has none yet.
+    return [next(iter(known), None)] * len(files)
 
 
-def _resolve_token(settings: Settings, present: str, *, check: bool) -> str:
-    """A token that the API accepts, as far as can be checked: that of the settings, `present`, or one typed in."""
-    token = ""
+def _resolve_credential(
+    settings: Settings, present: tuple[Provider, str] | None, *, check: bool
+) -> tuple[Provider, str]:
+    """An API and a credential that it accepts, as far as can be checked: of the settings, `present`, or typed in."""
+    found: Settings | None = None
     if settings.token:
-        token = settings.token.get_secret_value()
-    elif "${" in present:
-        click.echo("The token in the entry stays: the host fills it in, so it is not checked here.")
-        return present
+        found = settings
     elif present:
-        click.echo(f"{TOKEN} is not set here: the token in the entry is used.")
-        token = _parse_token(present)
+        provider, value = present
+        if "${" in value:
+            click.echo(
+                f"The {provider.short_noun} in the entry stays: the host fills it in, so it is not checked here."
+            )
+            return provider, value
+        click.echo(f"{provider.variable} is not set here: the {provider.short_noun} in the entry is used.")
+        found = _parse_credential(value, settings, provider)
     for _ in range(TRIES):
         # The first one may be unusable, or not accepted.
-        if not token:
+        if found is None:
             if not sys.stdin.isatty():
-                raise click.ClickException(NO_TOKEN)
-            question = "API token from useapi.net (user:…; it is not shown)"
-            token = _parse_token(click.prompt(question, hide_input=True))
-        if token and (not check or _is_accepted(token, settings)):
-            return token
-        token = ""
+                raise click.ClickException(_no_credential(settings))
+            found = _parse_credential(click.prompt(_question(settings), hide_input=True), settings)
+        if found and found.token and (not check or _is_accepted(found)):
+            return found.provider, found.token.get_secret_value()
+        found = None
         if not sys.stdin.isatty():
             break
-    raise click.ClickException("Nothing was changed, because there is no token that the API accepts.")
+    raise click.ClickException("Nothing was changed, because there is no token or key that an API accepts.")
 
 
-def _parse_token(text: str) -> str:
-    """The token in a text; empty if there is none that can be used."""
+def _offered(settings: Settings) -> list[Provider]:
+    """The APIs that a credential may be for."""
+    return [settings.provider] if settings.is_api_stated else list(PROVIDERS.values())
+
+
+def _question(settings: Settings) -> str:
+    ways = [f"{provider.noun} from {provider.site} ({provider.example})" for provider in _offered(settings)]
+    return f"{' or '.join(ways)}; it is not shown"
+
+
+def _no_credential(settings: Settings) -> str:
+    offered = _offered(settings)
+    noun = " or ".join(provider.short_noun for provider in offered)
+    ways = [f"{provider.variable} to your {provider.noun} from {provider.console}" for provider in offered]
+    instead = ""
+    if settings.unused:
+        instead = f" {settings.unused} is set, but LUMA_MCP_API selects {settings.provider.title}."
+    return (
+        f"There is no {noun}. Set {', or '.join(ways)}; or run this in a terminal and enter it there.{instead} To try "
+        "without one: --simulate."
+    )
+
+
+def _parse_credential(text: str, settings: Settings, provider: Provider | None = None) -> Settings | None:
+    """The settings with the credential in a text; None if there is none that can be used.
+
+    `provider`: the API that it is for; None to find that out by how it begins.
+    """
+    if provider is None:
+        provider = settings.provider
+        bare = re.sub(r"^Bearer\s+", "", text.strip())
+        for offered in _offered(settings):
+            if bare.startswith(offered.begins):
+                provider = offered
+    others = dict.fromkeys(CREDENTIALS, "")
     try:
-        token = Settings.from_environment({TOKEN: text}).token
-        return token.get_secret_value() if token else ""
+        return Settings.from_environment({**os.environ, **others, provider.variable: text})
     except SettingsError as error:
         click.echo(f"{error}.")
-        return ""
+        return None
 
 
-def _is_accepted(token: str, settings: Settings) -> bool:
+def _is_accepted(settings: Settings) -> bool:
+    noun = settings.provider.short_noun
     try:
-        accounts = anyio.run(_count_accounts, token, settings.base_url)
+        accounts = anyio.run(_check_credential, settings)
     except Unauthorized as error:
         click.secho(str(error), fg="red", err=True)
         return False
     except LumaError as error:
-        click.secho(f"The token could not be checked. {error}", fg="yellow", err=True)
+        click.secho(f"The {noun} could not be checked. {error}", fg="yellow", err=True)
         if not _confirm("Continue without the check?", option="--no-check"):
             raise click.ClickException("Nothing was changed.") from error
         return True
-    if accounts == 0:
-        text = "The token works, but no Luma account is configured for it yet, so no video can be made."
+    if accounts is None:
+        click.echo(f"The {noun} works.")
+    elif accounts == 0:
+        text = f"The {noun} works, but no Luma account is configured for it yet, so no video can be made."
         click.secho(f"{text} Add yours: {invocation()} accounts add", fg="yellow", err=True)
     else:
-        noun = "account" if accounts == 1 else "accounts"
-        click.echo(f"The token works, with {accounts} Luma {noun}.")
+        click.echo(f"The {noun} works, with {accounts} Luma {'account' if accounts == 1 else 'accounts'}.")
     return True
 
 
-async def _count_accounts(token: str, base_url: str) -> int:
+async def _check_credential(settings: Settings) -> int | None:
+    """Send the API one request that costs nothing; get the number of accounts, None where there are none to add."""
+    token = settings.token.get_secret_value() if settings.token else ""
     # The other steps need no HTTP client.
+    if settings.api == AGENTS.name:
+        from luma_mcp.api.agents.client import AgentsClient
+
+        async with AgentsClient(token, base_url=settings.base_url) as agents:
+            await agents.check(retry_timeout=0)
+        return None
     from luma_mcp.api.useapi.client import LumaClient
 
-    async with LumaClient(token, base_url=base_url) as luma:
+    async with LumaClient(token, base_url=settings.base_url) as luma:
         return len(await luma.accounts(retry_timeout=0))
 
 
@@ -337,9 +416,11 @@ def _process(file: HostFile, wanted: Entry | None, options: InstallOptions) -> b
 
 
 def _print_next_steps(file: HostFile, before: Entry | None, wanted: Entry | None) -> None:
-    if before and before.token:
-        for copy in backups_with(file.path, before.token):
-            click.secho(f"The backup {copy} contains your token: delete it once everything works.", fg="yellow")
+    if before:
+        for variable, secret in before.secrets.items():
+            noun = next(provider.short_noun for provider in PROVIDERS.values() if provider.variable == variable)
+            for copy in backups_with(file.path, secret):
+                click.secho(f"The backup {copy} contains your {noun}: delete it once everything works.", fg="yellow")
     if wanted:
         click.echo(f"{file.host.restart} Then ask: {EXAMPLE}")
     elif before:
@@ -357,7 +438,8 @@ def _is_confirmed(entry: Entry | None, options: InstallOptions) -> bool:
     if entry and not entry.is_ours:
         click.secho(f'The server "{NAME}" in this file is not luma-ray-mcp: {entry.safe_command}.', fg="yellow")
         if entry.origin == "index":
-            click.secho(ROTATE_TOKEN, fg="yellow")
+            provider = entry.provider
+            click.secho(ROTATE_TOKEN.format(noun=provider.noun, console=provider.console), fg="yellow")
         if not options.force and not _confirm("Change it anyway?", option="--force"):
             return False
     return options.yes or _confirm("Write it?", option="--yes")
@@ -383,12 +465,20 @@ def _show(config: Config, changed: Config, wanted: Entry | None) -> None:
         return
     if before and before.command != after.command:
         click.echo(f"It replaces one that runs {before.safe_command}.")
-    if before and before.token and before.token != after.token:
-        click.echo("It contains another API token than before.")
+    if before is None or not before.secrets:
+        return
+    provider = after.provider
+    if before.provider != provider:
+        click.echo(f"It uses {provider.title}; before, it used {before.provider.title}.")
+    elif before.secrets.get(provider.variable) != after.secrets.get(provider.variable):
+        click.echo(f"It contains another {provider.noun} than before.")
+    for variable in after.secrets.keys() - {provider.variable}:
+        click.echo(f"{variable} stays in it, unused: remove it by hand if you do not need it there.")
 
 
 def _warn_of_readers(config: Config) -> None:
-    """Say that others can read a token. The mode of an existing file is its owner's decision, so it stays."""
-    if config.entry and config.entry.token and is_readable_by_others(config.snapshot.path):
-        text = "Other users of this machine can read this file and the token in it. To prevent that:"
+    """Say that others can read a secret. The mode of an existing file is its owner's decision, so it stays."""
+    if config.entry and config.entry.secrets and is_readable_by_others(config.snapshot.path):
+        noun = config.entry.provider.short_noun
+        text = f"Other users of this machine can read this file and the {noun} in it. To prevent that:"
         click.secho(f"{text} chmod 600 {shlex.quote(str(config.snapshot.path))}", fg="yellow")

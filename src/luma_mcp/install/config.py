@@ -888,11 +888,16 @@ def resolve_token(settings: Settings, files: Iterable[HostFile]) -> tuple[Settin
     for file in files:
         if settings.token or file.entry is None:
             continue
+        env = dict(file.entry.env)
+        if settings.is_api_stated and settings.api != file.entry.provider.name:
+            # The address of the entry is that of another API.
+            env |= {"LUMA_MCP_API": settings.api, "LUMA_MCP_BASE_URL": ""}
         with suppress(SettingsError):
-            theirs = Settings.from_environment(file.entry.env)
-            # The token comes with the address of the API that it is for.
+            theirs = Settings.from_environment(env)
+            # The token comes with the API that it is for, and with its address.
             if theirs.token:
-                return dataclasses.replace(settings, token=theirs.token, base_url=theirs.base_url), file
+                found = dataclasses.replace(settings, token=theirs.token, base_url=theirs.base_url)
+                return dataclasses.replace(found, api=theirs.api, unused=None), file
     return settings, None
 
 

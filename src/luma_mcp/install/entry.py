@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from luma_mcp.hosts import Host, System
+from luma_mcp.providers import PROVIDERS, USEAPI, Provider
 
 NAME = "luma"
 """The name of our entry."""
-TOKEN = "USEAPI_TOKEN"  # noqa: S105 - a variable's name
-SECRET_VARIABLES = (TOKEN, "LUMA_MCP_HTTP_TOKEN")
-PLACEHOLDER = "user:your-token-from-useapi.net"
+CREDENTIALS = tuple(provider.variable for provider in PROVIDERS.values())
+SECRET_VARIABLES = (*CREDENTIALS, "LUMA_MCP_HTTP_TOKEN")
 HIDDEN = "…"
 Origin = Literal["installed", "former", "module", "index", "other"]
 """Where an entry takes its server from.
@@ -53,7 +53,7 @@ _COMMAND = re.compile(r"(?!.*(\s-\S|\s\S*=|://))(([A-Za-z]:)?[\\/](.*[\\/])?[^\\
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """How a host starts a server. `env` contains a token; `numbers`: further fields, such as a timeout."""
+    """How a host starts a server. `env` contains a credential; `numbers`: further fields, such as a timeout."""
 
     command: str
     args: tuple[str, ...] = ()
@@ -74,10 +74,27 @@ class Entry:
         return self.origin in ("installed", "former", "module")
 
     @property
-    def token(self) -> str | None:
-        """The token that it contains; None for none, and for one that the host fills in or a person has to."""
-        token = self.env.get(TOKEN, "")
-        return None if token in ("", PLACEHOLDER) or "${" in token else token
+    def secrets(self) -> Mapping[str, str]:
+        """The credentials that it contains, by variable; without those that the host fills in or a person has to."""
+        return {variable: value for variable, value in self.credentials.items() if "${" not in value}
+
+    @property
+    def credentials(self) -> Mapping[str, str]:
+        """The same, with those that the host fills in."""
+        found: dict[str, str] = {}
+        for provider in PROVIDERS.values():
+            value = self.env.get(provider.variable, "").strip()
+            if value not in ("", provider.placeholder):
+                found[provider.variable] = value
+        return found
+
+    @property
+    def provider(self) -> Provider:
+        """The API that its server uses."""
+        stated = PROVIDERS.get(self.env.get("LUMA_MCP_API", "").strip().casefold())
+        if stated:
+            return stated
+        return next((provider for provider in PROVIDERS.values() if provider.variable in self.credentials), USEAPI)
 
     @property
     def safe_command(self) -> str:
@@ -279,6 +296,7 @@ def masked(entry: Entry, known: Entry) -> Entry:
         command = entry.command
     args = tuple(arg if arg in known.args else HIDDEN for arg in entry.args)
     env = dict.fromkeys(entry.env, HIDDEN) | dict(entry.env.items() & known.env.items())
-    if TOKEN in env:
-        env[TOKEN] = f"user:{HIDDEN}"
+    for provider in PROVIDERS.values():
+        if provider.variable in env:
+            env[provider.variable] = f"{provider.begins}{HIDDEN}"
     return Entry(command, args, env, entry.numbers)

@@ -294,6 +294,11 @@ def _advise(error: LumaError, tool: str, provider: Provider) -> tuple[NextAction
             return "fix_arguments", "Change the prompt or the image."
         case errors.JobFailed():
             return "fix_arguments", "Change the prompt or the options first: every order is a new, charged job."
+        case errors.NotConfigured(unused=str()):
+            return "fix_setup", (
+                f"Ask the user to set {error.setting} in this server's environment, in the host's configuration, or to "
+                "unset LUMA_MCP_API there."
+            )
         case errors.NotConfigured(setting=provider.variable):
             return "fix_setup", (
                 f"Ask the user to get an {provider.noun} at {provider.console} and to set it as {provider.variable} in "

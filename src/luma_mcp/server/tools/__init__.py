@@ -61,7 +61,7 @@ class ServerContext:
         """Get the service; raises `NotConfigured` if there is no token."""
         service = self.service()
         if service is None:
-            raise NotConfigured(self.provider.variable)
+            raise NotConfigured(self.provider.variable, unused=self.settings.unused)
         return service
 
     def wait_seconds(self, options: Mapping[str, Any], ctx: Context[Any, Any]) -> tuple[float, float]:
