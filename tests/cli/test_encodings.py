@@ -80,6 +80,15 @@ def test_commands_work_in_folders_of_any_name(tmp_path: Path) -> None:
     assert len(list((home / "luma-demo").iterdir())) == 2
 
 
+@pytest.mark.parametrize("command", [["get"], ["delete", "--yes"]])
+def test_a_jobid_that_is_not_utf8_is_unknown(tmp_path: Path, command: list[str]) -> None:
+    # Nothing answers at this address, and it is asked nothing.
+    environment = surroundings(tmp_path, USEAPI_TOKEN="user:1-x", LUMA_MCP_BASE_URL="http://127.0.0.1:9")
+    done = run([*command, ODD], environment, tmp_path)
+    assert b"Error: jobid is not valid" in done.stdout
+    assert b"Traceback" not in done.stdout
+
+
 @pytest.mark.parametrize("option", ["--yes", "--print"])
 def test_a_setting_that_is_not_utf8_is_not_installed(tmp_path: Path, option: str) -> None:
     environment = surroundings(tmp_path, LUMA_MCP_OUTPUT_DIR=str(tmp_path / ODD))

@@ -169,11 +169,13 @@ async def test_argument_that_is_not_text_is_not_ordered(server: Server, simulato
     assert simulator.requests["POST /videos"] == 0
 
 
-async def test_argument_of_get_job_that_is_not_text(server: Server) -> None:
+@pytest.mark.parametrize("tool", ["get_job", "delete_job"])
+async def test_jobid_that_is_not_text(server: Server, tool: str) -> None:
     async with server() as client:
-        result = await client.call_tool("get_job", {"jobid": f"j{HALF}"})
+        result = await client.call_tool(tool, {"jobid": f"j{HALF}"})
     assert_sendable(result)
-    assert result.is_error
+    _, content = read_result(result)
+    assert (content["error"]["kind"], content["error"]["retry"]) == ("invalid_arguments", "after_change")
 
 
 @pytest.mark.parametrize("record", RECORDS)

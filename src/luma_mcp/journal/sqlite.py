@@ -481,7 +481,11 @@ class SqliteJournal:
         return str(found[0][0])
 
     async def _select(self, sql: str, *values: Any) -> list[sqlite3.Row]:
-        return await self._run(self._storage.run, lambda db: db.execute(sql, values).fetchall())
+        try:
+            return await self._run(self._storage.run, lambda db: db.execute(sql, values).fetchall())
+        except UnicodeEncodeError:
+            # It asks for half a character, which nothing here contains.
+            return []
 
     async def _update_job(self, jobid: str, change: str, *values: Any, condition: str = "TRUE") -> None:
         sql = f"UPDATE orders SET {change} WHERE api = ? AND jobid = ? AND {condition}"
