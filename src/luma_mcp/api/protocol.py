@@ -42,7 +42,7 @@ LONGEST_TITLE = 96
 """Bytes of that part in UTF-8: disks count bytes, and some accept only 143 for a name."""
 _TERM = re.compile("a[am]*(?:ia[am]*)*")
 # What is not seen would split words: soft hyphens and the like, and what selects the style of a character.
-_INVISIBLE = re.compile("[\u00ad\u2060\ufe00-\ufe0f\ufeff\u20e3]")
+_INVISIBLE = re.compile("[\u00ad\u061c\u200e\u200f\u2060\ufe00-\ufe0f\ufeff\u20e3]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,7 +411,8 @@ def _letter_class(character: str) -> str:
     kind = unicodedata.category(character)[0]
     if kind in "LN":
         return "a"
-    if kind == "M" or character in "\u200c\u200d":
+    # The joiners, and the separator of vowels within words of Mongolian.
+    if kind == "M" or character in "\u180e\u200c\u200d":
         return "m"
     return "i" if character in "\u00b7\u05f3\u05f4\u2019" else "-"
 
