@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from mcp import Client
+from starlette.responses import Response
 from tests.conftest import IN_MEMORY, TOKEN
 from tests.results import read_result
 
@@ -41,10 +42,14 @@ class ApiAndProxy(Simulator):
         service.add_account("studio@example.com")
         super().__init__(service, token=TOKEN)
         self.forwarded: list[str] = []
+        self.requires_login = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         origin = f"http://{CDN}"
         if scope["path"].startswith(origin):
+            if self.requires_login:
+                await Response(status_code=407, headers={"proxy-authenticate": "Basic"})(scope, receive, send)
+                return
             self.forwarded.append(scope["path"])
             scope["path"] = scope["path"].removeprefix(origin)
             scope["raw_path"] = scope["raw_path"].removeprefix(origin.encode())
@@ -117,6 +122,17 @@ async def test_a_variable_that_names_no_proxy_hides_no_video(
     assert content["save_problem"] in text
     assert "swordfish" not in text
     assert len(api.orders) == 1
+
+
+async def test_a_proxy_that_requires_a_login_hides_no_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with api_and_proxy() as (api, base_url, address):
+        monkeypatch.setenv("HTTP_PROXY", address)
+        api.requires_login = True
+        text, content = await generate(base_url, tmp_path)
+    assert "proxy requires a login" in content["save_problem"]
+    # Nothing is known about the link, so it is not taken for expired.
+    assert "expired" not in content["save_problem"]
+    assert content["video"]["url"] in text
 
 
 async def test_whatever_happens_to_the_file_hides_no_video(tmp_path: Path) -> None:

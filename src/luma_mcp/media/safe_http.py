@@ -148,6 +148,9 @@ class SafeHttpClient:
             )
             response = await transport.handle_async_request(request)
             try:
+                if response.status_code == httpx2.codes.PROXY_AUTHENTICATION_REQUIRED:
+                    # The host has not been asked yet.
+                    raise ImageError("is a link, and this machine's proxy requires a login")
                 if not response.has_redirect_location:
                     encoding = response.headers.get("content-encoding", "identity").casefold()
                     if response.is_success and encoding != "identity":
