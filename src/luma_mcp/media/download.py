@@ -154,7 +154,9 @@ class _Download:
         tag = blake2b(f"{self.validator} {self.total}".encode(), digest_size=4).hexdigest()
         is_resumed = self.partial.resume(tag)
         rest = (self.total or 0) - self.partial.size
-        if shutil.disk_usage(self.partial.target.parent).free < rest:
+        disk = shutil.disk_usage(self.partial.target.parent)
+        # Network drives that do not know their size report zeros.
+        if disk.total and disk.free < rest:
             raise OSError(errno.ENOSPC, "no room")
         if is_resumed:
             return None
