@@ -261,9 +261,11 @@ def resolve_output(options: Options, output: str | None, *, count: int) -> Optio
     """Complete the options with where the files go; reject what cannot be written before anything is ordered."""
     if output is None:
         return replace(options, suffix=" --save" * options.save)
-    path = Path(os.path.abspath(Path(output).expanduser()))  # noqa: PTH100 - resolves no links
+    # Neither resolves links, nor fails at a user who does not exist.
+    path = Path(os.path.abspath(os.path.expanduser(output)))  # noqa: PTH100, PTH111
     suffix = f" --output {shlex.quote(str(path))}"
-    is_folder = path.is_dir() or output.endswith(("/", os.sep)) or not path.suffix
+    # `Path.is_dir` fails at a name that the disk does not accept.
+    is_folder = os.path.isdir(path) or output.endswith(("/", os.sep)) or not path.suffix  # noqa: PTH112
     if is_folder:
         options = replace(options, save=True, folder=path, suffix=suffix)
     elif path.suffix.lower() != ".mp4":
@@ -277,8 +279,10 @@ def resolve_output(options: Options, output: str | None, *, count: int) -> Optio
     folder = path if is_folder else path.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            path.lstat()
     except OSError as error:
-        raise click.UsageError(f"{folder} cannot be used as a folder ({error.strerror}).") from None
+        raise click.UsageError(f"{error.filename} cannot be used ({error.strerror}).") from None
     if not os.access(folder, os.W_OK):
         raise click.UsageError(f"{folder} cannot be written to.")
     return options
