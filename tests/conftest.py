@@ -6,6 +6,7 @@ time, and nothing sleeps. Tests that need real sockets ask for asyncio.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx2
 import pytest
+from jsonschema import Draft202012Validator
 from mcp import Client
 from tests.clock import ClockThatWaitsForThreads
 from trio.testing import MockClock
@@ -41,6 +43,8 @@ IN_MEMORY = {"LUMA_MCP_JOURNAL": "off", "LUMA_MCP_THUMBNAILS": "0"}
 """What tests do without unless they are about it."""
 ERAS = ("2026-07-28", "legacy")
 """The newest version of the protocol, and the handshake before it."""
+ALL = bool(os.environ.get("ALL"))
+"""Whether every case runs, also of tests that take long: `make test-all`."""
 
 
 def wall_clock() -> datetime:
@@ -53,6 +57,12 @@ async def resolve(host: str, port: int) -> list[str]:  # noqa: ARG001
 
 
 def pytest_configure() -> None:
+    """Prepare this process for the tests."""
+    measure_processes()
+    remember_valid_schemas()
+
+
+def measure_processes() -> None:
     """Measure the coverage of processes, too, which tests start with an environment of their own."""
     config = os.environ.get("COVERAGE_PROCESS_CONFIG")
     if config is None:
@@ -65,6 +75,57 @@ def pytest_configure() -> None:
         start(self, *args, **options)
 
     subprocess.Popen.__init__ = start_measured  # type: ignore[method-assign]
+
+
+def remember_valid_schemas() -> None:
+    """Check each schema once: every new client checks those of the tools, which takes longer than most tests."""
+    check = Draft202012Validator.check_schema
+    valid: set[str] = set()
+
+    def check_new_schema(schema: Any, *args: Any, **options: Any) -> None:
+        text = json.dumps([schema, repr(args), repr(options)])
+        if text not in valid:
+            check(schema, *args, **options)
+            valid.add(text)
+
+    Draft202012Validator.check_schema = check_new_schema  # type: ignore[method-assign]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a test marked `sample(number)`, keep only that many cases, evenly spaced over those that were selected."""
+    if ALL:
+        return
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("sample"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    left_out: list[pytest.Item] = []
+    for selected in cases.values():
+        marker = selected[0].get_closest_marker("sample")
+        assert marker
+        [number] = marker.args
+        kept = {position * len(selected) // number for position in range(number)}
+        left_out += [item for position, item in enumerate(selected) if position not in kept]
+    config.hook.pytest_deselected(items=left_out)
+    without = set(left_out)
+    items[:] = [item for item in items if item not in without]
+
+
+def pytest_report_header() -> str:
+    return describe_sample()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say it where there is no header, too."""
+    if config.get_verbosity() < 0:
+        terminalreporter.line(describe_sample())
+
+
+def describe_sample() -> str:
+    if ALL:
+        return "cases: all, also of slow tests"
+    return "cases: a sample of slow tests, those marked with sample(number); all with make test-all (ALL=1)"
 
 
 @pytest.fixture(autouse=True)
