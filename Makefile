@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
-.PHONY: install demo test scenarios lint types conformance clients player player-test bundle bundle-test wheel-test workflows site \
+.PHONY: install demo test test-all scenarios lint types conformance clients player player-test bundle bundle-test wheel-test workflows site \
 	campaign demo-svg docs check benchmark pins clean
 
 install: .venv/run.stamp  ## the command as .venv/bin/luma-ray-mcp, without uv or pipx
@@ -13,11 +13,15 @@ install: .venv/run.stamp  ## the command as .venv/bin/luma-ray-mcp, without uv o
 demo: .venv/run.stamp  ## a rejection, a suggestion and two clips, over a real MCP connection
 	@$(BIN)/luma-ray-mcp demo
 
-test: .venv/dev.stamp  ## four at a time, because many tests wait for processes; COVERAGE=95 fails below 95 %
-	$(BIN)/python -m pytest -n 4 --dist worksteal $(if $(COVERAGE),--cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE))
+# ALL=1: every case, also of slow tests. COVERAGE=95: fails below 95 %. What was compiled is kept, whatever the variable says.
+test: .venv/dev.stamp  ## four at a time, because many tests wait for processes; of slow tests, a sample
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist worksteal $(if $(COVERAGE),--cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE))
+
+test-all:  ## the tests with every case of the slow ones
+	@$(MAKE) test ALL=1
 
 scenarios: .venv/dev.stamp  ## 20,000 random scenarios of orders, failures and kills; takes a quarter of an hour
-	SCENARIOS=20000 $(BIN)/python -m pytest -n auto -q tests/service/test_nothing_lost.py
+	ALL=1 SCENARIOS=20000 $(BIN)/python -m pytest -n auto -q tests/service/test_nothing_lost.py
 
 campaign: .venv/dev.stamp  ## 2,000 orders while servers are killed and the journal is replaced; takes half an hour
 	@export CAMPAIGN_SEED=$${CAMPAIGN_SEED:-$$(date +%s)} CAMPAIGN_ORDERS=$${CAMPAIGN_ORDERS:-2000}; \

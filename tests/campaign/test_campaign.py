@@ -16,10 +16,11 @@ from functools import partial
 
 import pytest
 from tests.campaign.scenario import run_scenario
+from tests.conftest import ALL
 
 ORDERS = 50
 """Orders of one scenario: a list shows all of them."""
-SAMPLE_SEEDS, SAMPLE_ORDERS = 2, 25
+SAMPLE_SEEDS, SAMPLE_ORDERS = 2, 25 if ALL else 10
 AT_ONCE = 2
 """Scenarios of one test: most of the time, they wait for their servers."""
 

@@ -52,6 +52,7 @@ def run(command: list[str], environment: dict[str, str], cwd: Path) -> subproces
     )
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("terminal", TERMINALS)
 def test_commands_replace_what_a_terminal_lacks(tmp_path: Path, terminal: str) -> None:
     environment = surroundings(tmp_path, **TERMINALS[terminal])
@@ -99,7 +100,8 @@ def test_a_setting_that_is_not_utf8_is_not_installed(tmp_path: Path, option: str
     assert list((tmp_path / ".cursor").iterdir()) == []
 
 
-@pytest.mark.parametrize("locale", [{}, ASCII], ids=["UTF-8", "C"])
+@pytest.mark.sample(1)
+@pytest.mark.parametrize("locale", [ASCII, {}], ids=["C", "UTF-8"])
 def test_a_paid_answer_goes_out_from_folders_of_any_name(tmp_path: Path, locale: dict[str, str]) -> None:
     home = tmp_path / ODD
     environment = surroundings(home, LUMA_MCP_OUTPUT_DIR=str(home / ODD), **locale)

@@ -168,6 +168,7 @@ def make_empty(path: Path) -> None:
 
 
 @unix_only
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("spoil", [make_readable, make_link, make_short, make_empty])
 def test_a_token_that_others_may_know_is_replaced(tmp_path: Path, spoil: object) -> None:
     assert callable(spoil)

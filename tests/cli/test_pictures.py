@@ -73,7 +73,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
         started.process.kill()
 
 
-@pytest.mark.parametrize("end", ["stdin closed", "Ctrl-C", "terminated", "killed"])
+@pytest.mark.sample(2)
+@pytest.mark.parametrize("end", ["killed", "terminated", "stdin closed", "Ctrl-C"])
 def test_the_end_of_the_server_ends_the_decoding(server: Server, end: str) -> None:
     assert server.process.stdin
     if end == "stdin closed":

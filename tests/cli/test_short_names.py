@@ -28,6 +28,7 @@ main()
 """
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("option", ["--save", "--output"])
 @pytest.mark.parametrize("limit", [143, 60])
 @pytest.mark.parametrize("prompt", ["雪山を走る赤い狐" * 9, "रेगिस्तान " * 9], ids=["Japanese", "Hindi"])

@@ -6,7 +6,7 @@ import io
 import random
 import struct
 import zlib
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -32,6 +32,7 @@ def small(kind: str, mode: str = "RGB", **options: Any) -> bytes:
 # JPEG
 
 
+@cache
 def endless_jpeg(side: int = 4000, scans: int = 5000) -> bytes:
     """A progressive JPEG whose last scan is repeated: each one goes over all of the picture again."""
     data = encoded(Image.new("RGB", (side, side), "gray"), "JPEG", progressive=True)

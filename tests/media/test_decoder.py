@@ -50,6 +50,7 @@ def spent() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+@pytest.mark.sample(9)
 @pytest.mark.parametrize("name", PICTURES)
 async def test_a_hostile_picture_keeps_the_limits(name: str) -> None:
     data = PICTURES[name]()
@@ -68,6 +69,7 @@ async def test_a_hostile_picture_keeps_the_limits(name: str) -> None:
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit < LARGE.memory
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "limits",
     [Limits(LARGE.pixels, LARGE.memory, 1, LONG), Limits(LARGE.pixels, LARGE.memory, 1000, 2.0)],
@@ -82,19 +84,19 @@ async def test_a_time_limit(build: Callable[[], bytes], limits: Limits) -> None:
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no limit of the address space")
 @pytest.mark.parametrize(
-    ("data", "memory"),
+    ("build", "memory"),
     [
-        (deflated_tiff(14_000), 250_000_000),
-        (encoded(Image.new("L", (7000, 7000)), "GIF"), 150_000_000),
-        (webp_frames(12_000, 1), 1_300_000_000),
+        (lambda: deflated_tiff(14_000), 250_000_000),
+        (lambda: encoded(Image.new("L", (7000, 7000)), "GIF"), 150_000_000),
+        (lambda: webp_frames(12_000, 1), 1_300_000_000),
     ],
     ids=["TIFF", "GIF", "WebP"],
 )
-async def test_a_memory_limit(data: bytes, memory: int) -> None:
+async def test_a_memory_limit(build: Callable[[], bytes], memory: int) -> None:
     tight = Limits(LARGE.pixels, memory, 100, LONG)
     # Some decoders do not say why they fail.
     with pytest.raises(ImageError, match=f"{COSTLY}|damaged, cut short or too large to decode"):
-        await Decoder(small=tight, large=tight).normalize(data)
+        await Decoder(small=tight, large=tight).normalize(build())
 
 
 async def test_a_picture_beyond_the_small_limits_is_decoded_with_the_large_ones() -> None:

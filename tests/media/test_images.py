@@ -178,9 +178,10 @@ def test_a_broken_profile_is_ignored(kind: str) -> None:
     assert corners(decoded(normalize(data).data)) == ["r", "g", "b", "rg"]
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.sample(1)
+@pytest.mark.parametrize("mode", ["RGBA", "RGB"])
 def test_a_picture_of_more_than_20_mb_becomes_smaller(mode: str) -> None:
-    data = encoded(noise(mode, 2700), "PNG")
+    data = encoded(noise(mode, 2700), "PNG", compress_level=0)
     assert len(data) > LARGEST_UPLOAD
     picture = normalize(data)
     assert len(picture.data) <= LARGEST_UPLOAD
@@ -305,7 +306,7 @@ def test_a_converted_picture_is_scaled_to_16_megapixels() -> None:
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_a_thumbnail_is_a_small_jpeg(mode: str) -> None:
-    small = make_thumbnail(encoded(noise(mode, 2000), "PNG"))
+    small = make_thumbnail(encoded(noise(mode, 2000), "PNG", compress_level=0))
     assert decoded(small).format == "JPEG"
     assert len(small) <= LARGEST_THUMBNAIL
 

@@ -52,6 +52,7 @@ def all_entries() -> dict[str, dict[str, Any]]:
     return dict(found.values())
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("entry", [pytest.param(e, id=where) for where, e in all_entries().items()])
 async def test_a_server_entry_starts_and_lists_its_tools(entry: dict[str, Any]) -> None:
     assert await tools_of(entry) == TOOLS

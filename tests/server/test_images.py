@@ -14,7 +14,7 @@ from PIL import Image
 from pillow_heif import register_heif_opener
 from tests.clock import pass_time
 from tests.conftest import EMAIL, ERAS
-from tests.media.hostile import endless_jpeg, page, tiff
+from tests.media.hostile import SIDE, endless_jpeg, page, tiff, webp_frames
 from tests.server.calls import order, order_error
 
 from luma_mcp.simulator.app import Fault
@@ -337,6 +337,7 @@ ENDLESS: dict[str, Callable[[], bytes]] = {
 """Pictures that take longer to decode than all of a test."""
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("name", ENDLESS)
 async def test_endless_picture_delays_no_other_order(
     server: Server, simulator: Simulator, tmp_path: Path, name: str
@@ -360,12 +361,24 @@ async def test_endless_picture_delays_no_other_order(
     assert len(simulator.service.jobs) == 3
 
 
-async def test_endless_picture_is_refused_and_costs_nothing(
-    server: Server, simulator: Simulator, tmp_path: Path
+@pytest.mark.sample(1)
+@pytest.mark.parametrize(
+    "build",
+    [
+        pytest.param(
+            partial(webp_frames, SIDE, 1),
+            id="memory",
+            marks=pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no limit of the address space"),
+        ),
+        pytest.param(endless_jpeg, id="time"),
+    ],
+)
+async def test_costly_picture_is_refused_and_costs_nothing(
+    server: Server, simulator: Simulator, tmp_path: Path, build: Callable[[], bytes]
 ) -> None:
-    (tmp_path / "endless.jpg").write_bytes(endless_jpeg())
+    (tmp_path / "costly").write_bytes(build())
     async with server() as client:
-        text, content = await order(client, image_start=str(tmp_path / "endless.jpg"))
+        text, content = await order(client, image_start=str(tmp_path / "costly"))
     error = content["error"]
     assert (error["kind"], error["retry"], error["charged"]) == ("invalid_arguments", "after_change", "no")
     [problem] = error["problems"]

@@ -207,6 +207,7 @@ def jobids_of(error: LumaError) -> set[str]:
     return jobids
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_no_order_is_billed_twice_and_none_is_lost(chunk: int) -> None:
     is_usual = "SCENARIOS" not in os.environ
