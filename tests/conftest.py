@@ -117,15 +117,16 @@ def pytest_report_header() -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say it where there is no header, too."""
+    """Show it without a header, too."""
     if config.get_verbosity() < 0:
         terminalreporter.line(describe_sample())
 
 
 def describe_sample() -> str:
+    """Describe what is left out, in one line."""
     if ALL:
-        return "cases: all, also of slow tests"
-    return "cases: a sample of slow tests, those marked with sample(number); all with make test-all (ALL=1)"
+        return "cases: all, also of slow tests (ALL is set)"
+    return "cases: of slow tests (marked sample), only some; all of them with make test-all (ALL=1)"
 
 
 @pytest.fixture(autouse=True)
