@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,10 @@ class Server:
 
     def _wait_for_worker(self) -> int:
         while (number := find_worker(self.process.pid)) is None:
-            assert self.process.poll() is None
+            # Leaves the processor to the server.
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.02)
+            assert self.process.returncode is None
         return number
 
 
