@@ -75,6 +75,7 @@ ProblemCode = Literal[
     "spellings_differ",
     "more",
     "unusable_image",
+    "unusable_clip",
     "unknown_account",
     "account_mismatch",
     "not_accepted",
@@ -82,8 +83,8 @@ ProblemCode = Literal[
     "not_a_video",
 ]
 PriceBasis = Literal["price_list", "such_videos", "any_video"]
-ImageRemedy = Literal["wait_for_job", "try_later", "other_job", "other_image"]
-"""What helps with an image that cannot be used."""
+ImageRemedy = Literal["wait_for_job", "try_later", "other_job", "other_image", "install_frames"]
+"""What helps with an image or a clip that cannot be used. `install_frames`: this package's extra of that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +101,8 @@ class Problem:
         did_you_mean: the parameter that an unknown name most likely stands for.
         expected: what the parameter takes, as a noun phrase.
         reason: for `unusable_image` and the like: a neutral clause that follows the parameter's name.
-        jobid: the earlier job that an image names.
-        remedy: what helps with an image, for code.
+        jobid: the earlier job that an image or a clip names.
+        remedy: what helps with an image or a clip, for code.
     """
 
     field: str
@@ -176,6 +177,7 @@ _PROBLEMS: dict[ProblemCode, str] = {
     "spellings_differ": '"{field}" and another spelling of the same parameter have different values; send one of them.',
     "more": 'Besides these, {value} more arguments are wrong, from "{field}" on.',
     "unusable_image": "{shown} {reason}.",
+    "unusable_clip": "{shown} {reason}.",
     "unknown_account": "{shown} is not a configured account{use}",
     "account_mismatch": "{field} {reason}.",
     "not_accepted": "{shown} was not accepted by the API{use}",

@@ -74,7 +74,7 @@ MEASURED_SECONDS = 10.0
 RETENTION = timedelta(days=400)
 """How long orders are kept."""
 ASSET_LIFETIME = timedelta(days=29)
-"""An asset expires after 30 days (useapi.net, Luma API v1). The last day is a margin for slow jobs and wrong clocks."""
+"""Of useapi.net, where assets expire after 30 days. The last day is a margin for slow jobs and wrong clocks."""
 MIN_SAMPLES, MAX_SAMPLES = 5, 50
 """How many finished jobs of a kind are needed for its typical duration, and how many are considered."""
 COUNTS_TOWARDS_LIMIT = (
@@ -158,6 +158,7 @@ class SqliteJournal:
         api: identifies the credential and the API; never the token itself. `EVERY_API`: a read-only view of all.
         wall_clock: the time of day, in UTC.
         clock: seconds; decides when a file that could not be used is tried again.
+        asset_lifetime: how long an uploaded image can be used; None if only the API knows that.
         movable: whether a file that is not a readable database may be moved aside. False for a path that the user
             chose: it may be a file of theirs.
         busy_seconds: how long another process's write is waited for.
@@ -170,10 +171,12 @@ class SqliteJournal:
         api: str,
         wall_clock: Callable[[], datetime],
         clock: Callable[[], float] = time.monotonic,
+        asset_lifetime: timedelta | None = ASSET_LIFETIME,
         movable: bool = True,
         busy_seconds: float = BUSY_SECONDS,
     ) -> None:
         self._api = api
+        self._asset_lifetime = asset_lifetime
         self._wall_clock = wall_clock
         self._clock = clock
         self._storage = _Storage(path, movable=movable, create=api != EVERY_API, busy_seconds=busy_seconds)
@@ -453,10 +456,9 @@ class SqliteJournal:
         self, digest: str, account: str, asset_ref: str, size: tuple[int, int] | None = None
     ) -> None:
         now = self._wall_clock()
-        expired = (now - ASSET_LIFETIME).timestamp()
         sql = f"INSERT OR REPLACE INTO assets ({_COLUMNS['assets']}) VALUES (?, ?, ?, ?, ?, ?, ?)"
         await self._execute(
-            ("DELETE FROM assets WHERE uploaded_at < ?", (expired,)),
+            (f"DELETE FROM assets WHERE {self._mine} AND uploaded_at < ?", (self._api, self._oldest_asset())),
             (sql, (self._api, digest, account, asset_ref, now.timestamp(), *(size or (None, None)))),
         )
 
@@ -473,12 +475,17 @@ class SqliteJournal:
         return [order for order in map(_parse_row, found) if order]
 
     async def _find_asset(self, column: str, condition: str, *values: str) -> str | None:
-        since = (self._wall_clock() - ASSET_LIFETIME).timestamp()
         sql = f"SELECT {column} FROM assets WHERE {self._mine} AND uploaded_at >= ? AND {condition}"
-        found = await self._select(sql, self._api, since, *values)
+        found = await self._select(sql, self._api, self._oldest_asset(), *values)
         if not found or found[0][0] is None:
             return None
         return str(found[0][0])
+
+    def _oldest_asset(self) -> float:
+        """Get the time from which on an uploaded image can still be used."""
+        if self._asset_lifetime is None:
+            return 0.0
+        return (self._wall_clock() - self._asset_lifetime).timestamp()
 
     async def _select(self, sql: str, *values: Any) -> list[sqlite3.Row]:
         try:

@@ -1,4 +1,4 @@
-"""Decode images in processes of their own, with limits: an image can be made to take hours, gigabytes or a crash.
+"""Decode images and clips in processes of their own, with limits: one can be made to take hours, gigabytes or a crash.
 
 Each image has its process, which is killed when its limits are reached or nobody waits for it any more. It begins with
 small limits that most images need, many of them at a time. One that exceeds them begins again with large limits, one at
@@ -22,12 +22,13 @@ from typing import Any, Literal
 import anyio
 import anyio.to_thread
 
+from luma_mcp.media.clips import DAMAGED_CLIP, Clip
 from luma_mcp.media.images import DAMAGED, LARGEST_UPLOAD, MAX_PIXELS, NormalizedImage
 from luma_mcp.media.sources import ImageError
 
 logger = logging.getLogger(__name__)
 
-Task = Literal["normalize", "thumbnail", "measure"]
+Task = Literal["normalize", "thumbnail", "measure", "clip"]
 
 QUEUE_TIMEOUT = 60.0
 """Seconds for which a large image waits for other large ones."""
@@ -84,6 +85,7 @@ class _Worker:
     """The process that decodes one image."""
 
     def __init__(self, task: Task, data: bytes, limits: Limits) -> None:
+        self.task = task
         request = {
             "task": task,
             "max_pixels": limits.pixels,
@@ -170,6 +172,15 @@ class Decoder:
             return _parse_size(reply)
         return None
 
+    async def read_clip(self, path: str) -> Clip:
+        """Read an MP4 file: its last frame, size and length.
+
+        Raises:
+            ImageError: it is unusable, or exceeds the limits. `retryable` if this machine is too busy.
+        """
+        reply, frame = await self._run("clip", path.encode())
+        return Clip(frame, _parse_size(reply), reply["seconds"])
+
     async def _run(self, task: Task, data: bytes) -> tuple[dict[str, Any], bytes]:
         with suppress(_LimitsExceededError):
             return await self._attempt_small(task, data)
@@ -192,10 +203,11 @@ class Decoder:
 async def _decode(worker: _Worker, limits: Limits, threads: anyio.CapacityLimiter) -> tuple[dict[str, Any], bytes]:
     """Run a worker within the limits; its reply, and the image that it made. Kill it if this is cancelled."""
     gigabytes = limits.memory / 1e9
-    too_costly = ImageError(
-        f"needs more than {limits.processor_seconds} seconds or {gigabytes:g} GB of memory to decode; "
-        "scale it down, or save it again as an ordinary JPEG or PNG"
-    )
+    cost = f"needs more than {limits.processor_seconds} seconds or {gigabytes:g} GB of memory to decode"
+    too_costly, damaged = ImageError(cost), ImageError(DAMAGED_CLIP)
+    if worker.task != "clip":
+        too_costly = ImageError(f"{cost}; scale it down, or save it again as an ordinary JPEG or PNG")
+        damaged = ImageError(DAMAGED)
     not_started = ImageError("could not be checked: the process that decodes pictures did not start", retryable=True)
     try:
         with anyio.fail_after(limits.seconds):
@@ -220,7 +232,7 @@ async def _decode(worker: _Worker, limits: Limits, threads: anyio.CapacityLimite
     if began or not output:
         logger.warning("The process that decodes pictures did not start: exit code %s", exit_code)
         raise _LimitsExceededError(not_started)
-    error = too_costly if exit_code in _ENDED_BY_LIMITS else ImageError(DAMAGED)
+    error = too_costly if exit_code in _ENDED_BY_LIMITS else damaged
     raise _LimitsExceededError(error)
 
 

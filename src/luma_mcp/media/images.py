@@ -15,7 +15,7 @@ import sys
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -493,8 +493,8 @@ def run_worker() -> None:
     """Carry out the one task that stdin contains, and end: the process that `media.decoder` starts.
 
     On stdin: a line of JSON with `task`, the `max_pixels`, `memory` (bytes) and `seconds` that it may take, and the
-    `length` of the image that follows. On stdout: an empty line once it begins to decode; then a line of JSON, and the
-    bytes of the resulting image. Without the latter, it took too much or crashed.
+    `length` of the image, or of a clip's path, that follows. On stdout: an empty line once it begins to decode; then a
+    line of JSON, and the bytes of the resulting image. Without the latter, it took too much or crashed.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     request = json.loads(sys.stdin.buffer.readline())
@@ -513,18 +513,34 @@ def run_worker() -> None:
 
 def _carry_out(task: str, data: bytes, max_pixels: int) -> tuple[dict[str, Any], bytes]:
     try:
-        if task == "measure":
-            return {"size": measure(data, max_pixels)}, b""
-        if task == "thumbnail":
-            return {}, make_thumbnail(data, max_pixels)
-        image = normalize(data, max_pixels)
+        return _TASKS[task](data, max_pixels)
     except MemoryError:
         return {"exceeds": "memory"}, b""
     except TooManyPixels as error:
         return {"exceeds": "pixels", "reason": error.reason}, b""
     except ImageError as error:
         return {"reason": error.reason}, b""
+
+
+def _reply_normalized(data: bytes, max_pixels: int) -> tuple[dict[str, Any], bytes]:
+    image = normalize(data, max_pixels)
     return {"media_type": image.media_type, "changes": image.changes, "size": image.size}, image.data
+
+
+def _reply_clip(data: bytes, max_pixels: int) -> tuple[dict[str, Any], bytes]:
+    from luma_mcp.media.clips import encode_frame, read_clip
+
+    frame, seconds = read_clip(data.decode(), max_pixels)
+    return {"size": frame.size, "seconds": seconds}, encode_frame(frame, LARGEST_UPLOAD)
+
+
+_TASKS: dict[str, Callable[[bytes, int], tuple[dict[str, Any], bytes]]] = {
+    "normalize": _reply_normalized,
+    "thumbnail": lambda data, max_pixels: ({}, make_thumbnail(data, max_pixels)),
+    "measure": lambda data, max_pixels: ({"size": measure(data, max_pixels)}, b""),
+    "clip": _reply_clip,
+}
+"""What `media.decoder` asks for: each gives what the reply says, and the resulting image."""
 
 
 def _limit_process(memory: int, seconds: int) -> None:

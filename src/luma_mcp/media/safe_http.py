@@ -19,7 +19,7 @@ import anyio
 import httpcore2
 import httpx2
 
-from luma_mcp.media.sources import LARGEST_INPUT, TOO_LARGE, HostNotFound, ImageError
+from luma_mcp.media.sources import LARGEST_INPUT, HostNotFound, ImageError
 from luma_mcp.settings import DEFAULT_PORTS, ProxyVariableError, find_proxy
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -102,8 +102,20 @@ class SafeHttpClient:
     async def fetch(self, url: str) -> bytes:
         """Fetch an image. Raise `ImageError` if the link is not allowed or does not lead to usable data."""
         content = bytearray()
+
+        async def write(chunk: bytes) -> None:
+            content.extend(chunk)
+
+        await self.copy(url, write, max_bytes=LARGEST_INPUT, seconds=FETCH_TIMEOUT)
+        return bytes(content)
+
+    async def copy(
+        self, url: str, write: Callable[[bytes], Awaitable[object]], *, max_bytes: int, seconds: float
+    ) -> None:
+        """Fetch at most so many bytes within so many seconds, and write them chunk by chunk. Raise `ImageError`."""
+        received = 0
         try:
-            with anyio.fail_after(FETCH_TIMEOUT):
+            with anyio.fail_after(seconds):
                 async with self.stream(url, {"Accept": "image/*, */*;q=0.1"}) as response:
                     status = response.status_code
                     if status != 200:
@@ -111,17 +123,17 @@ class SafeHttpClient:
                         raise ImageError(f"is a link that answers {answer}", retryable=is_retryable(status))
                     async with aclosing(response.aiter_raw()) as chunks:
                         async for chunk in chunks:
-                            content += chunk
-                            if len(content) > LARGEST_INPUT:
-                                raise ImageError(TOO_LARGE)
+                            received += len(chunk)
+                            if received > max_bytes:
+                                raise ImageError(f"is larger than {max_bytes // 1_000_000} MB")
+                            await write(chunk)
         except TimeoutError:
-            raise ImageError(f"is a link that took longer than {FETCH_TIMEOUT:.0f} s", retryable=True) from None
+            raise ImageError(f"is a link that took longer than {seconds:.0f} s", retryable=True) from None
         except httpx2.HTTPError as error:
             if _has_invalid_certificate(error):
                 problem = f"is a link to a host whose certificate is not valid ({type(error).__name__})"
                 raise ImageError(problem) from None
             raise ImageError(f"is a link that could not be read ({type(error).__name__})", retryable=True) from None
-        return bytes(content)
 
     @asynccontextmanager
     async def stream(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[httpx2.Response]:

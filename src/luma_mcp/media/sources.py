@@ -1,4 +1,4 @@
-"""What the value of an image parameter refers to: an assetRef, a jobid, a link, a local file or a data: URI.
+"""What the value of an image parameter refers to: an uploaded image, a jobid, a link, a local file or a data: URI.
 
 Local files are read from allowed folders only, because a path may come from an agent that was tricked into sending it.
 """
@@ -22,14 +22,16 @@ from itertools import product
 from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
+from luma_mcp.providers import AGENTS, USEAPI, Provider
+
 LARGEST_INPUT = 100_000_000
 """Maximum size of an input image in bytes. The API accepts less; larger images are scaled down."""
 LONGEST_PATH = 4096
-ACCEPTED_SOURCES = "an assetRef, the jobid of an earlier video, an https:// link, an absolute path or a data: URI"
 TOO_LARGE = f"is larger than {LARGEST_INPUT // 1_000_000} MB"
 _NETWORK_PATH = "is on another machine (a network path); copy the file to this one, or give an https:// link"
 
 _JOBID = re.compile(r"j[^\s/\\]*-bot:luma")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 # One letter and a colon are a drive if a separator follows, or if no second colon makes it an assetRef.
 _DRIVE = re.compile(r"[A-Za-z]:(?=[\\/]|[^:]*$)")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
@@ -86,8 +88,9 @@ class HostNotFound(ImageError):
 class SourceKind(Enum):
     """Where an image is."""
 
-    ASSET = "assetRef"
+    ASSET = "asset"
     JOB = "jobid"
+    ASSET_OR_JOB = "asset or jobid"
     LINK = "link"
     FILE = "file"
     DATA = "data: URI"
@@ -95,7 +98,7 @@ class SourceKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Location of an image. `text` is the assetRef, jobid, URL, path or data: URI itself.
+    """Location of an image. `text` is the assetRef or file id, jobid, URL, path or data: URI itself.
 
     `untrimmed`: the path with the white space or quote at its end, in case that belongs to the name. `is_exact`:
     whether `text` is what was given, rather than the path of a file whose name looks the same.
@@ -108,11 +111,15 @@ class Source:
 
 
 def parse_source(
-    text: str, *, is_jobid: Callable[[str], bool] = lambda _: False, windows: bool = os.name == "nt"
+    text: str,
+    *,
+    provider: Provider = USEAPI,
+    is_jobid: Callable[[str], bool] = lambda _: False,
+    windows: bool = os.name == "nt",
 ) -> Source:
     """Parse the value of an image parameter. Raise `ImageError` if it is none of the accepted sources.
 
-    `is_jobid` recognizes the ids of known jobs; other ids have a known ending. `windows`: read paths as Windows does.
+    `provider`: the API in use. `is_jobid` recognizes the ids of known jobs. `windows`: read paths as Windows does.
     """
     given, text = text.lstrip(), text.strip().strip(_QUOTES).strip()
     match = _SCHEME.match(text)
@@ -123,23 +130,45 @@ def parse_source(
         return Source(SourceKind.LINK, text)
     if scheme == "file":
         path = _path_of_uri(text, windows=windows)
-        return Source(SourceKind.FILE, _check_path(path, windows=windows))
+        return Source(SourceKind.FILE, _check_path(path, provider, windows=windows))
     if len(text) > LONGEST_PATH:
         raise ImageError('looks like bare base64; put "data:image/jpeg;base64," in front of it, or rather give a path')
-    if is_jobid(text) or _JOBID.fullmatch(text):
+    if is_jobid(text):
         return Source(SourceKind.JOB, text)
     if scheme in _CHAT_SCHEMES:
         raise ImageError("is inside the chat application, out of reach of this server; give an absolute path or a link")
     if scheme in _OTHER_SCHEMES or (scheme and "://" in text):
-        raise ImageError(f"starts with {scheme}: and must be {ACCEPTED_SOURCES}")
-    if ":" in text and not re.search(r"[\s/\\]", text) and not _DRIVE.match(text):
-        return Source(SourceKind.ASSET, text)
-    path, untrimmed = _check_path(text, windows=windows), ""
+        raise ImageError(f"starts with {scheme}: and must be {_describe_sources(provider)}")
+    if kind := _get_id_kind(text, provider):
+        return Source(kind, text)
+    path, untrimmed = _check_path(text, provider, windows=windows), ""
     # Windows itself drops what is at the end.
     if given != text and not windows:
         with suppress(ImageError):
-            untrimmed = _check_path(given, windows=windows)
+            untrimmed = _check_path(given, provider, windows=windows)
     return Source(SourceKind.FILE, path, untrimmed)
+
+
+def _describe_sources(provider: Provider) -> str:
+    asset = f"an {provider.asset}" if provider.asset.startswith("a") else f"a {provider.asset}"
+    return f"{asset}, the jobid of an earlier video, an https:// link, an absolute path or a data: URI"
+
+
+def _get_id_kind(text: str, provider: Provider) -> SourceKind | None:
+    """Recognize an id by its form; None if it is none. Raise `ImageError` for one of the API that is not in use."""
+    owner, kind = USEAPI, SourceKind.ASSET
+    if _UUID.fullmatch(text):
+        owner, kind = AGENTS, SourceKind.ASSET_OR_JOB
+    elif _JOBID.fullmatch(text):
+        kind = SourceKind.JOB
+    elif ":" not in text or re.search(r"[\s/\\]", text) or _DRIVE.match(text):
+        return None
+    if owner.name != provider.name:
+        raise ImageError(
+            f"has the form of a jobid or {owner.asset} of {owner.title}, but this server orders from {provider.title}, "
+            "which does not know it; give the picture itself, as a path or a link"
+        )
+    return kind
 
 
 def _path_of_uri(uri: str, *, windows: bool) -> str:
@@ -154,7 +183,7 @@ def _path_of_uri(uri: str, *, windows: bool) -> str:
     return path[1:] if windows and re.match(r"/[A-Za-z]:", path) else path
 
 
-def _check_path(text: str, *, windows: bool) -> str:
+def _check_path(text: str, provider: Provider, *, windows: bool) -> str:
     """Expand `~` in a path. Raise `ImageError` if it is not absolute, or names a device or another machine."""
     if len(text) > LONGEST_PATH:
         raise ImageError("is longer than a path can be")
@@ -173,7 +202,8 @@ def _check_path(text: str, *, windows: bool) -> str:
     is_in_home = re.match(r"~([\\/]|$)", text)
     path = os.path.expanduser(text) if is_in_home else text  # noqa: PTH111 - does not raise without a home
     if not re.match(r"[A-Za-z]:[\\/]" if windows else "/", path):
-        raise ImageError(f"is not {ACCEPTED_SOURCES}; give the absolute path of a file (~ is your home)")
+        sources = _describe_sources(provider)
+        raise ImageError(f"is not {sources}; give the absolute path of a file (~ is your home)")
     return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -13,6 +12,7 @@ import anyio
 from luma_mcp.api.protocol import Job, JobFiles, RunningJob, VideoApi, VideoRequest, parse_time
 from luma_mcp.errors import LumaError, OutcomeUnknown
 from luma_mcp.journal.protocol import UNSETTLED, Journal, Order
+from luma_mcp.service.earlier_clips import count_clip_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,10 @@ class Reconciler:
             OutcomeUnknown: it is not what was ordered, so it belongs to somebody else. The journal says so.
         """
         order = await self.journal.get_by_jobid(job.jobid)
-        if order and order.adopted and not _fits(order.request, job.files):
+        if order is None or not order.adopted:
+            return
+        seconds = await count_clip_seconds(self.journal, order)
+        if not _fits(order.request, seconds, job.files):
             await self.journal.release(job.jobid)
             cause = "the job that was found in its place shows something else"
             raise OutcomeUnknown(cause, candidates=(job.jobid,))
@@ -210,8 +213,11 @@ class Reconciler:
         return earliest <= created <= earliest + _LONGEST_DELIVERY + 2 * tolerance
 
 
-def _fits(request: VideoRequest, files: JobFiles) -> bool:
-    """Whether a finished job's files can be what was requested, as far as its record shows that."""
+def _fits(request: VideoRequest, seconds: float | None, files: JobFiles) -> bool:
+    """Whether a finished job's files can be what was requested, as far as its record shows that.
+
+    `seconds`: the length that was ordered, with what was extended; None if that is not known.
+    """
     if files.video is None:
         return True
     video = files.video
@@ -220,8 +226,7 @@ def _fits(request: VideoRequest, files: JobFiles) -> bool:
         expected = int(wide) / int(high)
         if abs(video.width / video.height - expected) > _RATIO_TOLERANCE * expected:
             return False
-    seconds = re.fullmatch(r"(\d+)s", request.duration or "")
-    if video.duration and seconds and abs(video.duration - int(seconds[1])) > _SECONDS_TOLERANCE:
+    if video.duration and seconds and abs(video.duration - seconds) > _SECONDS_TOLERANCE:
         return False
     return (files.video_hdr_exr is not None) == (request.dynamic_range == "hdr_exr")
 

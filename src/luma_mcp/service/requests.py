@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import log
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -16,10 +15,20 @@ import anyio
 import anyio.to_thread
 
 from luma_mcp.api.protocol import Account, VideoApi, VideoRequest
-from luma_mcp.catalog.models import INHERITED, Catalog
+from luma_mcp.catalog.models import INHERITED, Catalog, ClipInput
 from luma_mcp.catalog.validate import MAX_SHOWN, shorten, validate
-from luma_mcp.errors import AccountSession, Forbidden, ImageRemedy, InvalidArguments, LumaError, NotFound, Problem
+from luma_mcp.errors import (
+    AccountSession,
+    Forbidden,
+    ImageRemedy,
+    InvalidArguments,
+    LumaError,
+    NotFound,
+    Problem,
+    ProblemCode,
+)
 from luma_mcp.journal.protocol import Journal
+from luma_mcp.media.clips import PyAvMissing
 from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.images import NormalizedImage
 from luma_mcp.media.safe_http import SafeHttpClient
@@ -33,6 +42,8 @@ from luma_mcp.media.sources import (
     read_file,
     show_path,
 )
+from luma_mcp.providers import PROVIDERS
+from luma_mcp.service.earlier_clips import EarlierClip, EarlierClips, shape_difference
 
 SHAPE_TOLERANCE = 0.06
 """Up to this difference of shape, about 6 %, nothing of a picture is missed."""
@@ -54,9 +65,9 @@ class InputImage:
 
     Attributes:
         source: where it was.
-        identity: the same for the same picture: the SHA-256 of its bytes. For an assetRef, the SHA-256 of what was
-            uploaded from this machine, or else the assetRef itself.
-        picture: what will be uploaded; None for an assetRef, and for bytes that were uploaded before.
+        identity: the same for the same picture: the SHA-256 of its bytes. For an uploaded one, the SHA-256 of what was
+            uploaded from this machine, or else its assetRef or file id.
+        picture: what will be uploaded; None for an uploaded one, and for bytes that were uploaded before.
         data: those bytes, in case they must be uploaded again.
         size: its width and height in pixels, if they are known.
     """
@@ -69,7 +80,7 @@ class InputImage:
 
     @property
     def is_asset(self) -> bool:
-        """Whether it is an assetRef, so that nothing has to be uploaded."""
+        """Whether it is an assetRef or a file id, so that nothing has to be uploaded."""
         return self.source.kind is SourceKind.ASSET
 
 
@@ -79,7 +90,7 @@ class ValidatedRequest:
 
     Attributes:
         params: all parameters, the images as the caller wrote them.
-        images: by parameter name.
+        images: by parameter name, those of keyframes as `keyframes[0].image`.
         account: the stated one, or else the default one of the settings.
         chosen: why an option that was left out has its value, where that is not the default.
         continues: the jobid of the clip that this one continues.
@@ -103,7 +114,14 @@ class ValidatedRequest:
         for name, value in self.params.items():
             identity[name] = value.strip() if isinstance(value, str) else value
         for name, image in self.images.items():
-            identity[name] = image.identity
+            if name in identity:
+                identity[name] = image.identity
+        if "keyframes" in identity:
+            # Their order means nothing, and times closer to each other than any two frames are the same.
+            identity["keyframes"] = sorted(
+                [round(float(keyframe["seconds"]), 3), self.images[field].identity]
+                for field, keyframe in list_keyframes(self.params)
+            )
         if self.account:
             identity["email"] = self.account
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -111,16 +129,32 @@ class ValidatedRequest:
 
 @dataclass(frozen=True, slots=True)
 class UploadedImages:
-    """The assetRefs of one order, by parameter name, and the account that owns them, where it is known.
+    """The assetRefs or file ids of one order, by parameter name, and the account that owns them, where it is known.
 
-    `changes`: how a picture was changed before it was uploaded, by parameter name. `reused`: assetRefs of earlier
-    uploads, which the API may have deleted early.
+    `changes`: how a picture was changed before it was uploaded, by parameter name. `reused`: those of earlier uploads,
+    which the API may have deleted early.
     """
 
     refs: dict[str, str] = field(default_factory=dict)
     account: str | None = None
     changes: Mapping[str, str] = field(default_factory=dict)
     reused: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Inputs:
+    """What was read of a request's images, and of the clip that it extends; `errors`: what could not be read."""
+
+    images: dict[str, InputImage] = field(default_factory=dict)
+    clip: EarlierClip | None = None
+    errors: list[ImageError] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def add_error(self, name: str, code: ProblemCode, value: str, error: ImageError) -> None:
+        """Add why a parameter cannot be used."""
+        problem = Problem(name, code, _shorten_image(value), reason=error.reason, jobid=error.jobid)
+        self.errors.append(error)
+        self.problems.append(replace(problem, remedy=_choose_remedy(error)))
 
 
 @dataclass(slots=True)
@@ -140,6 +174,10 @@ class RequestBuilder:
     folders: Sequence[Path] | None
     default_account: str | None
     decoder: Decoder
+    earlier_clips: EarlierClips = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.earlier_clips = EarlierClips(self.api, self.journal, self.http, self.catalog, self.decoder)
 
     async def validate(self, params: Mapping[str, Any], problems: Iterable[Problem] = ()) -> ValidatedRequest:
         """Validate what was stated, read the images, and complete the rest. Nothing is uploaded.
@@ -157,63 +195,86 @@ class RequestBuilder:
         found = [*problems, *validation.problems]
         # An image that only conflicts with another parameter is read all the same, to report all problems at once.
         unreadable = {problem.field for problem in validation.problems if problem.code != "conflict"}
-        given = {name: params[name] for name in self.catalog.images if name in params and name not in unreadable}
-        images: dict[str, InputImage] = {}
-        image_errors: list[ImageError] = []
-        if given:
-            with nothing_charged():
-                known_jobids = await self.journal.owned_jobids()
-                for name, value in given.items():
-                    try:
-                        source = parse_source(value, is_jobid=known_jobids.__contains__)
-                        images[name] = await self._read_image(name, source, images)
-                    except ImageError as error:
-                        image_errors.append(error)
-                        shown = _shorten_image(value)
-                        found.append(
-                            Problem(
-                                name,
-                                "unusable_image",
-                                shown,
-                                reason=error.reason,
-                                jobid=error.jobid,
-                                remedy=_remedy(error),
-                            )
-                        )
+        with nothing_charged():
+            inputs = await self._read_inputs(params, unreadable)
+        images, clip = inputs.images, inputs.clip
+        found += inputs.problems
         complete = validation.nearest
+        if clip:
+            params = {**params, "extend": clip.jobid}
+            if complete and "extend" in complete:
+                complete["extend"] = clip.jobid
+                shape = clip.inherited["aspect_ratio"]
+                if "aspect_ratio" in params and params["aspect_ratio"] != shape:
+                    # The API cannot change the shape of a clip.
+                    stated = shorten(params["aspect_ratio"])
+                    problem = Problem("aspect_ratio", "conflict", stated, allowed=(shape,), conflicts_with=("extend",))
+                    found.append(problem)
+                    complete["aspect_ratio"] = shape
         if found or complete is None:
             suggestion = None
             # With an unusable image nobody knows what a valid request would be.
-            if complete and not image_errors:
-                suggestion = await self._complete({name: complete[name] for name in params if name in complete}, images)
+            if complete and not inputs.errors:
+                kept = {name: complete[name] for name in params if name in complete}
+                suggestion = await self._complete(kept, images, clip)
             rejection = InvalidArguments(
                 found, suggestion=suggestion, alternatives=validation.alternatives, charged="no"
             )
-            if len(found) == len(image_errors) and all(error.retryable for error in image_errors):
+            if len(found) == len(inputs.errors) and all(error.retryable for error in inputs.errors):
                 rejection.retry = "later"
-                rejection.jobid = next((error.jobid for error in image_errors if error.is_unfinished), None)
+                rejection.jobid = next((error.jobid for error in inputs.errors if error.is_unfinished), None)
             raise rejection
-        values, chosen = await self._choose(params, images)
+        values, chosen = await self._choose(params, images, clip)
         complete = validate(self.catalog, {**params, **values}).nearest or complete
-        start = images.get("image_start")
-        continues = start.source.text if start and start.source.kind is SourceKind.JOB else None
-        account = complete.get("email") or self.default_account
-        misfits = {name: size for name, size in _frame_sizes(images) if not _has_shape(size, complete["aspect_ratio"])}
+        continues = clip.jobid if clip else None
+        start = _find_start(params, images)
+        if start and start.source.kind is SourceKind.JOB:
+            continues = start.source.text
+        account = None
+        if self.api.features.accounts:
+            account = complete.get("email") or self.default_account
+        sizes = _list_frame_sizes(params, images)
+        misfits = {name: size for name, size in sizes if not _has_shape(size, complete["aspect_ratio"])}
         return ValidatedRequest(complete, images, account, chosen, continues, misfits)
 
+    async def _read_inputs(self, params: Mapping[str, Any], unreadable: Collection[str]) -> _Inputs:
+        """Read the images and the clip of a request, all of them, whatever is wrong with some."""
+        inputs = _Inputs()
+        given = _list_images(self.catalog, params, unreadable)
+        row = self.catalog.inputs.get("extend")
+        extended = params.get("extend") if isinstance(row, ClipInput) and "extend" not in unreadable else None
+        if not given and extended is None:
+            return inputs
+        known_jobids = await self.journal.owned_jobids()
+        provider = PROVIDERS[self.catalog.api]
+        parse = partial(parse_source, provider=provider, is_jobid=known_jobids.__contains__)
+        for name, value in given:
+            try:
+                inputs.images[name] = await self._read_image(name, parse(value), inputs.images)
+            except ImageError as error:
+                inputs.add_error(name, "unusable_image", value, error)
+        if isinstance(row, ClipInput) and extended is not None:
+            try:
+                inputs.clip = await self._find_clip(parse(extended), row)
+            except ImageError as error:
+                inputs.add_error("extend", "unusable_clip", extended, error)
+        return inputs
+
     async def _choose(
-        self, params: Mapping[str, Any], images: Mapping[str, InputImage]
+        self, params: Mapping[str, Any], images: Mapping[str, InputImage], clip: EarlierClip | None
     ) -> tuple[dict[str, str], dict[str, ChoiceReason]]:
         """Choose what was left out from the clip that is continued, and from the picture, as far as that fits."""
-        wanted: dict[str, tuple[str, ChoiceReason]] = {}
-        start = images.get("image_start")
+        inherited: Mapping[str, Any] = clip.inherited if clip else {}
+        start = _find_start(params, images)
         if start and start.source.kind is SourceKind.JOB:
             order = await self.journal.get_by_jobid(start.source.text)
-            earlier = order.request.to_dict() if order else {}
-            wanted = {name: (earlier[name], "earlier_clip") for name in INHERITED if name in earlier}
-        for _, size in _frame_sizes(images):
+            inherited = order.request.to_dict() if order else {}
+        wanted: dict[str, tuple[str, ChoiceReason]] = {
+            name: (inherited[name], "earlier_clip") for name in INHERITED if name in inherited
+        }
+        for _, size in _list_frame_sizes(params, images):
             ratios = self.catalog.choices["aspect_ratio"].values
-            wanted.setdefault("aspect_ratio", (min(ratios, key=partial(_shape_difference, size)), "picture"))
+            wanted.setdefault("aspect_ratio", (min(ratios, key=partial(shape_difference, size)), "picture"))
         values: dict[str, str] = {}
         chosen: dict[str, ChoiceReason] = {}
         for name, (value, reason) in wanted.items():
@@ -222,10 +283,12 @@ class RequestBuilder:
                 values[name], chosen[name] = value, reason
         return values, chosen
 
-    async def _complete(self, params: Mapping[str, str], images: Mapping[str, InputImage]) -> dict[str, str] | None:
+    async def _complete(
+        self, params: Mapping[str, Any], images: Mapping[str, InputImage], clip: EarlierClip | None
+    ) -> dict[str, Any] | None:
         """Complete valid params, from those of the images that are in them and from the catalog."""
-        kept = {name: image for name, image in images.items() if name in params}
-        values, _ = await self._choose(params, kept)
+        kept = {name: image for name, image in images.items() if name.partition("[")[0] in params}
+        values, _ = await self._choose(params, kept, clip if "extend" in params else None)
         return validate(self.catalog, {**params, **values}).nearest
 
     async def build_request(
@@ -244,11 +307,19 @@ class RequestBuilder:
                 uploaded = await self._upload_images(validated, on_progress)
         elif validated.account:
             params["email"] = validated.account
-        return VideoRequest.from_params(params | uploaded.refs), uploaded
+        refs = dict(uploaded.refs)
+        if "keyframes" in params:
+            params["keyframes"] = [
+                {"image": refs.pop(field), "seconds": keyframe["seconds"]} for field, keyframe in list_keyframes(params)
+            ]
+        return VideoRequest.from_params(params | refs), uploaded
 
     async def _read_image(self, name: str, source: Source, others: Mapping[str, InputImage]) -> InputImage:
+        if source.kind is SourceKind.ASSET_OR_JOB:
+            source = replace(source, kind=await self._resolve_id(source.text))
         match source.kind:
             case SourceKind.ASSET:
+                await self._check_asset(source.text)
                 digest = await self.journal.digest_of_asset(source.text)
                 size = await self.journal.size_of_asset(source.text)
                 return InputImage(source, digest or source.text, size=size)
@@ -259,7 +330,8 @@ class RequestBuilder:
             case SourceKind.DATA:
                 data = await anyio.to_thread.run_sync(read_data_uri, source.text)
             case SourceKind.JOB:
-                data = await self._fetch_frame(name, source.text)
+                image = self.catalog.images.get(name)
+                data = await self.earlier_clips.fetch_frame(source.text, image.frames if image else ("last_frame",))
             case SourceKind.LINK:
                 data = await self.http.fetch(source.text)
         identity = await anyio.to_thread.run_sync(lambda: hashlib.sha256(data).hexdigest())
@@ -273,36 +345,40 @@ class RequestBuilder:
         picture = await self.decoder.normalize(data)
         return InputImage(source, identity, picture, size=picture.size)
 
-    async def _fetch_frame(self, name: str, jobid: str) -> bytes:
-        """Fetch the picture of an earlier job that its jobid stands for here."""
+    async def _resolve_id(self, text: str) -> SourceKind:
+        """Find out whether an id is that of an uploaded image or of a job."""
+        if await self.journal.digest_of_asset(text):
+            return SourceKind.ASSET
         try:
-            job = await self.api.get(jobid)
+            await self.api.get(text)
         except Forbidden:
-            raise ImageError("names a job of another user", jobid=jobid) from None
+            raise ImageError("names a job of another user", jobid=text) from None
         except (NotFound, InvalidArguments):
-            reason = "names a job that the API does not know for this token"
-            if order := await self.journal.get_by_jobid(jobid):
-                reason = "names a job that was deleted" if order.deleted else "names a job that Luma no longer has"
-            raise ImageError(reason, jobid=jobid) from None
-        if job.state == "running":
-            reason = "names a job that is still running; order this video when that one has finished"
-            raise ImageError(reason, retryable=True, jobid=jobid, is_unfinished=True)
-        for part in self.catalog.images[name].frames:
-            if frame := getattr(job.files, part):
-                try:
-                    return await self.http.fetch(frame.url)
-                except ImageError as error:
-                    reason = f"names a job whose {part.replace('_', ' ')} {error.reason}"
-                    raise ImageError(reason, retryable=error.retryable, jobid=jobid) from None
-        reason = f"names a job without a usable picture ({job.status})"
-        if not job.is_video:
-            reason = f"names a job of type {job.kind}, not a video"
-        elif job.state == "failed":
-            reason = "names a job that failed, so there is no picture of it"
-        raise ImageError(reason, jobid=jobid)
+            return SourceKind.ASSET
+        return SourceKind.JOB
+
+    async def _check_asset(self, asset_ref: str) -> None:
+        """Raise `ImageError` if the API says that an uploaded image cannot be used."""
+        if not self.api.features.get_asset:
+            return
+        title = PROVIDERS[self.catalog.api].title
+        try:
+            asset = await self.api.get_asset(asset_ref)
+        except (NotFound, InvalidArguments):
+            reason = f"is an id that {title} knows neither as a file nor as a job"
+            if await self.journal.digest_of_asset(asset_ref):
+                reason = f"is the id of a file that {title} no longer has; give the picture itself"
+            raise ImageError(reason) from None
+        if asset.failure_reason:
+            raise ImageError(f"is the id of a file that {title} could not use ({asset.failure_reason})")
+
+    async def _find_clip(self, source: Source, row: ClipInput) -> EarlierClip:
+        if source.kind not in (SourceKind.JOB, SourceKind.ASSET_OR_JOB):
+            raise ImageError(f"is not {row.expects}")
+        return await self.earlier_clips.find(source.text, row)
 
     async def _upload_images(self, validated: ValidatedRequest, on_progress: ProgressCallback) -> UploadedImages:
-        """Turn the images into assetRefs of one account, uploading as little as possible."""
+        """Turn the images into assetRefs or file ids of one account, uploading as little as possible."""
         refs = {name: image.source.text for name, image in validated.images.items() if image.is_asset}
         pictures = {name: image for name, image in validated.images.items() if not image.is_asset}
         stated = validated.params.get("email")
@@ -321,14 +397,13 @@ class RequestBuilder:
         for name, image in pictures.items():
             picture = image.picture
             ref = ref_by_picture.get(image.identity)
-            if ref is None and (ref := await self.journal.find_asset(image.identity, account)):
+            if ref is None and (ref := await self._find_upload(image.identity, account)):
                 reused.append(ref)
             if ref is None:
                 await on_progress("uploading", name)
                 # The picture that was validated. Only bytes that were uploaded before have not been decoded yet.
                 picture = picture or await self.decoder.normalize(image.data)
-                asset = await self.api.upload(picture.data, picture.media_type, account)
-                ref = asset.asset_ref
+                ref = await self._upload(name, picture, account)
                 await self.journal.record_asset(image.identity, account, ref, image.size)
             ref_by_picture[image.identity] = refs[name] = ref
             described = list(picture.changes) if picture else []
@@ -337,6 +412,37 @@ class RequestBuilder:
             if described:
                 changes[name] = ", ".join(described)
         return UploadedImages(refs, account, changes, tuple(reused))
+
+    async def _find_upload(self, identity: str, account: str) -> str | None:
+        """Find an earlier upload of a picture that can still be used."""
+        ref = await self.journal.find_asset(identity, account)
+        if ref is None or not self.api.features.get_asset:
+            return ref
+        try:
+            asset = await self.api.get_asset(ref)
+        except (NotFound, InvalidArguments):
+            asset = None
+        if asset and not asset.failure_reason:
+            return ref
+        await self.journal.forget_asset(ref)
+        return None
+
+    async def _upload(self, name: str, picture: NormalizedImage, account: str) -> str:
+        """Upload a picture, and get its assetRef or file id.
+
+        Raises:
+            InvalidArguments: the API does not accept the picture; `name` is the field of its problem.
+        """
+        rejected = "was rejected by the API"
+        try:
+            asset = await self.api.upload(picture.data, picture.media_type, account)
+        except InvalidArguments as error:
+            error.problems = [Problem(name, "unusable_image", reason=rejected, remedy="other_image")]
+            raise
+        if asset.failure_reason:
+            problem = Problem(name, "unusable_image", reason=rejected, remedy="other_image")
+            raise InvalidArguments([problem], api_message=asset.failure_reason)
+        return asset.asset_ref
 
     async def _resolve_account(
         self, stated: str | None, refs: Mapping[str, str], pictures: Mapping[str, InputImage]
@@ -388,6 +494,35 @@ class RequestBuilder:
         return max(ranks, key=ranks.__getitem__)
 
 
+def list_keyframes(params: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """List the keyframes of a request, each with the name of its image's field. Those of another type are left out."""
+    keyframes = params.get("keyframes")
+    found: list[tuple[str, Mapping[str, Any]]] = []
+    if isinstance(keyframes, list):
+        for place, keyframe in enumerate(keyframes):
+            if isinstance(keyframe, Mapping):
+                found.append((f"keyframes[{place}].image", keyframe))
+    return found
+
+
+def _list_images(catalog: Catalog, params: Mapping[str, Any], unreadable: Collection[str]) -> list[tuple[str, str]]:
+    """List the images of a request by field, without those that cannot be read."""
+    found = [(name, params[name]) for name in catalog.images if name in params]
+    if "keyframes" in catalog.inputs and "keyframes" not in unreadable:
+        for name, keyframe in list_keyframes(params):
+            if name.removesuffix(".image") not in unreadable:
+                found.append((name, keyframe["image"]))
+    return [(name, value) for name, value in found if name not in unreadable]
+
+
+def _find_start(params: Mapping[str, Any], images: Mapping[str, InputImage]) -> InputImage | None:
+    """Find the image that the clip begins with."""
+    for name, keyframe in list_keyframes(params):
+        if keyframe.get("seconds") == 0:
+            return images.get(name)
+    return images.get("image_start")
+
+
 def _shorten_image(value: str) -> str:
     """Shorten the value of an image to what it is recognized by: of data its type, of a path its end."""
     if value.lstrip().casefold().startswith("data:"):
@@ -397,28 +532,30 @@ def _shorten_image(value: str) -> str:
     return f"…{value[1 - MAX_SHOWN :]}"
 
 
-def _remedy(error: ImageError) -> ImageRemedy:
+def _choose_remedy(error: ImageError) -> ImageRemedy:
     if error.is_unfinished:
         return "wait_for_job"
     if error.retryable:
         return "try_later"
+    if isinstance(error, PyAvMissing):
+        return "install_frames"
     return "other_job" if error.jobid else "other_image"
 
 
-def _frame_sizes(images: Mapping[str, InputImage]) -> list[tuple[str, tuple[int, int]]]:
-    """The sizes of the first and the last frame, as far as they are given and known."""
-    frames = [(name, images[name]) for name in ("image_start", "image_end") if name in images]
-    return [(name, image.size) for name, image in frames if image.size]
-
-
-def _shape_difference(size: tuple[int, int], ratio: str) -> float:
-    """How far a size is from an aspect ratio such as `16:9`; 0 for the same shape."""
-    wide, _, high = ratio.partition(":")
-    return abs(log(size[0] / size[1]) - log(int(wide) / int(high)))
+def _list_frame_sizes(params: Mapping[str, Any], images: Mapping[str, InputImage]) -> list[tuple[str, tuple[int, int]]]:
+    """List the sizes of the first and the last frame and of keyframes by time, as far as they are given and known."""
+    names = ["image_start", "image_end"]
+    names += [name for name, _ in sorted(list_keyframes(params), key=lambda item: float(item[1]["seconds"]))]
+    found: list[tuple[str, tuple[int, int]]] = []
+    for name in names:
+        image = images.get(name)
+        if image and image.size:
+            found.append((name, image.size))
+    return found
 
 
 def _has_shape(size: tuple[int, int], ratio: str) -> bool:
-    return _shape_difference(size, ratio) <= SHAPE_TOLERANCE
+    return shape_difference(size, ratio) <= SHAPE_TOLERANCE
 
 
 @contextmanager

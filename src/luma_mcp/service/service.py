@@ -19,7 +19,7 @@ from luma_mcp.api.protocol import Job, VideoApi, VideoRequest
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.errors import Capacity, LumaError, NetworkError, NotFound, RecordedJob, Upstream
 from luma_mcp.journal.protocol import CREDIT_FACTORS, Journal, Order, OrderQuery
-from luma_mcp.journal.sqlite import SqliteJournal
+from luma_mcp.journal.sqlite import ASSET_LIFETIME, SqliteJournal
 from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.safe_http import Resolve, SafeHttpClient, resolve_host
 from luma_mcp.service import api_id, journal_path, output_folder
@@ -83,6 +83,7 @@ class VideoService:
             journal_path(settings),
             api=api_id(settings.base_url, token),
             wall_clock=self.now,
+            asset_lifetime=None if self.api.features.get_asset else ASSET_LIFETIME,
             # A file that the settings name may belong to something else, and stays where it is.
             movable=settings.journal is None,
         )

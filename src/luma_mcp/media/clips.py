@@ -1,0 +1,178 @@
+"""Read a clip: its last frame, size and length. Needs PyAV (`av`), which the extra `frames` installs.
+
+`read_clip` runs in processes that `media.decoder` starts, because a video can be made to take hours or crash.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from luma_mcp.media.sources import ImageError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+    from PIL import Image
+
+LARGEST_CLIP = 500_000_000
+"""Bytes of a video that is read: four times what 30 s in 1080p take at a high bit rate."""
+CLIP_TIMEOUT = 180.0
+"""Seconds that fetching a video may take."""
+DAMAGED_CLIP = "is damaged or cut short"
+_TOO_LARGE = "has more than {} million pixels"
+_SECONDS_TOLERANCE = 0.5
+"""How much earlier than the clip's end its last frame may be shown: longer than a frame of any usual rate."""
+# Other formats can name further files and addresses to read.
+_FORMAT = "mp4"
+# ITU-T H.273: a matrix that is not stated, and that of BT.709.
+_UNSTATED, _BT709 = 2, 1
+_SMALLEST_HD = 720
+# By transfer characteristics (ITU-T H.273): from the signal of PQ and HLG to light, as a share of 1000 cd/m² (ITU-R
+# BT.2100). Of HLG, the light of the display per channel.
+_TO_LIGHT = {
+    16: (
+        "10*pow(max(pow(val/maxval,1/78.84375)-0.8359375,0)"
+        "/(18.8515625-18.6875*pow(val/maxval,1/78.84375)),1/0.1593017578125)"
+    ),
+    18: "pow(if(lte(val/maxval,0.5),pow(val/maxval,2)/3,(exp((val/maxval-0.55991073)/0.17883277)+0.28466892)/12),1.2)",
+}
+# From the primaries of BT.2020 to those of BT.709 (ITU-R BT.2087).
+_TO_BT709 = "rr=1.6605:rg=-0.5876:rb=-0.0728:gr=-0.1246:gg=1.1329:gb=-0.0083:br=-0.0182:bg=-0.1006:bb=1.1187"
+# In `ld(0)` the light as a share of white, which has 203 cd/m² (ITU-R BT.2408): unchanged up to 0.6, and compressed
+# above, so that what is brighter than white keeps its shades. Then the transfer function of sRGB (IEC 61966-2-1).
+_TO_SRGB = (
+    "st(0,val/maxval*1000/203);st(0,if(lt(ld(0),0.6),ld(0),0.6+0.4*(1-exp((0.6-ld(0))/0.4))));"
+    "maxval*if(lte(ld(0),0.0031308),12.92*ld(0),1.055*pow(ld(0),1/2.4)-0.055)"
+)
+
+
+class PyAvMissing(ImageError):
+    """PyAV is not installed, or does not work here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """What was read of a clip: its last frame as a PNG or JPEG, its width and height in pixels, and its seconds."""
+
+    frame: bytes
+    size: tuple[int, int]
+    seconds: float
+
+
+def can_read_clips() -> bool:
+    """Whether PyAV is installed."""
+    return find_spec("av") is not None
+
+
+def read_clip(path: str, max_pixels: int) -> tuple[Image.Image, float]:
+    """Get the last frame that is shown of an MP4 file, in the colors of sRGB, and the clip's seconds.
+
+    Raise `ImageError` if it cannot be read.
+    """
+    try:
+        import av
+    except ImportError:
+        raise PyAvMissing("cannot be read, because PyAV does not work here") from None
+    try:
+        with av.open(path, format=_FORMAT, options={"protocol_whitelist": "file"}) as container:
+            if not container.streams.video:
+                raise ImageError("has no pictures")
+            stream = container.streams.video[0]
+            if stream.width * stream.height > max_pixels:
+                raise ImageError(_TOO_LARGE.format(max_pixels // 1_000_000))
+            # Each thread takes memory for itself.
+            stream.codec_context.thread_count = 1
+            frame = _decode_last(container, stream)
+            end = _get_end(container, stream)
+            shown_at = float(frame.time or 0.0)
+            if end - shown_at > _SECONDS_TOLERANCE:
+                # The file's index promises more than there is.
+                raise ImageError(DAMAGED_CLIP)
+            return _convert(frame, stream, max_pixels), end
+    except (av.FFmpegError, ValueError, OSError):
+        raise ImageError(DAMAGED_CLIP) from None
+
+
+def encode_frame(image: Image.Image, max_bytes: int) -> bytes:
+    """Encode a frame as a PNG, which loses nothing, or as a JPEG if that would have more bytes."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    if buffer.tell() > max_bytes:
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def _decode_last(container: InputContainer, stream: VideoStream) -> VideoFrame:
+    """Decode from the last frame that needs no other one to the end; else, without an index, the whole file."""
+    last: VideoFrame | None = None
+    if container.duration:
+        container.seek(container.duration)
+        last = _find_last(container, stream)
+    if last is None:
+        container.seek(0)
+        last = _find_last(container, stream)
+    if last is None:
+        raise ImageError(DAMAGED_CLIP)
+    return last
+
+
+def _find_last(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
+    """Decode the rest of the file; the frame of it that is shown last."""
+    last: VideoFrame | None = None
+    for frame in container.decode(stream):
+        if last is None or (frame.time or 0.0) >= (last.time or 0.0):
+            last = frame
+    return last
+
+
+def _get_end(container: InputContainer, stream: VideoStream) -> float:
+    """Get the seconds at which the clip ends, by its index."""
+    if stream.duration and stream.time_base:
+        return float((stream.start_time or 0) * stream.time_base + stream.duration * stream.time_base)
+    return (container.duration or 0) / 1_000_000
+
+
+def _convert(frame: VideoFrame, stream: VideoStream, max_pixels: int) -> Image.Image:
+    """Convert a frame to an upright picture in sRGB. A frame can have another size than the file states."""
+    if frame.width * frame.height > max_pixels:
+        raise ImageError(_TOO_LARGE.format(max_pixels // 1_000_000))
+    rotation = frame.rotation
+    if frame.color_trc in _TO_LIGHT:
+        frame = _tone_map(frame, stream)
+    elif frame.colorspace == _UNSTATED and min(frame.width, frame.height) >= _SMALLEST_HD:
+        # What players assume.
+        frame = frame.reformat(format="rgb24", src_colorspace=_BT709)
+    image: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
+    if rotation:
+        image = image.rotate(rotation, expand=True)
+    return image
+
+
+def _tone_map(frame: VideoFrame, stream: VideoStream) -> VideoFrame:
+    """Map an HDR frame to sRGB. FFmpeg's own mapping takes half a minute of preparation for one frame."""
+    from av.filter import Graph
+
+    graph = Graph()
+    # As in decoding.
+    graph.threads = 1
+    light, srgb = _TO_LIGHT[frame.color_trc], _TO_SRGB
+    # 16 bits for each color: in fewer, dark shades of light would be lost.
+    steps = [
+        ("scale", "in_color_matrix=bt2020"),
+        ("format", "gbrp16le"),
+        ("lutrgb", f"r='maxval*{light}':g='maxval*{light}':b='maxval*{light}'"),
+        ("colorchannelmixer", _TO_BT709),
+        ("lutrgb", f"r='{srgb}':g='{srgb}':b='{srgb}'"),
+        ("format", "rgb24"),
+        ("buffersink", ""),
+    ]
+    filters = [graph.add_buffer(template=stream), *(graph.add(name, options) for name, options in steps)]
+    graph.link_nodes(*filters).configure()
+    graph.push(frame)
+    graph.push(None)
+    return graph.pull()  # type: ignore[return-value]
