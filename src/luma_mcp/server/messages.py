@@ -718,7 +718,7 @@ def format_price(catalog: Catalog, price: float | None, *, is_failed: bool = Fal
     """What a video costs by the API's price list. `is_failed`: its job failed, and may have been charged."""
     if price is None:
         return NO_PRICE
-    amount = f"{format_prices(catalog, [price])} by {catalog.price_source} of {catalog.price_date}"
+    amount = _cite_prices(catalog, [price])
     if simulated:
         return f"Outside of this simulation, this video would cost {amount}."
     if is_failed:
@@ -727,11 +727,20 @@ def format_price(catalog: Catalog, price: float | None, *, is_failed: bool = Fal
 
 
 def format_price_range(catalog: Catalog, prices: Collection[float], *, simulated: bool = False) -> str:
-    """What the cheapest and the dearest of some videos cost by the API's price list."""
-    amounts = f"{format_prices(catalog, prices)} by {catalog.price_source} of {catalog.price_date}"
+    """What the cheapest and the most expensive of the videos that are possible cost by the API's price list."""
+    amounts = _cite_prices(catalog, prices)
     if simulated:
-        return f"Outside of this simulation, such a video would cost {amounts}."
-    return f"Such a video costs {amounts}."
+        return f"Outside of this simulation, one video would cost {amounts}."
+    return f"One video of these options costs {amounts}."
+
+
+def format_price_source(catalog: Catalog) -> str:
+    """Where prices come from."""
+    return f"Prices are those of {catalog.price_source} of {catalog.price_date}, not what was billed."
+
+
+def _cite_prices(catalog: Catalog, prices: Collection[float]) -> str:
+    return f"{format_prices(catalog, prices)} by {catalog.price_source} of {catalog.price_date}"
 
 
 def format_prices(catalog: Catalog, prices: Collection[float]) -> str:
@@ -828,7 +837,7 @@ def confirmation_question(
     cost = "It costs credits; how many is not known yet."
     price = catalog.price(params)
     if price is not None:
-        cost = f"It costs {format_prices(catalog, [price])} by {catalog.price_source} of {catalog.price_date}."
+        cost = f"It costs {_cite_prices(catalog, [price])}."
     if expected_credits:
         cost = f"It costs credits: such videos used {format_range(expected_credits)} credits each here."
     if simulated:

@@ -209,13 +209,6 @@ def _get_charge(job: Job, outcome: Outcome, *, simulated: bool) -> Charged | Non
     return _build_failure(job).charged if job.state == "failed" else "yes"
 
 
-def price_facts(catalog: Catalog, price: float | None) -> dict[str, Any]:
-    """Build the structured content of a price; empty if it is not known."""
-    if price is None:
-        return {}
-    return {"price": price, "currency": "USD", "price_date": catalog.price_date}
-
-
 def _build_job_cost(
     catalog: Catalog, job: Job, result_context: messages.ResultContext, *, simulated: bool
 ) -> dict[str, Any]:
@@ -227,8 +220,11 @@ def _build_job_cost(
         # The error says so.
         return {}
     price = catalog.price(job.request.to_dict()) if job.request else None
-    cost = messages.format_price(catalog, price, is_failed=is_failed, simulated=simulated)
-    return {**price_facts(catalog, price), "cost": cost}
+    content: dict[str, Any] = {}
+    if price is not None:
+        content = {"price": price, "currency": "USD", "price_date": catalog.price_date}
+    content["cost"] = messages.format_price(catalog, price, is_failed=is_failed, simulated=simulated)
+    return content
 
 
 def build_cost_content(
@@ -293,7 +289,7 @@ def build_error_content(error: LumaError, tool: str, provider: Provider) -> dict
         if error.suggestion:
             content["suggestion"] = _shorten_suggestion(error.suggestion)
     elif isinstance(error, BudgetReached):
-        content |= {"budget": error.budget, "spent": error.spent, "price": error.price, "unit": error.unit}
+        content |= {"budget": error.budget, "spent": round(error.spent, 6), "price": error.price, "unit": error.unit}
         content["price_basis"] = None if error.price is None else error.basis
         content["available_at"] = format_iso(error.next_at)
         content["available_in_seconds"] = error.retry_after and ceil(error.retry_after)

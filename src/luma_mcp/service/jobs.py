@@ -133,7 +133,7 @@ async def list_jobs(
     except LumaError as error:
         problem = error
     else:
-        query = replace(query, missing=await _update_ended(api, journal, running, reconciler))
+        query = replace(query, missing=await update_ended(api, journal, running, reconciler))
     result = await list_recorded(journal, query, limit=limit, now=now, running=running)
     result.accounts, result.problem = accounts, problem
     if query.state in (None, "running") and not query.text:
@@ -221,7 +221,7 @@ def _build_reference(jobid: str, order: Order | None) -> JobReference:
     return JobReference(jobid, shorten(order.request.prompt, _LONGEST_PROMPT) if order else None)
 
 
-async def _update_ended(
+async def update_ended(
     api: VideoApi, journal: Journal, running: Mapping[str, RunningJob], reconciler: Reconciler
 ) -> frozenset[str]:
     """Record how those jobs ended that are running according to the journal, but no longer listed by the API.

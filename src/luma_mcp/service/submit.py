@@ -46,7 +46,7 @@ from luma_mcp.catalog.validate import find_cheaper
 from luma_mcp.journal.protocol import Journal, JournalBusy, LimitExceeded, Order, RateWindow
 from luma_mcp.providers import PROVIDERS
 from luma_mcp.service.concurrency import periodic
-from luma_mcp.service.jobs import add_slot_holders
+from luma_mcp.service.jobs import add_slot_holders, update_ended
 from luma_mcp.service.prices import PriceEstimator
 from luma_mcp.service.reconcile import HEARTBEAT_INTERVAL, UNKNOWN_FOR, Reconciler
 from luma_mcp.service.requests import ProgressCallback, RequestBuilder, ValidatedRequest
@@ -218,12 +218,23 @@ class OrderSubmitter:
             # The answer shows the API's time. By this machine's clock, which may be wrong, none of them might count.
             with suppress(errors.LumaError):
                 await self._fetch_time()
+        exceeded = await self._find_exceeded(validated)
+        if exceeded and exceeded.window.budget is not None:
+            # Jobs that have ended since they were last seen may have used less than their price.
+            await update_ended(self.api, self.journal, {}, self.reconciler)
+            exceeded = await self._find_exceeded(validated)
+        if exceeded:
+            raise await self._limit_reached(exceeded, validated)
+
+    async def _find_exceeded(self, validated: ValidatedRequest) -> LimitExceeded | None:
+        """Find a window that has no room for the order."""
         estimate = await self.prices.estimate(validated.params)
         for window in await self._rate_windows():
             counted = await self.journal.list_counted(window)
             spent = sum(order.get_spent(window.unpriced) for order in counted)
             if not window.has_room(len(counted), spent, estimate.price):
-                raise await self._limit_reached(LimitExceeded(window, spent), validated)
+                return LimitExceeded(window, spent)
+        return None
 
     async def _fetch_time(self) -> None:
         """Look something up, because the answer shows the API's time."""
@@ -444,7 +455,8 @@ class OrderSubmitter:
         if window.budget is None:
             return errors.LimitReached(self.max_per_hour, next_at or now, is_shared, retry_after=wait)
         catalog = self.api.catalog
-        cheaper = find_cheaper(catalog, validated.params, window.budget - spent)
+        # A difference of decimal fractions can be off by its last digits.
+        cheaper = find_cheaper(catalog, validated.params, round(window.budget - spent, 6))
         return errors.BudgetReached(
             window.budget,
             spent,

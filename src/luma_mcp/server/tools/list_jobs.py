@@ -9,7 +9,7 @@ from luma_mcp.catalog.models import Catalog
 from luma_mcp.errors import InvalidArguments, Problem
 from luma_mcp.server import messages, schemas
 from luma_mcp.server.arguments import DEFAULT_LIMIT, STATES, parse_arguments
-from luma_mcp.server.results import MAX_BYTES, build_result, credits_content, fits, format_iso, price_facts
+from luma_mcp.server.results import MAX_BYTES, build_result, credits_content, fits, format_iso
 from luma_mcp.server.schemas import BOOLEAN, NUMBER, OBJECT, STRING, array
 from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, build_tool
 from luma_mcp.service.jobs import MAX_LISTED, JobList, ListedJob, parse_moment
@@ -65,8 +65,9 @@ def definition(context: ServerContext) -> Tool:
 def _output_schema(catalog: Catalog) -> schemas.Schema:
     if not catalog.prices:
         return schemas.output_object(_OUTPUT)
-    job = {"type": "object", "properties": _JOB | schemas.PRICE | {"charged": STRING}}
-    return schemas.output_object(_OUTPUT | {"jobs": array(job)})
+    job = {"type": "object", "properties": _JOB | {"price": NUMBER, "charged": STRING}}
+    texts = dict.fromkeys(("currency", "price_source", "price_date"), STRING)
+    return schemas.output_object(_OUTPUT | {"jobs": array(job)} | texts)
 
 
 async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, Any] | None) -> CallToolResult:  # noqa: ARG001
@@ -133,6 +134,10 @@ def _build_content(
     notes: list[str] = []
     if any(job["state"] == "unknown" and "jobid" not in job for job in jobs):
         notes.append(messages.UNKNOWN_JOBS)
+    if any("price" in job for job in jobs):
+        content |= {"currency": "USD", "price_source": context.catalog.price_source}
+        content["price_date"] = context.catalog.price_date
+        notes.append(messages.format_price_source(context.catalog))
     if context.settings.simulated:
         content["simulated"] = True
         notes.append(messages.SIMULATED)
@@ -170,7 +175,7 @@ async def _build_job(context: ServerContext, service: VideoService, job: ListedJ
     if context.catalog.prices and job.state == "failed":
         content["charged"] = job.charged or "unknown"
     if content.get("charged") != "no":
-        content |= price_facts(context.catalog, context.catalog.price(params))
+        content["price"] = context.catalog.price(params)
     if job.state == "running":
         content |= await _expect(service, job, age)
     return without_none(content)
