@@ -16,7 +16,6 @@ import anyio
 import click
 from pydantic import SecretStr
 
-from luma_mcp.catalog import get_catalog
 from luma_mcp.settings import Settings, SettingsError
 
 T = TypeVar("T")
@@ -63,7 +62,7 @@ def simulating(settings: Settings, *, speed: float) -> Iterator[Settings]:
 
     # It accepts any.
     token = SecretStr(f"{settings.provider.begins}0-simulated")
-    with running(new_simulator(catalog=get_catalog(settings.api), speed=speed)) as url:
+    with running(new_simulator(api=settings.api, speed=speed)) as url:
         yield replace(settings, token=token, base_url=url, email=None, simulated=True, speed=speed)
 
 

@@ -335,7 +335,6 @@ def uninstall_command(host: str | None, **options: bool) -> None:
 @click.option("--api", type=APIS, default="useapi", show_default=True, help="Which API it stands in for.")
 def simulator(port: int, speed: float, slots: int, api: str) -> None:
     """Run the simulated Luma API on its own, and print its base URL (for LUMA_MCP_BASE_URL)."""
-    from luma_mcp.catalog import get_catalog
     from luma_mcp.simulator.app import new_simulator, serve
 
-    serve(new_simulator(catalog=get_catalog(api), speed=speed, concurrency=slots), port=port)
+    serve(new_simulator(api=api, speed=speed, concurrency=slots), port=port)

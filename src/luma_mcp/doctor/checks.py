@@ -244,7 +244,8 @@ async def _check_key(here: Environment) -> list[CheckResult]:
         detail = "whether the account may use it shows only with an order; one without access is refused"
         results.append(note("hdr", detail))
         prices = AGENTS.prices.values()
-        detail = f"{min(prices):.2f} to {max(prices):.2f} dollars a video ({AGENTS.price_source}, {AGENTS.price_date})"
+        low, high = (errors.format_amount(price, "dollars") for price in (min(prices), max(prices)))
+        detail = f"{low} to {high} a video ({AGENTS.price_source}, {AGENTS.price_date})"
         results.append(note("prices", f"{detail}; {invocation()} options shows what there is"))
     return results
 

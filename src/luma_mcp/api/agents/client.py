@@ -49,6 +49,9 @@ GET_JOB = Endpoint("GET", "/generations/{jobid}", IDEMPOTENT, required=("id", st
 UPLOAD = Endpoint("POST", "/files", IDEMPOTENT, required=("id", str), not_found="asset", timeout=120.0)
 GET_FILE = Endpoint("GET", "/files/{asset_ref}", IDEMPOTENT, required=("id", str), not_found="asset")
 
+# The cheapest request that shows whether the key is accepted: it orders and changes nothing.
+LIST_FILES = Endpoint("GET", "/files?limit=1", IDEMPOTENT, required=("data", list))
+
 
 class AgentsClient(BaseClient):
     """Orders videos and follows them. Implements `VideoApi`.
@@ -192,6 +195,10 @@ class AgentsClient(BaseClient):
             await anyio.sleep(delay)
             delay = min(LONGEST_FILE_DELAY, delay * 2)
             record = await self._transport.send(GET_FILE, path_params, retry_timeout=retry_timeout)
+
+    async def check(self, *, retry_timeout: float = RETRY_TIMEOUT) -> None:
+        """Check the key at no cost: `GET /files?limit=1`. Raises `Unauthorized` if the API does not accept it."""
+        await self._transport.send(LIST_FILES, retry_timeout=retry_timeout)
 
     async def list_running(self, *, retry_timeout: float = RETRY_TIMEOUT) -> tuple[RunningJob, ...]:
         """Not offered by this API, as `features` says."""
