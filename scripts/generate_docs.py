@@ -51,6 +51,7 @@ REQUIRED_BLOCKS = {
     "README.md": ("registry name",),
     "docs/reference.md": ("matrix", "tools", "settings", "behaviors"),
     "docs/hosts/index.md": ("hosts",),
+    "docs/choosing-an-api.md": ("offer of agents",),
 }
 
 

@@ -85,8 +85,8 @@ def try_bundle(scratch: Path) -> None:
     run_tool("unpack", str(bundle), str(unpacked))
     run_tool("validate", str(unpacked / "manifest.json"))
     manifest = json.loads((unpacked / "manifest.json").read_text(encoding="utf-8"))
-    if get_config(unpacked) is not None:
-        sys.exit("a bundle without a token must not start")
+    if get_config(unpacked) is None:
+        sys.exit("a bundle without a token does not start, so nobody sees which one is missing")
     with running(new_simulator(speed=30)) as url:
         variables = {**os.environ, "LUMA_MCP_BASE_URL": url, "LUMA_MCP_JOURNAL": "off", "HOME": str(scratch)}
         only_token = get_config(unpacked, useapi_token=TOKEN)

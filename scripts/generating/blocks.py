@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from scripts.generating.host_pages import host_block, hosts_block
 from scripts.generating.project import REGISTRY_NAME
+from scripts.generating.registry import DEPENDENT
 from scripts.generating.snippets import snippet_block
 
-from luma_mcp.catalog.tables import format_table, options_table, outputs_table, times_table
+from luma_mcp.catalog.agents import AGENTS
+from luma_mcp.catalog.tables import format_table, options_table, outputs_table, prices_table, times_table
 from luma_mcp.hosts import HOSTS
 from luma_mcp.settings import VARIABLES
 from luma_mcp.simulator.state import BEHAVIORS
@@ -55,11 +57,19 @@ def tools_block(tools: list[Tool]) -> str:
     return "\n\n".join(parts)
 
 
+def offer_block(catalog: Catalog) -> str:
+    """What an API with a price list makes, and what it costs."""
+    source = f"What one video costs ({catalog.price_source}, as of {catalog.price_date}):"
+    return "\n\n".join([options_table(catalog), source, prices_table(catalog, catalog.prices)])
+
+
 def settings_block() -> str:
     """The environment variables."""
     rows = [["variable", "default", "what it does"]]
     for row in VARIABLES.values():
         default = "" if row.default is None else f"`{row.default}`"
+        if row.name in DEPENDENT:
+            default = ""
         rows.append([f"`{row.metadata['name']}`", default, row.metadata["about"]])
     return format_table(rows)
 
@@ -85,6 +95,7 @@ def blocks(catalog: Catalog, tools: list[Tool]) -> dict[str, str]:
         "settings": settings_block(),
         "behaviors": behaviors_block(),
         "hosts": hosts_block(),
+        "offer of agents": offer_block(AGENTS),
         "registry name": f"<!-- mcp-name: {REGISTRY_NAME} -->",
     }
     for host in HOSTS:

@@ -8,6 +8,7 @@ from scripts.generating.snippets import snippet_block
 
 from luma_mcp.catalog.tables import format_table
 from luma_mcp.hosts import HOSTS
+from luma_mcp.providers import AGENTS
 
 if TYPE_CHECKING:
     from luma_mcp.hosts import Host, System
@@ -54,8 +55,9 @@ def host_block(host: Host) -> str:
     for system, name in SYSTEM_NAMES.items():
         if system in host.paths:
             rows.append([name, f"`{format_path(host, system)}`"])
+    unchanged = "It asks for the token or key and leaves everything else in the file as it is."
     parts = [
-        f"Run `luma-ray-mcp install {host.id}`. It asks for the token and leaves everything else in the file as it is.",
+        f"Run `luma-ray-mcp install {host.id}`. {unchanged}",
         "To do it by hand:",
         format_table(rows),
     ]
@@ -67,6 +69,7 @@ def host_block(host: Host) -> str:
     parts += [
         "Add this to the file, with your path and token:",
         snippet_block(host),
+        f"With {AGENTS.title}, the variable is `{AGENTS.variable}` ([choosing an API](../choosing-an-api.md)).",
         host.restart,
         f"A call waits {host.wait} seconds here unless the agent sets `wait_seconds`. Then the agent calls `get_job`.",
     ]

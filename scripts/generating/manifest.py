@@ -16,10 +16,20 @@ ENTRY_POINT = "src/luma_mcp/__main__.py"
 USER_CONFIG: dict[str, dict[str, Any]] = {
     "useapi_token": {
         "type": "string",
-        "title": "API token",
-        "description": "Your API token from useapi.net (user:…), with your Luma account configured there.",
+        "title": "API token from useapi.net",
+        "description": (
+            "If you use useapi.net: your API token (user:…), with your Luma account configured there. Fill in this or "
+            "the key below; with both, useapi.net is used."
+        ),
         "sensitive": True,
-        "required": True,
+        "required": False,
+    },
+    "agents_key": {
+        "type": "string",
+        "title": "API key from Luma",
+        "description": "If you use Luma's own Agents API: your API key (luma-api-…) from platform.lumalabs.ai.",
+        "sensitive": True,
+        "required": False,
     },
     "output_dir": {
         "type": "directory",
@@ -30,7 +40,7 @@ USER_CONFIG: dict[str, dict[str, Any]] = {
     "max_jobs_per_hour": {
         "type": "number",
         "title": "Maximum videos per hour",
-        "description": "Each video costs credits: no more than this many are ordered per hour. If empty: no limit.",
+        "description": "Each video costs money: no more than this many are ordered per hour. If empty: no limit.",
         "required": False,
         "min": 1,
         "max": 10_000,
@@ -39,6 +49,7 @@ USER_CONFIG: dict[str, dict[str, Any]] = {
 # Which field sets which variable. A field left empty arrives as `${user_config.…}`, which settings treat as unset.
 ENVIRONMENT = {
     "USEAPI_TOKEN": "useapi_token",
+    "LUMA_AGENTS_API_KEY": "agents_key",
     "LUMA_MCP_OUTPUT_DIR": "output_dir",
     "LUMA_MCP_MAX_JOBS_PER_HOUR": "max_jobs_per_hour",
 }
@@ -60,8 +71,9 @@ def manifest(tools: list[Tool], prompts: dict[str, tuple[Prompt, str]]) -> dict[
         "long_description": (
             "Ask for a video: from a prompt, from an image, or continuing the last clip. Invalid combinations are "
             "rejected before you are charged, and no order is ever sent twice.\n\n"
-            "Needs an API token from useapi.net with a Luma account configured there. Each video costs credits of "
-            "that account. Prompts and the images that you name are sent to useapi.net and to Luma."
+            "Needs an API token from useapi.net with a Luma account configured there, or an API key for Luma's own "
+            "Agents API. Each video costs credits or dollars. Prompts and the images that you name are sent to that "
+            "API and to Luma."
         ),
         "author": {"name": PROJECT["authors"][0]["name"]},
         "icon": "icon.png",

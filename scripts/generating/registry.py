@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from dataclasses import Field
 
 SCHEMA = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json"
-REQUIRED = frozenset({"token"})
-SECRET = REQUIRED | {"http_token"}
+SECRET = frozenset({"token", "agents_key", "http_token"})
+# Their default depends on which credential is set, so a client must not fill it in.
+DEPENDENT = frozenset({"api", "base_url"})
 FORMATS = {"output_dir": "filepath", "max_wait_seconds": "number", "max_jobs_per_hour": "number"}
 BOOLEANS = frozenset({"allow_private_urls", "thumbnails"})
 
@@ -48,11 +49,12 @@ def _build_variable(name: str, row: Field[Any]) -> dict[str, Any]:
         "name": row.metadata["name"],
         "description": row.metadata["about"].replace("`", ""),
         "format": FORMATS.get(name, "string"),
-        "isRequired": name in REQUIRED,
+        # One of the two credentials is, which the format cannot say.
+        "isRequired": False,
         "isSecret": name in SECRET,
     }
     if name in BOOLEANS:
         variable |= {"format": "boolean", "default": str(row.default).lower()}
-    elif row.default is not None:
+    elif row.default is not None and name not in DEPENDENT:
         variable["default"] = str(row.default)
     return variable

@@ -178,7 +178,9 @@ class Settings:
         None,
         "What clients of `serve --http` must send: 32 random characters or more. If unset: generated and kept.",
     )
-    base_url: str = _variable("LUMA_MCP_BASE_URL", _base_url, BASE_URL, "The URL of the API in use.")
+    base_url: str = _variable(
+        "LUMA_MCP_BASE_URL", _base_url, BASE_URL, "Another URL for the API in use, such as that of a simulator."
+    )
     email: str | None = _variable(
         "LUMA_MCP_EMAIL", _email, None, "Luma account for orders that name none and use no assetRefs of another one."
     )

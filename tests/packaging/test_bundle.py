@@ -14,6 +14,7 @@ from scripts.build_bundle import build
 from tests.conftest import TOKEN
 from tests.packaging.documents import ROOT
 
+from luma_mcp.providers import PROVIDERS
 from luma_mcp.settings import VARIABLES, Settings
 
 if TYPE_CHECKING:
@@ -64,10 +65,11 @@ def test_its_icon_is_a_picture_of_the_recommended_size() -> None:
         assert (icon.format, icon.size, icon.mode) == ("PNG", (512, 512), "RGBA")
 
 
-def test_the_token_is_asked_for_as_a_secret() -> None:
-    field = MANIFEST["user_config"]["useapi_token"]
-    assert field["sensitive"] is True
-    assert field["required"] is True
+def test_each_credential_is_asked_for_as_a_secret_and_none_is_required() -> None:
+    for name, provider in (("useapi_token", PROVIDERS["useapi"]), ("agents_key", PROVIDERS["agents"])):
+        field = MANIFEST["user_config"][name]
+        assert (field["sensitive"], field["required"]) == (True, False)
+        assert provider.example in field["description"]
     assert MANIFEST["user_config"]["output_dir"]["type"] == "directory"
 
 
@@ -85,15 +87,19 @@ def test_a_field_that_is_left_empty_counts_as_unset(left_empty: str) -> None:
     assert Settings.from_environment(arrived | {"USEAPI_TOKEN": TOKEN}).output_dir is None
 
 
-def test_a_field_that_is_filled_in_is_read(tmp_path: Path) -> None:
-    filled = {"useapi_token": TOKEN, "output_dir": str(tmp_path), "max_jobs_per_hour": "5"}
+@pytest.mark.parametrize("field", ["useapi_token", "agents_key"])
+def test_a_field_that_is_filled_in_is_read(field: str, tmp_path: Path) -> None:
+    token = {"useapi_token": TOKEN, "agents_key": "luma-api-4711"}[field]
+    filled = {field: token, "output_dir": str(tmp_path), "max_jobs_per_hour": "5"}
     arrived = {
-        name: re.sub(r"\$\{user_config\.(\w+)\}", lambda match: filled[match[1]], value)
+        # What was left empty arrives as the placeholder.
+        name: re.sub(r"\$\{user_config\.(\w+)\}", lambda match: filled.get(match[1], match[0]), value)
         for name, value in ENVIRONMENT.items()
     }
     settings = Settings.from_environment(arrived)
     assert settings.token is not None
-    assert settings.token.get_secret_value() == TOKEN
+    assert settings.token.get_secret_value() == token
+    assert settings.api == ("useapi" if field == "useapi_token" else "agents")
     assert (settings.output_dir, settings.max_jobs_per_hour) == (tmp_path, 5)
 
 

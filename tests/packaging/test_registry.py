@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 import pytest
-from scripts.generating.registry import server_json
+from scripts.generating.registry import DEPENDENT, server_json
 from tests.packaging.documents import ROOT
 
 from luma_mcp.settings import VARIABLES
@@ -100,11 +100,21 @@ def test_it_names_the_package_and_its_secrets() -> None:
     assert (package["registryType"], package["identifier"], package["runtimeHint"]) == ("pypi", "luma-ray-mcp", "uvx")
     variables = {variable["name"]: variable for variable in package["environmentVariables"]}
     assert list(variables) == [row.metadata["name"] for row in VARIABLES.values()]
-    assert [name for name, said in variables.items() if said["isSecret"]] == ["USEAPI_TOKEN", "LUMA_MCP_HTTP_TOKEN"]
-    assert [name for name, said in variables.items() if said["isRequired"]] == ["USEAPI_TOKEN"]
+    secrets = [name for name, said in variables.items() if said["isSecret"]]
+    assert secrets == ["USEAPI_TOKEN", "LUMA_AGENTS_API_KEY", "LUMA_MCP_HTTP_TOKEN"]
+    # Either of the two credentials will do.
+    assert [name for name, said in variables.items() if said["isRequired"]] == []
 
 
-@pytest.mark.parametrize("name", [name for name, row in VARIABLES.items() if row.default is not None])
+@pytest.mark.parametrize("name", ["LUMA_MCP_API", "LUMA_MCP_BASE_URL"])
+def test_a_client_fills_in_nothing_that_depends_on_the_credential(name: str) -> None:
+    [variable] = [each for each in SERVER["packages"][0]["environmentVariables"] if each["name"] == name]
+    assert "default" not in variable
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, row in VARIABLES.items() if row.default is not None and name not in DEPENDENT]
+)
 def test_a_default_is_what_the_server_would_take(name: str) -> None:
     row = VARIABLES[name]
     [told] = [v for v in SERVER["packages"][0]["environmentVariables"] if v["name"] == row.metadata["name"]]
