@@ -55,6 +55,11 @@ def test_only_two_kinds_are_never_retried() -> None:
         (errors.Unauthorized(), "The API does not accept the token."),
         (errors.PaymentRequired(), "The account has no subscription or no credits left."),
         (errors.Forbidden(), "The job belongs to another user."),
+        (errors.AccessDenied(), "The API refuses requests of this account: it is suspended or deactivated."),
+        (
+            errors.AccessDenied(hdr=True),
+            "The API does not let this account order HDR: it has no access to HDR, or it is suspended.",
+        ),
         (NotFound("job"), "The API does not know this job."),
         (NotFound("job", deleted=True), "The job was deleted."),
         (errors.Conflict(), "A running job can be neither deleted nor stopped."),

@@ -9,6 +9,7 @@ const HEADLINES = {
   unauthorized: "The API token was not accepted",
   payment_required: "There is no subscription, or no credits are left",
   forbidden: "This video belongs to another account",
+  access_denied: "The account may not do this",
   not_found: "This was not found",
   conflict: "This is not possible right now",
   moderated: "Content moderation rejected this",

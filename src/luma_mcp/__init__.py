@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 __all__ = [
+    "AccessDenied",
     "Account",
     "AccountSession",
     "AgentsClient",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from luma_mcp.api.protocol import Account, Job, JobFiles, Media, RunningJob, VideoRequest
     from luma_mcp.api.useapi.client import LumaClient
     from luma_mcp.errors import (
+        AccessDenied,
         AccountSession,
         Alternative,
         BudgetReached,

@@ -5,7 +5,8 @@ LumaError                   kind, retry, charged, and where known: jobid, status
 ├── NotConfigured           a setting is missing
 ├── Unauthorized            401: the API token
 ├── PaymentRequired         402: subscription or credits
-├── Forbidden               403: another user's job, a suspended account, no access to HDR
+├── Forbidden               403: the job belongs to another user
+├── AccessDenied            403: the account is suspended, or has no access to HDR
 ├── NotFound                404: job, asset or account unknown or expired
 ├── Conflict                the job's state forbids it
 ├── Moderated               422: prompt or image rejected
@@ -37,6 +38,7 @@ Kind = Literal[
     "unauthorized",
     "payment_required",
     "forbidden",
+    "access_denied",
     "not_found",
     "conflict",
     "moderated",
@@ -387,24 +389,25 @@ class PaymentRequired(LumaError):
     sentence = "The account has no subscription or no credits left."
 
 
-@dataclass(eq=False, repr=False)
 class Forbidden(LumaError):
-    """The API does not allow it.
-
-    `subject`: the job belongs to another user; the account is suspended or deactivated; or the account, if it is not
-    suspended, has no access to HDR.
-    """
+    """The job belongs to another user."""
 
     kind = "forbidden"
     default_retry = "never"
-    subject: Literal["job", "account", "hdr"] = "job"
+    sentence = "The job belongs to another user."
+
+
+@dataclass(eq=False, repr=False)
+class AccessDenied(LumaError):
+    """The API accepts the credential and refuses its account. `hdr`: the order is for HDR, which needs access."""
+
+    kind = "access_denied"
+    hdr: bool = False
 
     def summary(self) -> str:
-        if self.subject == "hdr":
+        if self.hdr:
             return "The API does not let this account order HDR: it has no access to HDR, or it is suspended."
-        if self.subject == "account":
-            return "The API does not accept requests of this account: it is suspended or deactivated."
-        return "The job belongs to another user."
+        return "The API refuses requests of this account: it is suspended or deactivated."
 
 
 @dataclass(eq=False, repr=False)

@@ -45,6 +45,7 @@ CASES: dict[str, tuple[LumaError, NextAction]] = {
     "unauthorized": (errors.Unauthorized(charged="no"), "fix_setup"),
     "payment required": (errors.PaymentRequired(charged="no"), "fix_setup"),
     "forbidden": (errors.Forbidden(), "none"),
+    "access_denied": (errors.AccessDenied(), "fix_setup"),
     "unknown job": (errors.NotFound("job"), "list_jobs"),
     "deleted job": (errors.NotFound("job", deleted=True, saved_files=("/videos/a.mp4",)), "none"),
     "unknown asset": (errors.NotFound("order_input", charged="no"), "fix_arguments"),

@@ -44,6 +44,7 @@ _BUDGET = "LUMA_MCP_BUDGET_PER_DAY sets this budget."
 _NEXT_STEPS: dict[errors.Kind, str] = {
     "not_configured": "Check that {variable} is complete and current. {run} doctor checks the whole setup.",
     "unauthorized": "Check that {variable} is complete and current. {run} doctor checks the whole setup.",
+    "access_denied": "Check the account and, if the video is to be HDR, its access to that.",
     "conflict": "Wait until the job has finished.",
     "moderated": "Change the prompt or the image.",
     "journal_unavailable": "{run} doctor shows how to fix it. LUMA_MCP_JOURNAL_REQUIRED=0 orders without it.",

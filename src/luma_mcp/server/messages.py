@@ -321,6 +321,13 @@ def _advise(error: LumaError, tool: str, provider: Provider) -> tuple[NextAction
             )
         case errors.Forbidden():
             return "none", "Only the token that ordered the job can be used for it."
+        case errors.AccessDenied(hdr=True):
+            return "ask_user", (
+                "Ask the user whether SDR will do, or else to check the account and its access to HDR at "
+                f"{provider.console}."
+            )
+        case errors.AccessDenied():
+            return "fix_setup", f"Ask the user to check the account at {provider.console}."
         case errors.NotFound(deleted=True):
             return "none", ""
         case errors.NotFound(record=errors.RecordedJob(state="unknown")):

@@ -48,9 +48,8 @@ GET_JOB = Endpoint("GET", "/generations/{jobid}", IDEMPOTENT, required=("id", st
 # Repeated like a read: an image that arrives twice costs nothing.
 UPLOAD = Endpoint("POST", "/files", IDEMPOTENT, required=("id", str), not_found="asset", timeout=120.0)
 GET_FILE = Endpoint("GET", "/files/{asset_ref}", IDEMPOTENT, required=("id", str), not_found="asset")
-
-# The cheapest request that shows whether the key is accepted: it orders and changes nothing.
-LIST_FILES = Endpoint("GET", "/files?limit=1", IDEMPOTENT, required=("data", list))
+# Costs nothing, and needs a key that is accepted.
+CHECK_KEY = Endpoint("GET", "/files?limit=1", IDEMPOTENT, required=("data", list), not_found="any_account")
 
 
 class AgentsClient(BaseClient):
@@ -128,10 +127,9 @@ class AgentsClient(BaseClient):
                 slot_timeout=slot_timeout,
                 observer=observer,
             )
-        except errors.Forbidden as error:
-            if complete.dynamic_range != "sdr":
-                # The answer does not say which it is: HDR must be unlocked, or the account is suspended.
-                error.subject, error.retry = "hdr", "after_change"
+        except errors.AccessDenied as error:
+            # The answer does not say which it is: the account has no access to HDR, or it is suspended.
+            error.hdr = complete.dynamic_range != "sdr"
             raise
         job = replace(responses.parse_job(record), request=complete)
         self._remember(job.jobid, complete)
@@ -197,8 +195,8 @@ class AgentsClient(BaseClient):
             record = await self._transport.send(GET_FILE, path_params, retry_timeout=retry_timeout)
 
     async def check(self, *, retry_timeout: float = RETRY_TIMEOUT) -> None:
-        """Check the key at no cost: `GET /files?limit=1`. Raises `Unauthorized` if the API does not accept it."""
-        await self._transport.send(LIST_FILES, retry_timeout=retry_timeout)
+        """Check that the API accepts the key, at no cost: `GET /files`."""
+        await self._transport.send(CHECK_KEY, retry_timeout=retry_timeout)
 
     async def list_running(self, *, retry_timeout: float = RETRY_TIMEOUT) -> tuple[RunningJob, ...]:
         """Not offered by this API, as `features` says."""

@@ -34,6 +34,7 @@ _ERRORS: dict[int, type[errors.LumaError]] = {
     400: errors.InvalidArguments,
     401: errors.Unauthorized,
     402: errors.PaymentRequired,
+    403: errors.AccessDenied,
     413: errors.InvalidArguments,
     422: errors.InvalidArguments,
 }
@@ -65,9 +66,7 @@ def read_response(endpoint: Endpoint, response: RawResponse, secrets: tuple[str,
     if status >= 500:
         raise RequestFailed(DeliveryOutcome.FAILED, errors.Upstream("failed", **facts))
     error: errors.LumaError
-    if status == 403:
-        error = errors.Forbidden("account", **facts)
-    elif status == 404:
+    if status == 404:
         error = errors.NotFound(endpoint.not_found, **facts)
     elif status == 429:
         error = _build_refusal(endpoint, response.headers, facts)
