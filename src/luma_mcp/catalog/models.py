@@ -323,7 +323,8 @@ class Catalog:
         from, if something else excludes some.
         """
         combinations = self.combinations if possible is None else possible
-        fitting = [combination for combination in combinations if partial.items() <= combination.items()]
+        given = partial.items()
+        fitting = [combination for combination in combinations if given <= combination.items()]
         remaining: dict[str, tuple[str | bool, ...]] = {}
         for name, values in self.all_values.items():
             if name not in partial:

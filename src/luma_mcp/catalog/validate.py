@@ -254,9 +254,13 @@ def _nearest_combinations(
     No two give up the same params, and none gives up more than another one does. See `_preference`.
     """
     left_out = dict.fromkeys(filterfalse(wanted.get, catalog.switches), False)
+    # Every aspect ratio goes with everything else, so what was stated is kept.
+    ratio = wanted.get("aspect_ratio")
+    if ratio not in catalog.choices["aspect_ratio"].values:
+        ratio = catalog.choices["aspect_ratio"].default
     by_changes: defaultdict[tuple[bool, ...], list[Combination]] = defaultdict(list)
     for combination in possible:
-        if left_out.items() <= combination.items():
+        if combination["aspect_ratio"] == ratio and left_out.items() <= combination.items():
             by_changes[tuple(map(ne, map(combination.get, wanted), wanted.values()))].append(combination)
     preference = partial(_preference, catalog, wanted)
     found: dict[tuple[bool, ...], Combination] = {}
