@@ -451,11 +451,11 @@ async def test_path_that_looks_right_means_the_only_such_file(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems change the names of files")
 async def test_path_that_looks_right_through_a_link(server: Server, simulator: Simulator, tmp_path: Path) -> None:
-    (tmp_path / "var" / "home").mkdir(parents=True)
-    (tmp_path / "home").symlink_to("var/home")
-    (tmp_path / "var" / "home" / "a b.png").write_bytes(picture())
-    async with server(LUMA_MCP_INPUT_DIRS=str(tmp_path / "var" / "home")) as client:
-        await order(client, image_start=rf"{tmp_path}/home/a\ b.png")
+    (tmp_path / "data" / "pictures").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("data/pictures")
+    (tmp_path / "data" / "pictures" / "a b.png").write_bytes(picture())
+    async with server(LUMA_MCP_INPUT_DIRS=str(tmp_path / "data" / "pictures")) as client:
+        await order(client, image_start=rf"{tmp_path}/link/a\ b.png")
     assert len(simulator.service.uploads) == 1
 
 
