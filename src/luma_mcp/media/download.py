@@ -35,6 +35,8 @@ FIRST_DELAY, LONGEST_DELAY = 0.5, 8.0
 LARGEST_OF_UNKNOWN_LENGTH = 5_000_000_000
 SIGNATURES: dict[str, tuple[int, bytes]] = {".mp4": (4, b"ftyp"), ".zip": (0, b"PK")}
 """Offset and content by which a type of file is recognized, so that an error page is not saved as a video."""
+EXR_SIGNATURE = b"v/1\x01"
+"""How an OpenEXR file begins. Source: OpenEXR file layout."""
 STALE_AFTER = 7 * 86_400.0
 """Seconds without a write after which nobody resumes a partial file any more."""
 LONGEST_NAME = 143
@@ -178,6 +180,9 @@ class _Download:
     def _finish(self) -> Path:
         """Check the length and type of the file, and give it its name."""
         size = self.partial.size
+        if self.partial.target.suffix == ".zip" and self.partial.read(0, len(EXR_SIGNATURE)) == EXR_SIGNATURE:
+            # Frames are documented for one API only, as an archive: another one may send them in one file.
+            self.partial.target = self.partial.target.with_suffix(".exr")
         offset, signature = SIGNATURES.get(self.partial.target.suffix, (0, b""))
         if size != (self.total or size) or self.partial.read(offset, len(signature)) != signature:
             self.partial.discard()
