@@ -1,49 +1,68 @@
-"""The catalog against the tests' own copy of the source page."""
+"""Each catalog against the tests' own copy of its source."""
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
-from tests import table
+from tests import table, table_agents
 
-from luma_mcp.catalog import useapi
+from luma_mcp.catalog import agents, useapi
+from luma_mcp.catalog.agents import AGENTS
 from luma_mcp.catalog.models import Combination, ModelRow, ModeRow, ResolutionRow, build_model, conflicts, implications
 from luma_mcp.catalog.useapi import USEAPI
 
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from luma_mcp.catalog.models import Catalog
+
+APIS = [(USEAPI, table), (AGENTS, table_agents)]
+of_each_api = pytest.mark.parametrize(("catalog", "page"), APIS, ids=["useapi", "agents"])
 ASSETS = dict.fromkeys(table.IMAGES, "u1-email:a@example.com-image:1")
+INPUTS = {"image_start": "a.png", "image_end": "b.png", "loop": True, "extend": "2f6c0c1a"}
+INPUTS["keyframes"] = [{"image": "a.png", "seconds": 0}]
 
 
-def as_combination(request: dict[str, str]) -> Combination:
-    combination: Combination = {name: request[name] for name in USEAPI.choices}
-    combination |= {name: name in request for name in USEAPI.images}
+def every_request(page: ModuleType) -> list[dict[str, Any]]:
+    return page.full_product(ASSETS if page is table else INPUTS)
+
+
+def as_combination(catalog: Catalog, request: dict[str, Any]) -> Combination:
+    combination: Combination = {name: request[name] for name in catalog.choices}
+    combination |= {name: name in request for name in catalog.switches}
     return combination
 
 
-def test_combinations_match_the_page() -> None:
-    every = table.full_product(ASSETS)
-    valid = [as_combination(request) for request in every if table.is_valid(request)]
-    assert (len(every), len(valid)) == (3456, 840)
-    assert sorted(map(str, USEAPI.combinations)) == sorted(map(str, valid))
+@pytest.mark.parametrize(
+    ("catalog", "page", "count"), [(USEAPI, table, (3456, 840)), (AGENTS, table_agents, (4608, 426))]
+)
+def test_combinations_match_the_page(catalog: Catalog, page: ModuleType, count: tuple[int, int]) -> None:
+    every = every_request(page)
+    valid = [as_combination(catalog, request) for request in every if page.is_valid(request)]
+    assert (len(every), len(valid)) == count
+    assert sorted(map(str, catalog.combinations)) == sorted(map(str, valid))
 
 
-def test_choices_match_the_page() -> None:
-    assert {name: choice.values for name, choice in USEAPI.choices.items()} == {
-        "model": table.MODELS,
-        "resolution": table.RESOLUTIONS,
-        "aspect_ratio": table.ASPECT_RATIOS,
-        "duration": table.DURATIONS,
-        "dynamic_range": table.DYNAMIC_RANGES,
+@of_each_api
+def test_choices_match_the_page(catalog: Catalog, page: ModuleType) -> None:
+    assert {name: choice.values for name, choice in catalog.choices.items()} == {
+        "model": page.MODELS,
+        "resolution": page.RESOLUTIONS,
+        "aspect_ratio": page.ASPECT_RATIOS,
+        "duration": page.DURATIONS,
+        "dynamic_range": page.DYNAMIC_RANGES,
     }
 
 
-def test_literal_types_match_the_choices() -> None:
-    assert {name: choice.values for name, choice in USEAPI.choices.items()} == {
-        "model": get_args(useapi.ModelName),
-        "resolution": get_args(useapi.Resolution),
-        "aspect_ratio": get_args(useapi.AspectRatio),
-        "duration": get_args(useapi.Duration),
-        "dynamic_range": get_args(useapi.DynamicRange),
+@pytest.mark.parametrize(("catalog", "types"), [(USEAPI, useapi), (AGENTS, agents)], ids=["useapi", "agents"])
+def test_literal_types_match_the_choices(catalog: Catalog, types: ModuleType) -> None:
+    assert {name: choice.values for name, choice in catalog.choices.items()} == {
+        "model": get_args(types.ModelName),
+        "resolution": get_args(types.Resolution),
+        "aspect_ratio": get_args(types.AspectRatio),
+        "duration": get_args(types.Duration),
+        "dynamic_range": get_args(types.DynamicRange),
     }
 
 
@@ -70,8 +89,9 @@ def test_outputs_match_the_page() -> None:
     assert [name for name, output in USEAPI.outputs.items() if output.plays_in_browser] == ["sdr"]
 
 
-def test_expensive_values() -> None:
-    assert USEAPI.expensive == {
+@of_each_api
+def test_expensive_values(catalog: Catalog, page: ModuleType) -> None:  # noqa: ARG001 - the same in both
+    assert catalog.expensive == {
         "resolution": ("1080p",),
         "duration": ("10s",),
         "dynamic_range": ("hdr", "hdr_exr"),
@@ -89,10 +109,14 @@ def test_api_names() -> None:
     }
 
 
-def test_leaving_an_image_out_is_always_valid() -> None:
-    for combination in USEAPI.combinations:
-        for image in USEAPI.images:
-            assert combination | {image: False} in USEAPI.combinations
+@of_each_api
+def test_leaving_an_input_out_is_always_valid(catalog: Catalog, page: ModuleType) -> None:
+    valid = {
+        tuple(as_combination(catalog, request).items()) for request in every_request(page) if page.is_valid(request)
+    }
+    for combination in catalog.combinations:
+        for name in catalog.switches:
+            assert tuple((combination | {name: False}).items()) in valid
 
 
 def test_remaining_values_of_a_partial_choice() -> None:
@@ -117,15 +141,16 @@ def test_an_impossible_choice_leaves_no_values() -> None:
     assert set(USEAPI.remaining_values({"model": "ray-v3-reasoning", "resolution": "draft"}).values()) == {()}
 
 
-def test_the_rules_mean_the_same_as_the_page() -> None:
-    for request in table.full_product(ASSETS):
-        combination = as_combination(request)
+@of_each_api
+def test_the_rules_mean_the_same_as_the_page(catalog: Catalog, page: ModuleType) -> None:
+    for request in every_request(page):
+        combination = as_combination(catalog, request)
         broken = []
-        for rule in implications(USEAPI):
+        for rule in implications(catalog):
             applies = dict(rule.when).items() <= combination.items()
             if applies and combination[rule.name] not in (rule.values or (False,)):
                 broken.append(rule)
-        assert (not broken) == table.is_valid(request), (request, broken)
+        assert (not broken) == page.is_valid(request), (request, broken)
 
 
 def test_rules_are_computed_once_per_catalog() -> None:
