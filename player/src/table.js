@@ -35,6 +35,7 @@ export const KINDS = [
   "unauthorized",
   "payment_required",
   "forbidden",
+  "access_denied",
   "not_found",
   "conflict",
   "moderated",

@@ -25,7 +25,8 @@ INPUTS["keyframes"] = [{"image": "a.png", "seconds": 0}]
 
 
 def every_request(page: ModuleType) -> list[dict[str, Any]]:
-    return page.full_product(ASSETS if page is table else INPUTS)
+    requests: list[dict[str, Any]] = page.full_product(ASSETS if page is table else INPUTS)
+    return requests
 
 
 def as_combination(catalog: Catalog, request: dict[str, Any]) -> Combination:

@@ -249,7 +249,7 @@ def agents_body(request: dict[str, Any]) -> dict[str, Any]:
     video = {"resolution": request["resolution"], "duration": duration, "loop": request.get("loop", False)}
     video |= {"hdr": dynamic_range != "sdr", "exr_export": dynamic_range == "hdr_exr"}
     places = {frame["seconds"]: frame["image"] for frame in request.get("keyframes", ())}
-    frames = {}
+    frames: dict[str, Any] = {}
     for name, field, seconds in (("image_start", "start_frame", 0), ("image_end", "end_frame", int(duration[:-1]))):
         if name in request and (dynamic_range, duration) == ("sdr", "5s"):
             frames[field] = {"file_id": request[name]}

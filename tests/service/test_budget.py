@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import httpx2
 import pytest
 from pydantic import SecretStr
 from tests.clock import pass_time
@@ -167,7 +166,8 @@ async def test_cheaper_request_that_fits_is_suggested(start: Start) -> None:
     assert error.suggestion
     assert error.suggestion_price == AGENTS.price(error.suggestion)
     assert error.suggestion["aspect_ratio"] == "1:1"
-    assert await outcome_of(service, **error.suggestion) == "created"
+    suggestion: dict[str, Any] = dict(error.suggestion)
+    assert await outcome_of(service, **suggestion) == "created"
 
 
 def test_suggestion_keeps_images_and_may_not_exist() -> None:
@@ -175,8 +175,8 @@ def test_suggestion_keeps_images_and_may_not_exist() -> None:
         {"image": "https://example.com/a.jpg", "seconds": 0},
         {"image": "https://example.com/a.jpg", "seconds": 9},
     ]
-    params = {"prompt": "Fox", "model": "ray-3.2", "resolution": "1080p", "aspect_ratio": "1:1", "duration": "10s"}
-    params |= {"dynamic_range": "sdr", "keyframes": keyframes}
+    params: dict[str, Any] = {"prompt": "Fox", "model": "ray-3.2", "resolution": "1080p", "aspect_ratio": "1:1"}
+    params |= {"duration": "10s", "dynamic_range": "sdr", "keyframes": keyframes}
     # Only ten seconds have room for the second picture; 0.18 is the price of the cheapest.
     assert find_cheaper(AGENTS, params, 0.18) == {**params, "resolution": "360p"}
     assert find_cheaper(AGENTS, params, 0.17) is None
