@@ -76,6 +76,14 @@ def test_only_two_kinds_are_never_retried() -> None:
                 "Nothing was charged."
             ),
         ),
+        (
+            errors.BudgetReached(2.5, 2.4, 0.3, "price_list", "dollars", is_shared=True, next_at=NEXT),
+            (
+                "This video does not fit into the budget that this server's owner has set for 24 hours ($2.50). The "
+                "orders of the last 24 hours count for $2.40, and this video costs $0.30. Enough of the budget is free "
+                "again at 2026-11-22 09:05 UTC. Nothing was charged."
+            ),
+        ),
         (errors.AccountSession(), "The session of the Luma account has expired."),
         (Upstream(status=500), "The API failed (500)."),
         (Upstream("unexpected_status", status=302), "The API answered with an unexpected status (302)."),
@@ -101,6 +109,31 @@ def test_only_two_kinds_are_never_retried() -> None:
 )
 def test_an_error_s_text_is_built_from_its_facts(error: LumaError, text: str) -> None:
     assert str(error) == text
+
+
+def test_a_budget_says_what_is_not_known() -> None:
+    error = errors.BudgetReached(100, 100, None, "any_video", "credits", is_shared=False)
+    assert str(error) == (
+        "This video does not fit into the budget that this server's owner has set for 24 hours (100 credits). The "
+        "orders of the last 24 hours count for 100 credits, and what this video costs is not known yet. Only orders of "
+        "this process are counted, because it has no shared record of orders. Its price is more than the whole budget, so "
+        "waiting does not help. Nothing was charged."
+    )
+
+
+@pytest.mark.parametrize(
+    ("amount", "unit", "text"),
+    [
+        (0.3, "dollars", "$0.30"),
+        (0.1 + 0.2, "dollars", "$0.30"),
+        (1234.5, "dollars", "$1,234.50"),
+        (0.005, "dollars", "$0.005"),
+        (20.0, "credits", "20 credits"),
+        (1_000_000, "credits", "1000000 credits"),
+    ],
+)
+def test_amounts(amount: float, unit: str, text: str) -> None:
+    assert errors.format_amount(amount, unit) == text
 
 
 def test_an_expired_session_names_its_account() -> None:

@@ -31,6 +31,7 @@ PARSED: dict[str, tuple[str, Any]] = {
     "LUMA_MCP_REPEAT_WINDOW_SECONDS": ("60", 60),
     "LUMA_MCP_CONFIRM": ("Expensive", "expensive"),
     "LUMA_MCP_MAX_JOBS_PER_HOUR": ("10000", 10_000),
+    "LUMA_MCP_BUDGET_PER_DAY": ("12.50", 12.5),
     "LUMA_MCP_SCHEMA": ("EXACT", "exact"),
     "LUMA_MCP_LOG_LEVEL": ("debug", "DEBUG"),
 }
@@ -81,6 +82,7 @@ def test_every_variable_is_parsed(variable: Any) -> None:
         ("LUMA_MCP_MAX_WAIT_SECONDS", "-1"),
         ("LUMA_MCP_MAX_JOBS_PER_HOUR", "0"),
         ("LUMA_MCP_MAX_JOBS_PER_HOUR", "10001"),
+        *(("LUMA_MCP_BUDGET_PER_DAY", text) for text in ("0", "-5", "$5", "5,50", "nan", "inf", "1e3", "٥", "9" * 400)),
         ("LUMA_MCP_OUTPUT_DIR", "videos"),
         ("LUMA_MCP_INPUT_DIRS", f"~{os.pathsep}pictures"),
         ("LUMA_MCP_JOURNAL", "journal.db"),

@@ -553,15 +553,14 @@ class BudgetReached(LumaError):
         price = "what this video costs is not known yet"
         if self.price is not None:
             price = _PRICES[self.basis].format(format_amount(self.price, self.unit))
-        scope = "for 24 hours"
-        if not self.is_shared:
-            scope = f"{scope}, counted for this process alone, because it has no shared record of orders"
         sentences = [
-            f"The budget set by the owner of this server does not allow this video: {budget} {scope}.",
+            f"This video does not fit into the budget that this server's owner has set for 24 hours ({budget}).",
             f"The orders of the last 24 hours count for {spent}, and {price}.",
         ]
+        if not self.is_shared:
+            sentences.append("Only orders of this process are counted, because it has no shared record of orders.")
         if self.next_at is None:
-            sentences.append("That is more than the whole budget, so waiting does not help.")
+            sentences.append("Its price is more than the whole budget, so waiting does not help.")
         else:
             sentences.append(f"Enough of the budget is free again at {self.next_at:%Y-%m-%d %H:%M} UTC.")
         return " ".join(sentences)

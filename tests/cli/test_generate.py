@@ -190,10 +190,19 @@ def test_the_token_of_a_host_s_entry_serves_every_command(run: Run, home: Path, 
 
 
 @pytest.mark.usefixtures("api_and_token")
-def test_a_reached_limit_costs_nothing(run: Run, simulator: Simulator) -> None:
-    limited = {"LUMA_MCP_MAX_JOBS_PER_HOUR": "1"}
-    assert run("generate", "A fox", **limited).returncode == 0
+@pytest.mark.parametrize(
+    "limited",
+    [{"LUMA_MCP_MAX_JOBS_PER_HOUR": "1"}, {"LUMA_MCP_BUDGET_PER_DAY": "30"}],
+    ids=lambda limited: next(iter(limited)),
+)
+def test_a_reached_limit_costs_nothing(run: Run, simulator: Simulator, limited: dict[str, str]) -> None:
+    [name] = limited
+    first = run("generate", "A fox", **limited)
+    assert first.returncode == 0
+    # What the first video uses is not known before.
+    assert ("LUMA_MCP_BUDGET_PER_DAY could not be checked" in first.stderr) == (name == "LUMA_MCP_BUDGET_PER_DAY")
     done = run("generate", "A cat", **limited)
+    assert f"{name} sets this" in done.stderr
     assert (done.returncode, done.stdout, len(simulator.orders)) == (1, "", 1)
     assert "Nothing was charged" in done.stderr
     assert [text for text in ("Tell the user", "on its way", "continues") if text in done.stderr] == []

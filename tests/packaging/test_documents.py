@@ -45,6 +45,7 @@ def test_every_word_of_the_errors_is_in_the_troubleshooting_or_explains_itself()
         "payment_required",
         "capacity",
         "limit_reached",
+        "budget_reached",
         "account_session",
         "network",
         "outcome_unknown",

@@ -36,6 +36,12 @@ def transient_image(jobid: str | None = None) -> errors.InvalidArguments:
     return errors.InvalidArguments([problem], charged="no", retry="later", jobid=jobid)
 
 
+def spent_budget(next_at: datetime | None) -> errors.BudgetReached:
+    return errors.BudgetReached(
+        100, 90, 20, "such_videos", "credits", is_shared=True, next_at=next_at, retry_after=600 if next_at else None
+    )
+
+
 CASES: dict[str, tuple[LumaError, NextAction]] = {
     "missing prompt": (errors.InvalidArguments([Problem("prompt", "missing")], charged="no"), "fix_arguments"),
     "transient image": (transient_image(), "order_later"),
@@ -56,6 +62,8 @@ CASES: dict[str, tuple[LumaError, NextAction]] = {
     "moderated": (errors.Moderated(charged="no"), "fix_arguments"),
     "full slots": (full_slots(), "ask_user"),
     "hourly limit": (errors.LimitReached(3, NEXT_AT, is_shared=True, retry_after=600), "order_later"),
+    "budget": (spent_budget(NEXT_AT), "order_later"),
+    "more than the budget": (spent_budget(None), "ask_user"),
     "no journal": (errors.JournalUnavailable("the file cannot be used"), "fix_setup"),
     "expired session": (expired_session(all_accounts=False), "fix_setup"),
     "expired sessions": (expired_session(all_accounts=True), "fix_setup"),
