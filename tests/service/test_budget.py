@@ -213,7 +213,8 @@ async def test_new_process_knows_what_was_spent(start: Start, catalog: Catalog) 
 
 @pytest.mark.parametrize("fault", [Fault.TIMED_OUT_BEFORE, Fault.TIMED_OUT_AFTER, Fault.FAILED_BEFORE])
 async def test_unknown_outcome_counts(start: Start, fault: Fault) -> None:
-    service = start(0.10, FaultyTransport, fault)
+    # The first request asks for the time.
+    service = start(0.10, FaultyTransport, Fault.NONE, fault)
     assert await outcome_of(service, "Fox") == "outcome_unknown"
     assert (await refusal_of(service)).spent == 0.06
     # Nor does it become free when it does not block identical orders any more.
@@ -236,7 +237,7 @@ async def test_rejected_order_does_not_count(
 
 
 async def test_refused_connection_does_not_count(start: Start) -> None:
-    service = start(0.06, FaultyTransport, Fault.REFUSED)
+    service = start(0.06, FaultyTransport, Fault.NONE, Fault.REFUSED)
     assert await outcome_of(service, "Fox") == "network"
     assert await outcome_of(service, "Fox") == "created"
 
@@ -309,6 +310,7 @@ async def test_without_a_file_one_process_is_counted(start: Start) -> None:
     service, other = start(0.06, journal="off"), start(0.06, journal="off")
     await place(service, "Fox")
     error = await refusal_of(service)
+    assert error.next_at == MIDNIGHT + timedelta(days=1)
     assert not error.is_shared
     assert "Only orders of this process are counted" in str(error)
     assert await outcome_of(other, "Cat") == "created"
@@ -339,3 +341,14 @@ async def test_wrong_clock_neither_frees_nor_blocks_the_budget(start: Start, cat
     assert await outcome_of(right, "Hen") == "budget_reached"
     await pass_time(DAY + 60)
     assert await outcome_of(right, "Hen") == "created"
+
+
+@pytest.mark.parametrize("ahead", [-TWO_YEARS, TWO_YEARS], ids=["behind", "ahead"])
+async def test_lost_order_of_a_wrong_clock_counts(start: Start, ahead: float) -> None:
+    """Its process learns the API's time before it sends the order, and the next one as well."""
+    faults = [Fault.NONE, Fault.TIMED_OUT_BEFORE]
+    assert await outcome_of(start(0.1, Dated, *faults, ahead=ahead), "Fox") == "outcome_unknown"
+    for clock_ahead in (0, ahead):
+        error = await refusal_of(start(0.1, Dated, ahead=clock_ahead))
+        assert error.next_at
+        assert timedelta(hours=23) < error.next_at - wall_clock() <= timedelta(hours=24, minutes=1)

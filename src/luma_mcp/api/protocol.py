@@ -339,6 +339,9 @@ class VideoApi(Protocol):
     async def get(self, jobid: str, *, retry_timeout: float = RETRY_TIMEOUT) -> Job:
         """Fetch the current record of a job."""
 
+    async def check(self, *, retry_timeout: float = RETRY_TIMEOUT) -> None:
+        """Check that the API accepts the credential, at no cost. The answer shows the API's time."""
+
     async def list_running(self, *, retry_timeout: float = RETRY_TIMEOUT) -> tuple[RunningJob, ...]:
         """Fetch the jobs that are running now."""
 

@@ -61,8 +61,6 @@ CONNECTION_PAUSE = 2.0
 """Seconds between two attempts to connect."""
 SLOT_PAUSE = 5.0
 """Seconds between two attempts to get a slot. A job takes half a minute or more."""
-_LATEST = 20
-"""How many orders are looked through for one whose job shows the API's time."""
 _BUSY_PAUSE = 0.2
 """Seconds between two attempts to use a journal that another process has locked."""
 
@@ -217,7 +215,7 @@ class OrderSubmitter:
         if self.api.now() is None:
             # The answer shows the API's time. By this machine's clock, which may be wrong, none of them might count.
             with suppress(errors.LumaError):
-                await self._fetch_time()
+                await self.api.check(retry_timeout=0)
         exceeded = await self._find_exceeded(validated)
         if exceeded and exceeded.window.budget is not None:
             # Jobs that have ended since they were last seen may have used less than their price.
@@ -235,16 +233,6 @@ class OrderSubmitter:
             if not window.has_room(len(counted), spent, estimate.price):
                 return LimitExceeded(window, spent)
         return None
-
-    async def _fetch_time(self) -> None:
-        """Look something up, because the answer shows the API's time."""
-        if self.api.features.list_running:
-            await self.api.list_running(retry_timeout=0)
-            return
-        for order in await self.journal.list_latest(_LATEST):
-            if order.jobid:
-                await self.api.get(order.jobid, retry_timeout=0)
-                return
 
     async def _place_in_slot(self, placing: _Placing, on_progress: ProgressCallback) -> SubmitResult:
         """Place the order, waiting for a free slot as long as the call's time allows."""

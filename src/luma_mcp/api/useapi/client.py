@@ -164,6 +164,10 @@ class LumaClient(BaseClient):
         job = responses.parse_job(self.catalog, record)
         return replace(job, request=job.request or self._requests.get(jobid))
 
+    async def check(self, *, retry_timeout: float = RETRY_TIMEOUT) -> None:
+        """Check that the API accepts the token, at no cost: `GET /jobs`."""
+        await self._transport.send(LIST_RUNNING, retry_timeout=retry_timeout)
+
     async def list_running(self, *, retry_timeout: float = RETRY_TIMEOUT) -> tuple[RunningJob, ...]:
         """Fetch the jobs that are running now, on all accounts: `GET /jobs`. It never contains finished jobs."""
         record = await self._transport.send(LIST_RUNNING, retry_timeout=retry_timeout)
