@@ -133,7 +133,11 @@ def describe_sample() -> str:
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test depends on what the machine happens to have set."""
     for name in list(os.environ):
-        if name.startswith("LUMA_MCP_") or name == "USEAPI_TOKEN" or name.upper().endswith("_PROXY"):
+        if (
+            name.startswith("LUMA_MCP_")
+            or name in ("USEAPI_TOKEN", "LUMA_AGENTS_API_KEY")
+            or name.upper().endswith("_PROXY")
+        ):
             monkeypatch.delenv(name)
 
 
