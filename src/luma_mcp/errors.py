@@ -357,13 +357,15 @@ class InvalidArguments(LumaError):
 class NotConfigured(LumaError):
     """A setting is missing or unusable.
 
-    `setting`: the environment variable; `unused`: that of another API's credential, which is set instead.
+    `setting`: the environment variable; `unused`: that of another API's credential, which is set, but not selected;
+    `instead`: those of other APIs' credentials, of which any would do.
     """
 
     kind = "not_configured"
     sentence = "{setting} is not set, or not usable."
     setting: str
     unused: str | None = field(default=None, kw_only=True)
+    instead: tuple[str, ...] = field(default=(), kw_only=True)
     charged: Charged | None = field(default="no", init=False)
 
     def summary(self) -> str:
@@ -372,6 +374,8 @@ class NotConfigured(LumaError):
                 f"{self.setting} is not set, and LUMA_MCP_API selects the API that needs it. {self.unused} is set, but "
                 "it is for another API."
             )
+        if self.instead:
+            return f"Neither {' nor '.join((self.setting, *self.instead))} is set."
         return super().summary()
 
 

@@ -85,6 +85,17 @@ def test_keyframes_are_pictures_with_times(run: Run, simulator: Simulator) -> No
     assert order["video"]["keyframe_indexes"] == [0, 60]
 
 
+@pytest.mark.usefixtures("api")
+def test_earlier_videos_and_uploaded_files_go_on(run: Run, simulator: Simulator) -> None:
+    jobid = run("generate", "A fox", "--resolution", "540p", "--no-wait", "--image-start", "photo.jpg").stdout.strip()
+    first = simulator.orders[0]["video"]["start_frame"]
+    for option in (["--extend", jobid], ["--image-end", first["file_id"]]):
+        done = run("generate", "It runs away", *option)
+        assert done.returncode == 0, done.stderr
+    assert simulator.orders[1]["video"]["start_frame"] == {"generation_id": jobid}
+    assert simulator.orders[2]["video"]["end_frame"] == first
+
+
 @pytest.mark.parametrize(
     ("arguments", "texts"),
     [

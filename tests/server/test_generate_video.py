@@ -13,6 +13,7 @@ from tests.results import read_result
 from tests.server.calls import call, order, order_error
 from tests.transports import Unreliable
 
+from luma_mcp.providers import AGENTS, PROVIDERS, USEAPI, Provider
 from luma_mcp.simulator.app import Fault
 
 if TYPE_CHECKING:
@@ -260,10 +261,25 @@ async def test_missing_token(connect: Connect, simulator: Simulator, tool: str, 
         text, content = await call(client, tool, **arguments)
     error = content["error"]
     assert (error["kind"], error["retry"], error["next_action"]) == ("not_configured", "after_change", "fix_setup")
-    assert "USEAPI_TOKEN" in error["message"]
-    assert "https://useapi.net" in error["next_step"]
+    for provider in PROVIDERS.values():
+        assert provider.variable in error["message"]
+        assert provider.console in error["next_step"]
     assert error["next_step"] in text
     assert simulator.requests.total() == 0
+
+
+@pytest.mark.parametrize(("api", "other"), [("agents", USEAPI), ("useapi", AGENTS)])
+async def test_a_credential_of_the_other_api_is_named(connect: Connect, api: str, other: Provider) -> None:
+    provider = PROVIDERS[api]
+    environment = {"LUMA_MCP_API": api, other.variable: f"{other.begins}1-hidden"}
+    async with connect(environment=environment) as client:
+        text, content = await call(client, "generate_video", prompt="A fox")
+    error = content["error"]
+    assert (error["kind"], error["charged"]) == ("not_configured", "no")
+    for variable in (f"{provider.variable} is not set", f"{other.variable} is set, but"):
+        assert variable in error["message"]
+    assert "unset LUMA_MCP_API" in error["next_step"]
+    assert "hidden" not in text
 
 
 async def test_token_is_in_no_result(connect: Connect, simulator: Simulator) -> None:

@@ -100,10 +100,11 @@ class RequestCommand(click.Command):
     def _read_settings(self, args: list[str]) -> Settings:
         from luma_mcp.cli.context import settings_for_help, settings_with_token
 
-        words = args[: args.index("--")] if "--" in args else args
-        if {"-h", "--help"} & set(words):
+        # What follows is prompts.
+        options = args[: args.index("--")] if "--" in args else args
+        if {"-h", "--help"} & set(options):
             return settings_for_help()
-        return settings_with_token(quiet="--simulate" in words)
+        return settings_with_token(quiet="--simulate" in options)
 
 
 def _reject_options(context: click.Context, reason: str, *names: str) -> None:

@@ -64,14 +64,14 @@ def missing_token(settings: Settings, *, or_simulate: bool = False) -> str:
     """What to do where no credential is set."""
     provider = settings.provider
     offered = [provider] if settings.is_api_stated else list(PROVIDERS.values())
-    variables = [each.variable for each in offered]
-    problem = f"{variables[0]} is not set."
-    if len(variables) > 1:
-        problem = f"Neither {' nor '.join(variables)} is set."
-    if settings.unused:
-        problem = f"{errors.NotConfigured(provider.variable, unused=settings.unused).summary()} Or unset LUMA_MCP_API."
     sources = " or ".join(f"an {each.noun} at {each.console}" for each in offered)
     alternative = ", or add --simulate to try without one" if or_simulate else ""
+    if settings.unused:
+        alternative = f", or unset LUMA_MCP_API{alternative}"
+    problem = f"{provider.variable} is not set."
+    if settings.unused or len(offered) > 1:
+        others = tuple(each.variable for each in offered if each != provider)
+        problem = errors.NotConfigured(provider.variable, unused=settings.unused, instead=others).summary()
     return f"{problem} Get {sources} and set it in this terminal{alternative}."
 
 

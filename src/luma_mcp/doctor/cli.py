@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 
 import anyio
 import click
+from pydantic import SecretStr
 
 from luma_mcp.doctor.checks import CheckResult, detect, run_checks
 from luma_mcp.install.command import invocation
@@ -43,9 +44,12 @@ def _run(*, simulate: bool, seconds: float) -> Sequence[CheckResult]:
     here = detect(seconds=seconds)
     if not simulate:
         return anyio.run(run_checks, here)
-    from luma_mcp.cli.context import simulating
+    from luma_mcp.simulator.app import new_simulator, running
 
-    with simulating(here.settings, speed=1.0) as settings:
+    # It accepts any.
+    token = SecretStr(f"{here.settings.provider.begins}0-simulated")
+    with running(new_simulator(api=here.settings.api)) as url:
+        settings = replace(here.settings, token=token, base_url=url, email=None, simulated=True)
         return anyio.run(run_checks, replace(here, settings=settings, token_file=None))
 
 

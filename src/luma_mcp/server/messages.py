@@ -300,9 +300,13 @@ def _advise(error: LumaError, tool: str, provider: Provider) -> tuple[NextAction
                 "unset LUMA_MCP_API there."
             )
         case errors.NotConfigured(setting=provider.variable):
+            others = ""
+            for other in PROVIDERS.values():
+                if other.variable in error.instead:
+                    others += f"; or an {other.noun} at {other.console}, as {other.variable}"
             return "fix_setup", (
                 f"Ask the user to get an {provider.noun} at {provider.console} and to set it as {provider.variable} in "
-                "this server's environment, in the host's configuration. list_options works without it."
+                f"this server's environment, in the host's configuration{others}. list_options works without it."
             )
         case errors.NotConfigured():
             return "fix_setup", "Ask the user to set it in this server's environment."

@@ -61,8 +61,15 @@ class ServerContext:
         """Get the service; raises `NotConfigured` if there is no token."""
         service = self.service()
         if service is None:
-            raise NotConfigured(self.provider.variable, unused=self.settings.unused)
+            raise self._build_missing()
         return service
+
+    def _build_missing(self) -> NotConfigured:
+        """Build the error for a server without a credential."""
+        others = [other.variable for other in PROVIDERS.values() if other != self.provider]
+        if self.settings.is_api_stated:
+            others = []
+        return NotConfigured(self.provider.variable, unused=self.settings.unused, instead=tuple(others))
 
     def wait_seconds(self, options: Mapping[str, Any], ctx: Context[Any, Any]) -> tuple[float, float]:
         """Resolve how long a call waits, and within how many seconds its host surely takes the result.
