@@ -4,8 +4,8 @@
 
 Generated are:
     the blocks of README.md and docs/ between `<!-- generated: NAME -->` and `<!-- end -->`,
-    a snapshot of each tool as the server lists it, in tests/server/snapshots,
-    the literal types in src/luma_mcp/catalog/useapi.py, and the player's copy of the catalog,
+    a snapshot of each tool as the server lists it, in tests/server/snapshots; with the second API, in its folder agents,
+    the literal types in src/luma_mcp/catalog/useapi.py and agents.py, and the player's copy of both catalogs,
     the bundle's manifest and icon in packaging/, and the example of a configuration.
 A host without a page gets one.
 """
@@ -33,8 +33,9 @@ from scripts.generating.manifest import manifest  # noqa: E402
 from scripts.generating.player_table import player_table  # noqa: E402
 from scripts.generating.snippets import snippet  # noqa: E402
 
-from luma_mcp.catalog.useapi import USEAPI  # noqa: E402
+from luma_mcp.catalog import get_catalog  # noqa: E402
 from luma_mcp.hosts import HOSTS  # noqa: E402
+from luma_mcp.providers import PROVIDERS  # noqa: E402
 from luma_mcp.server.app import build_server  # noqa: E402
 from luma_mcp.settings import Settings  # noqa: E402
 
@@ -45,20 +46,20 @@ if TYPE_CHECKING:
 
 SNAPSHOTS = ROOT / "tests" / "server" / "snapshots"
 ICON = ROOT / "packaging" / "icon.png"
-CATALOG_SOURCE = ROOT / "src" / "luma_mcp" / "catalog" / "useapi.py"
+CATALOG_SOURCES = ROOT / "src" / "luma_mcp" / "catalog"
 # Without these markers the documents would silently lose their tables.
 REQUIRED_BLOCKS = {
     "README.md": ("registry name",),
-    "docs/reference.md": ("matrix", "tools", "settings", "behaviors"),
+    "docs/reference.md": ("matrix", "matrix of agents", "tools", "tools of agents", "settings", "behaviors"),
     "docs/hosts/index.md": ("hosts",),
     "docs/choosing-an-api.md": ("offer of agents",),
 }
 
 
 async def fetch_listings(catalog: Catalog) -> tuple[list[Tool], dict[str, tuple[Prompt, str]]]:
-    """Get the tools and prompts of a server without settings, with each prompt's text as a bundle needs it."""
+    """Get the tools and prompts of a server without a credential, with each prompt's text as a bundle needs it."""
     prompts: dict[str, tuple[Prompt, str]] = {}
-    async with Client(build_server(Settings(), catalog=catalog)) as client:
+    async with Client(build_server(Settings(api=catalog.api), catalog=catalog)) as client:
         for prompt in (await client.list_prompts()).prompts:
             # A bundle's prompts have no optional arguments, so the choices are left out.
             arguments: dict[str, str] = {}
@@ -101,22 +102,40 @@ def _format_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
-def generate(catalog: Catalog, tools: list[Tool], prompts: dict[str, tuple[Prompt, str]]) -> dict[Path, str]:
+def generate() -> dict[Path, str]:
     """Build the text of every generated file, by path."""
-    files = documents(blocks(catalog, tools))
-    for tool in tools:
-        snapshot = tool.model_dump(mode="json", by_alias=True, exclude_none=True)
-        files[SNAPSHOTS / f"{tool.name}.json"] = _format_json(snapshot)
+    catalogs = [get_catalog(api) for api in PROVIDERS]
+    # The bundle and the documents list the tools of the first API, and of the others what is different.
+    first, *others = catalogs
+    tools, prompts = anyio.run(fetch_listings, first)
+    files = snapshots(SNAPSHOTS, tools)
+    other_tools: dict[str, list[Tool]] = {}
+    for catalog in others:
+        other_tools[catalog.api], _ = anyio.run(fetch_listings, catalog)
+        files |= snapshots(SNAPSHOTS / catalog.api, other_tools[catalog.api])
+    files |= documents(blocks(catalogs, tools, other_tools))
     files[ROOT / "packaging" / "manifest.json"] = _format_json(manifest(tools, prompts))
-    files[ROOT / "player" / "src" / "table.js"] = player_table(catalog)
-    files[CATALOG_SOURCE] = with_literal_types(CATALOG_SOURCE.read_text(encoding="utf-8"), catalog)
+    files[ROOT / "player" / "src" / "table.js"] = player_table(catalogs)
+    for catalog in catalogs:
+        source = CATALOG_SOURCES / f"{catalog.api}.py"
+        files[source] = with_literal_types(source.read_text(encoding="utf-8"), catalog)
     files[ROOT / "claude_desktop_config.example.json"] = snippet(HOSTS[0])
     return files
 
 
-def main(catalog: Catalog) -> int:
+def snapshots(folder: Path, tools: list[Tool]) -> dict[Path, str]:
+    """Build the snapshots of the tools, by path."""
+    files: dict[Path, str] = {}
+    for tool in tools:
+        files[folder / f"{tool.name}.json"] = _format_json(
+            tool.model_dump(mode="json", by_alias=True, exclude_none=True)
+        )
+    return files
+
+
+def main() -> int:
     """Return 0 if everything is up to date or was written."""
-    files = generate(catalog, *anyio.run(fetch_listings, catalog))
+    files = generate()
     stale: list[Path] = []
     for path, text in files.items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -141,4 +160,4 @@ def main(catalog: Catalog) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(USEAPI))
+    sys.exit(main())

@@ -10,16 +10,20 @@ from scripts.generating.project import REGISTRY_NAME
 from scripts.generating.registry import DEPENDENT
 from scripts.generating.snippets import snippet_block
 
-from luma_mcp.catalog.agents import AGENTS
 from luma_mcp.catalog.tables import format_table, options_table, outputs_table, prices_table, times_table
 from luma_mcp.hosts import HOSTS
+from luma_mcp.server.schemas import format_rules
 from luma_mcp.settings import VARIABLES
+from luma_mcp.simulator.agents import AGENTS_BEHAVIORS
 from luma_mcp.simulator.state import BEHAVIORS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from mcp.types import Tool
 
     from luma_mcp.catalog.models import Catalog
+    from luma_mcp.simulator.state import Behavior
 
 
 BEHAVIOR_GROUPS = {
@@ -34,14 +38,24 @@ BEHAVIOR_GROUPS = {
 
 def matrix_block(catalog: Catalog) -> str:
     """What can be made, as `list_options` describes it."""
+    rules = "\n".join(f"- {rule}" for rule in format_rules(catalog))
     return "\n\n".join(
         [
             options_table(catalog),
             outputs_table(catalog),
             times_table(catalog),
+            *_describe_prices(catalog),
+            f"Rules:\n\n{rules}",
             f"Source: {catalog.source}, as of {catalog.source_date}. Some of the times are estimates.",
         ]
     )
+
+
+def _describe_prices(catalog: Catalog) -> list[str]:
+    if not catalog.prices:
+        return []
+    source = f"What one video costs ({catalog.price_source}, as of {catalog.price_date}):"
+    return [source, prices_table(catalog, catalog.prices)]
 
 
 def tools_block(tools: list[Tool]) -> str:
@@ -59,8 +73,7 @@ def tools_block(tools: list[Tool]) -> str:
 
 def offer_block(catalog: Catalog) -> str:
     """What an API with a price list makes, and what it costs."""
-    source = f"What one video costs ({catalog.price_source}, as of {catalog.price_date}):"
-    return "\n\n".join([options_table(catalog), source, prices_table(catalog, catalog.prices)])
+    return "\n\n".join([options_table(catalog), *_describe_prices(catalog)])
 
 
 def settings_block() -> str:
@@ -74,30 +87,39 @@ def settings_block() -> str:
     return format_table(rows)
 
 
-def behaviors_block() -> str:
-    """What a prompt can request from the simulator, a table for each group."""
+def behaviors_block(behaviors: Mapping[str, Behavior]) -> str:
+    """What a prompt can request from a simulator, a table for each group."""
     parts: list[str] = []
     for group, title in BEHAVIOR_GROUPS.items():
         rows = [["word", "effect", "number (default)"]]
-        for name, behavior in BEHAVIORS.items():
+        for name, behavior in behaviors.items():
             if behavior.group == group:
                 default = "" if behavior.default in (None, math.inf) else f" ({behavior.default})"
                 rows.append([f"`simulate:{name}`", behavior.about, f"{behavior.number}{default}"])
-        parts.append(f"{title}:\n\n{format_table(rows)}")
+        if len(rows) > 1:
+            parts.append(f"{title}:\n\n{format_table(rows)}")
     return "\n\n".join(parts)
 
 
-def blocks(catalog: Catalog, tools: list[Tool]) -> dict[str, str]:
-    """Build all blocks, by the name in their markers."""
+def blocks(catalogs: Sequence[Catalog], tools: list[Tool], other_tools: Mapping[str, list[Tool]]) -> dict[str, str]:
+    """Build all blocks, by the name in their markers. `tools`: those of the first API; `other_tools`: of the others."""
+    first, *others = catalogs
+    own_behaviors = {name: row for name, row in AGENTS_BEHAVIORS.items() if row != BEHAVIORS.get(name)}
     found = {
-        "matrix": matrix_block(catalog),
+        "matrix": matrix_block(first),
         "tools": tools_block(tools),
         "settings": settings_block(),
-        "behaviors": behaviors_block(),
+        "behaviors": behaviors_block(BEHAVIORS),
+        "behaviors of agents": behaviors_block(own_behaviors),
         "hosts": hosts_block(),
-        "offer of agents": offer_block(AGENTS),
         "registry name": f"<!-- mcp-name: {REGISTRY_NAME} -->",
     }
+    for catalog in others:
+        found[f"matrix of {catalog.api}"] = matrix_block(catalog)
+        found[f"offer of {catalog.api}"] = offer_block(catalog)
+        # The others take the same parameters with every API.
+        ordering = [tool for tool in other_tools[catalog.api] if tool.name == "generate_video"]
+        found[f"tools of {catalog.api}"] = tools_block(ordering)
     for host in HOSTS:
         found[f"host {host.id}"] = host_block(host)
         if host.is_installable:

@@ -1,4 +1,4 @@
-"""The types in `catalog/useapi.py` that type checkers need as literals, written from the rows."""
+"""The types in `catalog/useapi.py` and `catalog/agents.py` that type checkers need as literals, from the rows."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from typing import Any, Literal, Protocol, Self
 
 # At run time too, so that `typing.get_type_hints(VideoRequest)` works for library users.
 from luma_mcp.catalog import agents
-from luma_mcp.catalog.models import Catalog
-from luma_mcp.catalog.useapi import AspectRatio, Duration, DynamicRange, ModelName, Resolution
+from luma_mcp.catalog.models import AspectRatio, Catalog, Duration
+from luma_mcp.catalog.useapi import DynamicRange, ModelName, Resolution
 from luma_mcp.errors import Charged, LumaError
 
 RETRY_TIMEOUT = 20.0

@@ -7,14 +7,17 @@ tests/table_agents.py.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from types import MappingProxyType
 from typing import Literal, get_args
 
 from luma_mcp.catalog.models import (
+    AspectRatio,
     Catalog,
     Choice,
     ClipInput,
+    Duration,
     Flag,
     ImageInput,
     Input,
@@ -27,11 +30,11 @@ from luma_mcp.catalog.models import (
     build_model,
 )
 
+# Types written by `make docs` from the rows below, because type checkers need literals; not used at run time.
 ModelName = Literal["ray-3.2"]
 Resolution = Literal["360p", "540p", "720p", "1080p"]
 DynamicRange = Literal["sdr", "hdr", "hdr_exr"]
-AspectRatio = Literal["9:16", "3:4", "1:1", "4:3", "16:9", "21:9"]
-Duration = Literal["5s", "10s"]
+# End of the written types.
 
 SOURCE = "Luma Agents API (POST /v1/generations, type video)"
 SOURCE_DATE = "2026-11-25"
@@ -113,9 +116,7 @@ _NOT_OFFERED = {
 }
 
 
-def build_catalog(
-    models: tuple[ModelRow, ...] = MODELS, resolutions: tuple[ResolutionRow, ...] = RESOLUTIONS
-) -> Catalog:
+def build_catalog(models: Sequence[ModelRow] = MODELS, resolutions: Sequence[ResolutionRow] = RESOLUTIONS) -> Catalog:
     """Build the catalog from rows, each kind cheapest first."""
     choices = {
         "model": Choice("model", "Ray model", tuple(row.name for row in models), "ray-3.2", True),

@@ -19,7 +19,11 @@ from itertools import combinations as subsets
 from itertools import product
 from operator import itemgetter
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
+
+# Those of both APIs. The types of the other choices are written by `make docs` beside each API's rows.
+AspectRatio = Literal["9:16", "3:4", "1:1", "4:3", "16:9", "21:9"]
+Duration = Literal["5s", "10s"]
 
 Combination = dict[str, str | bool]
 Condition = tuple[tuple[str, str | bool], ...]

@@ -12,8 +12,10 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from luma_mcp.catalog.models import (
+    AspectRatio,
     Catalog,
     Choice,
+    Duration,
     ImageInput,
     ModelRow,
     ModeRow,
@@ -28,9 +30,6 @@ ModelName = Literal["ray-v3-flash", "ray-v3", "ray-v3-reasoning"]
 Resolution = Literal["draft", "540p", "720p", "1080p"]
 DynamicRange = Literal["sdr", "hdr", "hdr_exr"]
 # End of the written types.
-
-AspectRatio = Literal["9:16", "3:4", "1:1", "4:3", "16:9", "21:9"]
-Duration = Literal["5s", "10s"]
 
 SOURCE = "useapi.net, Generate Videos (POST /v1/luma/videos)"
 SOURCE_DATE = "2026-04-06"
