@@ -4,7 +4,7 @@
 
 Generated are:
     the blocks of README.md and docs/ between `<!-- generated: NAME -->` and `<!-- end -->`,
-    a snapshot of each tool as the server lists it, in tests/server/snapshots; with the second API, in its folder agents,
+    a snapshot of each tool as the server lists it, in tests/server/snapshots; for the second API in agents/ there,
     the literal types in src/luma_mcp/catalog/useapi.py and agents.py, and the player's copy of both catalogs,
     the bundle's manifest and icon in packaging/, and the example of a configuration.
 A host without a page gets one.

@@ -33,6 +33,8 @@ TOOLS = ("generate_video", "get_job", "list_jobs", "delete_job", "list_options")
 MAX_LISTING = 12_000
 MAX_INPUTS = 5_200
 both_schemas = pytest.mark.parametrize("schema", ["portable", "exact"])
+CREDENTIALS = {"useapi": {"USEAPI_TOKEN": TOKEN}, "agents": {"LUMA_AGENTS_API_KEY": "luma-api-4711"}}
+of_both_apis = pytest.mark.parametrize("api", CREDENTIALS)
 
 
 async def listed(client: Client) -> dict[str, Tool]:
@@ -55,14 +57,31 @@ def objects(schema: Any) -> Iterator[dict[str, Any]]:
             yield from objects(value)
 
 
-@pytest.mark.parametrize("mode", ERAS)
-async def test_tools_are_those_of_the_snapshots(connect: Connect, mode: str) -> None:
+@pytest.mark.parametrize(("mode", "api"), [(ERAS[0], "useapi"), (ERAS[1], "useapi"), (ERAS[0], "agents")])
+async def test_tools_are_those_of_the_snapshots(connect: Connect, mode: str, api: str) -> None:
     """To accept a change: `make docs`, and read the difference."""
-    tools = await listed(connect(mode=mode))
-    assert tuple(tools) == TOOLS
+    tools = await listed(connect(mode=mode, environment=CREDENTIALS[api]))
+    folder, names = SNAPSHOTS, TOOLS
+    if api == "agents":
+        folder, names = SNAPSHOTS / api, tuple(name for name in TOOLS if name != "delete_job")
+    assert tuple(tools) == names
     for name, tool in tools.items():
-        snapshot = json.loads((SNAPSHOTS / f"{name}.json").read_text(encoding="utf-8"))
+        snapshot = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         assert tool.model_dump(mode="json", by_alias=True, exclude_none=True) == snapshot
+
+
+async def test_the_second_api_takes_keyframes_as_flat_objects(connect: Connect) -> None:
+    tools = await listed(connect(environment=CREDENTIALS["agents"]))
+    schema = tools["generate_video"].input_schema
+    assert schema.keys() == ROOT_KEYS
+    kinds = {name: rule["type"] for name, rule in schema["properties"].items()}
+    assert kinds.pop("keyframes") == "array"
+    assert set(kinds.values()) == {"string", "integer", "boolean"}
+    items = schema["properties"]["keyframes"]["items"]
+    assert {name: rule["type"] for name, rule in items["properties"].items()} == {
+        "image": "string",
+        "seconds": "number",
+    }
 
 
 async def test_input_schemas_are_flat_and_typed(connect: Connect) -> None:
@@ -85,17 +104,19 @@ async def test_no_default_makes_a_request_impossible(connect: Connect) -> None:
     assert "Omitted options are as in that video" in properties["image_start"]["description"]
 
 
+@of_both_apis
 @both_schemas
-async def test_size_of_the_whole_listing(connect: Connect, schema: str) -> None:
-    client = declaring(connect(environment={"LUMA_MCP_SCHEMA": schema}), APPS)
+async def test_size_of_the_whole_listing(connect: Connect, schema: str, api: str) -> None:
+    client = declaring(connect(environment=CREDENTIALS[api] | {"LUMA_MCP_SCHEMA": schema}), APPS)
     tools = [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in (await listed(client)).values()]
     assert {"_meta", "icons"} <= tools[0].keys()
     assert size({"jsonrpc": "2.0", "id": 1, "result": {"tools": tools}}) <= MAX_LISTING
 
 
+@of_both_apis
 @both_schemas
-async def test_size_of_names_descriptions_and_inputs(connect: Connect, schema: str) -> None:
-    tools = await listed(connect(environment={"LUMA_MCP_SCHEMA": schema}))
+async def test_size_of_names_descriptions_and_inputs(connect: Connect, schema: str, api: str) -> None:
+    tools = await listed(connect(environment=CREDENTIALS[api] | {"LUMA_MCP_SCHEMA": schema}))
     assert size([[tool.name, tool.description, tool.input_schema] for tool in tools.values()]) <= MAX_INPUTS
 
 

@@ -86,7 +86,7 @@ _INPUTS: dict[str, Input] = {
     # The API's grid has 24 places per second.
     "keyframes": KeyframesInput(
         "keyframes",
-        "Pictures with their times",
+        "Up to 64 pictures, each with its time in seconds",
         "1 to 64 objects, each with an image and its time in seconds",
         max_items=64,
         per_second=24,
