@@ -14,6 +14,7 @@ import pytest
 from tests.clock import pass_time
 from tests.conftest import EMAIL, TOKEN
 
+from luma_mcp.simulator.agents import AGENTS_BEHAVIORS
 from luma_mcp.simulator.app import PREFIX, Fault, Simulator, new_simulator, running
 from luma_mcp.simulator.state import BEHAVIORS, MAX_UPLOADS, requested_behaviors
 
@@ -244,7 +245,7 @@ def test_only_documented_behaviors_are_requested() -> None:
 
 def test_documented_behaviors_exist() -> None:
     words = set(re.findall(r"simulate:([a-z-]+)", (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")))
-    assert words == BEHAVIORS.keys()
+    assert words == BEHAVIORS.keys() | AGENTS_BEHAVIORS.keys()
 
 
 async def test_a_fault_replaces_one_answer(api: httpx2.AsyncClient, simulator: Simulator) -> None:

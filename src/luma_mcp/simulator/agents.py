@@ -109,7 +109,9 @@ AGENTS_BEHAVIORS: Mapping[str, Behavior] = {
     "null-link": BEHAVIORS["null-link"],
     "relative-link": BEHAVIORS["relative-link"],
     "dead-link": BEHAVIORS["dead-link"],
-    "expired-link": Behavior("links", "links stop working (403)", 0, "how many seconds after the job was looked up"),
+    "expired-link": Behavior(
+        "links", "links stop working (403); a look-up makes new ones", 0, "after how many seconds"
+    ),
 }
 # Failure codes and reasons by the behavior that requests them.
 _FAILURES = {
