@@ -318,6 +318,22 @@ async def test_an_image_that_fails_its_check_is_refused(
         assert missing.value.what == "asset"
 
 
+async def test_an_image_that_fails_at_once_has_its_reason() -> None:
+    file = {"id": FILE_ID, "state": "failed", "failure_reason": "Not allowed"}
+    canned = Canned(201, json.dumps({"id": FILE_ID, "state": "failed", "file": file, "upload": None}).encode())
+    with pytest.raises(errors.InvalidArguments) as caught:
+        await agents_client_of(canned).upload(JPEG, "image/jpeg")
+    assert (caught.value.api_message, len(canned.requests)) == ("Not allowed", 1)
+
+
+async def test_a_new_image_may_not_be_found_at_first(agents: AgentsClient, agents_simulator: AgentsSimulator) -> None:
+    agents_simulator.faults.append(Fault("GET", "/files/", 404, times=2))
+    asset = await agents.upload(JPEG, "image/jpeg")
+    agents_simulator.faults.append(Fault("GET", "/files/", 404))
+    with pytest.raises(errors.NotFound):
+        await agents.get_asset(asset.asset_ref)
+
+
 @pytest.mark.parametrize("status", [400, 413, 422])
 async def test_an_image_that_is_rejected_at_once_is_named(status: int) -> None:
     canned = Canned(status, b'{"detail":"Too large"}')

@@ -198,6 +198,7 @@ async def test_uploads_that_do_not_match_are_refused(api: httpx2.AsyncClient) ->
     assert (await api.put("http://simulated/uploads/none", content=JPEG)).status_code == 403
     assert (await api.post("/files/none/complete")).status_code == 404
     wrong: list[Any] = [{}, {"mime_type": "image/png"}, {"mime_type": 1, "size_bytes": 3}, {"purpose": "x"}, [], None]
+    wrong += [{"mime_type": "image/png", "size_bytes": 3, "expires_at": value} for value in ("soon", 7)]
     for body in wrong:
         assert (await api.post("/files", json=body)).status_code == 400
     assert (await api.post("/files", files={"other": ("a.jpg", JPEG)})).status_code == 400

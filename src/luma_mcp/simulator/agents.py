@@ -119,6 +119,7 @@ _FAILURES = {
     "exhausted": ("budget_exhausted", "The budget of this generation is used up"),
     "fail": ("generation_failed", FAILURE),
 }
+_CODES = {reason: code for code, reason in _FAILURES.values()}
 
 
 class _RefusedError(Exception):
@@ -203,6 +204,10 @@ class AgentsService(Service):
         self.order_times.append(now)
         return self.per_minute - len(self.order_times)
 
+    def seconds_to_reset(self) -> float:
+        """Compute after how many seconds one more request is accepted, at the latest."""
+        return RATE_WINDOW - (self.clock() - self.order_times[0])
+
     def submit(self, body: Mapping[str, Any]) -> Answer:
         """Handle an order and return the API's answer."""
         try:
@@ -215,13 +220,15 @@ class AgentsService(Service):
         if not is_hdr:
             behaviors.pop("no-hdr", None)
         account = self.accounts[self.email]
-        reasons = {
-            "suspended": self.is_suspended,
-            "no-hdr": is_hdr and not self.has_hdr,
-            "broke": not account.subscribed,
-            "busy": self.free_slots(self.email) <= 0,
-        }
-        missing = {name for name, is_true in reasons.items() if is_true}
+        missing: set[str] = set()
+        if self.is_suspended:
+            missing.add("suspended")
+        if is_hdr and not self.has_hdr:
+            missing.add("no-hdr")
+        if not account.subscribed:
+            missing.add("broke")
+        if self.free_slots(self.email) <= 0:
+            missing.add("busy")
         if refusal := self._find_rejection(params["prompt"], behaviors, missing):
             return refusal
         request = {name: params[name] for name in ("prompt", *self.catalog.choices)}
@@ -256,14 +263,12 @@ class AgentsService(Service):
 
     def _parse_body(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Parse an order into the catalog's params, with the API's defaults."""
-        stated = {name: value for name, value in body.items() if value is not None}
+        stated = _drop_nulls(body)
         video = stated.get("video", {})
         if not isinstance(video, dict):
             raise _RefusedError(400, "video must be an object")
-        video = {name: value for name, value in video.items() if value is not None}
-        unknown = sorted(stated.keys() - _BODY_FIELDS) + sorted(
-            f"video.{name}" for name in video.keys() - _VIDEO_FIELDS
-        )
+        video = _drop_nulls(video)
+        unknown = sorted(stated.keys() - _BODY_FIELDS) + sorted(video.keys() - _VIDEO_FIELDS)
         if unknown:
             raise _RefusedError(400, f"{unknown[0]} is not supported here")
         # Left out, it would be a picture.
@@ -278,7 +283,7 @@ class AgentsService(Service):
         if "prompt" in stated:
             params["prompt"] = stated["prompt"]
         params |= _parse_switches(video) | self._parse_frames(video) | self._parse_keyframes(video)
-        has_frames = any(name in params for name in _FRAMES.values())
+        has_frames = not params.keys().isdisjoint(_FRAMES.values())
         if has_frames and (params["dynamic_range"] != "sdr" or params["duration"] != "5s"):
             raise _RefusedError(422, "start_frame and end_frame need 5s and no hdr; use keyframes")
         problems = validate(self.catalog, params).problems
@@ -310,7 +315,7 @@ class AgentsService(Service):
             raise _RefusedError(422, "keyframes and keyframe_indexes must be lists of the same length")
         if not pictures:
             return {}
-        if not all(type(index) is int for index in indexes) or len(set(indexes)) < len(indexes):
+        if not {int}.issuperset(map(type, indexes)) or len(set(indexes)) < len(indexes):
             raise _RefusedError(422, "keyframe_indexes must be different whole numbers")
         keyframes: list[dict[str, Any]] = []
         for place, (picture, index) in enumerate(zip(pictures, indexes, strict=True)):
@@ -324,7 +329,8 @@ class AgentsService(Service):
         """Parse a reference into its kind and value, and check that it can be used."""
         if not isinstance(reference, dict):
             raise _RefusedError(400, f"{place} must be an object")
-        given = {name: value for name, value in reference.items() if value is not None and name != "media_type"}
+        given = _drop_nulls(reference)
+        media_type = given.pop("media_type", None)
         if len(given) != 1 or not given.keys() <= set(_REFERENCE_KINDS):
             raise _RefusedError(400, f"{place} must have exactly one of {', '.join(_REFERENCE_KINDS)}")
         [(kind, value)] = given.items()
@@ -333,7 +339,7 @@ class AgentsService(Service):
         if kind == "url" and not value.startswith("https://"):
             raise _RefusedError(422, f"{place}: the link could not be fetched")
         if kind == "data":
-            if not reference.get("media_type"):
+            if not media_type:
                 raise _RefusedError(400, f"{place}.media_type is required with data")
             try:
                 base64.b64decode(value, validate=True)
@@ -362,8 +368,7 @@ class AgentsService(Service):
         if job.fails is None:
             record["output"] = self._list_outputs(job, media_url)
         elif job.fails:
-            code = next(code for name, (code, _) in _FAILURES.items() if name in job.behaviors)
-            record |= {"failure_code": code, "failure_reason": job.fails}
+            record |= {"failure_code": _CODES[job.fails], "failure_reason": job.fails}
         return record
 
     def _list_outputs(self, job: SimulatedJob, media_url: str) -> list[dict[str, Any]]:
@@ -376,8 +381,9 @@ class AgentsService(Service):
         for kind, name in (("exr", "video_hdr_exr"), ("video", "video")):
             if files[name]:
                 url = files[name]["url"]
-                is_link = url.startswith("http")
-                outputs.append({"type": kind, "url": f"{url}?expires={end}" if is_link else url})
+                if url.startswith("http"):
+                    url += f"?expires={end}"
+                outputs.append({"type": kind, "url": url})
         return outputs
 
     def add_file(self, mime_type: str, size_bytes: int, **about: Any) -> SimulatedFile:
@@ -475,20 +481,25 @@ class AgentsSimulator(Simulator):
             return _refuse(400, "The body is not a JSON object")
         self.orders.append(body)
         remaining = self.service.count_order()
-        behaviors = self.service.requested_behaviors(body.get("prompt"))
-        answer = _LIMITED if remaining < 0 else self.service.submit(body)
-        response = self.build_response(answer, behaviors)
-        if response.status_code == 201 or answer == _LIMITED:
-            first = self.service.order_times[0] if self.service.order_times else self.service.clock()
-            reset = RATE_WINDOW - (self.service.clock() - first)
-            response.headers["X-RateLimit-Limit"] = str(self.service.per_minute)
-            response.headers["X-RateLimit-Remaining"] = str(max(0, remaining) if response.status_code == 201 else 0)
-            response.headers["X-RateLimit-Reset"] = f"{self.service.wall_clock().timestamp() + reset:.0f}"
-            if answer == _LIMITED:
-                response.headers.setdefault("Retry-After", f"{max(1, reset):.0f}")
+        answer = _LIMITED
+        if remaining >= 0:
+            answer = self.service.submit(body)
+        response = self.build_response(answer, self.service.requested_behaviors(body.get("prompt")))
+        if answer == _LIMITED:
+            self._add_limits(response, 0)
+            response.headers.setdefault("Retry-After", f"{max(1, self.service.seconds_to_reset()):.0f}")
+        elif answer[0] == 201:
+            self._add_limits(response, remaining)
         elif answer[0] == 429:
             response.headers.setdefault("Retry-After", str(CAPACITY_RETRY_AFTER))
         return response
+
+    def _add_limits(self, response: Response, remaining: int) -> None:
+        """Add the headers about the limit of requests."""
+        reset = self.service.wall_clock().timestamp() + self.service.seconds_to_reset()
+        response.headers["X-RateLimit-Limit"] = str(self.service.per_minute)
+        response.headers["X-RateLimit-Remaining"] = str(remaining)
+        response.headers["X-RateLimit-Reset"] = f"{reset:.0f}"
 
     async def _get_generation(self, request: Request) -> Response:
         job = self.service.find(request.path_params["jobid"])
@@ -594,6 +605,11 @@ class AgentsSimulator(Simulator):
         return await super().get_media(request)
 
 
+def _drop_nulls(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is null, which means the same as absent."""
+    return {name: value for name, value in record.items() if value is not None}
+
+
 def _parse_switches(video: Mapping[str, Any]) -> dict[str, Any]:
     """Parse what is on or off."""
     for name in _SWITCHES:
@@ -601,9 +617,11 @@ def _parse_switches(video: Mapping[str, Any]) -> dict[str, Any]:
             raise _RefusedError(400, f"video.{name} must be a boolean")
     dynamic_range = "sdr"
     if video.get("hdr"):
-        dynamic_range = "hdr_exr" if video.get("exr_export") else "hdr"
-    elif video.get("exr_export"):
-        raise _RefusedError(400, "video.exr_export needs video.hdr")
+        dynamic_range = "hdr"
+    if video.get("exr_export"):
+        if not video.get("hdr"):
+            raise _RefusedError(400, "video.exr_export needs video.hdr")
+        dynamic_range = "hdr_exr"
     return {"dynamic_range": dynamic_range, "loop": video.get("loop", False)}
 
 
@@ -612,14 +630,19 @@ def _parse_file(body: Any) -> dict[str, Any]:
     names = {"mime_type", "size_bytes", "filename", "purpose", "user_id", "expires_at"}
     if not isinstance(body, dict) or not body.keys() <= names:
         raise _RefusedError(400, "The body is not valid")
-    about = {name: value for name, value in body.items() if value is not None}
-    if not isinstance(about.get("mime_type"), str) or type(about.get("size_bytes")) is not int:
-        raise _RefusedError(400, "mime_type and size_bytes are required")
+    about = _drop_nulls(body)
+    if type(about.pop("size_bytes", None)) is not int or not {str}.issuperset(map(type, about.values())):
+        raise _RefusedError(400, "size_bytes must be a whole number, and the rest must be strings")
+    if "mime_type" not in about:
+        raise _RefusedError(400, "mime_type is required")
     if about.get("purpose", "input") not in ("input", "reference"):
         raise _RefusedError(400, "purpose must be input or reference")
-    if expires := about.pop("expires_at", None):
-        about["expires"] = datetime.fromisoformat(expires)
-    return about
+    if "expires_at" in about:
+        try:
+            about["expires"] = datetime.fromisoformat(about.pop("expires_at"))
+        except ValueError:
+            raise _RefusedError(400, "expires_at must be a time") from None
+    return {**about, "size_bytes": body["size_bytes"]}
 
 
 def _refuse(status: int, text: str) -> Response:

@@ -28,22 +28,7 @@ def build_body(request: VideoRequest) -> dict[str, Any]:
         video["exr_export"] = True
     if request.loop:
         video["loop"] = True
-    frames: dict[str, str] = {}
-    if request.image_start:
-        frames["start_frame"] = request.image_start
-    if request.image_end:
-        frames["end_frame"] = request.image_end
-    pictures = {round(keyframe.seconds * PER_SECOND): keyframe.image for keyframe in request.keyframes or ()}
-    if frames and request.dynamic_range == "sdr" and request.duration == "5s":
-        video |= {name: build_reference(picture) for name, picture in frames.items()}
-    elif frames:
-        last = count_seconds(request.duration or "5s") * PER_SECOND
-        places = {"start_frame": 0, "end_frame": last}
-        pictures |= {places[name]: picture for name, picture in frames.items()}
-    if pictures:
-        indexes = sorted(pictures)
-        video["keyframes"] = [build_reference(pictures[index]) for index in indexes]
-        video["keyframe_indexes"] = indexes
+    video |= _build_pictures(request)
     if request.extend:
         # An earlier generation as the first frame means its continuation.
         video["start_frame"] = {"generation_id": request.extend}
@@ -54,6 +39,30 @@ def build_body(request: VideoRequest) -> dict[str, Any]:
         "aspect_ratio": request.aspect_ratio,
         "video": video,
     }
+
+
+def _build_pictures(request: VideoRequest) -> dict[str, Any]:
+    """Build the fields for the pictures of a request: frames, or keyframes with their places."""
+    fields: dict[str, Any] = {}
+    frames: dict[str, str] = {}
+    if request.image_start:
+        frames["start_frame"] = request.image_start
+    if request.image_end:
+        frames["end_frame"] = request.image_end
+    pictures: dict[int, str] = {}
+    for keyframe in request.keyframes or ():
+        pictures[round(keyframe.seconds * PER_SECOND)] = keyframe.image
+    if frames and request.dynamic_range == "sdr" and request.duration == "5s":
+        for name, picture in frames.items():
+            fields[name] = build_reference(picture)
+    elif frames:
+        places = {"start_frame": 0, "end_frame": count_seconds(request.duration or "5s") * PER_SECOND}
+        for name, picture in frames.items():
+            pictures[places[name]] = picture
+    if pictures:
+        fields["keyframe_indexes"] = sorted(pictures)
+        fields["keyframes"] = [build_reference(pictures[index]) for index in fields["keyframe_indexes"]]
+    return fields
 
 
 def build_reference(picture: str) -> dict[str, str]:

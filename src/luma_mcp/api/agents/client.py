@@ -160,7 +160,8 @@ class AgentsClient(BaseClient):
         }
         try:
             record = await self._transport.send(UPLOAD, payload=payload, retry_timeout=retry_timeout)
-            asset = responses.parse_asset(await self._wait_for_file(record, retry_timeout))
+            checked = await self._wait_for_file(responses.merge_file(record), retry_timeout, is_new=True)
+            asset = responses.parse_asset(checked)
         except errors.InvalidArguments as error:
             error.problems = [errors.Problem("image", "unusable_image", reason="was rejected by the API")]
             raise
@@ -177,8 +178,10 @@ class AgentsClient(BaseClient):
         record = await self._transport.send(GET_FILE, {"asset_ref": asset_ref}, retry_timeout=retry_timeout)
         return responses.parse_asset(await self._wait_for_file(record, retry_timeout))
 
-    async def _wait_for_file(self, record: dict[str, Any], retry_timeout: float) -> dict[str, Any]:
-        """Fetch the record of a file until it has been checked."""
+    async def _wait_for_file(
+        self, record: dict[str, Any], retry_timeout: float, *, is_new: bool = False
+    ) -> dict[str, Any]:
+        """Fetch the record of a file until it has been checked. A new one may not be found at first."""
         path_params = {"asset_ref": record["id"]}
         end = anyio.current_time() + FILE_TIMEOUT
         delay = FIRST_FILE_DELAY
@@ -192,7 +195,11 @@ class AgentsClient(BaseClient):
                 raise errors.Upstream("file_pending")
             await anyio.sleep(delay)
             delay = min(LONGEST_FILE_DELAY, delay * 2)
-            record = await self._transport.send(GET_FILE, path_params, retry_timeout=retry_timeout)
+            try:
+                record = await self._transport.send(GET_FILE, path_params, retry_timeout=retry_timeout)
+            except errors.NotFound:
+                if not is_new:
+                    raise
 
     async def check(self, *, retry_timeout: float = RETRY_TIMEOUT) -> None:
         """Check that the API accepts the key, at no cost: `GET /files`."""

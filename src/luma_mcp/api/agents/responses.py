@@ -112,16 +112,16 @@ def _parse_detail(record: Any) -> str | None:
     """Get an error's text. Documented is a text; a list of problems or an object is read as well."""
     detail: Any = record
     if isinstance(record, dict):
-        detail = next((record[name] for name in ("detail", "error", "message") if record.get(name)), None)
+        detail = record.get("detail") or record.get("error") or record.get("message")
     return "; ".join(_get_texts(detail))[:LONGEST_API_MESSAGE].strip() or None
 
 
 def _get_texts(detail: Any) -> list[str]:
     """Get the sentences in a part of an error, each with the place that it is about."""
-    if isinstance(detail, str):
-        return [detail.strip()] if detail.strip() else []
     texts: list[str] = []
-    if isinstance(detail, list):
+    if isinstance(detail, str) and detail.strip():
+        texts.append(detail.strip())
+    elif isinstance(detail, list):
         for item in detail:
             texts += _get_texts(item)
     elif isinstance(detail, dict):
@@ -138,21 +138,25 @@ def _get_texts(detail: Any) -> list[str]:
 def parse_job(record: Mapping[str, Any]) -> Job:
     """Build a job from a generation's record, which has an `id`."""
     kind = get_field(record, "type", str)
+    if kind and kind.startswith("video"):
+        # An edited and a reframed video are videos, too.
+        kind = "video"
     status = (get_field(record, "state", str) or "unknown")[:LONGEST_STATUS]
     code = get_field(record, "failure_code", str)
-    reasons = [text[:LONGEST_REASON] for text in (code, get_field(record, "failure_reason", str)) if text]
+    reasons = filter(None, (code, get_field(record, "failure_reason", str)))
     job = Job(
         jobid=record["id"],
         status=status,
-        # An edited and a reframed video are videos, too.
-        kind="video" if kind and kind.startswith("video") else kind,
+        kind=kind,
         created=get_field(record, "created_at", str),
         files=_parse_outputs(get_field(record, "output", list) or []),
-        failure_reason=": ".join(reasons) or None,
+        failure_reason=": ".join(reasons)[:LONGEST_REASON] or None,
     )
-    if job.state != "failed":
-        return job
-    return replace(job, charged="no" if code in _REFUNDED else "unknown")
+    if job.state == "failed" and code in _REFUNDED:
+        return replace(job, charged="no")
+    if job.state == "failed":
+        return replace(job, charged="unknown")
+    return job
 
 
 def _parse_outputs(outputs: list[Any]) -> JobFiles:
@@ -164,7 +168,7 @@ def _parse_outputs(outputs: list[Any]) -> JobFiles:
         media = parse_media(output)
         if media is None:
             continue
-        kind = (get_field(output, "type", str) or "").casefold()
+        kind = (get_field(output, "type", str) or "").casefold()[:LONGEST_STATUS]
         if kind.partition("/")[0] == "video" and video is None:
             video = replace(media, media_type="video/mp4")
         elif "exr" in kind and exr is None:
@@ -172,6 +176,11 @@ def _parse_outputs(outputs: list[Any]) -> JobFiles:
         else:
             others.append(replace(media, media_type=kind or None))
     return JobFiles(video=video, video_hdr_exr=exr, others=tuple(others))
+
+
+def merge_file(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Get the record of a file from the answer of `POST /files`, which repeats some of it."""
+    return {**(get_field(record, "file", dict) or {}), **record}
 
 
 def get_file_state(record: Mapping[str, Any]) -> str:
