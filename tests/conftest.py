@@ -23,8 +23,9 @@ from trio.testing import MockClock
 
 from luma_mcp.api.agents.client import AgentsClient
 from luma_mcp.api.useapi.client import LumaClient
+from luma_mcp.catalog import get_catalog
 from luma_mcp.catalog.agents import AGENTS
-from luma_mcp.catalog.useapi import USEAPI
+from luma_mcp.providers import PROVIDERS
 from luma_mcp.server.app import build_server
 from luma_mcp.settings import Settings
 from luma_mcp.simulator.agents import AgentsService, AgentsSimulator
@@ -37,12 +38,16 @@ if TYPE_CHECKING:
     from luma_mcp.catalog.models import Catalog
 
 TOKEN = "user:4711-very-secret-token"
+CREDENTIALS = {"useapi": TOKEN, "agents": "luma-api-4711-very-secret-key"}
+"""By API."""
 EMAIL = "studio@example.com"
 MIDNIGHT = datetime(2026, 11, 22, tzinfo=UTC)
 IN_MEMORY = {"LUMA_MCP_JOURNAL": "off", "LUMA_MCP_THUMBNAILS": "0"}
 """What tests do without unless they are about it."""
 ERAS = ("2026-07-28", "legacy")
 """The newest version of the protocol, and the handshake before it."""
+BOTH_APIS = pytest.mark.parametrize("api", CREDENTIALS)
+"""Runs a test with the simulator of each API."""
 ALL = bool(os.environ.get("ALL"))
 """Whether every case runs, also of tests that take long: `make test-all`."""
 
@@ -132,12 +137,10 @@ def describe_sample() -> str:
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test depends on what the machine happens to have set."""
+    variables = {provider.variable for provider in PROVIDERS.values()}
     for name in list(os.environ):
-        if (
-            name.startswith("LUMA_MCP_")
-            or name in ("USEAPI_TOKEN", "LUMA_AGENTS_API_KEY")
-            or name.upper().endswith("_PROXY")
-        ):
+        is_ours = name.startswith("LUMA_MCP_") or name in variables
+        if is_ours or name.upper().endswith("_PROXY"):
             monkeypatch.delenv(name)
 
 
@@ -148,16 +151,22 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 
 @pytest.fixture
-def simulator() -> Simulator:
-    return simulator_of(USEAPI)
+def api() -> str:
+    """The API that the simulator stands in for; `BOTH_APIS` parametrizes it."""
+    return "useapi"
 
 
-def simulator_of(catalog: Catalog) -> Simulator:
+@pytest.fixture
+def simulator(api: str) -> Simulator:
+    return simulator_of(get_catalog(api), token=CREDENTIALS[api])
+
+
+def simulator_of(catalog: Catalog, token: str = TOKEN) -> Simulator:
     """A simulated service in virtual time that offers this catalog, with one account."""
     kinds = (AgentsService, AgentsSimulator) if catalog.api == "agents" else (Service, Simulator)
     service = kinds[0](catalog, clock=anyio.current_time, wall_clock=wall_clock, rng=random.Random(1))
     service.add_account(EMAIL)
-    return kinds[1](service, token=TOKEN, connection_error=httpx2.ReadError)
+    return kinds[1](service, token=token, connection_error=httpx2.ReadError)
 
 
 @pytest.fixture
@@ -186,8 +195,9 @@ def client_of(transport: httpx2.AsyncBaseTransport) -> LumaClient:
 
 
 @pytest.fixture
-def connect(simulator: Simulator) -> Callable[..., Client]:
-    """Connects an MCP client to a server over the simulator; `environment`: all that is set, with the token."""
+def connect(api: str, simulator: Simulator) -> Callable[..., Client]:
+    """Connects an MCP client to a server over the simulator; `environment`: all that is set, with the credential."""
+    credential = {PROVIDERS[api].variable: CREDENTIALS[api]}
 
     def connect_to_server(
         *,
@@ -195,7 +205,7 @@ def connect(simulator: Simulator) -> Callable[..., Client]:
         transport: httpx2.AsyncBaseTransport | None = None,
         environment: dict[str, str] | None = None,
     ) -> Client:
-        stated = {"USEAPI_TOKEN": TOKEN} if environment is None else environment
+        stated = credential if environment is None else environment
         settings = Settings.from_environment(IN_MEMORY | stated)
         through = transport or httpx2.ASGITransport(simulator)
         return Client(build_server(settings, transport=through, resolve=resolve, wall_clock=wall_clock), mode=mode)

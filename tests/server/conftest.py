@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from mcp.types import Implementation
-from tests.conftest import ERAS, TOKEN
+from tests.conftest import CREDENTIALS, ERAS
+
+from luma_mcp.providers import PROVIDERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,10 +26,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(connect: Callable[..., Client], tmp_path: Path, folder: Path) -> Callable[..., Client]:
+def server(api: str, connect: Callable[..., Client], tmp_path: Path, folder: Path) -> Callable[..., Client]:
     """Connects a client to a server with a journal that reads the test's folder; further settings by name."""
     own = {
-        "USEAPI_TOKEN": TOKEN,
+        PROVIDERS[api].variable: CREDENTIALS[api],
         "LUMA_MCP_JOURNAL": str(tmp_path / "journal.db"),
         "LUMA_MCP_INPUT_DIRS": str(tmp_path),
         "LUMA_MCP_OUTPUT_DIR": str(folder),

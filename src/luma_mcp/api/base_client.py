@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
     from luma_mcp.media.safe_http import Resolve, SafeHttpClient
 
-REMEMBERED_REQUESTS = 1000
+_T = TypeVar("_T")
+
+REMEMBERED_JOBS = 1000
+"""How many jobs of this process a client knows more about than their records say."""
 
 
 class BaseClient(ABC):
@@ -89,9 +92,7 @@ class BaseClient(ABC):
 
     def _remember(self, jobid: str, request: VideoRequest) -> None:
         """Keep what was ordered, for the records of the job."""
-        self._requests[jobid] = request
-        if len(self._requests) > REMEMBERED_REQUESTS:
-            self._requests.popitem(last=False)
+        keep_latest(self._requests, jobid, request)
 
     async def wait(
         self, job: str | Job, seconds: float = math.inf, *, typical: tuple[float, float] | None = None
@@ -185,6 +186,13 @@ class BaseClient(ABC):
         with suppress(errors.LumaError):
             media = getattr((await self.get(jobid)).files, part)
         return media.url if media else None
+
+
+def keep_latest(facts: OrderedDict[str, _T], jobid: str, fact: _T) -> None:
+    """Keep a fact about a job; of very many jobs, only those of the latest."""
+    facts[jobid] = fact
+    if len(facts) > REMEMBERED_JOBS:
+        facts.popitem(last=False)
 
 
 def _build_http(base_url: str, transport: httpx2.AsyncBaseTransport | None, resolve: Resolve | None) -> SafeHttpClient:

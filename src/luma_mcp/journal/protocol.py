@@ -96,7 +96,11 @@ class Order:
         if job.state == "running":
             return self.state != "given_up"
         link = job.files.video.url if job.files.video else None
-        seen = (job.state, job.elapsed_seconds(now), job.credits_used, job.failure_reason, link, job.charged)
+        seconds = job.elapsed_seconds(now)
+        if seconds is None:
+            # The record does not say it, so it stays as it is.
+            seconds = self.seconds
+        seen = (job.state, seconds, job.credits_used, job.failure_reason, link, job.charged)
         recorded = (self.state, self.seconds, self.credits, self.error, self.link, self.charged)
         return not self.adopted and seen == recorded
 
@@ -280,7 +284,7 @@ class Journal(Protocol):
     # Jobs that were ordered here. Jobs of other origin are ignored.
 
     async def record_state(self, job: Job) -> None:
-        """Record how a job ended, and the link to its video.
+        """Record how a job ended, and the link to its video. How long it took stays as it is if the job does not say.
 
         Of a running job only record that it runs, if it had been given up.
         """

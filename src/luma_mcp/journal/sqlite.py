@@ -294,7 +294,8 @@ class SqliteJournal:
         seconds = job.elapsed_seconds(self._wall_clock())
         link = job.files.video.url if job.files.video else None
         values = (job.state, seconds, job.credits_used, job.failure_reason, link, job.charged)
-        change = "state = ?, seconds = ?, credits = ?, error = ?, link = ?, charged = ?"
+        # A record without times does not take away what an earlier one, or a poll at the right moment, has shown.
+        change = "state = ?, seconds = coalesce(?, seconds), credits = ?, error = ?, link = ?, charged = ?"
         await self._update_job(job.jobid, change, *values)
 
     async def mark_gone(self, jobid: str) -> None:

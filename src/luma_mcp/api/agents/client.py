@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +15,7 @@ import anyio
 from luma_mcp import errors
 from luma_mcp.api.agents import responses
 from luma_mcp.api.agents.bodies import build_body
-from luma_mcp.api.base_client import BaseClient
+from luma_mcp.api.base_client import BaseClient, keep_latest
 from luma_mcp.api.protocol import (
     FEATURES,
     RETRY_TIMEOUT,
@@ -38,6 +40,10 @@ if TYPE_CHECKING:
 # How long an uploaded picture may be checked, in seconds, and the delays between the look-ups.
 FILE_TIMEOUT = 60.0
 FIRST_FILE_DELAY, LONGEST_FILE_DELAY = 0.25, 4.0
+
+# The records have no time of the end. One that was seen so many seconds after the job ran is taken for it: that is a
+# little longer than the longest delay between two polls.
+LONGEST_GAP = 30.0
 
 # Source of the endpoints: the official SDK `luma-agents` 0.5.0. It sends an order up to three times, after timeouts and
 # failures too, and the API has no idempotency key: each of them can be charged. Here it is delivered at most once.
@@ -97,6 +103,10 @@ class AgentsClient(BaseClient):
             wall_clock=wall_clock,
             resolve=resolve,
         )
+        self._wall_clock = wall_clock
+        # When jobs were last seen running, by the event loop's clock, and when they were seen to have ended.
+        self._seen_running: OrderedDict[str, float] = OrderedDict()
+        self._ended: OrderedDict[str, str] = OrderedDict()
 
     async def submit(
         self,
@@ -131,14 +141,26 @@ class AgentsClient(BaseClient):
             # The answer does not say which it is: the account has no access to HDR, or it is suspended.
             error.hdr = complete.dynamic_range != "sdr"
             raise
-        job = replace(responses.parse_job(record), request=complete)
-        self._remember(job.jobid, complete)
-        return job
+        self._remember(record["id"], complete)
+        return self._build_job(record)
 
     async def get(self, jobid: str, *, retry_timeout: float = RETRY_TIMEOUT) -> Job:
         """Fetch the current record of a job, with fresh links: `GET /generations/{id}`."""
         record = await self._transport.send(GET_JOB, {"jobid": jobid}, retry_timeout=retry_timeout)
-        return replace(responses.parse_job(record), request=self._requests.get(jobid))
+        return self._build_job(record)
+
+    def _build_job(self, record: dict[str, Any]) -> Job:
+        """Build a job from its record, with what the record lacks: what was ordered, and when the job ended.
+
+        The end of a job is known if this client has seen it run shortly before.
+        """
+        job = responses.parse_job(record)
+        now = anyio.current_time()
+        if job.state == "running":
+            keep_latest(self._seen_running, job.jobid, now)
+        elif now - self._seen_running.pop(job.jobid, -math.inf) <= LONGEST_GAP:
+            keep_latest(self._ended, job.jobid, (self.now() or self._wall_clock()).isoformat())
+        return replace(job, request=self._requests.get(job.jobid), updated=self._ended.get(job.jobid))
 
     async def upload(
         self,
