@@ -45,6 +45,16 @@ USER_CONFIG: dict[str, dict[str, Any]] = {
         "min": 1,
         "max": 10_000,
     },
+    "budget_per_day": {
+        "type": "number",
+        "title": "Budget for 24 hours",
+        "description": (
+            "The most that the videos of 24 hours may cost: dollars with Luma's Agents API, credits with useapi.net. "
+            "If empty: no limit."
+        ),
+        "required": False,
+        "min": 0.01,
+    },
 }
 # Which field sets which variable. A field left empty arrives as `${user_config.…}`, which settings treat as unset.
 ENVIRONMENT = {
@@ -52,6 +62,7 @@ ENVIRONMENT = {
     "LUMA_AGENTS_API_KEY": "agents_key",
     "LUMA_MCP_OUTPUT_DIR": "output_dir",
     "LUMA_MCP_MAX_JOBS_PER_HOUR": "max_jobs_per_hour",
+    "LUMA_MCP_BUDGET_PER_DAY": "budget_per_day",
 }
 
 

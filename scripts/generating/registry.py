@@ -19,7 +19,10 @@ SCHEMA = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schem
 SECRET = frozenset({"token", "agents_key", "http_token"})
 # Their default depends on which credential is set, so a client must not fill it in.
 DEPENDENT = frozenset({"api", "base_url"})
-FORMATS = {"output_dir": "filepath", "max_wait_seconds": "number", "max_jobs_per_hour": "number"}
+FORMATS = {
+    "output_dir": "filepath",
+    **dict.fromkeys(("max_wait_seconds", "max_jobs_per_hour", "budget_per_day"), "number"),
+}
 BOOLEANS = frozenset({"allow_private_urls", "thumbnails"})
 
 

@@ -158,7 +158,9 @@ def format_amount(amount: float, unit: str) -> str:
     if unit != "dollars":
         # `g` would write a million credits as `1e+06`.
         return f"{amount:.12g} {unit}"
-    return f"${amount:,.2f}" if abs(amount - round(amount, 2)) < _SMALLEST_AMOUNT else f"${amount:.12g}"
+    if abs(amount - round(amount, 2)) < _SMALLEST_AMOUNT:
+        return f"${amount:,.2f}"
+    return f"${amount:.12g}"
 
 
 _SMALLEST_AMOUNT = 1e-6

@@ -90,7 +90,7 @@ def test_a_field_that_is_left_empty_counts_as_unset(left_empty: str) -> None:
 @pytest.mark.parametrize("field", ["useapi_token", "agents_key"])
 def test_a_field_that_is_filled_in_is_read(field: str, tmp_path: Path) -> None:
     token = {"useapi_token": TOKEN, "agents_key": "luma-api-4711"}[field]
-    filled = {field: token, "output_dir": str(tmp_path), "max_jobs_per_hour": "5"}
+    filled = {field: token, "output_dir": str(tmp_path), "max_jobs_per_hour": "5", "budget_per_day": "0.5"}
     arrived = {
         # What was left empty arrives as the placeholder.
         name: re.sub(r"\$\{user_config\.(\w+)\}", lambda match: filled.get(match[1], match[0]), value)
@@ -100,7 +100,7 @@ def test_a_field_that_is_filled_in_is_read(field: str, tmp_path: Path) -> None:
     assert settings.token is not None
     assert settings.token.get_secret_value() == token
     assert settings.api == ("useapi" if field == "useapi_token" else "agents")
-    assert (settings.output_dir, settings.max_jobs_per_hour) == (tmp_path, 5)
+    assert (settings.output_dir, settings.max_jobs_per_hour, settings.budget_per_day) == (tmp_path, 5, 0.5)
 
 
 def test_a_prompt_of_the_manifest_has_a_place_for_each_argument() -> None:

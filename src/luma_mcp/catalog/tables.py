@@ -78,7 +78,10 @@ def prices_table(catalog: Catalog, prices: Mapping[tuple[str, ...], float]) -> s
         rows.setdefault(first, {})[kind] = format_amount(price, "dollars")
     table = [[catalog.price_factors[0], *kinds]]
     for first, cells in rows.items():
-        table.append([first, *(cells.get(kind, "") for kind in kinds)])
+        row = [first]
+        for kind in kinds:
+            row.append(cells.get(kind, ""))
+        table.append(row)
     return format_table(table)
 
 

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 CANNOT_ASK = (
     "LUMA_MCP_CONFIRM is %s, but this client cannot show questions, so its orders are sent without asking. "
-    "LUMA_MCP_MAX_JOBS_PER_HOUR limits them."
+    "LUMA_MCP_MAX_JOBS_PER_HOUR and LUMA_MCP_BUDGET_PER_DAY limit them."
 )
 CHANGED = "The request or a picture has changed since you were asked."
 # Questions whose answers are recognized.

@@ -215,8 +215,10 @@ def _summarize(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0
                 f"video can be ordered at {format_time(error.next_at)}, in {_format_minutes(error.retry_after or 0)}."
             )
         case errors.BudgetReached():
-            in_time = f" That is in {_format_span(error.retry_after)}." if error.retry_after else ""
-            return f"{error.summary()}{in_time}"
+            summary = error.summary()
+            if error.retry_after:
+                summary += f" That is in {_format_span(error.retry_after)}."
+            return summary
         case errors.Capacity():
             summary = error.summary()
             if error.slots and (error.in_use or 0) < error.slots:
@@ -415,7 +417,9 @@ def _advise_on_budget(error: errors.BudgetReached) -> tuple[NextAction, str]:
     if error.suggestion and error.suggestion_price is not None:
         price = errors.format_amount(error.suggestion_price, error.unit)
         step = f"Ask the user whether to make the suggestion instead, which costs {price} and fits into the budget now"
-        return "ask_user", f"{step}, or to order this later." if error.next_at else f"{step}."
+        if error.next_at:
+            step += ", or to order this later"
+        return "ask_user", f"{step}."
     if error.next_at is None:
         return "ask_user", "Ask the user for a cheaper video: list_options shows what there is."
     return "order_later", "Tell the user, and do not order before then."
@@ -669,7 +673,9 @@ def _format_listed_price(catalog: Catalog, job: Mapping[str, Any]) -> str:
     price = "price not known"
     if "price" in job:
         price = f"price {format_prices(catalog, [job['price']])}"
-    return f"{price}, whether it was charged is not known" if job.get("charged") == "unknown" else price
+    if job.get("charged") == "unknown":
+        price += ", whether it was charged is not known"
+    return price
 
 
 def after_list(

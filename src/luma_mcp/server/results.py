@@ -289,14 +289,7 @@ def build_error_content(error: LumaError, tool: str, provider: Provider) -> dict
         if error.suggestion:
             content["suggestion"] = _shorten_suggestion(error.suggestion)
     elif isinstance(error, BudgetReached):
-        content |= {"budget": error.budget, "spent": round(error.spent, 6), "price": error.price, "unit": error.unit}
-        content["price_basis"] = None if error.price is None else error.basis
-        content["available_at"] = format_iso(error.next_at)
-        content["available_in_seconds"] = error.retry_after and ceil(error.retry_after)
-        content["counted"] = "all_processes" if error.is_shared else "this_process"
-        if error.suggestion:
-            content["suggestion"] = _shorten_suggestion(error.suggestion)
-            content["suggestion_price"] = error.suggestion_price
+        content |= _build_budget(error)
     elif isinstance(error, Capacity):
         content["running"] = [job.jobid for job in error.running] or None
         content["running_not_shown"] = error.more_running or None
@@ -306,6 +299,20 @@ def build_error_content(error: LumaError, tool: str, provider: Provider) -> dict
         content["running"] = list(candidates[: messages.MAX_NAMED]) or None
         content["running_not_shown"] = max(0, len(candidates) - messages.MAX_NAMED) or None
     return without_none(content)
+
+
+def _build_budget(error: BudgetReached) -> dict[str, Any]:
+    """Build the facts of a budget that has no room for an order; amounts in `unit`."""
+    content: dict[str, Any] = {"budget": error.budget, "spent": round(error.spent, 6), "unit": error.unit}
+    content["counted"] = ("this_process", "all_processes")[error.is_shared]
+    if error.price is not None:
+        content |= {"price": error.price, "price_basis": error.basis}
+    if error.next_at and error.retry_after:
+        content |= {"available_at": format_iso(error.next_at), "available_in_seconds": ceil(error.retry_after)}
+    if error.suggestion:
+        content["suggestion"] = _shorten_suggestion(error.suggestion)
+        content["suggestion_price"] = error.suggestion_price
+    return content
 
 
 def _shorten_suggestion(params: Mapping[str, object]) -> dict[str, object]:

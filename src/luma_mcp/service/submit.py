@@ -438,13 +438,15 @@ class OrderSubmitter:
         window, spent, now = exceeded.window, exceeded.spent, self.now()
         estimate = await self.prices.estimate(validated.params)
         next_at = _find_time(window, await self.journal.list_counted(window), spent, estimate.price, now)
-        wait = (next_at - now).total_seconds() if next_at else None
+        wait: float | None = None
+        if next_at:
+            wait = (next_at - now).total_seconds()
         is_shared = self.is_shared and self.journal.problem is None
         if window.budget is None:
             return errors.LimitReached(self.max_per_hour, next_at or now, is_shared, retry_after=wait)
         catalog = self.api.catalog
         # A difference of decimal fractions can be off by its last digits.
-        cheaper = find_cheaper(catalog, validated.params, round(window.budget - spent, 6))
+        cheaper = find_cheaper(catalog, validated.params, round(window.budget - spent, 6)) or {}
         return errors.BudgetReached(
             window.budget,
             spent,
@@ -453,8 +455,8 @@ class OrderSubmitter:
             PROVIDERS[catalog.api].unit,
             is_shared,
             next_at,
-            suggestion=cheaper,
-            suggestion_price=catalog.price(cheaper) if cheaper else None,
+            suggestion=cheaper or None,
+            suggestion_price=catalog.price(cheaper),
             retry_after=wait,
         )
 
