@@ -13,7 +13,7 @@ from luma_mcp import errors
 from luma_mcp.api.protocol import FEATURES, Job
 from luma_mcp.catalog import get_catalog
 from luma_mcp.errors import LumaError, format_alternative, format_problems
-from luma_mcp.install.command import invocation
+from luma_mcp.install.command import invocation, package_command
 from luma_mcp.install.entry import NAME
 from luma_mcp.journal.protocol import Order
 from luma_mcp.providers import PROVIDERS, Provider
@@ -153,6 +153,8 @@ def describe_error(error: LumaError, provider: Provider) -> str:
 
 def _next_step(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0911, PLR0912 - a case per class
     match error:
+        case errors.InvalidArguments(problems=problems) if any(p.remedy == "install_frames" for p in problems):
+            return f"Install PyAV with: {package_command('av')}\nThen run this command again."
         case errors.InvalidArguments(retry="later", jobid=str(jobid)):
             return f"Wait for it with: {invocation()} get {shlex.quote(jobid)}\nThen run this command again."
         case errors.InvalidArguments(retry="later"):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import urlsplit
 
@@ -62,6 +63,15 @@ def command_here() -> Command:
 def invocation() -> str:
     """The text with which a person starts this installation, for messages: our name, or an absolute path."""
     return format_invocation(command_here(), this_system(), on_path=shutil.which(NAME), environment=os.environ)
+
+
+def package_command(package: str) -> str:
+    """The command with which a person adds a package to this installation."""
+    command = Command(sys.executable, ("-m", "pip", "install", package))
+    if find_spec("pip") is None:
+        # uv creates environments without pip.
+        command = Command("uv", ("pip", "install", "--python", sys.executable, package))
+    return format_invocation(command, this_system(), on_path=None, environment=os.environ)
 
 
 def format_invocation(command: Command, system: System, *, on_path: str | None, environment: Mapping[str, str]) -> str:

@@ -142,7 +142,7 @@ def _convert(frame: VideoFrame, stream: VideoStream, max_pixels: int) -> Image.I
     if frame.width * frame.height > max_pixels:
         raise ImageError(_TOO_LARGE.format(max_pixels // 1_000_000))
     rotation = frame.rotation
-    if frame.color_trc in _TO_LIGHT:
+    if stream.codec_context.color_trc in _TO_LIGHT:
         frame = _tone_map(frame, stream)
     elif frame.colorspace == _UNSTATED and min(frame.width, frame.height) >= _SMALLEST_HD:
         # What players assume.
@@ -160,7 +160,7 @@ def _tone_map(frame: VideoFrame, stream: VideoStream) -> VideoFrame:
     graph = Graph()
     # As in decoding.
     graph.threads = 1
-    light, srgb = _TO_LIGHT[frame.color_trc], _TO_SRGB
+    light, srgb = _TO_LIGHT[stream.codec_context.color_trc], _TO_SRGB
     # 16 bits for each color: in fewer, dark shades of light would be lost.
     steps = [
         ("scale", "in_color_matrix=bt2020"),

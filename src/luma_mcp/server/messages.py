@@ -94,6 +94,10 @@ _IMAGE_STEPS: Mapping[errors.ImageRemedy, str] = {
     "try_later": "Try again in a moment.",
     "other_job": "Pass a picture, or the jobid of a completed video; list_jobs shows them.",
     "other_image": "Ask the user for another picture or a working link.",
+    "other_clip": "Pass the jobid of another completed video; list_jobs shows them.",
+    "install_frames": (
+        'Ask the user to install PyAV beside this server (its extra "frames"), or use another picture or video.'
+    ),
 }
 
 # How to make the same call again.

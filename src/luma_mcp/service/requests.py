@@ -153,8 +153,11 @@ class _Inputs:
     def add_error(self, name: str, code: ProblemCode, value: str, error: ImageError) -> None:
         """Add why a parameter cannot be used."""
         problem = Problem(name, code, _shorten_image(value), reason=error.reason, jobid=error.jobid)
+        remedy = _choose_remedy(error)
+        if code == "unusable_clip" and remedy in ("other_job", "other_image"):
+            remedy = "other_clip"
         self.errors.append(error)
-        self.problems.append(replace(problem, remedy=_choose_remedy(error)))
+        self.problems.append(replace(problem, remedy=remedy))
 
 
 @dataclass(slots=True)
