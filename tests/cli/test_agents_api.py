@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -213,3 +214,24 @@ def test_the_start_says_which_api_is_used(
     lines = shown(done).splitlines()
     assert len(lines) == (0 if line is None else 1)
     assert line is None or lines[0].startswith(f"luma-ray-mcp: {line}")
+
+
+@pytest.mark.usefixtures("api")
+def test_without_pyav_a_command_says_how_to_install_it(
+    run: Run, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobid = run("generate", "A fox", "--no-wait").stdout.strip()
+    monkeypatch.setitem(sys.modules, "av", None)
+    done = run("generate", "It runs away", "--image-start", jobid)
+    assert done.returncode != 0
+    for text in ("PyAV, which is not installed", "Nothing was charged.", f"{sys.executable} -m pip install av"):
+        assert text in shown(done)
+    assert len(simulator.orders) == 1
+
+
+@pytest.mark.usefixtures("api")
+def test_an_id_of_the_other_api_is_no_file(run: Run, simulator: Simulator) -> None:
+    for value in ("u1-email:a@b.example-image:7", "j1-u1-x-bot:luma"):
+        done = run("generate", "A fox", "--image-start", value)
+        assert "of useapi.net, but this server orders from Luma's Agents API" in done.stderr
+    assert simulator.orders == []

@@ -23,7 +23,8 @@ from luma_mcp.cli.clips import Clip, Options, Runner, build_error_facts, print_j
 from luma_mcp.errors import InvalidArguments, LumaError, NotConfigured, Problem
 from luma_mcp.journal.protocol import Order, OrderQuery
 from luma_mcp.journal.sqlite import EVERY_API, SqliteJournal
-from luma_mcp.media.sources import LONGEST_PATH, ImageError, home_folders, parse_source
+from luma_mcp.media.sources import LONGEST_PATH, ForeignId, ImageError, home_folders, parse_source
+from luma_mcp.providers import Provider
 from luma_mcp.service import existing_files, journal_path
 from luma_mcp.service.jobs import JobList, ListedJob, list_recorded, parse_moment
 from luma_mcp.service.service import DeletedJob, VideoService
@@ -43,7 +44,7 @@ def generate(settings: Settings, prompts: Sequence[str], params: Mapping[str, An
     folders = list(settings.input_dirs or home_folders())
 
     def resolve_image(value: str) -> str:
-        resolved = _resolve_image(value)
+        resolved = _resolve_image(value, settings.provider)
         # A person may name any file by typing its path, wherever it is.
         if resolved.startswith(str(Path(os.sep))):
             folders.append(Path(resolved).parent)
@@ -299,10 +300,13 @@ def _require_token(settings: Settings, options: Options, *, or_simulate: bool = 
         raise click.ClickException(text)
 
 
-def _resolve_image(value: str) -> str:
+def _resolve_image(value: str, provider: Provider) -> str:
     """Make a relative path absolute: in a terminal a file is named from the current folder."""
     try:
-        return parse_source(value).text
+        return parse_source(value, provider=provider).text
+    except ForeignId:
+        # The order says what is wrong with it.
+        return value
     except ImageError:
         if len(value) > LONGEST_PATH or "://" in value:
             return value

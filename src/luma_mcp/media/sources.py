@@ -85,6 +85,10 @@ class HostNotFound(ImageError):
     """A link to a host whose name does not exist, as far as this machine's name servers know."""
 
 
+class ForeignId(ImageError):
+    """An id of the API that is not in use."""
+
+
 class SourceKind(Enum):
     """Where an image is."""
 
@@ -155,7 +159,7 @@ def _describe_sources(provider: Provider) -> str:
 
 
 def _get_id_kind(text: str, provider: Provider) -> SourceKind | None:
-    """Recognize an id by its form; None if it is none. Raise `ImageError` for one of the API that is not in use."""
+    """Recognize an id by its form; None if it is none. Raise `ForeignId` for one of the API that is not in use."""
     owner, kind = USEAPI, SourceKind.ASSET
     if _UUID.fullmatch(text):
         owner, kind = AGENTS, SourceKind.ASSET_OR_JOB
@@ -164,7 +168,7 @@ def _get_id_kind(text: str, provider: Provider) -> SourceKind | None:
     elif ":" not in text or re.search(r"[\s/\\]", text) or _DRIVE.match(text):
         return None
     if owner.name != provider.name:
-        raise ImageError(
+        raise ForeignId(
             f"has the form of a jobid or {owner.asset} of {owner.title}, but this server orders from {provider.title}, "
             "which does not know it; give the picture itself, as a path or a link"
         )

@@ -441,7 +441,8 @@ def _advise_correction(error: errors.InvalidArguments, tool: str) -> str:
                 changes.append(f"no {problem.field}")
         difference = f", which has {errors.join(changes, 'and')}" if changes else ""
         sentences.append(f"Call {tool} with the suggestion{difference}.")
-    sentences += filter(None, map(image_step, error.problems))
+    # Many images can have the same one.
+    sentences += dict.fromkeys(filter(None, map(image_step, error.problems)))
     if error.alternatives:
         ways = "; or ".join(map(errors.format_alternative, error.alternatives))
         sentences.append(f"Also possible, if the user prefers it: {ways}.")
