@@ -79,3 +79,4 @@ AGENTS = Provider(
     asset_days=None,
 )
 PROVIDERS = {provider.name: provider for provider in (USEAPI, AGENTS)}
+BY_VARIABLE = {provider.variable: provider for provider in PROVIDERS.values()}

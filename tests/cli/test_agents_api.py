@@ -106,6 +106,7 @@ def test_earlier_videos_and_uploaded_files_go_on(run: Run, simulator: Simulator)
         (["--keyframe", "photo.jpg@nan"], ["IMAGE@SECONDS"]),
         (["--keyframe", "photo.jpg@12"], ["keyframes"]),
         (["--keyframe", "gone.jpg@1"], ["gone.jpg", "does not exist"]),
+        (["--image-end", "user:1-luma:2-asset:3"], ["useapi.net"]),
         (["--loop", "--duration", "10s"], ["This would work:", "--loop"]),
         (["--model", "ray-v3"], ["ray-3.2"]),
         (["--email", "me@example.com"], ["--email is an option of useapi.net", "Luma's Agents API", "LUMA_MCP_API"]),
@@ -134,7 +135,8 @@ def test_jobs_are_listed_and_fetched_again(run: Run) -> None:
     jobid = run("generate", "A fox in the snow", "--no-wait").stdout.strip()
     assert run("get", jobid).stdout.startswith("http://127.0.0.1:")
     listed = run("jobs")
-    assert [text for text in ("A fox in the snow", jobid, "ray-3.2") if text not in listed.stdout] == []
+    assert [text for text in ("A fox in the snow", jobid, "ray-3.2", "$0.06") if text not in listed.stdout] == []
+    assert json.loads(run("jobs", "--json").stdout)["price"] == 0.06
     assert [name for name in NEITHER_NAMES if name in shown(listed)] == []
 
 

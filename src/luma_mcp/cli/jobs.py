@@ -24,7 +24,7 @@ from luma_mcp.errors import InvalidArguments, LumaError, NotConfigured, Problem
 from luma_mcp.journal.protocol import Order, OrderQuery
 from luma_mcp.journal.sqlite import EVERY_API, SqliteJournal
 from luma_mcp.media.sources import LONGEST_PATH, ForeignId, ImageError, home_folders, parse_source
-from luma_mcp.providers import Provider
+from luma_mcp.providers import PROVIDERS, Provider
 from luma_mcp.service import existing_files, journal_path
 from luma_mcp.service.jobs import JobList, ListedJob, list_recorded, parse_moment
 from luma_mcp.service.service import DeletedJob, VideoService
@@ -115,7 +115,7 @@ def list_jobs(query: OrderQuery, *, limit: int, as_json: bool) -> None:
     listing = context.run_interruptible(lambda: _fetch_list(settings, limit, query))
     for job in listing.jobs:
         if as_json:
-            print_json(_build_job_facts(job))
+            print_json(_build_job_facts(job, get_catalog(settings.api)))
         else:
             click.echo(_format_job(job, get_catalog(settings.api)))
     if not as_json:
@@ -165,6 +165,10 @@ def _format_job(job: ListedJob, catalog: Catalog) -> str:
     duration = f" {job.seconds:.0f} s" if job.seconds is not None else ""
     if job.credits is not None:
         values.append(f"{job.credits:g} credits")
+    price = _get_price(job, catalog)
+    # Of a failed job it is not certain that it was charged.
+    if price is not None and job.state != "failed":
+        values.append(messages.format_cost(price, PROVIDERS[catalog.api]))
     head = f"{when}  {click.style(job.state, fg=COLOURS[job.state])}{duration}  {one_line(' '.join(values))}"
     failure = job.failure_reason and f"failed: {job.failure_reason}"
     continues = job.continues and f"continues {job.continues}"
@@ -174,12 +178,21 @@ def _format_job(job: ListedJob, catalog: Catalog) -> str:
     return "\n    ".join([head, *map(one_line, filter(None, details))])
 
 
-def _build_job_facts(job: ListedJob) -> dict[str, Any]:
+def _get_price(job: ListedJob, catalog: Catalog) -> float | None:
+    """Get the price of a job by the price list; None if there is none, or if it was certainly not charged."""
+    if job.request is None or job.charged == "no":
+        return None
+    return catalog.price(job.request.to_dict())
+
+
+def _build_job_facts(job: ListedJob, catalog: Catalog) -> dict[str, Any]:
     """Build the JSON of a listed job, with the names of the tools' structured content."""
     facts: dict[str, Any] = {
         "jobid": job.jobid,
         "state": job.state,
         "credits_used": job.credits,
+        "price": _get_price(job, catalog),
+        "charged": job.charged,
         "model": job.model,
         "account": job.account,
         "continues": job.continues,

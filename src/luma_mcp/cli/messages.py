@@ -16,7 +16,7 @@ from luma_mcp.errors import LumaError, format_alternative, format_problems
 from luma_mcp.install.command import invocation, package_command
 from luma_mcp.install.entry import NAME
 from luma_mcp.journal.protocol import Order
-from luma_mcp.providers import PROVIDERS, Provider
+from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider
 from luma_mcp.settings import Settings
 from luma_mcp.text import shorten
 
@@ -70,8 +70,8 @@ def missing_token(settings: Settings, *, or_simulate: bool = False) -> str:
         alternative = f", or unset LUMA_MCP_API{alternative}"
     problem = f"{provider.variable} is not set."
     if settings.unused or len(offered) > 1:
-        others = tuple(each.variable for each in offered if each != provider)
-        problem = errors.NotConfigured(provider.variable, unused=settings.unused, instead=others).summary()
+        others = BY_VARIABLE.keys() - {provider.variable}
+        problem = errors.NotConfigured(provider.variable, unused=settings.unused, instead=tuple(others)).summary()
     return f"{problem} Get {sources} and set it in this terminal{alternative}."
 
 
@@ -80,9 +80,9 @@ def choice_of_api(settings: Settings) -> str:
     provider = settings.provider
     if settings.token is None:
         return errors.NotConfigured(provider.variable, unused=settings.unused).summary()
-    others = [other for other in PROVIDERS.values() if other.variable == settings.unused]
-    changes = [f"LUMA_MCP_API={other.name} selects {other.title}" for other in others]
-    return f"{provider.variable} and {settings.unused} are both set, so {provider.title} is used. {changes[0]}."
+    other = BY_VARIABLE[settings.unused or provider.variable]
+    both = f"{provider.variable} and {other.variable} are both set, so {provider.title} is used."
+    return f"{both} LUMA_MCP_API={other.name} selects {other.title}."
 
 
 def other_option(option: str, provider: Provider, other: Provider) -> str:

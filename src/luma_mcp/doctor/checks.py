@@ -30,11 +30,11 @@ from luma_mcp.catalog.agents import AGENTS
 from luma_mcp.errors import LumaError
 from luma_mcp.install.command import NAME, Command, command_here, invocation
 from luma_mcp.install.config import HostFile, InstallError, is_readable_by_others, present_files, resolve_token
-from luma_mcp.install.entry import CREDENTIALS, SECRET_VARIABLES, Entry, bare_path, find_program, why_unsafe
+from luma_mcp.install.entry import SECRET_VARIABLES, Entry, bare_path, find_program, why_unsafe
 from luma_mcp.install.paths import this_system
 from luma_mcp.journal.sqlite import COMPANIONS, check_health
 from luma_mcp.media.sources import home_folders
-from luma_mcp.providers import PROVIDERS, Provider
+from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider
 from luma_mcp.service import journal_path, output_folder
 from luma_mcp.settings import (
     LOOPBACK,
@@ -106,7 +106,7 @@ def detect(*, seconds: float) -> Environment:
     settings, token_file = Settings.from_environment(usable), None
     files = tuple(file for file in present_files() if file.exists)
     # An unusable credential is a problem of its own, which another one would hide.
-    if not invalid.keys() & {*CREDENTIALS, "LUMA_MCP_API"}:
+    if not invalid.keys() & {*BY_VARIABLE, "LUMA_MCP_API"}:
         settings, token_file = resolve_token(settings, files)
     return Environment(os.environ, settings, invalid, files, token_file, seconds)
 
@@ -244,8 +244,9 @@ async def _check_key(here: Environment) -> list[CheckResult]:
         detail = "whether the account may use it shows only with an order; one without access is refused"
         results.append(note("hdr", detail))
         prices = AGENTS.prices.values()
-        low, high = (errors.format_amount(price, "dollars") for price in (min(prices), max(prices)))
-        detail = f"{low} to {high} a video ({AGENTS.price_source}, {AGENTS.price_date})"
+        low, high = min(prices), max(prices)
+        amounts = f"{errors.format_amount(low, 'dollars')} to {errors.format_amount(high, 'dollars')}"
+        detail = f"{amounts} a video ({AGENTS.price_source}, {AGENTS.price_date})"
         results.append(note("prices", f"{detail}; {invocation()} options shows what there is"))
     return results
 
@@ -650,7 +651,7 @@ def _start_result(here: Environment, file: HostFile, entry: Entry, settings: Set
     if settings.unused:
         detail = f"it starts, but its entry has no {variable}, which LUMA_MCP_API needs; it has {settings.unused}"
         return failed(name, f"{detail}: nothing can be ordered", _install_command(file))
-    if any(map(here.variables.get, CREDENTIALS)):
+    if any(map(here.variables.get, BY_VARIABLE)):
         return note(name, f"it starts; its entry has no {noun}, and only some hosts pass on that of the terminal")
     return failed(name, f"it starts, but its entry has no {noun}: nothing can be ordered", _install_command(file))
 

@@ -31,8 +31,8 @@ from luma_mcp.install.config import (
     present_files,
     replace,
 )
-from luma_mcp.install.entry import CREDENTIALS, NAME, SECRET_VARIABLES, Entry, format_entry, masked
-from luma_mcp.providers import AGENTS, PROVIDERS, Provider
+from luma_mcp.install.entry import NAME, SECRET_VARIABLES, Entry, format_entry, masked
+from luma_mcp.providers import AGENTS, BY_VARIABLE, PROVIDERS, Provider
 from luma_mcp.settings import VARIABLES, Settings, SettingsError
 from luma_mcp.text import decode_utf8
 
@@ -306,7 +306,7 @@ def _parse_credential(text: str, settings: Settings, provider: Provider | None =
         for offered in _offered(settings):
             if bare.startswith(offered.begins):
                 provider = offered
-    others = dict.fromkeys(CREDENTIALS, "")
+    others = dict.fromkeys(BY_VARIABLE, "")
     try:
         return Settings.from_environment({**os.environ, **others, provider.variable: text})
     except SettingsError as error:
@@ -418,7 +418,7 @@ def _process(file: HostFile, wanted: Entry | None, options: InstallOptions) -> b
 def _print_next_steps(file: HostFile, before: Entry | None, wanted: Entry | None) -> None:
     if before:
         for variable, secret in before.secrets.items():
-            noun = next(provider.short_noun for provider in PROVIDERS.values() if provider.variable == variable)
+            noun = BY_VARIABLE[variable].short_noun
             for copy in backups_with(file.path, secret):
                 click.secho(f"The backup {copy} contains your {noun}: delete it once everything works.", fg="yellow")
     if wanted:

@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from luma_mcp.hosts import Host, System
-from luma_mcp.providers import PROVIDERS, USEAPI, Provider
+from luma_mcp.providers import BY_VARIABLE, PROVIDERS, USEAPI, Provider
 
 NAME = "luma"
 """The name of our entry."""
-CREDENTIALS = tuple(provider.variable for provider in PROVIDERS.values())
-SECRET_VARIABLES = (*CREDENTIALS, "LUMA_MCP_HTTP_TOKEN")
+SECRET_VARIABLES = (*BY_VARIABLE, "LUMA_MCP_HTTP_TOKEN")
 HIDDEN = "…"
 Origin = Literal["installed", "former", "module", "index", "other"]
 """Where an entry takes its server from.
@@ -94,7 +93,8 @@ class Entry:
         stated = PROVIDERS.get(self.env.get("LUMA_MCP_API", "").strip().casefold())
         if stated:
             return stated
-        return next((provider for provider in PROVIDERS.values() if provider.variable in self.credentials), USEAPI)
+        # In the order of the APIs.
+        return BY_VARIABLE[next(iter(self.credentials), USEAPI.variable)]
 
     @property
     def safe_command(self) -> str:

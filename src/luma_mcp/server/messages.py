@@ -18,7 +18,7 @@ from luma_mcp.api.protocol import FEATURES, Job, Outage
 from luma_mcp.catalog import tables
 from luma_mcp.catalog.models import Catalog, Output
 from luma_mcp.errors import LumaError, format_problem
-from luma_mcp.providers import PROVIDERS, Provider
+from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider
 from luma_mcp.service.jobs import MAX_LISTED
 from luma_mcp.text import shorten
 
@@ -307,9 +307,8 @@ def _advise(error: LumaError, tool: str, provider: Provider) -> tuple[NextAction
             )
         case errors.NotConfigured(setting=provider.variable):
             others = ""
-            for other in PROVIDERS.values():
-                if other.variable in error.instead:
-                    others += f"; or an {other.noun} at {other.console}, as {other.variable}"
+            for other in map(BY_VARIABLE.__getitem__, error.instead):
+                others += f"; or an {other.noun} at {other.console}, as {other.variable}"
             return "fix_setup", (
                 f"Ask the user to get an {provider.noun} at {provider.console} and to set it as {provider.variable} in "
                 f"this server's environment, in the host's configuration{others}. list_options works without it."

@@ -22,7 +22,7 @@ from pydantic import ConfigDict
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.errors import LumaError, NotConfigured, Upstream
 from luma_mcp.hosts import DEFAULT_WAIT, WAIT_LIMITS, WAIT_MARGIN
-from luma_mcp.providers import PROVIDERS, Provider
+from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider
 from luma_mcp.server.messages import ResultContext
 from luma_mcp.server.results import build_error_result
 from luma_mcp.server.ui import icons
@@ -66,10 +66,11 @@ class ServerContext:
 
     def _build_missing(self) -> NotConfigured:
         """Build the error for a server without a credential."""
-        others = [other.variable for other in PROVIDERS.values() if other != self.provider]
-        if self.settings.is_api_stated:
-            others = []
-        return NotConfigured(self.provider.variable, unused=self.settings.unused, instead=tuple(others))
+        variable = self.provider.variable
+        instead: tuple[str, ...] = ()
+        if not self.settings.is_api_stated:
+            instead = tuple(BY_VARIABLE.keys() - {variable})
+        return NotConfigured(variable, unused=self.settings.unused, instead=instead)
 
     def wait_seconds(self, options: Mapping[str, Any], ctx: Context[Any, Any]) -> tuple[float, float]:
         """Resolve how long a call waits, and within how many seconds its host surely takes the result.
