@@ -130,6 +130,17 @@ def test_an_option_of_the_other_api_is_refused(run: Run, option: list[str]) -> N
     assert (done.returncode, expected in done.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("loss", ["lost", "dropped"])
+@pytest.mark.usefixtures("api")
+def test_a_lost_order_is_not_repeated_and_says_where_to_look(run: Run, simulator: Simulator, loss: str) -> None:
+    for _ in range(2):
+        done = run("generate", f"A fox simulate:{loss}")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "Whether anything was charged is not known." in done.stderr
+        assert "See at https://platform.lumalabs.ai whether it was ordered; --new-take" in shown(done)
+        assert len(simulator.orders) == 1
+
+
 @pytest.mark.usefixtures("api")
 def test_jobs_are_listed_and_fetched_again(run: Run) -> None:
     jobid = run("generate", "A fox in the snow", "--no-wait").stdout.strip()

@@ -44,7 +44,7 @@ _BUDGET = "LUMA_MCP_BUDGET_PER_DAY sets this budget."
 _NEXT_STEPS: dict[errors.Kind, str] = {
     "not_configured": "Check that {variable} is complete and current. {run} doctor checks the whole setup.",
     "unauthorized": "Check that {variable} is complete and current. {run} doctor checks the whole setup.",
-    "access_denied": "Check the account and, if the video is to be HDR, its access to that.",
+    "access_denied": "Check the account at {console} and, if the video is to be HDR, its access to that.",
     "conflict": "Wait until the job has finished.",
     "moderated": "Change the prompt or the image.",
     "journal_unavailable": "{run} doctor shows how to fix it. LUMA_MCP_JOURNAL_REQUIRED=0 orders without it.",
@@ -201,15 +201,17 @@ def _next_step(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0
             return f"Waiting does not help. Renew the session with: {refresh_command(error.email)}"
         case errors.OutcomeUnknown():
             lost = "It was not sent again, so that nothing is charged twice."
+            if not FEATURES[provider.name].list_running:
+                return f"{lost} See at {provider.console} whether it was ordered; --new-take orders it again."
             if error.candidates:
                 lost += f" It may be one of these running jobs: {', '.join(error.candidates)}"
             if error.retry == "later" and not error.candidates:
                 return f"{lost} Run the command again in two minutes: it finds the job, or orders if there is none."
-            if not FEATURES[provider.name].list_running:
-                return f"{lost} See at {provider.console} whether it was ordered; --new-take orders it again."
             return f"{lost} Check {invocation()} jobs first; --new-take orders it again."
         case _:
-            return _NEXT_STEPS.get(error.kind, "").format(run=invocation(), variable=provider.variable)
+            return _NEXT_STEPS.get(error.kind, "").format(
+                run=invocation(), variable=provider.variable, console=provider.console
+            )
 
 
 def _format_options(suggestion: Mapping[str, object], provider: Provider) -> str:

@@ -366,7 +366,7 @@ def _token_result(here: Environment, error: LumaError | None) -> CheckResult:
     if isinstance(error, errors.PaymentRequired):
         renew = "Renew the subscription" if provider.unit == "credits" else "Add credits"
         return failed(name, str(error), f"{renew} at {provider.console}.")
-    if isinstance(error, errors.Forbidden):
+    if isinstance(error, errors.AccessDenied):
         return failed(name, str(error), f"Check the state of your account at {provider.console}.")
     if error:
         return note(name, f"{source} is set; whether the API accepts it is not known")

@@ -16,7 +16,7 @@ from pathlib import Path
 import anyio
 import click
 
-from luma_mcp.errors import LumaError, Unauthorized
+from luma_mcp.errors import AccessDenied, LumaError, Unauthorized
 from luma_mcp.hosts import Host
 from luma_mcp.install import paths
 from luma_mcp.install.command import command_here, invocation
@@ -318,7 +318,7 @@ def _is_accepted(settings: Settings) -> bool:
     noun = settings.provider.short_noun
     try:
         accounts = anyio.run(_check_credential, settings)
-    except Unauthorized as error:
+    except (AccessDenied, Unauthorized) as error:
         click.secho(str(error), fg="red", err=True)
         return False
     except LumaError as error:
