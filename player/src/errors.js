@@ -1,12 +1,13 @@
 /** What went wrong, for people: a headline for each kind of error, and what the person can do about it. */
 
+import { API, describeInput } from "./api.js";
 import * as chat from "./chat.js";
-import { CHOICES, IMAGES } from "./table.js";
+import { CHOICES } from "./table.js";
 
 const HEADLINES = {
   invalid_arguments: "This video cannot be made like that",
   not_configured: "luma-ray-mcp is not set up yet",
-  unauthorized: "The API token was not accepted",
+  unauthorized: `The ${API.noun} was not accepted`,
   payment_required: "There is no subscription, or no credits are left",
   forbidden: "This video belongs to another account",
   access_denied: "The account may not do this",
@@ -42,11 +43,11 @@ const POLL_HINTS = {
 
 /** What has to change first. */
 const SETUP_HINTS = {
-  not_configured: "Set USEAPI_TOKEN in this server's settings.",
-  unauthorized: "Check that USEAPI_TOKEN is complete and current.",
+  not_configured: `Set ${API.variable} in this server's settings.`,
+  unauthorized: `Check that ${API.variable} is complete and current.`,
   payment_required: "Renew the subscription or add credits.",
   journal_unavailable: "The command luma-ray-mcp doctor shows how to fix this.",
-  account_session: "The owner of the account can renew it at useapi.net. Waiting does not help.",
+  account_session: `The owner of the account can renew it at ${API.console}. Waiting does not help.`,
 };
 
 const CHARGED = {
@@ -128,15 +129,15 @@ export function nextStep(error, args, jobid) {
  * @returns {{ text: string, isChanged: boolean }[]}
  */
 export function compareSuggestion(suggestion, args) {
-  return [...CHOICES, ...IMAGES].filter((name) => suggestion[name] !== undefined).map((name) => {
-    const [value, before] = [shorten(suggestion[name]), args[name]];
-    if (before === undefined || shorten(before) === value) return { text: value, isChanged: false };
-    return { text: `${value} (not ${shorten(before)})`, isChanged: true };
+  return [...CHOICES, ...API.inputs].filter((name) => suggestion[name] !== undefined).map((name) => {
+    const [value, before] = [shorten(name, suggestion[name]), args[name]];
+    if (before === undefined || shorten(name, before) === value) return { text: value, isChanged: false };
+    return { text: `${value} (not ${shorten(name, before)})`, isChanged: true };
   });
 }
 
-/** @param {unknown} value */
-function shorten(value) {
-  const text = String(value);
+/** @param {string} name @param {unknown} value */
+function shorten(name, value) {
+  const text = typeof value === "object" || value === true ? describeInput(name, value) : String(value);
   return text.length > 40 ? `${text.slice(0, 39)}…` : text;
 }

@@ -1,7 +1,8 @@
 /** What a card shows: pure functions from the card's state, computed again whenever something changes. */
 
+import { API, describeInput } from "./api.js";
 import { formatTime, parseRange, percent, UNKNOWN_TYPICAL } from "./progress.js";
-import { CHEAPEST, CHOICES, DEFAULTS, IMAGES, PLAYS_IN_BROWSER, TYPICAL } from "./table.js";
+import { CHOICES } from "./table.js";
 
 /**
  * @typedef {object} Card
@@ -48,8 +49,8 @@ export function request({ result, args }) {
 export function options(card) {
   const args = request(card);
   const values = CHOICES.map((name) => args[name]).filter((value) => typeof value === "string");
-  const images = IMAGES.filter((name) => args[name]).map((name) => `with ${name.replaceAll("_", " ")}`);
-  return [...values, ...images].join(" · ");
+  const inputs = API.inputs.filter((name) => args[name]).map((name) => describeInput(name, args[name]));
+  return [...values, ...inputs].join(" · ");
 }
 
 /** Width divided by height. @param {Card} card */
@@ -62,16 +63,17 @@ export function aspectRatio(card) {
 
 /** Whether it is a video that no browser can play. @param {Card} card */
 export function isHdr(card) {
-  return (card.result?.job.video?.plays_in_browser ?? PLAYS_IN_BROWSER[request(card).dynamic_range]) === false;
+  return (card.result?.job.video?.plays_in_browser ?? API.playsInBrowser[request(card).dynamic_range]) === false;
 }
 
 /** @param {Card} card */
 export function hdrNote(card) {
   if (!isHdr(card) || phase(card) === "failed") return "";
   const hasFrames = request(card).dynamic_range === "hdr_exr" || card.result?.job.exr_zip_url;
+  const frames = API.formats.hdr_exr.includes("ZIP") ? "come as a ZIP" : "come separately";
   return (
-    "HDR video (HEVC Main 10, HDR10/PQ): no browser can play it. Download it and open it in VLC, mpv or an HDR " +
-    `player.${hasFrames ? " The EXR frames for grading come as a ZIP." : ""}`
+    `${API.formats.hdr}: no browser can play it. Download it and open it in VLC, mpv or an HDR player.` +
+    (hasFrames ? ` The EXR frames for grading ${frames}.` : "")
   );
 }
 
@@ -105,8 +107,9 @@ export function subheadline(card) {
 /** Seconds in which it usually finishes: from the job, or before there is one from the table. @param {Card} card */
 export function typicalSeconds(card) {
   if (phase(card) !== "ordering") return parseRange(card.result?.job.typical_seconds);
-  const { model, dynamic_range: dynamicRange, resolution } = { ...DEFAULTS, ...request(card) };
-  return card.args.jobid ? null : parseRange(TYPICAL[resolution ?? CHEAPEST[`${model} ${dynamicRange}`]]);
+  const { model, dynamic_range: dynamicRange, resolution } = { ...API.defaults, ...request(card) };
+  const cheapest = API.cheapest[`${model} ${dynamicRange}`];
+  return card.args.jobid ? null : parseRange(API.typical[resolution ?? cheapest]);
 }
 
 /** @param {Card} card @param {number} now */

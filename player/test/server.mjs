@@ -9,12 +9,12 @@ const LUMA_MCP = process.env.LUMA_MCP ?? `${ROOT}.venv/bin/luma-ray-mcp`;
 const CALL_TIMEOUT = 120_000;
 
 export class Server {
-  /** @param {string} baseUrl of the API */
-  static async start(baseUrl) {
+  /** @param {string} baseUrl of the API @param {Record<string, string>} [credential] */
+  static async start(baseUrl, credential = { USEAPI_TOKEN: "user:0-simulated" }) {
     const server = new Server();
     const capabilities = { extensions: { [UI]: { mimeTypes: ["text/html;profile=mcp-app"] } } };
     server.client = new Client({ name: "player-tests", version: "1" }, { capabilities });
-    const env = { PATH: process.env.PATH, HOME: process.env.HOME, LUMA_MCP_BASE_URL: baseUrl, USEAPI_TOKEN: "user:0-simulated", LUMA_MCP_JOURNAL: "off" };
+    const env = { PATH: process.env.PATH, HOME: process.env.HOME, LUMA_MCP_BASE_URL: baseUrl, ...credential, LUMA_MCP_JOURNAL: "off" };
     await server.client.connect(new StdioClientTransport({ command: LUMA_MCP, env }));
     return server;
   }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.clock import pass_time
-from tests.conftest import ERAS
+from tests.conftest import ERAS, TOKEN
 from tests.results import read_result
 from tests.server.calls import call, order
 from tests.server.declaring import APPS, TASKS, call_raw, declaring, task_request
@@ -101,6 +101,16 @@ async def test_the_player_names_what_it_loads(connect: Server, mode: str) -> Non
     for meta in (page.meta, listed.meta):
         assert meta is not None
         assert meta["ui"]["csp"]["resourceDomains"] == ["https://*.cdn-luma.com", "https://*.lumalabs.ai"]
+
+
+@pytest.mark.parametrize(
+    ("api", "environment"),
+    [("useapi", {"USEAPI_TOKEN": TOKEN}), ("agents", {"LUMA_AGENTS_API_KEY": "luma-api-4711"})],
+)
+async def test_the_player_learns_which_api_is_used(connect: Server, api: str, environment: dict[str, str]) -> None:
+    async with declaring(connect(environment=environment), APPS) as client:
+        [page] = (await client.read_resource(PLAYER)).contents
+    assert f'<html lang="en" data-api="{api}">' in page.model_dump()["text"]
 
 
 @every_era

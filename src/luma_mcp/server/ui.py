@@ -12,6 +12,7 @@ from mcp.server.apps import APP_MIME_TYPE, Apps
 from mcp.server.mcpserver.resources import FileResource
 from mcp.types import Icon
 
+from luma_mcp.providers import USEAPI
 from luma_mcp.settings import LOOPBACK, Settings
 
 PLAYER_URI = "ui://luma-ray-mcp/player.html"
@@ -48,6 +49,17 @@ def icons(name: str) -> list[Icon]:
     return [Icon(src=f"data:image/svg+xml,{uri}")]
 
 
+class PlayerPage(FileResource):
+    """The player's page, which learns from the server which API it uses."""
+
+    api: str
+
+    async def read(self) -> str | bytes:
+        """Read the page."""
+        page = await super().read()
+        return page.replace(f'data-api="{USEAPI.name}"', f'data-api="{self.api}"', 1) if isinstance(page, str) else page
+
+
 def build_player(settings: Settings) -> Apps:
     """Build the Apps extension with the player's page."""
     api = urlsplit(settings.base_url)
@@ -56,7 +68,8 @@ def build_player(settings: Settings) -> Apps:
     ui = {"csp": {"resourceDomains": origins}, "permissions": {"clipboardWrite": {}}, "prefersBorder": True}
     apps = Apps()
     apps.add_resource(
-        FileResource(
+        PlayerPage(
+            api=settings.api,
             uri=PLAYER_URI,
             name="player",
             title="Video player",
