@@ -24,7 +24,7 @@ from tests.conftest import EMAIL, IN_MEMORY, TOKEN, resolve, simulator_of, wall_
 
 from luma_mcp.api.protocol import VideoRequest
 from luma_mcp.api.useapi.client import LumaClient
-from luma_mcp.catalog.models import implications
+from luma_mcp.catalog.models import Catalog, implications
 from luma_mcp.catalog.useapi import MODELS, RESOLUTIONS, build_catalog
 from luma_mcp.catalog.validate import validate
 from luma_mcp.server.app import build_server
@@ -247,11 +247,16 @@ def test_documents_list_the_new_values() -> None:
     assert "270 to 450" in block
 
 
+def read_player_table(catalog: Catalog) -> dict[str, Any]:
+    """What the player knows of an API: a fact per line."""
+    facts = re.findall(r'^ {4}"(\w+)": (.*),$', player_table([catalog]), re.MULTILINE)
+    return {name: json.loads(value) for name, value in facts}
+
+
 def test_the_player_knows_the_new_values() -> None:
-    module = player_table(CATALOG)
-    constants = dict(re.findall(r"export const (\w+) = ([^;]+);", module))
-    assert json.loads(constants["TYPICAL"])["2160p"] == [270, 450]
-    cheapest = json.loads(constants["CHEAPEST"])
+    table_of = read_player_table(CATALOG)
+    assert table_of["typical"]["2160p"] == [270, 450]
+    cheapest = table_of["cheapest"]
     assert (cheapest["ray-v4 sdr"], cheapest["ray-v4 hdr"]) == ("draft", "540p")
 
 
