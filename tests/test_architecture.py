@@ -79,8 +79,9 @@ ONLY_IN = {
 """Third-party packages that only these packages may import."""
 TYPES_ONLY = {("server", "httpx2"), ("service", "httpx2"), ("doctor", "httpx2")}
 """They name the type of the transport that they pass on."""
-COMPOSITION_ROOTS = {"server/app.py", "api/useapi/client.py", "simulator/app.py", "doctor", "cli"}
+COMPOSITION_ROOTS = {"server/app.py", "api/useapi/client.py", "api/agents/client.py", "doctor", "cli"}
 """Files and packages that choose the catalog. Everything else receives it as a parameter."""
+CATALOGS = ("luma_mcp.catalog.useapi", "luma_mcp.catalog.agents")
 LITERAL_TYPES = {"ModelName", "Resolution", "AspectRatio", "Duration", "DynamicRange"}
 
 
@@ -218,7 +219,7 @@ def test_only_composition_roots_name_a_catalog() -> None:
     for path in FILES:
         if name_of(path) in COMPOSITION_ROOTS or package_of(path) in COMPOSITION_ROOTS | {"catalog"}:
             continue
-        names = {name for name in imported(ast.walk(parse(path))) if name.startswith("luma_mcp.catalog.useapi")}
+        names = {name for name in imported(ast.walk(parse(path))) if name.startswith(CATALOGS)}
         tables = {name for name in names if name.split(".")[-1] not in LITERAL_TYPES}
         found += [f"{name_of(path)} imports {name}" for name in tables]
     assert found == []

@@ -17,7 +17,8 @@ from hashlib import blake2b
 from typing import Any, Literal, Protocol, Self
 
 # At run time too, so that `typing.get_type_hints(VideoRequest)` works for library users.
-from luma_mcp.catalog import agents
+from luma_mcp.catalog.agents import ModelName as AgentsModelName
+from luma_mcp.catalog.agents import Resolution as AgentsResolution
 from luma_mcp.catalog.models import AspectRatio, Catalog, Duration
 from luma_mcp.catalog.useapi import DynamicRange, ModelName, Resolution
 from luma_mcp.errors import Charged, LumaError
@@ -63,9 +64,9 @@ class VideoRequest:
 
     prompt: str
     """What the video shows: 1 to 2000 characters; with Luma's Agents API, up to 6000."""
-    model: ModelName | agents.ModelName | None = None
+    model: ModelName | AgentsModelName | None = None
     """Ray model."""
-    resolution: Resolution | agents.Resolution | None = None
+    resolution: Resolution | AgentsResolution | None = None
     """Resolution; a higher one takes longer and costs more."""
     aspect_ratio: AspectRatio | None = None
     """Width to height."""
