@@ -20,7 +20,8 @@ from luma_mcp.errors import AccountSession, InvalidArguments, LimitReached, NotF
 from luma_mcp.journal.sqlite import SqliteJournal
 from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.safe_http import SafeHttpClient
-from luma_mcp.service.requests import RequestBuilder
+from luma_mcp.media.sources import Source, SourceKind
+from luma_mcp.service.requests import InputImage, RequestBuilder, ValidatedRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -114,6 +115,15 @@ async def test_the_picture_that_was_validated_is_uploaded(start_service: StartSe
     [fetched] = host.sent
     [upload] = simulator.service.uploads.values()
     assert upload.data == fetched
+
+
+def test_the_key_of_an_order_stays_as_it_is_stored() -> None:
+    """Journals of earlier versions have it."""
+    params = {"prompt": " A fox ", "model": "ray-v3", "resolution": "draft", "aspect_ratio": "16:9", "duration": "5s"}
+    images = {"image_start": InputImage(Source(SourceKind.FILE, "/a/b.png"), "ab12")}
+    given = params | {"dynamic_range": "sdr", "image_start": "/a/b.png"}
+    key = ValidatedRequest(given, images, "me@example.com").key
+    assert key == "bbe5f5eac9f184e44ce5f23587f889a5148dbc66726f99a0052905d90d57d87b"
 
 
 async def test_each_picture_is_decoded_once(build: Build, simulator: Simulator) -> None:
