@@ -61,7 +61,8 @@ def objects(schema: Any) -> Iterator[dict[str, Any]]:
 async def test_tools_are_those_of_the_snapshots(connect: Connect, mode: str, api: str) -> None:
     """To accept a change: `make docs`, and read the difference."""
     tools = await listed(connect(mode=mode, environment=CREDENTIALS[api]))
-    folder, names = SNAPSHOTS, TOOLS
+    folder: Path = SNAPSHOTS
+    names: tuple[str, ...] = TOOLS
     if api == "agents":
         folder, names = SNAPSHOTS / api, tuple(name for name in TOOLS if name != "delete_job")
     assert tuple(tools) == names

@@ -78,10 +78,8 @@ def prices_table(catalog: Catalog, prices: Mapping[tuple[str, ...], float]) -> s
         rows.setdefault(first, {})[kind] = format_amount(price, "dollars")
     table = [[catalog.price_factors[0], *kinds]]
     for first, cells in rows.items():
-        row = [first]
-        for kind in kinds:
-            row.append(cells.get(kind, ""))
-        table.append(row)
+        every = dict.fromkeys(kinds, "") | cells
+        table.append([first, *every.values()])
     return format_table(table)
 
 
