@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from luma_mcp.catalog.models import Catalog
 
 TOKEN = "user:4711-very-secret-token"
-CREDENTIALS = {"useapi": TOKEN, "agents": "luma-api-4711-very-secret-key"}
+KEY = "luma-api-4711-very-secret-key"
+CREDENTIALS = {"useapi": TOKEN, "agents": KEY}
 """By API."""
 EMAIL = "studio@example.com"
 MIDNIGHT = datetime(2026, 11, 22, tzinfo=UTC)
@@ -171,7 +172,7 @@ def simulator_of(catalog: Catalog, token: str = TOKEN) -> Simulator:
 
 @pytest.fixture
 def agents_simulator() -> AgentsSimulator:
-    simulator = simulator_of(AGENTS)
+    simulator = simulator_of(AGENTS, token=KEY)
     assert isinstance(simulator, AgentsSimulator)
     return simulator
 
@@ -182,7 +183,7 @@ def agents(agents_simulator: AgentsSimulator) -> AgentsClient:
 
 
 def agents_client_of(transport: httpx2.AsyncBaseTransport) -> AgentsClient:
-    return AgentsClient(TOKEN, transport=transport, jitter=lambda: 0.5, wall_clock=wall_clock, resolve=resolve)
+    return AgentsClient(KEY, transport=transport, jitter=lambda: 0.5, wall_clock=wall_clock, resolve=resolve)
 
 
 @pytest.fixture

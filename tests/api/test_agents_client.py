@@ -11,7 +11,7 @@ import anyio
 import httpx2
 import pytest
 from tests.clock import pass_time
-from tests.conftest import TOKEN, agents_client_of, resolve, wall_clock
+from tests.conftest import KEY, agents_client_of, resolve, wall_clock
 from tests.transports import Canned, Unreliable
 
 import luma_mcp
@@ -376,7 +376,7 @@ async def test_frames_in_one_file_are_saved_as_such(tmp_path: Path) -> None:
         data = exr if name == "x" else VIDEO
         return httpx2.Response(200, headers={"content-length": str(len(data))}, stream=httpx2.ByteStream(data))
 
-    luma = AgentsClient(TOKEN, transport=httpx2.MockTransport(answer), resolve=resolve)
+    luma = AgentsClient(KEY, transport=httpx2.MockTransport(answer), resolve=resolve)
     video, frames = await luma.download(FILE_ID, tmp_path)
     assert (video.suffix, frames.suffix, frames.read_bytes()) == (".mp4", ".exr", exr)
     # The same file is not saved again.
@@ -387,4 +387,5 @@ async def test_frames_in_one_file_are_saved_as_such(tmp_path: Path) -> None:
 async def test_a_request_made_elsewhere_is_not_known(agents: AgentsClient, agents_simulator: AgentsSimulator) -> None:
     job = await finished(agents)
     other = agents_client_of(httpx2.ASGITransport(agents_simulator))
-    assert await other.get(job.jobid) == replace(await agents.get(job.jobid), request=None)
+    # Nor when it ended: only who waited for it has seen that.
+    assert await other.get(job.jobid) == replace(await agents.get(job.jobid), request=None, updated=None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 import httpx2
 import pytest
-from tests.conftest import TOKEN, agents_client_of
+from tests.conftest import KEY, agents_client_of
 from tests.transports import Canned, Dripping, Unreliable
 
 from luma_mcp import errors
@@ -245,15 +245,15 @@ async def test_a_long_detail_is_cut() -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 429, 500])
 async def test_no_error_contains_the_key(status: int) -> None:
-    body = f'{{"detail": [{{"loc": ["{TOKEN}"], "msg": "Unknown key {TOKEN}"}}]}}'.encode()
+    body = f'{{"detail": [{{"loc": ["{KEY}"], "msg": "Unknown key {KEY}"}}]}}'.encode()
     canned = Canned(status, body)
     luma = agents_client_of(canned)
     for call in (luma.submit(FOX, retry_timeout=0), luma.get("j1", retry_timeout=0)):
         with pytest.raises(errors.LumaError) as caught:
             await call
         assert caught.value.api_message == "***: Unknown key ***"
-        assert TOKEN not in f"{caught.value} {caught.value!r} {luma!r}"
-    assert {request.headers["authorization"] for request in canned.requests} == {f"Bearer {TOKEN}"}
+        assert KEY not in f"{caught.value} {caught.value!r} {luma!r}"
+    assert {request.headers["authorization"] for request in canned.requests} == {f"Bearer {KEY}"}
 
 
 async def test_redirects_are_not_followed() -> None:

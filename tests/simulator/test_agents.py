@@ -14,7 +14,7 @@ from luma_agents import AsyncLuma
 from luma_agents.types import CreateFileResponse, File, GenerationCreateParams
 from pydantic import BaseModel, ConfigDict, TypeAdapter, with_config
 from tests.clock import pass_time
-from tests.conftest import EMAIL, TOKEN, agents_client_of
+from tests.conftest import EMAIL, KEY, agents_client_of
 
 from luma_mcp import OutcomeUnknown, VideoRequest
 from luma_mcp.api.protocol import Keyframe
@@ -42,7 +42,7 @@ ORDERS = TypeAdapter(Order)
 def sdk_of(simulator: AgentsSimulator, **options: Any) -> AsyncLuma:
     http = httpx.AsyncClient(transport=httpx.ASGITransport(simulator, raise_app_exceptions=False))
     base_url = "http://simulated/v1"
-    return AsyncLuma(auth_token=TOKEN, base_url=base_url, http_client=http, _strict_response_validation=True, **options)
+    return AsyncLuma(auth_token=KEY, base_url=base_url, http_client=http, _strict_response_validation=True, **options)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ async def sdk(agents_simulator: AgentsSimulator) -> AsyncIterator[AsyncLuma]:
 
 @pytest.fixture
 async def api(agents_simulator: AgentsSimulator) -> AsyncIterator[httpx2.AsyncClient]:
-    headers, base_url = {"Authorization": f"Bearer {TOKEN}"}, "http://simulated/v1"
+    headers, base_url = {"Authorization": f"Bearer {KEY}"}, "http://simulated/v1"
     transport = httpx2.ASGITransport(agents_simulator)
     async with httpx2.AsyncClient(transport=transport, base_url=base_url, headers=headers) as http:
         yield http
