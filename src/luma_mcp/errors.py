@@ -102,7 +102,8 @@ class Problem:
         conflicts_with: the stated parameters that exclude this one, as `model "ray-v3"` or `image_start`.
         did_you_mean: the parameter that an unknown name most likely stands for.
         expected: what the parameter takes, as a noun phrase.
-        reason: for `unusable_image` and the like: a neutral clause that follows the parameter's name.
+        reason: for `unusable_image` and the like: a neutral clause that follows the parameter's name. For
+            `no_such_feature`: what can be done instead, if anything.
         jobid: the earlier job that an image or a clip names.
         remedy: what helps with an image or a clip, for code.
     """
@@ -199,7 +200,7 @@ def format_problem(problem: Problem) -> str:
         return f'"{name}" is not a parameter: did you mean "{problem.did_you_mean}"?{values}'
     if problem.code == "conflict" and (problem.value is None or not problem.allowed):
         return f"{name} cannot be combined with {others}; leave it out."
-    return _PROBLEMS[problem.code].format(
+    sentence = _PROBLEMS[problem.code].format(
         field=name,
         value=problem.value,
         shown=name if problem.value is None else f'{name} "{problem.jobid or problem.value}"',
@@ -208,6 +209,14 @@ def format_problem(problem: Problem) -> str:
         takes=f"; it takes {expected}." if expected else ".",
         use=f"; use {format_choices(problem.allowed)}." if problem.allowed else ".",
     )
+    return f"{sentence}{_format_instead(problem)}"
+
+
+def _format_instead(problem: Problem) -> str:
+    """What can be done instead of what is not offered, as a sentence; empty if nothing is known."""
+    if problem.code != "no_such_feature" or not problem.reason:
+        return ""
+    return f" Instead of {problem.field}, {problem.reason}."
 
 
 def format_problems(problems: Collection[Problem]) -> list[str]:
@@ -245,7 +254,8 @@ def _format_features(problems: Sequence[Problem]) -> str:
         if names:
             clauses.append(f"{join(names, 'and')} {'is' if len(names) == 1 else 'are'} {status}")
     them = "it" if len(problems) == 1 else "them"
-    return f"{join(clauses, 'and')}: there is no {join(problems[0].allowed, 'or')}; leave {them} out."
+    instead = "".join(map(_format_instead, problems))
+    return f"{join(clauses, 'and')}: there is no {join(problems[0].allowed, 'or')}; leave {them} out.{instead}"
 
 
 def format_alternative(alternative: Alternative) -> str:

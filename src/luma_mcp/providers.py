@@ -19,6 +19,7 @@ class Provider:
         support: who can look into a job.
         unit: what a video costs there.
         asset: what an uploaded image is called; `asset_days`: for how long it is kept, if that is documented.
+        link_seconds: for how long a link to a file works, if that is documented.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Provider:
     unit: str
     asset: str
     asset_days: int | None
+    link_seconds: float | None
 
     @property
     def short_noun(self) -> str:
@@ -63,6 +65,7 @@ USEAPI = Provider(
     unit="credits",
     asset="assetRef",
     asset_days=30,
+    link_seconds=None,
 )
 AGENTS = Provider(
     name="agents",
@@ -77,6 +80,7 @@ AGENTS = Provider(
     unit="dollars",
     asset="file id",
     asset_days=None,
+    link_seconds=3600.0,
 )
 PROVIDERS = {provider.name: provider for provider in (USEAPI, AGENTS)}
 BY_VARIABLE = {provider.variable: provider for provider in PROVIDERS.values()}

@@ -114,6 +114,7 @@ _NOT_OFFERED = {
     "webhook": ("webhook", "callback", "reply"),
     "editing of a video": ("edit", "reframe", "source_video", "input_video", "video_url"),
 }
+_INSTEAD = {"character image": "pass the picture as image_start, or describe the character in the prompt"}
 
 
 def build_catalog(models: Sequence[ModelRow] = MODELS, resolutions: Sequence[ResolutionRow] = RESOLUTIONS) -> Catalog:
@@ -148,6 +149,7 @@ def build_catalog(models: Sequence[ModelRow] = MODELS, resolutions: Sequence[Res
         typical_seconds=MappingProxyType({row.name: row.typical_seconds for row in resolutions}),
         expensive=MappingProxyType(expensive),
         not_offered=MappingProxyType(_NOT_OFFERED),
+        instead=MappingProxyType(_INSTEAD),
         inputs=MappingProxyType(_INPUTS),
         aliases=MappingProxyType({"resolution": {"draft": "360p"}}),
         prices=MappingProxyType(prices),

@@ -242,6 +242,7 @@ class Catalog:
         typical_seconds: by resolution, the [10th, 90th] percentile of the time from submission to the end.
         expensive: the values that `LUMA_MCP_CONFIRM=expensive` asks about, by parameter.
         not_offered: what other generators have and this API does not, each with the parts of names that stand for it.
+        instead: what can be done instead of some of that, as a clause.
         inputs: the other parameters of which a combination has whether they are given.
         aliases: other names of values, by parameter.
         prices: in dollars for one video, by the values of `price_factors`; empty if they are not known in advance.
@@ -262,6 +263,7 @@ class Catalog:
     inputs: Mapping[str, Input] = field(default_factory=dict)
     aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     prices: Mapping[tuple[str, ...], float] = field(default_factory=dict)
+    instead: Mapping[str, str] = field(default_factory=dict)
     price_factors: tuple[str, ...] = ()
     price_source: str = ""
     price_date: str = ""

@@ -121,9 +121,10 @@ def unknown_parameter(catalog: Catalog, name: str, value: Any, known: Iterable[s
     """Build the problem of a parameter that does not exist."""
     names = tuple(known)
     shown, shown_value = shorten(name), shorten(value)
-    if find_feature(catalog, name):
+    if feature := find_feature(catalog, name):
         code: ProblemCode = "not_needed" if is_off(name, value) else "no_such_feature"
-        return Problem(shown, code, shown_value, allowed=tuple(catalog.not_offered))
+        instead = catalog.instead.get(feature, "")
+        return Problem(shown, code, shown_value, allowed=tuple(catalog.not_offered), reason=instead)
     if meant := nearest_name(name, names):
         expected = ""
         if meant in catalog.choices:

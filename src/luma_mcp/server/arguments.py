@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
+from luma_mcp.api.protocol import FEATURES
 from luma_mcp.catalog.models import Catalog, Choice, ClipInput, Flag, KeyframesInput
 from luma_mcp.catalog.suggest import is_described, is_off, snake_case
 from luma_mcp.catalog.validate import MAX_SHOWN, shorten, unknown_parameter, value_problems
@@ -28,6 +29,8 @@ DEFAULT_LIMIT = 10
 MAX_PROBLEMS = 7
 LONGEST_SPELLING, MAX_NUMBER = 4_000, 10**18
 STATES: tuple[str, ...] = get_args(ListedState)
+# Where an API cannot delete.
+_UNDELETED = tuple(state for state in STATES if state != "deleted")
 _ALIASES = {"job_id": "jobid", "query": "text", "search": "text", "after": "since", "until": "before"}
 # What other tools call the parts of a keyframe.
 _KEYFRAME_ALIASES = {
@@ -105,12 +108,18 @@ _FLAG = Option("boolean", "true or false", False, values=("true", "false"))
 _TIME = Option(
     "time", "a date (2026-11-21), a UTC time (2026-11-21T18:30Z), yesterday, or an age such as 2h or 3d", "7d"
 )
+
+
+def _build_state(states: tuple[str, ...]) -> Option:
+    return Option("string", f"one of {', '.join(states)}", states[0], values=states)
+
+
 OPTIONS = {
     "wait_seconds": Option("number", f"a number of seconds from 0 to {LONGEST_WAIT}", DEFAULT_WAIT, high=LONGEST_WAIT),
     "save": _FLAG,
     "new_take": _FLAG,
     "limit": Option("integer", f"a whole number from 1 to {MAX_LISTED}", DEFAULT_LIMIT, low=1, high=MAX_LISTED),
-    "state": Option("string", f"one of {', '.join(STATES)}", STATES[0], values=STATES),
+    "state": _build_state(STATES),
     "text": Option("text", "part of a prompt", "fox"),
     "since": _TIME,
     "before": _TIME,
@@ -119,6 +128,13 @@ OPTIONS = {
 
 # Those of `generate_video`, which takes all parameters of the catalog as well.
 VIDEO_OPTIONS = ("wait_seconds", "save", "new_take")
+
+
+def get_option(catalog: Catalog, name: str) -> Option:
+    """Get an argument about the call, as it is with the API of a catalog."""
+    if name == "state" and not FEATURES[catalog.api].delete:
+        return _build_state(_UNDELETED)
+    return OPTIONS[name]
 
 
 def parse_arguments(catalog: Catalog, raw: Mapping[str, Any], known: Iterable[str]) -> ParsedArguments:
@@ -157,7 +173,7 @@ def parse_arguments(catalog: Catalog, raw: Mapping[str, Any], known: Iterable[st
 
     options: dict[str, Any] = {}
     for name in [name for name in OPTIONS if name in values]:
-        option, value = OPTIONS[name], values.pop(name)
+        option, value = get_option(catalog, name), values.pop(name)
         options[name] = option.nearest(value)
         if options[name] != value:
             shown = shorten(value)
@@ -191,7 +207,7 @@ def _resolve_name(given: str) -> str:
 def _is_valid(catalog: Catalog, name: str, value: Any) -> bool:
     """Whether a parameter takes the value, whatever the rest of the request is."""
     if name in OPTIONS:
-        return bool(OPTIONS[name].nearest(value) == value)
+        return bool(get_option(catalog, name).nearest(value) == value)
     row = catalog.params.get(name)
     if row is None:
         return isinstance(value, str)

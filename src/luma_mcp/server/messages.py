@@ -14,12 +14,13 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
 from luma_mcp import errors
-from luma_mcp.api.protocol import FEATURES, Job, Outage
+from luma_mcp.api.protocol import FEATURES, Job, Outage, VideoRequest
 from luma_mcp.catalog import tables
 from luma_mcp.catalog.models import Catalog, Output
 from luma_mcp.errors import LumaError, format_problem
 from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider
 from luma_mcp.service.jobs import MAX_LISTED
+from luma_mcp.service.reconcile import UNKNOWN_FOR
 from luma_mcp.text import shorten
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ UNAUTHORIZED = "This server needs the bearer token that it printed at its start:
 SIMULATED = "Simulated: nothing was generated or charged, and the video is a stand-in clip."
 NO_FRAMES = "The record has no usable link to the ZIP of EXR frames (yet): get_job may find it later."
 LINKS_EXPIRE = "Links may expire, so save what you want to keep."
+LINKS_EXPIRE_IN = "Links work for {}; get_job gives new ones. Save what you want to keep."
 # By how an order ended, where that needs a word; the first line of the text.
 OUTCOMES: Mapping[Outcome, str] = {
     "duplicate": "No new video was ordered: this is the job you already have. new_take=true makes another.",
@@ -74,10 +76,12 @@ NO_CREDITS_USED = "What a video costs is not known yet: none has been completed 
 NO_CREDITS_KNOWN = "not known yet, because no such video has been completed here"
 CHOSEN = {"earlier_clip": "as in the clip that it continues", "picture": "nearest to the picture's shape"}
 _LINKS = {"exr_zip_url": "EXR frames (ZIP): {}", "thumbnail_url": "Thumbnail: {}", "last_frame_url": "Last frame: {}"}
+_LONGER = "It makes the video of job {} longer: one clip with both"
 _NOT_TWICE = "To order another one anyway, pass new_take true, but ask the user first."
 _CHECK_AT = (
-    "Ask the user to look at {console} whether the video is there or was charged, before anything is ordered again. If "
-    "it is not, and they want it, pass new_take true."
+    "Ask the user to look at {console} whether the video is there or was charged, before anything is ordered again: "
+    "until {minutes:.0f} minutes after it was sent, the same order is refused. If it is not there, and they want it, "
+    "pass new_take true."
 )
 _REPEAT_CALL = (
     "Ask the user whether to repeat it: if its job has run meanwhile, a repeat is charged as well. Then wait two "
@@ -94,7 +98,10 @@ _IMAGE_STEPS: Mapping[errors.ImageRemedy, str] = {
     "try_later": "Try again in a moment.",
     "other_job": "Pass a picture, or the jobid of a completed video; list_jobs shows them.",
     "other_image": "Ask the user for another picture or a working link.",
-    "other_clip": "Pass the jobid of another completed video; list_jobs shows them.",
+    "other_clip": (
+        "Pass the jobid of another completed video, which list_jobs shows. A completed one can also be image_start: "
+        "then the new clip begins with its last frame."
+    ),
     "install_frames": (
         'Ask the user to install PyAV beside this server (its extra "frames"), or use another picture or video.'
     ),
@@ -184,12 +191,17 @@ def _summarize(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0
             if error.age is not None:
                 # That was an earlier call.
                 answer = f"was answered with a failure ({error.status})" if error.status else "its response was lost"
+                if not FEATURES[provider.name].list_running:
+                    # There it may as well have been a failure.
+                    answer = "no answer showed whether a job was started"
                 summary = (
                     f"An identical order was sent {_format_minutes(error.age)} ago and {answer}, so a job may be "
                     "running and charged. Nothing was ordered now."
                 )
             if error.candidates is None and not FEATURES[provider.name].list_running:
-                return f"{summary} {provider.title} cannot list jobs, so only its website shows whether there is one."
+                return (
+                    f"{summary} {provider.title} cannot list jobs, so nothing here can find out whether there is one."
+                )
             if error.candidates is None:
                 return f"{summary} Running jobs could not be looked up."
             if not error.candidates:
@@ -203,7 +215,7 @@ def _summarize(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0
             if provider.unit == "dollars":
                 money = "Whether it was charged is not known."
             if error.charged == "no" and used is None:
-                money = f"By {provider.title}'s documents, such a failure is not charged."
+                money = "According to Luma's documentation, such a failure is not charged."
             if error.api_message:
                 reason = f'the API says: "{shorten(error.api_message, MAX_REASON)}"'
             if used is not None:
@@ -223,6 +235,20 @@ def _summarize(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0
             if error.retry_after:
                 summary += f" That is in {_format_span(error.retry_after)}."
             return summary
+        case errors.Unauthorized():
+            return f"The API does not accept the {provider.short_noun}."
+        case errors.PaymentRequired() if provider.unit == "dollars":
+            return "The account has too few credits for this order."
+        case errors.NotFound(what="order_input") if not FEATURES[provider.name].accounts:
+            return f"The API does not know a {provider.asset}, or the earlier video, of this order."
+        case errors.NotFound(what="asset") if not FEATURES[provider.name].accounts:
+            return f"The API does not know this {provider.asset}."
+        case errors.Capacity() if not FEATURES[provider.name].list_running:
+            summary = f"As many jobs are running as {provider.title} allows at once for this {provider.short_noun}."
+            if not error.running:
+                return summary
+            running = _format_some(error.running, error.more_running)
+            return f"{summary} Of those that were ordered from here, these are running: {running}."
         case errors.Capacity():
             summary = error.summary()
             if error.slots and (error.in_use or 0) < error.slots:
@@ -298,6 +324,11 @@ def _advise(error: LumaError, tool: str, provider: Provider) -> tuple[NextAction
             return "fix_arguments", _advise_correction(error, tool)
         case errors.Moderated():
             return "fix_arguments", "Change the prompt or the image."
+        case errors.JobFailed(charged="no", credits_used=None):
+            return "fix_arguments", (
+                "Change the prompt or the options before you order it again: every order is a new job, and charged if "
+                "it succeeds."
+            )
         case errors.JobFailed():
             return "fix_arguments", "Change the prompt or the options first: every order is a new, charged job."
         case errors.NotConfigured(unused=str()):
@@ -344,9 +375,11 @@ def _advise(error: LumaError, tool: str, provider: Provider) -> tuple[NextAction
         case errors.NotFound(record=errors.RecordedJob()):
             return "none", "Tell the user. Order it again only if they ask for that."
         case errors.NotFound(what="job"):
+            reasons = "The jobid is wrong, or the record has expired."
+            if not FEATURES[provider.name].accounts:
+                reasons = f"The jobid is wrong or of another {provider.short_noun}, or Luma has removed the record."
             return "list_jobs", (
-                "The jobid is wrong, or the record has expired. Pass it exactly as generate_video returned it; "
-                "list_jobs shows the known jobs."
+                f"{reasons} Pass it exactly as generate_video returned it; list_jobs shows the known jobs."
             )
         case errors.NotFound(what="any_account"):
             return "fix_setup", f"Ask the user to add a Luma account at {provider.title}."
@@ -365,26 +398,7 @@ def _advise(error: LumaError, tool: str, provider: Provider) -> tuple[NextAction
             # Nothing stops a running job.
             return "get_job", "Call get_job to wait until it has finished."
         case errors.Capacity():
-            if error.deletable:
-                deletable = ", ".join(map(str, error.deletable))
-                return "ask_user", (
-                    "More slots are in use than jobs are running, so finished jobs may hold some. Ask the user whether "
-                    f"delete_job may delete one of these, whose links then stop working: {deletable}."
-                )
-            if error.running:
-                call = _format_call(error.running[0].jobid)
-                if error.seconds is None:
-                    return "get_job", (
-                        f"When a slot becomes free is not known: call get_job with {call} to see how this job stands, "
-                        "and order again later."
-                    )
-                # The first one is expected to finish next.
-                when = f", in about {error.seconds:.0f} s"
-                return (
-                    "get_job",
-                    f"Wait for the job that should finish next{when}: call get_job with {call}. Then order again.",
-                )
-            return "order_later", "Order again when a running job has finished, which takes 30 s to 3 minutes."
+            return _advise_on_capacity(error, provider)
         case errors.LimitReached():
             return "order_later", "Tell the user, and do not order before then."
         case errors.BudgetReached():
@@ -395,7 +409,9 @@ def _advise(error: LumaError, tool: str, provider: Provider) -> tuple[NextAction
             if error.candidates:
                 return "ask_user", f"Check them with get_job. {_NOT_TWICE}"
             if not FEATURES[provider.name].list_running:
-                return "ask_user", _CHECK_AT.format(console=provider.console)
+                return "ask_user", _CHECK_AT.format(
+                    console=provider.console, minutes=UNKNOWN_FOR / timedelta(minutes=1)
+                )
             return "ask_user", f"Call list_jobs later to see what became of it. {_NOT_TWICE}"
         case errors.JournalUnavailable():
             return "fix_setup", (
@@ -413,6 +429,32 @@ def _advise(error: LumaError, tool: str, provider: Provider) -> tuple[NextAction
             return "list_jobs", "Call list_jobs to see whether anything was ordered."
         case _:
             return _REPEAT.get(tool, "none"), "Try again in a moment."
+
+
+def _advise_on_capacity(error: errors.Capacity, provider: Provider) -> tuple[NextAction, str]:
+    """What to do about an order while too many jobs are running."""
+    if error.deletable:
+        deletable = ", ".join(map(str, error.deletable))
+        return "ask_user", (
+            "More slots are in use than jobs are running, so finished jobs may hold some. Ask the user whether "
+            f"delete_job may delete one of these, whose links then stop working: {deletable}."
+        )
+    if error.running:
+        call = _format_call(error.running[0].jobid)
+        if error.seconds is None:
+            return "get_job", (
+                f"When a slot becomes free is not known: call get_job with {call} to see how this job stands, "
+                "and order again later."
+            )
+        # The first one is expected to finish next.
+        when = f", in about {error.seconds:.0f} s"
+        return (
+            "get_job",
+            f"Wait for the job that should finish next{when}: call get_job with {call}. Then order again.",
+        )
+    if not FEATURES[provider.name].list_running:
+        return "order_later", "Order again when a running job has finished: try it in a minute or two."
+    return "order_later", "Order again when a running job has finished, which takes 30 s to 3 minutes."
 
 
 def _advise_on_budget(error: errors.BudgetReached) -> tuple[NextAction, str]:
@@ -445,6 +487,8 @@ def _advise_correction(error: errors.InvalidArguments, tool: str) -> str:
     if error.alternatives:
         ways = "; or ".join(map(errors.format_alternative, error.alternatives))
         sentences.append(f"Also possible, if the user prefers it: {ways}.")
+    if not (error.problems or error.suggestion):
+        sentences.append("Change what the API objects to, and order again.")
     # Two images can have the same problem.
     return " ".join(dict.fromkeys(sentences))
 
@@ -557,12 +601,10 @@ def job_text(job: Job, content: Mapping[str, Any], provider: Provider) -> str:
     for name, template in _LINKS.items():
         lines.append(_part(template, content, name))
 
-    if job.request:
-        request = job.request
-        options = (request.model, request.resolution, request.aspect_ratio, request.duration, request.dynamic_range)
-        lines.append(f"Request: {', '.join(filter(None, options))}; prompt: {shorten(request.prompt, MAX_PROMPT)}")
+    lines.append(_format_request(job.request) if job.request else "")
     lines += map("Chosen: {0[0]}, {0[1]}".format, content.get("chosen", {}).items())
-    lines.append(_part("It continues the video of job {}", content, "continues"))
+    is_longer = job.request and job.request.extend
+    lines.append(_part(_LONGER if is_longer else "It continues the video of job {}", content, "continues"))
     if job.state == "completed":
         lines.append(_format_end(job, content))
     if "assets" in content:
@@ -574,6 +616,17 @@ def job_text(job: Job, content: Mapping[str, Any], provider: Provider) -> str:
     lines += map("Left out because it is too long: {}".format, content.get("left_out", ()))
     lines += (_part("{}", content, "cost"), _part("{}", content, "note"), _part("{}", content, "next_step"))
     return "\n".join(filter(None, lines))
+
+
+def _format_request(request: VideoRequest) -> str:
+    """What was ordered, without the images."""
+    options: list[str | None] = [request.model, request.resolution, request.aspect_ratio]
+    options += (request.duration, request.dynamic_range)
+    if request.loop:
+        options.append("loop")
+    if request.keyframes:
+        options.append(f"{len(request.keyframes)} keyframes")
+    return f"Request: {', '.join(filter(None, options))}; prompt: {shorten(request.prompt, MAX_PROMPT)}"
 
 
 def _format_asset_use(provider: Provider) -> str:
@@ -605,7 +658,8 @@ def job_note(
         playback = output.note if output else f"if it is HDR, {unplayable[0]}"
         notes.append(f"{playback[:1].upper()}{playback[1:]}.")
     if job.files.video and not (saved and (saved.files or saved.is_link_dead)):
-        notes.append(LINKS_EXPIRE)
+        seconds = PROVIDERS[catalog.api].link_seconds
+        notes.append(LINKS_EXPIRE_IN.format(_format_span(seconds)) if seconds else LINKS_EXPIRE)
     if job.state == "completed" and job.files.video_hdr_exr is None and output is catalog.outputs.get("hdr_exr"):
         notes.append(NO_FRAMES)
     if simulated:
@@ -631,7 +685,7 @@ def list_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
         lines.insert(0, f"{count} {_format_pairs(content['filters'])}.")
     elif not lines:
         lines.append("No jobs.")
-    for account in content["accounts"]:
+    for account in content.get("accounts", ()):
         slots = f"{account.get('in_use', '?')} of {account.get('slots', '?')} slots in use"
         money = "credits left: not known yet"
         if "credits_left" in account:
@@ -680,6 +734,17 @@ def _format_listed_price(catalog: Catalog, job: Mapping[str, Any]) -> str:
     if job.get("charged") == "unknown":
         price += ", whether it was charged is not known"
     return price
+
+
+def describe_unknown_jobs(provider: Provider) -> str:
+    """What a job in the state unknown is, of which there is not even a jobid."""
+    if FEATURES[provider.name].list_running:
+        return UNKNOWN_JOBS
+    return (
+        "A job in the state unknown that has no jobid is an order whose response was lost. It may have run and been "
+        f"charged. {provider.title} cannot list jobs: ask the user to look at {provider.console} whether it is there "
+        "before you order it again."
+    )
 
 
 def after_list(

@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 
 from luma_mcp.api.protocol import Account, RunningJob, VideoApi, VideoRequest, parse_time
-from luma_mcp.errors import Capacity, Charged, JobReference, LumaError, NotFound
+from luma_mcp.errors import Capacity, Charged, JobReference, LumaError, NetworkError, NotFound
 from luma_mcp.journal.protocol import Journal, ListedState, Order, OrderQuery
 from luma_mcp.service import existing_files
 from luma_mcp.service.reconcile import NEW_FOR, UNKNOWN_FOR, Reconciler
@@ -133,7 +133,12 @@ async def list_jobs(
     except LumaError as error:
         problem = error
     else:
-        query = replace(query, missing=await update_ended(api, journal, running, reconciler))
+        updated = await update_ended(api, journal, running, reconciler)
+        query = replace(query, missing=updated.missing)
+        running |= updated.running
+        if not api.features.list_running:
+            # Nothing else shows what runs.
+            problem = updated.problem
     result = await list_recorded(journal, query, limit=limit, now=now, running=running)
     result.accounts, result.problem = accounts, problem
     if query.state in (None, "running") and not query.text:
@@ -177,10 +182,11 @@ def _is_between(created: datetime | None, query: OrderQuery) -> bool:
     return (query.since is None or created >= query.since) and (query.before is None or created < query.before)
 
 
-async def add_slot_holders(
+async def add_slot_holders(  # noqa: PLR0917 - what it looks at
     error: Capacity,
     api: VideoApi,
     journal: Journal,
+    reconciler: Reconciler,
     expect: Callable[[VideoRequest], Awaitable[float | None]],
     now: datetime,
 ) -> None:
@@ -193,6 +199,10 @@ async def add_slot_holders(
     with anyio.move_on_after(_CAPACITY_TIMEOUT), suppress(LumaError):
         if api.features.list_running:
             running = await api.list_running(retry_timeout=0)
+        else:
+            # Only those that were ordered from here are known.
+            updated = await update_ended(api, journal, {}, reconciler)
+            running = tuple(updated.running.values())
         if api.features.accounts:
             accounts = await api.accounts(retry_timeout=0)
             error.in_use = sum(account.executing or 0 for account in accounts)
@@ -221,42 +231,68 @@ def _build_reference(jobid: str, order: Order | None) -> JobReference:
     return JobReference(jobid, shorten(order.request.prompt, _LONGEST_PROMPT) if order else None)
 
 
-async def update_ended(
-    api: VideoApi, journal: Journal, running: Mapping[str, RunningJob], reconciler: Reconciler
-) -> frozenset[str]:
-    """Record how those jobs ended that are running according to the journal, but no longer listed by the API.
+def _build_running(order: Order, jobid: str) -> RunningJob:
+    return RunningJob(jobid, "video", model=order.request.model, created=order.ordered_at.isoformat())
 
-    Return the jobids that it does not know either, other than new ones.
+
+@dataclass(slots=True)
+class UpdatedJobs:
+    """What became of jobs that are running according to the journal.
+
+    Attributes:
+        running: those that still run, by jobid.
+        missing: the jobids that the API does not know, other than new ones.
+        problem: why one of them could not be looked up.
     """
+
+    running: dict[str, RunningJob] = field(default_factory=dict)
+    missing: frozenset[str] = frozenset()
+    problem: LumaError | None = None
+
+
+async def update_ended(  # noqa: C901 - a case per answer
+    api: VideoApi, journal: Journal, running: Mapping[str, RunningJob], reconciler: Reconciler
+) -> UpdatedJobs:
+    """Record how those jobs ended that are running according to the journal, but not listed by the API."""
     limiter = anyio.CapacityLimiter(_CONCURRENT_FETCHES)
-    missing: set[str] = set()
+    updated = UpdatedJobs()
 
     async def update(order: Order, jobid: str) -> None:
         async with limiter:
             try:
                 job = await api.get(jobid, retry_timeout=0)
             except NotFound:
-                # Of a young job, a lagging replica says so too: it stays in the journal, and is not ordered again.
-                if reconciler.age(order) > UNKNOWN_FOR:
-                    await journal.mark_gone(jobid)
-                elif reconciler.age(order) > NEW_FOR:
-                    missing.add(jobid)
-            except LumaError:
+                if await _is_missing(order, jobid, journal, reconciler):
+                    updated.missing |= {jobid}
+            except LumaError as error:
                 # It stays as it is until the next list.
-                return
+                updated.problem = error
             else:
                 await journal.record_state(job)
+                if job.state == "running":
+                    updated.running[jobid] = _build_running(order, jobid)
                 if job.state == "completed":
                     # What is somebody else's does not stay in the list under this order.
                     with suppress(LumaError):
                         await reconciler.verify(job)
 
-    with anyio.move_on_after(_UPDATE_TIMEOUT):
+    with anyio.move_on_after(_UPDATE_TIMEOUT) as scope:
         async with anyio.create_task_group() as tasks:
             for order in await journal.list_running():
                 if order.jobid and order.jobid not in running:
                     tasks.start_soon(update, order, order.jobid)
-    return frozenset(missing)
+    if scope.cancelled_caught:
+        updated.problem = NetworkError("timeout")
+    return updated
+
+
+async def _is_missing(order: Order, jobid: str, journal: Journal, reconciler: Reconciler) -> bool:
+    """Whether the API should know a job that it does not know. Of an old one, record that it runs no more."""
+    # Of a young job, a lagging replica says so too: it stays in the journal, and is not ordered again.
+    if reconciler.age(order) > UNKNOWN_FOR:
+        await journal.mark_gone(jobid)
+        return False
+    return reconciler.age(order) > NEW_FOR
 
 
 def _build_listed(query: OrderQuery, order: Order, running: RunningJob | None) -> ListedJob:

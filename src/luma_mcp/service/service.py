@@ -15,7 +15,7 @@ import anyio
 
 from luma_mcp.api import build_client
 from luma_mcp.api.polling import Pollers
-from luma_mcp.api.protocol import Job, VideoApi, VideoRequest
+from luma_mcp.api.protocol import Job, VideoApi, VideoRequest, parse_time
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.errors import Capacity, LumaError, NetworkError, NotFound, RecordedJob, Upstream
 from luma_mcp.journal.protocol import CREDIT_FACTORS, Journal, Order, OrderQuery
@@ -193,6 +193,8 @@ class VideoService:
                 failure = Upstream("not_listed", status=error.status, api_message=error.api_message)
             await self._add_record(failure, jobid)
             raise failure from error.__cause__
+        if order and job.state != "running" and job.updated is None:
+            job = _add_end(job, order)
         if order is None or not order.has_recorded(job, self.now()):
             await self.journal.record_state(job)
             if job.state == "completed":
@@ -350,3 +352,11 @@ class VideoService:
             elif saved.problem:
                 logger.warning("Files of an earlier order were not saved: %s", saved.problem)
         return job.state == "running"
+
+
+def _add_end(job: Job, order: Order) -> Job:
+    """Add when a job ended, as far as it was seen then: its record does not say it."""
+    created = parse_time(job.created)
+    if created is None or order.seconds is None:
+        return job
+    return replace(job, updated=(created + timedelta(seconds=order.seconds)).isoformat())

@@ -259,7 +259,7 @@ class OrderSubmitter:
 
     async def _explain(self, error: errors.Capacity) -> None:
         """Add which jobs hold the slots, and when the next one is expected to finish."""
-        await add_slot_holders(error, self.api, self.journal, self.expect, self.now())
+        await add_slot_holders(error, self.api, self.journal, self.reconciler, self.expect, self.now())
 
     async def _place(self, placing: _Placing) -> SubmitResult:
         """Record the order and deliver it, unless another process has placed the same one meanwhile."""

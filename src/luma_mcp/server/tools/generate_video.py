@@ -42,6 +42,8 @@ DESCRIPTION = (
     "anything is charged, and the closest valid request is suggested. Repeating an order returns its job if you lack "
     "its result."
 )
+COSTS = {"credits": "credits", "dollars": "money"}
+"""What it says of costs, by `Provider.unit`."""
 # Seconds, at most, for which full slots or a refused connection are tried again before the agent hears of it.
 ORDER_RETRY_TIMEOUT = 20.0
 # Errors that come before anything is sent.
@@ -58,7 +60,7 @@ def definition(context: ServerContext) -> Tool:
         handle,
         name="generate_video",
         title="Make a video",
-        description=DESCRIPTION.format(unit=context.provider.unit),
+        description=DESCRIPTION.format(unit=COSTS[context.provider.unit]),
         input_schema=build_schema(context.catalog, context.settings.max_wait_seconds),
         output_schema=schemas.job_output(context.catalog),
         # Not destructive, since it only adds a job; not idempotent, since a later call is another, charged job.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any
 
+from luma_mcp.api.protocol import FEATURES
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.errors import InvalidArguments, Problem
 from luma_mcp.server import messages, schemas
-from luma_mcp.server.arguments import DEFAULT_LIMIT, STATES, parse_arguments
+from luma_mcp.server.arguments import DEFAULT_LIMIT, get_option, parse_arguments
 from luma_mcp.server.results import MAX_BYTES, build_result, credits_content, fits, format_iso
 from luma_mcp.server.schemas import BOOLEAN, NUMBER, OBJECT, STRING, array
 from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, build_tool
@@ -20,9 +22,11 @@ if TYPE_CHECKING:
 
 
 DESCRIPTION = "List running jobs and jobs ordered from this machine, newest first; slots in use, credits left."
+RECORDED_ONLY = "List the jobs ordered from this machine, newest first, with their states and prices."
+"""The same for an API that cannot list what is running."""
 _INPUT: schemas.Schema = {
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LISTED, "default": DEFAULT_LIMIT},
-    "state": {"type": "string", "enum": list(STATES)},
+    "state": STRING,
     "text": {"type": "string", "description": "In the prompt."},
     "since": {"type": "string", "description": "A date, UTC time, or age: 2h, 3d."},
     "before": {"type": "string", "description": "Likewise."},
@@ -50,13 +54,14 @@ _FILTERS = ("state", "text", "since", "before")
 
 def definition(context: ServerContext) -> Tool:
     """Build the tool."""
+    states = get_option(context.catalog, "state").values
     return build_tool(
         context,
         handle,
         name="list_jobs",
         title="List video jobs",
-        description=DESCRIPTION,
-        input_schema=schemas.input_object(_INPUT),
+        description=DESCRIPTION if FEATURES[context.catalog.api].list_running else RECORDED_ONLY,
+        input_schema=schemas.input_object(_INPUT | {"state": {"type": "string", "enum": list(states)}}),
         output_schema=_output_schema(context.catalog),
         read_only=True,
     )
@@ -65,9 +70,11 @@ def definition(context: ServerContext) -> Tool:
 def _output_schema(catalog: Catalog) -> schemas.Schema:
     if not catalog.prices:
         return schemas.output_object(_OUTPUT)
-    job = {"type": "object", "properties": _JOB | {"price": NUMBER, "charged": STRING}}
+    own = {name: schema for name, schema in _JOB.items() if name != "credits_used"}
+    job = {"type": "object", "properties": own | {"price": NUMBER, "charged": STRING}}
     texts = dict.fromkeys(("currency", "price_source", "price_date"), STRING)
-    return schemas.output_object(_OUTPUT | {"jobs": array(job)} | texts)
+    properties = {name: schema for name, schema in _OUTPUT.items() if name != "accounts"}
+    return schemas.output_object(properties | {"jobs": array(job)} | texts)
 
 
 async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, Any] | None) -> CallToolResult:  # noqa: ARG001
@@ -124,7 +131,8 @@ def _build_content(
         for known in credits_content(service.credits.get_known(account.email)):
             row |= {"credits_left": known["left"], "credits_limit": known["limit"]}
         accounts.append(without_none(row))
-    content["accounts"] = accounts
+    if FEATURES[context.catalog.api].accounts:
+        content["accounts"] = accounts
     content["accounts_not_shown"] = len(listing.accounts) - len(accounts) or None
     content |= messages.after_list(jobs, not_shown, listing.total, filters)
     if listing.problem:
@@ -133,7 +141,7 @@ def _build_content(
         )
     notes: list[str] = []
     if any(job["state"] == "unknown" and "jobid" not in job for job in jobs):
-        notes.append(messages.UNKNOWN_JOBS)
+        notes.append(messages.describe_unknown_jobs(context.provider))
     if any("price" in job for job in jobs):
         content |= {"currency": "USD", "price_source": context.catalog.price_source}
         content["price_date"] = context.catalog.price_date
@@ -163,7 +171,9 @@ async def _build_job(context: ServerContext, service: VideoService, job: ListedJ
         "credits_used": job.credits,
         "reason": job.failure_reason and shorten(job.failure_reason, _MAX_REASON),
     }
-    if job.link and job.state == "completed" and len(job.link.encode(errors="replace")) <= _MAX_LINK:
+    # A link that is older than links work would only look as if the video were lost.
+    works = age is None or age < (context.provider.link_seconds or inf)
+    if job.link and works and job.state == "completed" and len(job.link.encode(errors="replace")) <= _MAX_LINK:
         content["link"] = job.link
     files: list[str] = []
     for path in job.files:
@@ -172,7 +182,7 @@ async def _build_job(context: ServerContext, service: VideoService, job: ListedJ
     # Only what is worth a line: no empty list, and no "not deleted".
     content["saved_files"] = files or None
     content["files_not_shown"] = len(job.files) - len(files) or None
-    if context.catalog.prices and job.state == "failed":
+    if context.catalog.prices and job.state in ("failed", "unknown"):
         content["charged"] = job.charged or "unknown"
     if content.get("charged") != "no":
         content["price"] = context.catalog.price(params)
