@@ -76,7 +76,7 @@ NO_CREDITS_USED = "What a video costs is not known yet: none has been completed 
 NO_CREDITS_KNOWN = "not known yet, because no such video has been completed here"
 CHOSEN = {"earlier_clip": "as in the clip that it continues", "picture": "nearest to the picture's shape"}
 _LINKS = {"exr_zip_url": "EXR frames (ZIP): {}", "thumbnail_url": "Thumbnail: {}", "last_frame_url": "Last frame: {}"}
-_LONGER = "It makes the video of job {} longer: one clip with both"
+_LONGER = "It extends the video of job {}: one clip with both"
 _NOT_TWICE = "To order another one anyway, pass new_take true, but ask the user first."
 _CHECK_AT = (
     "Ask the user to look at {console} whether the video is there or was charged, before anything is ordered again: "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 from tests.clock import pass_time
+from tests.conftest import BOTH_APIS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from luma_mcp.simulator.app import Simulator
 
     StartChat = Callable[..., AbstractAsyncContextManager[Chat]]
+
+# By API: the cheapest model and resolution, and the model that makes everything.
+CHEAPEST = {"useapi": ("ray-v3-flash", "draft"), "agents": ("ray-3.2", "360p")}
+BEST = {"useapi": "ray-v3", "agents": "ray-3.2"}
 
 
 @pytest.fixture
@@ -31,6 +36,19 @@ def photo(tmp_path: Path) -> str:
     return str(path)
 
 
+def get_start(body: dict[str, Any]) -> str:
+    """The picture that an order begins with, from its body for either API."""
+    if "video" in body:
+        [name] = body["video"]["start_frame"].values()
+    else:
+        name = body["imageStart"]
+    return str(name)
+
+
+def count_uploads(simulator: Simulator) -> int:
+    return simulator.requests["POST /assets/…"] + simulator.requests["POST /files"]
+
+
 def requested(reply: Reply, *names: str) -> tuple[Any, ...]:
     """What was ordered. The text has the same values."""
     values = tuple(reply.content["request"][name] for name in names)
@@ -39,32 +57,35 @@ def requested(reply: Reply, *names: str) -> tuple[Any, ...]:
     return values
 
 
-async def test_fox_of_five_seconds(chat: StartChat, simulator: Simulator) -> None:
+@BOTH_APIS
+async def test_fox_of_five_seconds(chat: StartChat, api: str, simulator: Simulator) -> None:
     """User: make me a 5 second video of a fox in the snow."""
     async with chat() as agent:
         done = await agent.make("A fox in the snow", duration="5s")
-    assert requested(done, "duration", "model", "resolution") == ("5s", "ray-v3-flash", "draft")
-    done.says(done.content["video"]["url"], "20", done.jobid)
+    assert requested(done, "duration", "model", "resolution") == ("5s", *CHEAPEST[api])
+    done.says(done.content["video"]["url"], {"useapi": "20", "agents": "$0.06"}[api], done.jobid)
     assert (done.content["state"], done.content["next_action"]) == ("completed", "none")
     # The agent has nothing left to do, so nothing suggests a further call.
     done.avoids("call get_job", "call generate_video", "new_take", "delete_job")
     assert len(simulator.orders) == 1
 
 
-async def test_vertical_in_best_quality(chat: StartChat, simulator: Simulator) -> None:
+@BOTH_APIS
+async def test_vertical_in_best_quality(chat: StartChat, api: str, simulator: Simulator) -> None:
     """User: a vertical video of the sea, in the best quality you have."""
     async with chat() as agent:
         options = await agent.call("list_options")
-        options.says("1080p", "9:16", "ray-v3")
-        done = await agent.make("The sea", aspect_ratio="vertical", resolution="1080p", model="ray-v3")
+        options.says("1080p", "9:16", BEST[api])
+        done = await agent.make("The sea", aspect_ratio="vertical", resolution="1080p", model=BEST[api])
         if done.is_error:
             # Spellings that are not clearly one of the values are explained, and the suggestion is the request.
             suggestion = done.error["suggestion"]
             done = await agent.make(**suggestion)
-    assert requested(done, "aspect_ratio", "resolution", "model") == ("9:16", "1080p", "ray-v3")
+    assert requested(done, "aspect_ratio", "resolution", "model") == ("9:16", "1080p", BEST[api])
     assert len(simulator.orders) == 1
 
 
+@BOTH_APIS
 async def test_hdr_of_ten_seconds(chat: StartChat, simulator: Simulator) -> None:
     """User: ten seconds of a city at night, HDR, 1080p."""
     async with chat() as agent:
@@ -95,16 +116,18 @@ async def test_reasoning_model_as_cheap_as_possible(chat: StartChat) -> None:
     assert requested(done, "model", "resolution", "duration") == ("ray-v3-reasoning", "720p", "5s")
 
 
+@BOTH_APIS
 async def test_bring_a_photo_to_life(chat: StartChat, simulator: Simulator, photo: str) -> None:
     """User: bring grandma.jpg to life."""
     async with chat() as agent:
-        done = await agent.make("She smiles", image_start=photo)
+        done = await agent.order("She smiles", image_start=photo, wait_seconds=120)
     # The photo is a portrait, and so is the video.
     assert requested(done, "aspect_ratio") == ("9:16",)
     done.says(done.content["assets"]["image_start"], "picture's shape")
-    assert simulator.orders[0]["imageStart"] == done.content["assets"]["image_start"]
+    assert get_start(simulator.orders[0]) == done.content["assets"]["image_start"]
 
 
+@BOTH_APIS
 async def test_the_same_photo_at_the_end(chat: StartChat, simulator: Simulator, photo: str) -> None:
     """User: and now one that ends with that photo."""
     async with chat() as agent:
@@ -114,18 +137,19 @@ async def test_the_same_photo_at_the_end(chat: StartChat, simulator: Simulator, 
     assert done.content["request"]["image_end"] == first.content["assets"]["image_start"]
     # What has no photo to take its shape from still fits the video that the user liked, or says what shape it has.
     requested(done, "aspect_ratio")
-    assert simulator.requests["POST /assets/…"] == 1
+    assert count_uploads(simulator) == 1
 
 
-async def test_continue_the_clip(chat: StartChat, simulator: Simulator) -> None:
+@BOTH_APIS
+async def test_continue_the_clip(chat: StartChat, api: str, simulator: Simulator) -> None:
     """User: make it go on (after a vertical clip in 1080p with the large model)."""
-    options = {"model": "ray-v3", "resolution": "1080p", "aspect_ratio": "9:16"}
+    options = {"model": BEST[api], "resolution": "1080p", "aspect_ratio": "9:16"}
     async with chat() as agent:
         clip = await agent.make("A fox runs", **options)
         done = await agent.make("The fox jumps", image_start=clip.jobid)
     assert requested(done, *options) == tuple(options.values())
-    done.says(clip.jobid, "continues", "300")
-    assert simulator.orders[1]["imageStart"]
+    done.says(clip.jobid, "continues", {"useapi": "300", "agents": "$1.20"}[api])
+    assert get_start(simulator.orders[1])
 
 
 async def test_face_as_a_character_in_hdr(chat: StartChat, simulator: Simulator, photo: str) -> None:
@@ -156,6 +180,7 @@ async def test_exr_at_1080p(chat: StartChat, simulator: Simulator) -> None:
     done.says(done.content["exr_zip_url"])
 
 
+@BOTH_APIS
 async def test_save_it(chat: StartChat, simulator: Simulator) -> None:
     """User: nice, save it to my disk."""
     async with chat() as agent:
@@ -169,6 +194,7 @@ async def test_save_it(chat: StartChat, simulator: Simulator) -> None:
     assert len(simulator.orders) == 1
 
 
+@BOTH_APIS
 async def test_four_variations(chat: StartChat, simulator: Simulator) -> None:
     """User: make four variations of a neon street, I will choose one."""
     async with chat() as agent:
@@ -188,6 +214,7 @@ async def test_four_variations(chat: StartChat, simulator: Simulator) -> None:
             done.says(done.content["video"]["url"])
 
 
+@BOTH_APIS
 async def test_film_of_three_shots(chat: StartChat, simulator: Simulator) -> None:
     """User: a 30 second film of a journey, in three shots that follow each other."""
     async with chat() as agent:
@@ -221,6 +248,7 @@ async def test_how_long_and_what_does_it_cost(chat: StartChat, simulator: Simula
     after.says("300", "8800").avoids("not known yet")
 
 
+@BOTH_APIS
 async def test_4k_60_fps_20_s_square_without_sound(chat: StartChat, simulator: Simulator) -> None:
     """User: 4K, 60 fps, 20 seconds, square, no sound."""
     async with chat() as agent:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import httpx2
 from tests.clock import pass_time
+from tests.conftest import BOTH_APIS
 from tests.transports import Unreliable
 
 from luma_mcp.simulator.app import Fault
@@ -62,11 +63,12 @@ async def test_api_is_down(chat: StartChat, simulator: Simulator) -> None:
     assert simulator.service.jobs == {}
 
 
-async def test_api_is_unreachable_while_it_runs(chat: StartChat, simulator: Simulator) -> None:
+@BOTH_APIS
+async def test_api_is_unreachable_while_it_runs(chat: StartChat, api: str, simulator: Simulator) -> None:
     """User: is it ready? (The network is down)."""
     async with chat() as agent:
         order = await agent.order("A fox in the snow", wait_seconds=0)
-        simulator.faults.append(Fault("GET", "/jobs", 503, times=999))
+        simulator.faults.append(Fault("GET", {"useapi": "/jobs", "agents": "/generations"}[api], 503, times=999))
         offline = await agent.get(order.jobid, wait_seconds=60)
         offline.says(order.jobid, "continues").avoids("order it again in a moment")
         assert offline.error["next_action"] == "get_job"
@@ -90,6 +92,7 @@ async def test_all_slots_are_busy(chat: StartChat, simulator: Simulator) -> None
     assert len(simulator.service.jobs) == 4
 
 
+@BOTH_APIS
 async def test_a_slot_is_waited_for(chat: StartChat, simulator: Simulator) -> None:
     """User: and a fifth one (while four are about to finish)."""
     async with chat() as agent:
@@ -122,6 +125,7 @@ class DeadLink(Unreliable):
         return await super().handle_async_request(request)
 
 
+@BOTH_APIS
 async def test_german_with_a_dead_link(chat: StartChat, simulator: Simulator) -> None:
     """User: Mach aus https://bilder.example/urlaub.jpg ein Video, Wellen wie aus Glas."""
     prompt = "Wellen wie aus Glas, gemächlich, Abendlicht über der Förde"

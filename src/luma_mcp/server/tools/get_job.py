@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from mcp.server.apps import client_supports_apps
 
-from luma_mcp.api.protocol import FINISHED, Job, VideoRequest
+from luma_mcp.api.protocol import FEATURES, FINISHED, Job, VideoRequest
 from luma_mcp.catalog.validate import shorten
 from luma_mcp.errors import Forbidden, InvalidArguments, LumaError, NotFound, Problem, ProblemCode
 from luma_mcp.server import messages, schemas
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 
 DESCRIPTION = "Get a video job: wait for it, or save its files. Free. Call it until the video is ready."
+CANNOT_STOP = " Nothing stops a running job, and nothing deletes one."
+"""What agents learn where there is no tool that says it."""
 # What a download may take beyond the wait. With the default wait, hosts that cut calls at 60 s still get the result.
 DOWNLOAD_SECONDS = 12.0
 # Seconds after which a caller learns that a job cannot be looked up, however long it would wait.
@@ -44,7 +46,7 @@ def definition(context: ServerContext) -> Tool:
         handle,
         name="get_job",
         title="Get a video job",
-        description=DESCRIPTION,
+        description=DESCRIPTION if FEATURES[context.catalog.api].delete else DESCRIPTION + CANNOT_STOP,
         input_schema=schemas.input_object(properties, ["jobid"]),
         output_schema=schemas.job_output(context.catalog),
         meta=PLAYER_META,
