@@ -117,11 +117,12 @@ class ValidatedRequest:
             if name in identity:
                 identity[name] = image.identity
         if "keyframes" in identity:
-            # Their order means nothing, and times closer to each other than any two frames are the same.
-            identity["keyframes"] = sorted(
-                [round(float(keyframe["seconds"]), 3), self.images[field].identity]
-                for field, keyframe in list_keyframes(self.params)
-            )
+            keyframes: list[tuple[float, str]] = []
+            for name, keyframe in list_keyframes(self.params):
+                # Times that are closer to each other than any two frames are the same.
+                keyframes.append((round(float(keyframe["seconds"]), 3), self.images[name].identity))
+            # Their order means nothing.
+            identity["keyframes"] = sorted(keyframes)
         if self.account:
             identity["email"] = self.account
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -229,10 +230,7 @@ class RequestBuilder:
             raise rejection
         values, chosen = await self._choose(params, images, clip)
         complete = validate(self.catalog, {**params, **values}).nearest or complete
-        continues = clip.jobid if clip else None
-        start = _find_start(params, images)
-        if start and start.source.kind is SourceKind.JOB:
-            continues = start.source.text
+        continues = clip.jobid if clip else _find_start_job(params, images)
         account = None
         if self.api.features.accounts:
             account = complete.get("email") or self.default_account
@@ -245,7 +243,9 @@ class RequestBuilder:
         inputs = _Inputs()
         given = _list_images(self.catalog, params, unreadable)
         row = self.catalog.inputs.get("extend")
-        extended = params.get("extend") if isinstance(row, ClipInput) and "extend" not in unreadable else None
+        extended = None
+        if isinstance(row, ClipInput) and "extend" not in unreadable:
+            extended = params.get("extend")
         if not given and extended is None:
             return inputs
         known_jobids = await self.journal.owned_jobids()
@@ -267,14 +267,17 @@ class RequestBuilder:
         self, params: Mapping[str, Any], images: Mapping[str, InputImage], clip: EarlierClip | None
     ) -> tuple[dict[str, str], dict[str, ChoiceReason]]:
         """Choose what was left out from the clip that is continued, and from the picture, as far as that fits."""
-        inherited: Mapping[str, Any] = clip.inherited if clip else {}
-        start = _find_start(params, images)
-        if start and start.source.kind is SourceKind.JOB:
-            order = await self.journal.get_by_jobid(start.source.text)
-            inherited = order.request.to_dict() if order else {}
-        wanted: dict[str, tuple[str, ChoiceReason]] = {
-            name: (inherited[name], "earlier_clip") for name in INHERITED if name in inherited
-        }
+        inherited: Mapping[str, Any] = {}
+        if clip:
+            inherited = clip.inherited
+        elif jobid := _find_start_job(params, images):
+            order = await self.journal.get_by_jobid(jobid)
+            if order:
+                inherited = order.request.to_dict()
+        wanted: dict[str, tuple[str, ChoiceReason]] = {}
+        for name in INHERITED:
+            if name in inherited:
+                wanted[name] = (inherited[name], "earlier_clip")
         for _, size in _list_frame_sizes(params, images):
             ratios = self.catalog.choices["aspect_ratio"].values
             wanted.setdefault("aspect_ratio", (min(ratios, key=partial(shape_difference, size)), "picture"))
@@ -291,7 +294,9 @@ class RequestBuilder:
     ) -> dict[str, Any] | None:
         """Complete valid params, from those of the images that are in them and from the catalog."""
         kept = {name: image for name, image in images.items() if name.partition("[")[0] in params}
-        values, _ = await self._choose(params, kept, clip if "extend" in params else None)
+        if "extend" not in params:
+            clip = None
+        values, _ = await self._choose(params, kept, clip)
         return validate(self.catalog, {**params, **values}).nearest
 
     async def build_request(
@@ -312,9 +317,10 @@ class RequestBuilder:
             params["email"] = validated.account
         refs = dict(uploaded.refs)
         if "keyframes" in params:
-            params["keyframes"] = [
-                {"image": refs.pop(field), "seconds": keyframe["seconds"]} for field, keyframe in list_keyframes(params)
-            ]
+            keyframes: list[dict[str, Any]] = []
+            for name, keyframe in list_keyframes(params):
+                keyframes.append({**keyframe, "image": refs.pop(name)})
+            params["keyframes"] = keyframes
         return VideoRequest.from_params(params | refs), uploaded
 
     async def _read_image(self, name: str, source: Source, others: Mapping[str, InputImage]) -> InputImage:
@@ -333,8 +339,7 @@ class RequestBuilder:
             case SourceKind.DATA:
                 data = await anyio.to_thread.run_sync(read_data_uri, source.text)
             case SourceKind.JOB:
-                image = self.catalog.images.get(name)
-                data = await self.earlier_clips.fetch_frame(source.text, image.frames if image else ("last_frame",))
+                data = await self.earlier_clips.fetch_frame(source.text, self._get_frames(name))
             case SourceKind.LINK:
                 data = await self.http.fetch(source.text)
         identity = await anyio.to_thread.run_sync(lambda: hashlib.sha256(data).hexdigest())
@@ -347,6 +352,11 @@ class RequestBuilder:
             return InputImage(source, identity, data=data, size=await self.decoder.measure(data))
         picture = await self.decoder.normalize(data)
         return InputImage(source, identity, picture, size=picture.size)
+
+    def _get_frames(self, name: str) -> tuple[str, ...]:
+        """Get the outputs, best first, that a jobid stands for in a parameter."""
+        row = self.catalog.images.get(name)
+        return row.frames if row else ("last_frame",)
 
     async def _resolve_id(self, text: str) -> SourceKind:
         """Find out whether an id is that of an uploaded image or of a job."""
@@ -510,20 +520,23 @@ def list_keyframes(params: Mapping[str, Any]) -> list[tuple[str, Mapping[str, An
 
 def _list_images(catalog: Catalog, params: Mapping[str, Any], unreadable: Collection[str]) -> list[tuple[str, str]]:
     """List the images of a request by field, without those that cannot be read."""
-    found = [(name, params[name]) for name in catalog.images if name in params]
+    found = [(name, params[name]) for name in catalog.images if name in params and name not in unreadable]
     if "keyframes" in catalog.inputs and "keyframes" not in unreadable:
         for name, keyframe in list_keyframes(params):
-            if name.removesuffix(".image") not in unreadable:
+            if name not in unreadable and name.removesuffix(".image") not in unreadable:
                 found.append((name, keyframe["image"]))
-    return [(name, value) for name, value in found if name not in unreadable]
+    return found
 
 
-def _find_start(params: Mapping[str, Any], images: Mapping[str, InputImage]) -> InputImage | None:
-    """Find the image that the clip begins with."""
+def _find_start_job(params: Mapping[str, Any], images: Mapping[str, InputImage]) -> str | None:
+    """Find the job whose last frame the clip begins with."""
+    start = images.get("image_start")
     for name, keyframe in list_keyframes(params):
         if keyframe.get("seconds") == 0:
-            return images.get(name)
-    return images.get("image_start")
+            start = images.get(name)
+    if start and start.source.kind is SourceKind.JOB:
+        return start.source.text
+    return None
 
 
 def _shorten_image(value: str) -> str:
