@@ -123,13 +123,12 @@ async def test_the_same_keyframes_are_the_same_order(server: Server, agents_simu
     red, blue = ({"image": picture(colour), "seconds": time} for colour, time in (("red", 0), ("blue", 5)))
     async with server() as client:
         _, first = await order(client, keyframes=[red, blue])
-        for keyframes in ([blue, red], [{**red, "seconds": 0.0}, blue]):
-            _, again = await order(client, keyframes=keyframes)
-            assert again["jobid"] == first["jobid"]
-        for keyframes in ([red], [red, {**blue, "seconds": 4}], [{**blue, "seconds": 0}, {**red, "seconds": 5}]):
+        _, again = await order(client, keyframes=[blue, {**red, "seconds": 0.0}])
+        assert again["jobid"] == first["jobid"]
+        for keyframes in ([red, {**blue, "seconds": 4}], [{**blue, "seconds": 0}, {**red, "seconds": 5}]):
             _, other = await order(client, keyframes=keyframes)
             assert other["jobid"] != first["jobid"]
-    assert (agents_simulator.requests[POSTED], agents_simulator.requests[UPLOADS]) == (4, 2)
+    assert (agents_simulator.requests[POSTED], agents_simulator.requests[UPLOADS]) == (3, 2)
 
 
 async def test_all_problems_of_keyframes_at_once(
