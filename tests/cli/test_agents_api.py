@@ -165,7 +165,8 @@ def test_help_and_tables_are_those_of_the_api_in_use(run: Run) -> None:
     for settings in ({"LUMA_AGENTS_API_KEY": KEY}, {"LUMA_MCP_API": "agents"}):
         offered = run("generate", "--help", **settings).stdout
         assert ("--loop" in offered, "--extend" in offered, "--email" in offered) == (True, True, False)
-        assert "ray-3.2" in run("options", **settings).stdout
+        tables = run("options", **settings).stdout
+        assert ("ray-3.2" in tables, "$0.06" in tables) == (True, True)
     assert "--email" in run("generate", "--help", LUMA_MCP_API="unusable").stdout
     assert "ray-3.2" in run("options", "--api", "agents", USEAPI_TOKEN=TOKEN).stdout
     assert "ray-v3-flash" in run("options", "--api", "useapi", LUMA_AGENTS_API_KEY=KEY).stdout

@@ -290,12 +290,16 @@ def doctor_command(*, as_json: bool, simulate: bool, seconds: float) -> None:
 @main.command()
 @click.option("--api", type=APIS, help="Of this API. If omitted: of the one whose credential is set.")
 def options(api: str | None) -> None:
-    """Show what Luma can make, as a table."""
+    """Show what Luma can make, and what it costs where that is known, as tables."""
     from luma_mcp.catalog import get_catalog
-    from luma_mcp.catalog.tables import all_tables
+    from luma_mcp.catalog.tables import all_tables, prices_table
     from luma_mcp.cli.context import settings_for_help
 
-    click.echo(all_tables(get_catalog(api or settings_for_help().api)))
+    catalog = get_catalog(api or settings_for_help().api)
+    click.echo(all_tables(catalog))
+    if catalog.prices:
+        click.echo(f"\nWhat one video costs ({catalog.price_source}, {catalog.price_date}):\n")
+        click.echo(prices_table(catalog, catalog.prices))
 
 
 @main.command("install", short_help="Add luma-ray-mcp to an app: Claude Desktop, Cursor, …")
