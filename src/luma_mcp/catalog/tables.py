@@ -36,13 +36,17 @@ def _describe_input(catalog: Catalog, model: Model, name: str) -> str:
     if not modes:
         return "no"
     ranges = model.ranges_with(name)
-    parts = ["yes" if len(ranges) == len(model.ranges) else f"{' '.join(ranges)} only"]
+    parts = ["yes"]
+    if len(ranges) < len(model.ranges):
+        parts = [f"{' '.join(ranges)} only"]
     limits, usual = modes[0].ranges[ranges[0]], model.ranges[ranges[0]]
     if limits.resolutions != usual.resolutions:
         parts.append(" ".join(limits.resolutions))
     if limits.durations != usual.durations:
         parts.append(" ".join(limits.durations))
-    together = {other for mode in modes for other in mode.inputs}
+    together: set[str] = set()
+    for mode in modes:
+        together.update(mode.inputs)
     excluded = [other for other in catalog.switches if other not in together]
     if together == {name}:
         parts.append("no other image")

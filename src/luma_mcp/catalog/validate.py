@@ -348,7 +348,10 @@ def _describe_conflicts(catalog: Catalog, stated: Mapping[str, Any], name: str) 
         if name in conflict and conflict.items() <= stated.items():
             others |= conflict
     others.pop(name, None)
-    return dict.fromkeys(_describe_value(catalog, other, value) for other, value in others.items())
+    described: dict[str, None] = {}
+    for other, value in others.items():
+        described[_describe_value(catalog, other, value)] = None
+    return described
 
 
 def _describe_late_keyframes(
@@ -362,11 +365,13 @@ def _describe_late_keyframes(
     described: dict[str, None] = {}
     for size in range(1, 2 if is_explained else len(given) + 1):
         for others in subsets(given, size):
-            partial = {name: stated[name], **{other: given[other] for other in others}}.items()
+            partial = dict(zip((name, *others), (stated[name], *map(given.__getitem__, others)), strict=True)).items()
             valid = [each for each in catalog.combinations if partial <= each.items()]
             if not valid or any(map(partial.__le__, map(dict.items, possible))):
                 continue
-            longest = max(count_seconds(str(each["duration"])) for each in valid)
+            longest = 0
+            for each in valid:
+                longest = max(longest, count_seconds(str(each["duration"])))
             for other in others:
                 description = _describe_value(catalog, other, given[other])
                 if isinstance(catalog.params[other], KeyframesInput):
@@ -378,4 +383,6 @@ def _describe_late_keyframes(
 
 
 def _describe_value(catalog: Catalog, name: str, value: str | bool) -> str:
-    return name if name in catalog.switches else f'{name} "{value}"'
+    if name in catalog.switches:
+        return name
+    return f'{name} "{value}"'
