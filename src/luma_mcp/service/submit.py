@@ -248,7 +248,8 @@ class OrderSubmitter:
             except (errors.Capacity, errors.Upstream) as error:
                 # Where the API names a time at which it makes sense, an earlier attempt does not.
                 pause = max(SLOT_PAUSE, error.retry_after or 0)
-                if not _is_refused_for_now(error) or anyio.current_time() + pause >= placing.deadline:
+                is_for_now = isinstance(error, errors.Capacity) or error.fault == "throttled"
+                if not is_for_now or anyio.current_time() + pause >= placing.deadline:
                     raise
                 if isinstance(error, errors.Capacity) and not is_explained:
                     await self._explain(error)
@@ -287,7 +288,7 @@ class OrderSubmitter:
             except _PendingOrderLost:
                 logger.info("Another process is placing the same order.")
             except (errors.OutcomeUnknown, errors.Upstream) as error:
-                if _is_refused_for_now(error):
+                if error.charged == "no":
                     raise
                 return await self._find_lost_job(order, error)
             else:
@@ -318,7 +319,7 @@ class OrderSubmitter:
         return job
 
     async def _record_failure(self, order: Order, error: BaseException) -> None:
-        if isinstance(error, errors.OutcomeUnknown | errors.Upstream) and not _is_refused_for_now(error):
+        if isinstance(error, errors.OutcomeUnknown | errors.Upstream) and error.charged != "no":
             # To the log as well, for the case that the caller has left.
             logger.warning("%s", error)
             status = error.status if isinstance(error, errors.Upstream) else None
@@ -545,12 +546,6 @@ class _DeliveryRecorder:
 
 class _PendingOrderLost(Exception):
     """Another process has taken over the pending order, so it must not be sent."""
-
-
-def _is_refused_for_now(error: errors.LumaError) -> bool:
-    """Whether the API surely ordered nothing and may do so later: no slot is free, or there are too many requests."""
-    is_throttled = isinstance(error, errors.Upstream) and error.fault == "throttled"
-    return error.charged == "no" and (is_throttled or isinstance(error, errors.Capacity))
 
 
 def _build_job(order: Order, jobid: str) -> Job:
