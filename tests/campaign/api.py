@@ -18,29 +18,95 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from luma_mcp.catalog.useapi import USEAPI
-from luma_mcp.simulator.app import HOST, PREFIX, Simulator
+from luma_mcp.catalog import get_catalog
+from luma_mcp.simulator.agents import AgentsService, AgentsSimulator
+from luma_mcp.simulator.app import HOST, Simulator
 from luma_mcp.simulator.state import Service, SimulatedJob
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterator
 
-TOKEN = "user:4711-campaign"
 EMAIL = "studio@example.com"
 SLOTS = 1000
 PATIENCE = 120.0
 """Seconds that a step may take on a busy machine before it counts as hanging."""
-REJECTIONS = frozenset({400, 401, 402, 403, 404, 409, 422, 429, 596})
-"""The documented ones: the API carries nothing out."""
 GATEWAY = frozenset({408, 499, 502, 504, *range(520, 528)})
 """Statuses of a gateway that does not know what became of a request."""
+BODIES = (b"", b"<html>Bad gateway</html>", b"{}", b'{"err')
 WITHOUT_BODY = (204, 205, 304)
 HELD = float("inf")
 """Seconds of a job that ends when the scenario says so."""
 
 _T = TypeVar("_T")
 Cut = Literal["", "drop", "reset", "head", "body", "garbage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What differs between the APIs. Every other rule holds for both.
+
+    Attributes:
+        api: its name.
+        credential: the environment variable of the credential, and its value.
+        orders, jobs: the paths of orders and of a job's record.
+        accepted: the status of an accepted order; `rejections`: the documented ones, with which nothing is carried out.
+        bodies: of answers that are not the API's true ones.
+        models, resolution: of orders; `clock_model`: of the job that shows servers the API's time.
+        outcomes: what becomes of a prompt's order if the prompt requests it.
+        free_failures: those with which the API says that a failed job is not charged.
+        lists_jobs: whether the running jobs can be listed. If not, an order without a readable answer is never matched
+            with a job. It stays unknown, and blocks identical orders for a quarter of an hour, also if its answer was a
+            failure with a message. Nobody else's job is ever taken for its own.
+    """
+
+    api: str
+    credential: tuple[str, str]
+    orders: str
+    jobs: str
+    accepted: int
+    rejections: frozenset[int]
+    bodies: tuple[bytes, ...]
+    models: tuple[str, ...]
+    clock_model: str
+    resolution: str
+    outcomes: tuple[str, ...]
+    free_failures: tuple[str, ...]
+    lists_jobs: bool
+
+
+CONTRACTS = (
+    Contract(
+        api="useapi",
+        credential=("USEAPI_TOKEN", "user:4711-campaign"),
+        orders="/videos",
+        jobs="/jobs/",
+        accepted=200,
+        rejections=frozenset({400, 401, 402, 403, 404, 409, 422, 429, 596}),
+        bodies=(*BODIES, b'{"error": "Internal server error"}', b'{"jobid": ""}'),
+        models=("ray-v3-flash", "ray-v3"),
+        clock_model="ray-v3-reasoning",
+        resolution="draft",
+        outcomes=("fail", "moderate", "down", "lost", "broke"),
+        free_failures=(),
+        lists_jobs=True,
+    ),
+    Contract(
+        api="agents",
+        credential=("LUMA_AGENTS_API_KEY", "luma-api-4711-campaign"),
+        orders="/generations",
+        jobs="/generations/",
+        accepted=201,
+        rejections=frozenset({400, 401, 402, 403, 404, 413, 422, 429}),
+        bodies=(*BODIES, b'{"detail": "Internal server error"}', b'{"id": ""}'),
+        models=("ray-3.2",),
+        clock_model="ray-3.2",
+        resolution="360p",
+        outcomes=("fail", "moderate", "exhausted", "down", "lost", "broke", "limited"),
+        free_failures=("fail", "moderate"),
+        lists_jobs=False,
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +130,6 @@ class Fault:
     delay: float = 0.0
     hold: Literal["", "before", "after"] = ""
     dated: bool = True
-
-    @property
-    def proves_nothing(self) -> bool:
-        """Whether its client cannot know what became of the request."""
-        return bool(self.cut) or (self.status is not None and self.status not in REJECTIONS)
-
-    @property
-    def has_message(self) -> bool:
-        """Whether it is an answer of the API's own, though one that does not show whether a job was started.
-
-        A status that a lost answer cannot have counts as well.
-        """
-        if self.cut or self.status is None or self.status in GATEWAY:
-            return False
-        return 300 <= self.status < 500 or b'"error"' in self.body
 
     def __str__(self) -> str:
         parts: list[str] = []
@@ -104,6 +155,7 @@ class Post:
     `was_abandoned`: its client left while it was held.
     """
 
+    contract: Contract
     prompt: str
     batch: int
     at: datetime
@@ -118,13 +170,21 @@ class Post:
     @property
     def proves_nothing(self) -> bool:
         """Whether its client cannot know what became of it."""
-        is_undocumented = self.status not in (200, *REJECTIONS)
-        return self.fault.proves_nothing or self.was_abandoned or is_undocumented
+        is_readable = self.status == self.contract.accepted and self.fault.status is None
+        is_documented = is_readable or self.status in self.contract.rejections
+        return bool(self.fault.cut) or self.was_abandoned or not is_documented
 
     @property
     def has_message(self) -> bool:
-        """Whether the answer is one of the API's own, though it does not show whether a job was started."""
-        return self.fault.has_message or (not self.fault.cut and self.fault.status is None and self.status == 500)
+        """Whether it is an answer of the API's own that does not show whether a job was started, and a list soon will.
+
+        A status that a lost answer cannot have counts as well.
+        """
+        if not self.contract.lists_jobs or self.fault.cut or self.status in GATEWAY:
+            return False
+        if self.fault.status is None:
+            return self.status == 500
+        return 300 <= self.status < 500 or b'"error"' in self.fault.body
 
 
 @dataclass(eq=False, slots=True)
@@ -169,6 +229,11 @@ class _Service(Service):
         return job
 
 
+@dataclass
+class _AgentsService(_Service, AgentsService):
+    """The same for the other API."""
+
+
 @dataclass(slots=True)
 class _Answer:
     status: int = 500
@@ -180,6 +245,7 @@ class Api:
     """The simulator, its ledger and its faults. All of it happens in a thread of its own.
 
     Attributes:
+        contract: which API it is.
         batch: the number of the present batch, for the ledger.
         orders: by prompt, what happens to its next orders.
         look_ups: by prompt, what happens to the next look-ups of its jobs.
@@ -189,12 +255,20 @@ class Api:
         changed: notified whenever something has happened.
     """
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, contract: Contract, rng: random.Random) -> None:
+        self.contract = contract
         self._offset = timedelta()
         self.batch = 0
-        self.service = _Service(USEAPI, time.monotonic, wall_clock=self.now, rng=rng, on_start=self._enter)
+        catalog, token = get_catalog(contract.api), contract.credential[1]
+        if contract.api == "agents":
+            agents = _AgentsService(catalog, time.monotonic, wall_clock=self.now, rng=rng, on_start=self._enter)
+            agents.per_minute = SLOTS
+            self.service: _Service = agents
+            self._simulator: Simulator = AgentsSimulator(agents, token=token)
+        else:
+            self.service = _Service(catalog, time.monotonic, wall_clock=self.now, rng=rng, on_start=self._enter)
+            self._simulator = Simulator(self.service, token=token)
         self.service.add_account(EMAIL, SLOTS)
-        self._simulator = Simulator(self.service, token=TOKEN)
         self.orders: dict[str, deque[Fault]] = defaultdict(deque)
         self.look_ups: dict[str, deque[Fault]] = defaultdict(deque)
         self.listings: deque[Fault] = deque()
@@ -225,7 +299,7 @@ class Api:
         thread.start()
         try:
             self.accept()
-            yield f"http://{HOST}:{self._address[1]}{PREFIX}"
+            yield f"http://{HOST}:{self._address[1]}{self._simulator.prefix}"
         finally:
             self.refuse()
             asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(PATIENCE)
@@ -336,8 +410,8 @@ class Api:
             headers.append((name.strip().lower().encode("latin-1"), value.strip().encode("latin-1")))
         length = int(dict(headers).get(b"content-length", b"0"))
         body = await reader.readexactly(length)
-        path = target.removeprefix(PREFIX)
-        if (method, path) == ("POST", "/videos"):
+        path = target.removeprefix(self._simulator.prefix)
+        if (method, path) == ("POST", self.contract.orders):
             return await self._serve_order(target, headers, body, reader, writer)
         fault = self._choose_fault(method, path)
         await asyncio.sleep(fault.delay)
@@ -349,7 +423,7 @@ class Api:
     def _choose_fault(self, method: str, path: str) -> Fault:
         if method == "GET" and path == "/jobs" and self.listings:
             return self.listings.popleft()
-        job = self.jobs.get(path.removeprefix("/jobs/").replace("%3A", ":").replace("%40", "@"))
+        job = self.jobs.get(path.removeprefix(self.contract.jobs).replace("%3A", ":").replace("%40", "@"))
         if method == "GET" and job and self.look_ups[job.prompt]:
             fault = self.look_ups[job.prompt].popleft()
             job.was_denied = job.was_denied or fault.status in (400, 403, 404)
@@ -366,7 +440,7 @@ class Api:
     ) -> bool:
         prompt = json.loads(body)["prompt"]
         fault = self.orders[prompt].popleft() if self.orders[prompt] else TRUE_ANSWER
-        post = Post(prompt, self.batch, self.now(), time.monotonic(), fault, asyncio.Event())
+        post = Post(self.contract, prompt, self.batch, self.now(), time.monotonic(), fault, asyncio.Event())
         self.posts.append(post)
         self.notify()
         try:

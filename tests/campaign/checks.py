@@ -172,6 +172,8 @@ class Books:
         calls = self.group(earlier.prompt, earlier.batch) + self.group(post.prompt, post.batch)
         if self._has_excuse(earlier.real, post.real, calls, None):
             return True
+        if not self.api.contract.lists_jobs:
+            return False
         # Once a job has been taken for the order's, the rules are those of that job.
         between = [call for call in self.calls if call.prompt == post.prompt and call.sent <= post.real]
         return any("jobid" in call.content or not call.answers for call in between)
@@ -227,6 +229,8 @@ class Books:
         problems: list[str] = []
         if charged == "yes":
             problems += self._check_charged(call, content.get("jobid") or error.get("jobid"))
+        if error.get("kind") == "job_failed":
+            problems += self._check_failed(error)
         is_new = content.get("outcome") == "created"
         if is_new and not call.is_warned and any(period.covers(call.sent) for period in self.unusable):
             problems.append("ordered without the journal, and without a warning")
@@ -234,11 +238,22 @@ class Books:
             problems.append("an unknown outcome without a reason")
         return problems
 
+    def _check_failed(self, error: dict[str, Any]) -> list[str]:
+        """Problems with what the error about a failed job says about the money."""
+        job = self.api.jobs.get(error.get("jobid", ""))
+        if job is None:
+            return ["no job has failed"]
+        is_free = any(name in job.job.behaviors for name in self.api.contract.free_failures)
+        expected = "no" if is_free else "unknown"
+        return [] if error["charged"] == expected else [f"the failed job is not charged: {expected}"]
+
     def _check_charged(self, call: Call, jobid: str | None) -> list[str]:
         job = self.api.jobs.get(jobid or "")
         if job is None:
             return ["charged for no job"]
         is_own = job.prompt == call.prompt and not job.is_foreign
+        if not is_own and not self.api.contract.lists_jobs:
+            return [f"a job that nothing shows to be its own ({job.prompt})"]
         if is_own or call.is_warned or self._was_destroyed_before(call):
             self._accept("its own job" if is_own else "another order's job was adopted without the journal")
             return []

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from tests.campaign.api import HELD, PATIENCE, REJECTIONS, TOKEN, Api, Cut, Fault
+from tests.campaign.api import CONTRACTS, HELD, PATIENCE, Api, Cut, Fault
 from tests.campaign.checks import Books, Destruction, Unusable, describe_server
 from tests.campaign.servers import Call, Server
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 SERVERS = 3
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 - only as a place for temporary folders of their own
 DISK_BYTES = 512 * 1024
-MODELS = ("ray-v3-flash", "ray-v3")
 LONGEST_LIST = 100
 UNDOCUMENTED = (
     *(200, 201, 202, 204, 206, 207, 300, 301, 302, 303, 304, 307, 308),
     *(405, 406, 408, 410, 411, 412, 413, 414, 415, 418, 421, 423, 425, 426, 431, 451, 499),
     *(500, 500, 500, 501, 502, 502, 503, 503, 504, 505, 507, 508, 511, 520, 521, 522, 523, 524, 525, 526, 527, 530),
     *(590, 595, 597, 598, 599),
+    *(409, 596),
 )
-BODIES = (b"", b'{"error": "Internal server error"}', b"<html>Bad gateway</html>", b"{}", b'{"jobid": ""}', b'{"err')
+"""Of these, each API documents some."""
 CUTS: tuple[Cut, ...] = ("drop", "reset", "head", "body", "garbage")
 CLOCK_ERRORS = (-3 * 86_400.0, -1_800.0, 45.0, 1_800.0, 86_400.0, 3 * 365 * 86_400.0)
 
@@ -46,13 +46,15 @@ class Violation(AssertionError):
 class World:
     """An API, a journal and three servers, and the steps that happen to them.
 
-    `seed` determines the steps; what happens at the same time is up to the processes.
+    `seed` determines the API and the steps; what happens at the same time is up to the processes.
     """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
-        self.api = Api(random.Random(seed))
+        self.contract = CONTRACTS[seed % len(CONTRACTS)]
+        self._undocumented = [status for status in UNDOCUMENTED if status not in self.contract.rejections]
+        self.api = Api(self.contract, random.Random(seed))
         self.books = Books(self.api, is_required=self.rng.random() < 0.2)
         self.steps: list[str] = []
         self.kinds: Counter[str] = Counter()
@@ -82,7 +84,7 @@ class World:
             self.journal = self.folder / "journal.db"
             self.url = stack.enter_context(self.api.running())
             stack.callback(self._kill_all)
-            self._clock_job = self._start_foreign("ray-v3-reasoning", HELD)
+            self._clock_job = self._start_foreign(self.contract.clock_model, HELD)
             for number in range(SERVERS):
                 self._start_server(number)
             self._resources = stack.pop_all()
@@ -188,7 +190,7 @@ class World:
             raise Violation(self._describe([*problems, call.text]))
 
     def _describe(self, problems: list[str]) -> str:
-        lines = [f"SEED {self.seed}, journal required: {self.books.is_required}", *problems, "--- steps:", *self.steps]
+        lines = [f"SEED {self.seed}, API {self.contract.api}, journal required: {self.books.is_required}", *problems, "--- steps:", *self.steps]
         lines.append("--- orders at the API:")
         begun = self.api.posts[0].real if self.api.posts else 0.0
         for post in self.api.posts:
@@ -219,9 +221,10 @@ class World:
         self._started += 1
         if clock_error is None:
             clock_error = self.rng.choice(CLOCK_ERRORS) if self.rng.random() < 0.15 else 0.0
+        name, value = self.contract.credential
         environment = {
             "PATH": os.defpath,
-            "USEAPI_TOKEN": TOKEN,
+            name: value,
             "LUMA_MCP_BASE_URL": self.url,
             "LUMA_MCP_JOURNAL": str(self.journal),
             "LUMA_MCP_JOURNAL_REQUIRED": str(int(self.books.is_required)),
@@ -262,12 +265,12 @@ class World:
         number = len(self._prompts) + 1
         arguments = {
             "prompt": f"Clip {number}",
-            "model": self.rng.choice(MODELS),
+            "model": self.rng.choice(self.contract.models),
             "aspect_ratio": self.rng.choice(("16:9", "16:9", "1:1")),
             "duration": self.rng.choice(("5s", "5s", "10s")),
         }
         if self.rng.random() < 0.1:
-            arguments["prompt"] += f" simulate:{self.rng.choice(('fail', 'moderate', 'down', 'lost', 'broke'))}"
+            arguments["prompt"] += f" simulate:{self.rng.choice(self.contract.outcomes)}"
         self._prompts.append((arguments["prompt"], arguments))
         return arguments
 
@@ -287,11 +290,11 @@ class World:
         if kind < 0.65:
             fault = replace(fault, cut=rng.choice(CUTS), carried_out=carried_out)
         elif kind < 0.85:
-            status = rng.choice(UNDOCUMENTED)
-            fault = replace(fault, status=status, body=rng.choice(BODIES), carried_out=carried_out)
+            status = rng.choice(self._undocumented)
+            fault = replace(fault, status=status, body=rng.choice(self.contract.bodies), carried_out=carried_out)
         else:
             body = rng.choice((b'{"error": "The API rejects this."}', b"", b"<html>"))
-            fault = replace(fault, status=rng.choice(sorted(REJECTIONS)), body=body, carried_out=False)
+            fault = replace(fault, status=rng.choice(sorted(self.contract.rejections)), body=body, carried_out=False)
         if rng.random() < 0.15:
             fault = replace(fault, delay=rng.choice((0.1, 0.5)))
         return fault
@@ -301,8 +304,8 @@ class World:
         if kind < 0.3:
             return Fault(cut=rng.choice(CUTS))
         if kind < 0.8:
-            statuses = (*UNDOCUMENTED, *REJECTIONS)
-            return Fault(status=rng.choice(statuses), body=rng.choice(BODIES))
+            statuses = (*self._undocumented, *self.contract.rejections)
+            return Fault(status=rng.choice(statuses), body=rng.choice(self.contract.bodies))
         return Fault(delay=rng.choice((0.2, 1.0)), dated=rng.random() < 0.5)
 
     def _plan(self, arguments: dict[str, Any], fault: Fault | None = None) -> None:
@@ -376,7 +379,7 @@ class World:
             fault = replace(fault, hold="before")
         elif hold == "after":
             fault = replace(fault, hold="after", carried_out=True)
-            if fault.status in REJECTIONS:
+            if fault.status in self.contract.rejections:
                 fault = replace(fault, status=None)
         self._plan(arguments, fault)
         servers = self.rng.sample(self._alive(), self.rng.choice((1, 1, 2)))
@@ -505,7 +508,7 @@ class World:
         params = {
             "prompt": f"Foreign {self._foreign}",
             "model": model,
-            "resolution": "720p" if model == "ray-v3-reasoning" else "draft",
+            "resolution": "720p" if model == "ray-v3-reasoning" else self.contract.resolution,
             "aspect_ratio": self.rng.choice(("16:9", "1:1", "9:16")),
             "duration": self.rng.choice(("5s", "10s")),
             "dynamic_range": "sdr",
@@ -515,7 +518,7 @@ class World:
     def _foreign_jobs(self) -> None:
         self._note("jobs of another machine, and orders")
         for _ in range(self.rng.randint(1, 2)):
-            model, seconds = self.rng.choice(MODELS), self.rng.choice((0.5, 0.5, 3.0, 3.0, HELD))
+            model, seconds = self.rng.choice(self.contract.models), self.rng.choice((0.5, 0.5, 3.0, 3.0, HELD))
             if self.rng.random() < 0.5:
                 jobid = self._start_foreign(model, seconds)
                 self._note(f"  before: {model} for {seconds} s: {jobid}")
