@@ -183,7 +183,7 @@ async def test_overdue_job_of_another_machine(server: Server, connect: Server) -
 async def test_undocumented_status_is_reported_with_what_comes_with_it(server: Server) -> None:
     async with server() as client:
         text, running = await order(client, "A fox simulate:odd simulate:stuck", wait_seconds=10)
-        in_both(text, running, "queued, which the API does not document")
+        in_both(text, running, "waiting, which the API does not document")
         assert "is being made" not in text
         _, done = await order(client, "A hen simulate:odd", wait_seconds=100)
         assert (done["state"], done["status"], done["next_action"]) == ("completed", "finalized", "none")
