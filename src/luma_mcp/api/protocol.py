@@ -89,7 +89,7 @@ class VideoRequest:
     loop: bool | None = None
     """The end leads into the beginning. Only Luma's Agents API has this and what follows."""
     keyframes: tuple[Keyframe, ...] | None = None
-    """Pictures with their times: at most 64, and none of the other images with them."""
+    """Up to 64 pictures, each with its time in seconds; none of the other images goes with them."""
     extend: str | None = None
     """Continue an earlier clip as one longer clip: its jobid."""
 
