@@ -230,7 +230,7 @@ def simulated_agents() -> Accepts:
     service.add_account(EMAIL, concurrency=10_000)
     for file_id in FILES:
         service.files[file_id] = SimulatedFile(file_id, "image/png", 1, MIDNIGHT, checked_at=-1.0)
-    earlier = service.start({"prompt": "A fox", **AGENTS_DEFAULTS}, EMAIL)
+    earlier = service.start({"prompt": "A fox", **AGENTS_DEFAULTS}, EMAIL, webhook=False)
     earlier.begun = -1000.0
 
     def accepts(request: dict[str, Any]) -> bool:

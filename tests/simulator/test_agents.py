@@ -376,6 +376,12 @@ async def test_orders_are_limited_per_minute(api: httpx2.AsyncClient, agents_sim
     assert response.json() == {"detail": "Rate limit exceeded"}
 
 
+async def test_a_limit_can_refuse_every_order(api: httpx2.AsyncClient, agents_simulator: AgentsSimulator) -> None:
+    agents_simulator.service.per_minute = 0
+    response = await api.post("/generations", json=FOX)
+    assert (response.status_code, response.headers["retry-after"]) == (429, "60")
+
+
 async def test_every_answer_has_its_headers(api: httpx2.AsyncClient, agents_simulator: AgentsSimulator) -> None:
     agents_simulator.faults.append(Fault("GET", "/generations", 502))
     for status, path in ((502, "/generations/x"), (404, "/generations/x"), (200, "/files")):

@@ -174,7 +174,7 @@ class AgentsService(Service):
         """The name of the only account, which no answer contains."""
         return next(iter(self.accounts))
 
-    def start(self, request: dict[str, str], email: str, *, webhook: bool = False) -> SimulatedJob:
+    def start(self, request: dict[str, str], email: str, *, webhook: bool) -> SimulatedJob:
         """Start a job."""
         job = super().start(request, email, webhook=webhook)
         for name, (_, reason) in _FAILURES.items():
@@ -206,7 +206,8 @@ class AgentsService(Service):
 
     def seconds_to_reset(self) -> float:
         """Compute after how many seconds one more request is accepted, at the latest."""
-        return RATE_WINDOW - (self.clock() - self.order_times[0])
+        first = next(iter(self.order_times), self.clock())
+        return RATE_WINDOW - (self.clock() - first)
 
     def submit(self, body: Mapping[str, Any]) -> Answer:
         """Handle an order and return the API's answer."""
