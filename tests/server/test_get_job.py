@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from tests.conftest import ERAS, TOKEN
+from tests.conftest import BOTH_APIS, ERAS, TOKEN
 from tests.server.calls import call, order
 
 from luma_mcp.simulator.app import Fault
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Connect = Callable[..., Client]
 
 
+@BOTH_APIS
 async def test_get_job_waits_for_the_same_result(connect: Connect) -> None:
     async with connect() as client:
         _, ordered = await order(client)
@@ -80,6 +81,7 @@ async def test_image_job_is_not_a_video(connect: Connect, simulator: Simulator) 
     assert "image" in text
 
 
+@BOTH_APIS
 @pytest.mark.parametrize("mode", ERAS)
 async def test_cancelled_call_stops_polling_and_not_the_job(connect: Connect, simulator: Simulator, mode: str) -> None:
     async with connect(mode=mode) as client:
@@ -93,6 +95,7 @@ async def test_cancelled_call_stops_polling_and_not_the_job(connect: Connect, si
         assert (await call(client, "get_job", jobid=jobid))[1]["state"] == "completed"
 
 
+@BOTH_APIS
 async def test_calls_that_wait_for_one_job_share_its_polls(connect: Connect, simulator: Simulator) -> None:
     states: list[str] = []
     async with connect() as client:

@@ -9,7 +9,7 @@ import anyio
 import httpx2
 import pytest
 from tests.clock import pass_time
-from tests.conftest import EMAIL, ERAS, TOKEN
+from tests.conftest import BOTH_APIS, EMAIL, ERAS, TOKEN
 from tests.results import read_result
 from tests.server.calls import call, order, order_error
 from tests.transports import Unreliable
@@ -192,6 +192,7 @@ async def test_result_after_the_host_s_limit_is_not_handed_over(server: Server, 
     assert (again["outcome"], len(simulator.service.jobs)) == ("duplicate", 1)
 
 
+@BOTH_APIS
 async def test_identical_orders_at_once_are_one_job(server: Server, simulator: Simulator) -> None:
     jobids = set()
     async with server() as one, server() as two:
@@ -205,6 +206,7 @@ async def test_identical_orders_at_once_are_one_job(server: Server, simulator: S
     assert len(simulator.service.jobs) == len(jobids) == 1
 
 
+@BOTH_APIS
 @every_process
 async def test_unknown_outcome_blocks_a_repetition(server: Server, simulator: Simulator, process: str) -> None:
     async with server(transport=Unreliable(simulator, httpx2.ReadTimeout("no answer"))) as client:
@@ -381,6 +383,7 @@ async def test_job_that_luma_forgot_is_described_from_the_record(
     assert (error["next_action"], error["jobid"]) == ("none", job["jobid"])
 
 
+@BOTH_APIS
 async def test_job_that_vanished_while_it_ran_is_not_listed_as_running(server: Server, simulator: Simulator) -> None:
     async with server() as client:
         _, job = await order(client, wait_seconds=0)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from tests.clock import pass_time
+from tests.conftest import BOTH_APIS
 from tests.server.calls import call, order
 from tests.server.test_progress import Reports
 
@@ -47,6 +48,7 @@ async def test_order_whose_job_cannot_be_looked_up(server: Server, name: str) ->
     assert "could not be looked up" not in json.dumps(done)
 
 
+@BOTH_APIS
 @pytest.mark.parametrize(("name", "kind"), OUTAGES.items())
 async def test_job_that_cannot_be_looked_up(server: Server, simulator: Simulator, name: str, kind: str) -> None:
     async with server() as client:
@@ -81,6 +83,7 @@ async def test_finished_job_that_cannot_be_looked_up(server: Server) -> None:
     assert content["error"]["last_known"]["video_url"] == done["video"]["url"]
 
 
+@BOTH_APIS
 async def test_job_of_another_machine_that_cannot_be_looked_up(server: Server, connect: Server) -> None:
     async with server() as client:
         _, ordered = await order(client, "A fox simulate:unreachable")
@@ -217,6 +220,7 @@ async def test_unusable_link_is_never_ready(server: Server, name: str, options: 
         assert "Links may expire" not in channel
 
 
+@BOTH_APIS
 @pytest.mark.parametrize("name", ["dead-link", "expired-link"])
 async def test_link_that_does_not_work_is_not_ready(server: Server, name: str) -> None:
     async with server() as client:
@@ -238,6 +242,7 @@ async def test_missing_frames_are_reported(server: Server, simulator: Simulator)
     assert "exr_zip_url" not in content
 
 
+@BOTH_APIS
 async def test_new_job_is_awaited_although_a_replica_lags(server: Server) -> None:
     async with server() as client:
         _, content = await order(client, "A fox simulate:lagging=25", wait_seconds=100)
@@ -256,6 +261,7 @@ async def test_new_job_is_not_called_gone(server: Server) -> None:
     assert done["state"] == "completed"
 
 
+@BOTH_APIS
 async def test_forgotten_job_is_described_from_the_record(server: Server) -> None:
     async with server() as client:
         _, done = await order(client, "A fox simulate:forgotten=60", wait_seconds=100)

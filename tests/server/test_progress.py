@@ -9,7 +9,7 @@ import anyio
 import httpx2
 import pytest
 from tests.clock import pass_time
-from tests.conftest import ERAS
+from tests.conftest import BOTH_APIS, ERAS
 
 from luma_mcp.server.progress import ProgressReporter
 from luma_mcp.simulator.app import Fault
@@ -67,6 +67,7 @@ class SlowLink(httpx2.ASGITransport):
         return await super().handle_async_request(request)
 
 
+@BOTH_APIS
 @pytest.mark.parametrize("mode", ERAS)
 async def test_progress_grows_and_names_the_job_first(connect: Connect, simulator: Simulator, mode: str) -> None:
     reports = Reports()

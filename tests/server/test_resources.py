@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from mcp.shared.exceptions import MCPError
 from tests import table
 from tests.clock import pass_time
-from tests.conftest import ERAS, TOKEN
+from tests.conftest import BOTH_APIS, ERAS, TOKEN
 from tests.server.calls import call, order
 from tests.transports import Canned
 
@@ -43,6 +43,7 @@ async def read(client: Client, uri: str) -> Any:
     return json.loads(content.model_dump()["text"])
 
 
+@BOTH_APIS
 @every_era
 async def test_every_listed_resource_can_be_read(server: Server, mode: str) -> None:
     async with server(mode) as client:
@@ -83,6 +84,7 @@ async def test_the_schema_accepts_exactly_the_valid_requests(server: Server) -> 
     assert not validator.is_valid({"prompt": "A fox", "fps": 60})
 
 
+@BOTH_APIS
 @every_era
 async def test_the_jobs_are_those_of_list_jobs(server: Server, mode: str) -> None:
     async with server(mode) as client:

@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from PIL import Image
 from tests.clock import pass_time
-from tests.conftest import ERAS, MIDNIGHT
+from tests.conftest import BOTH_APIS, ERAS, MIDNIGHT
 from tests.results import read_result
 from tests.server.calls import call, order
 
@@ -163,6 +163,7 @@ async def test_download_may_take_longer_than_the_wait(server: Server, simulator:
     assert len(content["saved_files"]) == 1
 
 
+@BOTH_APIS
 async def test_next_process_saves_what_was_requested(server: Server, folder: Path) -> None:
     async with server() as client:
         await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0, "save": True})
@@ -173,6 +174,7 @@ async def test_next_process_saves_what_was_requested(server: Server, folder: Pat
     assert content["jobs"][0]["saved_files"] == [str(file) for file in folder.iterdir()]
 
 
+@BOTH_APIS
 async def test_file_is_saved_once_and_nothing_is_overwritten(server: Server, folder: Path) -> None:
     async with server() as client:
         _, first = read_result(await client.call_tool("generate_video", {**READY, "save": True}))
@@ -248,6 +250,7 @@ async def test_progress_of_downloads_grows_and_names_the_files(
     assert max(progress for progress, _ in seen[:-1]) < seen[-1][0] == 100
 
 
+@BOTH_APIS
 async def test_expired_link_is_fetched_again(server: Server, simulator: Simulator) -> None:
     old = b'{"jobid":"%s","status":"completed","response":{"video":{"url":"https://cdn.example.com/media/k/gone.mp4"}}}'
     async with server() as client:

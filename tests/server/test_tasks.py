@@ -11,6 +11,7 @@ import anyio
 import pytest
 from mcp.shared.exceptions import MCPError
 from tests.clock import pass_time
+from tests.conftest import BOTH_APIS
 from tests.server.declaring import TASKS, call_raw, declaring, request_raw, task_request
 
 from luma_mcp.simulator.app import Fault
@@ -45,6 +46,7 @@ def tasks(server: Server) -> Server:
     return start
 
 
+@BOTH_APIS
 @pytest.mark.parametrize("wait", [{}, {"wait_seconds": 300}], ids=["no wait", "a long wait"])
 async def test_an_order_returns_a_task_at_once(tasks: Server, simulator: Simulator, wait: dict[str, int]) -> None:
     async with tasks() as client:
@@ -132,6 +134,7 @@ async def test_an_image_job_is_no_task(tasks: Server, simulator: Simulator, meth
     assert rejected.value.code == -32602
 
 
+@BOTH_APIS
 async def test_a_cancelled_task_continues(tasks: Server, simulator: Simulator) -> None:
     async with tasks() as client:
         task = await call_raw(client, "generate_video", prompt="A fox")
@@ -218,6 +221,7 @@ async def test_a_repeated_order_is_the_same_task(tasks: Server, simulator: Simul
     assert simulator.requests["POST /videos"] == 1
 
 
+@BOTH_APIS
 async def test_a_task_s_result_says_what_the_order_cost(tasks: Server, tmp_path: Path) -> None:
     """And that it could not be recorded."""
     folder = tmp_path / "no file"
