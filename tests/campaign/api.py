@@ -222,7 +222,7 @@ class _Service(Service):
     durations: dict[str, float] = field(default_factory=dict)
     on_start: Callable[[SimulatedJob], None] = field(default=lambda _: None)
 
-    def start(self, request: dict[str, str], email: str, *, webhook: bool) -> SimulatedJob:
+    def start(self, request: dict[str, str], email: str, *, webhook: bool = False) -> SimulatedJob:
         job = super().start(request, email, webhook=webhook)
         job.seconds = self.durations.get(request["prompt"], 0.05)
         self.on_start(job)

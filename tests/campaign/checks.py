@@ -252,13 +252,12 @@ class Books:
         if job is None:
             return ["charged for no job"]
         is_own = job.prompt == call.prompt and not job.is_foreign
-        if not is_own and not self.api.contract.lists_jobs:
-            return [f"a job that nothing shows to be its own ({job.prompt})"]
-        if is_own or call.is_warned or self._was_destroyed_before(call):
+        lists_jobs = self.api.contract.lists_jobs
+        if is_own or (lists_jobs and (call.is_warned or self._was_destroyed_before(call))):
             self._accept("its own job" if is_own else "another order's job was adopted without the journal")
             return []
         outcome = call.content.get("outcome", "recovered")
-        if not job.is_foreign or outcome != "recovered":
+        if not lists_jobs or not job.is_foreign or outcome != "recovered":
             return [f"the job of another order ({job.prompt})"]
         # The list of running jobs shows a job's model, account and time only.
         if job.model != call.arguments["model"]:

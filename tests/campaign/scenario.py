@@ -190,7 +190,8 @@ class World:
             raise Violation(self._describe([*problems, call.text]))
 
     def _describe(self, problems: list[str]) -> str:
-        lines = [f"SEED {self.seed}, API {self.contract.api}, journal required: {self.books.is_required}", *problems, "--- steps:", *self.steps]
+        head = f"SEED {self.seed}, API {self.contract.api}, journal required: {self.books.is_required}"
+        lines = [head, *problems, "--- steps:", *self.steps]
         lines.append("--- orders at the API:")
         begun = self.api.posts[0].real if self.api.posts else 0.0
         for post in self.api.posts:
