@@ -238,7 +238,7 @@ async def test_missing_frames_are_reported(server: Server, simulator: Simulator)
         record = {"jobid": ordered["jobid"], "status": "completed", "response": media}
         simulator.faults.append(Fault("GET", "/jobs", 200, json.dumps(record).encode()))
         text, content = await call(client, "get_job", jobid=ordered["jobid"])
-    in_both(text, content, "no usable link to the ZIP of EXR frames")
+    in_both(text, content, "no usable link to the EXR frames")
     assert "exr_zip_url" not in content
 
 

@@ -50,7 +50,7 @@ NOT_CONFIRMED = (
 LONG_NAME = "{key} is longer than anything that exists: it has more than {limit} characters."
 UNAUTHORIZED = "This server needs the bearer token that it printed at its start: Authorization: Bearer …\n"
 SIMULATED = "Simulated: nothing was generated or charged, and the video is a stand-in clip."
-NO_FRAMES = "The record has no usable link to the ZIP of EXR frames (yet): get_job may find it later."
+NO_FRAMES = "The record has no usable link to the EXR frames (yet): get_job may find it later."
 LINKS_EXPIRE = "Links may expire, so save what you want to keep."
 LINKS_EXPIRE_IN = "Links work for {}; get_job gives new ones. Save what you want to keep."
 # By how an order ended, where that needs a word; the first line of the text.
@@ -75,7 +75,7 @@ LOCAL_HISTORY = "Could not fetch running jobs; showing local history."
 NO_CREDITS_USED = "What a video costs is not known yet: none has been completed here."
 NO_CREDITS_KNOWN = "not known yet, because no such video has been completed here"
 CHOSEN = {"earlier_clip": "as in the clip that it continues", "picture": "nearest to the picture's shape"}
-_LINKS = {"exr_zip_url": "EXR frames (ZIP): {}", "thumbnail_url": "Thumbnail: {}", "last_frame_url": "Last frame: {}"}
+_LINKS = {"exr_zip_url": "EXR frames: {}", "thumbnail_url": "Thumbnail: {}", "last_frame_url": "Last frame: {}"}
 _LONGER = "It extends the video of job {}: one clip with both"
 _NOT_TWICE = "To order another one anyway, pass new_take true, but ask the user first."
 _CHECK_AT = (

@@ -127,6 +127,9 @@ class ProgressReporter:
 
 def format_step(step: ProgressStep, detail: str | None) -> str:
     """Word a step: `Uploading image_start`, `Waiting for a free slot, 4 of 4 in use`."""
+    if step == "waiting for a free slot" and detail is None:
+        # Not every API counts in slots.
+        return "Waiting for a running job to end"
     separator = ", " if step == "waiting for a free slot" else " "
     return step.capitalize() + (f"{separator}{detail}" if detail else "")
 
