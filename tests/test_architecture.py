@@ -24,7 +24,7 @@ BELOW = {
     "text": set(),
     "settings": {"providers"},
     "hosts": set(),
-    "providers": set(),
+    "providers": {"errors"},
     "catalog": {"errors"},
     "api": {"catalog", "media", *LEAVES},
     "media": {*LEAVES},

@@ -22,6 +22,7 @@ from luma_mcp.errors import (
     format_choices,
     format_problem,
 )
+from luma_mcp.providers import PROVIDERS, summarize_error
 
 CLASSES = LumaError.__subclasses__()
 NEXT = datetime(2026, 11, 22, 9, 5, tzinfo=UTC)
@@ -220,3 +221,20 @@ def test_every_problem_code_is_one_sentence(code: ProblemCode) -> None:
 )
 def test_a_problem_s_text(problem: Problem, text: str) -> None:
     assert format_problem(problem) == text
+
+
+@pytest.mark.parametrize(
+    ("error", "useapi", "agents"),
+    [
+        (errors.Unauthorized(), "does not accept the token", "does not accept the key"),
+        (errors.PaymentRequired(), "no subscription", "too few credits"),
+        (errors.Capacity(), "All slots are in use", "As many jobs are running as Luma's Agents API allows"),
+        (errors.NotFound("order_input"), "an asset or the account", "a file id, or the earlier video, of this order"),
+        (errors.NotFound("asset"), "this asset", "this file id"),
+        (errors.NotFound("job"), "this job", "this job"),
+    ],
+    ids=["key", "credits", "jobs", "order", "file", "job"],
+)
+def test_summary_in_the_terms_of_each_api(error: errors.LumaError, useapi: str, agents: str) -> None:
+    assert useapi in summarize_error(error, PROVIDERS["useapi"])
+    assert agents in summarize_error(error, PROVIDERS["agents"])

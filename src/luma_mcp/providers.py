@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from luma_mcp import errors
+
 
 @dataclass(frozen=True, slots=True)
 class Provider:
@@ -84,3 +86,20 @@ AGENTS = Provider(
 )
 PROVIDERS = {provider.name: provider for provider in (USEAPI, AGENTS)}
 BY_VARIABLE = {provider.variable: provider for provider in PROVIDERS.values()}
+
+
+def summarize_error(error: errors.LumaError, provider: Provider) -> str:
+    """The summary of an error, in the terms of the API that it comes from."""
+    match error:
+        case errors.Unauthorized():
+            return f"The API does not accept the {provider.short_noun}."
+        case errors.PaymentRequired() if provider.unit == "dollars":
+            return "The account has too few credits for this order."
+        case errors.Capacity() if provider.unit == "dollars":
+            return f"As many jobs are running as {provider.title} allows at once for this {provider.short_noun}."
+        case errors.NotFound(what="order_input") if provider.unit == "dollars":
+            return f"The API does not know a {provider.asset}, or the earlier video, of this order."
+        case errors.NotFound(what="asset") if provider.unit == "dollars":
+            return f"The API does not know this {provider.asset}."
+        case _:
+            return error.summary()

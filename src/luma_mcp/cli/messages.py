@@ -16,7 +16,7 @@ from luma_mcp.errors import LumaError, format_alternative, format_problems
 from luma_mcp.install.command import invocation, package_command
 from luma_mcp.install.entry import NAME
 from luma_mcp.journal.protocol import Order
-from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider
+from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider, summarize_error
 from luma_mcp.settings import Settings
 from luma_mcp.text import shorten
 
@@ -136,7 +136,7 @@ def refresh_command(email: str | None) -> str:
 
 def describe_error(error: LumaError, provider: Provider) -> str:
     """What went wrong, what happened to the money, and what to do next; up to three short lines."""
-    lines = [error.summary()]
+    lines = [summarize_error(error, provider)]
     if isinstance(error, errors.InvalidArguments):
         lines = format_problems(error.problems) or lines
     if error.api_message:

@@ -18,7 +18,7 @@ from luma_mcp.api.protocol import FEATURES, Job, Outage, VideoRequest
 from luma_mcp.catalog import tables
 from luma_mcp.catalog.models import Catalog, Output
 from luma_mcp.errors import LumaError, format_problem
-from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider
+from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider, summarize_error
 from luma_mcp.service.jobs import MAX_LISTED
 from luma_mcp.service.reconcile import UNKNOWN_FOR
 from luma_mcp.text import shorten
@@ -235,16 +235,8 @@ def _summarize(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0
             if error.retry_after:
                 summary += f" That is in {_format_span(error.retry_after)}."
             return summary
-        case errors.Unauthorized():
-            return f"The API does not accept the {provider.short_noun}."
-        case errors.PaymentRequired() if provider.unit == "dollars":
-            return "The account has too few credits for this order."
-        case errors.NotFound(what="order_input") if not FEATURES[provider.name].accounts:
-            return f"The API does not know a {provider.asset}, or the earlier video, of this order."
-        case errors.NotFound(what="asset") if not FEATURES[provider.name].accounts:
-            return f"The API does not know this {provider.asset}."
         case errors.Capacity() if not FEATURES[provider.name].list_running:
-            summary = f"As many jobs are running as {provider.title} allows at once for this {provider.short_noun}."
+            summary = summarize_error(error, provider)
             if not error.running:
                 return summary
             running = _format_some(error.running, error.more_running)
@@ -261,7 +253,7 @@ def _summarize(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0
         case errors.NotFound(what="job"):
             return _describe_missing_job(error)
         case _:
-            return error.summary()
+            return summarize_error(error, provider)
 
 
 def _describe_missing_job(error: errors.NotFound) -> str:
