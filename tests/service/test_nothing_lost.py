@@ -156,8 +156,9 @@ class Orders(RuleBasedStateMachine):
         if not allow_duplicate and any(jobid in same for jobid in self.running(request)):
             assert not created, "a second job while the first one is running"
         if isinstance(result, SubmitResult):
-            assert result.job.jobid in (created or same)
-            assert self.jobs[result.job.jobid].request["prompt"] == request["prompt"]
+            # Without a new job, it may have ended meanwhile: nobody has got its video.
+            assert created in ([], [result.job.jobid])
+            assert request.items() <= self.jobs[result.job.jobid].request.items()
         elif isinstance(result, LumaError) and result.charged == "no":
             assert not created, "a job that is charged although the error denies it"
 
