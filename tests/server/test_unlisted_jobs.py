@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -10,7 +11,9 @@ from mcp import Client
 from tests.clock import pass_time
 from tests.conftest import resolve, wall_clock
 from tests.server.calls import call, order, order_error
-from tests.transports import Unreliable
+from tests.service.faulty import Fault as Lost
+from tests.service.faulty import FaultyTransport
+from tests.service.test_clocks import Dated
 
 from luma_mcp.providers import PROVIDERS
 from luma_mcp.server.app import build_server
@@ -19,6 +22,7 @@ from luma_mcp.simulator.app import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
     from pathlib import Path
 
     from luma_mcp.simulator.agents import AgentsSimulator
@@ -35,12 +39,16 @@ def connect(agents_simulator: AgentsSimulator, tmp_path: Path) -> Connect:
     """Connects a client to a server of its own; all servers of a test share the journal."""
     agents_simulator.token = KEY
 
-    def start(transport: httpx2.AsyncBaseTransport | None = None) -> Client:
+    def start(transport: httpx2.AsyncBaseTransport | None = None, *, minutes_ahead: float = 0) -> Client:
         journal = str(tmp_path / "journal.db")
         environment = {"LUMA_AGENTS_API_KEY": KEY, "LUMA_MCP_JOURNAL": journal, "LUMA_MCP_THUMBNAILS": "0"}
         through = transport or httpx2.ASGITransport(agents_simulator)
         settings = Settings.from_environment(environment)
-        return Client(build_server(settings, transport=through, resolve=resolve, wall_clock=wall_clock))
+
+        def own_clock() -> datetime:
+            return wall_clock() + timedelta(minutes=minutes_ahead)
+
+        return Client(build_server(settings, transport=through, resolve=resolve, wall_clock=own_clock))
 
     return start
 
@@ -66,7 +74,8 @@ async def test_too_many_requests_are_waited_for(connect: Connect, agents_simulat
 
 
 def answer_lost(simulator: AgentsSimulator) -> httpx2.AsyncBaseTransport:
-    return Unreliable(simulator, httpx2.ReadTimeout("no answer"), delivered=True)
+    # The first request shows the server the API's time.
+    return FaultyTransport(simulator, Lost.NONE, Lost.TIMED_OUT_AFTER)
 
 
 def failed_with_message(simulator: AgentsSimulator) -> httpx2.AsyncBaseTransport:
@@ -102,6 +111,20 @@ async def test_another_take_does_not_release_a_lost_order(connect: Connect, agen
         assert (await call(client, "get_job", jobid=taken["jobid"]))[1]["state"] == "completed"
         assert_unknown(await order_error(client))
     assert agents_simulator.requests[ORDERED] == 2
+
+
+@pytest.mark.parametrize("minutes_ahead", [-20, 20])
+async def test_no_clock_of_a_machine_releases_a_lost_order(
+    connect: Connect, agents_simulator: AgentsSimulator, minutes_ahead: float
+) -> None:
+    async with connect(Dated(agents_simulator, Lost.NONE, Lost.DROPPED_AFTER), minutes_ahead=minutes_ahead) as client:
+        assert_unknown(await order_error(client))
+    # Each server is new, as a command in a terminal is.
+    async with connect(Dated(agents_simulator), minutes_ahead=-minutes_ahead) as client:
+        assert_unknown(await order_error(client))
+    await pass_time(16 * MINUTE)
+    async with connect(Dated(agents_simulator), minutes_ahead=-minutes_ahead) as client:
+        assert (await order(client))[1]["outcome"] == "created"
 
 
 def assert_unknown(error: dict[str, Any]) -> None:

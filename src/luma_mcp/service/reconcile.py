@@ -82,6 +82,15 @@ class Reconciler:
         age = self.wall_clock() - placed
         return age if timedelta() <= age <= PLAUSIBLE_AGE else seen
 
+    async def learn_time(self) -> bool:
+        """Let an answer of the API show its time, at no cost, unless one has; False if the API was not reached."""
+        if self.api.now() is None:
+            try:
+                await self.api.check(retry_timeout=0)
+            except LumaError as error:
+                return error.status is not None
+        return True
+
     def may_run(self, order: Order) -> bool:
         """Whether a job of an order without an answer may be running, although none was found."""
         # Where the running jobs are not listed, nothing shows sooner that there is none.
@@ -126,7 +135,10 @@ class Reconciler:
         if match.jobid:
             return match
         none_found = match.candidates == () and not match.at_other_times
-        if (none_found or not self.api.features.list_running) and not self.may_run(order):
+        if not self.api.features.list_running:
+            # No list shows that there is none, but its age does, once the API's time is known.
+            none_found = await self.learn_time()
+        if none_found and not self.may_run(order):
             await self.journal.give_up(order)
             return replace(match, given_up=True)
         await self.journal.mark_unknown(order)

@@ -30,7 +30,6 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -210,12 +209,13 @@ class OrderSubmitter:
             LimitReached: the hourly limit has been reached.
             BudgetReached: the budget has no room for it.
         """
-        if not (self.max_per_hour or self.budget):
+        is_limited = bool(self.max_per_hour or self.budget)
+        # By this machine's clock, which may be wrong, no order might count. And where the API lists no jobs, only its
+        # time shows when the job of an order whose answer was lost cannot be running any more.
+        if is_limited or not self.api.features.list_running:
+            await self.reconciler.learn_time()
+        if not is_limited:
             return
-        if self.api.now() is None:
-            # The answer shows the API's time. By this machine's clock, which may be wrong, none of them might count.
-            with suppress(errors.LumaError):
-                await self.api.check(retry_timeout=0)
         exceeded = await self._find_exceeded(validated)
         if exceeded and exceeded.window.budget is not None:
             # Jobs that have ended since they were last seen may have used less than their price.
