@@ -169,7 +169,7 @@ async def test_status_message_of_an_overdue_task(tasks: Server) -> None:
     for each in (task, working):
         assert each["status"] == "working"
         assert "59 minutes more than such videos usually take" in each["statusMessage"]
-    assert "queued, which the API does not document" in working["statusMessage"]
+    assert "waiting, which the API does not document" in working["statusMessage"]
 
 
 @pytest.mark.parametrize("name", ["null-link", "dead-link"])
