@@ -13,6 +13,7 @@ whose job must be searched for.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -378,3 +379,23 @@ class Journal(Protocol):
 
     async def forget_asset(self, asset_ref: str) -> None:
         """Remove an asset that the API does not know any more."""
+
+
+_DURATION = re.compile(r"(\d{1,4})s")
+_LONGEST_CHAIN = 100
+"""Extensions of one clip that are followed in the journal."""
+
+
+async def count_clip_seconds(journal: Journal, order: Order) -> float | None:
+    """Get the nominal length of an order's clip, with the clips that it extends; None if the journal lacks one."""
+    total = 0.0
+    current: Order | None = order
+    for _ in range(_LONGEST_CHAIN):
+        duration = _DURATION.fullmatch(current.request.duration or "") if current else None
+        if current is None or duration is None:
+            return None
+        total += int(duration[1])
+        if current.request.extend is None:
+            return total
+        current = await journal.get_by_jobid(current.request.extend)
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ import anyio
 from luma_mcp.api.protocol import Job, VideoApi
 from luma_mcp.catalog.models import Catalog, ClipInput
 from luma_mcp.errors import Forbidden, InvalidArguments, NotFound
-from luma_mcp.journal.protocol import Journal, Order
+from luma_mcp.journal.protocol import Journal, count_clip_seconds
 from luma_mcp.media.clips import CLIP_TIMEOUT, LARGEST_CLIP, Clip, PyAvMissing, can_read_clips
 from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.safe_http import SafeHttpClient
@@ -23,12 +22,9 @@ from luma_mcp.media.sources import ImageError
 from luma_mcp.providers import PROVIDERS
 
 _MISSING = "and reading the video needs the Python package PyAV, which is not installed on the server's machine"
-_LONGEST_CHAIN = 100
-"""Extensions of one clip that are followed in the journal."""
 # Pixels of a clip in 16:9. In other shapes Luma's clips have about as many.
 _PIXELS = {"360p": 640 * 360, "540p": 960 * 540, "720p": 1280 * 720, "1080p": 1920 * 1080}
 _PIXELS_TOLERANCE = 0.25
-_DURATION = re.compile(r"(\d{1,4})s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,21 +165,6 @@ class EarlierClips:
         """Find the lowest resolution in which a video can be extended."""
         values = self.catalog.remaining_values({"extend": True})["resolution"]
         return str(values[0])
-
-
-async def count_clip_seconds(journal: Journal, order: Order) -> float | None:
-    """Get the nominal length of an order's clip, with the clips that it extends; None if the journal lacks one."""
-    total = 0.0
-    current: Order | None = order
-    for _ in range(_LONGEST_CHAIN):
-        duration = _DURATION.fullmatch(current.request.duration or "") if current else None
-        if current is None or duration is None:
-            return None
-        total += int(duration[1])
-        if current.request.extend is None:
-            return total
-        current = await journal.get_by_jobid(current.request.extend)
-    return None
 
 
 def _check_is_video(job: Job, wanted: str) -> None:

@@ -11,8 +11,7 @@ import anyio
 
 from luma_mcp.api.protocol import Job, JobFiles, RunningJob, VideoApi, VideoRequest, parse_time
 from luma_mcp.errors import LumaError, OutcomeUnknown
-from luma_mcp.journal.protocol import UNSETTLED, Journal, Order
-from luma_mcp.service.earlier_clips import count_clip_seconds
+from luma_mcp.journal.protocol import UNSETTLED, Journal, Order, count_clip_seconds
 
 logger = logging.getLogger(__name__)
 
