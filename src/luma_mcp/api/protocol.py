@@ -32,6 +32,9 @@ LARGEST_CREDITS = 1e12
 """More credits than any account has; a larger number, and what is no number, is not believed."""
 
 JobState = Literal["running", "completed", "failed"]
+ListedState = Literal["running", "completed", "failed", "unknown", "deleted"]
+"""What a list says of an order. `unknown`: how it ended, or whether it has a job, is not known. `deleted`: its job was
+deleted from here."""
 FINISHED: dict[str, JobState] = {"completed": "completed", "failed": "failed"}
 UNFINISHED = frozenset({"created", "queued", "pending", "processing"})
 """The terminal statuses. A job with any other status is running."""

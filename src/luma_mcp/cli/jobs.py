@@ -25,8 +25,8 @@ from luma_mcp.journal.protocol import Order, OrderQuery
 from luma_mcp.journal.sqlite import EVERY_API, SqliteJournal
 from luma_mcp.media.sources import LONGEST_PATH, ForeignId, ImageError, home_folders, parse_source
 from luma_mcp.providers import PROVIDERS, Provider
-from luma_mcp.service import existing_files, journal_path
-from luma_mcp.service.jobs import JobList, ListedJob, list_recorded, parse_moment
+from luma_mcp.service import existing_files, journal_path, parse_moment
+from luma_mcp.service.jobs import JobList, ListedJob, list_recorded
 from luma_mcp.service.service import DeletedJob, VideoService
 from luma_mcp.settings import Settings
 from luma_mcp.text import decode_utf8, one_line, without_none

@@ -20,7 +20,7 @@ SPEED = click.FloatRange(min=0, min_open=True)
 LOOPBACK_ONLY = (
     f"only {', '.join(LOOPBACK)}: the connection is not encrypted, and whoever reads the token can spend your credits."
 )
-# As `service.jobs.ListedState`, which is not imported for `--help`.
+# As `api.protocol.ListedState`, which is not imported for `--help`.
 JOB_STATES = ("running", "completed", "failed", "unknown", "deleted")
 NEEDS_SIMULATE = "{option} needs --simulate."
 APIS = click.Choice(tuple(PROVIDERS))

@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
-from luma_mcp.api.protocol import FINISHED, Job, VideoRequest
+from luma_mcp.api.protocol import FINISHED, Job, ListedState, VideoRequest
 from luma_mcp.errors import Charged
 
 OrderState = Literal["intent", "sent", "unknown", "running", "completed", "failed", "given_up"]
@@ -35,9 +35,6 @@ UNSETTLED: tuple[OrderState, ...] = ("sent", "unknown")
 CREDIT_FACTORS = ("model", "resolution", "duration", "dynamic_range")
 """The parameters that decide how many credits a job uses."""
 _ROUNDING = 1e-9
-ListedState = Literal["running", "completed", "failed", "unknown", "deleted"]
-"""What a list says of an order. `unknown`: how it ended, or whether it has a job, is not known. `deleted`: its job was
-deleted from here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from luma_mcp.api.protocol import FEATURES
+from luma_mcp.api.protocol import FEATURES, ListedState
 from luma_mcp.catalog.models import Catalog, Choice, ClipInput, Flag, KeyframesInput
 from luma_mcp.catalog.suggest import is_described, is_off, snake_case
 from luma_mcp.catalog.validate import MAX_SHOWN, shorten, unknown_parameter, value_problems
 from luma_mcp.errors import Problem
 from luma_mcp.hosts import DEFAULT_WAIT
-from luma_mcp.service.jobs import MAX_LISTED, ListedState, parse_moment
+from luma_mcp.service import MAX_LISTED, parse_moment
 from luma_mcp.settings import LONGEST_WAIT
 
 # Enough to find a recent job, and short enough for an agent to read.

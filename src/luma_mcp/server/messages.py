@@ -19,8 +19,7 @@ from luma_mcp.catalog import tables
 from luma_mcp.catalog.models import Catalog, Output
 from luma_mcp.errors import LumaError, format_problem
 from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider, summarize_error
-from luma_mcp.service.jobs import MAX_LISTED
-from luma_mcp.service.reconcile import UNKNOWN_FOR
+from luma_mcp.service import MAX_LISTED, UNKNOWN_FOR
 from luma_mcp.text import shorten
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Orders, tracks and downloads videos for one token; here, where its files are on this machine.
+"""Orders, tracks and downloads videos for one token; here, where its files are, and what tools and commands share.
 
 This module imports little, because the server and the commands need it before they need the rest.
 """
@@ -7,10 +7,33 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from luma_mcp.settings import Settings
+
+MAX_LISTED = 100
+"""Jobs in a list, at most."""
+UNKNOWN_FOR = timedelta(minutes=15)
+"""How long an order of unknown outcome blocks the same order: longer than any job runs."""
+
+_MOMENTS = {"today": 0, "yesterday": 1}
+"""How many days before today a day began."""
+_UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_UNIT_NAMES = {
+    "sec": "s",
+    "second": "s",
+    "m": "min",
+    "minute": "min",
+    "hr": "h",
+    "hour": "h",
+    "day": "d",
+    "week": "w",
+    **{unit: unit for unit in _UNITS},
+}
 
 
 def output_folder(settings: Settings) -> Path:
@@ -53,3 +76,21 @@ def existing_files(paths: Iterable[str]) -> tuple[str, ...]:
 def api_id(base_url: str, token: str) -> str:
     """Get an id that distinguishes APIs and tokens without revealing either."""
     return hashlib.sha256(f"{base_url}\n{token}".encode()).hexdigest()[:16]
+
+
+def parse_moment(text: str, now: datetime) -> datetime | None:
+    """Parse a date or a date and time (ISO 8601), an age such as `2h` or `3 days`, or `yesterday`; return it in UTC.
+
+    None if it is none of these. A date means its beginning. Days are those of the time zone of `now`.
+    """
+    spelling = text.strip().casefold()
+    with suppress(ValueError, OverflowError):
+        if spelling in _MOMENTS:
+            midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+            return (midnight - timedelta(days=_MOMENTS[spelling])).astimezone(UTC)
+        age = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+?)s?(?:\s+ago)?", spelling)
+        if age and age[2] in _UNIT_NAMES:
+            return now.astimezone(UTC) - timedelta(seconds=float(age[1]) * _UNITS[_UNIT_NAMES[age[2]]])
+        moment = datetime.fromisoformat(text.strip().upper().replace(" UTC", "Z"))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)).astimezone(UTC)
+    return None

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from math import inf, isfinite
 
 import anyio
 import anyio.to_thread
 
-from luma_mcp.api.protocol import Account, RunningJob, VideoApi, VideoRequest, parse_time
+from luma_mcp.api.protocol import Account, ListedState, RunningJob, VideoApi, VideoRequest, parse_time
 from luma_mcp.errors import Capacity, Charged, JobReference, LumaError, NetworkError, NotFound
-from luma_mcp.journal.protocol import Journal, ListedState, Order, OrderQuery
-from luma_mcp.service import existing_files
-from luma_mcp.service.reconcile import NEW_FOR, UNKNOWN_FOR, Reconciler
+from luma_mcp.journal.protocol import Journal, Order, OrderQuery
+from luma_mcp.service import UNKNOWN_FOR, existing_files
+from luma_mcp.service.reconcile import NEW_FOR, Reconciler
 from luma_mcp.text import shorten
-
-__all__ = [
-    "MAX_LISTED",
-    "JobList",
-    "ListedJob",
-    "ListedState",
-    "add_slot_holders",
-    "list_jobs",
-    "list_recorded",
-    "parse_moment",
-]
-
-MAX_LISTED = 100
 
 _CONCURRENT_FETCHES = 5
 _RETRY_TIMEOUT = 2.0
@@ -44,38 +30,6 @@ _LONGEST_PROMPT = 40
 
 _OVERDUE_FOR = 60.0
 """Seconds beyond the usual time after which the end of a job is not expected any more."""
-_MOMENTS = {"today": 0, "yesterday": 1}
-"""How many days before today a day began."""
-_UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_UNIT_NAMES = {
-    "sec": "s",
-    "second": "s",
-    "m": "min",
-    "minute": "min",
-    "hr": "h",
-    "hour": "h",
-    "day": "d",
-    "week": "w",
-    **{unit: unit for unit in _UNITS},
-}
-
-
-def parse_moment(text: str, now: datetime) -> datetime | None:
-    """Parse a date or a date and time (ISO 8601), an age such as `2h` or `3 days`, or `yesterday`; return it in UTC.
-
-    None if it is none of these. A date means its beginning. Days are those of the time zone of `now`.
-    """
-    spelling = text.strip().casefold()
-    with suppress(ValueError, OverflowError):
-        if spelling in _MOMENTS:
-            midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-            return (midnight - timedelta(days=_MOMENTS[spelling])).astimezone(UTC)
-        age = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+?)s?(?:\s+ago)?", spelling)
-        if age and age[2] in _UNIT_NAMES:
-            return now.astimezone(UTC) - timedelta(seconds=float(age[1]) * _UNITS[_UNIT_NAMES[age[2]]])
-        moment = datetime.fromisoformat(text.strip().upper().replace(" UTC", "Z"))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)).astimezone(UTC)
-    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,10 @@ import anyio
 from luma_mcp.api.protocol import Job, JobFiles, RunningJob, VideoApi, VideoRequest, parse_time
 from luma_mcp.errors import LumaError, OutcomeUnknown
 from luma_mcp.journal.protocol import UNSETTLED, Journal, Order, count_clip_seconds
+from luma_mcp.service import UNKNOWN_FOR
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN_FOR = timedelta(minutes=15)
-"""How long an order of unknown outcome blocks the same order: longer than any job runs."""
 NEW_FOR = timedelta(minutes=1)
 """Age of a job until which a replica may lag so much that it does not know it."""
 FAILED_ANSWER_FOR = timedelta(minutes=2)
@@ -38,6 +37,7 @@ _DATE_TOLERANCE = timedelta(seconds=5)
 _LONGEST_DELIVERY = timedelta(seconds=60)
 _RATIO_TOLERANCE = 0.06
 """Sizes are rounded to multiples of 8 or 16 pixels."""
+
 _SECONDS_TOLERANCE = 1.0
 
 

@@ -15,19 +15,19 @@ import anyio
 
 from luma_mcp.api import build_client
 from luma_mcp.api.polling import Pollers
-from luma_mcp.api.protocol import Job, VideoApi, VideoRequest, parse_time
+from luma_mcp.api.protocol import Job, ListedState, VideoApi, VideoRequest, parse_time
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.errors import Capacity, LumaError, NetworkError, NotFound, RecordedJob, Upstream
 from luma_mcp.journal.protocol import CREDIT_FACTORS, Journal, Order, OrderQuery
 from luma_mcp.journal.sqlite import ASSET_LIFETIME, SqliteJournal
 from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.safe_http import Resolve, SafeHttpClient, resolve_host
-from luma_mcp.service import api_id, journal_path, output_folder
+from luma_mcp.service import UNKNOWN_FOR, api_id, journal_path, output_folder
 from luma_mcp.service.credits import CreditsWatch
 from luma_mcp.service.downloads import Downloads
-from luma_mcp.service.jobs import JobList, ListedState, list_jobs
+from luma_mcp.service.jobs import JobList, list_jobs
 from luma_mcp.service.prices import PriceEstimator
-from luma_mcp.service.reconcile import NEW_FOR, UNKNOWN_FOR, Reconciler
+from luma_mcp.service.reconcile import NEW_FOR, Reconciler
 from luma_mcp.service.requests import RequestBuilder
 from luma_mcp.service.submit import OrderSubmitter
 from luma_mcp.settings import LOOPBACK, Settings

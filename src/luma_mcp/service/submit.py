@@ -44,10 +44,11 @@ from luma_mcp.api.protocol import Job, VideoApi, VideoRequest
 from luma_mcp.catalog.validate import find_cheaper
 from luma_mcp.journal.protocol import Journal, JournalBusy, LimitExceeded, Order, RateWindow
 from luma_mcp.providers import PROVIDERS
+from luma_mcp.service import UNKNOWN_FOR
 from luma_mcp.service.concurrency import periodic
 from luma_mcp.service.jobs import add_slot_holders, update_ended
 from luma_mcp.service.prices import PriceEstimator
-from luma_mcp.service.reconcile import HEARTBEAT_INTERVAL, UNKNOWN_FOR, Reconciler
+from luma_mcp.service.reconcile import HEARTBEAT_INTERVAL, Reconciler
 from luma_mcp.service.requests import ProgressCallback, RequestBuilder, ValidatedRequest
 
 logger = logging.getLogger(__name__)

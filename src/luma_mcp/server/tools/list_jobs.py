@@ -14,10 +14,11 @@ from luma_mcp.server.arguments import DEFAULT_LIMIT, get_option, parse_arguments
 from luma_mcp.server.results import MAX_BYTES, build_result, credits_content, fits, format_iso
 from luma_mcp.server.schemas import BOOLEAN, NUMBER, OBJECT, STRING, array
 from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, build_tool
-from luma_mcp.service.jobs import MAX_LISTED, JobList, ListedJob, parse_moment
+from luma_mcp.service import MAX_LISTED, parse_moment
 from luma_mcp.text import shorten, without_none
 
 if TYPE_CHECKING:
+    from luma_mcp.service.jobs import JobList, ListedJob
     from luma_mcp.service.service import VideoService
 
 
