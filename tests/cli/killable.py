@@ -17,9 +17,11 @@ import uvicorn
 from tests.cli.serving import STARTING
 from tests.conftest import EMAIL, TOKEN
 
+from luma_mcp.catalog.agents import AGENTS
 from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.cli.main import main
-from luma_mcp.simulator.app import PREFIX, Simulator
+from luma_mcp.simulator.agents import AgentsService, AgentsSimulator
+from luma_mcp.simulator.app import Simulator
 from luma_mcp.simulator.state import Service
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
 HOST = "127.0.0.1"
+KEY = "luma-api-4711-killed"
 SLOTS = 20
 
 Hold = Literal["order", "answer", "media"]
@@ -59,8 +62,8 @@ class Api(Simulator):
         downloads: how many requests of media there were.
     """
 
-    def __init__(self) -> None:
-        super().__init__(Service(USEAPI, clock=lambda: self.now), token=TOKEN)
+    def __init__(self, service: Service | None = None, token: str = TOKEN) -> None:
+        super().__init__(service or Service(USEAPI, clock=lambda: self.now), token=token)
         self.service.add_account(EMAIL, SLOTS)
         self.now = 0.0
         self.hold: Hold | None = None
@@ -100,6 +103,13 @@ class Api(Simulator):
         return sends_half
 
 
+class AgentsApi(Api, AgentsSimulator):
+    """The other API."""
+
+    def __init__(self) -> None:
+        super().__init__(AgentsService(AGENTS, clock=lambda: self.now), KEY)
+
+
 async def _nowhere(_: Message) -> None:
     """Where a response goes that is held for ever."""
 
@@ -109,7 +119,7 @@ class Address:
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
-        self.base_url = f"http://{HOST}:{listener.getsockname()[1]}{PREFIX}"
+        self.origin = f"http://{HOST}:{listener.getsockname()[1]}"
 
     @contextmanager
     def serving(self, api: Api) -> Iterator[None]:

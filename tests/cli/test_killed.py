@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.cli.killable import HOST, Address, Api, Server
-from tests.conftest import EMAIL, TOKEN
+from tests.cli.killable import HOST, Address, AgentsApi, Api, Server
+from tests.conftest import EMAIL
 
+from luma_mcp.providers import PROVIDERS
 from luma_mcp.simulator.state import MEDIA
 
 if TYPE_CHECKING:
@@ -27,9 +28,14 @@ LONG = 600.0
 """Seconds within which a simulated job of any kind ends."""
 
 
+agents = pytest.mark.parametrize("api", [AgentsApi], indirect=True, ids=["agents"])
+
+
 @pytest.fixture
-def api() -> Api:
-    return Api()
+def api(request: pytest.FixtureRequest) -> Api:
+    """The API that users have, unless the test says otherwise."""
+    kind: type[Api] = getattr(request, "param", Api)
+    return kind()
 
 
 @pytest.fixture
@@ -51,11 +57,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(address: Address, folder: Path, tmp_path: Path) -> Iterator[Start]:
+def start(address: Address, api: Api, folder: Path, tmp_path: Path) -> Iterator[Start]:
     """Starts a server; all of a test share the journal, the folder and the API."""
     environment = {
-        "USEAPI_TOKEN": TOKEN,
-        "LUMA_MCP_BASE_URL": address.base_url,
+        PROVIDERS[api.service.catalog.api].variable: api.token or "",
+        "LUMA_MCP_BASE_URL": f"{address.origin}{api.prefix}",
         "LUMA_MCP_JOURNAL": str(tmp_path / "journal.db"),
         "LUMA_MCP_OUTPUT_DIR": str(folder),
         "LUMA_MCP_THUMBNAILS": "0",
@@ -153,8 +159,33 @@ def test_killed_before_the_response_another_job_is_a_candidate(api: Api, start: 
     assert len(api.orders) == 1
 
 
+@agents
 @pytest.mark.usefixtures("served")
-@pytest.mark.parametrize("received", [False, True], ids=["as it is sent", "as the agent has it"])
+def test_killed_before_the_response_of_an_api_without_a_list(api: Api, start: Start, folder: Path) -> None:
+    kill_before_the_response(api, start)
+    second = start()
+    [listed] = second.call("list_jobs")["jobs"]
+    assert (listed["state"], listed["prompt"], "jobid" in listed) == ("unknown", "A fox", False)
+    for server in (second, start()):
+        error = server.call("generate_video", **FOX)["error"]
+        assert (error["kind"], error["charged"]) == ("outcome_unknown", "unknown")
+        assert PROVIDERS["agents"].console in error["next_step"]
+    assert len(api.orders) == 1
+    # The person has looked there, and orders another one.
+    ordered = second.call("generate_video", **FOX, new_take=True)
+    assert list(api.service.jobs)[1:] == [ordered["jobid"]]
+    api.now += LONG
+    assert_whole(second.call("get_job", jobid=ordered["jobid"], save=True, wait_seconds=0), folder)
+
+
+# As it is sent, only a list of the running jobs shows the job for sure.
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize(
+    ("api", "received"),
+    [(Api, False), (Api, True), (AgentsApi, True)],
+    indirect=["api"],
+    ids=["as it is sent", "as the agent has it", "as the agent of the other API has it"],
+)
 def test_killed_after_the_response_the_job_is_reused(api: Api, start: Start, folder: Path, received: bool) -> None:
     first = start()
     first.begin("generate_video", **FOX)
