@@ -49,7 +49,7 @@ class Contract:
     Attributes:
         api: its name.
         credential: the environment variable of the credential, and its value.
-        orders, jobs: the paths of orders and of a job's record.
+        orders, jobs, listing: the paths of orders, of a job's record, and of a list that shows the API's time.
         accepted: the status of an accepted order; `rejections`: the documented ones, with which nothing is carried out.
         bodies: of answers that are not the API's true ones.
         models, resolution: of orders; `clock_model`: of the job that shows servers the API's time.
@@ -64,6 +64,7 @@ class Contract:
     credential: tuple[str, str]
     orders: str
     jobs: str
+    listing: str
     accepted: int
     rejections: frozenset[int]
     bodies: tuple[bytes, ...]
@@ -81,6 +82,7 @@ CONTRACTS = (
         credential=("USEAPI_TOKEN", "user:4711-campaign"),
         orders="/videos",
         jobs="/jobs/",
+        listing="/jobs",
         accepted=200,
         rejections=frozenset({400, 401, 402, 403, 404, 409, 422, 429, 596}),
         bodies=(*BODIES, b'{"error": "Internal server error"}', b'{"jobid": ""}'),
@@ -96,6 +98,7 @@ CONTRACTS = (
         credential=("LUMA_AGENTS_API_KEY", "luma-api-4711-campaign"),
         orders="/generations",
         jobs="/generations/",
+        listing="/files?limit=1",
         accepted=201,
         rejections=frozenset({400, 401, 402, 403, 404, 413, 422, 429}),
         bodies=(*BODIES, b'{"detail": "Internal server error"}', b'{"id": ""}'),
@@ -249,7 +252,7 @@ class Api:
         batch: the number of the present batch, for the ledger.
         orders: by prompt, what happens to its next orders.
         look_ups: by prompt, what happens to the next look-ups of its jobs.
-        listings: what happens to the next lists of the running jobs.
+        listings: what happens to the next lists.
         unlisted: prompts whose jobs are not listed during their first second.
         posts, jobs: the ledger.
         changed: notified whenever something has happened.
@@ -416,12 +419,12 @@ class Api:
         fault = self._choose_fault(method, path)
         await asyncio.sleep(fault.delay)
         answer = await self._simulate(method, target, headers, body)
-        if (method, path) == ("GET", "/jobs"):
+        if self.contract.lists_jobs and (method, path) == ("GET", self.contract.listing):
             self._hide_young(answer)
         return await self._respond(answer, fault, writer)
 
     def _choose_fault(self, method: str, path: str) -> Fault:
-        if method == "GET" and path == "/jobs" and self.listings:
+        if method == "GET" and path == self.contract.listing and self.listings:
             return self.listings.popleft()
         job = self.jobs.get(path.removeprefix(self.contract.jobs).replace("%3A", ":").replace("%40", "@"))
         if method == "GET" and job and self.look_ups[job.prompt]:
