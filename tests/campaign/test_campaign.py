@@ -2,8 +2,9 @@
 
     make campaign
 
-runs 2,000 orders, with other seeds each time; `CAMPAIGN_SEED=… CAMPAIGN_ORDERS=… make campaign` runs them again. A
-failure prints the seed of its scenario, its steps, and what came of each order, job and call.
+runs 2,000 orders, with other seeds each time; `CAMPAIGN_SEED=… CAMPAIGN_ORDERS=… make campaign` runs them again. Even
+seeds are about useapi.net, odd ones about Luma's Agents API. A failure prints the seed of its scenario, its steps, and
+what came of each order, job and call.
 """
 
 from __future__ import annotations
