@@ -123,6 +123,8 @@ async def test_no_clock_of_a_machine_releases_a_lost_order(
     async with connect(Dated(agents_simulator), minutes_ahead=-minutes_ahead) as client:
         assert_unknown(await order_error(client))
     await pass_time(16 * MINUTE)
+    async with connect(FaultyTransport(agents_simulator, Lost.GATEWAY_BEFORE), minutes_ahead=minutes_ahead) as client:
+        assert_unknown(await order_error(client))
     async with connect(Dated(agents_simulator), minutes_ahead=-minutes_ahead) as client:
         assert (await order(client))[1]["outcome"] == "created"
 

@@ -82,12 +82,12 @@ class Reconciler:
         return age if timedelta() <= age <= PLAUSIBLE_AGE else seen
 
     async def learn_time(self) -> bool:
-        """Let an answer of the API show its time, at no cost, unless one has; False if the API was not reached."""
+        """Let an answer of the API show its time, at no cost, unless one has; False if none does at present."""
         if self.api.now() is None:
             try:
                 await self.api.check(retry_timeout=0)
-            except LumaError as error:
-                return error.status is not None
+            except LumaError:
+                return self.api.now() is not None
         return True
 
     def may_run(self, order: Order) -> bool:
