@@ -17,7 +17,6 @@ from luma_mcp import __version__
 from luma_mcp.api.protocol import FEATURES
 from luma_mcp.catalog import get_catalog
 from luma_mcp.catalog.models import Catalog
-from luma_mcp.server.confirmation import Confirmation, with_confirmation
 from luma_mcp.server.prompts import add_completions, build_prompts, check_prompt_request
 from luma_mcp.server.resources import CACHE_HINTS, adapt_response, add_resources
 from luma_mcp.server.tasks import Tasks, VideoTaskBackend
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     import httpx2
 
     from luma_mcp.media.safe_http import Resolve
+    from luma_mcp.server.confirmation import Confirmation
     from luma_mcp.service.service import VideoService
 
 
@@ -101,8 +101,12 @@ def build_server(
 
     context = ServerContext(settings, offered, service, wall_clock)
     ordering = generate_video.definition(context)
-    confirmation = Confirmation(context) if settings.confirm != "never" else None
-    if confirmation:
+    confirmation: Confirmation | None = None
+    if settings.confirm != "never":
+        # Imported here, because most servers do not ask.
+        from luma_mcp.server.confirmation import Confirmation, with_confirmation
+
+        confirmation = Confirmation(context)
         ordering = with_confirmation(ordering, confirmation)
     server = MCPServer[Any](
         name="luma-ray-mcp",

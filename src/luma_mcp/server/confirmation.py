@@ -27,7 +27,7 @@ from pydantic import BaseModel, Field
 from luma_mcp.errors import LumaError, Upstream
 from luma_mcp.server import messages, results
 from luma_mcp.server.arguments import VIDEO_OPTIONS, parse_arguments
-from luma_mcp.server.tools import ServerContext
+from luma_mcp.server.tools import ConfirmationDecision, ServerContext
 
 if TYPE_CHECKING:
     from luma_mcp.service.requests import ValidatedRequest
@@ -47,18 +47,6 @@ MAX_QUESTIONS = 1000
 MAX_HELD_BYTES = 64_000_000
 # Seconds that a picture waits for an answer; the SDK does not accept a later one.
 HOLD_SECONDS = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class ConfirmationDecision:
-    """What a call of `generate_video` may do; by default: validate the request and submit it."""
-
-    # Submit this request, exactly as it is.
-    validated: "ValidatedRequest | None" = None
-    # Submit nothing; only return the job of an identical request.
-    reuse_only: bool = False
-    # Raise this instead.
-    error: LumaError | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -29,12 +29,13 @@ from luma_mcp.server.ui import icons
 from luma_mcp.settings import Settings
 
 if TYPE_CHECKING:
+    from luma_mcp.service.requests import ValidatedRequest
     from luma_mcp.service.service import VideoService
 
     Handler = Callable[..., Awaitable[CallToolResult]]
 
 # With the types that every tool needs.
-__all__ = ["CallToolResult", "Context", "ServerContext", "Tool", "build_tool"]
+__all__ = ["CallToolResult", "ConfirmationDecision", "Context", "ServerContext", "Tool", "build_tool"]
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,18 @@ class ServerContext:
         name = client.client_info.name.casefold() if client else ""
         allowed: float = WAIT_LIMITS.get(name, DEFAULT_WAIT)
         return min(options.get("wait_seconds", allowed), self.settings.max_wait_seconds), allowed + WAIT_MARGIN
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmationDecision:
+    """What a call of `generate_video` may do; by default: validate the request and submit it."""
+
+    # Submit this request, exactly as it is.
+    validated: ValidatedRequest | None = None
+    # Submit nothing; only return the job of an identical request.
+    reuse_only: bool = False
+    # Raise this instead.
+    error: LumaError | None = None
 
 
 class RawArguments(ArgModelBase):

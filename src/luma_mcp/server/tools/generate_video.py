@@ -21,11 +21,10 @@ from luma_mcp.errors import (
 )
 from luma_mcp.server import schemas
 from luma_mcp.server.arguments import VIDEO_OPTIONS, ParsedArguments, parse_arguments
-from luma_mcp.server.confirmation import ConfirmationDecision
 from luma_mcp.server.messages import ResultContext
 from luma_mcp.server.progress import INTERVAL, ProgressReporter
 from luma_mcp.server.tasks import attach_task, build_task, supports_tasks
-from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, build_tool
+from luma_mcp.server.tools import CallToolResult, ConfirmationDecision, Context, ServerContext, Tool, build_tool
 from luma_mcp.server.tools.get_job import follow_job
 from luma_mcp.server.ui import PLAYER_META
 from luma_mcp.service.concurrency import periodic
