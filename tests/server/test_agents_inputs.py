@@ -310,7 +310,7 @@ async def test_an_extension_takes_over_shape_and_resolution(server: Server, agen
     assert (body["aspect_ratio"], body["video"]["resolution"]) == ("9:16", "720p")
     assert body["video"]["start_frame"] == {"generation_id": jobid}
     assert (content["continues"], content["request"]["aspect_ratio"]) == (jobid, "9:16")
-    assert f"continues the video of job {jobid}" in text
+    assert f"extends the video of job {jobid}" in text
     assert "as in the clip that it continues" in text
 
 
