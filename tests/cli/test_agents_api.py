@@ -73,7 +73,7 @@ def test_several_videos_are_added_up(run: Run) -> None:
     done = run("generate", "A red fox", "A white fox", "A sad fox simulate:fail", "--duration", "10s")
     assert (done.returncode, len(done.stdout.splitlines())) == (1, 2)
     assert "1. A red fox ($0.18)" in done.stderr
-    assert "Nothing was charged." in done.stderr
+    assert "According to Luma's documentation, such a failure is not charged." in done.stderr
     assert "2 of 3 videos made. $0.36 by Luma's price list." in done.stderr
     assert [name for name in NEITHER_NAMES if name in shown(done)] == []
 
@@ -95,6 +95,17 @@ def test_earlier_videos_and_uploaded_files_go_on(run: Run, simulator: Simulator)
         assert done.returncode == 0, done.stderr
     assert simulator.orders[1]["video"]["start_frame"] == {"generation_id": jobid}
     assert simulator.orders[2]["video"]["end_frame"] == first
+
+
+@pytest.mark.usefixtures("api")
+def test_a_list_says_what_happened_to_the_money(run: Run) -> None:
+    run("generate", "A fox", "A sad fox simulate:fail", "A poor fox simulate:exhausted", "A lost fox simulate:lost")
+    listed = run("jobs").stdout
+    for ending in ("sdr $0.06", "sdr not charged", "sdr $0.06, whether it was charged is not known"):
+        assert f"{ending}\n" in listed
+    assert listed.count("whether it was charged is not known") == 2
+    facts = map(json.loads, run("jobs", "--json").stdout.splitlines())
+    assert [fact.get("charged") for fact in facts] == ["unknown", "unknown", "no", None]
 
 
 @pytest.mark.parametrize(

@@ -165,10 +165,8 @@ def _format_job(job: ListedJob, catalog: Catalog) -> str:
     duration = f" {job.seconds:.0f} s" if job.seconds is not None else ""
     if job.credits is not None:
         values.append(f"{job.credits:g} credits")
-    price = _get_price(job, catalog)
-    # Of a failed job it is not certain that it was charged.
-    if price is not None and job.state != "failed":
-        values.append(messages.format_cost(price, PROVIDERS[catalog.api]))
+    if price := messages.format_listed_price(job, _get_price(job, catalog), PROVIDERS[catalog.api]):
+        values.append(price)
     head = f"{when}  {click.style(job.state, fg=COLOURS[job.state])}{duration}  {one_line(' '.join(values))}"
     failure = job.failure_reason and f"failed: {job.failure_reason}"
     continues = job.continues and f"continues {job.continues}"
@@ -202,6 +200,8 @@ def _build_job_facts(job: ListedJob, catalog: Catalog) -> dict[str, Any]:
     }
     if job.request:
         facts |= {"prompt": job.request.prompt, "request": job.request.to_dict()}
+    if catalog.prices and job.state in ("failed", "unknown"):
+        facts["charged"] = job.charged or "unknown"
     if job.created:
         facts["created"] = job.created.isoformat(timespec="seconds")
     if job.seconds is not None:

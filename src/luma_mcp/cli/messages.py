@@ -17,6 +17,7 @@ from luma_mcp.install.command import invocation, package_command
 from luma_mcp.install.entry import NAME
 from luma_mcp.journal.protocol import Order
 from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider, summarize_error
+from luma_mcp.service.jobs import ListedJob
 from luma_mcp.settings import Settings
 from luma_mcp.text import shorten
 
@@ -141,7 +142,9 @@ def describe_error(error: LumaError, provider: Provider) -> str:
         lines = format_problems(error.problems) or lines
     if error.api_message:
         lines.append(f'The API says: "{error.api_message}".')
-    if error.charged:
+    if isinstance(error, errors.JobFailed) and error.charged == "no" and error.credits_used is None:
+        lines.append("According to Luma's documentation, such a failure is not charged.")
+    elif error.charged:
         lines.append(_CHARGED[error.charged])
     if step := _next_step(error, provider):
         lines.append(step)
@@ -271,6 +274,16 @@ def format_cost(used: float | None, provider: Provider) -> str:
     if used is None:
         return "price not known" if provider.unit == "dollars" else "credits not known"
     return errors.format_amount(used, provider.unit)
+
+
+def format_listed_price(job: ListedJob, price: float | None, provider: Provider) -> str | None:
+    """What a job of a list costs by the price list, and whether that was charged; None where there is no price list."""
+    if job.charged == "no":
+        return "not charged"
+    if price is None:
+        return None
+    cost = format_cost(price, provider)
+    return f"{cost}, whether it was charged is not known" if job.state in ("failed", "unknown") else cost
 
 
 def summarize(made: int, count: int, used: Sequence[float | None], provider: Provider, *, simulated: bool) -> str:
