@@ -150,7 +150,7 @@ def test_every_stage_has_a_text(stage: FailureStage) -> None:
     assert str(errors.NetworkError(stage)).startswith("The API was not reached: ")
 
 
-@pytest.mark.parametrize("what", ["job", "asset", "account", "order_input", "any_account"])
+@pytest.mark.parametrize("what", ["job", "asset", "account", "order_input", "any_account", "address"])
 def test_every_unknown_thing_has_a_text(what: str) -> None:
     assert str(NotFound(what)).startswith("The API does not know ")  # type: ignore[arg-type]  # a parametrized literal
 

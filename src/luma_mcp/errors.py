@@ -55,7 +55,7 @@ Kind = Literal[
 ]
 Retry = Literal["never", "after_change", "later"]
 Charged = Literal["no", "yes", "unknown"]
-Subject = Literal["job", "asset", "account", "order_input", "any_account"]
+Subject = Literal["job", "asset", "account", "order_input", "any_account", "address"]
 FailureStage = Literal["dns", "tls", "proxy", "refused", "timeout", "broken", "unsendable"]
 """Where a request ended: before the API (`refused`: no connection), with it (`broken`), or on this machine."""
 UpstreamFault = Literal[
@@ -431,7 +431,7 @@ class NotFound(LumaError):
     """The API does not know something, or no longer: assets, for example, live 30 days.
 
     Attributes:
-        what: what it does not know; `order_input`: an asset or the account of an order.
+        what: what it does not know; `order_input`: an asset or the account of an order; `address`: the request's URL.
         deleted: the job was deleted from here.
     """
 
@@ -448,6 +448,7 @@ class NotFound(LumaError):
             "account": "this account",
             "order_input": "an asset or the account of this order",
             "any_account": "any account for this token",
+            "address": "the address of this request",
         }
         return f"The API does not know {subjects[self.what]}."
 

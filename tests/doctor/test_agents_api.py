@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,6 +61,15 @@ def test_a_key_that_cannot_be_used_is_a_failure(machine: Machine, simulator: Sim
     simulator.faults.append(refusal)
     assert machine.check().failure("key").fix == fix
     simulator.faults.remove(refusal)
+    assert machine.check().failures == []
+
+
+def test_another_address_is_corrected(machine: Machine) -> None:
+    url = os.environ["LUMA_MCP_BASE_URL"]
+    machine.set(LUMA_MCP_BASE_URL=url.removesuffix("/v1"))
+    failure = machine.check().failure("key")
+    assert "is not the address of Luma's Agents API" in failure.detail
+    machine.set(LUMA_MCP_BASE_URL=url)
     assert machine.check().failures == []
 
 

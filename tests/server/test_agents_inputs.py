@@ -87,6 +87,16 @@ async def make(client: Client, prompt: str = "A clip", **params: Any) -> str:
     return str(content["jobid"])
 
 
+async def test_an_order_without_inputs_is_not_known_only_at_a_wrong_address(
+    connect: Callable[..., Client], store: Store
+) -> None:
+    environment = {"LUMA_AGENTS_API_KEY": KEY, "LUMA_MCP_BASE_URL": "https://agents.lumalabs.ai"}
+    async with connect(transport=store, environment=environment) as client:
+        error = await order_error(client)
+        assert (error["kind"], error["charged"], error["next_action"]) == ("not_found", "no", "fix_setup")
+        assert "LUMA_MCP_BASE_URL" in error["next_step"]
+
+
 def problems_of(error: dict[str, Any]) -> dict[str, str]:
     return {problem["field"]: problem["message"] for problem in error["problems"]}
 

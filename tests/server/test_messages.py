@@ -56,6 +56,7 @@ CASES: dict[str, tuple[LumaError, NextAction]] = {
     "deleted job": (errors.NotFound("job", deleted=True, saved_files=("/videos/a.mp4",)), "none"),
     "unknown asset": (errors.NotFound("order_input", charged="no"), "fix_arguments"),
     "unknown account": (errors.NotFound("account", charged="no"), "fix_arguments"),
+    "wrong address": (errors.NotFound("address", charged="no"), "fix_setup"),
     "no account": (errors.NotFound("any_account", charged="no"), "fix_setup"),
     "running job": (errors.Conflict(), "get_job"),
     "just finished": (errors.Conflict("just_finished", charged="no"), "list_jobs"),

@@ -185,6 +185,8 @@ def _next_step(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0
             return f"Check the job's id with: {invocation()} jobs"
         case errors.NotFound(what="account" | "any_account"):
             return f"Configured accounts: {invocation()} accounts"
+        case errors.NotFound(what="address"):
+            return f"Correct LUMA_MCP_BASE_URL, or unset it: {provider.title} is at {provider.base_url} then."
         case errors.NotFound():
             if provider.asset_days:
                 kept = f"Uploaded images are kept for {provider.asset_days} days."

@@ -368,6 +368,9 @@ def _token_result(here: Environment, error: LumaError | None) -> CheckResult:
         return failed(name, str(error), f"{renew} at {provider.console}.")
     if isinstance(error, errors.AccessDenied):
         return failed(name, str(error), f"Check the state of your account at {provider.console}.")
+    if isinstance(error, errors.NotFound) and error.what == "address":
+        detail = f"{here.settings.base_url} is not the address of {provider.title}, so {source} could not be checked"
+        return failed(name, detail, f"Correct LUMA_MCP_BASE_URL, or unset it: it is {provider.base_url} then.")
     if error:
         return note(name, f"{source} is set; whether the API accepts it is not known")
     return passed(name, f"{source} is accepted (not shown)")

@@ -374,6 +374,10 @@ def _advise(error: LumaError, tool: str, provider: Provider) -> tuple[NextAction
             )
         case errors.NotFound(what="any_account"):
             return "fix_setup", f"Ask the user to add a Luma account at {provider.title}."
+        case errors.NotFound(what="address"):
+            return "fix_setup", (
+                f"Ask the user to check LUMA_MCP_BASE_URL: {provider.title} is at {provider.base_url} if it is not set."
+            )
         case errors.NotFound(what="account"):
             return "fix_arguments", "Leave email out to use any account."
         case errors.NotFound():

@@ -55,7 +55,7 @@ GET_JOB = Endpoint("GET", "/generations/{jobid}", IDEMPOTENT, required=("id", st
 UPLOAD = Endpoint("POST", "/files", IDEMPOTENT, required=("id", str), not_found="asset", timeout=120.0)
 GET_FILE = Endpoint("GET", "/files/{asset_ref}", IDEMPOTENT, required=("id", str), not_found="asset")
 # Costs nothing, and needs a key that is accepted.
-CHECK_KEY = Endpoint("GET", "/files?limit=1", IDEMPOTENT, required=("data", list), not_found="any_account")
+CHECK_KEY = Endpoint("GET", "/files?limit=1", IDEMPOTENT, required=("data", list), not_found="address")
 
 
 class AgentsClient(BaseClient):
@@ -140,6 +140,10 @@ class AgentsClient(BaseClient):
         except errors.AccessDenied as error:
             # The answer does not say which it is: the account has no access to HDR, or it is suspended.
             error.hdr = complete.dynamic_range != "sdr"
+            raise
+        except errors.NotFound as error:
+            if not (complete.image_start or complete.image_end or complete.keyframes or complete.extend):
+                error.what = "address"
             raise
         self._remember(record["id"], complete)
         return self._build_job(record)
