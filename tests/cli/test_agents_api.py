@@ -100,7 +100,9 @@ def test_earlier_videos_and_uploaded_files_go_on(run: Run, simulator: Simulator)
 @pytest.mark.usefixtures("api")
 def test_a_list_says_what_happened_to_the_money(run: Run) -> None:
     run("generate", "A fox", "A sad fox simulate:fail", "A poor fox simulate:exhausted", "A lost fox simulate:lost")
-    listed = run("jobs").stdout
+    done = run("jobs")
+    listed = done.stdout
+    assert "running jobs" not in done.stderr
     for ending in ("sdr $0.06", "sdr not charged", "sdr $0.06, whether it was charged is not known"):
         assert f"{ending}\n" in listed
     assert listed.count("whether it was charged is not known") == 2

@@ -97,6 +97,14 @@ async def test_an_order_without_inputs_is_not_known_only_at_a_wrong_address(
         assert "LUMA_MCP_BASE_URL" in error["next_step"]
 
 
+@pytest.mark.parametrize(("name", "asks_for_a_picture"), [("image_start", True), ("extend", False)])
+async def test_an_id_of_the_other_api_is_refused(server: Server, name: str, asks_for_a_picture: bool) -> None:
+    async with server() as client:
+        error = await order_error(client, **{name: "user:1-luma:2-asset:3"})
+        assert "has the form of a jobid or assetRef of useapi.net" in error["message"]
+        assert ("give the picture itself" in error["message"]) == asks_for_a_picture
+
+
 def problems_of(error: dict[str, Any]) -> dict[str, str]:
     return {problem["field"]: problem["message"] for problem in error["problems"]}
 

@@ -170,7 +170,7 @@ def _get_id_kind(text: str, provider: Provider) -> SourceKind | None:
     if owner.name != provider.name:
         raise ForeignId(
             f"has the form of a jobid or {owner.asset} of {owner.title}, but this server orders from {provider.title}, "
-            "which does not know it; give the picture itself, as a path or a link"
+            "which does not know it"
         )
     return kind
 

@@ -167,8 +167,11 @@ class Reconciler:
                 continue
             match = await self.settle(current)
             if match.jobid is None and not match.given_up:
-                candidates = ", ".join(match.candidates or ()) or "none known"
                 time = f"{order.ordered_at:%H:%M} UTC"
+                if not self.api.features.list_running:
+                    logger.warning("An order of %s got no answer, and nothing here can find its job", time)
+                    continue
+                candidates = ", ".join(match.candidates or ()) or "none known"
                 logger.warning("An order of %s got no answer; running jobs that it may be: %s", time, candidates)
 
     async def _list_running(self) -> tuple[RunningJob, ...] | None:

@@ -33,6 +33,7 @@ from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.images import NormalizedImage
 from luma_mcp.media.safe_http import SafeHttpClient
 from luma_mcp.media.sources import (
+    ForeignId,
     ImageError,
     Source,
     SourceKind,
@@ -254,6 +255,9 @@ class RequestBuilder:
         for name, value in given:
             try:
                 inputs.images[name] = await self._read_image(name, parse(value), inputs.images)
+            except ForeignId as error:
+                reason = f"{error.reason}; give the picture itself, as a path or a link"
+                inputs.add_error(name, "unusable_image", value, replace(error, reason=reason))
             except ImageError as error:
                 inputs.add_error(name, "unusable_image", value, error)
         if isinstance(row, ClipInput) and extended is not None:
