@@ -363,17 +363,25 @@ def _token_result(here: Environment, error: LumaError | None) -> CheckResult:
         source, fix = f"the {name} of {here.token_file.host.name}'s entry", _install_command(here.token_file)
     if isinstance(error, errors.Unauthorized):
         return failed(name, f"the API does not accept {source}", fix)
-    if isinstance(error, errors.PaymentRequired):
-        renew = "Renew the subscription" if provider.unit == "credits" else "Add credits"
-        return failed(name, str(error), f"{renew} at {provider.console}.")
-    if isinstance(error, errors.AccessDenied):
-        return failed(name, str(error), f"Check the state of your account at {provider.console}.")
-    if isinstance(error, errors.NotFound) and error.what == "address":
-        detail = f"{here.settings.base_url} is not the address of {provider.title}, so {source} could not be checked"
-        return failed(name, detail, f"Correct LUMA_MCP_BASE_URL, or unset it: it is {provider.base_url} then.")
+    if refusal := _describe_refusal(error, here.settings):
+        return failed(name, *refusal)
     if error:
         return note(name, f"{source} is set; whether the API accepts it is not known")
     return passed(name, f"{source} is accepted (not shown)")
+
+
+def _describe_refusal(error: LumaError | None, settings: Settings) -> tuple[str, str] | None:
+    """What is wrong although the credential may be right, and its fix; None if that is not known."""
+    provider = settings.provider
+    if isinstance(error, errors.PaymentRequired):
+        renew = "Renew the subscription" if provider.unit == "credits" else "Add credits"
+        return str(error), f"{renew} at {provider.console}."
+    if isinstance(error, errors.AccessDenied):
+        return str(error), f"Check the state of your account at {provider.console}."
+    if isinstance(error, errors.NotFound) and error.what == "address":
+        fix = f"Correct LUMA_MCP_BASE_URL, or unset it: it is {provider.base_url} then."
+        return f"{settings.base_url} is not the address of {provider.title}", fix
+    return None
 
 
 def _new_credential(provider: Provider) -> str:
