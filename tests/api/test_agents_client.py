@@ -318,12 +318,13 @@ async def test_an_image_that_fails_its_check_is_refused(
         assert missing.value.what == "asset"
 
 
-async def test_an_image_that_fails_at_once_has_its_reason() -> None:
-    file = {"id": FILE_ID, "state": "failed", "failure_reason": "Not allowed"}
+@pytest.mark.parametrize("reason", ["Not allowed", None])
+async def test_an_image_that_fails_at_once_has_its_reason(reason: str | None) -> None:
+    file = {"id": FILE_ID, "state": "failed", "failure_reason": reason}
     canned = Canned(201, json.dumps({"id": FILE_ID, "state": "failed", "file": file, "upload": None}).encode())
     with pytest.raises(errors.InvalidArguments) as caught:
         await agents_client_of(canned).upload(JPEG, "image/jpeg")
-    assert (caught.value.api_message, len(canned.requests)) == ("Not allowed", 1)
+    assert (caught.value.api_message, len(canned.requests)) == (reason, 1)
 
 
 async def test_a_new_image_may_not_be_found_at_first(agents: AgentsClient, agents_simulator: AgentsSimulator) -> None:

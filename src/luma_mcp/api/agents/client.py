@@ -26,6 +26,7 @@ from luma_mcp.api.protocol import (
     RunningJob,
     VideoRequest,
 )
+from luma_mcp.api.records import get_field
 from luma_mcp.api.retry import IDEMPOTENT, NON_IDEMPOTENT
 from luma_mcp.api.transport import Endpoint
 from luma_mcp.catalog.agents import AGENTS
@@ -193,7 +194,8 @@ class AgentsClient(BaseClient):
             raise
         if asset.failure_reason:
             problem = errors.Problem("image", "unusable_image", reason="was rejected by the API")
-            raise errors.InvalidArguments([problem], api_message=asset.failure_reason)
+            # Without a reason the API has said nothing.
+            raise errors.InvalidArguments([problem], api_message=get_field(checked, "failure_reason", str))
         return asset
 
     async def get_asset(self, asset_ref: str, *, retry_timeout: float = RETRY_TIMEOUT) -> Asset:
