@@ -156,9 +156,7 @@ class BaseClient(ABC):
         if job.state == "running":
             raise errors.Conflict(jobid=jobid)
         if job.state == "failed":
-            raise errors.JobFailed(
-                jobid=jobid, api_message=job.failure_reason, credits_used=job.credits_used, charged=job.charged
-            )
+            raise job.build_failure()
         if job.files.video is None:
             raise errors.DownloadError("The API has no link to the video.", jobid=jobid)
         self._http = self._http or self._get_http()

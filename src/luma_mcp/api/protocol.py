@@ -21,7 +21,7 @@ from luma_mcp.catalog.agents import ModelName as AgentsModelName
 from luma_mcp.catalog.agents import Resolution as AgentsResolution
 from luma_mcp.catalog.models import AspectRatio, Catalog, Duration
 from luma_mcp.catalog.useapi import DynamicRange, ModelName, Resolution
-from luma_mcp.errors import Charged, LumaError
+from luma_mcp.errors import Charged, JobFailed, LumaError, Retry
 
 RETRY_TIMEOUT = 20.0
 """Default time in seconds within which a call is sent again after a transient failure."""
@@ -153,6 +153,7 @@ class Job:
         credits_used: what it cost, where the API says that.
         failure_reason: the API's reason, with its details if there are any.
         charged: whether a job that failed was charged, where the API's documents say that; None if its record does.
+        retry: when the same order can succeed after a failure, where the API's documents say that.
         request: the complete request; None if it was ordered elsewhere, since the API's records do not repeat it.
         outage: None if the record is up to date.
     """
@@ -166,6 +167,7 @@ class Job:
     credits_used: float | None = None
     failure_reason: str | None = None
     charged: Charged | None = None
+    retry: Retry | None = None
     request: VideoRequest | None = None
     outage: Outage | None = None
 
@@ -192,6 +194,13 @@ class Job:
     def is_video(self) -> bool:
         """Whether it is a video; the API also has `image` jobs."""
         return self.kind in (None, "video")
+
+    def build_failure(self) -> JobFailed:
+        """Build the error of a job that has failed."""
+        failure = JobFailed(jobid=self.jobid, api_message=self.failure_reason, credits_used=self.credits_used)
+        failure.charged = self.charged or failure.charged
+        failure.retry = self.retry or failure.retry
+        return failure
 
     def elapsed_seconds(self, now: datetime) -> float | None:
         """Seconds from its creation to its end, or to `now` while it runs; None if the record has no times."""

@@ -412,9 +412,7 @@ def _require_video(job: Job) -> None:
     if not job.is_video:
         raise errors.InvalidArguments([errors.Problem("jobid", "not_a_video", job.jobid, reason=job.kind or "")])
     if job.state == "failed":
-        raise errors.JobFailed(
-            jobid=job.jobid, api_message=job.failure_reason, credits_used=job.credits_used, charged=job.charged
-        )
+        raise job.build_failure()
     if job.files.video is None:
         raise errors.DownloadError("Luma reports a finished video, but no link to it.", jobid=job.jobid)
 

@@ -315,6 +315,11 @@ def _advise(error: LumaError, tool: str, provider: Provider) -> tuple[NextAction
             return "fix_arguments", _advise_correction(error, tool)
         case errors.Moderated():
             return "fix_arguments", "Change the prompt or the image."
+        case errors.JobFailed(retry="later"):
+            return "order_later", (
+                "The same order may succeed: order it again in a minute, if the user wants that. It is a new job, and "
+                "charged if it succeeds."
+            )
         case errors.JobFailed(charged="no", credits_used=None):
             return "fix_arguments", (
                 "Change the prompt or the options before you order it again: every order is a new job, and charged if "

@@ -151,7 +151,7 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
         content["warnings"] = _build_warnings(job, result_context) or None
         content["charged"] = _get_charge(job, outcome, simulated=simulated)
     if job.state == "failed":
-        content["error"] = build_error_content(_build_failure(job), "get_job", provider)
+        content["error"] = build_error_content(job.build_failure(), "get_job", provider)
         content["next_action"] = content["error"]["next_action"]
     else:
         content["next_action"], content["next_step"] = messages.choose_next_step(job, result_context, elapsed, provider)
@@ -196,17 +196,11 @@ def _build_warnings(job: Job, result_context: messages.ResultContext) -> list[st
     return warnings
 
 
-def _build_failure(job: Job) -> JobFailed:
-    failure = JobFailed(jobid=job.jobid, api_message=job.failure_reason, credits_used=job.credits_used)
-    failure.charged = job.charged or failure.charged
-    return failure
-
-
 def _get_charge(job: Job, outcome: Outcome, *, simulated: bool) -> Charged | None:
     """Get whether this call's order costs credits. What a failed job costs is not known from its order."""
     if simulated or outcome == "duplicate":
         return "no"
-    return _build_failure(job).charged if job.state == "failed" else "yes"
+    return job.build_failure().charged if job.state == "failed" else "yes"
 
 
 def _build_job_cost(
@@ -216,7 +210,7 @@ def _build_job_cost(
     if not catalog.prices:
         return build_cost_content(result_context, is_running=job.state == "running", simulated=simulated)
     is_failed = job.state == "failed"
-    if is_failed and _build_failure(job).charged == "no":
+    if is_failed and job.build_failure().charged == "no":
         # The error says so.
         return {}
     price = catalog.price(job.request.to_dict()) if job.request else None

@@ -179,6 +179,17 @@ async def test_job_fails_at_unknown_cost(agent: Chat, simulator: AgentsSimulator
     assert len(simulator.orders) == 1
 
 
+async def test_job_fails_that_may_succeed(agent: Chat, simulator: AgentsSimulator) -> None:
+    """User: make a fox (the job fails for a reason after which Luma's documents advise to order again)."""
+    failed = await agent.make("A fox simulate:fail")
+    assert (failed.error["kind"], failed.error["charged"]) == ("job_failed", "no")
+    assert (failed.error["retry"], failed.error["next_action"]) == ("later", "order_later")
+    failed.says("is not charged", "the same order may succeed", "if the user wants").avoids("change the prompt")
+    again = await agent.order("A fox simulate:fail", wait_seconds=0)
+    # It is a new order, not the failed job once more.
+    assert (again.content["outcome"], len(simulator.orders)) == ("created", 2)
+
+
 @pytest.mark.parametrize("behavior", ["lost", "dropped", "truncated", "down"])
 async def test_reply_is_lost(chat: StartChat, simulator: AgentsSimulator, behavior: str) -> None:
     """User: make a fox (the answer to the order is lost on its way, or is a failure)."""

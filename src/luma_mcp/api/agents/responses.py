@@ -43,6 +43,8 @@ _PROVES_NOTHING = (408, 499)
 
 # Luma's documentation says that these are refunded.
 _REFUNDED = ("content_moderated", "generation_failed", "output_not_found")
+# It says that the same order may succeed after these, and only a changed one after the others.
+_REPEATABLE = ("generation_failed", "output_not_found", "rate_limited")
 
 
 def read_response(endpoint: Endpoint, response: RawResponse, secrets: tuple[str, ...]) -> dict[str, Any]:
@@ -152,11 +154,13 @@ def parse_job(record: Mapping[str, Any]) -> Job:
         files=_parse_outputs(get_field(record, "output", list) or []),
         failure_reason=": ".join(reasons)[:LONGEST_REASON] or None,
     )
-    if job.state == "failed" and code in _REFUNDED:
-        return replace(job, charged="no")
-    if job.state == "failed":
-        return replace(job, charged="unknown")
-    return job
+    if job.state != "failed":
+        return job
+    return replace(
+        job,
+        charged="no" if code in _REFUNDED else "unknown",
+        retry="later" if code in _REPEATABLE else "after_change",
+    )
 
 
 def _parse_outputs(outputs: list[Any]) -> JobFiles:
