@@ -158,7 +158,7 @@ def format_amount(amount: float, unit: str) -> str:
     """Format what something costs, in full: `$0.30` where the unit is `dollars`, else `20 credits`."""
     if unit != "dollars":
         # `g` would write a million credits as `1e+06`.
-        return f"{amount:.12g} {unit}"
+        return f"{amount:.12g} {unit.removesuffix('s') if amount == 1 else unit}"
     if abs(amount - round(amount, 2)) < _SMALLEST_AMOUNT:
         return f"${amount:,.2f}"
     return f"${amount:.12g}"

@@ -625,7 +625,8 @@ def _format_request(request: VideoRequest) -> str:
     if request.loop:
         options.append("loop")
     if request.keyframes:
-        options.append(f"{len(request.keyframes)} keyframes")
+        count = len(request.keyframes)
+        options.append(f"{count} keyframe{'s' if count > 1 else ''}")
     return f"Request: {', '.join(filter(None, options))}; prompt: {shorten(request.prompt, MAX_PROMPT)}"
 
 
