@@ -21,6 +21,7 @@ from tests.server.calls import call, order, order_error
 from tests.transports import Unreliable
 
 from luma_mcp.settings import Settings, SettingsError
+from luma_mcp.simulator.app import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -157,11 +158,15 @@ async def test_error_after_an_order_warns(server: Server, simulator: Simulator, 
     assert_warned(text, content, "the file is a database of another program")
 
 
-async def test_order_that_the_api_rejects_warns(server: Server, journal: Path) -> None:
+@pytest.mark.parametrize("status", [400, 401, 402, 422])
+async def test_order_that_the_api_rejects_warns(
+    server: Server, simulator: Simulator, journal: Path, status: int
+) -> None:
     """It was sent without a look at the orders of other processes."""
     await anyio.to_thread.run_sync(another_program, journal)
+    simulator.faults.append(Fault("POST", "/videos", status, b'{"error": "The API rejects this"}'))
     async with server() as client:
-        text, content = await order(client, "A fox simulate:moderate")
+        text, content = await order(client, "A fox")
     assert content["error"]["charged"] == "no"
     assert_warned(text, content, "the file is a database of another program")
 

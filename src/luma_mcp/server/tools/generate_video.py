@@ -124,8 +124,9 @@ async def handle(
         raise
     except Exception as error:  # noqa: BLE001 - none is lost
         explained = _explain(error, parsed, submitted)
-        # Even an order that the API refused was sent without a look at those of other processes.
-        if isinstance(explained, LumaError) and not isinstance(explained, UNSENT):
+        # Even an order that the API refused was sent without a look at those of other processes. Where it has answered
+        # with a status, something was sent.
+        if isinstance(explained, LumaError) and (explained.status or not isinstance(explained, UNSENT)):
             explained.journal_problem = service.journal.problem
         raise explained from None
     return result
