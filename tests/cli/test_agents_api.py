@@ -106,8 +106,14 @@ def test_a_list_says_what_happened_to_the_money(run: Run) -> None:
     for ending in ("sdr $0.06", "sdr not charged", "sdr $0.06, whether it was charged is not known"):
         assert f"{ending}\n" in listed
     assert listed.count("whether it was charged is not known") == 2
+    # They were ordered at once, in any order.
     facts = map(json.loads, run("jobs", "--json").stdout.splitlines())
-    assert [fact.get("charged") for fact in facts] == ["unknown", "unknown", "no", None]
+    assert {fact["prompt"]: fact.get("charged") for fact in facts} == {
+        "A fox": None,
+        "A sad fox simulate:fail": "no",
+        "A poor fox simulate:exhausted": "unknown",
+        "A lost fox simulate:lost": "unknown",
+    }
 
 
 @pytest.mark.parametrize(
