@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from luma_mcp.catalog.models import (
+    NEVER_OFFERED,
     AspectRatio,
     Catalog,
     Choice,
@@ -28,6 +29,7 @@ from luma_mcp.catalog.models import (
     ResolutionRow,
     Text,
     build_model,
+    list_expensive,
 )
 
 # Types written by `make docs` from the rows below, because type checkers need literals; not used at run time.
@@ -103,12 +105,8 @@ _INPUTS: dict[str, Input] = {
 }
 _TEXTS = {"prompt": Text("prompt", "What the video shows", "1 to 6000 characters of text", max_length=6000)}
 
-# What other generators call it. A name with an underscore stands for names that have all of its parts.
 _NOT_OFFERED = {
-    "sound": ("audio", "sound", "soundtrack", "music", "voice", "voiceover", "speech", "narration", "mute", "muted"),
-    "frame rate": ("fps", "framerate", "frame_rate", "frames_per_second"),
-    "seed": ("seed", "seeds"),
-    "negative prompt": ("negative",),
+    **NEVER_OFFERED,
     "character image": ("character",),
     "choice of account": ("email", "account"),
     "webhook": ("webhook", "callback", "reply"),
@@ -126,13 +124,6 @@ def build_catalog(models: Sequence[ModelRow] = MODELS, resolutions: Sequence[Res
         "duration": Choice("duration", "Length", get_args(Duration), "5s", True),
         "dynamic_range": Choice("dynamic_range", "Dynamic range", tuple(_OUTPUTS), "sdr"),
     }
-    expensive: dict[str, tuple[str, ...]] = {"resolution": ()}
-    for row in resolutions:
-        if row.expensive:
-            expensive["resolution"] += (row.name,)
-    for name in ("duration", "dynamic_range"):
-        values, default = choices[name].values, choices[name].default
-        expensive[name] = values[values.index(default) + 1 :]
     prices: dict[tuple[str, ...], float] = {}
     for row, (kind, multiple) in product(resolutions, _PRICE_MULTIPLES.items()):
         if row.dollars is not None and kind[1] in row.dynamic_ranges:
@@ -147,7 +138,7 @@ def build_catalog(models: Sequence[ModelRow] = MODELS, resolutions: Sequence[Res
         texts=MappingProxyType(_TEXTS),
         outputs=MappingProxyType(_OUTPUTS),
         typical_seconds=MappingProxyType({row.name: row.typical_seconds for row in resolutions}),
-        expensive=MappingProxyType(expensive),
+        expensive=list_expensive(choices, resolutions),
         not_offered=MappingProxyType(_NOT_OFFERED),
         instead=MappingProxyType(_INSTEAD),
         inputs=MappingProxyType(_INPUTS),

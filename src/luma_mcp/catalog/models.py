@@ -32,6 +32,15 @@ INHERITED = ("aspect_ratio", "dynamic_range", "resolution", "model")
 """What a clip takes over from the one that it continues, the most important first."""
 
 
+# What other generators call it. A name with an underscore stands for names that have all of its parts.
+NEVER_OFFERED = {
+    "sound": ("audio", "sound", "soundtrack", "music", "voice", "voiceover", "speech", "narration", "mute", "muted"),
+    "frame rate": ("fps", "framerate", "frame_rate", "frames_per_second"),
+    "seed": ("seed", "seeds"),
+    "negative prompt": ("negative",),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """A parameter with a closed set of values, cheapest first.
@@ -215,6 +224,17 @@ def _from_smallest(resolutions: list[ResolutionRow], smallest: str | None) -> li
     """Get this resolution and all that come after it. Not a list of names, so that new ones need no other change."""
     names = [resolution.name for resolution in resolutions]
     return resolutions[names.index(smallest) :] if smallest in names else resolutions
+
+
+def list_expensive(
+    choices: Mapping[str, Choice], resolutions: Iterable[ResolutionRow]
+) -> Mapping[str, tuple[str, ...]]:
+    """List the values that cost more: resolutions as their rows say, lengths and ranges above the default."""
+    expensive: dict[str, tuple[str, ...]] = {"resolution": tuple(row.name for row in resolutions if row.expensive)}
+    for name in ("duration", "dynamic_range"):
+        values, default = choices[name].values, choices[name].default
+        expensive[name] = values[values.index(default) + 1 :]
+    return MappingProxyType(expensive)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from luma_mcp.catalog.models import (
+    NEVER_OFFERED,
     AspectRatio,
     Catalog,
     Choice,
@@ -23,6 +24,7 @@ from luma_mcp.catalog.models import (
     ResolutionRow,
     Text,
     build_model,
+    list_expensive,
 )
 
 # Types written by `make docs` from the rows below, because type checkers need literals; not used at run time.
@@ -83,13 +85,6 @@ _TEXTS = {
         "replyRef", "Your reference, echoed to the webhook", "text of at most 10000 characters", max_length=10_000
     ),
 }
-# What other generators call it. A name with an underscore stands for names that have all of its parts.
-_NOT_OFFERED = {
-    "sound": ("audio", "sound", "soundtrack", "music", "voice", "voiceover", "speech", "narration", "mute", "muted"),
-    "frame rate": ("fps", "framerate", "frame_rate", "frames_per_second"),
-    "seed": ("seed", "seeds"),
-    "negative prompt": ("negative",),
-}
 
 
 def build_catalog(models: Sequence[ModelRow] = MODELS, resolutions: Sequence[ResolutionRow] = RESOLUTIONS) -> Catalog:
@@ -101,13 +96,6 @@ def build_catalog(models: Sequence[ModelRow] = MODELS, resolutions: Sequence[Res
         "duration": Choice("duration", "Length", get_args(Duration), "5s", True),
         "dynamic_range": Choice("dynamic_range", "Dynamic range", tuple(_OUTPUTS), "sdr"),
     }
-    expensive: dict[str, tuple[str, ...]] = {"resolution": ()}
-    for row in resolutions:
-        if row.expensive:
-            expensive["resolution"] += (row.name,)
-    for name in ("duration", "dynamic_range"):
-        values, default = choices[name].values, choices[name].default
-        expensive[name] = values[values.index(default) + 1 :]
     return Catalog(
         api="useapi",
         source=SOURCE,
@@ -118,8 +106,8 @@ def build_catalog(models: Sequence[ModelRow] = MODELS, resolutions: Sequence[Res
         texts=MappingProxyType(_TEXTS),
         outputs=MappingProxyType(_OUTPUTS),
         typical_seconds=MappingProxyType({row.name: row.typical_seconds for row in resolutions}),
-        expensive=MappingProxyType(expensive),
-        not_offered=MappingProxyType(_NOT_OFFERED),
+        expensive=list_expensive(choices, resolutions),
+        not_offered=MappingProxyType(NEVER_OFFERED),
     )
 
 
