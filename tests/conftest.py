@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx2
+import hypothesis
 import pytest
 from jsonschema import Draft202012Validator
 from mcp import Client
@@ -51,6 +52,9 @@ BOTH_APIS = pytest.mark.parametrize("api", CREDENTIALS)
 """Runs a test with the simulator of each API."""
 ALL = bool(os.environ.get("ALL"))
 """Whether every case runs, also of tests that take long: `make test-all`."""
+# The same generated requests in each run of `make test`; new ones in each run of `make test-all`.
+hypothesis.settings.register_profile("luma", deadline=None, derandomize=not ALL)
+hypothesis.settings.load_profile("luma")
 
 
 def wall_clock() -> datetime:
