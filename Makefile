@@ -97,9 +97,9 @@ benchmark: .venv/dev.stamp
 
 pins: .venv/dev.stamp  ## resolves the pins again (needs uv), for Python 3.11 and later on every system
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
-		pyproject.toml requirements/build.in -o requirements/run.txt
+		pyproject.toml requirements/build.in --extra film -o requirements/run.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
-		pyproject.toml requirements/build.in --group dev -c requirements/run.txt -o requirements/dev.txt
+		pyproject.toml requirements/build.in --extra film --group dev -c requirements/run.txt -o requirements/dev.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 		requirements/docs.in -o requirements/docs.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \

@@ -21,7 +21,7 @@ from scripts.generating.project import NAME, PROJECT, ROOT, VERSION
 from scripts.try_bundle import uv
 
 PIP = ("-m", "pip", "--disable-pip-version-check", "install", "--quiet")
-EXTRAS = ("frames", "otel")
+EXTRAS = ("film", "otel")
 
 
 def get_wheel(folder: Path, scratch: Path) -> Path:

@@ -93,7 +93,7 @@ def manifest(tools: list[Tool], prompts: dict[str, tuple[Prompt, str]]) -> dict[
             "entry_point": ENTRY_POINT,
             "mcp_config": {
                 "command": "uv",
-                "args": ["run", "--directory", "${__dirname}", "--no-dev", NAME],
+                "args": ["run", "--directory", "${__dirname}", "--no-dev", "--extra", "film", NAME],
                 "env": {variable: f"${{user_config.{field}}}" for variable, field in ENVIRONMENT.items()},
             },
         },

@@ -85,8 +85,8 @@ ProblemCode = Literal[
     "not_a_video",
 ]
 PriceBasis = Literal["price_list", "such_videos", "any_video"]
-ImageRemedy = Literal["wait_for_job", "try_later", "other_job", "other_image", "other_clip", "install_frames"]
-"""What helps with an image or a clip that cannot be used. `install_frames`: this package's extra of that name."""
+ImageRemedy = Literal["wait_for_job", "try_later", "other_job", "other_image", "other_clip", "install_film"]
+"""What helps with an image or a clip that cannot be used. `install_film`: this package's extra of that name."""
 
 
 @dataclass(frozen=True, slots=True)

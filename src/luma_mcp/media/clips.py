@@ -1,4 +1,4 @@
-"""Read a clip: its last frame, size and length. Needs PyAV (`av`), which the extra `frames` installs.
+"""Read a clip: its last frame, size and length. Needs PyAV (`av`), which the extra `film` installs.
 
 `read_clip` runs in processes that `media.decoder` starts, because a video can be made to take hours or crash.
 """

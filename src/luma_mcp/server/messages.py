@@ -101,8 +101,8 @@ _IMAGE_STEPS: Mapping[errors.ImageRemedy, str] = {
         "Pass the jobid of another completed video, which list_jobs shows. A completed one can also be image_start: "
         "then the new clip begins with its last frame."
     ),
-    "install_frames": (
-        'Ask the user to install PyAV beside this server (its extra "frames"), or use another picture or video.'
+    "install_film": (
+        'Ask the user to install PyAV beside this server (its extra "film"), or use another picture or video.'
     ),
 }
 

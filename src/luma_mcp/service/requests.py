@@ -558,7 +558,7 @@ def _choose_remedy(error: ImageError) -> ImageRemedy:
     if error.retryable:
         return "try_later"
     if isinstance(error, PyAvMissing):
-        return "install_frames"
+        return "install_film"
     return "other_job" if error.jobid else "other_image"
 
 
