@@ -16,6 +16,7 @@ from mcp.types.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND
 from luma_mcp.errors import LumaError
 from luma_mcp.providers import Provider
 from luma_mcp.server import messages, schemas
+from luma_mcp.server.following import add_credits, fetch_video
 from luma_mcp.server.results import build_job_content
 from luma_mcp.server.tools import ServerContext, get_job, list_jobs, list_options
 from luma_mcp.server.ui import PLAYER_URI
@@ -99,11 +100,11 @@ def add_resources(server: MCPServer[Any], context: ServerContext) -> None:
         # Hosts read resources on their own initiative, so this one downloads nothing.
         with _resource_errors("get_job", context.provider):
             service = context.require_service()
-            video = await get_job.fetch_video(context, jobid)
+            video = await fetch_video(context, jobid)
             async with service.credits.refreshing():
                 expected = await service.expected_seconds(video.request) or service.widest_seconds()
             result_context = messages.ResultContext(expected=expected)
-            await get_job.add_credits(service, result_context, video.request)
+            await add_credits(service, result_context, video.request)
         return _to_json(build_job_content(context, video, result_context))
 
 

@@ -35,10 +35,11 @@ from luma_mcp.api.protocol import Job, parse_time
 from luma_mcp.errors import LumaError
 from luma_mcp.providers import Provider
 from luma_mcp.server import messages
+from luma_mcp.server.following import JobFollower, fetch_video, follow_job
 from luma_mcp.server.progress import ProgressReporter
 from luma_mcp.server.results import format_iso
 from luma_mcp.server.tools import ServerContext
-from luma_mcp.server.tools.get_job import UNKNOWN_JOB, fetch_video, follow_job
+from luma_mcp.server.tools.get_job import UNKNOWN_JOB
 
 if TYPE_CHECKING:
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -193,7 +194,8 @@ class VideoTaskBackend:
             # Whoever polls a task takes its result.
             result_context = replace(ordered, deadline=float("inf"), shows_player=False)
             end = anyio.current_time()
-            job, result = await follow_job(self._context, task_id, ProgressReporter(None), result_context, end=end)
+            follower = JobFollower(self._context, task_id, ProgressReporter(None), result_context, end)
+            job, result = await follow_job(follower)
         task = build_task(job, result_context, self._context.require_service().now())
         if job.state != "running":
             # A job that failed is a completed task as well: its result is the error that the tool returns.

@@ -21,11 +21,11 @@ from luma_mcp.errors import (
 )
 from luma_mcp.server import schemas
 from luma_mcp.server.arguments import VIDEO_OPTIONS, ParsedArguments, parse_arguments
+from luma_mcp.server.following import JobFollower, follow_job
 from luma_mcp.server.messages import ResultContext
 from luma_mcp.server.progress import INTERVAL, ProgressReporter
 from luma_mcp.server.tasks import attach_task, build_task, supports_tasks
 from luma_mcp.server.tools import CallToolResult, ConfirmationDecision, Context, ServerContext, Tool, build_tool
-from luma_mcp.server.tools.get_job import follow_job
 from luma_mcp.server.ui import PLAYER_META
 from luma_mcp.service.concurrency import periodic
 
@@ -114,7 +114,9 @@ async def handle(
                 context.ordered[submitted.job.jobid] = result_context
                 if len(context.ordered) > MAX_ORDERED:
                     del context.ordered[next(iter(context.ordered))]
-            job, result = await follow_job(context, submitted.job, reporter, result_context, end=end)
+            jobid = submitted.job.jobid
+            follower = JobFollower(context, jobid, reporter, result_context, end, submitted.job)
+            job, result = await follow_job(follower)
         if as_task and job.state == "running":
             return attach_task(result, build_task(job, result_context, service.now()))
     except anyio.get_cancelled_exc_class():

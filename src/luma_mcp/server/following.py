@@ -1,0 +1,152 @@
+"""Follow the jobs of a call: wait for them, save their files, and build what the result says of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from luma_mcp.api.protocol import FINISHED, Job, VideoRequest
+from luma_mcp.errors import InvalidArguments, Problem
+from luma_mcp.server import messages
+from luma_mcp.server.messages import ResultContext
+from luma_mcp.server.progress import ProgressReporter
+from luma_mcp.server.results import build_job_content, build_result
+from luma_mcp.server.tools import CallToolResult, ServerContext
+
+if TYPE_CHECKING:
+    from luma_mcp.service.service import VideoService
+
+
+# What a download may take beyond the wait. With the default wait, hosts that cut calls at 60 s still get the result.
+DOWNLOAD_SECONDS = 12.0
+# Seconds after which a caller learns that a job cannot be looked up, however long it would wait.
+UNSEEN_TIMEOUT = 20.0
+
+
+async def fetch_video(context: ServerContext, job: Job | str, seconds: float = 0, **options: Any) -> Job:
+    """Wait for a job, or fetch it once. Raises `LumaError` if it cannot be fetched, or is no video.
+
+    `options`: those of `VideoService.wait`.
+    """
+    fetched = await context.require_service().wait(job, seconds, **options)
+    if not fetched.is_video:
+        raise InvalidArguments([Problem("jobid", "not_a_video", fetched.jobid, reason=fetched.kind or "")])
+    return fetched
+
+
+@dataclass(slots=True)
+class JobFollower:
+    """Follows one job for a call: `follow`, then `fetch_picture` if one is wanted, then `build_content`.
+
+    Attributes:
+        jobid: the job.
+        result_context: what the result says besides the job; `follow` and `build_content` set the rest of it.
+        end: the time, by the event loop's clock, when the wait is over.
+        job: its record as it was last seen; None as long as it was not fetched.
+    """
+
+    context: ServerContext
+    jobid: str
+    reporter: ProgressReporter
+    result_context: ResultContext
+    end: float
+    job: Job | None = None
+    _request: VideoRequest | None = None
+    _is_delivered: bool = False
+
+    async def follow(self) -> Job:
+        """Wait for the job, and save its files if they are wanted. Raises `LumaError`."""
+        service, result_context = self.context.require_service(), self.result_context
+        order = None
+        if self.job:
+            self._request = self.job.request
+        elif order := await service.journal.get_by_jobid(self.jobid):
+            self._request, self._is_delivered = order.request, order.delivered
+            result_context.continues = result_context.continues or order.continues
+            # Left out, it is as when the job was ordered, in whichever process.
+            if result_context.save is None:
+                result_context.save = order.save
+        has_ended = order is not None and order.state in FINISHED
+        # Once for the whole call: progress, polling and the result use the same. None of them needs it for a finished
+        # job.
+        measured = None if has_ended else await service.expected_seconds(self._request)
+        result_context.expected = expected = measured or service.widest_seconds()
+        self.reporter.save = bool(result_context.save)
+        seconds = max(0.0, self.end - anyio.current_time())
+        if self.job is None:
+            age = (service.now() - order.ordered_at).total_seconds() if order else 0.0
+            self.reporter.start_looking_up(expected, age=max(0.0, age))
+        async with service.credits.refreshing():
+            if seconds or self.job is None:
+                options = {"order": order, "expected": expected, "unseen_timeout": UNSEEN_TIMEOUT}
+                job = self.job or self.jobid
+                self.job = await fetch_video(self.context, job, seconds, on_seen=self._start_progress, **options)
+        if self.job.state != "running" and not has_ended:
+            service.credits.expire()
+        if result_context.save:
+            # Whoever gets the finished job, in whichever process, saves them as well.
+            await service.request_files(self.jobid)
+        async with service.credits.refreshing():
+            if self.job.state == "completed":
+                await self._save(self.job)
+        return self.job
+
+    async def fetch_picture(self) -> bytes | None:
+        """Fetch the picture for the chat; None if there is none, or the settings exclude it."""
+        if self.job is None or self.job.state != "completed" or not self.context.settings.thumbnails:
+            return None
+        return await self.context.require_service().downloads.thumbnail(self.job)
+
+    async def build_content(self) -> dict[str, Any]:
+        """Build the structured content, and record that the caller gets the job if it has finished."""
+        assert self.job  # noqa: S101 - for the type checker
+        service = self.context.require_service()
+        await add_credits(service, self.result_context, self._request)
+        self.result_context.journal_problem = service.journal.problem
+        content = build_job_content(self.context, self.job, self.result_context)
+        is_in_time = anyio.current_time() <= self.result_context.deadline
+        if self.job.state != "running" and not self._is_delivered and is_in_time:
+            await service.mark_delivered(self.jobid)
+        return content
+
+    async def _start_progress(self, job: Job) -> None:
+        """Report that the call waits for the job, unless it has finished or there is no time."""
+        if job.state != "running" or not job.is_video or anyio.current_time() >= self.end:
+            return
+        is_new = self.result_context.outcome == "created"
+        age = 0.0 if is_new else job.elapsed_seconds(self.context.require_service().now())
+        resolution = job.request.resolution if job.request else None
+        await self.reporter.start_waiting(job.jobid, resolution, self.result_context.expected, age=age)
+
+    async def _save(self, job: Job) -> None:
+        """Save the files of a finished job if that is wanted."""
+        downloads = self.context.require_service().downloads
+        if self.result_context.save and job.files.video:
+            seconds = max(DOWNLOAD_SECONDS, self.end - anyio.current_time())
+            on_download = self.reporter.on_download
+            self.result_context.saved = await downloads.save(job, seconds=seconds, on_progress=on_download)
+
+
+async def follow_job(follower: JobFollower) -> tuple[Job, CallToolResult]:
+    """Follow one job, and build the result of the call."""
+    job = await follower.follow()
+    picture = None
+    if job.state == "completed":
+        picture = await follower.fetch_picture()
+        ready = "The video is ready." if job.files.video else "The job is completed."
+        await follower.reporter.report(100, ready)
+    content = await follower.build_content()
+    text = messages.job_text(job, content, follower.context.provider)
+    # A failed job is an error with the API's reason.
+    return job, build_result(text, content, is_error=job.state == "failed", picture=picture)
+
+
+async def add_credits(service: VideoService, result_context: ResultContext, request: VideoRequest | None) -> None:
+    """Add what such videos have used and what is left, as far as that is known."""
+    account = None
+    if request:
+        account = request.email
+        result_context.expected_credits = await service.expected_credits(request.to_dict())
+    result_context.credits_left = service.credits.get_known(account)
