@@ -117,7 +117,7 @@ def test_a_budget_says_what_is_not_known() -> None:
     assert str(error) == (
         "This video does not fit into the budget that this server's owner has set for 24 hours (100 credits). The "
         "orders of the last 24 hours count for 100 credits, and what this video costs is not known yet. Only orders of "
-        "this process are counted, because it has no shared record of orders. Its price is more than the whole budget, "
+        "this process are counted, because it has no shared record of orders. The price is more than the whole budget, "
         "so waiting does not help. Nothing was charged."
     )
 

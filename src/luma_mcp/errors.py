@@ -511,8 +511,11 @@ class Capacity(LumaError):
 class LimitReached(LumaError):
     """The hourly limit set by this server's owner.
 
-    `limit`: jobs per hour; `next_at`: when another one is allowed; `is_shared`: whether the orders of all servers that
-    share the journal were counted, or only those of this process.
+    Attributes:
+        limit: jobs per hour.
+        next_at: when there is room; None if the limit is lower than `orders`.
+        is_shared: whether the orders of all servers that share the journal were counted, or only those of this process.
+        orders: how many were to be placed together, for `room` of which there is room now.
     """
 
     kind = "limit_reached"
@@ -521,15 +524,27 @@ class LimitReached(LumaError):
         "The limit of {limit} videos per hour is reached; the next one is allowed at {next_at:%Y-%m-%d %H:%M} UTC."
     )
     limit: int
-    next_at: datetime
+    next_at: datetime | None
     is_shared: bool
+    orders: int = 1
+    room: int = 0
     charged: Charged | None = field(default="no", init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.next_at is None:
+            self.retry = "after_change"
+
+    def summary(self) -> str:
+        if self.next_at is None:
+            return f"The limit of {self.limit} videos per hour does not allow {self.orders} at a time."
+        return super().summary()
 
 
 _PRICES: dict[PriceBasis, str] = {
-    "price_list": "this video costs {}",
-    "such_videos": "such videos have used up to {} here",
-    "any_video": "this video is counted as {}, the most that any video has used here",
+    "price_list": "{subject} costs {price}",
+    "such_videos": "such videos have used up to {price} here",
+    "any_video": "{subject} is counted as {price}, the most that any video has used here",
 }
 
 
@@ -545,6 +560,8 @@ class BudgetReached(LumaError):
         is_shared: whether the orders of all servers that share the journal were counted, or only those of this process.
         next_at: when enough old orders leave the 24 hours; None if the order costs more than the whole budget.
         suggestion: the closest request that has room now, with its price; None if none is known.
+        orders: how many were to be placed together, for `room` of which there is room now. `price` is that of one, and
+            `suggestion_price` that of all.
     """
 
     kind = "budget_reached"
@@ -558,6 +575,8 @@ class BudgetReached(LumaError):
     next_at: datetime | None = None
     suggestion: Mapping[str, object] | None = None
     suggestion_price: float | None = None
+    orders: int = 1
+    room: int = 0
     charged: Charged | None = field(default="no", init=False)
 
     def __post_init__(self) -> None:
@@ -567,17 +586,21 @@ class BudgetReached(LumaError):
 
     def summary(self) -> str:
         budget, spent = format_amount(self.budget, self.unit), format_amount(self.spent, self.unit)
-        price = "what this video costs is not known yet"
+        which, subject = "This video does", "this video"
+        if self.orders > 1:
+            which, subject = f"These {self.orders} videos do", "each of them"
+        price = f"what {subject} costs is not known yet"
         if self.price is not None:
-            price = _PRICES[self.basis].format(format_amount(self.price, self.unit))
+            amount = format_amount(self.price, self.unit)
+            price = _PRICES[self.basis].format(subject=subject, price=amount)
         sentences = [
-            f"This video does not fit into the budget that this server's owner has set for 24 hours ({budget}).",
+            f"{which} not fit into the budget that this server's owner has set for 24 hours ({budget}).",
             f"The orders of the last 24 hours count for {spent}, and {price}.",
         ]
         if not self.is_shared:
             sentences.append("Only orders of this process are counted, because it has no shared record of orders.")
         if self.next_at is None:
-            sentences.append("Its price is more than the whole budget, so waiting does not help.")
+            sentences.append("The price is more than the whole budget, so waiting does not help.")
         else:
             sentences.append(f"Enough of the budget is free again at {self.next_at:%Y-%m-%d %H:%M} UTC.")
         return " ".join(sentences)

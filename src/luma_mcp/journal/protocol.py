@@ -131,16 +131,16 @@ class RateWindow:
     budget: float | None = None
     unpriced: float = 0.0
 
-    def has_room(self, count: int, spent: float, price: float | None) -> bool:
-        """Whether it has room for another order of this price, with so many orders that have spent so much."""
-        if self.limit is not None and count >= self.limit:
+    def has_room(self, count: int, spent: float, price: float | None, *, orders: int = 1) -> bool:
+        """Whether it has room for more `orders` of this price each, with `count` orders that have spent so much."""
+        if self.limit is not None and count + orders > self.limit:
             return False
         if self.budget is None:
             return True
         if price is None:
-            return spent < self.budget
+            return spent + self.unpriced * (orders - 1) < self.budget
         # A sum of decimal fractions can be off by its last digits.
-        return spent + price <= self.budget * (1 + _ROUNDING)
+        return spent + price * orders <= self.budget * (1 + _ROUNDING)
 
 
 @dataclass(frozen=True, slots=True)

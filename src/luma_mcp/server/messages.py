@@ -221,19 +221,9 @@ def _summarize(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0
                 money = f"It used {used:g} credits."
             return f"The video was not made; {reason}. {money}"
         case errors.LimitReached():
-            scope = "per hour"
-            if not error.is_shared:
-                scope = "per hour, counted for this server process alone, because it has no shared record of orders"
-            # Agents rarely know the time of day, so the minutes are named as well.
-            return (
-                f"The hourly limit set by this server's owner has been reached ({error.limit} {scope}). The next "
-                f"video can be ordered at {format_time(error.next_at)}, in {_format_minutes(error.retry_after or 0)}."
-            )
+            return _describe_limit(error)
         case errors.BudgetReached():
-            summary = error.summary()
-            if error.retry_after:
-                summary += f" That is in {_format_span(error.retry_after)}."
-            return summary
+            return _describe_budget(error)
         case errors.Capacity() if not FEATURES[provider.name].list_running:
             summary = summarize_error(error, provider)
             if not error.running:
@@ -253,6 +243,32 @@ def _summarize(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0
             return _describe_missing_job(error)
         case _:
             return summarize_error(error, provider)
+
+
+def _describe_limit(error: errors.LimitReached) -> str:
+    """What the hourly limit leaves, and when there is room."""
+    scope = "per hour"
+    if not error.is_shared:
+        scope = "per hour, counted for this server process alone, because it has no shared record of orders"
+    which, reached = "The next video", "has been reached"
+    if error.orders > 1:
+        which, reached = f"All {error.orders} videos", f"has room for {error.room} of these {error.orders} videos now"
+    limit = f"The hourly limit set by this server's owner {reached} ({error.limit} {scope})."
+    if error.next_at is None:
+        return limit
+    # Agents rarely know the time of day, so the minutes are named as well.
+    time = f"{format_time(error.next_at)}, in {_format_minutes(error.retry_after or 0)}"
+    return f"{limit} {which} can be ordered at {time}."
+
+
+def _describe_budget(error: errors.BudgetReached) -> str:
+    """What the budget leaves, and when there is room."""
+    summary = error.summary()
+    if error.retry_after:
+        summary += f" That is in {_format_span(error.retry_after)}."
+    if error.orders > 1:
+        summary += f" There is room for {error.room} of the {error.orders} now."
+    return summary
 
 
 def _describe_missing_job(error: errors.NotFound) -> str:
@@ -400,7 +416,7 @@ def _advise(error: LumaError, tool: str, provider: Provider) -> tuple[NextAction
         case errors.Capacity():
             return _advise_on_capacity(error, provider)
         case errors.LimitReached():
-            return "order_later", "Tell the user, and do not order before then."
+            return _advise_on_limit(error)
         case errors.BudgetReached():
             return _advise_on_budget(error)
         case errors.OutcomeUnknown(retry="later") if not error.candidates:
@@ -457,8 +473,22 @@ def _advise_on_capacity(error: errors.Capacity, provider: Provider) -> tuple[Nex
     return "order_later", "Order again when a running job has finished, which takes 30 s to 3 minutes."
 
 
+def _advise_on_limit(error: errors.LimitReached) -> tuple[NextAction, str]:
+    """What to do about an order that the hourly limit does not allow."""
+    if error.room:
+        return "ask_user", f"Ask the user whether to order {error.room} now, with takes {error.room}, or to wait."
+    if error.next_at is None:
+        return "ask_user", f"Ask the user whether fewer videos will do: at most {error.limit} an hour are allowed."
+    return "order_later", "Tell the user, and do not order before then."
+
+
 def _advise_on_budget(error: errors.BudgetReached) -> tuple[NextAction, str]:
     """What to do about an order that the budget does not allow."""
+    if error.room:
+        return (
+            "ask_user",
+            f"Ask the user whether to order {error.room} now, with takes {error.room}, or cheaper videos.",
+        )
     if error.suggestion and error.suggestion_price is not None:
         price = errors.format_amount(error.suggestion_price, error.unit)
         step = f"Ask the user whether to make the suggestion instead, which costs {price} and fits into the budget now"

@@ -96,6 +96,7 @@ class ValidatedRequest:
         chosen: why an option that was left out has its value, where that is not the default.
         continues: the jobid of the clip that this one continues.
         misfits: the width and height of images whose shape is not the video's, by parameter name.
+        take: 1, or which one it is of several videos of the same request; each take is an order of its own.
     """
 
     params: Mapping[str, Any]
@@ -104,10 +105,11 @@ class ValidatedRequest:
     chosen: Mapping[str, ChoiceReason] = field(default_factory=dict)
     continues: str | None = None
     misfits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    take: int = 1
 
     @property
     def key(self) -> str:
-        """Identify the order: two orders are the same if their params, pictures and account are.
+        """Identify the order: two orders are the same if their params, pictures, account and take are.
 
         The journal stores this key, and processes of other versions compare it: its computation must not change.
         """
@@ -126,6 +128,8 @@ class ValidatedRequest:
             identity["keyframes"] = sorted(keyframes)
         if self.account:
             identity["email"] = self.account
+        if self.take > 1:
+            identity["take"] = self.take
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 

@@ -119,6 +119,7 @@ class OrderSubmitter:
         *,
         allow_duplicate: bool = False,
         reuse_only: bool = False,
+        any_age: bool = False,
         save: bool = False,
         retry_timeout: float,
         patience: float = 0,
@@ -130,6 +131,7 @@ class OrderSubmitter:
             validated: what to order; exactly the images in it are uploaded.
             allow_duplicate: order it even if an identical order is running.
             reuse_only: order nothing; return the job of the identical order if it is running.
+            any_age: return also a completed job of an identical order, however old it is, instead of ordering again.
             save: record that the job's files are to be saved.
             retry_timeout: seconds within which a refused connection is tried again.
             patience: seconds for which a free slot, and a journal that another process has locked, are waited for.
@@ -151,7 +153,7 @@ class OrderSubmitter:
         try:
             async with lock:
                 if reuse_only or not allow_duplicate:
-                    duplicate = await self.find_duplicate(validated, arrived)
+                    duplicate = await self.find_duplicate(validated, arrived, any_age=any_age)
                     if duplicate:
                         return duplicate
                 if reuse_only:
@@ -191,24 +193,55 @@ class OrderSubmitter:
             await self._explain(error)
             raise
 
-    async def find_duplicate(self, validated: ValidatedRequest, arrived: datetime | None = None) -> SubmitResult | None:
+    async def find_duplicate(
+        self, validated: ValidatedRequest, arrived: datetime | None = None, *, any_age: bool = False
+    ) -> SubmitResult | None:
         """Find the job of an identical order; None if a new one may be placed. `arrived`: when the call came.
+
+        With `any_age`, also one that was completed long ago, or whose caller got it.
 
         Raises:
             OutcomeUnknown: there is an identical order that may be running.
             LumaError: whether its job is running could not be found out; `jobid` is set.
         """
         order = await self.journal.get_open(validated.key)
+        duplicate = None
         if order:
-            return await self._check_open(order, arrived)
-        return await self._find_repeat(validated.key, arrived)
+            duplicate = await self._check_open(order, arrived)
+        else:
+            duplicate = await self._find_repeat(validated.key, arrived)
+        if duplicate is None and any_age:
+            duplicate = await self._find_completed(validated.key)
+        return duplicate
 
-    async def check_limits(self, validated: ValidatedRequest) -> None:
-        """Check whether the order may be placed now.
+    async def find_missing_takes(self, validated: ValidatedRequest, takes: int) -> tuple[int, ...]:
+        """Find those of the takes 1 to `takes` of a request that have no job, so that they would be ordered.
+
+        One whose order may be running counts as neither; if that holds for all that are left, its error is raised.
+        """
+        missing: list[int] = []
+        found = 0
+        failure: errors.LumaError | None = None
+        for take in range(1, takes + 1):
+            try:
+                duplicate = await self.find_duplicate(replace(validated, take=take))
+            except errors.LumaError as error:
+                failure = failure or error
+                continue
+            if duplicate:
+                found += 1
+            else:
+                missing.append(take)
+        if failure and not missing and not found:
+            raise failure
+        return tuple(missing)
+
+    async def check_limits(self, validated: ValidatedRequest, orders: int = 1) -> None:
+        """Check whether so many orders of a request may be placed now.
 
         Raises:
-            LimitReached: the hourly limit has been reached.
-            BudgetReached: the budget has no room for it.
+            LimitReached: the hourly limit has no room for them.
+            BudgetReached: the budget has no room for them.
         """
         is_limited = bool(self.max_per_hour or self.budget)
         # By this machine's clock, which may be wrong, no order might count. And where the API lists no jobs, only its
@@ -217,21 +250,21 @@ class OrderSubmitter:
             await self.reconciler.learn_time()
         if not is_limited:
             return
-        exceeded = await self._find_exceeded(validated)
+        exceeded = await self._find_exceeded(validated, orders)
         if exceeded and exceeded.window.budget is not None:
             # Jobs that have ended since they were last seen may have used less than their price.
             await update_ended(self.api, self.journal, {}, self.reconciler)
-            exceeded = await self._find_exceeded(validated)
+            exceeded = await self._find_exceeded(validated, orders)
         if exceeded:
-            raise await self._limit_reached(exceeded, validated)
+            raise await self._limit_reached(exceeded, validated, orders)
 
-    async def _find_exceeded(self, validated: ValidatedRequest) -> LimitExceeded | None:
-        """Find a window that has no room for the order."""
+    async def _find_exceeded(self, validated: ValidatedRequest, orders: int) -> LimitExceeded | None:
+        """Find a window that has no room for the orders."""
         estimate = await self.prices.estimate(validated.params)
         for window in await self._rate_windows():
             counted = await self.journal.list_counted(window)
             spent = sum(order.get_spent(window.unpriced) for order in counted)
-            if not window.has_room(len(counted), spent, estimate.price):
+            if not window.has_room(len(counted), spent, estimate.price, orders=orders):
                 return LimitExceeded(window, spent)
         return None
 
@@ -388,6 +421,14 @@ class OrderSubmitter:
             job = await self._fetch(order, order.jobid)
         return SubmitResult(job, "duplicate") if job else None
 
+    async def _find_completed(self, key: str) -> SubmitResult | None:
+        """Find the completed job of an identical order, unless the API no longer has it."""
+        order = await self.journal.get_latest(key)
+        if order is None or order.jobid is None or order.state != "completed":
+            return None
+        job = await self._fetch(order, order.jobid)
+        return SubmitResult(job, "duplicate") if job else None
+
     async def _fetch(self, order: Order, jobid: str) -> Job | None:
         """Fetch the job of an order, and record its state; None if the API does not know it."""
         try:
@@ -436,21 +477,28 @@ class OrderSubmitter:
         return windows
 
     async def _limit_reached(
-        self, exceeded: LimitExceeded, validated: ValidatedRequest
+        self, exceeded: LimitExceeded, validated: ValidatedRequest, orders: int = 1
     ) -> errors.LimitReached | errors.BudgetReached:
-        """Build the error of an order for which a window has no room."""
+        """Build the error of orders of one request for which a window has no room."""
         window, spent, now = exceeded.window, exceeded.spent, self.now()
         estimate = await self.prices.estimate(validated.params)
-        next_at = _find_time(window, await self.journal.list_counted(window), spent, estimate.price, now)
+        counted = await self.journal.list_counted(window)
+        next_at = _find_time(window, counted, spent, now, price=estimate.price, orders=orders)
+        room = 0
+        while room < orders and window.has_room(len(counted), spent, estimate.price, orders=room + 1):
+            room += 1
         wait: float | None = None
         if next_at:
             wait = (next_at - now).total_seconds()
         is_shared = self.is_shared and self.journal.problem is None
         if window.budget is None:
-            return errors.LimitReached(self.max_per_hour, next_at or now, is_shared, retry_after=wait)
+            return errors.LimitReached(
+                self.max_per_hour, next_at, is_shared, orders=orders, room=room, retry_after=wait
+            )
         catalog = self.api.catalog
         # A difference of decimal fractions can be off by its last digits.
-        cheaper = find_cheaper(catalog, validated.params, round(window.budget - spent, 6)) or {}
+        cheaper = find_cheaper(catalog, validated.params, round((window.budget - spent) / orders, 6)) or {}
+        price = catalog.price(cheaper)
         return errors.BudgetReached(
             window.budget,
             spent,
@@ -460,19 +508,21 @@ class OrderSubmitter:
             is_shared,
             next_at,
             suggestion=cheaper or None,
-            suggestion_price=catalog.price(cheaper),
+            suggestion_price=price if price is None else price * orders,
+            orders=orders,
+            room=room,
             retry_after=wait,
         )
 
 
 def _find_time(
-    window: RateWindow, counted: list[Order], spent: float, price: float | None, now: datetime
+    window: RateWindow, counted: list[Order], spent: float, now: datetime, *, price: float | None, orders: int
 ) -> datetime | None:
-    """Find out when the window has room for another order, as the oldest leave it; None if it never has.
+    """Find out when the window has room for more `orders`, as the oldest ones leave it; None if it never has.
 
     `spent`: what all orders in the window have spent.
     """
-    if not window.has_room(0, 0.0, price):
+    if not window.has_room(0, 0.0, price, orders=orders):
         return None
     length = now - window.since
     # Some rows of the journal cannot be read. All of them have left the window by then.
@@ -481,7 +531,7 @@ def _find_time(
     for order in sorted(counted, key=lambda order: order.ordered_at):
         count -= 1
         spent -= order.get_spent(window.unpriced)
-        if window.has_room(count, spent, price):
+        if window.has_room(count, spent, price, orders=orders):
             found = order.ordered_at + length
             break
     # Rounded up, because it is shown without seconds.
