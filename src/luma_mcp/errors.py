@@ -455,15 +455,17 @@ class NotFound(LumaError):
 
 @dataclass(eq=False, repr=False)
 class Conflict(LumaError):
-    """A state forbids it. `reason`: the job still runs, or an identical job has just finished."""
+    """A state forbids it. `reason`: the job still runs; an identical one has just finished; an earlier take failed."""
 
     kind = "conflict"
     default_retry = "later"
-    reason: Literal["job_running", "just_finished"] = "job_running"
+    reason: Literal["job_running", "just_finished", "earlier_take"] = "job_running"
 
     def summary(self) -> str:
         if self.reason == "just_finished":
             return "An identical job has just finished; nothing was ordered."
+        if self.reason == "earlier_take":
+            return "It was not ordered, because the order of the take before it failed."
         return "A running job can be neither deleted nor stopped."
 
 

@@ -183,7 +183,9 @@ async def test_what_belongs_into_the_prompt(simulator: Simulator, name: str) -> 
 
 @pytest.mark.parametrize("name", ["n", "num_videos", "sampleCount"])
 async def test_several_videos_in_one_order(simulator: Simulator, name: str) -> None:
-    assert "each order makes one video" in (await refused(simulator, **{name: 4}))[0]
+    text, error = await refused(simulator, **{name: 4})
+    assert f'"{name}" is not a parameter: did you mean "takes"?' in text
+    assert error["suggestion"]["takes"] == 4
 
 
 DEAD_LINKS = {

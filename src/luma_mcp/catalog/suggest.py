@@ -51,7 +51,7 @@ _OTHER_MEANING = frozenset({"mode", "frames"})
 # What a prompt describes, and how many videos there are to be, have a parameter of their own elsewhere.
 _DESCRIBED = _set("style camera motion movement mood lighting scene genre pose background")
 _COUNTS = _set("n num number count batch samples variations variants quantity amount")
-_COUNTED = _set("of size per video videos clip clips image images output outputs sample result results")
+_COUNTED = _set("of size per video videos clip clips output outputs sample result results")
 _OFF = frozenset(
     {"", "0", "0.0", "false", "no", "none", "null", "off", "silent", "mute", "muted", "disabled", "without"}
 )

@@ -125,7 +125,10 @@ def unknown_parameter(catalog: Catalog, name: str, value: Any, known: Iterable[s
         code: ProblemCode = "not_needed" if is_off(name, value) else "no_such_feature"
         instead = catalog.instead.get(feature, "")
         return Problem(shown, code, shown_value, allowed=tuple(catalog.not_offered), reason=instead)
-    if meant := nearest_name(name, names):
+    meant = nearest_name(name, names)
+    if meant is None and "takes" in names and is_count(name):
+        meant = "takes"
+    if meant:
         expected = ""
         if meant in catalog.choices:
             expected = format_choices(catalog.choices[meant].values)
@@ -135,8 +138,6 @@ def unknown_parameter(catalog: Catalog, name: str, value: Any, known: Iterable[s
     reason = ""
     if "prompt" in names and is_described(name):
         reason = "describe it in the prompt instead"
-    elif "prompt" in names and is_count(name):
-        reason = "each order makes one video, so leave it out"
     return Problem(shown, "unknown_parameter", shown_value, allowed=names, reason=reason)
 
 

@@ -20,7 +20,7 @@ from luma_mcp.catalog.suggest import is_described, is_off, snake_case
 from luma_mcp.catalog.validate import MAX_SHOWN, shorten, unknown_parameter, value_problems
 from luma_mcp.errors import Problem
 from luma_mcp.hosts import DEFAULT_WAIT
-from luma_mcp.service import MAX_LISTED, parse_moment
+from luma_mcp.service import MAX_LISTED, MAX_TAKES, parse_moment
 from luma_mcp.settings import LONGEST_WAIT
 
 # Enough to find a recent job, and short enough for an agent to read.
@@ -31,7 +31,16 @@ LONGEST_SPELLING, MAX_NUMBER = 4_000, 10**18
 STATES: tuple[str, ...] = get_args(ListedState)
 # Where an API cannot delete.
 _UNDELETED = tuple(state for state in STATES if state != "deleted")
-_ALIASES = {"job_id": "jobid", "query": "text", "search": "text", "after": "since", "until": "before"}
+_ALIASES = {
+    "job_id": "jobid",
+    **dict.fromkeys(("job_ids", "jobs", "ids"), "jobids"),
+    "query": "text",
+    "search": "text",
+    "after": "since",
+    "until": "before",
+}
+# Arguments that take a list of texts.
+_LISTS = ("jobids",)
 # What other tools call the parts of a keyframe.
 _KEYFRAME_ALIASES = {
     **dict.fromkeys(("image", "image_url", "url", "picture", "frame", "src", "path"), "image"),
@@ -118,6 +127,7 @@ OPTIONS = {
     "wait_seconds": Option("number", f"a number of seconds from 0 to {LONGEST_WAIT}", DEFAULT_WAIT, high=LONGEST_WAIT),
     "save": _FLAG,
     "new_take": _FLAG,
+    "takes": Option("integer", f"a whole number from 1 to {MAX_TAKES}", 1, low=1, high=MAX_TAKES),
     "limit": Option("integer", f"a whole number from 1 to {MAX_LISTED}", DEFAULT_LIMIT, low=1, high=MAX_LISTED),
     "state": _build_state(STATES),
     "text": Option("text", "part of a prompt", "fox"),
@@ -127,7 +137,7 @@ OPTIONS = {
 }
 
 # Those of `generate_video`, which takes all parameters of the catalog as well.
-VIDEO_OPTIONS = ("wait_seconds", "save", "new_take")
+VIDEO_OPTIONS = ("takes", "wait_seconds", "save", "new_take")
 
 
 def get_option(catalog: Catalog, name: str) -> Option:
@@ -216,7 +226,7 @@ def _is_valid(catalog: Catalog, name: str, value: Any) -> bool:
     return not value_problems(catalog, name, value, row)
 
 
-def _parse_value(catalog: Catalog, name: str, value: Any) -> Any:
+def _parse_value(catalog: Catalog, name: str, value: Any) -> Any:  # noqa: C901 - a case per kind of argument
     """Get the value in the catalog's spelling, if it is clearly one of its values; None if it was left out."""
     if isinstance(value, str) and name not in _VERBATIM:
         # At the end of a path, white space may belong to the name.
@@ -225,6 +235,8 @@ def _parse_value(catalog: Catalog, name: str, value: Any) -> Any:
         return None
     if name in OPTIONS:
         return value if isinstance(value, str) and len(value) > MAX_SHOWN else OPTIONS[name].parse(value)
+    if name in _LISTS:
+        return _parse_list(value)
     row = catalog.params.get(name)
     if isinstance(row, KeyframesInput):
         value = _parse_keyframes(value)
@@ -252,6 +264,18 @@ def _parse_choice(choice: Choice, value: str | float, aliases: Mapping[str, str]
         if value == allowed or spelling == _normalize_spelling(allowed) or (number and spelling == number[1]):
             return allowed
     return value
+
+
+def _parse_list(value: Any) -> Any:
+    """Get a list of texts, which some agents write as JSON within a string; one text is a list of one."""
+    if isinstance(value, str) and len(value) <= LONGEST_LIST:
+        parsed: Any = value
+        with suppress(ValueError, RecursionError):
+            parsed = json.loads(value)
+        value = parsed if isinstance(parsed, list) else [value]
+    if not isinstance(value, list):
+        return value
+    return [each.strip().strip("\"'`") if isinstance(each, str) else each for each in value[:LONGEST_LIST]]
 
 
 def _parse_keyframes(value: Any) -> Any:

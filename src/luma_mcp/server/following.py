@@ -132,15 +132,16 @@ class JobFollower:
 async def follow_job(follower: JobFollower) -> tuple[Job, CallToolResult]:
     """Follow one job, and build the result of the call."""
     job = await follower.follow()
-    picture = None
+    pictures: list[bytes] = []
     if job.state == "completed":
-        picture = await follower.fetch_picture()
+        if picture := await follower.fetch_picture():
+            pictures.append(picture)
         ready = "The video is ready." if job.files.video else "The job is completed."
         await follower.reporter.report(100, ready)
     content = await follower.build_content()
     text = messages.job_text(job, content, follower.context.provider)
     # A failed job is an error with the API's reason.
-    return job, build_result(text, content, is_error=job.state == "failed", picture=picture)
+    return job, build_result(text, content, is_error=job.state == "failed", pictures=pictures)
 
 
 async def add_credits(service: VideoService, result_context: ResultContext, request: VideoRequest | None) -> None:

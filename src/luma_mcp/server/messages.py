@@ -17,7 +17,7 @@ from luma_mcp import errors
 from luma_mcp.api.protocol import FEATURES, Job, Outage, VideoRequest
 from luma_mcp.catalog import tables
 from luma_mcp.catalog.models import Catalog, Output
-from luma_mcp.errors import LumaError, format_problem
+from luma_mcp.errors import Charged, LumaError, format_problem
 from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider, summarize_error
 from luma_mcp.service import MAX_LISTED, UNKNOWN_FOR
 from luma_mcp.text import shorten
@@ -645,6 +645,59 @@ def job_text(job: Job, content: Mapping[str, Any], provider: Provider) -> str:
     lines += map("Warning: {}".format, content.get("warnings", ()))
     lines += map("Left out because it is too long: {}".format, content.get("left_out", ()))
     lines += (_part("{}", content, "cost"), _part("{}", content, "note"), _part("{}", content, "next_step"))
+    return "\n".join(filter(None, lines))
+
+
+def describe_several(states: Sequence[str], failed_orders: Sequence[Charged | None]) -> str:
+    """How many of several videos are ready, and what became of the others.
+
+    `states`: of those with a job; `failed_orders`: whether each of the others was charged.
+    """
+    total = len(states) + len(failed_orders)
+    counts = {
+        "being made": states.count("running"),
+        "failed": states.count("failed"),
+        "could not be looked up": states.count("unknown"),
+        "not ordered": failed_orders.count("no"),
+        "perhaps ordered": len(failed_orders) - failed_orders.count("no"),
+    }
+    parts = [f"{count} {what}" for what, count in counts.items() if count]
+    ready = states.count("completed")
+    if not parts:
+        return f"All {total} videos are ready."
+    return f"{ready} of {total} videos {'is' if ready == 1 else 'are'} ready ({', '.join(parts)})."
+
+
+def several_note(note: str | None, failed: Sequence[int]) -> str | None:
+    """The note about several videos. `failed`: the takes that were not ordered, for which nothing was charged."""
+    if not failed:
+        return note
+    which = errors.join([f"take {take}" for take in failed], "and")
+    missing = (
+        f"To order {which} again, if the user wants that, call generate_video with the same arguments, takes "
+        f"{len(failed)} and new_take true; the other takes stay as they are."
+    )
+    return f"{note} {missing}" if note else missing
+
+
+def wait_for_several(jobids: Sequence[str], *, save: bool, shows_player: bool) -> str:
+    """The next step with several jobs that are not finished."""
+    call = json.dumps({"jobids": list(jobids)} | ({"save": True} if save else {}), ensure_ascii=False)
+    if len(jobids) == 1:
+        call = _format_call(jobids[0], save=save)
+    if shows_player:
+        return (
+            "The player in the chat shows the progress and then the videos, and tells you when they are ready: do not "
+            f"wait. Only if you need the videos to continue, call get_job with {call}."
+        )
+    return f"Call get_job with {call} to wait for the rest. Do not order them again."
+
+
+def several_text(content: Mapping[str, Any], parts: Sequence[str]) -> str:
+    """The whole text of a result about several videos. `parts`: the text about each."""
+    lines = [content["message"], *parts]
+    lines += (_part("{}", content, "pictures"), _part("{}", content, "cost"), _part("{}", content, "note"))
+    lines.append(_part("{}", content, "next_step"))
     return "\n".join(filter(None, lines))
 
 

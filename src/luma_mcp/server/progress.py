@@ -52,6 +52,11 @@ class ProgressReporter:
     _waiting_since: float = 0.0
     _typical: float = 0.0
 
+    @property
+    def percent(self) -> float:
+        """How far the call is, as it was last reported."""
+        return self._percent or 0.0
+
     async def report(self, percent: float, message: str) -> None:
         """Report how far the call is."""
         lowest = 0.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from math import ceil
@@ -53,14 +53,14 @@ def build_result(
     content: Mapping[str, Any],
     *,
     is_error: bool = False,
-    picture: bytes | None = None,
+    pictures: Sequence[bytes] = (),
     max_bytes: int | None = MAX_BYTES,
 ) -> CallToolResult:
-    """Build a tool's result; `picture` is a JPEG. None as `max_bytes`: the caller asked for that much."""
+    """Build a tool's result; `pictures` are JPEGs. None as `max_bytes`: the caller asked for that much."""
     if max_bytes:
         content, text = fit_content(content), messages.fit_text(text, max_bytes)
     blocks: list[ContentBlock] = [TextContent(type="text", text=make_encodable(text))]
-    if picture:
+    for picture in pictures:
         data = base64.b64encode(picture).decode("ascii")
         blocks.append(ImageContent(type="image", data=data, mime_type="image/jpeg"))
     return CallToolResult(content=blocks, structured_content=make_encodable(dict(content)), is_error=is_error)
@@ -77,15 +77,15 @@ def fits(text: str, content: Mapping[str, Any]) -> bool:
     return max(count_bytes(text), count_bytes(content)) <= MAX_BYTES
 
 
-def fit_content(content: Mapping[str, Any]) -> dict[str, Any]:
+def fit_content(content: Mapping[str, Any], max_bytes: int = MAX_BYTES) -> dict[str, Any]:
     """Make structured content short enough: lists become shorter and say so, and the longest texts are left out.
 
     A text that is cut is of no use to programs, which would order a cut prompt. `left_out` names them.
     """
-    if count_bytes(content) <= MAX_BYTES:
+    if count_bytes(content) <= max_bytes:
         return dict(content)
     fitted: dict[str, Any] = json.loads(json.dumps(content))
-    while count_bytes(fitted) > MAX_BYTES:
+    while count_bytes(fitted) > max_bytes:
         found = max(_find_values(fitted), key=lambda each: count_bytes(each[0][each[1]]), default=None)
         if found is None:
             break

@@ -28,6 +28,7 @@ from luma_mcp.catalog.models import (
     implications,
 )
 from luma_mcp.catalog.validate import count_seconds
+from luma_mcp.service import MAX_TAKES
 
 Schema = dict[str, Any]
 
@@ -36,6 +37,13 @@ NUMBER: Schema = {"type": "number"}
 BOOLEAN: Schema = {"type": "boolean"}
 OBJECT: Schema = {"type": "object"}
 JOBID: Schema = {"type": "string", "minLength": 1, "description": "Exactly as generate_video returned it."}
+JOBIDS: Schema = {"type": "array", "items": STRING, "description": "Instead of jobid: several at once."}
+_TAKES: Schema = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": MAX_TAKES,
+    "description": "How many videos to choose from; each is billed. If omitted, 1.",
+}
 _NEW_TAKE: Schema = {"type": "boolean", "description": "Order another one even if an identical order is running."}
 _PROMPT = "What the video shows: subject, action, camera, light, mood."
 
@@ -82,6 +90,7 @@ _JOB_OUTPUT: Schema = {
     "credits_used": NUMBER,
     "saved_files": array(STRING),
     "simulated": BOOLEAN,
+    **dict.fromkeys(("jobs", "failed_orders"), array(OBJECT)),
 }
 
 
@@ -126,13 +135,15 @@ def portable_schema(catalog: Catalog, longest_wait: int) -> Schema:
     for name, text in catalog.texts.items():
         if name != "prompt":
             properties[name] = {"type": "string", "description": f"{text.about}."}
-    return input_object(properties | call_properties(longest_wait, new_take=_NEW_TAKE), ["prompt"])
+    return input_object(properties | call_properties(longest_wait, takes=_TAKES, new_take=_NEW_TAKE), ["prompt"])
 
 
 def exact_schema(catalog: Catalog, longest_wait: int) -> Schema:
     """Build `generate_video`'s input schema with every rule, as `LUMA_MCP_SCHEMA=exact` lists it."""
     request = exact_request_schema(catalog)
-    return request | {"properties": request["properties"] | call_properties(longest_wait, new_take=_NEW_TAKE)}
+    return request | {
+        "properties": request["properties"] | call_properties(longest_wait, takes=_TAKES, new_take=_NEW_TAKE)
+    }
 
 
 @lru_cache(maxsize=8)

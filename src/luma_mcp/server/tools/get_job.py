@@ -11,12 +11,14 @@ from luma_mcp.api.protocol import FEATURES
 from luma_mcp.catalog.validate import shorten
 from luma_mcp.errors import Forbidden, InvalidArguments, LumaError, NotFound, Problem, ProblemCode
 from luma_mcp.server import schemas
-from luma_mcp.server.arguments import parse_arguments
+from luma_mcp.server.arguments import ParsedArguments, parse_arguments
 from luma_mcp.server.following import JobFollower, follow_job
 from luma_mcp.server.messages import ResultContext
 from luma_mcp.server.progress import INTERVAL, ProgressReporter
+from luma_mcp.server.several import Followed, SharedProgress, build_several, fetch_pictures, follow_all
 from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, build_tool
 from luma_mcp.server.ui import PLAYER_META
+from luma_mcp.service import MAX_JOBIDS
 from luma_mcp.service.concurrency import periodic
 
 DESCRIPTION = "Get a video job: wait for it, or save its files. Free. Call it until the video is ready."
@@ -30,7 +32,8 @@ UNKNOWN_JOB = (NotFound, Forbidden, InvalidArguments)
 
 def definition(context: ServerContext) -> Tool:
     """Build the tool."""
-    properties = {"jobid": schemas.JOBID} | schemas.call_properties(context.settings.max_wait_seconds)
+    own = {"jobid": schemas.JOBID, "jobids": schemas.JOBIDS}
+    properties = schemas.call_properties(context.settings.max_wait_seconds, **own)
     # Free, but not read-only, because it may save files.
     return build_tool(
         context,
@@ -38,7 +41,7 @@ def definition(context: ServerContext) -> Tool:
         name="get_job",
         title="Get a video job",
         description=DESCRIPTION if FEATURES[context.catalog.api].delete else DESCRIPTION + CANNOT_STOP,
-        input_schema=schemas.input_object(properties, ["jobid"]),
+        input_schema=schemas.input_object(properties),
         output_schema=schemas.job_output(context.catalog),
         meta=PLAYER_META,
     )
@@ -46,17 +49,59 @@ def definition(context: ServerContext) -> Tool:
 
 async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, Any]) -> CallToolResult:
     """Return the job when it has finished or the time is up."""
-    jobid, options = parse_job_arguments(context, raw, ("wait_seconds", "save"))
+    parsed = parse_arguments(context.catalog, raw, ("jobid", "jobids", "wait_seconds", "save"))
+    jobids, options = _get_jobids(parsed), parsed.options
     end = anyio.current_time() + context.wait_seconds(options, ctx)[0]
-    result_context = ResultContext(save=options.get("save"), shows_player=client_supports_apps(ctx))
+    save, shows_player = options.get("save"), client_supports_apps(ctx)
     reporter = ProgressReporter(ctx)
-    try:
-        async with periodic(INTERVAL, reporter.tick):
-            _, result = await follow_job(JobFollower(context, jobid, reporter, result_context, end))
-    except LumaError as error:
-        error.jobid = error.jobid or jobid
-        raise
-    return result
+    if len(jobids) == 1:
+        follower = JobFollower(context, jobids[0], reporter, ResultContext(save=save, shows_player=shows_player), end)
+        try:
+            async with periodic(INTERVAL, reporter.tick):
+                _, result = await follow_job(follower)
+        except LumaError as error:
+            error.jobid = error.jobid or jobids[0]
+            raise
+        return result
+    followed: list[Followed] = []
+    for jobid in jobids:
+        result_context = ResultContext(save=save, shows_player=shows_player)
+        followed.append(Followed(JobFollower(context, jobid, ProgressReporter(None), result_context, end)))
+    async with periodic(INTERVAL, SharedProgress(reporter, followed).tick):
+        await follow_all(followed)
+        pictures = await fetch_pictures(followed)
+    return await build_several(context, followed, tool="get_job", pictures=pictures)
+
+
+def _get_jobids(parsed: ParsedArguments) -> list[str]:
+    """Get the jobids that a call is about, each once. Raises `InvalidArguments`."""
+    jobid, jobids = parsed.params.get("jobid"), parsed.params.get("jobids")
+    problems = [*parsed.problems]
+    if jobid is not None and jobids is not None:
+        problems.append(Problem("jobids", "conflict", shorten(jobids), conflicts_with=("jobid",)))
+    elif jobids is None:
+        problems += _check_jobid("jobid", jobid)
+    elif not isinstance(jobids, list) or not 1 <= len(set(map(str, jobids))) <= MAX_JOBIDS:
+        expected = f"a list of 1 to {MAX_JOBIDS} jobids"
+        problems.append(Problem("jobids", "wrong_format", shorten(jobids), expected=expected))
+    else:
+        for place, each in enumerate(jobids):
+            problems += _check_jobid(f"jobids[{place}]", each)
+    if problems:
+        stated: dict[str, object] = {name: parsed.params[name] for name in ("jobid", "jobids") if name in parsed.params}
+        # What else is wrong has a suggestion only if the jobids are right.
+        is_right = len(problems) == len(parsed.problems)
+        raise InvalidArguments(problems, suggestion={**stated, **parsed.options} if is_right else None)
+    return list(dict.fromkeys(jobids)) if jobids else [str(jobid)]
+
+
+def _check_jobid(field: str, value: Any) -> list[Problem]:
+    """Get the problem of a jobid, if it has one."""
+    if isinstance(value, str) and len(value.encode(errors="replace")) <= LONGEST_JOBID:
+        return []
+    code: ProblemCode = "wrong_format" if isinstance(value, str) else "wrong_type"
+    code = "missing" if value is None else code
+    return [Problem(field, code, shorten(value), expected="a jobid, exactly as generate_video returned it")]
 
 
 def parse_job_arguments(
@@ -65,12 +110,8 @@ def parse_job_arguments(
     """Parse the arguments of a tool about one job: its jobid and the named options. Raises `InvalidArguments`."""
     parsed = parse_arguments(context.catalog, raw, ("jobid", *options))
     jobid = parsed.params.get("jobid")
-    if not isinstance(jobid, str) or len(jobid.encode(errors="replace")) > LONGEST_JOBID:
-        expected = "a jobid, exactly as generate_video returned it"
-        code: ProblemCode = "wrong_format" if isinstance(jobid, str) else "wrong_type"
-        code = "missing" if jobid is None else code
-        problem = Problem("jobid", code, shorten(jobid), expected=expected)
-        raise InvalidArguments([problem, *parsed.problems])
+    if problems := _check_jobid("jobid", jobid):
+        raise InvalidArguments([*problems, *parsed.problems])
     if parsed.problems:
         raise InvalidArguments(parsed.problems, suggestion={"jobid": jobid, **parsed.options})
-    return jobid, parsed.options
+    return str(jobid), parsed.options

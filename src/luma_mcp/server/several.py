@@ -1,0 +1,202 @@
+"""Follow several jobs in one call, and build one result about all: the takes of an order, or a list of jobids."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+
+from luma_mcp.errors import LumaError, Upstream
+from luma_mcp.server import messages
+from luma_mcp.server.following import JobFollower
+from luma_mcp.server.progress import ProgressReporter
+from luma_mcp.server.results import MAX_BYTES, build_error_content, build_result, fit_content
+from luma_mcp.server.tools import CallToolResult, ServerContext
+from luma_mcp.text import without_none
+
+logger = logging.getLogger(__name__)
+
+# Bytes of a result that are about all jobs together.
+_FOR_ALL = 1200
+# What is the same for all jobs is in the result once.
+_SHARED = ("note", "cost", "credits_left", "expected_credits")
+
+
+@dataclass(slots=True)
+class Followed:
+    """One of the jobs of a call; `take`: which one of an order it is. With an `error`, there may be no record of it."""
+
+    follower: JobFollower
+    take: int | None = None
+    error: LumaError | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its video is finished."""
+        job = self.follower.job
+        return job is not None and job.state == "completed" and self.error is None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedOrder:
+    """A take that was not ordered, or of which that is not known."""
+
+    take: int
+    error: LumaError
+
+
+@dataclass(slots=True)
+class SharedProgress:
+    """Reports the progress of several jobs as that of one call."""
+
+    reporter: ProgressReporter
+    followed: Sequence[Followed]
+
+    async def tick(self, elapsed: float) -> None:
+        """Report how far they are together. `elapsed`: seconds since the call began."""
+        percents: list[float] = []
+        for each in self.followed:
+            await each.follower.reporter.tick(elapsed)
+            percents.append(each.follower.reporter.percent)
+        ready = sum(each.is_ready for each in self.followed)
+        message = f"{ready} of {len(self.followed)} videos are ready ({elapsed:.0f} s)"
+        await self.reporter.report(sum(percents) / len(percents), message)
+
+
+async def follow_all(followed: Sequence[Followed]) -> None:
+    """Follow jobs at the same time. What goes wrong with one does not end the wait for the others."""
+    async with anyio.create_task_group() as tasks:
+        for each in followed:
+            tasks.start_soon(_follow, each)
+
+
+async def _follow(followed: Followed) -> None:
+    jobid = followed.follower.jobid
+    try:
+        await followed.follower.follow()
+    except LumaError as error:
+        error.jobid = error.jobid or jobid
+        followed.error = error
+    except Exception as error:
+        # The others go on, and are told about: an exception here would lose the jobids of all.
+        logger.exception("a job could not be followed: %s", jobid)
+        followed.error = Upstream("internal", detail=type(error).__name__, jobid=jobid)
+
+
+async def build_several(
+    context: ServerContext,
+    followed: Sequence[Followed],
+    failed: Sequence[FailedOrder] = (),
+    *,
+    tool: str,
+    pictures: Sequence[bytes] = (),
+    about_pictures: str | None = None,
+) -> CallToolResult:
+    """Build the result about several jobs, in their order, and about orders that failed.
+
+    `pictures`: JPEGs, which `about_pictures` describes.
+    """
+    share = (MAX_BYTES - _FOR_ALL) // (len(followed) + len(failed))
+    jobs: list[dict[str, Any]] = []
+    for each in followed:
+        if each.error is None:
+            content = await each.follower.build_content()
+        else:
+            error = build_error_content(each.error, tool, context.provider)
+            content = {"jobid": each.follower.jobid, "error": error}
+        jobs.append({"take": each.take} | content if each.take else content)
+    shared = _take_shared(jobs)
+    action, step = _choose_next_step(followed, jobs)
+    jobs = [fit_content(job, share) for job in jobs]
+    states = [str(job.get("state", "unknown")) for job in jobs]
+    failures: list[dict[str, Any]] = []
+    for order in failed:
+        error = build_error_content(order.error, tool, context.provider)
+        if order.error.charged == "no":
+            # Its advice is about the whole call, which would order the other takes again.
+            error.pop("next_step", None)
+            error.pop("next_action", None)
+        failures.append(fit_content({"take": order.take, "error": error}, share))
+    is_order = tool == "generate_video"
+    content = without_none(
+        {
+            "message": messages.describe_several(states, [order.error.charged for order in failed]),
+            "jobs": jobs,
+            "failed_orders": failures or None,
+            "charged": _get_charge(jobs, failed) if is_order else None,
+            **shared,
+            "pictures": about_pictures,
+            "note": messages.several_note(
+                shared.get("note"), [each.take for each in failed if each.error.charged == "no"]
+            ),
+            "next_action": action,
+            "next_step": step,
+            "simulated": context.settings.simulated or None,
+        }
+    )
+    texts: list[str] = []
+    for each, job in zip(followed, jobs, strict=True):
+        heading = f"Take {each.take}:" if each.take else f"Job {each.follower.jobid}:"
+        record = each.follower.job
+        if each.error or record is None:
+            text = messages.error_text(job["error"], tool)
+        else:
+            text = messages.job_text(record, job, context.provider)
+        texts.append(messages.fit_text(f"{heading} {text}", share))
+    for failure in failures:
+        text = messages.error_text(failure["error"], tool)
+        texts.append(messages.fit_text(f"Take {failure['take']}: {text}", share))
+    is_error = all(each.error or (each.follower.job and each.follower.job.state == "failed") for each in followed)
+    return build_result(messages.several_text(content, texts), content, is_error=is_error, pictures=pictures)
+
+
+def _take_shared(jobs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Take what all jobs have in common out of their content; the step of each is part of the one for all."""
+    shared: dict[str, Any] = {}
+    for name in _SHARED:
+        values = [job.get(name) for job in jobs if "error" not in job]
+        if values and values[0] is not None and all(value == values[0] for value in values):
+            shared[name] = values[0]
+            for job in jobs:
+                job.pop(name, None)
+    return shared
+
+
+def _choose_next_step(followed: Sequence[Followed], jobs: Sequence[dict[str, Any]]) -> tuple[str, str | None]:
+    """Choose the one next step for all jobs, for programs and as text, and remove those of the single jobs."""
+    waiting: list[str] = []
+    others: list[tuple[str, str]] = []
+    is_waiting_for_player, is_saving = False, False
+    for each, job in zip(followed, jobs, strict=True):
+        content = job.get("error", job)
+        action, step = content.pop("next_action", "none"), content.pop("next_step", None)
+        is_running = job.get("state") == "running"
+        if action == "get_job" or (is_running and action == "none"):
+            waiting.append(each.follower.jobid)
+            is_waiting_for_player |= action == "none"
+            is_saving |= bool(each.follower.result_context.save)
+        elif step:
+            others.append((action, step))
+    if waiting:
+        step = messages.wait_for_several(waiting, save=is_saving, shows_player=is_waiting_for_player)
+        return ("none" if is_waiting_for_player else "get_job"), step
+    return others[0] if others else ("none", None)
+
+
+def _get_charge(jobs: Sequence[dict[str, Any]], failed: Sequence[FailedOrder]) -> str:
+    """Get whether what was ordered by a call costs something."""
+    charges = {str(job.get("charged") or job.get("error", {}).get("charged")) for job in jobs}
+    charges |= {str(order.error.charged) for order in failed}
+    return next((charge for charge in ("yes", "unknown") if charge in charges), "no")
+
+
+async def fetch_pictures(followed: Sequence[Followed]) -> list[bytes]:
+    """Fetch a picture of each finished video."""
+    pictures: list[bytes] = []
+    for each in followed:
+        if each.is_ready and (picture := await each.follower.fetch_picture()):
+            pictures.append(picture)  # noqa: PERF401 - one after another
+    return pictures
