@@ -420,17 +420,18 @@ SIMILAR = {
     "webhook_url": "reply_url",
     "max_wait": "wait_seconds",
     "promt": "prompt",
-    **dict.fromkeys("n num_videos sample_count count batch_size variations quantity".split(), "takes"),
+    **dict.fromkeys(("n", "num_videos", "sample_count", "count", "batch_size", "variations", "quantity"), "takes"),
 }
 """Names that other tools use for a parameter of ours, and misspelled ones."""
 DISSIMILAR = """
-audio sound generate_audio music fps frame_rate framesPerSecond seed negative_prompt negativePrompt negative_text
-style style_reference style_image motion motion_strength motion_range motion_bucket_id strength image_strength
-prompt_strength cfg cfg_scale guidance guidance_scale text_guidance steps num_inference_steps sampler scheduler
-watermark upscale loop looping camera camera_motion camera_control mode fast_mode width height weight weights image_size image_count frames num_frames start_time end_time
-output_format codec bitrate format storage_uri video_url mask_image face_enhance person_generation enhance_prompt
-prompt_optimizer prompt_upsampling user_id title preset effect concepts temperature stream rotation
-interpolate safety priority zzz 焦点
+audio sound generate_audio music fps frame_rate framesPerSecond seed negative_prompt negativePrompt
+negative_text style style_reference style_image motion motion_strength motion_range motion_bucket_id strength
+image_strength prompt_strength cfg cfg_scale guidance guidance_scale text_guidance steps num_inference_steps
+sampler scheduler watermark upscale loop looping camera camera_motion camera_control mode fast_mode width height
+weight weights image_size image_count frames num_frames start_time end_time output_format codec bitrate format
+storage_uri video_url mask_image face_enhance person_generation enhance_prompt prompt_optimizer
+prompt_upsampling user_id title preset effect concepts temperature stream rotation interpolate safety priority
+zzz 焦点
 """
 """Names that other generators use for what none of our parameters is."""
 

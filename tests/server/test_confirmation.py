@@ -144,6 +144,24 @@ async def test_expensive_orders_need_a_question_unless_never(
 
 
 @every_era
+async def test_one_question_counts_all_takes(confirming: Server, simulator: Simulator, mode: str) -> None:
+    person = Person()
+    async with confirming(person, mode=mode, confirm="expensive") as client:
+        await order(client)
+        assert person.questions == []
+        _, content = await order(client, takes=3)
+        [question] = person.questions
+        # The first take is the video that is being made already.
+        assert question.startswith("Make 2 videos of this? All 2 together cost credits")
+        assert [job["outcome"] for job in content["jobs"]] == ["duplicate", "created", "created"]
+        # Nothing is left to ask about.
+        await order(client, takes=3)
+    assert len(person.questions) == 1
+    assert simulator.requests["POST /videos"] == 3
+
+
+
+@every_era
 async def test_the_question_names_the_values_that_were_chosen(confirming: Server, mode: str) -> None:
     person = Person()
     async with confirming(person, confirm="expensive", mode=mode) as client:

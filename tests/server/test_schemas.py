@@ -95,7 +95,9 @@ async def test_input_schemas_are_flat_and_typed(connect: Connect) -> None:
         assert set(schema["required"]) <= schema["properties"].keys()
         for name, rule in schema["properties"].items():
             assert rule.keys() <= PROPERTY_KEYS | LIST.keys(), name
-            assert rule["type"] in ("string", "integer", "boolean") or rule == LIST | {"description": rule["description"]}, name
+            assert rule["type"] in ("string", "integer", "boolean") or rule == LIST | {
+                "description": rule["description"]
+            }, name
 
 
 async def test_no_default_makes_a_request_impossible(connect: Connect) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,9 +20,10 @@ async def ignore_progress(step: ProgressStep, detail: str | None = None, /) -> N
 async def place(
     service: VideoService, prompt: str = "A fox", *, retry_timeout: float = RETRY_TIMEOUT, **given: Any
 ) -> SubmitResult:
-    """Order a video. `allow_duplicate`, `reuse_only` and `save` go to `submit`, everything else is a parameter."""
-    options = {name: given.pop(name) for name in ("allow_duplicate", "reuse_only", "save") if name in given}
-    validated = await service.validate({"prompt": prompt, **given})
+    """Order a video. Options of `submit` go there, `take` is which one it is, and everything else is a parameter."""
+    options = {name: given.pop(name) for name in ("allow_duplicate", "reuse_only", "any_age", "save") if name in given}
+    take = given.pop("take", 1)
+    validated = replace(await service.validate({"prompt": prompt, **given}), take=take)
     return await service.submit(
         validated, retry_timeout=retry_timeout, patience=retry_timeout, on_progress=ignore_progress, **options
     )

@@ -67,6 +67,7 @@ async def is_blocked(service: VideoService) -> bool:
 async def is_limited(service: VideoService, prompt: str) -> bool:
     error = await error_of(service, prompt)
     if isinstance(error, LimitReached):
+        assert error.next_at
         assert timedelta() <= error.next_at - wall_clock() <= timedelta(hours=1, minutes=1)
         return True
     assert error is None

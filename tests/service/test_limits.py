@@ -88,6 +88,7 @@ async def test_the_next_order_is_allowed_when_the_error_says(start: Start, order
         await place(service, "Cat")
     error = refused.value
     # It is shown without seconds.
+    assert error.next_at
     assert error.next_at.second == error.next_at.microsecond == 0
     if wait_for == "next_at":
         await anyio.sleep_until((error.next_at - MIDNIGHT).total_seconds())

@@ -188,12 +188,16 @@ class Confirmation:
         catalog = self._context.catalog
         arguments = parse_arguments(catalog, raw, (*catalog.params, *VIDEO_OPTIONS))
         validated = await service.validate(arguments.params, arguments.problems)
-        is_running = not arguments.options.get("new_take") and await service.find_duplicate(validated)
+        takes = arguments.options.get("takes", 1)
+        if not arguments.options.get("new_take"):
+            takes = len(await service.find_missing_takes(validated, takes))
+        is_running = takes == 0
         if not is_running:
-            await service.check_limits(validated)
+            await service.check_limits(validated, takes)
         call.decision = ConfirmationDecision(validated)
-        # Whether a value costs more than usual.
-        is_expensive = any(validated.params.get(name) in values for name, values in catalog.expensive.items())
+        # Whether a value costs more than usual, or the video is ordered several times.
+        is_expensive = takes > 1
+        is_expensive |= any(validated.params.get(name) in values for name, values in catalog.expensive.items())
         if earlier and earlier.key == validated.key:
             # Its pictures are the same now.
             call.question = earlier
@@ -204,6 +208,7 @@ class Confirmation:
                 catalog,
                 validated.params,
                 validated.misfits,
+                takes=takes,
                 expected_credits=await service.expected_credits(validated.params),
                 simulated=self._context.settings.simulated,
             )

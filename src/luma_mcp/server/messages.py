@@ -995,24 +995,34 @@ def confirmation_question(
     params: Mapping[str, Any],
     misfits: Mapping[str, tuple[int, int]] | None = None,
     *,
+    takes: int = 1,
     expected_credits: Sequence[float] | None = None,
     simulated: bool = False,
 ) -> str:
-    """The question to the user before an order. The same request gives the same question, until a job has ended."""
+    """The question to the user before an order. The same request gives the same question, until a job has ended.
+
+    `takes`: how many videos of the request are ordered.
+    """
     facts = ", ".join(map(params.__getitem__, catalog.choices))
     images = [name.replace("_", " ") for name in catalog.images if name in params]
     if images:
         facts += f", with {' and '.join(images)}"
     warnings = "".join(f" {sentence}" for sentence in format_misfits(misfits or {}, params["aspect_ratio"]))
-    cost = "It costs credits; how many is not known yet."
+    question, costs = "Make this video?", "It costs"
+    if takes > 1:
+        question, costs = f"Make {takes} videos of this?", f"All {takes} together cost"
+    cost = f"{costs} credits; how many is not known yet."
     price = catalog.price(params)
     if price is not None:
-        cost = f"It costs {_cite_prices(catalog, [price])}."
+        cost = f"{costs} {_cite_prices(catalog, [price * takes])}."
     if expected_credits:
-        cost = f"It costs credits: such videos used {format_range(expected_credits)} credits each here."
+        total = [used * takes for used in expected_credits]
+        cost = f"{costs} credits: by what such videos used here, {format_range(total)} credits."
+        if takes == 1:
+            cost = f"It costs credits: such videos used {format_range(expected_credits)} credits each here."
     if simulated:
         cost = "It is simulated and costs nothing."
-    return f"Make this video? {cost} {facts}.{warnings} Prompt: {shorten(params['prompt'], MAX_PROMPT)}"
+    return f"{question} {cost} {facts}.{warnings} Prompt: {shorten(params['prompt'], MAX_PROMPT)}"
 
 
 def _part(template: str, content: Mapping[str, Any], name: str) -> str:
@@ -1035,7 +1045,12 @@ def fit_text(text: str, max_bytes: int) -> str:
         lines.remove(max(lines[1:], key=len))
         left_out += 1
     if left_out:
-        lines.append(f"{left_out} lines were left out, because they are too long.")
+        which = (
+            "1 line was left out, because it is"
+            if left_out == 1
+            else f"{left_out} lines were left out, because they are"
+        )
+        lines.append(f"{which} too long.")
     return "\n".join(lines)
 
 

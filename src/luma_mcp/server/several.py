@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -13,14 +13,17 @@ from luma_mcp.errors import LumaError, Upstream
 from luma_mcp.server import messages
 from luma_mcp.server.following import JobFollower
 from luma_mcp.server.progress import ProgressReporter
-from luma_mcp.server.results import MAX_BYTES, build_error_content, build_result, fit_content
+from luma_mcp.server.results import MAX_BYTES, build_error_content, build_result, count_bytes, fit_content
 from luma_mcp.server.tools import CallToolResult, ServerContext
 from luma_mcp.text import without_none
 
 logger = logging.getLogger(__name__)
 
-# Bytes of a result that are about all jobs together.
-_FOR_ALL = 1200
+# Bytes of a result that are about all jobs together, and of each jobid, since the next step may name all of them.
+_FOR_ALL, _FOR_JOBID = 900, 125
+# What jobs lack if the result is too long for it, the least important first.
+_LEAST_IMPORTANT = ("last_frame_url", "thumbnail_url", "updated", "typical_seconds", "request", "created", "assets")
+_NOT_IN_TEXT = ("left_out", "thumbnail_url", "last_frame_url")
 # What is the same for all jobs is in the result once.
 _SHARED = ("note", "cost", "credits_left", "expected_credits")
 
@@ -99,58 +102,83 @@ async def build_several(
 
     `pictures`: JPEGs, which `about_pictures` describes.
     """
-    share = (MAX_BYTES - _FOR_ALL) // (len(followed) + len(failed))
-    jobs: list[dict[str, Any]] = []
-    for each in followed:
-        if each.error is None:
-            content = await each.follower.build_content()
-        else:
-            error = build_error_content(each.error, tool, context.provider)
-            content = {"jobid": each.follower.jobid, "error": error}
-        jobs.append({"take": each.take} | content if each.take else content)
+    share = (MAX_BYTES - _FOR_ALL) // (len(followed) + len(failed)) - _FOR_JOBID
+    jobs = [await _build_job(context, each, tool) for each in followed]
     shared = _take_shared(jobs)
     action, step = _choose_next_step(followed, jobs)
     jobs = [fit_content(job, share) for job in jobs]
+    failures = [fit_content(_build_failure(context, order, tool), share) for order in failed]
     states = [str(job.get("state", "unknown")) for job in jobs]
-    failures: list[dict[str, Any]] = []
-    for order in failed:
-        error = build_error_content(order.error, tool, context.provider)
-        if order.error.charged == "no":
-            # Its advice is about the whole call, which would order the other takes again.
-            error.pop("next_step", None)
-            error.pop("next_action", None)
-        failures.append(fit_content({"take": order.take, "error": error}, share))
-    is_order = tool == "generate_video"
+    not_ordered = [each.take for each in failed if each.error.charged == "no"]
     content = without_none(
         {
             "message": messages.describe_several(states, [order.error.charged for order in failed]),
             "jobs": jobs,
             "failed_orders": failures or None,
-            "charged": _get_charge(jobs, failed) if is_order else None,
+            "charged": _get_charge(jobs, failed) if tool == "generate_video" else None,
             **shared,
             "pictures": about_pictures,
-            "note": messages.several_note(
-                shared.get("note"), [each.take for each in failed if each.error.charged == "no"]
-            ),
+            "note": messages.several_note(shared.get("note"), not_ordered),
             "next_action": action,
             "next_step": step,
             "simulated": context.settings.simulated or None,
         }
     )
+    for name in _LEAST_IMPORTANT:
+        if count_bytes(content) <= MAX_BYTES:
+            break
+        for job in jobs:
+            job.pop(name, None)
+    texts = _format_jobs(context, followed, jobs, tool)
+    for failure in failures:
+        texts.append(f"Take {failure['take']}: {messages.error_text(failure['error'], tool)}")
+    texts = [messages.fit_text(text, share + _FOR_JOBID) for text in texts]
+    is_error = set(states) <= {"failed", "unknown"}
+    return build_result(messages.several_text(content, texts), content, is_error=is_error, pictures=pictures)
+
+
+async def _build_job(context: ServerContext, followed: Followed, tool: str) -> dict[str, Any]:
+    """Build the structured content of one of several jobs, or of why it could not be followed."""
+    content: dict[str, Any] = {}
+    if followed.take:
+        content["take"] = followed.take
+    if followed.error:
+        error = build_error_content(followed.error, tool, context.provider)
+        return content | {"jobid": followed.follower.jobid, "error": error}
+    content |= await followed.follower.build_content()
+    # The state says it, and it repeats the jobid.
+    content.pop("message", None)
+    return content
+
+
+def _build_failure(context: ServerContext, order: FailedOrder, tool: str) -> dict[str, Any]:
+    """Build the structured content of a failed order."""
+    error = build_error_content(order.error, tool, context.provider)
+    if order.error.charged == "no":
+        # Its advice is about the whole call, which would order the other takes again.
+        error.pop("next_step", None)
+        error.pop("next_action", None)
+    return {"take": order.take, "error": error}
+
+
+def _format_jobs(
+    context: ServerContext, followed: Sequence[Followed], jobs: Sequence[dict[str, Any]], tool: str
+) -> list[str]:
+    """Format the text about each job. `jobs`: their structured content."""
     texts: list[str] = []
-    for each, job in zip(followed, jobs, strict=True):
-        heading = f"Take {each.take}:" if each.take else f"Job {each.follower.jobid}:"
+    for number, (each, job) in enumerate(zip(followed, jobs, strict=True), 1):
         record = each.follower.job
         if each.error or record is None:
             text = messages.error_text(job["error"], tool)
         else:
-            text = messages.job_text(record, job, context.provider)
-        texts.append(messages.fit_text(f"{heading} {text}", share))
-    for failure in failures:
-        text = messages.error_text(failure["error"], tool)
-        texts.append(messages.fit_text(f"Take {failure['take']}: {text}", share))
-    is_error = all(each.error or (each.follower.job and each.follower.job.state == "failed") for each in followed)
-    return build_result(messages.several_text(content, texts), content, is_error=is_error, pictures=pictures)
+            if each.take and number > 1:
+                # All takes have the same one.
+                record = replace(record, request=None)
+            shown = {name: value for name, value in job.items() if name not in _NOT_IN_TEXT}
+            text = messages.job_text(record, shown, context.provider)
+        label = f"Take {each.take}" if each.take else f"Video {number}"
+        texts.append(f"{label}: {text}")
+    return texts
 
 
 def _take_shared(jobs: Sequence[dict[str, Any]]) -> dict[str, Any]:

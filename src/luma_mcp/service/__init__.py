@@ -19,7 +19,7 @@ MAX_LISTED = 100
 """Jobs in a list, at most."""
 MAX_TAKES = 4
 """Videos of one request that are ordered together, at most."""
-MAX_JOBIDS = 10
+MAX_JOBIDS = 8
 """Jobs that are waited for together, at most."""
 UNKNOWN_FOR = timedelta(minutes=15)
 """How long an order of unknown outcome blocks the same order: longer than any job runs."""

@@ -1,0 +1,265 @@
+"""Several takes of one request in one call: what is ordered, what the result says, and what happens to the money."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx2
+import pytest
+from tests.conftest import BOTH_APIS, ERAS
+from tests.results import read_result
+from tests.server.calls import call, order, order_error
+from tests.server.declaring import TASKS, declaring
+
+from luma_mcp.simulator.app import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mcp import Client
+
+    from luma_mcp.simulator.app import Simulator
+
+    Connect = Callable[..., Client]
+
+MAX_BYTES = 6000
+every_era = pytest.mark.parametrize("mode", ERAS)
+ORDERS = {"useapi": "POST /videos", "agents": "POST /generations"}
+
+
+def check_size(text: str, content: dict[str, Any]) -> None:
+    assert len(text.encode()) <= MAX_BYTES
+    assert len(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()) <= MAX_BYTES
+
+
+def count_orders(simulator: Simulator) -> int:
+    return len(simulator.service.jobs)
+
+
+@BOTH_APIS
+@every_era
+async def test_each_take_is_an_order_and_one_result_has_all(server: Connect, simulator: Simulator, mode: str) -> None:
+    async with server(mode) as client:
+        text, content = await order(client, takes=3, wait_seconds=300)
+    assert count_orders(simulator) == 3
+    assert [job["take"] for job in content["jobs"]] == [1, 2, 3]
+    assert {job["jobid"] for job in content["jobs"]} == set(simulator.service.jobs)
+    for job in content["jobs"]:
+        assert (job["state"], job["outcome"], job["charged"]) == ("completed", "created", "yes")
+        assert job["video"]["url"] in text
+    assert content["message"] == "All 3 videos are ready."
+    assert content["next_action"] == "none"
+    assert content["charged"] == "yes"
+    assert "failed_orders" not in content
+
+
+async def test_the_limits_of_an_answer_hold_for_four_long_takes(server: Connect) -> None:
+    async with server() as client:
+        text, content = await order(client, "A fox in the snow. " * 100, takes=4, wait_seconds=300)
+    check_size(text, content)
+    for job in content["jobs"]:
+        assert job["video"]["url"] in text
+        assert job["jobid"] in text
+
+
+async def test_the_limits_of_an_answer_hold_for_eight_jobs(server: Connect, simulator: Simulator) -> None:
+    simulator.service.accounts[next(iter(simulator.service.accounts))].concurrency = 8
+    async with server() as client:
+        jobids: list[str] = []
+        for number in range(8):
+            _, content = await order(client, f"{number} " + "A fox in the snow. " * 100)
+            jobids.append(content["jobid"])
+        for seconds in (0, 300):
+            text, content = await call(client, "get_job", jobids=jobids, wait_seconds=seconds)
+            check_size(text, content)
+            assert [job["jobid"] for job in content["jobs"]] == jobids
+            assert all(jobid in text for jobid in jobids)
+    for job in content["jobs"]:
+        assert job["video"]["url"] in text
+
+
+async def test_takes_are_never_a_task(server: Connect) -> None:
+    async with declaring(server(), TASKS) as client:
+        result = await client.call_tool("generate_video", {"prompt": "A fox", "takes": 2, "wait_seconds": 0})
+    _, content = read_result(result)
+    assert [job["state"] for job in content["jobs"]] == ["running", "running"]
+
+
+async def test_running_takes_are_waited_for_together(server: Connect, simulator: Simulator) -> None:
+    async with server() as client:
+        _, content = await order(client, takes=2)
+        jobids = [job["jobid"] for job in content["jobs"]]
+        assert content["next_action"] == "get_job"
+        assert json.dumps({"jobids": jobids}) in content["next_step"]
+        assert "Do not order them again" in content["next_step"]
+        began = anyio.current_time()
+        text, content = await call(client, "get_job", jobids=jobids, wait_seconds=300)
+    assert [job["jobid"] for job in content["jobs"]] == jobids
+    assert [job["state"] for job in content["jobs"]] == ["completed", "completed"]
+    assert "charged" not in content
+    # As long as the slower one takes, not as both together.
+    assert anyio.current_time() - began < sum(job.seconds for job in simulator.service.jobs.values())
+    assert all(job["video"]["url"] in text for job in content["jobs"])
+
+
+async def test_a_repeat_counts_take_by_take(server: Connect, simulator: Simulator) -> None:
+    async with server() as client:
+        _, first = await order(client)
+        _, content = await order(client, takes=3)
+        assert [job["outcome"] for job in content["jobs"]] == ["duplicate", "created", "created"]
+        assert [job["charged"] for job in content["jobs"]] == ["no", "yes", "yes"]
+        assert content["jobs"][0]["jobid"] == first["jobid"]
+        _, again = await order(client, takes=3)
+        assert [job["jobid"] for job in again["jobs"]] == [job["jobid"] for job in content["jobs"]]
+        assert again["charged"] == "no"
+    assert count_orders(simulator) == 3
+
+
+async def test_new_take_orders_as_many_again(server: Connect, simulator: Simulator) -> None:
+    async with server() as client:
+        await order(client, takes=2)
+        await order(client, takes=2, new_take=True)
+    assert count_orders(simulator) == 4
+
+
+async def test_a_call_that_was_cut_is_repeated_without_another_order(server: Connect, simulator: Simulator) -> None:
+    async with server() as client:
+        with anyio.move_on_after(1):
+            await order(client, takes=2, wait_seconds=300)
+        assert count_orders(simulator) == 2
+        await anyio.sleep(200)
+        _, content = await order(client, takes=2)
+    assert [job["state"] for job in content["jobs"]] == ["completed", "completed"]
+    assert count_orders(simulator) == 2
+
+
+async def test_paid_takes_are_returned_though_a_later_order_fails(server: Connect, simulator: Simulator) -> None:
+    simulator.service.accounts[next(iter(simulator.service.accounts))].concurrency = 2
+    async with server() as client:
+        text, content = await order(client, takes=4)
+        assert [job["take"] for job in content["jobs"]] == [1, 2]
+        assert [each["take"] for each in content["failed_orders"]] == [3, 4]
+        assert [each["error"]["kind"] for each in content["failed_orders"]] == ["capacity", "conflict"]
+        assert {each["error"]["charged"] for each in content["failed_orders"]} == {"no"}
+        assert content["message"] == "0 of 4 videos are ready (2 being made, 2 not ordered)."
+        assert "take 3 and take 4" in content["note"]
+        assert "takes 2 and new_take true" in content["note"]
+        for job in content["jobs"]:
+            assert job["jobid"] in text
+        assert "earlier" not in content["next_step"]
+        # As the result says: nothing of what exists is ordered again.
+        await call(client, "get_job", jobids=[job["jobid"] for job in content["jobs"]], wait_seconds=300)
+        _, rest = await order(client, takes=2, new_take=True)
+    assert [job["outcome"] for job in rest["jobs"]] == ["created", "created"]
+    assert count_orders(simulator) == 4
+
+
+async def test_nothing_follows_an_order_of_unknown_outcome(server: Connect, simulator: Simulator) -> None:
+    class SecondIsCut(httpx2.AsyncBaseTransport):
+        """Cuts the connection of the second order before the API gets it."""
+
+        orders = 0
+
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            if request.method == "POST" and request.url.path.endswith("/videos"):
+                self.orders += 1
+                if self.orders == 2:
+                    raise httpx2.ReadTimeout("cut")
+            return await httpx2.ASGITransport(app=simulator).handle_async_request(request)
+
+    async with server(transport=SecondIsCut()) as client:
+        _, content = await order(client, takes=3)
+    assert [job["take"] for job in content["jobs"]] == [1]
+    kinds = [(each["take"], each["error"]["kind"], each["error"]["charged"]) for each in content["failed_orders"]]
+    assert kinds == [(2, "outcome_unknown", "unknown"), (3, "conflict", "no")]
+    assert content["message"] == "0 of 3 videos are ready (1 being made, 1 not ordered, 1 perhaps ordered)."
+    assert count_orders(simulator) == 1
+
+
+async def test_no_job_at_all_is_an_error_like_that_of_a_single_order(server: Connect, simulator: Simulator) -> None:
+    simulator.faults.append(Fault("POST", "/videos", 402, b'{"error": "no credits"}', times=9))
+    async with server() as client:
+        error = await order_error(client, takes=3)
+    assert (error["kind"], error["charged"]) == ("payment_required", "no")
+    assert count_orders(simulator) == 0
+
+
+async def test_a_failed_take_does_not_hide_the_others(server: Connect) -> None:
+    async with server() as client:
+        await order(client, "A fox simulate:fail")
+        result = await client.call_tool(
+            "generate_video", {"prompt": "A fox simulate:fail", "takes": 2, "wait_seconds": 300}
+        )
+        _, content = read_result(result)
+        assert result.is_error
+        assert [job["state"] for job in content["jobs"]] == ["failed", "failed"]
+        assert [job["error"]["kind"] for job in content["jobs"]] == ["job_failed", "job_failed"]
+        assert content["message"] == "0 of 2 videos are ready (2 failed)."
+
+
+@pytest.mark.parametrize(
+    ("limit", "room", "step"), [("3", 2, "takes 2"), ("2", 1, "takes 1"), ("1", 0, "at most 1 an hour")]
+)
+async def test_the_hourly_limit_counts_all_takes(
+    server: Connect, simulator: Simulator, limit: str, room: int, step: str
+) -> None:
+    async with server(LUMA_MCP_MAX_JOBS_PER_HOUR=limit) as client:
+        await order(client, "Another one")
+        error = await order_error(client, takes=3)
+    assert (error["kind"], error["charged"], error["next_action"]) == ("limit_reached", "no", "ask_user")
+    assert f"room for {room} of these 3 videos" in error["message"]
+    assert step in error["next_step"]
+    assert count_orders(simulator) == 1
+
+
+@pytest.mark.parametrize("api", ["agents"])
+async def test_the_budget_counts_all_takes(server: Connect, simulator: Simulator) -> None:
+    # By the price list, 5 s in 540p cost $0.15.
+    async with server(LUMA_MCP_BUDGET_PER_DAY="0.40") as client:
+        error = await order_error(client, takes=3, resolution="540p")
+        assert (error["kind"], error["charged"]) == ("budget_reached", "no")
+        assert "These 3 videos do not fit" in error["message"]
+        assert "takes 2" in error["next_step"]
+        assert count_orders(simulator) == 0
+        _, content = await order(client, takes=2, resolution="540p")
+    assert len(content["jobs"]) == count_orders(simulator) == 2
+
+
+async def test_more_takes_than_allowed_are_refused_with_the_most(server: Connect, simulator: Simulator) -> None:
+    async with server() as client:
+        error = await order_error(client, takes=7)
+    assert error["kind"] == "invalid_arguments"
+    assert error["suggestion"]["takes"] == 4
+    assert count_orders(simulator) == 0
+
+
+async def test_jobid_and_jobids_exclude_each_other(server: Connect) -> None:
+    async with server() as client:
+        wrong: list[dict[str, Any]] = [{"jobid": "a", "jobids": ["b"]}, {}, {"jobids": []}, {"jobids": [1]}]
+        for arguments in [*wrong, {"jobids": "x" * 600}]:
+            result = await client.call_tool("get_job", arguments)
+            _, content = read_result(result)
+            assert content["error"]["kind"] == "invalid_arguments", arguments
+
+
+@pytest.mark.parametrize("spelling", [json.dumps, lambda jobids: [f' "{jobid}" ' for jobid in jobids]])
+async def test_jobids_in_other_spellings(server: Connect, spelling: Callable[[list[str]], Any]) -> None:
+    async with server() as client:
+        _, content = await order(client, takes=2)
+        jobids = [job["jobid"] for job in content["jobs"]]
+        _, content = await call(client, "get_job", jobids=spelling(jobids), wait_seconds=0)
+    assert [job["jobid"] for job in content["jobs"]] == jobids
+
+
+async def test_one_of_several_jobs_that_is_not_found(server: Connect) -> None:
+    async with server() as client:
+        _, first = await order(client, wait_seconds=300)
+        result = await client.call_tool("get_job", {"jobids": [first["jobid"], first["jobid"].replace("email", "e")]})
+    text, content = read_result(result)
+    assert not result.is_error
+    assert content["jobs"][0]["state"] == "completed"
+    assert content["jobs"][1]["error"]["kind"] in ("not_found", "invalid_arguments", "forbidden")
+    assert content["jobs"][1]["jobid"] in text
+    assert content["message"] == "1 of 2 videos is ready (1 could not be looked up)."

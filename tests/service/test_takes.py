@@ -1,0 +1,125 @@
+"""Takes: several orders of one request, each protected like any other; and videos that exist already."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from tests.service.orders import place
+
+from luma_mcp.errors import BudgetReached, LimitReached, OutcomeUnknown
+from luma_mcp.simulator.app import Fault
+
+if TYPE_CHECKING:
+    from tests.service.conftest import StartService
+
+    from luma_mcp.service.service import VideoService
+    from luma_mcp.simulator.app import Simulator
+
+DAY = 86_400
+
+
+async def finish(service: VideoService, prompt: str = "A fox", **options: int) -> str:
+    """Order a video and wait until somebody has it; its jobid."""
+    result = await place(service, prompt, **options)
+    await service.wait(result.job.jobid, 600)
+    await service.mark_delivered(result.job.jobid)
+    return result.job.jobid
+
+
+async def test_takes_are_orders_of_their_own_and_the_first_is_the_plain_order(
+    start_service: StartService, simulator: Simulator
+) -> None:
+    service = start_service()
+    plain = await place(service)
+    first, second = await place(service, take=1), await place(service, take=2)
+    assert (first.outcome, first.job.jobid) == ("duplicate", plain.job.jobid)
+    assert second.outcome == "created"
+    assert (await place(service, take=2)).job.jobid == second.job.jobid
+    assert len(simulator.service.jobs) == 2
+
+
+async def test_the_missing_takes_are_those_without_a_job(start_service: StartService) -> None:
+    service = start_service()
+    validated = await service.validate({"prompt": "A fox"})
+    assert await service.find_missing_takes(validated, 3) == (1, 2, 3)
+    await place(service, take=2)
+    assert await service.find_missing_takes(validated, 3) == (1, 3)
+
+
+async def test_a_take_of_unknown_outcome_is_neither_missing_nor_there(
+    start_service: StartService, simulator: Simulator
+) -> None:
+    service = start_service()
+    simulator.faults.append(Fault("POST", "/videos", 504, after=True))
+    simulator.faults.append(Fault("GET", "/jobs", 500, times=99))
+    with pytest.raises(OutcomeUnknown):
+        await place(service)
+    validated = await service.validate({"prompt": "A fox"})
+    with pytest.raises(OutcomeUnknown):
+        await service.find_missing_takes(validated, 1)
+    assert await service.find_missing_takes(validated, 2) == (2,)
+
+
+async def test_limits_have_room_for_all_takes_or_none(start_service: StartService, simulator: Simulator) -> None:
+    service = start_service(max_jobs_per_hour=3)
+    await place(service, "Another one")
+    validated = await service.validate({"prompt": "A fox"})
+    await service.check_limits(validated, 2)
+    with pytest.raises(LimitReached) as refused:
+        await service.check_limits(validated, 3)
+    assert (refused.value.orders, refused.value.room, refused.value.charged) == (3, 2, "no")
+    assert refused.value.next_at
+    with pytest.raises(LimitReached) as refused:
+        await service.check_limits(validated, 4)
+    # More than the limit never has room.
+    assert (refused.value.next_at, refused.value.retry) == (None, "after_change")
+    assert len(simulator.service.jobs) == 1
+
+
+async def test_a_budget_has_room_for_all_takes_or_none(start_service: StartService) -> None:
+    service = start_service(budget_per_day=100)
+    # It uses 20 credits, which is what the others are expected to use.
+    await finish(service, "Another one")
+    validated = await service.validate({"prompt": "A fox"})
+    await service.check_limits(validated, 4)
+    with pytest.raises(BudgetReached) as refused:
+        await service.check_limits(validated, 5)
+    assert (refused.value.orders, refused.value.room, refused.value.price) == (5, 4, 20)
+
+
+async def test_a_video_of_any_age_is_found_again(start_service: StartService, simulator: Simulator) -> None:
+    service = start_service()
+    jobid = await finish(service)
+    await anyio.sleep(3 * DAY)
+    again = await place(start_service(), any_age=True)
+    assert (again.outcome, again.job.jobid, again.job.state) == ("duplicate", jobid, "completed")
+    assert (await place(start_service())).outcome == "created"
+    assert len(simulator.service.jobs) == 2
+
+
+@pytest.mark.parametrize("reason", ["deleted", "failed", "forgotten"])
+async def test_a_video_that_is_gone_is_ordered_again(start_service: StartService, reason: str) -> None:
+    service = start_service()
+    prompt = {"failed": "A fox simulate:fail", "forgotten": "A fox simulate:forgotten=60"}.get(reason, "A fox")
+    jobid = await finish(service, prompt)
+    if reason == "deleted":
+        await service.delete(jobid)
+    await anyio.sleep(3600)
+    again = await place(service, prompt, any_age=True)
+    assert again.outcome == "created"
+    assert again.job.jobid != jobid
+
+
+async def test_the_key_of_a_single_order_is_that_of_earlier_versions(start_service: StartService) -> None:
+    validated = await start_service().validate({"prompt": "A fox"})
+    # As the journal of an earlier version has it: the SHA-256 of the params, in this order, as JSON.
+    params = (
+        '{"aspect_ratio": "16:9", "duration": "5s", "dynamic_range": "sdr", "model": "ray-v3-flash", '
+        '"prompt": "A fox", "resolution": "draft"}'
+    )
+    assert validated.key == hashlib.sha256(params.encode()).hexdigest()
+    assert replace(validated, take=2).key != validated.key
