@@ -63,6 +63,73 @@ class Clip:
     seconds: float
 
 
+class ClipError(ImageError):
+    """One of several clips cannot be used. `index`: its position, counted from 0."""
+
+    def __init__(self, reason: str, index: int) -> None:
+        super().__init__(reason)
+        self.index = index
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFacts:
+    """What a video file is.
+
+    Attributes:
+        size: width and height as it is shown, upright, in pixels.
+        frame_rate: frames per second, on average.
+        codec: FFmpeg's name, such as "h264" or "hevc".
+        is_hdr: whether its transfer characteristics are PQ or HLG.
+    """
+
+    size: tuple[int, int]
+    seconds: float
+    frame_count: int
+    frame_rate: float
+    codec: str
+    is_hdr: bool
+    has_sound: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SheetRow:
+    """A clip of a contact sheet: its file, and the label of its frames."""
+
+    path: str
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContactSheet:
+    """A contact sheet: a JPEG, and for each row the times of its frames in seconds, as they are labelled."""
+
+    data: bytes
+    times: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JoinPlan:
+    """A film to make.
+
+    Attributes:
+        paths: the files of its clips, in order.
+        target: the file to write, which must not exist.
+        crossfades: for each clip but the first, the seconds for which it overlaps the one before it; 0 for a cut.
+    """
+
+    paths: tuple[str, ...]
+    target: str
+    crossfades: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedClip:
+    """A film that was written: what its file is, and whether its clips were encoded again."""
+
+    facts: ClipFacts
+    is_reencoded: bool
+
+
 def can_read_clips() -> bool:
     """Whether PyAV is installed."""
     return find_spec("av") is not None

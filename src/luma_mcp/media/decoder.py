@@ -13,6 +13,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +23,7 @@ from typing import Any, Literal
 import anyio
 import anyio.to_thread
 
-from luma_mcp.media.clips import DAMAGED_CLIP, Clip
+from luma_mcp.media.clips import DAMAGED_CLIP, Clip, ClipFacts, ContactSheet, JoinedClip, JoinPlan, SheetRow
 from luma_mcp.media.images import DAMAGED, LARGEST_UPLOAD, MAX_PIXELS, NormalizedImage
 from luma_mcp.media.sources import ImageError
 
@@ -180,6 +181,39 @@ class Decoder:
         """
         reply, frame = await self._run("clip", path.encode())
         return Clip(frame, _parse_size(reply), reply["seconds"])
+
+    async def probe(self, path: str) -> ClipFacts:
+        """Get what an MP4 file is, from all of its packets. Raise `ImageError` if it is unusable."""
+        raise NotImplementedError
+
+    async def make_sheet(self, rows: Sequence[SheetRow], frames: int) -> ContactSheet:
+        """Build a contact sheet: a JPEG of at most 300 kB with so many frames of each clip, evenly spaced.
+
+        Raises:
+            ClipError: one of the clips is unusable.
+            ImageError: they exceed the limits. `retryable` if this machine is too busy.
+        """
+        raise NotImplementedError
+
+    async def make_still(self, path: str) -> bytes:
+        """Build a JPEG of at most 200 kB of the first frame that is not black. Raise `ImageError`."""
+        raise NotImplementedError
+
+    async def make_preview(self, path: str) -> bytes:
+        """Build a small SDR copy of a clip: H.264 in an MP4 of at most 700 kB and 640 pixels. Raise `ImageError`."""
+        raise NotImplementedError
+
+    async def join(self, plan: JoinPlan, on_progress: Callable[[float], Awaitable[None]]) -> JoinedClip:
+        """Join clips to one MP4. If this fails or is cancelled, no file remains.
+
+        `on_progress`: called with the share that is done, from 0 to 1.
+
+        Raises:
+            ClipError: one of the clips is unusable.
+            ImageError: they exceed the limits, or what was written is not as long as the clips.
+            OSError: the target exists or cannot be written.
+        """
+        raise NotImplementedError
 
     async def _run(self, task: Task, data: bytes) -> tuple[dict[str, Any], bytes]:
         with suppress(_LimitsExceededError):
