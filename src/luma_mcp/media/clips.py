@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ from luma_mcp.media.sources import ImageError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.filter import Graph
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
     from PIL import Image
@@ -28,8 +31,8 @@ _SECONDS_TOLERANCE = 0.5
 """How much earlier than the clip's end its last frame may be shown: longer than a frame of any usual rate."""
 # Other formats can name further files and addresses to read.
 _FORMAT = "mp4"
-# ITU-T H.273: a matrix that is not stated, and that of BT.709.
-_UNSTATED, _BT709 = 2, 1
+# ITU-T H.273: a matrix that is not stated, and those of BT.709 and BT.601.
+UNSTATED, BT709, _BT601 = 2, 1, 6
 _SMALLEST_HD = 720
 # By transfer characteristics (ITU-T H.273): from the signal of PQ and HLG to light, as a share of 1000 cd/m² (ITU-R
 # BT.2100). Of HLG, the light of the display per channel.
@@ -135,11 +138,9 @@ def can_read_clips() -> bool:
     return find_spec("av") is not None
 
 
-def read_clip(path: str, max_pixels: int) -> tuple[Image.Image, float]:
-    """Get the last frame that is shown of an MP4 file, in the colors of sRGB, and the clip's seconds.
-
-    Raise `ImageError` if it cannot be read.
-    """
+@contextmanager
+def open_clip(path: str, max_pixels: int, threads: int = 1) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open an MP4 file to read its pictures. What goes wrong meanwhile is raised as `ImageError`."""
     try:
         import av
     except ImportError:
@@ -149,19 +150,35 @@ def read_clip(path: str, max_pixels: int) -> tuple[Image.Image, float]:
             if not container.streams.video:
                 raise ImageError("has no pictures")
             stream = container.streams.video[0]
-            if stream.width * stream.height > max_pixels:
-                raise ImageError(_TOO_LARGE.format(max_pixels // 1_000_000))
+            check_pixels(stream, max_pixels)
             # Each thread takes memory for itself.
-            stream.codec_context.thread_count = 1
-            frame = _decode_last(container, stream)
-            end = _get_end(container, stream)
-            shown_at = float(frame.time or 0.0)
-            if end - shown_at > _SECONDS_TOLERANCE:
-                # The file's index promises more than there is.
-                raise ImageError(DAMAGED_CLIP)
-            return _convert(frame, stream, max_pixels), end
+            stream.codec_context.thread_count = threads
+            yield container, stream
+    except MemoryError:
+        raise
     except (av.FFmpegError, ValueError, OSError):
         raise ImageError(DAMAGED_CLIP) from None
+
+
+def check_pixels(picture: VideoStream | VideoFrame, max_pixels: int) -> None:
+    """Raise `ImageError` if a picture is too large. A frame can have another size than its file states."""
+    if picture.width * picture.height > max_pixels:
+        raise ImageError(_TOO_LARGE.format(max_pixels // 1_000_000))
+
+
+def read_clip(path: str, max_pixels: int) -> tuple[Image.Image, float]:
+    """Get the last frame that is shown of an MP4 file, in the colors of sRGB, and the clip's seconds.
+
+    Raise `ImageError` if it cannot be read.
+    """
+    with open_clip(path, max_pixels) as (container, stream):
+        frame = _decode_last(container, stream)
+        end = _get_end(container, stream)
+        shown_at = float(frame.time or 0.0)
+        if end - shown_at > _SECONDS_TOLERANCE:
+            # The file's index promises more than there is.
+            raise ImageError(DAMAGED_CLIP)
+        return FrameConverter(stream, max_pixels).convert(frame), end
 
 
 def encode_frame(image: Image.Image, max_bytes: int) -> bytes:
@@ -204,42 +221,111 @@ def _get_end(container: InputContainer, stream: VideoStream) -> float:
     return (container.duration or 0) / 1_000_000
 
 
-def _convert(frame: VideoFrame, stream: VideoStream, max_pixels: int) -> Image.Image:
-    """Convert a frame to an upright picture in sRGB. A frame can have another size than the file states."""
-    if frame.width * frame.height > max_pixels:
-        raise ImageError(_TOO_LARGE.format(max_pixels // 1_000_000))
-    rotation = frame.rotation
-    if stream.codec_context.color_trc in _TO_LIGHT:
-        frame = _tone_map(frame, stream)
-    elif frame.colorspace == _UNSTATED and min(frame.width, frame.height) >= _SMALLEST_HD:
-        # What players assume.
-        frame = frame.reformat(format="rgb24", src_colorspace=_BT709)
-    image: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
-    if rotation:
-        image = image.rotate(rotation, expand=True)
-    return image
+def is_hdr(stream: VideoStream) -> bool:
+    """Whether a clip is in PQ or HLG."""
+    return stream.codec_context.color_trc in _TO_LIGHT
 
 
-def _tone_map(frame: VideoFrame, stream: VideoStream) -> VideoFrame:
-    """Map an HDR frame to sRGB. FFmpeg's own mapping takes half a minute of preparation for one frame."""
-    from av.filter import Graph
+def get_matrix(frame: VideoFrame) -> int:
+    """Get the matrix (ITU-T H.273) of a frame's colors, or the one that players assume if it is not stated."""
+    if frame.colorspace != UNSTATED:
+        return frame.colorspace
+    return BT709 if min(frame.width, frame.height) >= _SMALLEST_HD else _BT601
 
-    graph = Graph()
-    # As in decoding.
-    graph.threads = 1
+
+@dataclass(slots=True)
+class FrameConverter:
+    """Converts the frames of a clip to upright pictures in sRGB.
+
+    Attributes:
+        box: the width and height that a picture may have at most, in pixels; None to keep the size.
+    """
+
+    stream: VideoStream
+    max_pixels: int
+    box: tuple[int, int] | None = None
+    _graph: FrameGraph | None = None
+
+    def convert(self, frame: VideoFrame) -> Image.Image:
+        """Convert a frame."""
+        check_pixels(frame, self.max_pixels)
+        rotation = get_rotation(frame)
+        width, height = get_shown_size(self.stream, frame)
+        if self.box:
+            width, height = fit((width, height), self.box)
+        if rotation % 180:
+            width, height = height, width
+        if is_hdr(self.stream):
+            self._graph = self._graph or FrameGraph(self.stream)
+            frame = self._graph.convert(frame, tone_mapping(self.stream, (width, height), "rgb24"))
+        else:
+            frame = frame.reformat(width, height, "rgb24", src_colorspace=get_matrix(frame))
+        image: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
+        return image.rotate(rotation, expand=True) if rotation else image
+
+
+@dataclass(slots=True)
+class FrameGraph:
+    """Sends the frames of a clip through filters, each of which makes one frame of one."""
+
+    stream: VideoStream
+    _graph: Graph | None = None
+    _input: tuple[object, ...] = ()
+
+    def convert(self, frame: VideoFrame, steps: Sequence[tuple[str, str]]) -> VideoFrame:
+        """Get what the filters make of a frame. `steps`: names and options."""
+        # Preparing the filters takes longer than one frame. The size of frames can change within a clip.
+        description = (frame.width, frame.height, frame.format.name, *steps)
+        if self._graph is None or self._input != description:
+            self._graph, self._input = self._build(frame, steps), description
+        self._graph.push(frame)
+        return self._graph.pull()  # type: ignore[return-value]
+
+    def _build(self, frame: VideoFrame, steps: Sequence[tuple[str, str]]) -> Graph:
+        from av.filter import Graph
+
+        graph = Graph()
+        # As in decoding.
+        graph.threads = 1
+        source = graph.add_buffer(
+            width=frame.width, height=frame.height, format=frame.format, time_base=self.stream.time_base
+        )
+        filters = [graph.add(name, options) for name, options in steps]
+        graph.link_nodes(source, *filters, graph.add("buffersink")).configure()
+        return graph
+
+
+def get_rotation(frame: VideoFrame) -> int:
+    """Get by how many degrees a frame is turned to be upright, counterclockwise: a multiple of 90."""
+    return round(frame.rotation / 90) * 90 % 360
+
+
+def get_shown_size(stream: VideoStream, frame: VideoFrame) -> tuple[int, int]:
+    """Get the width and height of a frame as it is shown: upright, with square pixels."""
+    ratio = stream.sample_aspect_ratio or 1
+    width, height = max(1, round(frame.width * ratio)), frame.height
+    return (height, width) if get_rotation(frame) % 180 else (width, height)
+
+
+def fit(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
+    """Scale a size down so that it fits into a box, without changing its shape."""
+    scale = min(1.0, box[0] / size[0], box[1] / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def tone_mapping(stream: VideoStream, size: tuple[int, int], pixel_format: str) -> list[tuple[str, str]]:
+    """Build the filters that scale an HDR frame and map it to sRGB.
+
+    FFmpeg's own mapping takes half a minute of preparation for one frame.
+    """
     light, srgb = _TO_LIGHT[stream.codec_context.color_trc], _TO_SRGB
     # 16 bits for each color: in fewer, dark shades of light would be lost.
-    steps = [
-        ("scale", "in_color_matrix=bt2020"),
+    return [
+        ("scale", f"{size[0]}:{size[1]}:in_color_matrix=bt2020"),
         ("format", "gbrp16le"),
         ("lutrgb", f"r='maxval*{light}':g='maxval*{light}':b='maxval*{light}'"),
         ("colorchannelmixer", _TO_BT709),
         ("lutrgb", f"r='{srgb}':g='{srgb}':b='{srgb}'"),
-        ("format", "rgb24"),
-        ("buffersink", ""),
+        ("scale", "out_color_matrix=bt709:out_range=tv" if pixel_format.startswith("yuv") else ""),
+        ("format", pixel_format),
     ]
-    filters = [graph.add_buffer(template=stream), *(graph.add(name, options) for name, options in steps)]
-    graph.link_nodes(*filters).configure()
-    graph.push(frame)
-    graph.push(None)
-    return graph.pull()  # type: ignore[return-value]

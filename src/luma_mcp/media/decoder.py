@@ -13,28 +13,37 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
-from typing import Any, Literal
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple
 
 import anyio
 import anyio.to_thread
 
-from luma_mcp.media.clips import DAMAGED_CLIP, Clip, ClipFacts, ContactSheet, JoinedClip, JoinPlan, SheetRow
-from luma_mcp.media.images import DAMAGED, LARGEST_UPLOAD, MAX_PIXELS, NormalizedImage
+from luma_mcp.media.clips import DAMAGED_CLIP, Clip, ClipError, ClipFacts, ContactSheet, JoinedClip, JoinPlan, SheetRow
+from luma_mcp.media.images import DAMAGED, LARGEST_UPLOAD, MAX_PIXELS, PROGRESS, NormalizedImage
 from luma_mcp.media.sources import ImageError
 
 logger = logging.getLogger(__name__)
 
-Task = Literal["normalize", "thumbnail", "measure", "clip"]
+Task = Literal["normalize", "thumbnail", "measure", "clip", "probe", "sheet", "still", "preview", "join"]
+ProgressCallback = Callable[[float], Awaitable[None]]
+"""Called with the share that is done, from 0 to 1."""
 
 QUEUE_TIMEOUT = 60.0
 """Seconds for which a large image waits for other large ones."""
 _SMALL_AT_ONCE = 16
 _LARGEST_REPLY = LARGEST_UPLOAD + 1_000_000
+# Twice a frame in 4K.
+_VIDEO_PIXELS = 17_000_000
+_VIDEOS_AT_ONCE = 2
+_IMAGE_TASKS = ("normalize", "thumbnail", "measure")
 # By the timer, by the limit of processor time (SIGKILL), or by a system that is out of memory.
 _ENDED_BY_LIMITS = (1, -9)
 # Isolated from the current folder and from variables, with the modules that this process has. The timer works also
@@ -60,7 +69,7 @@ class Limits:
         pixels: as its header says.
         memory: bytes of address space, of which Python and the decoders take 200 MB. Applies where the system has it.
         processor_seconds: applies where the system has it.
-        seconds: from the start of the process to its end.
+        seconds: from the start of the process to its end, or to its next report of progress.
     """
 
     pixels: int
@@ -72,6 +81,10 @@ class Limits:
 SMALL = Limits(16_000_000, 700_000_000, 2, 6.0)
 """More than a photo of 12 million pixels needs."""
 LARGE = Limits(MAX_PIXELS, 3_000_000_000, 15, 40.0)
+VIDEO = Limits(_VIDEO_PIXELS, 1_500_000_000, 120, 180.0)
+"""A contact sheet of ten seconds in 1080p takes 2 to 5 seconds of the processor; one of four takes in 4K the most."""
+FILM = Limits(_VIDEO_PIXELS, 4_000_000_000, 8 * 3600, 180.0)
+"""A film can take as long as its clips are; it reports its progress."""
 
 
 class _LimitsExceededError(Exception):
@@ -83,57 +96,80 @@ class _LimitsExceededError(Exception):
 
 
 class _Worker:
-    """The process that decodes one image."""
+    """The process that decodes one image or works on videos. Each method blocks, so that it is called in a thread."""
 
     def __init__(self, task: Task, data: bytes, limits: Limits) -> None:
         self.task = task
+        self.limits = limits
         request = {
             "task": task,
             "max_pixels": limits.pixels,
             "memory": limits.memory,
-            "seconds": limits.processor_seconds,
+            "processor_seconds": limits.processor_seconds,
+            "seconds": limits.seconds,
             "length": len(data),
         }
         self._input = (json.dumps(request).encode() + b"\n", data)
-        self._seconds = limits.seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._is_killed = False
+        self._start_lock = threading.Lock()
 
-    def run(self) -> tuple[bytes, int]:
-        """Start it and wait for its end, in a thread; what it wrote, and its exit code. Raise `OSError`."""
+    def start(self) -> bytes:
+        """Start it; the first line that it writes. Raise `OSError`."""
         path = [entry for entry in sys.path if entry]
-        command = [sys.executable, "-I", "-c", _PROGRAM, str(self._seconds), *path]
+        command = [sys.executable, "-I", "-c", _PROGRAM, str(self.limits.seconds), *path]
         variables = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
-        with subprocess.Popen(  # noqa: S603 - this Python and a fixed program
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=_ENVIRONMENT | variables,
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-        ) as process:
-            self._process = process
-            # For type checkers: both are pipes.
-            if process.stdin is None or process.stdout is None:
-                raise OSError("the process has no pipes")
-            # `kill` may have been called before there was a process.
+        with self._start_lock:
             if self._is_killed:
-                process.kill()
-            # It may end without reading everything.
-            with suppress(OSError):
-                process.stdin.writelines(self._input)
-                process.stdin.flush()
-            # Its input stays open: the worker ends if this process does.
-            output = process.stdout.read(_LARGEST_REPLY)
-            with suppress(OSError):
-                process.stdin.close()
-        return output, process.returncode
+                return b""
+            self._process = subprocess.Popen(  # noqa: S603 - this Python and a fixed program
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=_ENVIRONMENT | variables,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+        # It may end without reading everything.
+        with suppress(OSError):
+            self._stdin.writelines(self._input)
+            self._stdin.flush()
+        # Its input stays open: the worker ends if this process does.
+        return self.read_line()
+
+    def read_line(self) -> bytes:
+        """Wait for the next line that it writes; empty if it has ended."""
+        return self._stdout.readline(_LARGEST_REPLY)
+
+    def finish(self) -> tuple[bytes, int]:
+        """Wait for its end; what it wrote after the lines that were read, and its exit code."""
+        return self._stdout.read(_LARGEST_REPLY), self._close()
 
     def kill(self) -> None:
-        """End it, unless it has ended."""
+        """End it, and wait until it has ended."""
         self._is_killed = True
-        if self._process:
-            self._process.kill()
+        with self._start_lock:
+            if self._process:
+                self._process.kill()
+                self._close()
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        if self._process is None or self._process.stdin is None:
+            raise OSError("the process has no input")
+        return self._process.stdin
+
+    @property
+    def _stdout(self) -> IO[bytes]:
+        if self._process is None or self._process.stdout is None:
+            raise OSError("the process has no output")
+        return self._process.stdout
+
+    def _close(self) -> int:
+        self._stdout.close()
+        with suppress(OSError):
+            self._stdin.close()
+        return self._process.wait() if self._process else 0
 
 
 @dataclass(slots=True)
@@ -145,6 +181,8 @@ class Decoder:
     _small_slots: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, _SMALL_AT_ONCE))
     # Each can take gigabytes.
     _large_slot: anyio.Semaphore = field(default_factory=partial(anyio.Semaphore, 1))
+    _video_slots: anyio.Semaphore = field(default_factory=partial(anyio.Semaphore, _VIDEOS_AT_ONCE))
+    _film_slot: anyio.Semaphore = field(default_factory=partial(anyio.Semaphore, 1))
     # Of its own: images must not take the threads of files and name resolution. The slots limit their number.
     _threads: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, inf))
 
@@ -184,7 +222,8 @@ class Decoder:
 
     async def probe(self, path: str) -> ClipFacts:
         """Get what an MP4 file is, from all of its packets. Raise `ImageError` if it is unusable."""
-        raise NotImplementedError
+        reply, _ = await self._read_videos("probe", path=path)
+        return _parse_facts(reply)
 
     async def make_sheet(self, rows: Sequence[SheetRow], frames: int) -> ContactSheet:
         """Build a contact sheet: a JPEG of at most 300 kB with so many frames of each clip, evenly spaced.
@@ -193,27 +232,60 @@ class Decoder:
             ClipError: one of the clips is unusable.
             ImageError: they exceed the limits. `retryable` if this machine is too busy.
         """
-        raise NotImplementedError
+        reply, data = await self._read_videos("sheet", rows=[(row.path, row.label) for row in rows], frames=frames)
+        return ContactSheet(data, tuple(map(tuple, reply["times"])))
 
     async def make_still(self, path: str) -> bytes:
         """Build a JPEG of at most 200 kB of the first frame that is not black. Raise `ImageError`."""
-        raise NotImplementedError
+        _, data = await self._read_videos("still", path=path)
+        return data
 
     async def make_preview(self, path: str) -> bytes:
         """Build a small SDR copy of a clip: H.264 in an MP4 of at most 700 kB and 640 pixels. Raise `ImageError`."""
-        raise NotImplementedError
+        # What is written as a stream cannot begin with its index.
+        with tempfile.TemporaryDirectory(prefix="luma-") as folder:
+            target = Path(folder, "preview.mp4")
+            await self._read_videos("preview", path=path, target=str(target))
+            return await anyio.Path(target).read_bytes()
 
-    async def join(self, plan: JoinPlan, on_progress: Callable[[float], Awaitable[None]]) -> JoinedClip:
+    async def join(self, plan: JoinPlan, on_progress: ProgressCallback) -> JoinedClip:
         """Join clips to one MP4. If this fails or is cancelled, no file remains.
-
-        `on_progress`: called with the share that is done, from 0 to 1.
 
         Raises:
             ClipError: one of the clips is unusable.
             ImageError: they exceed the limits, or what was written is not as long as the clips.
             OSError: the target exists or cannot be written.
         """
-        raise NotImplementedError
+        target = anyio.Path(plan.target)
+        # Whoever creates it may remove it.
+        await (await target.open("xb")).aclose()
+        data = json.dumps({"paths": plan.paths, "target": plan.target, "crossfades": plan.crossfades}).encode()
+        is_complete = False
+        try:
+            async with self._film_slot:
+                reply, _ = await _decode(_Worker("join", data, FILM), self._threads, on_progress)
+            if number := reply.get("errno"):
+                raise OSError(number, os.strerror(number), plan.target)
+            is_complete = True
+            return JoinedClip(_parse_facts(reply), reply["is_reencoded"])
+        except _LimitsExceededError as exceeded:
+            raise exceeded.error from None
+        finally:
+            if not is_complete:
+                with anyio.CancelScope(shield=True):
+                    await target.unlink(missing_ok=True)
+
+    async def _read_videos(self, task: Task, **request: Any) -> tuple[dict[str, Any], bytes]:
+        with anyio.move_on_after(QUEUE_TIMEOUT) as queue:
+            await self._video_slots.acquire()
+        if queue.cancelled_caught:
+            raise ImageError("could not be read, because other videos were still being read", retryable=True)
+        try:
+            return await _decode(_Worker(task, json.dumps(request).encode(), VIDEO), self._threads)
+        except _LimitsExceededError as exceeded:
+            raise exceeded.error from None
+        finally:
+            self._video_slots.release()
 
     async def _run(self, task: Task, data: bytes) -> tuple[dict[str, Any], bytes]:
         with suppress(_LimitsExceededError):
@@ -223,7 +295,7 @@ class Decoder:
         if queue.cancelled_caught:
             raise ImageError("is large, and other large pictures were still being decoded", retryable=True)
         try:
-            return await _decode(_Worker(task, data, self.large), self.large, self._threads)
+            return await _decode(_Worker(task, data, self.large), self._threads)
         except _LimitsExceededError as exceeded:
             raise exceeded.error from None
         finally:
@@ -231,45 +303,80 @@ class Decoder:
 
     async def _attempt_small(self, task: Task, data: bytes) -> tuple[dict[str, Any], bytes]:
         async with self._small_slots:
-            return await _decode(_Worker(task, data, self.small), self.small, self._threads)
+            return await _decode(_Worker(task, data, self.small), self._threads)
 
 
-async def _decode(worker: _Worker, limits: Limits, threads: anyio.CapacityLimiter) -> tuple[dict[str, Any], bytes]:
-    """Run a worker within the limits; its reply, and the image that it made. Kill it if this is cancelled."""
+async def _decode(
+    worker: _Worker, threads: anyio.CapacityLimiter, on_progress: ProgressCallback | None = None
+) -> tuple[dict[str, Any], bytes]:
+    """Run a worker within its limits; its reply, and the image that it made. Kill it if this is cancelled."""
+    limits = worker.limits
     gigabytes = limits.memory / 1e9
     cost = f"needs more than {limits.processor_seconds} seconds or {gigabytes:g} GB of memory to decode"
     too_costly, damaged = ImageError(cost), ImageError(DAMAGED_CLIP)
-    if worker.task != "clip":
+    if worker.task in _IMAGE_TASKS:
         too_costly = ImageError(f"{cost}; scale it down, or save it again as an ordinary JPEG or PNG")
         damaged = ImageError(DAMAGED)
     not_started = ImageError("could not be checked: the process that decodes pictures did not start", retryable=True)
     try:
-        with anyio.fail_after(limits.seconds):
-            output, exit_code = await anyio.to_thread.run_sync(worker.run, limiter=threads, abandon_on_cancel=True)
+        output = await _communicate(worker, threads, on_progress)
     except TimeoutError:
         raise _LimitsExceededError(too_costly) from None
     except OSError as failure:
         logger.warning("The process that decodes pictures did not start: %s", failure)
         raise _LimitsExceededError(not_started) from None
-    finally:
-        worker.kill()
-    # An empty line once it begins to decode, a line of JSON, and the image.
-    began, _, rest = output.partition(b"\n")
-    line, is_complete, result = rest.partition(b"\n")
-    if is_complete:
-        reply: dict[str, Any] = json.loads(line)
+    if output.reply.endswith(b"\n"):
+        reply: dict[str, Any] = json.loads(output.reply)
         if "exceeds" in reply:
             raise _LimitsExceededError(ImageError(reply["reason"]) if "reason" in reply else too_costly)
+        if "index" in reply:
+            raise ClipError(reply["reason"], reply["index"])
         if "reason" in reply:
             raise ImageError(reply["reason"])
-        return reply, result
-    if began or not output:
-        logger.warning("The process that decodes pictures did not start: exit code %s", exit_code)
+        return reply, output.result
+    if output.first_line != b"\n":
+        logger.warning("The process that decodes pictures did not start: exit code %s", output.exit_code)
         raise _LimitsExceededError(not_started)
-    error = too_costly if exit_code in _ENDED_BY_LIMITS else damaged
+    error = too_costly if output.exit_code in _ENDED_BY_LIMITS else damaged
     raise _LimitsExceededError(error)
+
+
+class _Output(NamedTuple):
+    """What a worker wrote: an empty line once it begins to decode, a line of JSON, and the image."""
+
+    first_line: bytes
+    reply: bytes
+    result: bytes
+    exit_code: int
+
+
+async def _communicate(
+    worker: _Worker, threads: anyio.CapacityLimiter, on_progress: ProgressCallback | None
+) -> _Output:
+    """Start a worker and read what it writes. Raise `TimeoutError` if that takes too long, and `OSError`."""
+    in_thread = partial(anyio.to_thread.run_sync, limiter=threads, abandon_on_cancel=True)
+    try:
+        with anyio.fail_after(worker.limits.seconds) as scope:
+            first_line = await in_thread(worker.start)
+            while (line := await in_thread(worker.read_line)).startswith(PROGRESS):
+                # The time of the one who is called does not count.
+                scope.deadline = inf
+                if on_progress:
+                    await on_progress(float(line.removeprefix(PROGRESS)))
+                scope.deadline = anyio.current_time() + worker.limits.seconds
+            result, exit_code = await in_thread(worker.finish)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(worker.kill, limiter=threads)
+    return _Output(first_line, line, result, exit_code)
 
 
 def _parse_size(reply: dict[str, Any]) -> tuple[int, int]:
     width, height = reply["size"]
     return width, height
+
+
+def _parse_facts(reply: dict[str, Any]) -> ClipFacts:
+    facts = dict(reply["facts"])
+    facts["size"] = tuple(facts["size"])
+    return ClipFacts(**facts)

@@ -6,6 +6,7 @@ first use: the server imports this module for its types only.
 
 from __future__ import annotations
 
+import faulthandler
 import io
 import json
 import os
@@ -13,13 +14,15 @@ import signal
 import struct
 import sys
 import threading
+import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from luma_mcp.media.clips import ClipError, JoinPlan, SheetRow
 from luma_mcp.media.sources import ImageError
 
 if TYPE_CHECKING:
@@ -77,6 +80,12 @@ _MAX_DIRECTORIES = 1000
 _NICENESS = 5
 _PREVIEW_SHARE = 4
 """A page is taken for a preview if another one has more than so many times its pixels."""
+
+
+PROGRESS = b"progress "
+"""Begins a line of `run_worker` about its progress."""
+_REPORT_INTERVAL = 0.25
+"""Seconds."""
 
 
 class TooManyPixels(ImageError):
@@ -143,7 +152,7 @@ def normalize(data: bytes, max_pixels: int = MAX_PIXELS) -> NormalizedImage:
     is_small = len(data) <= LARGEST_UPLOAD
     if is_small and not must_convert:
         return NormalizedImage(decoded.data, ACCEPTED_FORMATS[source_format], tuple(changes), decoded.size)
-    encoded, target_format, result = _encode(_convert(image), LARGEST_UPLOAD)
+    encoded, target_format, result = encode(_convert(image), LARGEST_UPLOAD)
     if result.size != decoded.size:
         changes.append(f"scaled to {result.width}x{result.height}")
     elif not is_small:
@@ -158,7 +167,7 @@ def make_thumbnail(data: bytes, max_pixels: int = MAX_PIXELS) -> bytes:
         return data
     image = _put_on_white(_convert(image))
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    return _encode(image, LARGEST_THUMBNAIL)[0]
+    return encode(image, LARGEST_THUMBNAIL)[0]
 
 
 def measure(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -465,7 +474,7 @@ def _convert(image: Image.Image) -> Image.Image:
     return image
 
 
-def _encode(image: Image.Image, max_bytes: int) -> tuple[bytes, str, Image.Image]:
+def encode(image: Image.Image, max_bytes: int) -> tuple[bytes, str, Image.Image]:
     """Get the bytes, at most so many, their format and their image: first without transparency, then smaller."""
     while True:
         target_format = "PNG" if image.mode == "RGBA" else "JPEG"
@@ -492,13 +501,15 @@ def _put_on_white(image: Image.Image) -> Image.Image:
 def run_worker() -> None:
     """Carry out the one task that stdin contains, and end: the process that `media.decoder` starts.
 
-    On stdin: a line of JSON with `task`, the `max_pixels`, `memory` (bytes) and `seconds` that it may take, and the
-    `length` of the image, or of a clip's path, that follows. On stdout: an empty line once it begins to decode; then a
-    line of JSON, and the bytes of the resulting image. Without the latter, it took too much or crashed.
+    On stdin: a line of JSON with `task`, the `max_pixels`, `memory` (bytes), `processor_seconds` and `seconds` that it
+    may take, and the `length` of the image that follows, or of a clip's path, or of JSON about clips. On stdout: an
+    empty line once it begins to decode; for a film, lines with `PROGRESS` and the share that is done; then a line of
+    JSON, and the bytes of the resulting image. Without the latter, it took too much or crashed.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     request = json.loads(sys.stdin.buffer.readline())
-    _limit_process(request["memory"], request["seconds"])
+    _limit_process(request["memory"], request["processor_seconds"])
+    _Reporter.seconds = request["seconds"]
     data = sys.stdin.buffer.read(request["length"])
     # After the image, the other end stays open for as long as somebody waits for the result.
     threading.Thread(target=_exit_at_end_of_input, daemon=True).start()
@@ -518,6 +529,8 @@ def _carry_out(task: str, data: bytes, max_pixels: int) -> tuple[dict[str, Any],
         return {"exceeds": "memory"}, b""
     except TooManyPixels as error:
         return {"exceeds": "pixels", "reason": error.reason}, b""
+    except ClipError as error:
+        return {"reason": error.reason, "index": error.index}, b""
     except ImageError as error:
         return {"reason": error.reason}, b""
 
@@ -534,13 +547,80 @@ def _reply_clip(data: bytes, max_pixels: int) -> tuple[dict[str, Any], bytes]:
     return {"size": frame.size, "seconds": seconds}, encode_frame(frame, LARGEST_UPLOAD)
 
 
+def _reply_facts(data: bytes, max_pixels: int) -> tuple[dict[str, Any], bytes]:
+    from luma_mcp.media.films import probe
+
+    return {"facts": asdict(probe(json.loads(data)["path"], max_pixels))}, b""
+
+
+def _reply_sheet(data: bytes, max_pixels: int) -> tuple[dict[str, Any], bytes]:
+    from luma_mcp.media.films import make_sheet
+
+    request = json.loads(data)
+    sheet = make_sheet([SheetRow(*row) for row in request["rows"]], request["frames"], max_pixels)
+    return {"times": sheet.times}, sheet.data
+
+
+def _reply_still(data: bytes, max_pixels: int) -> tuple[dict[str, Any], bytes]:
+    from luma_mcp.media.films import make_still
+
+    return {}, make_still(json.loads(data)["path"], max_pixels)
+
+
+def _reply_preview(data: bytes, max_pixels: int) -> tuple[dict[str, Any], bytes]:
+    from luma_mcp.media.films import make_preview
+
+    request = json.loads(data)
+    make_preview(request["path"], request["target"], max_pixels)
+    return {}, b""
+
+
+def _reply_joined(data: bytes, max_pixels: int) -> tuple[dict[str, Any], bytes]:
+    from luma_mcp.media.films import join
+
+    request = json.loads(data)
+    plan = JoinPlan(tuple(request["paths"]), request["target"], tuple(request["crossfades"]))
+    try:
+        joined = join(plan, max_pixels, _Reporter.report)
+    except OSError as error:
+        return {"errno": error.errno}, b""
+    return {"facts": asdict(joined.facts), "is_reencoded": joined.is_reencoded}, b""
+
+
 _TASKS: dict[str, Callable[[bytes, int], tuple[dict[str, Any], bytes]]] = {
     "normalize": _reply_normalized,
     "thumbnail": lambda data, max_pixels: ({}, make_thumbnail(data, max_pixels)),
     "measure": lambda data, max_pixels: ({"size": measure(data, max_pixels)}, b""),
     "clip": _reply_clip,
+    "probe": _reply_facts,
+    "sheet": _reply_sheet,
+    "still": _reply_still,
+    "preview": _reply_preview,
+    "join": _reply_joined,
 }
 """What `media.decoder` asks for: each gives what the reply says, and the resulting image."""
+
+
+class _Reporter:
+    """Reports progress, and gives the process more time whenever it does.
+
+    Attributes:
+        seconds: from one report to the next.
+    """
+
+    seconds = 0.0
+    _next_at = 0.0
+
+    @classmethod
+    def report(cls, share: float) -> None:
+        """Report the share that is done, but not too often."""
+        now = time.monotonic()
+        if now < cls._next_at:
+            return
+        cls._next_at = now + _REPORT_INTERVAL
+        faulthandler.dump_traceback_later(cls.seconds, exit=True, file=sys.stderr)
+        sys.stdout.buffer.write(b"%s%.4f\n" % (PROGRESS, share))
+        sys.stdout.buffer.flush()
 
 
 def _limit_process(memory: int, seconds: int) -> None:
