@@ -31,8 +31,9 @@ _SECONDS_TOLERANCE = 0.5
 """How much earlier than the clip's end its last frame may be shown: longer than a frame of any usual rate."""
 # Other formats can name further files and addresses to read.
 _FORMAT = "mp4"
-# ITU-T H.273: a matrix that is not stated, and those of BT.709 and BT.601.
-UNSTATED, BT709, _BT601 = 2, 1, 6
+# ITU-T H.273: a matrix that is not stated, and those of BT.709, BT.2020 and BT.601.
+BT709, BT2020 = 1, 9
+_UNSTATED, _BT601 = 2, 6
 _SMALLEST_HD = 720
 # By transfer characteristics (ITU-T H.273): from the signal of PQ and HLG to light, as a share of 1000 cd/m² (ITU-R
 # BT.2100). Of HLG, the light of the display per channel.
@@ -228,7 +229,7 @@ def is_hdr(stream: VideoStream) -> bool:
 
 def get_matrix(frame: VideoFrame) -> int:
     """Get the matrix (ITU-T H.273) of a frame's colors, or the one that players assume if it is not stated."""
-    if frame.colorspace != UNSTATED:
+    if frame.colorspace != _UNSTATED:
         return frame.colorspace
     return BT709 if min(frame.width, frame.height) >= _SMALLEST_HD else _BT601
 

@@ -7,35 +7,44 @@ from __future__ import annotations
 
 import io
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import islice, pairwise
 from math import ceil
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from luma_mcp.media.clips import (
+    BT709,
+    BT2020,
     DAMAGED_CLIP,
     ClipError,
     ClipFacts,
     ContactSheet,
     FrameConverter,
+    FrameGraph,
     JoinedClip,
     JoinPlan,
     PyAvMissing,
     SheetRow,
     check_pixels,
     fit,
+    get_matrix,
     get_rotation,
     get_shown_size,
     is_hdr,
     open_clip,
+    tone_mapping,
 )
 from luma_mcp.media.images import LARGEST_THUMBNAIL, THUMBNAIL_SIDE, encode
 from luma_mcp.media.sources import ImageError
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
+    from av.container import InputContainer, OutputContainer
+    from av.filter.context import FilterContext
     from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
@@ -49,7 +58,10 @@ _MOST_FRAMES = 200_000
 """More than an hour at 50 frames per second."""
 _LONGEST = 7200.0
 """Seconds of a clip. Damaged files can claim years."""
-_HIGHEST_RATE = 120
+_LOWEST_RATE, _HIGHEST_RATE = 1, 120
+_RATES = f"{_LOWEST_RATE} to {_HIGHEST_RATE}"
+# The highest bit rate of a preview; how much less than that to try, because encoders miss it; frames per second.
+_PREVIEW_BITS, _PREVIEW_FACTORS, _PREVIEW_RATE = 4_000_000, (0.9, 0.7, 0.45), 30
 # Each decodes a frame of its own, which takes memory.
 _THREADS = 2
 
@@ -76,6 +88,7 @@ class _Scan:
         times: when its frames are shown, in the stream's time base, in ascending order.
         keyframes: the times of the frames from which decoding can begin.
         transfer: transfer characteristics (ITU-T H.273), which clips of one film have in common.
+        delay: by how many frames decoding is ahead of showing.
         copy_key: what must be equal in clips that are joined without encoding them again.
         is_copyable: whether it can be joined in this way at all.
     """
@@ -87,8 +100,26 @@ class _Scan:
     keyframes: Sequence[int]
     time_base: Fraction
     transfer: int
+    delay: int
     copy_key: tuple[object, ...]
     is_copyable: bool
+
+    def check_fits(self, first: _Scan) -> None:
+        """Raise `ImageError` if this clip cannot be joined with the first one of a film."""
+        if not _LOWEST_RATE <= self.rate <= _HIGHEST_RATE:
+            raise ImageError(f"has {float(self.rate):g} frames per second, and only {_RATES} can be joined")
+        if self.facts.is_hdr != first.facts.is_hdr:
+            raise ImageError(
+                "is in HDR and the first one is not" if self.facts.is_hdr else "is not in HDR as the first"
+            )
+        if self.facts.is_hdr and self.transfer != first.transfer:
+            raise ImageError("cannot be joined with the first one, because one is in PQ and the other in HLG")
+
+    def count_repeats(self, rate: Fraction) -> list[int]:
+        """Count for each frame how often it is shown in a film with this frame rate."""
+        starts = [round((time - self.times[0]) * self.time_base * rate) for time in self.times]
+        total = max(1, round(Fraction(self.facts.seconds) * rate))
+        return [max(0, end - start) for start, end in pairwise([*starts, max(total, starts[-1])])]
 
     def get_time(self, number: int) -> float:
         """Get the seconds after which a frame is shown."""
@@ -148,11 +179,56 @@ def make_still(path: str, max_pixels: int) -> bytes:
 
 
 def make_preview(path: str, target: str, max_pixels: int) -> None:
-    raise NotImplementedError
+    """Write a small SDR copy of a clip: an MP4 of at most `LARGEST_PREVIEW` bytes.
+
+    Raise `ImageError` if the clip cannot be read or is too long for that, and `OSError` if it cannot be written.
+    """
+    scan = _scan_file(path, max_pixels)
+    bits_per_second = min(_PREVIEW_BITS, 8 * LARGEST_PREVIEW / scan.facts.seconds)
+    for factor in _PREVIEW_FACTORS:
+        bits = round(bits_per_second * factor)
+        options = {"preset": "veryfast", "crf": "24", "maxrate": str(bits), "bufsize": str(bits)}
+        size = _make_even(fit(scan.facts.size, (PREVIEW_SIDE, PREVIEW_SIDE)))
+        form = _Form(size, min(scan.rate, Fraction(_PREVIEW_RATE)), _SDR, options)
+        with _open_film(target) as film:
+            encoder = _Encoder(film, form)
+            for frame in _read_frames(path, scan, form, max_pixels):
+                encoder.encode(frame)
+            encoder.finish()
+        if Path(target).stat().st_size <= LARGEST_PREVIEW:
+            return
+    raise ImageError("is too long for a preview")
 
 
 def join(plan: JoinPlan, max_pixels: int, report: Callable[[float], None]) -> JoinedClip:
-    raise NotImplementedError
+    """Join clips to one MP4, of the first one's size and frame rate.
+
+    Clips that match are copied as they are, unless there are crossfades. `report`: called with the share that is done.
+
+    Raises:
+        ClipError: a clip cannot be read, or not be joined with the first one.
+        ImageError: the film would be too long, or has not become as long as its clips.
+        OSError: the target cannot be written.
+    """
+    scans: list[_Scan] = []
+    for index, path in enumerate(plan.paths):
+        with _naming(index):
+            scans.append(_scan_file(path, max_pixels))
+            scans[-1].check_fits(scans[0])
+        report(0.0)
+    film = _Film(plan, scans, max_pixels, report)
+    if film.total / film.rate > _LONGEST:
+        raise ImageError("would be longer than two hours")
+    film.check_crossfades()
+    if film.is_copyable:
+        film.copy()
+    else:
+        film.encode()
+    written = _scan_file(plan.target, max_pixels)
+    if not written.is_regular or written.rate != film.rate or written.facts.frame_count != film.total:
+        facts = written.facts
+        raise ImageError(f"has {facts.frame_count} frames in {facts.seconds:.3f} s instead of {film.total}")
+    return JoinedClip(written.facts, is_reencoded=not film.is_copyable)
 
 
 @contextmanager
@@ -200,11 +276,24 @@ def _scan(container: InputContainer, stream: VideoStream, max_pixels: int) -> _S
     )
     colors = (context.color_primaries, context.color_trc, context.colorspace, context.color_range)
     picture = (context.pix_fmt, context.width, context.height, stream.sample_aspect_ratio, colors)
+    places = {time: place for place, time in enumerate(times)}
+    delay = max(number - places[time] for number, time in enumerate(packets.times))
     copy_key = (codec, context.profile, picture, rate, bytes(context.extradata or b""))
     # Frames before the first keyframe, in the order of display, may need frames of the clip before it.
     begins_clean = packets.times[0] == times[0] == keyframes[0]
     is_copyable = is_regular and begins_clean and not packets.discarded and not get_rotation(first)
-    return _Scan(facts, rate, is_regular, times, keyframes, stream.time_base, context.color_trc, copy_key, is_copyable)
+    return _Scan(
+        facts=facts,
+        rate=rate,
+        is_regular=is_regular,
+        times=times,
+        keyframes=keyframes,
+        time_base=stream.time_base,
+        transfer=context.color_trc,
+        delay=delay,
+        copy_key=copy_key,
+        is_copyable=is_copyable,
+    )
 
 
 @dataclass(slots=True)
@@ -374,3 +463,242 @@ def _encode_sheet(image: Image.Image) -> bytes:
         if buffer.tell() <= LARGEST_SHEET:
             return buffer.getvalue()
     return encode(image, LARGEST_SHEET)[0]
+
+
+class _Colors(NamedTuple):
+    """How colors are stored: FFmpeg's encoder and pixel format, and primaries, transfer and matrix (ITU-T H.273)."""
+
+    encoder: str
+    pixel_format: str
+    primaries: int
+    transfer: int
+    matrix: int
+
+
+_SDR = _Colors("libx264", "yuv420p", BT709, BT709, BT709)
+_FULL_RANGE = 2
+# FFmpeg's names of matrices. Where there is none, colors are stored without one.
+_MATRICES = {BT709: "bt709", 5: "bt601", 6: "bt601", 7: "smpte240m", BT2020: "bt2020"}
+# By the number of degrees by which frames are turned counterclockwise.
+_TURNS = {0: [], 90: [("transpose", "cclock")], 180: [("hflip", ""), ("vflip", "")], 270: [("transpose", "clock")]}
+# So good that nobody sees a difference. Looking further ahead takes memory.
+_FILM_OPTIONS = {
+    "libx264": {"preset": "fast", "crf": "17", "rc-lookahead": "20"},
+    "libx265": {"preset": "fast", "crf": "17", "x265-params": "log-level=none:rc-lookahead=15:frame-threads=1"},
+}
+_KEYFRAME_SECONDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """The form of an encoded film: its size in pixels, frames per second, colors, and options of the encoder."""
+
+    size: tuple[int, int]
+    rate: Fraction
+    colors: _Colors
+    options: dict[str, str]
+
+
+@contextmanager
+def _open_film(path: str) -> Iterator[OutputContainer]:
+    """Open an MP4 file to write it, with its index at the beginning. Raise `OSError`."""
+    import av
+
+    try:
+        with av.open(path, "w", format="mp4", options={"movflags": "+faststart"}) as film:
+            yield film
+    except MemoryError:
+        raise
+    except av.FFmpegError as error:
+        raise OSError(error.errno, error.strerror) from None
+
+
+class _Encoder:
+    """Encodes frames, one after another, to the only stream of a film."""
+
+    def __init__(self, film: OutputContainer, form: _Form) -> None:
+        self._film, self._form = film, form
+        options = form.options | {"g": str(ceil(form.rate * _KEYFRAME_SECONDS))}
+        self._stream = cast("VideoStream", film.add_stream(form.colors.encoder, rate=form.rate, options=options))
+        context = self._stream.codec_context
+        context.width, context.height = form.size
+        context.pix_fmt = form.colors.pixel_format
+        context.color_primaries = form.colors.primaries
+        context.color_trc = form.colors.transfer
+        context.colorspace = form.colors.matrix
+        context.color_range = 1
+        context.thread_count = _THREADS
+        if form.colors.encoder == "libx265":
+            # Apple's players open no other.
+            context.codec_tag = "hvc1"
+        self.count = 0
+
+    def encode(self, frame: VideoFrame) -> None:
+        """Encode the next frame."""
+        frame.pts, frame.time_base = self.count, 1 / self._form.rate
+        # The encoder chooses; frames of the source have their types.
+        frame.pict_type = 0
+        self._film.mux(self._stream.encode(frame))
+        self.count += 1
+
+    def finish(self) -> None:
+        """Encode what the encoder still holds."""
+        self._film.mux(self._stream.encode(None))
+
+
+def _read_frames(path: str, scan: _Scan, form: _Form, max_pixels: int) -> Iterator[VideoFrame]:
+    """Decode a clip to frames of a film: as many as it needs at its frame rate, in its size and colors."""
+    repeats = iter(scan.count_repeats(form.rate))
+    with open_clip(path, max_pixels, _THREADS) as (container, stream):
+        graph = FrameGraph(stream)
+        for frame, repeat in zip(container.decode(stream), repeats, strict=False):
+            check_pixels(frame, max_pixels)
+            if repeat:
+                converted = graph.convert(frame, _choose_filters(stream, frame, form))
+                for _ in range(repeat):
+                    yield converted
+        if any(repeats):
+            raise ImageError(DAMAGED_CLIP)
+
+
+def _choose_filters(stream: VideoStream, frame: VideoFrame, form: _Form) -> list[tuple[str, str]]:
+    """Choose the filters that turn, scale and pad a frame and convert its colors."""
+    width, height = get_shown_size(stream, frame)
+    factor = min(form.size[0] / width, form.size[1] / height)
+    width, height = _make_even((width * factor, height * factor))
+    steps = list(_TURNS[get_rotation(frame)])
+    if is_hdr(stream) and form.colors == _SDR:
+        steps += tone_mapping(stream, (width, height), form.colors.pixel_format)
+    else:
+        matrix = _MATRICES.get(get_matrix(frame), "auto")
+        in_range = "pc" if frame.color_range == _FULL_RANGE else "tv"
+        source = f"in_color_matrix={matrix}:in_range={in_range}"
+        target = f"out_color_matrix={_MATRICES[form.colors.matrix]}:out_range=tv"
+        steps.append(("scale", f"{width}:{height}:flags=lanczos:{source}:{target}"))
+        steps.append(("format", form.colors.pixel_format))
+    return [*steps, ("pad", f"{form.size[0]}:{form.size[1]}:-1:-1")]
+
+
+def _make_even(size: tuple[float, float]) -> tuple[int, int]:
+    """Round a size to what encoders accept."""
+    return max(2, 2 * round(size[0] / 2)), max(2, 2 * round(size[1] / 2))
+
+
+@dataclass(slots=True)
+class _Film:
+    """A film that is made of several clips."""
+
+    plan: JoinPlan
+    scans: Sequence[_Scan]
+    max_pixels: int
+    report: Callable[[float], None]
+    lengths: list[int] = field(init=False)
+    overlaps: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lengths = [sum(scan.count_repeats(self.rate)) for scan in self.scans]
+        self.overlaps = [round(seconds * self.rate) for seconds in self.plan.crossfades]
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second."""
+        return self.scans[0].rate
+
+    @property
+    def total(self) -> int:
+        """Number of frames."""
+        return sum(self.lengths) - sum(self.overlaps)
+
+    @property
+    def is_copyable(self) -> bool:
+        """Whether all clips can be copied without encoding them again."""
+        first = self.scans[0]
+        can_copy = all(scan.is_copyable and scan.copy_key == first.copy_key for scan in self.scans)
+        return can_copy and not any(self.overlaps)
+
+    def check_crossfades(self) -> None:
+        """Raise `ClipError` if a clip is shorter than its crossfades."""
+        for index, length in enumerate(self.lengths):
+            if sum(self.overlaps[max(0, index - 1) : index + 1]) > length:
+                raise ClipError("is shorter than its crossfades", index)
+
+    def copy(self) -> None:
+        """Write the clips as they are, one after another."""
+        delay = max(scan.delay for scan in self.scans)
+        offset = count = 0
+        target = None
+        with _open_film(self.plan.target) as film:
+            for index, (path, scan) in enumerate(zip(self.plan.paths, self.scans, strict=True)):
+                places: dict[int | None, int] = {time: place for place, time in enumerate(scan.times)}
+                for packet in self._read_packets(index, path):
+                    if target is None:
+                        target = film.add_stream_from_template(packet.stream, opaque=True)
+                        target.time_base = 1 / self.rate
+                        if scan.facts.codec == "hevc":
+                            target.codec_context.codec_tag = "hvc1"
+                    packet.stream = target
+                    packet.time_base = 1 / self.rate
+                    packet.pts, packet.dts, packet.duration = offset + places[packet.pts], count - delay, 1
+                    film.mux(packet)
+                    count += 1
+                    self.report(count / self.total)
+                offset += self.lengths[index]
+
+    def encode(self) -> None:
+        """Encode all frames again."""
+        first = self.scans[0]
+        colors = _SDR
+        if first.facts.is_hdr:
+            colors = _Colors("libx265", "yuv420p10le", BT2020, first.transfer, BT2020)
+        form = _Form(_make_even(first.facts.size), self.rate, colors, _FILM_OPTIONS[colors.encoder])
+        clips = [self._read_clip(index, form) for index in range(len(self.scans))]
+        with _open_film(self.plan.target) as film:
+            encoder = _Encoder(film, form)
+            for frame in self._mix(clips):
+                encoder.encode(frame)
+                self.report(encoder.count / self.total)
+            encoder.finish()
+
+    def _mix(self, clips: Sequence[Iterator[VideoFrame]]) -> Iterator[VideoFrame]:
+        """Yield the frames of all clips. Those that overlap are read at the same time, because frames are large."""
+        begun = 0
+        for index, overlap in enumerate([*self.overlaps, 0]):
+            yield from islice(clips[index], self.lengths[index] - begun - overlap)
+            for number in range(overlap):
+                frame, later = next(clips[index]), next(clips[index + 1])
+                yield _blend(frame, later, (number + 1) / (overlap + 1))
+            begun = overlap
+            # Reads on to the end, and closes the file.
+            deque(clips[index], maxlen=0)
+
+    def _read_clip(self, index: int, form: _Form) -> Iterator[VideoFrame]:
+        with _naming(index):
+            yield from _read_frames(self.plan.paths[index], self.scans[index], form, self.max_pixels)
+
+    def _read_packets(self, index: int, path: str) -> Iterator[Packet[VideoStream]]:
+        with _naming(index), open_clip(path, self.max_pixels) as (container, stream):
+            for packet in container.demux(stream):
+                if packet.size:
+                    yield packet
+
+
+def _blend(frame: VideoFrame, later: VideoFrame, share: float) -> VideoFrame:
+    """Mix two frames. `share`: how much of the later one, from 0 to 1."""
+    from av.filter import Graph
+
+    graph = Graph()
+    graph.threads = 1
+    mixer = graph.add("blend", f"all_mode=normal:all_opacity={share}")
+    sources: list[FilterContext] = []
+    for place, picture in enumerate((later, frame)):
+        picture.pts, picture.time_base = 0, Fraction(1, 1000)
+        source = graph.add_buffer(
+            width=picture.width, height=picture.height, format=picture.format, time_base=picture.time_base
+        )
+        source.link_to(mixer, 0, place)
+        sources.append(source)
+    mixer.link_to(graph.add("buffersink"))
+    graph.configure()
+    for source, picture in zip(sources, (later, frame), strict=True):
+        source.push(picture)
+    return graph.pull()  # type: ignore[return-value]
