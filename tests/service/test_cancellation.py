@@ -22,6 +22,7 @@ from luma_mcp.journal.protocol import RateWindow
 from luma_mcp.journal.sqlite import SqliteJournal
 from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.safe_http import SafeHttpClient
+from luma_mcp.service.clip_files import ClipFiles
 from luma_mcp.service.prices import PriceEstimator
 from luma_mcp.service.reconcile import Reconciler
 from luma_mcp.service.requests import RequestBuilder
@@ -103,7 +104,16 @@ async def submit(journal: Any, transport: httpx2.AsyncBaseTransport, prompt: str
     """Place an order with a journal of the test."""
     api = client_of(transport)
     http = SafeHttpClient(transport=transport, resolve=resolve)
-    requests = RequestBuilder(api, journal, http, catalog=USEAPI, folders=(), default_account=None, decoder=Decoder())
+    requests = RequestBuilder(
+        api,
+        journal,
+        http,
+        catalog=USEAPI,
+        folders=(),
+        default_account=None,
+        decoder=Decoder(),
+        clips=ClipFiles(api, journal, http),
+    )
     reconciler = Reconciler(api, journal, wall_clock)
     submitter = OrderSubmitter(
         api,

@@ -21,6 +21,7 @@ from luma_mcp.journal.sqlite import SqliteJournal
 from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.safe_http import SafeHttpClient
 from luma_mcp.media.sources import Source, SourceKind
+from luma_mcp.service.clip_files import ClipFiles
 from luma_mcp.service.requests import InputImage, RequestBuilder, ValidatedRequest
 
 if TYPE_CHECKING:
@@ -92,14 +93,16 @@ async def build(simulator: Simulator, tmp_path: Path) -> AsyncIterator[Build]:
 
     def with_decoder(decoder: Decoder) -> RequestBuilder:
         http = SafeHttpClient(transport=transport, resolve=resolve)
+        api = client_of(transport)
         return RequestBuilder(
-            client_of(transport),
+            api,
             journal,
             http,
             catalog=USEAPI,
             folders=(tmp_path,),
             default_account=None,
             decoder=decoder,
+            clips=ClipFiles(api, journal, http),
         )
 
     yield with_decoder

@@ -401,8 +401,13 @@ def file_stem(job: Job, *, with_prompt: bool = True) -> str:
     return f"{created:%Y-%m-%d}_{title or 'video'}_{blake2b(job.jobid.encode(), digest_size=4).hexdigest()}"
 
 
+def film_stem(title: str | None, now: datetime) -> str:
+    """Build the file name of a film without its ending: the day, and the beginning of the title. As short as others."""
+    return f"{now.astimezone():%Y-%m-%d}_{_format_title(title or '') or 'film'}"
+
+
 def _format_title(prompt: str) -> str:
-    """Format the beginning of a prompt as a part of a file name: its first words, in any script, with hyphens."""
+    """Format the beginning of a prompt or title as a part of a file name: its first words, in any script, with hyphens."""
     # A file whose name the system's encoding lacks (in the C locale of old systems) could not be created.
     encoding = sys.getfilesystemencoding()
     prompt = prompt.encode(encoding, "ignore").decode(encoding)

@@ -75,13 +75,18 @@ async def _download_once(url: str, target: Path, http: SafeHttpClient, on_progre
     except ImageError as error:
         raise DownloadError(f"The file's address {error.reason}.") from None
     except OSError as error:
-        problem = f"The folder {folder} cannot be used ({error.strerror or type(error).__name__})."
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            problem = f"There is no room left in {folder}."
-        elif isinstance(error, PermissionError) or error.errno == errno.EROFS:
-            problem = f"The folder {folder} cannot be written to."
-        name_too_long = error.errno == errno.ENAMETOOLONG
-        raise DownloadError(problem, folder_unusable=True, name_too_long=name_too_long) from error
+        raise describe_folder_problem(folder, error) from error
+
+
+def describe_folder_problem(folder: Path, error: OSError) -> DownloadError:
+    """Describe why a file could not be written to a folder."""
+    problem = f"The folder {folder} cannot be used ({error.strerror or type(error).__name__})."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        problem = f"There is no room left in {folder}."
+    elif isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        problem = f"The folder {folder} cannot be written to."
+    name_too_long = error.errno == errno.ENAMETOOLONG
+    return DownloadError(problem, folder_unusable=True, name_too_long=name_too_long)
 
 
 @dataclass
@@ -238,7 +243,7 @@ class PartialFile:
         pattern = f"{glob.escape(self._prefix)}.{tag}.*.part"
         for path in sorted(self.target.parent.glob(pattern), key=_get_size, reverse=True):
             # The writer of an empty file may not have locked it yet.
-            if _get_size(path) > 0 and (file := _open_abandoned(path)):
+            if _get_size(path) > 0 and (file := open_abandoned(path)):
                 self._path, self._file = path, file
                 return True
         return False
@@ -272,7 +277,7 @@ class PartialFile:
 
     def find_complete(self, size: int) -> Path | None:
         """Find the finished file, if this or another process has saved it before."""
-        for path in self._target_names():
+        for path in _number(self.target):
             if not os.path.lexists(path):
                 return None
             if _get_size(path) == size:
@@ -285,7 +290,7 @@ class PartialFile:
         if sys.platform == "win32":
             # Windows does not rename an open file.
             _close(file)
-        for path in self._target_names():
+        for path in _number(self.target):
             try:
                 _rename_to_new(self._path, path)
             except FileExistsError:
@@ -308,7 +313,7 @@ class PartialFile:
                 status = path.lstat()
                 is_stale = time.time() - status.st_mtime > STALE_AFTER
                 is_of_this_file = status.st_size > 0 and path.name.startswith(f"{self._prefix}.")
-                if (is_stale or is_of_this_file) and (file := _open_abandoned(path)):
+                if (is_stale or is_of_this_file) and (file := open_abandoned(path)):
                     _delete(path, file)
 
     def _get_file(self) -> BinaryIO:
@@ -316,13 +321,24 @@ class PartialFile:
             raise FileNotFoundError(errno.ENOENT, "nothing has been received", str(self.target))
         return self._file
 
-    def _target_names(self) -> Iterator[Path]:
-        yield self.target
-        for number in count(2):
-            yield self.target.with_stem(f"{self.target.stem}-{number}")
+
+def move_to_new(source: Path, target: Path) -> Path:
+    """Rename a file to `target`, or to a numbered variant if that exists, and return its path. Raise `OSError`."""
+    names = _number(target)
+    while True:
+        path = next(names)
+        with suppress(FileExistsError):
+            _rename_to_new(source, path)
+            return path
 
 
-def _open_abandoned(path: Path) -> BinaryIO | None:
+def _number(target: Path) -> Iterator[Path]:
+    yield target
+    for number in count(2):
+        yield target.with_stem(f"{target.stem}-{number}")
+
+
+def open_abandoned(path: Path) -> BinaryIO | None:
     """Open and lock a partial file. None if it belongs to a download that is still running, or not to us."""
     # Neither the target of a link nor the reader of a pipe is waited for or changed.
     flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)

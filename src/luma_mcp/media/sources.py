@@ -14,12 +14,13 @@ import stat
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
 from itertools import product
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from luma_mcp.providers import AGENTS, USEAPI, Provider
@@ -119,12 +120,15 @@ def parse_source(
     *,
     provider: Provider = USEAPI,
     is_jobid: Callable[[str], bool] = lambda _: False,
+    accepted: str = "",
     windows: bool = os.name == "nt",
 ) -> Source:
     """Parse the value of an image parameter. Raise `ImageError` if it is none of the accepted sources.
 
-    `provider`: the API in use. `is_jobid` recognizes the ids of known jobs. `windows`: read paths as Windows does.
+    `provider`: the API in use. `is_jobid` recognizes the ids of known jobs. `accepted`: what the parameter takes, for
+    errors, if that is not an image. `windows`: read paths as Windows does.
     """
+    accepted = accepted or _describe_sources(provider)
     given, text = text.lstrip(), text.strip().strip(_QUOTES).strip()
     match = _SCHEME.match(text)
     scheme = match[1].casefold() if match else ""
@@ -134,7 +138,7 @@ def parse_source(
         return Source(SourceKind.LINK, text)
     if scheme == "file":
         path = _path_of_uri(text, windows=windows)
-        return Source(SourceKind.FILE, _check_path(path, provider, windows=windows))
+        return Source(SourceKind.FILE, _check_path(path, accepted, windows=windows))
     if len(text) > LONGEST_PATH:
         raise ImageError('looks like bare base64; put "data:image/jpeg;base64," in front of it, or rather give a path')
     if is_jobid(text):
@@ -142,14 +146,14 @@ def parse_source(
     if scheme in _CHAT_SCHEMES:
         raise ImageError("is inside the chat application, out of reach of this server; give an absolute path or a link")
     if scheme in _OTHER_SCHEMES or (scheme and "://" in text):
-        raise ImageError(f"starts with {scheme}: and must be {_describe_sources(provider)}")
+        raise ImageError(f"starts with {scheme}: and must be {accepted}")
     if kind := _get_id_kind(text, provider):
         return Source(kind, text)
-    path, untrimmed = _check_path(text, provider, windows=windows), ""
+    path, untrimmed = _check_path(text, accepted, windows=windows), ""
     # Windows itself drops what is at the end.
     if given != text and not windows:
         with suppress(ImageError):
-            untrimmed = _check_path(given, provider, windows=windows)
+            untrimmed = _check_path(given, accepted, windows=windows)
     return Source(SourceKind.FILE, path, untrimmed)
 
 
@@ -187,7 +191,7 @@ def _path_of_uri(uri: str, *, windows: bool) -> str:
     return path[1:] if windows and re.match(r"/[A-Za-z]:", path) else path
 
 
-def _check_path(text: str, provider: Provider, *, windows: bool) -> str:
+def _check_path(text: str, accepted: str, *, windows: bool) -> str:
     """Expand `~` in a path. Raise `ImageError` if it is not absolute, or names a device or another machine."""
     if len(text) > LONGEST_PATH:
         raise ImageError("is longer than a path can be")
@@ -206,8 +210,7 @@ def _check_path(text: str, provider: Provider, *, windows: bool) -> str:
     is_in_home = re.match(r"~([\\/]|$)", text)
     path = os.path.expanduser(text) if is_in_home else text  # noqa: PTH111 - does not raise without a home
     if not re.match(r"[A-Za-z]:[\\/]" if windows else "/", path):
-        sources = _describe_sources(provider)
-        raise ImageError(f"is not {sources}; give the absolute path of a file (~ is your home)")
+        raise ImageError(f"is not {accepted}; give the absolute path of a file (~ is your home)")
     return path
 
 
@@ -269,6 +272,31 @@ def read_file(
 ) -> bytes:
     """Read a file, given its absolute path. Raise `ImageError` if it is not allowed or cannot be read.
 
+    `folders` and `opener`: see `_open_checked`.
+    """
+    with _open_checked(path, folders, LARGEST_INPUT, opener) as (_, file):
+        data = file.read(LARGEST_INPUT + 1)
+    # The file may have grown since its size was checked.
+    if len(data) > LARGEST_INPUT:
+        raise ImageError(TOO_LARGE)
+    return data
+
+
+def check_file(path: str, folders: Sequence[Path] | None, max_bytes: int) -> str:
+    """Get the real path of a file that may be read, as `read_file` would. Raise `ImageError` if it may not."""
+    with _open_checked(path, folders, max_bytes) as (real, _):
+        return str(real)
+
+
+@contextmanager
+def _open_checked(
+    path: str,
+    folders: Sequence[Path] | None,
+    max_bytes: int,
+    opener: Callable[[str, int], int] = open_without_following,
+) -> Iterator[tuple[Path, BinaryIO]]:
+    """Open a file, given its absolute path; yield its real path and itself. Raise `ImageError` if it is not allowed.
+
     Symbolic links are resolved first. The real file must be a regular file in one of `folders` (None: the user's home),
     with no hidden folder in between. Errors about other locations do not reveal whether anything exists there.
     `opener` opens the file after the checks; with it, a test can replace the file at exactly that moment.
@@ -287,9 +315,9 @@ def read_file(
             is_elsewhere = _get_final_path(file.fileno(), real) != real or _resolve_links(path) != real
             if is_elsewhere or not os.path.samestat(opened, checked):
                 raise ImageError(_CHANGED)
-            if opened.st_size > LARGEST_INPUT:
-                raise ImageError(TOO_LARGE)
-            data = file.read(LARGEST_INPUT + 1)
+            if opened.st_size > max_bytes:
+                raise ImageError(f"is larger than {max_bytes // 1_000_000} MB")
+            yield real, file
     except FileNotFoundError:
         raise ImageError("names a file that does not exist") from None
     except PermissionError:
@@ -298,10 +326,6 @@ def read_file(
         if isinstance(error, OSError) and error.errno in _REPLACED:
             raise ImageError(_CHANGED) from None
         raise ImageError(f"names a file that cannot be read ({type(error).__name__})") from None
-    # The file may have grown since its size was checked.
-    if len(data) > LARGEST_INPUT:
-        raise ImageError(TOO_LARGE)
-    return data
 
 
 def _get_final_path(descriptor: int, expected: Path) -> Path:

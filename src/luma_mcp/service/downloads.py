@@ -25,6 +25,7 @@ from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.download import download, lock_file
 from luma_mcp.media.safe_http import SafeHttpClient
 from luma_mcp.service import existing_files
+from luma_mcp.service.clip_files import ClipFiles
 
 DownloadProgress = Callable[[str, int, int | None, float], Awaitable[None]]
 
@@ -61,6 +62,7 @@ class Downloads:
     journal: Journal
     http: SafeHttpClient
     decoder: Decoder
+    clips: ClipFiles
     get_folder: Callable[[], Path]
     # What is locked while files are saved is beside it; None: other processes save nothing of these jobs.
     journal_path: Path | None = None

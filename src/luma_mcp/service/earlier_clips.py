@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from math import log
-from pathlib import Path
 
-import anyio
-
-from luma_mcp.api.protocol import Job, VideoApi
+from luma_mcp.api.protocol import Job
 from luma_mcp.catalog.models import Catalog, ClipInput
-from luma_mcp.errors import Forbidden, InvalidArguments, NotFound
 from luma_mcp.journal.protocol import Journal, count_clip_seconds
-from luma_mcp.media.clips import CLIP_TIMEOUT, LARGEST_CLIP, Clip, PyAvMissing, can_read_clips
+from luma_mcp.media.clips import Clip, PyAvMissing, can_read_clips
 from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.safe_http import SafeHttpClient
 from luma_mcp.media.sources import ImageError
 from luma_mcp.providers import PROVIDERS
+from luma_mcp.service.clip_files import ClipFiles, about_job, check_is_video
 
 _MISSING = "and reading the video needs the Python package PyAV, which is not installed on the server's machine"
 # Pixels of a clip in 16:9. In other shapes Luma's clips have about as many.
@@ -46,7 +42,7 @@ class EarlierClip:
 class EarlierClips:
     """Reads earlier videos. All that it raises itself are `ImageError`s; errors of the API are `LumaError`s."""
 
-    api: VideoApi
+    clips: ClipFiles
     journal: Journal
     http: SafeHttpClient
     catalog: Catalog
@@ -60,8 +56,8 @@ class EarlierClips:
                 try:
                     return await self.http.fetch(frame.url)
                 except ImageError as error:
-                    raise _place(error, jobid, f"names a job whose {part.replace('_', ' ')}") from None
-        _check_is_video(job, "picture")
+                    raise about_job(error, jobid, f"names a job whose {part.replace('_', ' ')}") from None
+        check_is_video(job, "picture")
         if job.files.video is None:
             raise ImageError(f"names a job without a usable picture ({job.status})", jobid=jobid)
         if not can_read_clips():
@@ -72,7 +68,7 @@ class EarlierClips:
     async def find(self, jobid: str, row: ClipInput) -> EarlierClip:
         """Find out what the longer clip takes over from an earlier one. `row`: the parameter that names it."""
         job = await self._fetch_finished(jobid)
-        _check_is_video(job, "video")
+        check_is_video(job, "video")
         title = PROVIDERS[self.catalog.api].title
         order = await self.journal.get_by_jobid(jobid)
         seconds = await count_clip_seconds(self.journal, order) if order else None
@@ -101,18 +97,11 @@ class EarlierClips:
     async def _fetch_finished(self, jobid: str) -> Job:
         """Fetch a job that has finished, whatever came of it."""
         try:
-            job = await self.api.get(jobid)
-        except Forbidden:
-            raise ImageError("names a job of another user", jobid=jobid) from None
-        except (NotFound, InvalidArguments):
-            reason = f"names a job that the API does not know for this {PROVIDERS[self.catalog.api].noun}"
-            if order := await self.journal.get_by_jobid(jobid):
-                reason = "names a job that was deleted" if order.deleted else "names a job that Luma no longer has"
-            raise ImageError(reason, jobid=jobid) from None
-        if job.state == "running":
-            reason = "names a job that is still running; order this video when that one has finished"
-            raise ImageError(reason, retryable=True, jobid=jobid, is_unfinished=True)
-        return job
+            return await self.clips.fetch_job(jobid)
+        except ImageError as error:
+            if error.is_unfinished:
+                raise replace(error, reason=f"{error.reason}; order this video when that one has finished") from None
+            raise
 
     async def _measure(self, job: Job) -> tuple[tuple[int, int], float]:
         """Get a clip's width and height in pixels and its seconds, from its record or else from its file."""
@@ -126,31 +115,13 @@ class EarlierClips:
         return clip.size, clip.seconds
 
     async def _read(self, job: Job) -> Clip:
-        """Fetch a job's video to a temporary file, and read it there."""
-        if job.files.video is None:
-            raise ImageError("names a job without a video", jobid=job.jobid)
-        url = job.files.video.url
         try:
-            with tempfile.TemporaryDirectory(prefix="luma-") as folder:
-                path = Path(folder, "clip.mp4")
-                try:
-                    await self._copy(url, path)
-                except ImageError:
-                    # The link may have expired.
-                    video = (await self.api.get(job.jobid)).files.video
-                    if video is None or video.url == url:
-                        raise
-                    await self._copy(video.url, path)
-                return await self.decoder.read_clip(str(path))
+            async with self.clips.open(job) as path:
+                return await self.decoder.read_clip(path)
+        except PyAvMissing as error:
+            raise PyAvMissing(f"names a job whose video {error.reason}", jobid=job.jobid) from None
         except ImageError as error:
-            raise _place(error, job.jobid, "names a job whose video") from None
-        except OSError as error:
-            reason = f"names a job whose video could not be saved for a moment ({error.strerror})"
-            raise ImageError(reason, retryable=True, jobid=job.jobid) from None
-
-    async def _copy(self, url: str, path: Path) -> None:
-        async with await anyio.open_file(path, "wb") as file:
-            await self.http.copy(url, file.write, max_bytes=LARGEST_CLIP, seconds=CLIP_TIMEOUT)
+            raise about_job(error, job.jobid) from None
 
     def _describe_size(self, size: tuple[int, int]) -> dict[str, str]:
         """Get the aspect ratio of a size, and its resolution if it is about that of one."""
@@ -167,20 +138,7 @@ class EarlierClips:
         return str(values[0])
 
 
-def _check_is_video(job: Job, wanted: str) -> None:
-    """Raise `ImageError` if a finished job has made no video. `wanted`: what is missing then."""
-    if not job.is_video:
-        raise ImageError(f"names a job of type {job.kind}, not a video", jobid=job.jobid)
-    if job.state == "failed":
-        raise ImageError(f"names a job that failed, so there is no {wanted} of it", jobid=job.jobid)
-
-
 def shape_difference(size: tuple[int, int], ratio: str) -> float:
     """How far a size is from an aspect ratio such as `16:9`; 0 for the same shape."""
     wide, _, high = ratio.partition(":")
     return abs(log(size[0] / size[1]) - log(int(wide) / int(high)))
-
-
-def _place(error: ImageError, jobid: str, subject: str) -> ImageError:
-    """Put the job in front of what is wrong with one of its files."""
-    return replace(error, reason=f"{subject} {error.reason}", jobid=jobid)

@@ -44,6 +44,7 @@ from luma_mcp.media.sources import (
     show_path,
 )
 from luma_mcp.providers import PROVIDERS
+from luma_mcp.service.clip_files import ClipFiles
 from luma_mcp.service.earlier_clips import EarlierClip, EarlierClips, shape_difference
 
 SHAPE_TOLERANCE = 0.06
@@ -158,8 +159,8 @@ class _Inputs:
 
     def add_error(self, name: str, code: ProblemCode, value: str, error: ImageError) -> None:
         """Add why a parameter cannot be used."""
-        problem = Problem(name, code, _shorten_image(value), reason=error.reason, jobid=error.jobid)
-        remedy = _choose_remedy(error)
+        problem = Problem(name, code, shorten_image(value), reason=error.reason, jobid=error.jobid)
+        remedy = choose_remedy(error)
         if code == "unusable_clip" and remedy in ("other_job", "other_image"):
             remedy = "other_clip"
         self.errors.append(error)
@@ -174,6 +175,7 @@ class RequestBuilder:
         folders: the folders whose files may be read; None for the user's home.
         default_account: the account of orders that name none.
         decoder: converts pictures to what the API accepts.
+        clips: opens the videos of earlier jobs.
     """
 
     api: VideoApi
@@ -183,10 +185,11 @@ class RequestBuilder:
     folders: Sequence[Path] | None
     default_account: str | None
     decoder: Decoder
+    clips: ClipFiles
     earlier_clips: EarlierClips = field(init=False)
 
     def __post_init__(self) -> None:
-        self.earlier_clips = EarlierClips(self.api, self.journal, self.http, self.catalog, self.decoder)
+        self.earlier_clips = EarlierClips(self.clips, self.journal, self.http, self.catalog, self.decoder)
 
     async def validate(self, params: Mapping[str, Any], problems: Iterable[Problem] = ()) -> ValidatedRequest:
         """Validate what was stated, read the images, and complete the rest. Nothing is uploaded.
@@ -547,7 +550,7 @@ def _find_start_job(params: Mapping[str, Any], images: Mapping[str, InputImage])
     return None
 
 
-def _shorten_image(value: str) -> str:
+def shorten_image(value: str) -> str:
     """Shorten the value of an image to what it is recognized by: of data its type, of a path its end."""
     if value.lstrip().casefold().startswith("data:"):
         value = value.partition(",")[0]
@@ -556,7 +559,8 @@ def _shorten_image(value: str) -> str:
     return f"…{value[1 - MAX_SHOWN :]}"
 
 
-def _choose_remedy(error: ImageError) -> ImageRemedy:
+def choose_remedy(error: ImageError) -> ImageRemedy:
+    """Choose what helps with an image or a video that cannot be used."""
     if error.is_unfinished:
         return "wait_for_job"
     if error.retryable:

@@ -23,8 +23,10 @@ from luma_mcp.journal.sqlite import ASSET_LIFETIME, SqliteJournal
 from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.safe_http import Resolve, SafeHttpClient, resolve_host
 from luma_mcp.service import UNKNOWN_FOR, api_id, journal_path, output_folder
+from luma_mcp.service.clip_files import ClipFiles
 from luma_mcp.service.credits import CreditsWatch
 from luma_mcp.service.downloads import Downloads
+from luma_mcp.service.films import Films
 from luma_mcp.service.jobs import JobList, list_jobs
 from luma_mcp.service.prices import PriceEstimator
 from luma_mcp.service.reconcile import NEW_FOR, Reconciler
@@ -95,8 +97,10 @@ class VideoService:
             api_origin=settings.base_url if is_local else None,
         )
         decoder = Decoder()
+        get_folder = partial(output_folder, settings)
+        self._clips = ClipFiles(self.api, self.journal, self._http)
         requests = RequestBuilder(
-            self.api, self.journal, self._http, catalog, settings.input_dirs, settings.email, decoder
+            self.api, self.journal, self._http, catalog, settings.input_dirs, settings.email, decoder, self._clips
         )
         self.reconciler = Reconciler(self.api, self.journal, wall_clock)
         orders = OrderSubmitter(
@@ -115,8 +119,9 @@ class VideoService:
         )
         self.credits = CreditsWatch(self.api, settings.email)
         self.downloads = Downloads(
-            self.api, self.journal, self._http, decoder, partial(output_folder, settings), journal_path(settings)
+            self.api, self.journal, self._http, decoder, self._clips, get_folder, journal_path(settings)
         )
+        self.films = Films(self._clips, self.journal, decoder, get_folder, settings.input_dirs, self.now)
         self._pollers = Pollers(partial(self.api.get, retry_timeout=0), wall_clock)
         # Methods that others implement, and document.
         self.validate = requests.validate
@@ -135,6 +140,7 @@ class VideoService:
         """Close connections and files. Running jobs continue."""
         await self.api.aclose()
         await self._http.aclose()
+        await self._clips.aclose()
         await self.journal.aclose()
 
     async def wait(

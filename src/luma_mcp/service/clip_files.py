@@ -1,0 +1,246 @@
+"""The videos of finished jobs as files of this machine: the saved one where it still is, else a copy that is fetched."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO, Self
+from weakref import WeakValueDictionary
+
+import anyio
+import anyio.to_thread
+
+from luma_mcp.api.protocol import SAVED_FILES, Job, VideoApi
+from luma_mcp.errors import Forbidden, InvalidArguments, NotFound
+from luma_mcp.journal.protocol import Journal
+from luma_mcp.media.clips import CLIP_TIMEOUT, LARGEST_CLIP
+from luma_mcp.media.download import SIGNATURES, lock_file, open_abandoned
+from luma_mcp.media.safe_http import SafeHttpClient
+from luma_mcp.media.sources import ImageError
+from luma_mcp.providers import PROVIDERS
+
+MOST_COPIES, MOST_BYTES = 8, 600_000_000
+"""How many copies of videos are kept for later calls, and their bytes in all. What is in use is kept in any case."""
+_LOCK = "lock"
+_EMPTY_AFTER = 86_400.0
+"""Seconds after which an empty folder of a killed process is removed: its lock may still be on its way."""
+_LOCKED = (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
+
+
+class WorkFolder:
+    """A folder for unfinished files of this process. If it is killed, the next one that makes such a folder removes it.
+
+    A lock on a file in it shows that it is in use. Its methods block.
+    """
+
+    def __init__(self, path: Path, lock: BinaryIO) -> None:
+        self.path = path
+        self._lock = lock
+
+    @classmethod
+    def create(cls, parent: Path, prefix: str) -> Self:
+        """Create a folder that only this user can read. Raise `OSError` if that is not possible."""
+        for path in parent.glob(f"{prefix}*"):
+            _remove_abandoned(path)
+        while True:
+            path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+            file = (path / _LOCK).open("xb")
+            try:
+                lock_file(file)
+            except OSError as error:
+                # Another process removes it, because it was not locked yet. Other errors: nothing can be locked here.
+                if error.errno in _LOCKED:
+                    file.close()
+                    continue
+            if (path / _LOCK).exists():
+                return cls(path, file)
+            file.close()
+
+    def remove(self) -> None:
+        """Remove the folder with everything in it."""
+        if os.name == "nt":
+            # Windows removes no open file.
+            self._lock.close()
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.close()
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove a folder of a process that was killed, unless it is in use, or belongs to somebody else."""
+    with suppress(OSError):
+        status = path.lstat()
+        if not stat.S_ISDIR(status.st_mode):
+            return
+        if file := open_abandoned(path / _LOCK):
+            WorkFolder(path, file).remove()
+        elif time.time() - status.st_mtime > _EMPTY_AFTER:
+            path.rmdir()
+
+
+@dataclass(slots=True, eq=False)
+class _Copy:
+    """A video that was fetched; `users`: how many read it now."""
+
+    path: Path
+    size: int
+    users: int = 0
+
+
+@dataclass(slots=True)
+class ClipFiles:
+    """Opens the videos of finished jobs. What it raises itself are `ImageError`s; errors of the API are `LumaError`s."""
+
+    api: VideoApi
+    journal: Journal
+    http: SafeHttpClient
+    # By jobid; the one that was used last is the last.
+    _copies: dict[str, _Copy] = field(default_factory=dict, init=False)
+    _folder: WorkFolder | None = field(default=None, init=False)
+    # By jobid. A lock exists as long as a call has it or waits for it.
+    _locks: WeakValueDictionary[str, anyio.Lock] = field(default_factory=WeakValueDictionary, init=False)
+    _folder_lock: anyio.Lock = field(default_factory=anyio.Lock, init=False)
+
+    async def fetch_job(self, jobid: str) -> Job:
+        """Fetch the record of a job that has finished, whatever came of it."""
+        try:
+            job = await self.api.get(jobid)
+        except Forbidden:
+            raise ImageError("names a job of another user", jobid=jobid) from None
+        except (NotFound, InvalidArguments):
+            reason = f"names a job that the API does not know for this {PROVIDERS[self.api.catalog.api].noun}"
+            if order := await self.journal.get_by_jobid(jobid):
+                reason = "names a job that was deleted" if order.deleted else "names a job that Luma no longer has"
+            raise ImageError(reason, jobid=jobid) from None
+        if job.state == "running":
+            raise ImageError("names a job that is still running", retryable=True, jobid=jobid, is_unfinished=True)
+        return job
+
+    @asynccontextmanager
+    async def open(self, job: Job) -> AsyncIterator[str]:
+        """Yield the path of a finished job's video. The file stays at least as long as the block runs.
+
+        Raises:
+            ImageError: it could not be fetched. The reason is a clause about the video, not about the job.
+        """
+        if saved := await self.find_saved(job.jobid):
+            yield saved
+            return
+        lock = self._locks.setdefault(job.jobid, anyio.Lock())
+        async with lock:
+            copy = self._copies.pop(job.jobid, None) or await self._fetch(job)
+            self._copies[job.jobid] = copy
+            copy.users += 1
+        try:
+            yield str(copy.path)
+        finally:
+            copy.users -= 1
+            with anyio.CancelScope(shield=True):
+                await self._remove_oldest()
+
+    async def find_saved(self, jobid: str) -> str | None:
+        """Get the path of the video that was saved, if it is still there."""
+        order = await self.journal.get_by_jobid(jobid)
+        if order is None or not order.files:
+            return None
+        # In a thread, because a network drive can block.
+        return await anyio.to_thread.run_sync(_find_video, order.files)
+
+    async def aclose(self) -> None:
+        """Remove all copies."""
+        if self._folder:
+            await anyio.to_thread.run_sync(self._folder.remove)
+        self._folder = None
+        self._copies.clear()
+
+    async def _fetch(self, job: Job) -> _Copy:
+        """Fetch a job's video to a temporary file. Once, the link is renewed if it does not work."""
+        if job.files.video is None:
+            raise ImageError("has no link that can be used", jobid=job.jobid)
+        url = job.files.video.url
+        path: Path | None = None
+        try:
+            folder = await self._get_folder()
+            path = folder.path / f"{secrets.token_hex(8)}.mp4"
+            try:
+                size = await self._copy(url, path)
+            except ImageError:
+                # The link may have expired.
+                video = (await self.api.get(job.jobid)).files.video
+                if video is None or video.url == url:
+                    raise
+                size = await self._copy(video.url, path)
+            copy, path = _Copy(path, size), None
+        except ImageError as error:
+            raise replace(error, jobid=job.jobid) from None
+        except OSError as error:
+            reason = f"could not be saved for a moment ({error.strerror})"
+            raise ImageError(reason, retryable=True, jobid=job.jobid) from None
+        finally:
+            if path:
+                with anyio.CancelScope(shield=True):
+                    await anyio.Path(path).unlink(missing_ok=True)
+        return copy
+
+    async def _copy(self, url: str, path: Path) -> int:
+        async with await anyio.open_file(path, "wb") as file:
+            await self.http.copy(url, file.write, max_bytes=LARGEST_CLIP, seconds=CLIP_TIMEOUT)
+            return await file.tell()
+
+    async def _get_folder(self) -> WorkFolder:
+        async with self._folder_lock:
+            if self._folder is None:
+                parent = Path(await anyio.to_thread.run_sync(tempfile.gettempdir))
+                # Its real path: the temporary folder itself may be a link.
+                real = await anyio.Path(parent).resolve()
+                self._folder = await anyio.to_thread.run_sync(WorkFolder.create, Path(real), "luma-clips-")
+            return self._folder
+
+    async def _remove_oldest(self) -> None:
+        """Remove copies that nobody reads, until no more are left than are kept."""
+        size = sum(copy.size for copy in self._copies.values())
+        for jobid, copy in list(self._copies.items()):
+            if len(self._copies) <= MOST_COPIES and size <= MOST_BYTES:
+                return
+            if copy.users == 0:
+                del self._copies[jobid]
+                size -= copy.size
+                with suppress(OSError):
+                    await anyio.Path(copy.path).unlink(missing_ok=True)
+
+
+def about_job(error: ImageError, jobid: str, subject: str = "names a job whose video") -> ImageError:
+    """Build the error of a parameter that names a job, from what is wrong with one of the job's files."""
+    return ImageError(f"{subject} {error.reason}", retryable=error.retryable, jobid=jobid)
+
+
+def check_is_video(job: Job, wanted: str) -> None:
+    """Raise `ImageError` if a finished job has made no video. `wanted`: what is missing then."""
+    if not job.is_video:
+        raise ImageError(f"names a job of type {job.kind}, not a video", jobid=job.jobid)
+    if job.state == "failed":
+        raise ImageError(f"names a job that failed, so there is no {wanted} of it", jobid=job.jobid)
+
+
+def _find_video(paths: tuple[str, ...]) -> str | None:
+    """Get the one of these paths that is a video, of the size that is read."""
+    offset, signature = SIGNATURES[SAVED_FILES["video"]]
+    for path in paths:
+        if not path.endswith(SAVED_FILES["video"]):
+            continue
+        with suppress(OSError):
+            status = Path(path).lstat()
+            if not (stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST_CLIP):
+                continue
+            with Path(path).open("rb") as file:
+                if file.read(offset + len(signature))[offset:] == signature:
+                    return path
+    return None
