@@ -78,6 +78,7 @@ ProblemCode = Literal[
     "more",
     "unusable_image",
     "unusable_clip",
+    "needs_pyav",
     "unknown_account",
     "account_mismatch",
     "not_accepted",
@@ -85,7 +86,9 @@ ProblemCode = Literal[
     "not_a_video",
 ]
 PriceBasis = Literal["price_list", "such_videos", "any_video"]
-ImageRemedy = Literal["wait_for_job", "try_later", "other_job", "other_image", "other_clip", "install_film"]
+ImageRemedy = Literal[
+    "wait_for_job", "try_later", "other_job", "other_image", "other_clip", "other_video", "install_film"
+]
 """What helps with an image or a clip that cannot be used. `install_film`: this package's extra of that name."""
 
 
@@ -183,6 +186,7 @@ _PROBLEMS: dict[ProblemCode, str] = {
     "more": 'Besides these, {value} more arguments are wrong, from "{field}" on.',
     "unusable_image": "{shown} {reason}.",
     "unusable_clip": "{shown} {reason}.",
+    "needs_pyav": "{field} {reason}.",
     "unknown_account": "{shown} is not a configured account{use}",
     "account_mismatch": "{field} {reason}.",
     "not_accepted": "{shown} was not accepted by the API{use}",

@@ -406,13 +406,13 @@ def film_stem(title: str | None, now: datetime) -> str:
     return f"{now.astimezone():%Y-%m-%d}_{_format_title(title or '') or 'film'}"
 
 
-def _format_title(prompt: str) -> str:
-    """Format the beginning of a prompt or title as a part of a file name: its first words, in any script, with hyphens."""
+def _format_title(text: str) -> str:
+    """Format the beginning of a text as a part of a file name: its first words, in any script, with hyphens."""
     # A file whose name the system's encoding lacks (in the C locale of old systems) could not be created.
     encoding = sys.getfilesystemencoding()
-    prompt = prompt.encode(encoding, "ignore").decode(encoding)
+    text = text.encode(encoding, "ignore").decode(encoding)
     # Lower case splits the Turkish "İ" into an i and a second dot.
-    text = unicodedata.normalize("NFC", prompt).lower().replace("i\u0307", "i")
+    text = unicodedata.normalize("NFC", text).lower().replace("i\u0307", "i")
     text = _INVISIBLE.sub("", unicodedata.normalize("NFC", text))
     terms = [text[match.start() : match.end()] for match in _TERM.finditer("".join(map(_letter_class, text)))]
     title = "-".join(terms[:PROMPT_PARTS])

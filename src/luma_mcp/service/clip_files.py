@@ -1,4 +1,4 @@
-"""The videos of finished jobs as files of this machine: the saved one where it still is, else a copy that is fetched."""
+"""The videos of finished jobs as local files: the saved file if it is still there, else a copy that is fetched."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class _Copy:
 
 @dataclass(slots=True)
 class ClipFiles:
-    """Opens the videos of finished jobs. What it raises itself are `ImageError`s; errors of the API are `LumaError`s."""
+    """Opens the videos of finished jobs. Its own errors are `ImageError`s; those of the API are `LumaError`s."""
 
     api: VideoApi
     journal: Journal

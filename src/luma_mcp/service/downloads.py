@@ -21,6 +21,7 @@ import anyio.to_thread
 from luma_mcp.api.protocol import SAVED_FILES, Job, Media, VideoApi, file_stem
 from luma_mcp.errors import DownloadError, LumaError
 from luma_mcp.journal.protocol import Journal
+from luma_mcp.media.clips import can_read_clips
 from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.download import download, lock_file
 from luma_mcp.media.safe_http import SafeHttpClient
@@ -154,21 +155,29 @@ class Downloads:
 
     async def thumbnail(self, job: Job) -> bytes | None:
         """Get a small JPEG of the finished video; None if there is none, or not soon."""
-        if not job.files.thumbnail or job.state != "completed":
+        if job.state != "completed":
             return None
         if job.jobid in self._thumbnails:
             return self._thumbnails[job.jobid]
-        try:
-            with anyio.fail_after(THUMBNAIL_TIMEOUT):
-                data = await self.http.fetch(job.files.thumbnail.url)
-                thumbnail = await self.decoder.make_thumbnail(data)
-        except Exception as error:  # noqa: BLE001 - the video matters, and this is only a picture of it
-            logger.info("There is no thumbnail: %s", error)
+        thumbnail = None
+        if job.files.video and can_read_clips() and (_is_hdr(job) or not job.files.thumbnail):
+            # The API's thumbnail of an HDR video is not mapped to the colors of screens.
+            thumbnail = await _try_soon(partial(self._make_still, job))
+        if thumbnail is None and job.files.thumbnail:
+            thumbnail = await _try_soon(partial(self._fetch_thumbnail, job.files.thumbnail.url))
+        if thumbnail is None:
             return None
         if len(self._thumbnails) >= MAX_THUMBNAILS:
             del self._thumbnails[next(iter(self._thumbnails))]
         self._thumbnails[job.jobid] = thumbnail
         return thumbnail
+
+    async def _make_still(self, job: Job) -> bytes:
+        async with self.clips.open(job) as path:
+            return await self.decoder.make_still(path)
+
+    async def _fetch_thumbnail(self, url: str) -> bytes:
+        return await self.decoder.make_thumbnail(await self.http.fetch(url))
 
     async def _save_parts(
         self, job: Job, parts: list[str], files: list[str], folder: Path, stem: Path | None, *, report: DownloadProgress
@@ -204,6 +213,22 @@ class Downloads:
             return new.url if new else None
 
         return await download(media.url, target, self.http, report, renew)
+
+
+async def _try_soon(get: Callable[[], Awaitable[bytes]]) -> bytes | None:
+    """Get a picture of a video within `THUMBNAIL_TIMEOUT`; None if that fails."""
+    try:
+        with anyio.fail_after(THUMBNAIL_TIMEOUT):
+            return await get()
+    except Exception as error:  # noqa: BLE001 - the video matters, and this is only a picture of it
+        logger.info("There is no thumbnail: %s", error)
+        return None
+
+
+def _is_hdr(job: Job) -> bool:
+    """Whether a video is HDR, as far as its record and its order say."""
+    dynamic_range = job.request.dynamic_range if job.request else None
+    return bool(job.files.video_hdr_exr) or dynamic_range not in (None, "sdr")
 
 
 def _claim(path: Path) -> BinaryIO | None:
