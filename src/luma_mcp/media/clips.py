@@ -25,6 +25,7 @@ LARGEST_CLIP = 500_000_000
 """Bytes of a video that is read: four times what 30 s in 1080p take at a high bit rate."""
 CLIP_TIMEOUT = 180.0
 """Seconds that fetching a video may take."""
+NEEDS_PYAV = "needs the Python package PyAV, which is not installed on the server's machine"
 DAMAGED_CLIP = "is damaged or cut short"
 _TOO_LARGE = "has more than {} million pixels"
 _SECONDS_TOLERANCE = 0.5

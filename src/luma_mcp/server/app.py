@@ -17,10 +17,19 @@ from luma_mcp import __version__
 from luma_mcp.api.protocol import FEATURES
 from luma_mcp.catalog import get_catalog
 from luma_mcp.catalog.models import Catalog
+from luma_mcp.media.clips import can_read_clips
 from luma_mcp.server.prompts import add_completions, build_prompts, check_prompt_request
 from luma_mcp.server.resources import CACHE_HINTS, adapt_response, add_resources
 from luma_mcp.server.tasks import Tasks, VideoTaskBackend
-from luma_mcp.server.tools import ServerContext, delete_job, generate_video, get_job, list_jobs, list_options
+from luma_mcp.server.tools import (
+    ServerContext,
+    delete_job,
+    generate_video,
+    get_job,
+    join_videos,
+    list_jobs,
+    list_options,
+)
 from luma_mcp.server.ui import build_player, icons
 from luma_mcp.service import has_journal
 from luma_mcp.settings import Settings
@@ -132,8 +141,9 @@ def build_server(
 
 
 def _other_tools(api: str) -> list[ModuleType]:
-    """Get the tools besides `generate_video`: those that the API supports."""
-    return [get_job, list_jobs, *([delete_job] if FEATURES[api].delete else []), list_options]
+    """Get the tools besides `generate_video`: those that the API supports, and that work here."""
+    tools = [get_job, list_jobs, *([delete_job] if FEATURES[api].delete else []), list_options]
+    return [*tools, join_videos] if can_read_clips() else tools
 
 
 async def _recover(settings: Settings, service: Callable[[], VideoService | None]) -> None:

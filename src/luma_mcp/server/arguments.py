@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,13 +20,16 @@ from luma_mcp.catalog.suggest import is_described, is_off, snake_case
 from luma_mcp.catalog.validate import MAX_SHOWN, shorten, unknown_parameter, value_problems
 from luma_mcp.errors import Problem
 from luma_mcp.hosts import DEFAULT_WAIT
-from luma_mcp.service import MAX_LISTED, MAX_TAKES, parse_moment
+from luma_mcp.service import LONGEST_CROSSFADE, MAX_LISTED, MAX_TAKES, MOST_FRAMES, SHORTEST_CROSSFADE, parse_moment
 from luma_mcp.settings import LONGEST_WAIT
 
 # Enough to find a recent job, and short enough for an agent to read.
 DEFAULT_LIMIT = 10
 # Arguments that are reported one by one. Of more, a caller needs only their number.
 MAX_PROBLEMS = 7
+# How one video of a film leads to the next one.
+TRANSITIONS = ("cut", "crossfade")
+DEFAULT_CROSSFADE = 0.5
 LONGEST_SPELLING, MAX_NUMBER = 4_000, 10**18
 STATES: tuple[str, ...] = get_args(ListedState)
 # Where an API cannot delete.
@@ -38,9 +41,12 @@ _ALIASES = {
     "search": "text",
     "after": "since",
     "until": "before",
+    "crossfade_duration": "crossfade_seconds",
 }
 # Arguments that take a list of texts.
-_LISTS = ("jobids",)
+_LISTS = ("jobids", "videos")
+# What the videos of a film are called as well.
+_VIDEOS_ALIASES = ("jobids", "clips", "files", "paths")
 # What other tools call the parts of a keyframe.
 _KEYFRAME_ALIASES = {
     **dict.fromkeys(("image", "image_url", "url", "picture", "frame", "src", "path"), "image"),
@@ -75,8 +81,8 @@ class Option:
     expected: str
     # What is suggested for a value that cannot be corrected.
     default: float | str
-    low: int = 0
-    high: int = 0
+    low: float = 0
+    high: float = 0
     # What it takes, if that is a closed set.
     values: tuple[str, ...] = ()
 
@@ -134,6 +140,16 @@ OPTIONS = {
     "since": _TIME,
     "before": _TIME,
     "include_schema": _FLAG,
+    "frames": Option("integer", f"a whole number from 1 to {MOST_FRAMES}", 6, low=1, high=MOST_FRAMES),
+    "transition": Option("string", "cut or crossfade", TRANSITIONS[0], values=TRANSITIONS),
+    "crossfade_seconds": Option(
+        "number",
+        f"a number of seconds from {SHORTEST_CROSSFADE:g} to {LONGEST_CROSSFADE:g}",
+        DEFAULT_CROSSFADE,
+        low=SHORTEST_CROSSFADE,
+        high=LONGEST_CROSSFADE,
+    ),
+    "title": Option("text", "the film's title", "film"),
 }
 
 # Those of `generate_video`, which takes all parameters of the catalog as well.
@@ -159,7 +175,7 @@ def parse_arguments(catalog: Catalog, raw: Mapping[str, Any], known: Iterable[st
     problems: list[Problem] = []
     more: list[str] = []
     for given, raw_value in raw.items():
-        name = given if given in names else _resolve_name(given)
+        name = given if given in names else _resolve_name(given, names)
         value = _parse_value(catalog, name, raw_value)
         if value is None:
             continue
@@ -206,12 +222,13 @@ def _keep_value(catalog: Catalog, given: str, raw_value: Any, meant: str | None,
     return True
 
 
-def _resolve_name(given: str) -> str:
+def _resolve_name(given: str, names: Collection[str]) -> str:
     if len(given) > MAX_SHOWN:
         # Nothing this long is another spelling.
         return given
     name = snake_case(given)
-    return _ALIASES.get(name, name)
+    name = _ALIASES.get(name, name)
+    return "videos" if name in _VIDEOS_ALIASES and "videos" in names else name
 
 
 def _is_valid(catalog: Catalog, name: str, value: Any) -> bool:

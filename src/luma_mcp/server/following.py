@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import anyio
 
 from luma_mcp.api.protocol import FINISHED, Job, VideoRequest
 from luma_mcp.errors import InvalidArguments, Problem
+from luma_mcp.media.sources import ImageError
 from luma_mcp.server import messages
 from luma_mcp.server.messages import ResultContext
 from luma_mcp.server.progress import ProgressReporter
@@ -19,8 +21,12 @@ if TYPE_CHECKING:
     from luma_mcp.service.service import VideoService
 
 
+logger = logging.getLogger(__name__)
+
 # What a download may take beyond the wait. With the default wait, hosts that cut calls at 60 s still get the result.
 DOWNLOAD_SECONDS = 12.0
+# Likewise, what a contact sheet may take.
+SHEET_SECONDS = 12.0
 # Seconds after which a caller learns that a job cannot be looked up, however long it would wait.
 UNSEEN_TIMEOUT = 20.0
 
@@ -95,9 +101,30 @@ class JobFollower:
 
     async def fetch_picture(self) -> bytes | None:
         """Fetch the picture for the chat; None if there is none, or the settings exclude it."""
-        if self.job is None or self.job.state != "completed" or not self.context.settings.thumbnails:
+        if self.job is None or self.job.state != "completed":
+            return None
+        if self.result_context.frames:
+            await self._make_sheet(self.job, self.result_context.frames)
+            if self.result_context.sheet:
+                return self.result_context.sheet.data
+        if not self.context.settings.thumbnails:
             return None
         return await self.context.require_service().downloads.thumbnail(self.job)
+
+    async def _make_sheet(self, job: Job, frames: int) -> None:
+        """Make the contact sheet, or note why there is none: whatever happens, the job itself is fine."""
+        result_context = self.result_context
+        seconds = max(SHEET_SECONDS, self.end - anyio.current_time())
+        try:
+            with anyio.fail_after(seconds):
+                result_context.sheet = await self.context.require_service().films.make_sheet([("", job)], frames)
+        except ImageError as error:
+            result_context.sheet_problem = error.reason
+        except TimeoutError:
+            result_context.sheet_problem = f"could not be fetched and read within {seconds:.0f} s"
+        except Exception as error:
+            logger.warning("There is no contact sheet.", exc_info=True)
+            result_context.sheet_problem = f"could not be read ({type(error).__name__})"
 
     async def build_content(self) -> dict[str, Any]:
         """Build the structured content, and record that the caller gets the job if it has finished."""

@@ -19,17 +19,21 @@ from luma_mcp.catalog import tables
 from luma_mcp.catalog.models import Catalog, Output
 from luma_mcp.errors import Charged, LumaError, format_problem
 from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider, summarize_error
-from luma_mcp.service import MAX_LISTED, UNKNOWN_FOR
+from luma_mcp.service import FEWEST_VIDEOS, MAX_LISTED, MOST_VIDEOS, UNKNOWN_FOR
 from luma_mcp.text import shorten
 
 if TYPE_CHECKING:
+    from luma_mcp.media.clips import ContactSheet
     from luma_mcp.service.credits import AccountCredits
     from luma_mcp.service.downloads import SavedFiles
+    from luma_mcp.service.films import Film
     from luma_mcp.service.submit import Outcome
 
 
 # The one thing to do next, for programs; `next_step` says the same as text.
-NextAction = Literal["get_job", "fix_arguments", "fix_setup", "order_later", "ask_user", "list_jobs", "none"]
+NextAction = Literal[
+    "get_job", "fix_arguments", "fix_setup", "order_later", "ask_user", "list_jobs", "join_videos", "none"
+]
 
 # Enough to recognize a prompt by.
 MAX_PROMPT = 120
@@ -92,8 +96,21 @@ JOURNAL_WARNING = (
     "another chat or server orders it. Tell the user."
 )
 
+FREE = "Free: nothing was ordered."
+EXPECTED_VIDEOS = (
+    f"a list of {FEWEST_VIDEOS} to {MOST_VIDEOS} jobids, or paths of saved files, in the order of the film"
+)
+FILM_WITHOUT_SOUND = (
+    "Videos with sound lost it: it is kept only if nothing is encoded again and all have the same kind."
+)
+_FILM_ENCODING = {
+    False: "The videos are as they were: nothing was encoded again.",
+    True: "The videos were encoded again, to fit together.",
+}
+_SHEET = "The picture shows {frames} frames, at {times} s."
+_NO_SHEET = "There is no contact sheet: the video {problem}."
 _IMAGE_STEPS: Mapping[errors.ImageRemedy, str] = {
-    "wait_for_job": "Call get_job with {call} to wait for it, and then order again.",
+    "wait_for_job": "Call get_job with {call} to wait for it, and then {again}.",
     "try_later": "Try again in a moment.",
     "other_job": "Pass a picture, or the jobid of a completed video; list_jobs shows them.",
     "other_image": "Ask the user for another picture or a working link.",
@@ -101,13 +118,19 @@ _IMAGE_STEPS: Mapping[errors.ImageRemedy, str] = {
         "Pass the jobid of another completed video, which list_jobs shows. A completed one can also be image_start: "
         "then the new clip begins with its last frame."
     ),
+    "other_video": "Pass the jobid of a completed video, which list_jobs shows, or the absolute path of a saved one.",
     "install_film": (
         'Ask the user to install PyAV beside this server (its extra "film"), or use another picture or video.'
     ),
 }
 
 # How to make the same call again.
-_REPEAT: Mapping[str, NextAction] = {"generate_video": "order_later", "get_job": "get_job", "list_jobs": "list_jobs"}
+_REPEAT: Mapping[str, NextAction] = {
+    "generate_video": "order_later",
+    "get_job": "get_job",
+    "list_jobs": "list_jobs",
+    "join_videos": "join_videos",
+}
 
 
 @dataclass(slots=True)
@@ -139,6 +162,10 @@ class ResultContext:
     journal_problem: str | None = None
     # Whether the owner's budget could not be checked, because nothing shows what the video costs.
     is_unpriced: bool = False
+    # How many frames a contact sheet of the video is to show; the sheet, or else a clause about the video.
+    frames: int | None = None
+    sheet: ContactSheet | None = None
+    sheet_problem: str | None = None
 
 
 def explain_error(error: LumaError, tool: str, provider: Provider) -> tuple[str, NextAction, str]:
@@ -324,10 +351,12 @@ def _advise(error: LumaError, tool: str, provider: Provider) -> tuple[NextAction
     """What to do after an error, leaving aside what was ordered before it."""
     match error:
         case errors.InvalidArguments(retry="later", jobid=str(jobid)):
-            return "get_job", f"Call get_job with {_format_call(jobid)} to wait for it, and then order again."
-        case errors.InvalidArguments(retry="later"):
+            return "get_job", f"Call get_job with {_format_call(jobid)} to wait for it, and then {_name_repeat(tool)}."
+        case errors.InvalidArguments(retry="later") if tool == "generate_video":
             return "order_later", "Try again in a moment."
-        case errors.InvalidArguments():
+        case errors.DownloadError(folder_unusable=True):
+            return "fix_setup", "Ask the user to fix that, or to set another folder as LUMA_MCP_OUTPUT_DIR."
+        case errors.InvalidArguments() if error.retry != "later":
             return "fix_arguments", _advise_correction(error, tool)
         case errors.Moderated():
             return "fix_arguments", "Change the prompt or the image."
@@ -513,7 +542,8 @@ def _advise_correction(error: errors.InvalidArguments, tool: str) -> str:
         difference = f", which has {errors.join(changes, 'and')}" if changes else ""
         sentences.append(f"Call {tool} with the suggestion{difference}.")
     # Many images can have the same one.
-    sentences += dict.fromkeys(filter(None, map(image_step, error.problems)))
+    steps = [image_step(problem, tool) for problem in error.problems]
+    sentences += dict.fromkeys(filter(None, steps))
     if error.alternatives:
         ways = "; or ".join(map(errors.format_alternative, error.alternatives))
         sentences.append(f"Also possible, if the user prefers it: {ways}.")
@@ -523,11 +553,18 @@ def _advise_correction(error: errors.InvalidArguments, tool: str) -> str:
     return " ".join(dict.fromkeys(sentences))
 
 
-def image_step(problem: errors.Problem) -> str | None:
-    """What to do about an image that cannot be used; None for other problems."""
+def image_step(problem: errors.Problem, tool: str) -> str | None:
+    """What to do about an image or a video that cannot be used by a tool; None for other problems."""
     if problem.remedy is None:
         return None
-    return _IMAGE_STEPS[problem.remedy].format(call=_format_call(problem.jobid))
+    if problem.code == "needs_pyav":
+        return 'Ask the user to install PyAV beside this server (its extra "film").'
+    return _IMAGE_STEPS[problem.remedy].format(call=_format_call(problem.jobid), again=_name_repeat(tool))
+
+
+def _name_repeat(tool: str) -> str:
+    """What a repeat of a call is, as an instruction."""
+    return "order again" if tool == "generate_video" else f"call {tool} again"
 
 
 def error_text(content: Mapping[str, Any], tool: str, warnings: Sequence[str] = ()) -> str:
@@ -552,7 +589,7 @@ def choose_next_step(
     saved = result_context.saved
     if job.state == "completed" and job.files.video and not (saved and (saved.unfinished or saved.is_link_dead)):
         return "none", None
-    call = _format_call(job.jobid, save=bool(result_context.save))
+    call = _format_call(job.jobid, save=bool(result_context.save), frames=result_context.frames)
     usual = result_context.expected
     if job.outage:
         return "get_job", f"Call get_job with {call} in a minute. Do not order it again."
@@ -628,6 +665,8 @@ def job_text(job: Job, content: Mapping[str, Any], provider: Provider) -> str:
         if "width" in video and "height" in video:
             size = f"{video['width']}x{video['height']}, "
         lines.append(f"{size}{_part('{:g} s, ', video, 'duration_seconds')}{video.get('format', 'MP4')}.")
+    if "contact_sheet" in content:
+        lines.append(format_sheet(content["contact_sheet"]))
     for name, template in _LINKS.items():
         lines.append(_part(template, content, name))
 
@@ -749,6 +788,63 @@ def job_note(
     if simulated:
         notes.append(SIMULATED)
     return " ".join(notes) or None
+
+
+def format_sheet(content: Mapping[str, Any]) -> str:
+    """What the picture of a result shows, or why there is none. `content`: the structured content of the sheet."""
+    if "problem" in content:
+        return _NO_SHEET.format(problem=content["problem"])
+    return _SHEET.format(frames=content["frames"], times=", ".join(map(format_number, content["times"])))
+
+
+def no_preview(job: Job, problem: str | None = None) -> str:
+    """Why there is no small copy of a video. `problem`: what is wrong with it, as a clause."""
+    if problem:
+        return f"There is no preview of the video of job {job.jobid}: it {problem}."
+    if job.state == "failed":
+        return f"There is no preview: job {job.jobid} failed."
+    return f"There is no preview yet: job {job.jobid} is still running. Call get_job with {_format_call(job.jobid)}."
+
+
+def film_warnings(film: Film) -> list[str]:
+    """What a film lacks of its videos."""
+    warnings = [FILM_WITHOUT_SOUND] if film.has_lost_sound else []
+    width, height = film.facts.size
+    if film.resized:
+        warnings.append(f"{_name_videos(film.resized)} had another size, and were fitted into {width}x{height}.")
+    if film.retimed:
+        rate = format_number(round(film.facts.frame_rate, 3))
+        warnings.append(
+            f"{_name_videos(film.retimed)} had another frame rate, and were converted to {rate} per second."
+        )
+    return warnings
+
+
+def film_note(film: Film, *, simulated: bool) -> str:
+    """What else is worth knowing about a film."""
+    notes = [_FILM_ENCODING[film.is_reencoded], FREE]
+    if film.facts.is_hdr:
+        notes.insert(0, "It is HDR, which browsers do not play.")
+    if simulated:
+        notes.append(SIMULATED)
+    return " ".join(notes)
+
+
+def film_text(content: Mapping[str, Any]) -> str:
+    """The whole text about a film, from its structured content."""
+    lines = [content["message"]]
+    lines.append(
+        "{clips} videos, {duration_seconds:g} s, {width}x{height}, {frame_rate:g} frames per second.".format(**content)
+    )
+    if "contact_sheet" in content:
+        lines.append(format_sheet(content["contact_sheet"]))
+    lines += map("Warning: {}".format, content.get("warnings", ()))
+    lines.append(content["note"])
+    return "\n".join(lines)
+
+
+def _name_videos(positions: Sequence[int]) -> str:
+    return _format_some([f"videos[{position}]" for position in positions])
 
 
 def list_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
@@ -1078,6 +1174,7 @@ def _format_pairs(values: Mapping[str, str]) -> str:
     return "; ".join(f"{name} {value}" for name, value in values.items())
 
 
-def _format_call(jobid: str | None, *, save: bool = False) -> str:
+def _format_call(jobid: str | None, *, save: bool = False, frames: int | None = None) -> str:
     """The arguments of a call of get_job."""
-    return json.dumps({"jobid": jobid} | ({"save": True} if save else {}), ensure_ascii=False)
+    call = {"jobid": jobid} | ({"save": True} if save else {}) | ({"frames": frames} if frames else {})
+    return json.dumps(call, ensure_ascii=False)

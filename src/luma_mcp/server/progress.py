@@ -14,6 +14,7 @@ from luma_mcp.text import make_encodable
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
 
+    from luma_mcp.service.films import FilmStep
     from luma_mcp.service.requests import ProgressStep
 
 
@@ -29,6 +30,11 @@ UNKNOWN_TYPICAL = (30.0, 180.0)
 # Percent at which a video is ready that is still to be downloaded.
 READY_TO_SAVE = 90.0
 _DOWNLOAD_SHARE = 9.0
+_FILM_STEPS: dict[FilmStep, str] = {
+    "checking": "Checking the videos",
+    "fetching": "Fetching the videos",
+    "joining": "Joining the videos",
+}
 
 
 @dataclass(slots=True)
@@ -46,7 +52,7 @@ class ProgressReporter:
     save: bool = False
     _percent: float | None = None
     _reported_at: float = float("-inf")
-    _phase: Literal["submitting", "waiting", "downloading"] = "submitting"
+    _phase: Literal["submitting", "waiting", "downloading", "joining"] = "submitting"
     # Nothing is being ordered until the service says so.
     _message: str = "Preparing"
     _waiting_since: float = 0.0
@@ -118,6 +124,13 @@ class ProgressReporter:
         if share == 1 or anyio.current_time() - self._reported_at >= INTERVAL:
             await self.report(READY_TO_SAVE + _DOWNLOAD_SHARE * share, self._message)
 
+    async def on_film(self, step: FilmStep, share: float) -> None:
+        """Report now and then how far a film is; `share` from 0 to 1."""
+        self._phase = "joining"
+        self._message = _FILM_STEPS[step]
+        if anyio.current_time() - self._reported_at >= INTERVAL:
+            await self.report(_HIGHEST_ESTIMATE * share, self._message)
+
     async def tick(self, elapsed: float) -> None:
         """Report what is going on. `elapsed`: seconds since the call began."""
         if self._phase == "waiting":
@@ -126,7 +139,7 @@ class ProgressReporter:
         elif self._phase == "submitting":
             await self.report(0, f"{self._message} ({elapsed:.0f} s)")
         elif anyio.current_time() - self._reported_at >= INTERVAL:
-            # No byte has arrived for a while.
+            # Nothing was reported for a while.
             await self.report(0, self._message)
 
 

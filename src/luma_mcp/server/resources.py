@@ -14,6 +14,8 @@ from mcp.shared.exceptions import MCPError
 from mcp.types.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND
 
 from luma_mcp.errors import LumaError
+from luma_mcp.media.clips import can_read_clips
+from luma_mcp.media.sources import ImageError
 from luma_mcp.providers import Provider
 from luma_mcp.server import messages, schemas
 from luma_mcp.server.following import add_credits, fetch_video
@@ -28,14 +30,16 @@ if TYPE_CHECKING:
 
 OPTIONS_URI, SCHEMA_URI = "luma://options", "luma://schemas/generate_video"
 JOBS_URI, JOB_URI = "luma://jobs", "luma://jobs/{jobid}"
+PREVIEW_URI = f"{JOB_URI}/preview"
 ABOUT_OPTIONS = "What generate_video can make: models, resolutions, durations, dynamic ranges, image inputs."
 SCHEMA_TITLE = "Exact schema of generate_video"
 ABOUT_SCHEMA = "JSON Schema 2020-12 that accepts a request if and only if generate_video does."
 ABOUT_JOBS = "The running jobs and those ordered from this machine, newest first."
 ABOUT_JOB = "One job: its state, and its video once it is completed."
+ABOUT_PREVIEW = "A small copy of a finished video that browsers can play, also where the video is HDR."
 # What these contain never changes while the process lives.
 STATIC_URIS = (OPTIONS_URI, SCHEMA_URI, PLAYER_URI)
-JSON = "application/json"
+JSON, MP4 = "application/json", "video/mp4"
 # Of what a request is about. A URI has a jobid in it, in which every character may be escaped.
 LONGEST_NAME = 20_000
 HOUR_MS = 3_600_000
@@ -106,6 +110,20 @@ def add_resources(server: MCPServer[Any], context: ServerContext) -> None:
             result_context = messages.ResultContext(expected=expected)
             await add_credits(service, result_context, video.request)
         return _to_json(build_job_content(context, video, result_context))
+
+    if not can_read_clips():
+        return
+
+    @server.resource(PREVIEW_URI, name="preview", title="A small copy", mime_type=MP4, description=ABOUT_PREVIEW)
+    async def preview(jobid: str) -> bytes:
+        with _resource_errors("get_job", context.provider):
+            video = await fetch_video(context, jobid)
+            if video.state != "completed":
+                raise ResourceError(messages.no_preview(video))
+            try:
+                return await context.require_service().films.make_preview(video)
+            except ImageError as error:
+                raise ResourceError(messages.no_preview(video, error.reason)) from None
 
 
 @contextmanager

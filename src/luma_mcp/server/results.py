@@ -34,8 +34,10 @@ from luma_mcp.text import make_encodable, without_none
 from luma_mcp.text import shorten as cut
 
 if TYPE_CHECKING:
+    from luma_mcp.media.clips import ContactSheet
     from luma_mcp.server.tools import ServerContext
     from luma_mcp.service.credits import AccountCredits
+    from luma_mcp.service.films import Film
     from luma_mcp.service.submit import Outcome
 
 # Bytes of a result's text, and of its structured content as compact JSON: hosts cut longer ones.
@@ -179,11 +181,40 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
         content["video"] = without_none(video)
     links = {"exr_zip_url": files.video_hdr_exr, "thumbnail_url": files.thumbnail, "last_frame_url": files.last_frame}
     content |= {name: link.url for name, link in links.items() if link}
+    content["contact_sheet"] = _build_sheet(result_context.sheet, result_context.sheet_problem)
     if saved:
         content["saved_files"] = list(saved.files)
         content["save_problem"] = saved.problem
     content["note"] = messages.job_note(catalog, job, output, result_context, simulated=simulated)
     return fit_content(without_none(content))
+
+
+def _build_sheet(sheet: ContactSheet | None, problem: str | None = None) -> dict[str, Any] | None:
+    """Build what is in a contact sheet of one video: the times of its frames in seconds; or why there is none."""
+    if sheet is None:
+        return {"problem": problem} if problem else None
+    [times] = sheet.times
+    return {"frames": len(times), "times": list(times)}
+
+
+def build_film_content(film: Film, clips: int, *, simulated: bool) -> dict[str, Any]:
+    """Build the structured content of a film that was joined from so many clips."""
+    facts = film.facts
+    content: dict[str, Any] = {
+        "message": f"The film is saved: {film.path}",
+        "saved_files": [str(film.path)],
+        "duration_seconds": round(facts.seconds, 3),
+        "width": facts.size[0],
+        "height": facts.size[1],
+        "frame_rate": round(facts.frame_rate, 3),
+        "clips": clips,
+        "reencoded": film.is_reencoded,
+        "contact_sheet": _build_sheet(film.sheet),
+        "warnings": messages.film_warnings(film) or None,
+        "note": messages.film_note(film, simulated=simulated),
+        "simulated": simulated or None,
+    }
+    return without_none(content)
 
 
 def _build_warnings(job: Job, result_context: messages.ResultContext) -> list[str]:
@@ -264,7 +295,7 @@ def build_error_content(error: LumaError, tool: str, provider: Provider) -> dict
         for each in tuple(error.problems)[: messages.MAX_PROBLEMS]:
             problem = {"field": each.field, "code": each.code, "value": shorten(each.value), "jobid": each.jobid}
             problem["message"], problem["did_you_mean"] = format_problem(each), each.did_you_mean
-            problem["next_step"] = messages.image_step(each)
+            problem["next_step"] = messages.image_step(each, tool)
             # The names of all parameters, and what is not offered, are the same for every problem: see the message.
             if each.code not in ("unknown_parameter", "no_such_feature", "not_needed"):
                 problem["allowed"] = list(each.allowed) or None

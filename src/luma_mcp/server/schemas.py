@@ -28,7 +28,7 @@ from luma_mcp.catalog.models import (
     implications,
 )
 from luma_mcp.catalog.validate import count_seconds
-from luma_mcp.service import MAX_TAKES
+from luma_mcp.service import MAX_TAKES, MOST_FRAMES
 
 Schema = dict[str, Any]
 
@@ -44,6 +44,12 @@ _TAKES: Schema = {
     "maximum": MAX_TAKES,
     "description": "How many videos to choose from; each is billed. If omitted, 1.",
 }
+FRAMES: Schema = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": MOST_FRAMES,
+    "description": "Show so many frames of the finished video.",
+}
 _NEW_TAKE: Schema = {"type": "boolean", "description": "Order another one even if an identical order is running."}
 _PROMPT = "What the video shows: subject, action, camera, light, mood."
 
@@ -58,12 +64,12 @@ def input_object(properties: Schema, required: Iterable[str] = ()) -> Schema:
     return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
 
 
-def output_object(properties: Schema) -> Schema:
+def output_object(properties: Schema, error: Schema = OBJECT) -> Schema:
     """Build the output schema of a tool: its own properties, or `error`."""
-    return {"type": "object", "properties": properties | {"error": _ERROR}}
+    return {"type": "object", "properties": properties | {"error": error}}
 
 
-# Listed once per tool, so it is small.
+# Of the tools whose errors can be about money. All tools together must stay small.
 _ERROR: Schema = {
     "type": "object",
     "properties": {
@@ -89,6 +95,7 @@ _JOB_OUTPUT: Schema = {
     **dict.fromkeys(("exr_zip_url", "thumbnail_url", "last_frame_url"), STRING),
     "credits_used": NUMBER,
     "saved_files": array(STRING),
+    "contact_sheet": OBJECT,
     "simulated": BOOLEAN,
     **dict.fromkeys(("jobs", "failed_orders"), array(OBJECT)),
 }
@@ -101,7 +108,7 @@ def job_output(catalog: Catalog) -> Schema:
         for name in _CREDITS:
             del properties[name]
         properties |= PRICE
-    return output_object(properties)
+    return output_object(properties, _ERROR)
 
 
 def call_properties(longest_wait: int, **own: Schema) -> Schema:

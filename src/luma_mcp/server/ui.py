@@ -37,6 +37,7 @@ _TOOL_PATHS = {
     "get_job": "M1,2h10v8H1zM4,4v4l4-2z",
     "list_jobs": "M1,2h10v2H1zM1,5h10v2H1zM1,8h10v2H1z",
     "delete_job": "M1,2h3V1h4v1h3v1H1zM2,4h8l-1,7H3z",
+    "join_videos": "M1,3h4v6H1zM7,3h4v6H7zM5,5h2v2H5z",
     "list_options": "M1,3h10v1H1zM3,2h2v3H3zM1,8h10v1H1zM7,7h2v3H7z",
 }
 

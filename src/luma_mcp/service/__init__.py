@@ -21,6 +21,12 @@ MAX_TAKES = 4
 """Videos of one request that are ordered together, at most."""
 MAX_JOBIDS = 8
 """Jobs that are waited for together, at most."""
+MOST_FRAMES = 12
+"""Frames of a video in a contact sheet, at most."""
+FEWEST_VIDEOS, MOST_VIDEOS = 2, 50
+"""How many videos a film is joined from."""
+SHORTEST_CROSSFADE, LONGEST_CROSSFADE = 0.1, 5.0
+"""Seconds that a crossfade between two videos can take."""
 UNKNOWN_FOR = timedelta(minutes=15)
 """How long an order of unknown outcome blocks the same order: longer than any job runs."""
 

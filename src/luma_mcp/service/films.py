@@ -22,6 +22,7 @@ from luma_mcp.errors import InvalidArguments, LumaError, Problem
 from luma_mcp.journal.protocol import Journal
 from luma_mcp.media.clips import (
     LARGEST_CLIP,
+    NEEDS_PYAV,
     ClipError,
     ClipFacts,
     ContactSheet,
@@ -34,14 +35,9 @@ from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.download import describe_folder_problem, move_to_new
 from luma_mcp.media.sources import ImageError, SourceKind, check_file, find_file, home_folders, parse_source
 from luma_mcp.providers import PROVIDERS
+from luma_mcp.service import FEWEST_VIDEOS, MOST_FRAMES, MOST_VIDEOS, SHORTEST_CROSSFADE
 from luma_mcp.service.clip_files import ClipFiles, WorkFolder, about_job, check_is_video
 from luma_mcp.service.requests import choose_remedy, shorten_image
-
-FEWEST_VIDEOS, MOST_VIDEOS = 2, 50
-SHORTEST_CROSSFADE, LONGEST_CROSSFADE = 0.1, 5.0
-SHEET_FRAMES = 12
-"""How many frames of a film its contact sheet shows."""
-NEEDS_PYAV = "needs the Python package PyAV, which is not installed on the server's machine"
 
 FilmStep = Literal["checking", "fetching", "joining"]
 FilmProgress = Callable[[FilmStep, float], Awaitable[None]]
@@ -49,7 +45,7 @@ FilmProgress = Callable[[FilmStep, float], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
 
-_EXPECTED = f"a list of {FEWEST_VIDEOS} to {MOST_VIDEOS} videos, in the order of the film"
+_EXPECTED = f"{FEWEST_VIDEOS} to {MOST_VIDEOS} videos, in the order of the film"
 _SOURCES = "the jobid of a video, or the absolute path of a saved one"
 _CONCURRENT_FETCHES = 4
 _FETCHED, _JOINED = 0.3, 0.97
@@ -136,7 +132,6 @@ class _Findings:
         """Raise `InvalidArguments` if anything was found."""
         if not self.problems:
             return
-        self.problems.sort(key=lambda problem: _parse_position(problem.field))
         rejection = InvalidArguments(self.problems, suggestion=suggestion)
         if len(self.problems) == len(self.errors) and all(error.retryable for error in self.errors):
             rejection.retry = "later"
@@ -203,6 +198,7 @@ class Films:
         title: str | None = None,
         folder: Path | None = None,
         stem: Path | None = None,
+        problems: Iterable[Problem] = (),
         on_progress: FilmProgress,
     ) -> Film:
         """Join videos to one MP4 and save it, never over another file. If it fails or is cancelled, no file remains.
@@ -213,6 +209,7 @@ class Films:
             title: what the file is named for.
             folder: where it goes; None for the output folder.
             stem: absolute path of the file without its ending, instead of title and folder.
+            problems: what the caller found already, to be reported together with the rest.
             on_progress: called with what is done now.
 
         Raises:
@@ -223,11 +220,12 @@ class Films:
         """
         if not can_read_clips():
             raise InvalidArguments([Problem("videos", "needs_pyav", reason=NEEDS_PYAV, remedy="install_film")])
+        findings = _Findings(list(problems))
         if not FEWEST_VIDEOS <= len(videos) <= MOST_VIDEOS:
-            raise InvalidArguments([Problem("videos", "out_of_range", len(videos), expected=_EXPECTED)])
+            findings.problems.append(Problem("videos", "out_of_range", len(videos), expected=_EXPECTED))
+            findings.check()
         overlaps = _build_overlaps(crossfades, len(videos) - 1)
         await on_progress("checking", 0.0)
-        findings = _Findings()
         by_value = {value: _Video(position, value) for position, value in reversed(list(enumerate(videos)))}
         await self._find(by_value.values(), findings)
         clips = [by_value[value] for value in videos]
@@ -351,7 +349,7 @@ class Films:
 
     async def _make_film_sheet(self, path: Path) -> ContactSheet | None:
         try:
-            return await self.decoder.make_sheet([SheetRow(str(path))], SHEET_FRAMES)
+            return await self.decoder.make_sheet([SheetRow(str(path))], MOST_FRAMES)
         except ImageError as error:
             logger.info("There is no contact sheet of the film: it %s", error.reason)
             return None
@@ -406,12 +404,6 @@ def _find_longest_overlap(clips: Sequence[_Video], overlaps: Sequence[float]) ->
 def _without_repeats(videos: Iterable[_Video]) -> list[_Video]:
     """List videos in order, each once."""
     return list({video.position: video for video in videos}.values())
-
-
-def _parse_position(name: str) -> int:
-    """Get the position of the video that a field names; -1 for other fields."""
-    _, _, rest = name.partition("[")
-    return int(rest.rstrip("]")) if rest else -1
 
 
 def _prepare(folder: Path, paths: Sequence[str]) -> WorkFolder:

@@ -10,6 +10,7 @@ from mcp.server.apps import client_supports_apps
 from luma_mcp.api.protocol import FEATURES
 from luma_mcp.catalog.validate import shorten
 from luma_mcp.errors import Forbidden, InvalidArguments, LumaError, NotFound, Problem, ProblemCode
+from luma_mcp.media.clips import NEEDS_PYAV, can_read_clips
 from luma_mcp.server import schemas
 from luma_mcp.server.arguments import ParsedArguments, parse_arguments
 from luma_mcp.server.following import JobFollower, follow_job
@@ -33,6 +34,8 @@ UNKNOWN_JOB = (NotFound, Forbidden, InvalidArguments)
 def definition(context: ServerContext) -> Tool:
     """Build the tool."""
     own = {"jobid": schemas.JOBID, "jobids": schemas.JOBIDS}
+    if can_read_clips():
+        own["frames"] = schemas.FRAMES
     properties = schemas.call_properties(context.settings.max_wait_seconds, **own)
     # Free, but not read-only, because it may save files.
     return build_tool(
@@ -49,13 +52,14 @@ def definition(context: ServerContext) -> Tool:
 
 async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, Any]) -> CallToolResult:
     """Return the job when it has finished or the time is up."""
-    parsed = parse_arguments(context.catalog, raw, ("jobid", "jobids", "wait_seconds", "save"))
+    parsed = parse_arguments(context.catalog, raw, ("jobid", "jobids", "wait_seconds", "save", "frames"))
     jobids, options = _get_jobids(parsed), parsed.options
     end = anyio.current_time() + context.wait_seconds(options, ctx)[0]
-    save, shows_player = options.get("save"), client_supports_apps(ctx)
+    save, frames, shows_player = options.get("save"), options.get("frames"), client_supports_apps(ctx)
     reporter = ProgressReporter(ctx)
     if len(jobids) == 1:
-        follower = JobFollower(context, jobids[0], reporter, ResultContext(save=save, shows_player=shows_player), end)
+        result_context = ResultContext(save=save, frames=frames, shows_player=shows_player)
+        follower = JobFollower(context, jobids[0], reporter, result_context, end)
         try:
             async with periodic(INTERVAL, reporter.tick):
                 _, result = await follow_job(follower)
@@ -65,7 +69,7 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
         return result
     followed: list[Followed] = []
     for jobid in jobids:
-        result_context = ResultContext(save=save, shows_player=shows_player)
+        result_context = ResultContext(save=save, frames=frames, shows_player=shows_player)
         followed.append(Followed(JobFollower(context, jobid, ProgressReporter(None), result_context, end)))
     async with periodic(INTERVAL, SharedProgress(reporter, followed).tick):
         await follow_all(followed)
@@ -77,6 +81,9 @@ def _get_jobids(parsed: ParsedArguments) -> list[str]:
     """Get the jobids that a call is about, each once. Raises `InvalidArguments`."""
     jobid, jobids = parsed.params.get("jobid"), parsed.params.get("jobids")
     problems = [*parsed.problems]
+    if "frames" in parsed.options and not can_read_clips():
+        problems.append(Problem("frames", "needs_pyav", reason=NEEDS_PYAV, remedy="install_film"))
+        del parsed.options["frames"]
     if jobid is not None and jobids is not None:
         problems.append(Problem("jobids", "conflict", shorten(jobids), conflicts_with=("jobid",)))
     elif jobids is None:
@@ -90,7 +97,7 @@ def _get_jobids(parsed: ParsedArguments) -> list[str]:
     if problems:
         stated: dict[str, object] = {name: parsed.params[name] for name in ("jobid", "jobids") if name in parsed.params}
         # What else is wrong has a suggestion only if the jobids are right.
-        is_right = len(problems) == len(parsed.problems)
+        is_right = all(problem in parsed.problems or problem.code == "needs_pyav" for problem in problems)
         raise InvalidArguments(problems, suggestion={**stated, **parsed.options} if is_right else None)
     return list(dict.fromkeys(jobids)) if jobids else [str(jobid)]
 
