@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from luma_mcp.server.results import build_job_content, build_result
 from luma_mcp.server.tools import CallToolResult, ServerContext
 
 if TYPE_CHECKING:
+    from luma_mcp.media.clips import ContactSheet
     from luma_mcp.service.service import VideoService
 
 
@@ -104,27 +106,14 @@ class JobFollower:
         if self.job is None or self.job.state != "completed":
             return None
         if self.result_context.frames:
-            await self._make_sheet(self.job, self.result_context.frames)
-            if self.result_context.sheet:
-                return self.result_context.sheet.data
+            sheet = await make_sheet(self.context, [("", self.job)], self.result_context.frames, self.end)
+            if not isinstance(sheet, str):
+                self.result_context.sheet = sheet
+                return sheet.data
+            self.result_context.sheet_problem = sheet
         if not self.context.settings.thumbnails:
             return None
         return await self.context.require_service().downloads.thumbnail(self.job)
-
-    async def _make_sheet(self, job: Job, frames: int) -> None:
-        """Make the contact sheet, or note why there is none: whatever happens, the job itself is fine."""
-        result_context = self.result_context
-        seconds = max(SHEET_SECONDS, self.end - anyio.current_time())
-        try:
-            with anyio.fail_after(seconds):
-                result_context.sheet = await self.context.require_service().films.make_sheet([("", job)], frames)
-        except ImageError as error:
-            result_context.sheet_problem = error.reason
-        except TimeoutError:
-            result_context.sheet_problem = f"could not be fetched and read within {seconds:.0f} s"
-        except Exception as error:
-            logger.warning("There is no contact sheet.", exc_info=True)
-            result_context.sheet_problem = f"could not be read ({type(error).__name__})"
 
     async def build_content(self) -> dict[str, Any]:
         """Build the structured content, and record that the caller gets the job if it has finished."""
@@ -178,3 +167,23 @@ async def add_credits(service: VideoService, result_context: ResultContext, requ
         account = request.email
         result_context.expected_credits = await service.expected_credits(request.to_dict())
     result_context.credits_left = service.credits.get_known(account)
+
+
+async def make_sheet(
+    context: ServerContext, jobs: Sequence[tuple[str, Job]], frames: int, end: float
+) -> ContactSheet | str:
+    """Make a contact sheet of finished videos, or get a clause about them that says why there is none.
+
+    Whatever happens, the videos themselves are fine. `jobs`: each with its label; `end`: when the call's wait is over.
+    """
+    seconds = max(SHEET_SECONDS, end - anyio.current_time())
+    try:
+        with anyio.fail_after(seconds):
+            return await context.require_service().films.make_sheet(jobs, frames)
+    except ImageError as error:
+        return error.reason
+    except TimeoutError:
+        return f"could not be fetched and read within {seconds:.0f} s"
+    except Exception as error:
+        logger.warning("There is no contact sheet.", exc_info=True)
+        return f"could not be read ({type(error).__name__})"

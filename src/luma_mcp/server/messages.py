@@ -719,11 +719,9 @@ def several_note(note: str | None, failed: Sequence[int]) -> str | None:
     return f"{note} {missing}" if note else missing
 
 
-def wait_for_several(jobids: Sequence[str], *, save: bool, shows_player: bool) -> str:
+def wait_for_several(jobids: Sequence[str], *, save: bool, frames: int | None, shows_player: bool) -> str:
     """The next step with several jobs that are not finished."""
-    call = json.dumps({"jobids": list(jobids)} | ({"save": True} if save else {}), ensure_ascii=False)
-    if len(jobids) == 1:
-        call = _format_call(jobids[0], save=save)
+    call = _format_call(jobids[0] if len(jobids) == 1 else jobids, save=save, frames=frames)
     if shows_player:
         return (
             "The player in the chat shows the progress and then the videos, and tells you when they are ready: do not "
@@ -735,7 +733,9 @@ def wait_for_several(jobids: Sequence[str], *, save: bool, shows_player: bool) -
 def several_text(content: Mapping[str, Any], parts: Sequence[str]) -> str:
     """The whole text of a result about several videos. `parts`: the text about each."""
     lines = [content["message"], *parts]
-    lines += (_part("{}", content, "pictures"), _part("{}", content, "cost"), _part("{}", content, "note"))
+    if "contact_sheet" in content:
+        lines.append(format_sheet(content["contact_sheet"]))
+    lines += (_part("{}", content, "cost"), _part("{}", content, "note"))
     lines.append(_part("{}", content, "next_step"))
     return "\n".join(filter(None, lines))
 
@@ -792,6 +792,11 @@ def job_note(
 
 def format_sheet(content: Mapping[str, Any]) -> str:
     """What the picture of a result shows, or why there is none. `content`: the structured content of the sheet."""
+    if "rows" in content:
+        rows: list[str] = []
+        for label, times in content["rows"].items():
+            rows.append(f"{label} at {', '.join(map(format_number, times))} s")
+        return f"The picture shows {'; '.join(rows)}."
     if "problem" in content:
         return _NO_SHEET.format(problem=content["problem"])
     return _SHEET.format(frames=content["frames"], times=", ".join(map(format_number, content["times"])))
@@ -1174,7 +1179,8 @@ def _format_pairs(values: Mapping[str, str]) -> str:
     return "; ".join(f"{name} {value}" for name, value in values.items())
 
 
-def _format_call(jobid: str | None, *, save: bool = False, frames: int | None = None) -> str:
+def _format_call(jobid: str | Sequence[str] | None, *, save: bool = False, frames: int | None = None) -> str:
     """The arguments of a call of get_job."""
-    call = {"jobid": jobid} | ({"save": True} if save else {}) | ({"frames": frames} if frames else {})
+    jobs = {"jobid": jobid} if jobid is None or isinstance(jobid, str) else {"jobids": list(jobid)}
+    call = jobs | ({"save": True} if save else {}) | ({"frames": frames} if frames else {})
     return json.dumps(call, ensure_ascii=False)

@@ -9,9 +9,11 @@ from typing import Any
 
 import anyio
 
+from luma_mcp.api.protocol import Job
 from luma_mcp.errors import LumaError, Upstream
+from luma_mcp.media.clips import can_read_clips
 from luma_mcp.server import messages
-from luma_mcp.server.following import JobFollower
+from luma_mcp.server.following import JobFollower, make_sheet
 from luma_mcp.server.progress import ProgressReporter
 from luma_mcp.server.results import MAX_BYTES, build_error_content, build_result, count_bytes, fit_content
 from luma_mcp.server.tools import CallToolResult, ServerContext
@@ -23,6 +25,8 @@ logger = logging.getLogger(__name__)
 _FOR_ALL, _FOR_JOBID = 900, 125
 # What jobs lack if the result is too long for it, the least important first.
 _LEAST_IMPORTANT = ("last_frame_url", "thumbnail_url", "updated", "typical_seconds", "request", "created", "assets")
+FRAMES_OF_EACH = 4
+"""Frames of each video on a contact sheet of several."""
 _NOT_IN_TEXT = ("left_out", "thumbnail_url", "last_frame_url")
 # What is the same for all jobs is in the result once.
 _SHARED = ("note", "cost", "credits_left", "expected_credits")
@@ -30,9 +34,13 @@ _SHARED = ("note", "cost", "credits_left", "expected_credits")
 
 @dataclass(slots=True)
 class Followed:
-    """One of the jobs of a call; `take`: which one of an order it is. With an `error`, there may be no record of it."""
+    """One of the jobs of a call.
+
+    `label`: what it is called among them; `take`: which one of an order it is; `error`: why it could not be followed.
+    """
 
     follower: JobFollower
+    label: str
     take: int | None = None
     error: LumaError | None = None
 
@@ -95,13 +103,9 @@ async def build_several(
     failed: Sequence[FailedOrder] = (),
     *,
     tool: str,
-    pictures: Sequence[bytes] = (),
-    about_pictures: str | None = None,
 ) -> CallToolResult:
-    """Build the result about several jobs, in their order, and about orders that failed.
-
-    `pictures`: JPEGs, which `about_pictures` describes.
-    """
+    """Build the result about several jobs, in their order, and about orders that failed."""
+    pictures, sheet = await _fetch_pictures(context, followed)
     share = (MAX_BYTES - _FOR_ALL) // (len(followed) + len(failed)) - _FOR_JOBID
     jobs = [await _build_job(context, each, tool) for each in followed]
     shared = _take_shared(jobs)
@@ -117,7 +121,7 @@ async def build_several(
             "failed_orders": failures or None,
             "charged": _get_charge(jobs, failed) if tool == "generate_video" else None,
             **shared,
-            "pictures": about_pictures,
+            "contact_sheet": sheet,
             "note": messages.several_note(shared.get("note"), not_ordered),
             "next_action": action,
             "next_step": step,
@@ -166,18 +170,17 @@ def _format_jobs(
 ) -> list[str]:
     """Format the text about each job. `jobs`: their structured content."""
     texts: list[str] = []
-    for number, (each, job) in enumerate(zip(followed, jobs, strict=True), 1):
+    for each, job in zip(followed, jobs, strict=True):
         record = each.follower.job
         if each.error or record is None:
             text = messages.error_text(job["error"], tool)
         else:
-            if each.take and number > 1:
+            if each.take and each is not followed[0]:
                 # All takes have the same one.
                 record = replace(record, request=None)
             shown = {name: value for name, value in job.items() if name not in _NOT_IN_TEXT}
             text = messages.job_text(record, shown, context.provider)
-        label = f"Take {each.take}" if each.take else f"Video {number}"
-        texts.append(f"{label}: {text}")
+        texts.append(f"{each.label}: {text}")
     return texts
 
 
@@ -198,6 +201,7 @@ def _choose_next_step(followed: Sequence[Followed], jobs: Sequence[dict[str, Any
     waiting: list[str] = []
     others: list[tuple[str, str]] = []
     is_waiting_for_player, is_saving = False, False
+    frames = followed[0].follower.result_context.frames
     for each, job in zip(followed, jobs, strict=True):
         content = job.get("error", job)
         action, step = content.pop("next_action", "none"), content.pop("next_step", None)
@@ -209,7 +213,7 @@ def _choose_next_step(followed: Sequence[Followed], jobs: Sequence[dict[str, Any
         elif step:
             others.append((action, step))
     if waiting:
-        step = messages.wait_for_several(waiting, save=is_saving, shows_player=is_waiting_for_player)
+        step = messages.wait_for_several(waiting, save=is_saving, frames=frames, shows_player=is_waiting_for_player)
         return ("none" if is_waiting_for_player else "get_job"), step
     return others[0] if others else ("none", None)
 
@@ -221,10 +225,32 @@ def _get_charge(jobs: Sequence[dict[str, Any]], failed: Sequence[FailedOrder]) -
     return next((charge for charge in ("yes", "unknown") if charge in charges), "no")
 
 
-async def fetch_pictures(followed: Sequence[Followed]) -> list[bytes]:
-    """Fetch a picture of each finished video."""
-    pictures: list[bytes] = []
+async def _fetch_pictures(
+    context: ServerContext, followed: Sequence[Followed]
+) -> tuple[list[bytes], dict[str, Any] | None]:
+    """Fetch the pictures of the finished videos for the chat: a contact sheet of all, or else a thumbnail of each.
+
+    Also the structured content of the sheet, or of why there is none if it was wanted.
+    """
+    jobs: list[tuple[str, Job]] = []
     for each in followed:
-        if each.is_ready and (picture := await each.follower.fetch_picture()):
-            pictures.append(picture)  # noqa: PERF401 - one after another
-    return pictures
+        job = each.follower.job
+        if each.is_ready and job and job.files.video:
+            jobs.append((each.label, job))
+    if not jobs:
+        return [], None
+    follower, about = followed[0].follower, None
+    frames = follower.result_context.frames
+    if frames or (can_read_clips() and context.settings.thumbnails):
+        sheet = await make_sheet(context, jobs, frames or FRAMES_OF_EACH, follower.end)
+        if not isinstance(sheet, str):
+            labels = [label for label, _ in jobs]
+            return [sheet.data], {"rows": dict(zip(labels, map(list, sheet.times), strict=True))}
+        # Nobody expects one that was not asked for.
+        about = {"problem": sheet} if frames else None
+    thumbnails: list[bytes] = []
+    if context.settings.thumbnails:
+        for _, job in jobs:
+            if thumbnail := await context.require_service().downloads.thumbnail(job):
+                thumbnails.append(thumbnail)
+    return thumbnails, about

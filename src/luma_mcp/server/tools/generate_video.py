@@ -27,7 +27,7 @@ from luma_mcp.server.arguments import VIDEO_OPTIONS, ParsedArguments, parse_argu
 from luma_mcp.server.following import JobFollower, follow_job
 from luma_mcp.server.messages import ResultContext
 from luma_mcp.server.progress import INTERVAL, ProgressReporter
-from luma_mcp.server.several import FailedOrder, Followed, SharedProgress, build_several, fetch_pictures, follow_all
+from luma_mcp.server.several import FailedOrder, Followed, SharedProgress, build_several, follow_all
 from luma_mcp.server.tasks import attach_task, build_task, supports_tasks
 from luma_mcp.server.tools import CallToolResult, ConfirmationDecision, Context, ServerContext, Tool, build_tool
 from luma_mcp.server.ui import PLAYER_META
@@ -199,7 +199,7 @@ async def _order_takes(call: _Call) -> CallToolResult:
                 failed.append(FailedOrder(take, _explain_failed_order(error)))
                 break
             follower.reporter = ProgressReporter(None)
-            followed.append(Followed(follower, take))
+            followed.append(Followed(follower, f"Take {take}", take))
     if not followed:
         raise failed[0].error
     for rest in range(len(followed) + len(failed) + 1, takes + 1):
@@ -210,8 +210,7 @@ async def _order_takes(call: _Call) -> CallToolResult:
         for each, submitted in zip(followed, call.submitted, strict=True):
             if each.error:
                 each.error = _explain_after_order(each.error, submitted)
-        pictures = await fetch_pictures(followed)
-    return await build_several(context, followed, failed, tool="generate_video", pictures=pictures)
+        return await build_several(context, followed, failed, tool="generate_video")
 
 
 def _explain(error: Exception, parsed: ParsedArguments, submitted: SubmitResult | None) -> Exception:

@@ -16,7 +16,7 @@ from luma_mcp.server.arguments import ParsedArguments, parse_arguments
 from luma_mcp.server.following import JobFollower, follow_job
 from luma_mcp.server.messages import ResultContext
 from luma_mcp.server.progress import INTERVAL, ProgressReporter
-from luma_mcp.server.several import Followed, SharedProgress, build_several, fetch_pictures, follow_all
+from luma_mcp.server.several import Followed, SharedProgress, build_several, follow_all
 from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, build_tool
 from luma_mcp.server.ui import PLAYER_META
 from luma_mcp.service import MAX_JOBIDS
@@ -68,13 +68,13 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
             raise
         return result
     followed: list[Followed] = []
-    for jobid in jobids:
+    for number, jobid in enumerate(jobids, 1):
         result_context = ResultContext(save=save, frames=frames, shows_player=shows_player)
-        followed.append(Followed(JobFollower(context, jobid, ProgressReporter(None), result_context, end)))
+        follower = JobFollower(context, jobid, ProgressReporter(None), result_context, end)
+        followed.append(Followed(follower, f"Video {number}"))
     async with periodic(INTERVAL, SharedProgress(reporter, followed).tick):
         await follow_all(followed)
-        pictures = await fetch_pictures(followed)
-    return await build_several(context, followed, tool="get_job", pictures=pictures)
+        return await build_several(context, followed, tool="get_job")
 
 
 def _get_jobids(parsed: ParsedArguments) -> list[str]:
