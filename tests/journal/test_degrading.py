@@ -6,6 +6,7 @@ import logging
 import sqlite3
 import stat
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -419,7 +420,8 @@ async def test_removed_file_is_begun_anew_with_open_orders(path: Path) -> None:
     async with open_journal(path) as earlier:
         for key in ("running", "completed"):
             await start_job(earlier, key, key, at=NOW - timedelta(hours=2))
-        await earlier.record_state(build_job("completed", "completed"))
+        completed = build_job("completed", "completed")
+        await earlier.record_state(replace(completed, created=(NOW - timedelta(hours=2)).isoformat()))
         await earlier.record_asset("digest", "a@example.com", "ref")
     async with open_journal(path) as journal:
         await start_job(journal, "j1")

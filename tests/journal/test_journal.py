@@ -141,6 +141,30 @@ async def test_job_of_a_forgotten_order_is_recorded(path: Path) -> None:
         assert [found.key for found in await journal.list_unsettled()] == ["cat"]
 
 
+@pytest.mark.parametrize("by_api_clock", [True, False])
+async def test_a_finished_job_shows_when_it_was_ordered(path: Path, by_api_clock: bool) -> None:
+    """Where only a clock of the machine was known, which may have been wrong."""
+    ordered_at = NOW - timedelta(days=3)
+    async with open_journal(path) as journal:
+        order = await send(journal, at=ordered_at)
+        await journal.record_job(replace(order, sent_at=ordered_at, by_api_clock=by_api_clock), "j1")
+        job = build_job("j1", "completed", seconds=42)
+        await journal.record_state(replace(job, status="running"))
+        running = await journal.get(order.id)
+        await journal.record_state(replace(job, created=None))
+        untimed = await journal.get(order.id)
+        await journal.record_state(job)
+        finished = await journal.get(order.id)
+    assert running is not None
+    assert untimed is not None
+    assert finished is not None
+    assert running.by_api_clock == untimed.by_api_clock == by_api_clock
+    assert not untimed.has_recorded(job, NOW)
+    assert finished.has_recorded(job, NOW)
+    expected = ordered_at if by_api_clock else NOW
+    assert (finished.ordered_at, finished.sent_at, finished.by_api_clock) == (expected, expected, True)
+
+
 async def test_end_of_a_job_is_recorded(path: Path) -> None:
     async with open_journal(path) as journal:
         await start_job(journal, "j1")

@@ -35,6 +35,16 @@ class Dated(FaultyTransport):
         return response
 
 
+class DatedLookUps(FaultyTransport):
+    """Only its answers to orders do not show the time."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = await super().handle_async_request(request)
+        if request.method == "GET":
+            response.headers["date"] = format_datetime(wall_clock(), usegmt=True)
+        return response
+
+
 Transport = type[FaultyTransport]
 WRONG = pytest.mark.parametrize("ahead", [-TWO_YEARS, TWO_YEARS], ids=["behind", "ahead"])
 ANSWERS = pytest.mark.parametrize("transport", [Dated, FaultyTransport], ids=["dated", "undated"])
@@ -154,6 +164,41 @@ async def test_a_running_job_is_found_again_with_a_wrong_clock(
         again = await place(start_service(transport(simulator), clock_ahead=clock_ahead), "A fox simulate:stuck")
         assert (again.outcome, again.job.jobid) == ("duplicate", first.job.jobid)
     assert simulator.requests["POST /videos"] == 1
+
+
+@WRONG
+@pytest.mark.parametrize("fault", [Fault.NONE, Fault.TIMED_OUT_AFTER])
+async def test_a_finished_job_that_a_wrong_clock_ordered_is_returned(
+    start_service: StartService, simulator: Simulator, ahead: float, fault: Fault
+) -> None:
+    """Its record shows when it ran. Once somebody has received it, the same order makes another one."""
+    wrong = start_service(DatedLookUps(simulator, fault), clock_ahead=ahead)
+    first = await place(wrong)
+    await pass_time(5 * MINUTE)
+    await wrong.wait(first.job.jobid, 0)
+    [order] = await wrong.journal.list_latest(1)
+    assert order.by_api_clock
+    assert abs(order.ordered_at - MIDNIGHT) < timedelta(minutes=1)
+    corrected = start_service(Dated(simulator))
+    again = await place(corrected)
+    assert (again.outcome, again.job.jobid) == ("duplicate", first.job.jobid)
+    await corrected.mark_delivered(first.job.jobid)
+    assert (await place(corrected)).outcome == "created"
+
+
+@WRONG
+async def test_a_wrong_clock_does_not_end_the_repeat_window(
+    start_service: StartService, simulator: Simulator, ahead: float
+) -> None:
+    """Before the order, the API shows its time."""
+    right = start_service(Dated(simulator))
+    first = await place(right)
+    await pass_time(5 * MINUTE)
+    await right.wait(first.job.jobid, 0)
+    again = await place(start_service(Dated(simulator), clock_ahead=ahead))
+    assert (again.outcome, again.job.jobid) == ("duplicate", first.job.jobid)
+    await pass_time(10 * MINUTE)
+    assert (await place(start_service(Dated(simulator), clock_ahead=ahead))).outcome == "created"
 
 
 @WRONG

@@ -8,6 +8,7 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import httpx2
 import pytest
 from tests.clock import pass_time
 from tests.conftest import EMAIL, wall_clock
@@ -31,7 +32,6 @@ from luma_mcp.errors import (
 from luma_mcp.simulator.app import Fault as ApiFault
 
 if TYPE_CHECKING:
-    import httpx2
     from tests.service.conftest import StartService
 
     from luma_mcp.service.requests import ProgressStep
@@ -49,6 +49,42 @@ class Dated(FaultyTransport):
         response = await super().handle_async_request(request)
         response.headers["date"] = format_datetime(wall_clock(), usegmt=True)
         return response
+
+
+class WithoutEnds(FaultyTransport):
+    """Its records do not say when a job ended, as those of Luma's Agents API."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = await super().handle_async_request(request)
+        record = json.loads(await response.aread())
+        record.pop("updated", None)
+        return httpx2.Response(response.status_code, json=record)
+
+
+class Waiting:
+    """An order whose call has arrived, and waits at its first step, or at another one."""
+
+    def __init__(self, service: VideoService, *, step: ProgressStep = "preparing") -> None:
+        self.service = service
+        self.step = step
+        self.arrived, self.may_continue = anyio.Event(), anyio.Event()
+        self.result: SubmitResult | None = None
+
+    async def place(self) -> None:
+        validated = await self.service.validate({"prompt": "A fox"})
+        self.result = await self.service.submit(validated, retry_timeout=0, on_progress=self._on_progress)
+
+    async def _on_progress(self, step: ProgressStep, _: str | None = None, /) -> None:
+        if step == self.step:
+            self.arrived.set()
+            await self.may_continue.wait()
+
+
+async def deliver(service: VideoService, jobid: str) -> None:
+    """Let the job end, and somebody receive it."""
+    await pass_time(100)
+    await service.wait(jobid, 0)
+    await service.mark_delivered(jobid)
 
 
 async def test_two_of_the_same_at_once_are_one_job(service: VideoService, simulator: Simulator) -> None:
@@ -193,8 +229,22 @@ async def test_after_it_finished_the_same_is_a_new_job(
     assert simulator.requests["POST /videos"] == 2
 
 
-async def test_a_repeat_window_of_0_returns_no_finished_job(start_service: StartService, simulator: Simulator) -> None:
-    service = start_service(repeat_window_seconds=0)
+async def test_the_end_of_a_job_is_not_assumed_too_early(start_service: StartService, simulator: Simulator) -> None:
+    """Where its record does not say it, it may have ended a quarter of an hour after the order."""
+    service = start_service(WithoutEnds(simulator))
+    first = await place(service)
+    await pass_time(24 * 60)
+    again = await place(service)
+    assert (again.outcome, again.job.jobid) == ("duplicate", first.job.jobid)
+    await pass_time(2 * 60)
+    assert (await place(service)).outcome == "created"
+
+
+@pytest.mark.parametrize("transport", [FaultyTransport, WithoutEnds])
+async def test_a_repeat_window_of_0_returns_no_finished_job(
+    start_service: StartService, simulator: Simulator, transport: type[FaultyTransport]
+) -> None:
+    service = start_service(transport(simulator), repeat_window_seconds=0)
     await place(service)
     await pass_time(100)
     assert (await place(service)).outcome == "created"
@@ -207,16 +257,90 @@ async def test_a_call_that_waited_behind_a_lost_order_orders_nothing(
 ) -> None:
     """Even if the first job has finished and was returned when its turn comes."""
     service = start_service(FaultyTransport(simulator, fault))
-    validated = await service.validate({"prompt": "A fox"})
-    arrived = wall_clock()
+    waiting = Waiting(service)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(waiting.place)
+        await waiting.arrived.wait()
+        first = await place(service)
+        await deliver(service, first.job.jobid)
+        waiting.may_continue.set()
+    assert waiting.result is not None
+    assert (waiting.result.outcome, waiting.result.job.jobid) == ("duplicate", first.job.jobid)
+    assert (await place(service)).outcome == "created"
+
+
+@pytest.mark.parametrize("window", [600, 0])
+async def test_a_call_that_came_before_the_end_means_the_same_video(
+    start_service: StartService, simulator: Simulator, window: int
+) -> None:
+    """Whatever its clock shows before the API has shown the time."""
+    waiting = Waiting(start_service(Dated(simulator), clock_ahead=3600, repeat_window_seconds=window))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(waiting.place)
+        await waiting.arrived.wait()
+        other = start_service(Dated(simulator))
+        first = await place(other)
+        await deliver(other, first.job.jobid)
+        waiting.may_continue.set()
+    assert waiting.result is not None
+    assert waiting.result.job.jobid == first.job.jobid
+    assert simulator.requests["POST /videos"] == 1
+
+
+async def test_identical_calls_at_once_get_the_same_finished_job(
+    start_service: StartService, simulator: Simulator
+) -> None:
+    """Also the one that looks for it after the other has received it."""
+    service = start_service()
     first = await place(service)
     await pass_time(100)
-    await service.wait(first.job.jobid, 0)
-    await service.mark_delivered(first.job.jobid)
-    late = await service.find_duplicate(validated, arrived)
-    assert late
-    assert late.job.jobid == first.job.jobid
-    assert await service.find_duplicate(validated, wall_clock()) is None
+    waiting = Waiting(start_service())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(waiting.place)
+        await waiting.arrived.wait()
+        assert (await place(service)).outcome == "duplicate"
+        await deliver(service, first.job.jobid)
+        waiting.may_continue.set()
+    assert waiting.result is not None
+    assert waiting.result.job.jobid == first.job.jobid
+    assert simulator.requests["POST /videos"] == 1
+
+
+async def test_an_order_that_began_and_ended_during_the_uploads_is_found(
+    start_service: StartService, simulator: Simulator
+) -> None:
+    waiting = Waiting(start_service(), step="ordering")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(waiting.place)
+        await waiting.arrived.wait()
+        other = start_service()
+        first = await place(other)
+        await deliver(other, first.job.jobid)
+        waiting.may_continue.set()
+    assert waiting.result is not None
+    assert waiting.result.job.jobid == first.job.jobid
+    assert simulator.requests["POST /videos"] == 1
+    # The pending order that was recorded meanwhile does not count any more.
+    assert [order.jobid for order in await other.journal.list_latest(9)] == [first.job.jobid]
+
+
+@pytest.mark.parametrize("received", ["first", "second"])
+async def test_of_two_finished_jobs_the_one_that_nobody_got_is_returned(
+    service: VideoService, simulator: Simulator, received: str
+) -> None:
+    first = await place(service)
+    second = await place(service, allow_duplicate=True)
+    jobids = {"first": first.job.jobid, "second": second.job.jobid}
+    await pass_time(100)
+    for jobid in jobids.values():
+        await service.wait(jobid, 0)
+    await service.mark_delivered(jobids.pop(received))
+    [missing] = jobids.values()
+    again = await place(service)
+    assert (again.outcome, again.job.jobid) == ("duplicate", missing)
+    await service.mark_delivered(missing)
+    assert (await place(service)).outcome == "created"
+    assert simulator.requests["POST /videos"] == 3
 
 
 @pytest.mark.parametrize("given", [{"duration": "10s"}, {"aspect_ratio": "9:16"}, {"prompt": "A cat"}], ids=str)

@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
-from luma_mcp.api.protocol import FINISHED, Job, ListedState, VideoRequest
+from luma_mcp.api.protocol import FINISHED, Job, ListedState, VideoRequest, parse_time
 from luma_mcp.errors import Charged
 
 OrderState = Literal["intent", "sent", "unknown", "running", "completed", "failed", "given_up"]
@@ -100,7 +100,8 @@ class Order:
             seconds = self.seconds
         seen = (job.state, seconds, job.credits_used, job.failure_reason, link, job.charged)
         recorded = (self.state, self.seconds, self.credits, self.error, self.link, self.charged)
-        return not self.adopted and seen == recorded
+        has_times = self.by_api_clock or parse_time(job.created) is None
+        return not self.adopted and has_times and seen == recorded
 
     def get_spent(self, unpriced: float) -> float:
         """Get what it counts for in a budget: what it used, else its price, else `unpriced`."""
@@ -284,6 +285,7 @@ class Journal(Protocol):
     async def record_state(self, job: Job) -> None:
         """Record how a job ended, and the link to its video. How long it took stays as it is if the job does not say.
 
+        The times of an order that are not by the API's clock become that of the job's record, which is.
         Of a running job only record that it runs, if it had been given up.
         """
 
@@ -313,8 +315,8 @@ class Journal(Protocol):
     async def get_open(self, key: str) -> Order | None:
         """The newest order with this key whose job may be running."""
 
-    async def get_latest(self, key: str) -> Order | None:
-        """The newest order with this key that has a job."""
+    async def list_finished(self, key: str) -> list[Order]:
+        """The orders with this key whose job is finished and was not deleted; each has a jobid."""
 
     async def list_unsettled(self) -> list[Order]:
         """The orders whose answer is missing."""

@@ -48,7 +48,7 @@ from typing import Any, Literal, TypeVar, get_args
 import anyio
 from anyio import to_thread
 
-from luma_mcp.api.protocol import Job, VideoRequest
+from luma_mcp.api.protocol import Job, VideoRequest, parse_time
 from luma_mcp.journal.protocol import (
     CREDIT_FACTORS,
     JournalBusy,
@@ -85,6 +85,7 @@ SPENT = "CASE charged WHEN 'no' THEN 0 ELSE COALESCE(credits, price, ?) END"
 """What an order counts for in a budget, as `Order.get_spent` has it; the value is `unpriced`."""
 MAY_RUN = "state IN ('sent', 'unknown', 'running')"
 """Which orders may have a running job."""
+_FINISHED = "state IN ('completed', 'failed') AND deleted = 0 AND jobid NOT NULL"
 
 _RETRIES = 4
 """How often work is repeated because the file was moved or replaced meanwhile."""
@@ -293,9 +294,15 @@ class SqliteJournal:
             return
         seconds = job.elapsed_seconds(self._wall_clock())
         link = job.files.video.url if job.files.video else None
-        values = (job.state, seconds, job.credits_used, job.failure_reason, link, job.charged)
+        values: tuple[Any, ...] = (job.state, seconds, job.credits_used, job.failure_reason, link, job.charged)
         # A record without times does not take away what an earlier one, or a poll at the right moment, has shown.
         change = "state = ?, seconds = coalesce(?, seconds), credits = ?, error = ?, link = ?, charged = ?"
+        created = parse_time(job.created)
+        if created:
+            # The clock of the machine may have been wrong when it was ordered.
+            change += ", ordered_at = CASE WHEN by_api_clock THEN ordered_at ELSE ? END"
+            change += ", sent_at = CASE WHEN by_api_clock THEN sent_at ELSE ? END, by_api_clock = 1"
+            values = (*values, created.timestamp(), created.timestamp())
         await self._update_job(job.jobid, change, *values)
 
     async def mark_gone(self, jobid: str) -> None:
@@ -323,8 +330,8 @@ class SqliteJournal:
     async def get_open(self, key: str) -> Order | None:
         return await self._find_order(f"key = ? AND {MAY_RUN}", key)
 
-    async def get_latest(self, key: str) -> Order | None:
-        return await self._find_order("key = ? AND jobid NOT NULL AND deleted = 0", key)
+    async def list_finished(self, key: str) -> list[Order]:
+        return await self._list_orders(f"key = ? AND {_FINISHED}", key)
 
     async def list_unsettled(self) -> list[Order]:
         return await self._list_orders("state IN ('sent', 'unknown')")
@@ -372,8 +379,7 @@ class SqliteJournal:
         return await self._list_orders(COUNTS_TOWARDS_LIMIT, *_get_times(window))
 
     async def list_deletable(self, limit: int) -> list[Order]:
-        finished = "state IN ('completed', 'failed') AND deleted = 0 AND jobid NOT NULL"
-        return await self._list_orders(finished, limit=limit)
+        return await self._list_orders(_FINISHED, limit=limit)
 
     async def owned_jobids(self) -> set[str]:
         found = await self._select(f"SELECT jobid FROM orders WHERE {self._mine} AND jobid NOT NULL", self._api)

@@ -204,7 +204,7 @@ class UpdatedJobs:
     problem: LumaError | None = None
 
 
-async def update_ended(  # noqa: C901 - a case per answer
+async def update_ended(
     api: VideoApi, journal: Journal, running: Mapping[str, RunningJob], reconciler: Reconciler
 ) -> UpdatedJobs:
     """Record how those jobs ended that are running according to the journal, but not listed by the API."""
@@ -222,13 +222,11 @@ async def update_ended(  # noqa: C901 - a case per answer
                 # It stays as it is until the next list.
                 updated.problem = error
             else:
-                await journal.record_state(job)
+                # What is somebody else's does not stay in the list under this order.
+                with suppress(LumaError):
+                    await reconciler.record(job)
                 if job.state == "running":
                     updated.running[jobid] = _build_running(order, jobid)
-                if job.state == "completed":
-                    # What is somebody else's does not stay in the list under this order.
-                    with suppress(LumaError):
-                        await reconciler.verify(job)
 
     with anyio.move_on_after(_UPDATE_TIMEOUT) as scope:
         async with anyio.create_task_group() as tasks:

@@ -96,12 +96,18 @@ class Reconciler:
         is_listed_soon = order.answer_status and self.api.features.list_running
         return self.age(order) <= (FAILED_ANSWER_FOR if is_listed_soon else UNKNOWN_FOR)
 
-    async def verify(self, job: Job) -> None:
-        """Check a finished job that was found in a list against the order that it was taken for.
+    async def record(self, job: Job) -> None:
+        """Record the state of a job that was fetched, unless it is somebody else's.
 
         Raises:
-            OutcomeUnknown: it is not what was ordered, so it belongs to somebody else. The journal says so.
+            OutcomeUnknown: it was found in a list, and is not what was ordered. The journal says so.
         """
+        if job.state == "completed":
+            await self._verify(job)
+        await self.journal.record_state(job)
+
+    async def _verify(self, job: Job) -> None:
+        """Check a finished job that was found in a list against the order that it was taken for."""
         order = await self.journal.get_by_jobid(job.jobid)
         if order is None or not order.adopted:
             return

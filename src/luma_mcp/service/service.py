@@ -203,9 +203,7 @@ class VideoService:
         if order and job.state != "running" and job.updated is None:
             job = _add_end(job, order)
         if order is None or not order.has_recorded(job, self.now()):
-            await self.journal.record_state(job)
-            if job.state == "completed":
-                await self.reconciler.verify(job)
+            await self.reconciler.record(job)
         return job
 
     async def _add_record(self, error: LumaError, jobid: str) -> None:

@@ -12,6 +12,7 @@ ordered) or a sent one, whose job the next process looks for among the running j
 #   check for a duplicate        (nothing new)          nothing happened
 #   upload images                assets                 some are uploaded, which costs nothing
 #   insert_pending               intent                 nothing was ordered
+#   check for one once more      intent                 the pending order is dropped, nothing was ordered
 #   mark_sending                 sent                   the pending order is dropped, nothing was ordered
 #   delivery                     sent                   impossible: shielded from mark_sending on
 #   then one of
@@ -145,7 +146,8 @@ class OrderSubmitter:
             Conflict: with `reuse_only`, no identical order is running.
             LumaError: anything else; `charged` is "no" where it cost nothing.
         """
-        arrived, started = self.now(), anyio.current_time()
+        started = anyio.current_time()
+        arrival = _Arrival(started, _get_delivered(await self.journal.list_finished(validated.key)))
         await on_progress("preparing")
         # A duplicate that is allowed waits for no other order.
         lock_key = uuid.uuid4().hex if allow_duplicate else validated.key
@@ -153,7 +155,7 @@ class OrderSubmitter:
         try:
             async with lock:
                 if reuse_only or not allow_duplicate:
-                    duplicate = await self.find_duplicate(validated, arrived, any_age=any_age)
+                    duplicate = await self._find_duplicate(validated.key, arrival, any_age=any_age)
                     if duplicate:
                         return duplicate
                 if reuse_only:
@@ -176,7 +178,7 @@ class OrderSubmitter:
                         price=(await self.prices.estimate(validated.params)).price,
                     )
                     placing = _Placing(
-                        order, validated, arrived, allow_duplicate, started + retry_timeout, started + patience
+                        order, validated, arrival, allow_duplicate, started + retry_timeout, started + patience
                     )
                     try:
                         result = await self._place_in_slot(placing, on_progress)
@@ -193,10 +195,8 @@ class OrderSubmitter:
             await self._explain(error)
             raise
 
-    async def find_duplicate(
-        self, validated: ValidatedRequest, arrived: datetime | None = None, *, any_age: bool = False
-    ) -> SubmitResult | None:
-        """Find the job of an identical order; None if a new one may be placed. `arrived`: when the call came.
+    async def find_duplicate(self, validated: ValidatedRequest, *, any_age: bool = False) -> SubmitResult | None:
+        """Find the job of an identical order; None if a new one may be placed.
 
         With `any_age`, also one that was completed long ago, or whose caller got it.
 
@@ -204,14 +204,18 @@ class OrderSubmitter:
             OutcomeUnknown: there is an identical order that may be running.
             LumaError: whether its job is running could not be found out; `jobid` is set.
         """
-        order = await self.journal.get_open(validated.key)
-        duplicate = None
+        return await self._find_duplicate(validated.key, None, any_age=any_age)
+
+    async def _find_duplicate(
+        self, key: str, arrival: _Arrival | None, *, any_age: bool = False
+    ) -> SubmitResult | None:
+        order = await self.journal.get_open(key)
         if order:
-            duplicate = await self._check_open(order, arrived)
+            duplicate = await self._check_open(order, arrival)
         else:
-            duplicate = await self._find_repeat(validated.key, arrived)
+            duplicate = await self._find_repeat(key, arrival)
         if duplicate is None and any_age:
-            duplicate = await self._find_completed(validated.key)
+            duplicate = await self._find_completed(key)
         return duplicate
 
     async def find_missing_takes(self, validated: ValidatedRequest, takes: int) -> tuple[int, ...]:
@@ -312,10 +316,10 @@ class OrderSubmitter:
                 continue
             except LimitExceeded as exceeded:
                 raise await self._limit_reached(exceeded, placing.validated) from None
+            duplicate = await self._find_late_duplicate(placing, other)
+            if duplicate:
+                return duplicate
             if other:
-                duplicate = await self._check_open(other, placing.arrived)
-                if duplicate:
-                    return duplicate
                 continue
             try:
                 job = await self._deliver(order)
@@ -386,7 +390,7 @@ class OrderSubmitter:
             cause, candidates=match.candidates, status=error.status, api_message=error.api_message, retry=retry
         ) from error
 
-    async def _check_open(self, order: Order, arrived: datetime | None) -> SubmitResult | None:
+    async def _check_open(self, order: Order, arrival: _Arrival | None) -> SubmitResult | None:
         """Find out whether the job of an open order is running; None if it is not, so that a new one may be placed."""
         if order.jobid is None:
             return await self._check_unsettled(order)
@@ -399,35 +403,64 @@ class OrderSubmitter:
             raise errors.Upstream("not_listed", jobid=order.jobid, charged="no")
         if job.state == "running":
             return SubmitResult(job, "duplicate")
-        return await self._find_repeat(order.key, arrived, job)
+        return await self._find_repeat(order.key, arrival, job)
 
-    async def _find_repeat(self, key: str, arrived: datetime | None, fetched: Job | None = None) -> SubmitResult | None:
-        """Find the finished job of an identical order whose caller did not get it, or has come before its end.
+    async def _find_repeat(self, key: str, arrival: _Arrival | None, fetched: Job | None = None) -> SubmitResult | None:
+        """Find the newest finished job of an identical order whose result nobody had received when the call came.
 
-        `fetched`: a job of such an order that was fetched just now.
+        `arrival`: None if the call comes now. `fetched`: a job of such an order that was fetched just now.
         """
-        order = await self.journal.get_latest(key)
-        if order is None or order.jobid is None or order.state not in ("completed", "failed"):
+        finished = await self.journal.list_finished(key)
+        arrival = arrival or _Arrival(anyio.current_time(), _get_delivered(finished))
+        unreceived = [order for order in finished if order.id not in arrival.delivered]
+        if unreceived:
+            # By a wrong clock of this machine, a job that has just ended may seem to be old.
+            await self.reconciler.learn_time()
+        now = self.now()
+        arrived = now - timedelta(seconds=anyio.current_time() - arrival.at)
+        for order in unreceived:
+            ended = latest_end = (order.sent_at or order.ordered_at) + timedelta(seconds=order.seconds or 0)
+            if order.seconds is None:
+                # Nothing shows when it ended.
+                latest_end += UNKNOWN_FOR
+            # A call that waited behind the first one, for example while its lost job was looked for, means the same
+            # video. The dates of the API's answers are whole seconds, so the end may seem to be in the future.
+            is_recent = bool(self.repeat_window) and now - latest_end <= self.repeat_window
+            if order.jobid is None or not (is_recent or ended > arrived):
+                continue
+            job = fetched
+            if job is None or job.jobid != order.jobid:
+                job = await self._fetch(order, order.jobid)
+            if job:
+                return SubmitResult(job, "duplicate")
+        return None
+
+    async def _find_late_duplicate(self, placing: _Placing, other: Order | None) -> SubmitResult | None:
+        """Find the job of an identical order that could not be found before the order was to be recorded.
+
+        Another process placed it meanwhile, or it is in the journal's file, which could not be read until now. `other`:
+        that order, if it is open. If not, the order is pending now, and is dropped if a finished job is found.
+        """
+        if other:
+            return await self._check_open(other, placing.arrival)
+        if placing.allow_duplicate:
             return None
-        ended = (order.sent_at or order.ordered_at) + timedelta(seconds=order.seconds or 0)
-        # A call that waited behind the first one, for example while its lost job was looked for, means the same video.
-        was_running = arrived is not None and ended > arrived
-        # The dates of the API's answers are whole seconds, so the end may seem to be in the future.
-        is_recent = self.now() - ended <= self.repeat_window
-        if not was_running and (order.delivered or not self.repeat_window or not is_recent):
-            return None
-        job = fetched
-        if job is None or job.jobid != order.jobid:
-            job = await self._fetch(order, order.jobid)
-        return SubmitResult(job, "duplicate") if job else None
+        is_new = False
+        try:
+            repeat = await self._find_repeat(placing.order.key, placing.arrival)
+            is_new = repeat is None
+        finally:
+            if not is_new:
+                with anyio.CancelScope(shield=True):
+                    await self.journal.drop_pending(placing.order)
+        return repeat
 
     async def _find_completed(self, key: str) -> SubmitResult | None:
-        """Find the completed job of an identical order, unless the API no longer has it."""
-        order = await self.journal.get_latest(key)
-        if order is None or order.jobid is None or order.state != "completed":
-            return None
-        job = await self._fetch(order, order.jobid)
-        return SubmitResult(job, "duplicate") if job else None
+        """Find the newest completed job of an identical order that the API still has."""
+        for order in await self.journal.list_finished(key):
+            if order.jobid and order.state == "completed" and (job := await self._fetch(order, order.jobid)):
+                return SubmitResult(job, "duplicate")
+        return None
 
     async def _fetch(self, order: Order, jobid: str) -> Job | None:
         """Fetch the job of an order, and record its state; None if the API does not know it."""
@@ -439,9 +472,7 @@ class OrderSubmitter:
             error.jobid = jobid
             error.charged = error.charged or "no"
             raise
-        await self.journal.record_state(job)
-        if job.state == "completed":
-            await self.reconciler.verify(job)
+        await self.reconciler.record(job)
         return replace(job, request=order.request)
 
     async def _check_unsettled(self, order: Order) -> SubmitResult | None:
@@ -539,12 +570,27 @@ def _find_time(
 
 
 @dataclass(frozen=True, slots=True)
+class _Arrival:
+    """When a call came, by the event loop's clock, and the ids of orders whose results had been received by then.
+
+    No time of day shows that reliably: the clocks of processes differ, and the API's dates are whole seconds.
+    """
+
+    at: float
+    delivered: frozenset[str]
+
+
+def _get_delivered(orders: list[Order]) -> frozenset[str]:
+    return frozenset(order.id for order in orders if order.delivered)
+
+
+@dataclass(frozen=True, slots=True)
 class _Placing:
     """An order with what its call has to say about it; see `OrderSubmitter.submit`."""
 
     order: Order
     validated: ValidatedRequest
-    arrived: datetime
+    arrival: _Arrival
     allow_duplicate: bool
     # Until when a refused connection is tried again, by the event loop's clock.
     retry_deadline: float
