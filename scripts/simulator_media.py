@@ -1,4 +1,6 @@
-"""Render the stand-in clips, stills and EXR frames that the simulated video API serves: a sunset over a calm sea.
+"""Render the stored clips, stills and EXR frames of the simulated video API, for where PyAV is missing, and for tests.
+
+They show a sunset over a calm sea.
 
 Needs Pillow, numpy and an ffmpeg with libx264, libx265 and the EXR encoder on the PATH. From the project's root:
 

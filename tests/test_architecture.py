@@ -65,7 +65,8 @@ COMMANDS = {"install/cli.py", "doctor/cli.py"}
 """The commands of these packages: they may import what the command line may."""
 ONLY_IN = {
     "httpx2": {"api", "media"},
-    "PIL": {"media"},
+    "PIL": {"media", "simulator"},
+    "av": {"media", "simulator"},
     "pi_heif": {"media"},
     "sqlite3": {"journal"},
     "platformdirs": {"service"},

@@ -62,7 +62,7 @@ def simulating(settings: Settings, *, speed: float) -> Iterator[Settings]:
 
     # It accepts any.
     token = SecretStr(f"{settings.provider.begins}0-simulated")
-    with running(new_simulator(api=settings.api, speed=speed)) as url:
+    with running(new_simulator(api=settings.api, speed=speed, renders=True)) as url:
         yield replace(settings, token=token, base_url=url, email=None, simulated=True, speed=speed)
 
 

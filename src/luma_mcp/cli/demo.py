@@ -32,7 +32,7 @@ def run() -> None:
     title = "luma-ray-mcp demo: a simulated Luma API, the server, and an MCP client. No token, no cost.\n"
     click.secho(title, bold=True)
     try:
-        with running(new_simulator(speed=SPEED)) as url:
+        with running(new_simulator(speed=SPEED, renders=True)) as url:
             run_interruptible(lambda: _run_steps(url))
     except Interrupted:
         click.echo(f"\n{messages.STOPPED}", err=True)

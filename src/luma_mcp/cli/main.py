@@ -342,4 +342,4 @@ def simulator(port: int, speed: float, slots: int, api: str) -> None:
     """Run the simulated Luma API on its own, and print its base URL (for LUMA_MCP_BASE_URL)."""
     from luma_mcp.simulator.app import new_simulator, serve
 
-    serve(new_simulator(api=api, speed=speed, concurrency=slots), port=port)
+    serve(new_simulator(api=api, speed=speed, concurrency=slots, renders=True), port=port)

@@ -28,13 +28,13 @@ from luma_mcp.simulator.app import IMAGE_SIGNATURES, Simulator
 from luma_mcp.simulator.state import (
     BEHAVIORS,
     FAILURE,
+    FRAME_RATE,
     MAX_UPLOADS,
     Answer,
     Behavior,
     Service,
     SimulatedJob,
     Upload,
-    files_record,
     outage_of,
     rejection_of,
     timestamp,
@@ -52,7 +52,6 @@ RATE_WINDOW = 60.0
 CAPACITY_RETRY_AFTER = 60
 LARGEST_FILE = 52_428_800
 LONGEST_VIDEO = 30
-PER_SECOND = 24
 
 _REFERENCE_KINDS = ("url", "data", "generation_id", "file_id")
 _BODY_FIELDS = {"prompt", "model", "type", "aspect_ratio", "video", "user_id"}
@@ -220,16 +219,7 @@ class AgentsService(Service):
         is_hdr = params["dynamic_range"] != "sdr"
         if not is_hdr:
             behaviors.pop("no-hdr", None)
-        account = self.accounts[self.email]
-        missing: set[str] = set()
-        if self.is_suspended:
-            missing.add("suspended")
-        if is_hdr and not self.has_hdr:
-            missing.add("no-hdr")
-        if not account.subscribed:
-            missing.add("broke")
-        if self.free_slots(self.email) <= 0:
-            missing.add("busy")
+        missing = self._find_missing(is_hdr=is_hdr)
         if refusal := self._find_rejection(params["prompt"], behaviors, missing):
             return refusal
         request = {name: params[name] for name in ("prompt", *self.catalog.choices)}
@@ -239,13 +229,38 @@ class AgentsService(Service):
             request["aspect_ratio"] = earlier.request["aspect_ratio"]
             request["duration"] = "10s"
         job = self._start_requested(request, self.email)
+        if job:
+            self.lengths[job.jobid] = length
+            job.pictures, job.earlier = self.find_pictures(params), earlier
         if job is None or "lost" in behaviors:
             return 504, {}
-        self.lengths[job.jobid] = length
         return 201, {**self._build_head(job), "state": "queued", "output": []}
+
+    def _find_missing(self, *, is_hdr: bool) -> set[str]:
+        """Find the rejections that the account's state causes."""
+        missing: set[str] = set()
+        if self.is_suspended:
+            missing.add("suspended")
+        if is_hdr and not self.has_hdr:
+            missing.add("no-hdr")
+        if not self.accounts[self.email].subscribed:
+            missing.add("broke")
+        if self.free_slots(self.email) <= 0:
+            missing.add("busy")
+        return missing
 
     def _length(self, job: SimulatedJob) -> int:
         return self.lengths.get(job.jobid) or count_seconds(job.request["duration"])
+
+    def count_frames(self, job: SimulatedJob) -> int:
+        """Count the frames of a job's clip."""
+        return self._length(job) * FRAME_RATE + 1
+
+    def find_upload(self, ref: str) -> bytes | None:
+        """Find an image that was uploaded before the order or with it. Links are not fetched."""
+        with suppress(binascii.Error):
+            return super().find_upload(ref) or base64.b64decode(ref, validate=True)
+        return None
 
     def _find_earlier(self, params: Mapping[str, Any]) -> SimulatedJob | None:
         """Find the job whose video is made longer; None if the order is for a new one."""
@@ -323,7 +338,7 @@ class AgentsService(Service):
             kind, value = self._parse_reference(f"video.keyframes[{place}]", picture)
             if kind == "generation_id":
                 raise _RefusedError(422, "A generation cannot be a keyframe")
-            keyframes.append({"image": value, "seconds": index / PER_SECOND})
+            keyframes.append({"image": value, "seconds": index / FRAME_RATE})
         return {"keyframes": keyframes}
 
     def _parse_reference(self, place: str, reference: object) -> tuple[str, str]:
@@ -376,7 +391,7 @@ class AgentsService(Service):
         """List the files of a job. The video is not always the first."""
         if "no-link" in job.behaviors:
             return []
-        files = files_record(job, f"{media_url}/{job.key}")
+        files = self.build_files_record(job, media_url)
         end = self.clock() + job.behaviors.get("expired-link", LINK_SECONDS)
         outputs: list[dict[str, Any]] = []
         for kind, name in (("exr", "video_hdr_exr"), ("video", "video")):

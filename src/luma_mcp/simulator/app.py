@@ -6,6 +6,7 @@ Source: useapi.net, Luma API v1, pages of April 2026.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
@@ -17,8 +18,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import anyio.to_thread
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -40,6 +44,7 @@ from luma_mcp.simulator.state import (
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
+    from luma_mcp.simulator.rendering import Renderer
 
 HOST = "127.0.0.1"
 PREFIX = "/v1/luma"
@@ -47,6 +52,8 @@ TOKEN = "user:0-simulated"  # noqa: S105 - not a secret: `new_simulator` accepts
 EMAIL = "studio@example.com"
 MAX_ASSET_BYTES = 20_000_000
 ACCEPTED = (200, 201)
+RENDERED_FILES = {"video.mp4": "video/mp4", "thumbnail.jpg": "image/jpeg", "last_frame.jpg": "image/jpeg"}
+"""Files that are made for each job if the service renders, and their types."""
 # What an upload may be, and how such files begin.
 IMAGE_SIGNATURES = {
     "image/jpeg": re.compile(rb"\xff\xd8\xff"),
@@ -96,6 +103,12 @@ class Simulator:
         self._app = Starlette(routes=self.build_routes())
 
     prefix: ClassVar[str] = PREFIX
+
+    @cached_property
+    def _renderer(self) -> Renderer:
+        from luma_mcp.simulator.rendering import Renderer
+
+        return Renderer()
 
     def build_routes(self) -> list[Route]:
         """Build the routes of the API's endpoints, and that of its files."""
@@ -244,12 +257,33 @@ class Simulator:
         upload = self.service.uploads.get(name)
         if upload:
             return Response(upload.data, media_type=upload.media_type)
+        job = self.service.find_by_key(request.path_params["key"])
+        if self.service.renders and job and name in RENDERED_FILES:
+            if not self.service.links_work(job.key):
+                return Response(status_code=403)
+            shot = self.service.build_shot(job)
+            data = await anyio.to_thread.run_sync(self._renderer.get, shot, name)
+            return build_file_response(request, data, RENDERED_FILES[name])
         # Only names that are there: the rest of a path could lead out of the folder.
         if name not in {path.name for path in MEDIA.iterdir()}:
             return Response(status_code=404)
         if not self.service.links_work(request.path_params["key"]):
             return Response(status_code=403)
         return FileResponse(MEDIA / name)
+
+
+def build_file_response(request: Request, data: bytes, media_type: str) -> Response:
+    """Build the response with a file, or with the part of it that is requested."""
+    etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    headers = {"Accept-Ranges": "bytes", "ETag": etag}
+    part = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", ""))
+    if part is None or request.headers.get("if-range", etag) != etag:
+        return Response(data, media_type=media_type, headers=headers)
+    start, end = int(part[1]), min(int(part[2] or len(data)), len(data) - 1)
+    if start > end:
+        return Response(status_code=416, headers={"Content-Range": f"bytes */{len(data)}"})
+    headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
+    return Response(data[start : end + 1], 206, media_type=media_type, headers=headers)
 
 
 class _BrokenResponse(Response):
@@ -274,17 +308,26 @@ async def _discard(_: Any) -> None:
 
 
 def new_simulator(
-    *, api: str = "useapi", catalog: Catalog | None = None, speed: float = 1.0, concurrency: int = 4
+    *,
+    api: str = "useapi",
+    catalog: Catalog | None = None,
+    speed: float = 1.0,
+    concurrency: int = 4,
+    renders: bool = False,
 ) -> Simulator:
-    """Build a simulator of an API on this machine's clocks, with one account of so many slots."""
+    """Build a simulator of an API on this machine's clocks, with one account of so many slots.
+
+    `renders`: each job gets clips of its own, if PyAV is installed. Otherwise, all get the small ones that are stored.
+    """
+    renders = renders and find_spec("av") is not None
     catalog = catalog or get_catalog(api)
     if catalog.api == "agents":
         from luma_mcp.simulator.agents import AgentsService, AgentsSimulator
 
-        agents = AgentsService(catalog, clock=time.monotonic, speed=speed)
+        agents = AgentsService(catalog, clock=time.monotonic, speed=speed, renders=renders)
         agents.add_account(EMAIL, concurrency)
         return AgentsSimulator(agents)
-    service = Service(catalog, clock=time.monotonic, speed=speed)
+    service = Service(catalog, clock=time.monotonic, speed=speed, renders=renders)
     service.add_account(EMAIL, concurrency)
     return Simulator(service)
 

@@ -15,11 +15,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import inf
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from luma_mcp.catalog.models import Catalog
-from luma_mcp.catalog.validate import validate
+from luma_mcp.catalog.validate import count_seconds, validate
 from luma_mcp.errors import Problem
+
+if TYPE_CHECKING:
+    from luma_mcp.simulator.rendering import Shot
 
 # Status and JSON body.
 Answer = tuple[int, dict[str, Any]]
@@ -108,7 +111,8 @@ BEHAVIORS: Mapping[str, Behavior] = {
     "dead-link": Behavior("links", "all links lead nowhere (404)"),
     "expired-link": Behavior("links", "links stop working (403)", 0, "how many seconds after the job's end"),
 }
-# Made by `scripts/simulator_media.py`: small files of the right shape and length, whatever the resolution.
+# Made by `scripts/simulator_media.py`: small files of the right shape and length, whatever the resolution. Where PyAV is
+# installed, `rendering.py` makes clips for each job instead, except in most tests.
 MEDIA = Path(__file__).parent / "media"
 SIZES = {
     "9:16": (216, 384),
@@ -119,6 +123,8 @@ SIZES = {
     "21:9": (448, 192),
 }
 SECONDS = {"5s": 5.04, "10s": 10.04}
+FRAME_RATE = 24
+"""Frames per second of all clips. A clip has one more than its seconds times this."""
 # Credits by a resolution's place in the catalog, cheapest first. Made up: the API's page gives no prices. Beyond these,
 # each resolution costs three times the one before.
 _CREDITS = (20, 50, 100, 300)
@@ -159,7 +165,8 @@ class SimulatedJob:
     """A job.
 
     `seconds`: how long it runs; `key`: names its files; `fails`: the reason, if it is going to fail; `behaviors`: what
-    its prompt requests.
+    its prompt requests; `pictures`: files of pictures, by the number of the frame that shows it (-1: the last);
+    `earlier`: the job whose video this one makes longer.
     """
 
     jobid: str
@@ -172,11 +179,16 @@ class SimulatedJob:
     fails: str | None = None
     webhook: bool = False
     behaviors: dict[str, float] = field(default_factory=dict)
+    pictures: dict[int, bytes] = field(default_factory=dict)
+    earlier: SimulatedJob | None = None
 
 
 @dataclass
 class Service:
-    """The service's memory and rules. `clock` is in seconds, `wall_clock` in UTC; `speed` makes jobs shorter."""
+    """The service's memory and rules. `clock` is in seconds, `wall_clock` in UTC; `speed` makes jobs shorter.
+
+    `renders`: whether each job gets clips of its own, in the size that was ordered. Needs PyAV.
+    """
 
     catalog: Catalog
     clock: Callable[[], float]
@@ -191,6 +203,7 @@ class Service:
     # When each prompt that requests something was first ordered; and what all requests are answered with, until when.
     first_orders: dict[str, float] = field(default_factory=dict)
     outage: tuple[Behavior, dict[str, float], float] | None = None
+    renders: bool = False
 
     behaviors: ClassVar[Mapping[str, Behavior]] = BEHAVIORS
 
@@ -269,12 +282,68 @@ class Service:
         is_forgotten = age - job.seconds >= job.behaviors.get("forgotten", inf)
         return None if is_forgotten or age < job.behaviors.get("lagging", 0) else job
 
-    def links_work(self, key: str) -> bool:
-        """Whether the links to a job's files have not expired."""
+    def find_by_key(self, key: str) -> SimulatedJob | None:
+        """Find the job with these files."""
         for job in self.jobs.values():
             if job.key == key:
-                return self.clock() - job.begun - job.seconds < job.behaviors.get("expired-link", inf)
-        return True
+                return job
+        return None
+
+    def links_work(self, key: str) -> bool:
+        """Whether the links to a job's files have not expired."""
+        job = self.find_by_key(key)
+        return job is None or self.clock() - job.begun - job.seconds < job.behaviors.get("expired-link", inf)
+
+    def count_frames(self, job: SimulatedJob) -> int:
+        """Count the frames of a job's clip."""
+        return count_seconds(job.request["duration"]) * FRAME_RATE + 1
+
+    def build_shot(self, job: SimulatedJob) -> Shot:
+        """Describe what the job's clip shows."""
+        from luma_mcp.simulator.rendering import Shot, clip_size
+
+        count, earlier = self.count_frames(job), None
+        if job.earlier:
+            count -= self.count_frames(job.earlier)
+            earlier = self.build_shot(job.earlier)
+        return Shot(
+            job.request["prompt"],
+            job.key,
+            clip_size(job.request["resolution"], job.request["aspect_ratio"]),
+            count,
+            is_hdr=job.request["dynamic_range"] != "sdr",
+            pictures=tuple(job.pictures.items()),
+            earlier=earlier,
+        )
+
+    def build_files_record(self, job: SimulatedJob, media_url: str) -> dict[str, Any]:
+        """Build the record of a job's files."""
+        shot = None
+        if self.renders:
+            shot = self.build_shot(job)
+        return files_record(job, f"{media_url}/{job.key}", shot)
+
+    def find_upload(self, ref: str) -> bytes | None:
+        """Find an uploaded image. Of very many, only the last are kept."""
+        upload = self.uploads.get(ref)
+        return upload.data if upload else None
+
+    def find_pictures(self, params: Mapping[str, Any]) -> dict[int, bytes]:
+        """Find the pictures that the clip shows, by the number of the frame; -1 is the last."""
+        if not self.renders:
+            return {}
+        refs: dict[int, str] = {}
+        for keyframe in params.get("keyframes", ()):
+            refs[round(keyframe["seconds"] * FRAME_RATE)] = keyframe["image"]
+        if "image_start" in params:
+            refs[0] = params["image_start"]
+        if "image_end" in params:
+            refs[-1] = params["image_end"]
+        pictures: dict[int, bytes] = {}
+        for number, ref in refs.items():
+            if data := self.find_upload(ref):
+                pictures[number] = data
+        return pictures
 
     def current_outage(self) -> tuple[Behavior, dict[str, float]] | None:
         """Get the behavior that replaces all answers at present, and what else its prompt requests."""
@@ -342,6 +411,8 @@ class Service:
             if name in params and name not in ("email", "reply_url", "reply_ref"):
                 request[row.api_name] = params[name]
         job = self._start_requested(request, self.rng.choice(free).email, webhook="reply_url" in params)
+        if job:
+            job.pictures = self.find_pictures(params)
         if job is None or "lost" in behaviors:
             return 504, {}
         created = timestamp(job.created)
@@ -401,7 +472,7 @@ class Service:
         record["updated"] = timestamp(job.created + timedelta(seconds=job.seconds))
         if job.fails is None:
             if "no-link" not in job.behaviors:
-                record["response"] = files_record(job, f"{media_url}/{job.key}")
+                record["response"] = self.build_files_record(job, media_url)
             place = self.catalog.choices["resolution"].values.index(job.request["resolution"])
             last = len(_CREDITS) - 1
             cost = _CREDITS[min(place, last)] * 3 ** max(0, place - last)
@@ -454,22 +525,18 @@ class Service:
         return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
 
 
-def files_record(job: SimulatedJob, url: str) -> dict[str, Any]:
-    """The record of a job's files. A shape or length that has no clip gets the closest that has one."""
-    # The API's catalog may offer more than there are clips for.
-    ratio, duration = job.request["aspect_ratio"], job.request["duration"]
-    if ratio not in SIZES:
-        ratio = "16:9"
-    stem = ratio.replace(":", "x")
-    grade = "sdr" if job.request["dynamic_range"] == "sdr" else "hdr"
-    if not (MEDIA / f"{stem}-{duration}-{grade}.mp4").exists():
-        duration = "5s"
-    width, height = SIZES[ratio]
+def files_record(job: SimulatedJob, url: str, shot: Shot | None) -> dict[str, Any]:
+    """The record of a job's files. `shot`: what its clip shows; None for a stored clip."""
+    if shot:
+        stem, (width, height), seconds = "", shot.size, round(shot.total_count / FRAME_RATE, 2)
+        video_name = "video.mp4"
+    else:
+        video_name, stem, (width, height), seconds = _choose_stored(job)
     size = {"width": width, "height": height}
-    video = {"media_type": "video/mp4", "url": f"{url}/{stem}-{duration}-{grade}.mp4", **size}
-    record: dict[str, Any] = {"video": {**video, "duration": SECONDS[duration]}, "video_hdr_exr": None}
+    video = {"media_type": "video/mp4", "url": f"{url}/{video_name}", **size}
+    record: dict[str, Any] = {"video": {**video, "duration": seconds}, "video_hdr_exr": None}
     for name in ("thumbnail", "last_frame"):
-        record[name] = {"media_type": "image/jpeg", "url": f"{url}/{stem}-{name}.jpg", **size}
+        record[name] = {"media_type": "image/jpeg", "url": f"{url}/{stem}{name}.jpg", **size}
     if job.request["dynamic_range"] == "hdr_exr":
         record["video_hdr_exr"] = {"media_type": "application/zip", "url": f"{url}/frames-exr.zip"}
     links = {"empty-link": "", "null-link": "null", "relative-link": "/media/video.mp4", "dead-link": f"{url}/none"}
@@ -477,6 +544,21 @@ def files_record(job: SimulatedJob, url: str) -> dict[str, Any]:
         for file in filter(None, record.values()):
             file["url"] = links[name]
     return record
+
+
+def _choose_stored(job: SimulatedJob) -> tuple[str, str, tuple[int, int], float]:
+    """Choose the stored clip for a job: its name, how its stills' names begin, its size and its seconds.
+
+    A shape or length that has no clip gets the closest that has one: the catalog may offer more than there are.
+    """
+    ratio, duration = job.request["aspect_ratio"], job.request["duration"]
+    if ratio not in SIZES:
+        ratio = "16:9"
+    stem = ratio.replace(":", "x")
+    grade = "sdr" if job.request["dynamic_range"] == "sdr" else "hdr"
+    if not (MEDIA / f"{stem}-{duration}-{grade}.mp4").exists():
+        duration = "5s"
+    return f"{stem}-{duration}-{grade}.mp4", f"{stem}-", SIZES[ratio], SECONDS[duration]
 
 
 def timestamp(time: datetime) -> str:
