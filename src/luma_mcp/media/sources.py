@@ -282,9 +282,9 @@ def read_file(
     return data
 
 
-def check_file(path: str, folders: Sequence[Path] | None, max_bytes: int) -> str:
+def check_file(path: str, folders: Sequence[Path], max_bytes: int) -> str:
     """Get the real path of a file that may be read, as `read_file` would. Raise `ImageError` if it may not."""
-    with _open_checked(path, folders, max_bytes) as (real, _):
+    with _open_checked(path, folders, max_bytes, advice="move the file there") as (real, _):
         return str(real)
 
 
@@ -294,18 +294,20 @@ def _open_checked(
     folders: Sequence[Path] | None,
     max_bytes: int,
     opener: Callable[[str, int], int] = open_without_following,
+    advice: str = "copy the file there, or give an https:// link",
 ) -> Iterator[tuple[Path, BinaryIO]]:
     """Open a file, given its absolute path; yield its real path and itself. Raise `ImageError` if it is not allowed.
 
     Symbolic links are resolved first. The real file must be a regular file in one of `folders` (None: the user's home),
     with no hidden folder in between. Errors about other locations do not reveal whether anything exists there.
-    `opener` opens the file after the checks; with it, a test can replace the file at exactly that moment.
+    `opener` opens the file after the checks; with it, a test can replace the file at exactly that moment. `advice`:
+    what to do about a file elsewhere.
     """
     if folders is None:
         folders = home_folders()
     try:
         real = _resolve_links(path)
-        _check_location(real, folders)
+        _check_location(real, folders, advice)
         checked = real.lstat()
         if not stat.S_ISREG(checked.st_mode):
             raise ImageError("is not a file but a folder, a device or a pipe")
@@ -353,7 +355,7 @@ def _resolve_folder(folder: Path) -> Path:
     return _resolve_links(str(folder))
 
 
-def _check_location(real: Path, folders: Sequence[Path]) -> None:
+def _check_location(real: Path, folders: Sequence[Path], advice: str = "") -> None:
     """Raise `ImageError` unless a real path is below one of the folders, with no hidden folder in between."""
     for folder in folders:
         root = _resolve_folder(folder)
@@ -363,7 +365,7 @@ def _check_location(real: Path, folders: Sequence[Path]) -> None:
     allowed = ", ".join(map(str, folders)) or "none"
     raise ImageError(
         f"names a file outside the allowed folders, or in a hidden one. Allowed: {allowed}, without hidden folders "
-        "(LUMA_MCP_INPUT_DIRS sets them); copy the file there, or give an https:// link"
+        f"(LUMA_MCP_INPUT_DIRS sets them); {advice}"
     )
 
 

@@ -194,7 +194,7 @@ def _build_sheet(sheet: ContactSheet | None, problem: str | None = None) -> dict
     if sheet is None:
         return {"problem": problem} if problem else None
     [times] = sheet.times
-    return {"frames": len(times), "times": list(times)}
+    return {"frames": len(times), "times": [round(time, 1) for time in times]}
 
 
 def build_film_content(film: Film, clips: int, *, simulated: bool) -> dict[str, Any]:

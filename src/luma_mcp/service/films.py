@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 import shutil
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from math import floor
@@ -112,8 +113,12 @@ class _Video:
         remedy = choose_remedy(error)
         if remedy in ("other_job", "other_image"):
             remedy = "other_video"
-        value = shorten_image(self.value)
-        return Problem(self.field, "unusable_clip", value, reason=error.reason, jobid=error.jobid, remedy=remedy)
+        return replace(self.build_refusal(error.reason), jobid=error.jobid, remedy=remedy)
+
+    def build_refusal(self, reason: str) -> Problem:
+        """Build the problem of a video that does not fit the others. `reason`: a clause that follows its name."""
+        jobid = self.job.jobid if self.job else None
+        return Problem(self.field, "unusable_clip", shorten_image(self.value), reason=reason, jobid=jobid)
 
 
 @dataclass(slots=True)
@@ -132,6 +137,8 @@ class _Findings:
         """Raise `InvalidArguments` if anything was found."""
         if not self.problems:
             return
+        # Stable, so that those of other parameters stay where they are: before the videos.
+        self.problems.sort(key=_get_position)
         rejection = InvalidArguments(self.problems, suggestion=suggestion)
         if len(self.problems) == len(self.errors) and all(error.retryable for error in self.errors):
             rejection.retry = "later"
@@ -375,8 +382,7 @@ def _check_fit(clips: Sequence[_Video], overlaps: Sequence[float], findings: _Fi
             kept, left_out, kinds = hdr, sdr, ("SDR", "HDR")
         for clip in _without_repeats(left_out):
             reason = f"is {kinds[0]}, and others are {kinds[1]}: HDR and SDR cannot be joined"
-            problem = Problem(clip.field, "unusable_clip", shorten_image(clip.value), reason=reason)
-            findings.problems.append(problem)
+            findings.problems.append(clip.build_refusal(reason))
         if len(kept) >= FEWEST_VIDEOS:
             suggestion["videos"] = [clip.value for clip in clips if clip not in left_out]
     longest, shortest = _find_longest_overlap(clips, overlaps)
@@ -404,6 +410,12 @@ def _find_longest_overlap(clips: Sequence[_Video], overlaps: Sequence[float]) ->
 def _without_repeats(videos: Iterable[_Video]) -> list[_Video]:
     """List videos in order, each once."""
     return list({video.position: video for video in videos}.values())
+
+
+def _get_position(problem: Problem) -> int:
+    """Get the position of the video that a problem is about; -1 for problems of other parameters."""
+    position = re.fullmatch(r"videos\[(\d+)\]", problem.field)
+    return int(position[1]) if position else -1
 
 
 def _prepare(folder: Path, paths: Sequence[str]) -> WorkFolder:
