@@ -115,7 +115,7 @@ async def test_the_example_configuration_starts_this_server() -> None:
     with anyio.fail_after(STARTING):
         async with Client(server) as client:
             names = [tool.name for tool in (await client.list_tools()).tools]
-    assert names == ["generate_video", "get_job", "list_jobs", "delete_job", "list_options"]
+    assert names == ["generate_video", "get_job", "list_jobs", "delete_job", "list_options", "join_videos"]
 
 
 def test_stdout_has_protocol_lines_only_and_no_log_the_token(base_url: str) -> None:

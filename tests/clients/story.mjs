@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
-export const TOOLS = ["generate_video", "get_job", "list_jobs", "delete_job", "list_options"];
+export const TOOLS = ["generate_video", "get_job", "list_jobs", "delete_job", "list_options", "join_videos"];
 export const IMPOSSIBLE = { prompt: "a fox", resolution: "draft", dynamic_range: "hdr" };
 
 /** A refusal names what is wrong, and one order that works. */

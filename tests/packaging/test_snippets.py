@@ -14,7 +14,7 @@ from tests.packaging.starting import tools_of
 from luma_mcp.hosts import HOSTS
 
 SNIPPETS = blocks("json", "jsonc", "toml")
-TOOLS = ["generate_video", "get_job", "list_jobs", "delete_job", "list_options"]
+TOOLS = ["generate_video", "get_job", "list_jobs", "delete_job", "list_options", "join_videos"]
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ async def test_the_player_is_listed_for_clients_that_show_apps(
     assert all(tools[name] == {"ui": {"resourceUri": PLAYER}} for name in with_player)
     assert ([uri for uri in uris if uri.startswith("ui:")] == [PLAYER]) == (APPS in declared)
     assert {"luma://options", "luma://schemas/generate_video", "luma://jobs"} <= set(uris)
-    assert templates == ["luma://jobs/{jobid}"]
+    assert templates == ["luma://jobs/{jobid}", "luma://jobs/{jobid}/preview"]
 
 
 @every_era

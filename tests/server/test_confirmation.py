@@ -160,7 +160,6 @@ async def test_one_question_counts_all_takes(confirming: Server, simulator: Simu
     assert simulator.requests["POST /videos"] == 3
 
 
-
 @every_era
 async def test_the_question_names_the_values_that_were_chosen(confirming: Server, mode: str) -> None:
     person = Person()

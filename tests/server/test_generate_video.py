@@ -257,7 +257,7 @@ async def test_configured_account_unless_another_decides(connect: Connect, simul
 )
 async def test_missing_token(connect: Connect, simulator: Simulator, tool: str, arguments: dict[str, Any]) -> None:
     async with connect(environment={}) as client:
-        assert len((await client.list_tools()).tools) == 5
+        assert len((await client.list_tools()).tools) == 6
         text, content = await call(client, tool, **arguments)
     error = content["error"]
     assert (error["kind"], error["retry"], error["next_action"]) == ("not_configured", "after_change", "fix_setup")

@@ -14,7 +14,7 @@ from luma_mcp.server.messages import NextAction, describe_error, explain_error
 from luma_mcp.server.results import build_error_content
 
 JOBID = "j1-u12345-x-bot:luma"
-TOOLS = ("generate_video", "get_job", "list_jobs", "delete_job", "list_options")
+TOOLS = ("generate_video", "get_job", "list_jobs", "delete_job", "list_options", "join_videos")
 NEXT_AT = datetime(2026, 11, 22, 12, 5, tzinfo=UTC)
 
 
@@ -75,6 +75,7 @@ CASES: dict[str, tuple[LumaError, NextAction]] = {
     "lost answer": (errors.OutcomeUnknown("no answer came in time", candidates=(JOBID,)), "ask_user"),
     "lost answer before": (errors.OutcomeUnknown("its answer was lost", candidates=(), age=200), "ask_user"),
     "no file": (errors.DownloadError("The link answers 500."), "order_later"),
+    "full disk": (errors.DownloadError("There is no room left in /tmp.", folder_unusable=True), "fix_setup"),
     "failed job": (errors.JobFailed(jobid=JOBID, api_message=None, credits_used=None), "fix_arguments"),
 }
 """An error of each kind, and what to do about it after a call of `generate_video`."""
@@ -88,7 +89,8 @@ def test_every_error_has_one_next_action(error: LumaError, action: NextAction) -
 
 def test_every_kind_of_error_is_covered() -> None:
     assert {error.kind for error, _ in CASES.values()} == set(get_args(errors.Kind))
-    assert {action for _, action in CASES.values()} == set(get_args(NextAction))
+    # The step of another tool than `generate_video`.
+    assert {action for _, action in CASES.values()} | {"join_videos"} == set(get_args(NextAction))
 
 
 @pytest.mark.parametrize("tool", TOOLS)

@@ -51,13 +51,16 @@ async def test_every_listed_resource_can_be_read(server: Server, mode: str) -> N
         for resource in resources:
             assert (resource.title, resource.mime_type) != (None, None)
             assert await read(client, resource.uri)
-        [template] = (await client.list_resource_templates()).resource_templates
+        templates = (await client.list_resource_templates()).resource_templates
     assert [resource.uri for resource in resources] == [
         "luma://options",
         "luma://schemas/generate_video",
         "luma://jobs",
     ]
-    assert (template.uri_template, template.mime_type) == ("luma://jobs/{jobid}", "application/json")
+    assert [(template.uri_template, template.mime_type) for template in templates] == [
+        ("luma://jobs/{jobid}", "application/json"),
+        ("luma://jobs/{jobid}/preview", "video/mp4"),
+    ]
 
 
 @every_era

@@ -56,7 +56,7 @@ async def test_what_agents_know(server: Callable[..., Client]) -> None:
         prompts = (await client.list_prompts()).prompts
         described = " ".join(each.model_dump_json() for each in (*tools, *prompts))
         described += str(client.instructions)
-    assert [tool.name for tool in tools] == ["generate_video", "get_job", "list_jobs", "list_options"]
+    assert [tool.name for tool in tools] == ["generate_video", "get_job", "list_jobs", "list_options", "join_videos"]
     for name in ELSEWHERE:
         assert name.casefold() not in described.casefold(), name
 
