@@ -83,7 +83,7 @@ FROM_AGENTS = pytest.mark.parametrize("api", ["agents"])
 
 
 def decode(data: bytes) -> list[Image.Image]:
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         stream = container.streams.video[0]
         return [frame.to_image() for frame in container.decode(stream)]  # type: ignore[no-untyped-call]
 
@@ -113,7 +113,7 @@ def cut(data: bytes) -> Image.Image:
 @pytest.mark.parametrize("ratio", SIZES)
 async def test_a_clip_has_the_ordered_shape(customer: Customer, ratio: str) -> None:
     record = await customer.order(aspect_ratio=ratio, resolution="draft")
-    with av.open(io.BytesIO(await customer.fetch(record["video"]))) as container:
+    with av.open(io.BytesIO(await customer.fetch(record["video"])), "r") as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv420p")
         assert (stream.average_rate, stream.frames) == (Fraction(24), 121)

@@ -111,8 +111,8 @@ BEHAVIORS: Mapping[str, Behavior] = {
     "dead-link": Behavior("links", "all links lead nowhere (404)"),
     "expired-link": Behavior("links", "links stop working (403)", 0, "how many seconds after the job's end"),
 }
-# Made by `scripts/simulator_media.py`: small files of the right shape and length, whatever the resolution. Where PyAV is
-# installed, `rendering.py` makes clips for each job instead, except in most tests.
+# Made by `scripts/simulator_media.py`: small files of the right shape and length, whatever the resolution. With PyAV,
+# `rendering.py` makes clips for each job instead, except in most tests.
 MEDIA = Path(__file__).parent / "media"
 SIZES = {
     "9:16": (216, 384),
