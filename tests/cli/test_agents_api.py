@@ -257,7 +257,7 @@ def test_without_pyav_a_command_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "av", None)
     done = run("generate", "It runs away", "--image-start", jobid)
     assert done.returncode != 0
-    for text in ("PyAV, which is not installed", "Nothing was charged.", f"{sys.executable} -m pip install av"):
+    for text in ("PyAV, which is not installed", "Nothing was charged.", f"{sys.executable} -m pip install 'av>=18'"):
         assert text in shown(done)
     assert len(simulator.orders) == 1
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 from tests.doctor.conftest import QUICK_SERVER
 
-from luma_mcp.doctor.checks import CHECKS, CheckResult, Row, passed, run_checks
-from luma_mcp.install.command import Command, invocation
+from luma_mcp.doctor.checks import CHECKS, PYAV, CheckResult, Row, passed, run_checks
+from luma_mcp.install.command import Command, invocation, package_command
 
 if TYPE_CHECKING:
     from tests.doctor.conftest import Machine
@@ -56,6 +58,26 @@ def test_a_missing_package_is_named_with_its_range(machine: Machine) -> None:
     failure = machine.check(version_of=lambda name: "" if name == "pillow" else "99").failures[-1]
     assert "pillow is missing: luma-ray-mcp needs pillow>=13" in failure.detail
     assert failure.fix.startswith("Reinstall luma-ray-mcp")
+
+
+@pytest.mark.parametrize(("version", "state"), [("", "not installed"), ("17.0.1", "17.0.1 is too old")])
+def test_a_missing_pyav_is_a_note_with_the_command_that_installs_it(machine: Machine, version: str, state: str) -> None:
+    report = machine.check(version_of=lambda name: {"av": version, "mcp": "2.9"}.get(name, "99"))
+    [result] = [each for each in report.results if "PyAV" in each.detail]
+    assert (result.status, report.failures) == ("note", [])
+    assert state in result.detail
+    assert "no contact sheets, no films" in result.detail
+    assert result.fix == package_command("av>=18")
+    assert not [
+        each
+        for each in machine.check(version_of=lambda name: {"mcp": "2.9"}.get(name, "99")).results
+        if "PyAV" in each.detail
+    ]
+
+
+def test_the_version_of_pyav_is_that_of_the_extra() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["optional-dependencies"]["film"] == [PYAV]
 
 
 def test_versions_pass_within_their_range(machine: Machine) -> None:

@@ -20,6 +20,7 @@ SOURCE = "git+https://example.com/luma-ray-mcp"
         ("C:\\Tools\\luma-ray-mcp.exe", (), "installed"),
         ("luma-ray-mcp", ("--simulate",), "installed"),
         ("uv", ("run", "--directory", "/srv/luma-ray-mcp", "--no-dev", "luma-ray-mcp"), "installed"),
+        ("uv", ("run", "--directory", "/srv/luma-ray-mcp", "--extra", "film", "luma-ray-mcp"), "installed"),
         ("uv", ("--directory", "/srv/x", "run", "luma-ray-mcp", "--simulate"), "installed"),
         ("uvx", ("--from", SOURCE, "luma-ray-mcp"), "installed"),
         ("uvx", (f"--from={SOURCE}", "luma-ray-mcp"), "installed"),

@@ -73,7 +73,7 @@ def test_such_a_text_is_recognised(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "uv tool install .",
+        'uv tool install ".[film]"',
         "pipx install .",
         "uv run --directory /srv/luma-ray-mcp luma-ray-mcp",
         "pip install ./luma-ray-mcp",

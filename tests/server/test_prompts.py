@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +23,7 @@ OWN = {
     "make_video": {"idea": "A fox finds a red kite"},
     "animate_picture": {"picture": "/pictures/fox.png", "motion": "It turns its head"},
     "continue_clip": {"jobid": "j1v-u1-email:a@example.com-bot:luma", "next": "It runs into the woods"},
-    "short_film": {"story": "A fox comes home", "shots": "4", "look": "Grainy, cold light"},
+    "short_film": {"story": "A fox comes home", "shots": "4", "look": "Grainy, cold light", "character": "fox.png"},
 }
 OPTIONS = {
     "model": table.MODELS,
@@ -146,14 +147,35 @@ async def test_a_film_needs_agreement_first(client: Client) -> None:
     assert "Order nothing before I agree" in text
 
 
+async def test_a_film_goes_from_a_list_by_drafts_to_one_file(client: Client) -> None:
+    async with client:
+        text = await render(client, "short_film", story="A fox comes home", character="fox.png")
+    steps = ["shot list", "cost", "draft", "get_job and frames", "takes", "join_videos"]
+    places = [text.index(step) for step in steps]
+    assert places == sorted(places)
+    assert "Character: fox.png" in text
+    assert "image_character" in text
+
+
+async def test_a_film_without_pyav_ends_with_links(connect: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    async with connect() as client:
+        text = await render(client, "short_film", story="A fox comes home")
+        instructions = client.instructions or ""
+    assert "the links of the chosen takes" in text
+    for absent in ("join_videos", "frames 8"):
+        assert absent not in text
+        assert absent not in instructions
+
+
 @every_prompt
 async def test_each_prompt_names_the_tool(client: Client, name: str) -> None:
     async with client:
         tools = [tool.name for tool in (await client.list_tools()).tools]
         text = await render(client, name, **OWN[name])
     assert "generate_video" in tools
-    assert "generate_video" in text or name == "short_film"
-    assert "link" in text
+    assert "generate_video" in text
+    assert "link" in text or name == "short_film"
 
 
 async def test_an_unknown_prompt_is_invalid(client: Client) -> None:

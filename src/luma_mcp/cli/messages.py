@@ -157,7 +157,7 @@ def describe_error(error: LumaError, provider: Provider) -> str:
 def _next_step(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0911, PLR0912 - a case per class
     match error:
         case errors.InvalidArguments(problems=problems) if any(p.remedy == "install_film" for p in problems):
-            return f"Install PyAV with: {package_command('av')}\nThen run this command again."
+            return f"Install PyAV with: {package_command('av>=18')}\nThen run this command again."
         case errors.InvalidArguments(retry="later", jobid=str(jobid)):
             return f"Wait for it with: {invocation()} get {shlex.quote(jobid)}\nThen run this command again."
         case errors.InvalidArguments(retry="later"):

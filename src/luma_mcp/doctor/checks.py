@@ -28,7 +28,7 @@ from luma_mcp.api.protocol import FEATURES, Account, parse_time
 from luma_mcp.api.useapi.client import LumaClient
 from luma_mcp.catalog.agents import AGENTS
 from luma_mcp.errors import LumaError
-from luma_mcp.install.command import NAME, Command, command_here, invocation
+from luma_mcp.install.command import NAME, Command, command_here, invocation, package_command
 from luma_mcp.install.config import HostFile, InstallError, is_readable_by_others, present_files, resolve_token
 from luma_mcp.install.entry import SECRET_VARIABLES, Entry, bare_path, find_program, why_unsafe
 from luma_mcp.install.paths import this_system
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
     Check = Callable[["Environment"], Awaitable[list["CheckResult"]]]
 
+PYAV = "av>=18"
+"""What the extra `film` of this package needs."""
 REINSTALL = "Reinstall luma-ray-mcp from its clone: make clean install"
 RETRY_TIMEOUT = 1.0
 """Seconds within which a transient failure of the API is tried again."""
@@ -163,7 +165,17 @@ async def check_packages(here: Environment) -> list[CheckResult]:
         problem = f"{package} {version} is installed, but" if version else f"{package} is missing:"
         results.append(failed("packages", f"{problem} luma-ray-mcp needs {requirement}", REINSTALL))
     versions = f"luma-ray-mcp {__version__}, mcp {here.version_of('mcp')}"
-    return results or [passed("packages", f"{versions}; all in their ranges")]
+    return [*(results or [passed("packages", f"{versions}; all in their ranges")]), *_check_pyav(here)]
+
+
+def _check_pyav(here: Environment) -> list[CheckResult]:
+    """PyAV, which is optional, is installed in a version that works."""
+    version = here.version_of("av")
+    if version and _is_in_range(version, PYAV):
+        return []
+    state = f"PyAV {version} is too old" if version else "PyAV is not installed"
+    lacks = "so there are no contact sheets, no films, and no last frame of videos that come without one"
+    return [note("packages", f"{state}, {lacks}", package_command(PYAV))]
 
 
 def _is_in_range(version: str, requirement: str) -> bool:

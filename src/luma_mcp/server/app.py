@@ -59,6 +59,10 @@ list_options shows which models, resolutions, durations and dynamic ranges fit t
 list_jobs finds earlier jobs. \
 Leave out what the user did not ask for: the cheapest that fits is used. \
 Give the user the video's link as soon as it is ready, or pass save to put the file on their disk."""
+FILMS = """ \
+For a film: agree on a shot list and its cost; order cheap drafts; look at them with get_job and frames; order the \
+final shots, with takes where there is a choice, and with the same style sentence and character in each; continue a \
+shot with its jobid as image_start; join them with join_videos."""
 SIMULATED = " This server is SIMULATED: it returns stand-in clips, and nothing is billed. Tell the user so."
 
 
@@ -121,7 +125,7 @@ def build_server(
         name="luma-ray-mcp",
         title="Luma Ray 3 video",
         version=__version__,
-        instructions=INSTRUCTIONS + (SIMULATED if settings.simulated else ""),
+        instructions=_build_instructions(settings),
         icons=icons("server"),
         tools=[ordering, *(tool.definition(context) for tool in _other_tools(offered.api))],
         extensions=[build_player(settings), Tasks(VideoTaskBackend(context))],
@@ -138,6 +142,16 @@ def build_server(
         server.add_prompt(prompt)
     add_completions(server, offered, list_jobids)
     return server
+
+
+def _build_instructions(settings: Settings) -> str:
+    """Get what a client's model is told about the server."""
+    parts = [INSTRUCTIONS]
+    if can_read_clips():
+        parts.append(FILMS)
+    if settings.simulated:
+        parts.append(SIMULATED)
+    return "".join(parts)
 
 
 def _other_tools(api: str) -> list[ModuleType]:

@@ -20,6 +20,7 @@ from mcp.types.jsonrpc import INVALID_PARAMS
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.catalog.validate import shorten, validate_options
 from luma_mcp.errors import format_problem
+from luma_mcp.media.clips import can_read_clips
 
 if TYPE_CHECKING:
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _OWN_COMPLETIONS = {"shots": ("2", "3", "4", "5", "6", "7", "8")}
 # The arguments whose completions are jobids.
 MAX_UNKNOWN = 10
-JOBID_ARGUMENTS = ("jobid", "picture")
+JOBID_ARGUMENTS = ("jobid", "picture", "character")
 # Values in one response: the protocol's limit.
 MAX_COMPLETIONS = 100
 
@@ -41,6 +42,15 @@ _WRITING_ADVICE = (
 _ORDER_ONCE = (
     "Call generate_video once; if the job still runs when the call returns, follow its next_step. Give me the link."
 )
+# What becomes of the shots of a film: where videos can be read and joined here, and where not.
+_FILM = {
+    "look_at": "Look at each draft with get_job and frames 8, and tell me what does not match the story or the look.",
+    "join": "Join the chosen takes with join_videos, in order, and give me the path of the film.",
+}
+_WITHOUT_FILMS = {
+    "look_at": "Give me the link of each draft, and ask me what does not match the story or the look.",
+    "join": "Give me the links of the chosen takes, in order.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,23 +117,34 @@ PROMPTS = (
     PromptDefinition(
         "short_film",
         "Make a short film",
-        "Plan and make several clips that share a look.",
+        "Plan a film of several shots that share a look, try it with drafts, and join it.",
         {
             "story": "What happens.",
-            "shots": "How many clips; each is a billed job.",
+            "shots": "How many shots; each video of one is billed.",
             "look": "The style that they share.",
+            "character": "A picture of who appears in it: a link, a path or a jobid.",
         },
-        "Make a short film: {story}\n\nLook: {look}.\n\n"
+        "Make a short film: {story}\n\nLook: {look}. Character: {character}.\n\n"
         "1. Write a shot list of {shots} shots as a table: number, what happens, camera, and whether it continues the "
         "previous shot (then it starts with that shot's last frame) or cuts.\n"
         "2. Write the look as one sentence, and repeat it word for word in the prompt of every shot; describe people "
-        "and places the same way each time. All shots share model, resolution, aspect_ratio and dynamic_range. "
+        "and places the same way each time. Where the API and the options allow it, pass the character's picture as "
+        "image_character in every shot that begins with a cut. All shots share model, aspect_ratio and dynamic_range. "
         "{options}\n"
-        "3. Show me the list, and tell me that each shot is a billed job. Order nothing before I agree.\n"
-        "4. Then order the shots one after the other. A shot that continues another one gets that shot's jobid as "
-        "image_start.\n"
-        f"5. At the end list the links in order.\n\n{_WRITING_ADVICE}",
-        {"shots": "3 to 5", "look": "propose one: palette, light, lens, grain"},
+        "3. Show me the list with what the drafts and the final shots cost (list_options shows what is known), and say "
+        "that each video is billed. Order nothing before I agree.\n"
+        "4. Order a draft of each shot with generate_video, in the cheapest resolution that fits, one after another. A "
+        "shot that continues another one gets that shot's jobid as image_start.\n"
+        "5. {look_at} Change the prompts that need it.\n"
+        "6. When I agree to the cost, order the final shots, with takes 2 or more only "
+        "where I want to choose. Ask me which takes to keep. A shot that continues another one follows when I have "
+        "chosen that one's take, and gets its jobid.\n"
+        "7. {join}\n\n{advice}",
+        {
+            "shots": "3 to 5",
+            "look": "propose one: palette, light, lens, grain",
+            "character": "none, unless the story needs one; then ask me for a picture",
+        },
         # Each shot has its own length.
         left_out=("duration",),
     ),
@@ -167,7 +188,9 @@ def _render(definition: PromptDefinition, catalog: Catalog, /, **given: str) -> 
     advice = "Leave out the options that I did not ask for."
     if chosen:
         advice = f"Use {', '.join(f'{name} {value}' for name, value in chosen.items())}."
-    return definition.text.format(**{**definition.defaults, **arguments, "options": advice})
+    film = _FILM if can_read_clips() else _WITHOUT_FILMS
+    parts = {**film, "advice": _WRITING_ADVICE, "options": advice}
+    return definition.text.format(**{**definition.defaults, **arguments, **parts})
 
 
 async def check_prompt_request(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
