@@ -150,7 +150,7 @@ async def test_a_film_needs_agreement_first(client: Client) -> None:
 async def test_a_film_goes_from_a_list_by_drafts_to_one_file(client: Client) -> None:
     async with client:
         text = await render(client, "short_film", story="A fox comes home", character="fox.png")
-    steps = ["shot list", "cost", "draft", "get_job and frames", "takes", "join_videos"]
+    steps = ["shot list", "cost", "Order a draft", "get_job and frames", "takes 2", "join_videos"]
     places = [text.index(step) for step in steps]
     assert places == sorted(places)
     assert "Character: fox.png" in text
