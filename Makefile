@@ -10,7 +10,7 @@ install: .venv/run.stamp  ## the command as .venv/bin/luma-ray-mcp, without uv o
 	@echo "Installed. The command is: $(CURDIR)/$(BIN)/luma-ray-mcp"
 	@echo "Next: $(CURDIR)/$(BIN)/luma-ray-mcp install"
 
-demo: .venv/run.stamp  ## a rejection, a suggestion and two clips, over a real MCP connection
+demo: .venv/run.stamp  ## a rejection, a suggestion and a film of three clips, over a real MCP connection
 	@$(BIN)/luma-ray-mcp demo
 
 # ALL=1: every case, also of slow tests. COVERAGE=95: fails below 95 %. What was compiled is kept, whatever the variable says.

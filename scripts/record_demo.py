@@ -27,7 +27,7 @@ MAX_PAUSE = 1.5
 PAUSE_PER_LINE = 0.25
 LAST_SECONDS = 8.0
 # For readers that do not see the picture, and for those who want no motion: they see its first picture.
-HEAD = """<title>luma-ray-mcp demo: a rejection, its suggestion, and two clips, the second continuing the first</title>
+HEAD = """<title>luma-ray-mcp demo: a rejection, its suggestion, and three clips that become a film</title>
 <style>@media (prefers-reduced-motion: reduce) { #screen_view { animation: none !important } }</style>
 """
 

@@ -174,9 +174,9 @@ def serve_command(
     serve(simulate=simulate, speed=speed, http=(host, port) if http else None, authenticate=not no_auth)
 
 
-@main.command(short_help="See it work: a rejection, a suggestion, two clips. No token, no cost.")
+@main.command(short_help="See it work: a rejection, a suggestion, a film. No token, no cost.")
 def demo() -> None:
-    """See everything in 20 seconds: a rejection, a suggestion and two clips. No token, no cost."""
+    """See everything in 25 seconds: a rejection, a suggestion and a film of three clips. No token, no cost."""
     from luma_mcp.cli.demo import run
 
     run()

@@ -43,6 +43,8 @@ _SKY_DRIFT = 0.1
 _FADE_FRAMES = 24
 """For how long a picture fades in and out; shorter if there is another one nearby."""
 _SUPERSAMPLING = 2
+# Where the sun's path can begin and end, and where the sun has set.
+_LEFT, _RIGHT, _HIGH, _BELOW = (0.1, 0.4), (0.6, 0.9), (0.1, 0.45), 0.62
 _KEYFRAME_INTERVAL = 48
 # One x264 and one x265 preset for all sizes: a clip of 5 s in 540p takes less than a second, 10 s in 1080p about five.
 _SDR_CODEC = {"preset": "ultrafast", "crf": "20", "g": str(_KEYFRAME_INTERVAL)}
@@ -80,12 +82,14 @@ _TO_HDR = (
 # Colors of the zenith, the horizon, the farthest and the nearest ridge, and the sun.
 _DAYS = (
     ("#3d7ea6", "#ffe3c2", "#7d9fb0", "#1e3a4a", "#fff3d0"),
-    ("#e8794a", "#ffd98f", "#b0615a", "#3b1f3a", "#fff0b8"),
     ("#6b5aa8", "#ffb3a0", "#8a6a9e", "#2e2350", "#ffe7c4"),
     ("#5fb3a3", "#f5f0d8", "#86a88a", "#22403a", "#fffbe6"),
     ("#4a90d9", "#dff1ff", "#8db37c", "#2f5233", "#fffde8"),
-    ("#c9577d", "#ffd0b5", "#9b5a78", "#40203a", "#ffeccf"),
     ("#8c9bab", "#e6ebef", "#93a3ad", "#39464f", "#ffffff"),
+)
+_EVENINGS = (
+    ("#e8794a", "#ffd98f", "#b0615a", "#3b1f3a", "#fff0b8"),
+    ("#c9577d", "#ffd0b5", "#9b5a78", "#40203a", "#ffeccf"),
     ("#d99a3d", "#fff0c4", "#c28a4e", "#5a3a1e", "#fffbe0"),
 )
 _NIGHTS = (
@@ -225,18 +229,16 @@ class Landscape:
         # The same prompt gives the same kind of place, so that takes are alike but not equal.
         theme, layout = random.Random(prompt), random.Random(f"{prompt} {seed}")  # noqa: S311
         outline = _choose_outline(prompt, theme)
-        palette = theme.choice(_NIGHTS if _mentions(prompt, _NIGHT) else _DAYS)
-        zenith, horizon, far, near, sun = map(ImageColor.getrgb, palette)
+        zenith, horizon, far, near, sun = map(ImageColor.getrgb, theme.choice(_choose_palettes(prompt)))
         gradient = Image.linear_gradient("L").resize((width, round(height * (1 + _SKY_DRIFT))))
         self._sky = ImageOps.colorize(gradient, zenith, horizon)
         self._sun_color = sun
         self._sun = _draw_sun(round(layout.uniform(0.05, 0.1) * min(size)))
-        path = [
-            (layout.uniform(0.1, 0.4), layout.uniform(0.1, 0.45)),
-            (layout.uniform(0.6, 0.9), layout.uniform(0.1, 0.45)),
-        ]
+        path = [(layout.uniform(*_LEFT), layout.uniform(*_HIGH)), (layout.uniform(*_RIGHT), layout.uniform(*_HIGH))]
         layout.shuffle(path)
         self._sun_path = path
+        if _mentions(prompt, _SETTING):
+            self._sun_path[1] = (path[1][0], _BELOW)
         self._is_mirrored = layout.random() < 0.5
         self._ridges: list[tuple[Image.Image, Image.Image, float]] = []
         for nearness, top in ((0.0, 0.5), (0.5, 0.62), (0.9, 0.76)):
@@ -356,10 +358,19 @@ _OUTLINES: tuple[tuple[Outline, str], ...] = (
     (_outline_hills, "hills?|meadows?|fields?|desert|dunes?|valley|garden|farm"),
 )
 _NIGHT = "night|nightfall|midnight|stars?|moon|moonlight|dark|darkness|neon"
+_SETTING = "sunset|sets|dusk"
+_EVENING = "evening|sunset|sets|dusk|twilight|dawn|sunrise|golden"
 
 
 def _mentions(prompt: str, nouns: str) -> bool:
     return re.search(rf"\b({nouns})\b", prompt, re.IGNORECASE) is not None
+
+
+def _choose_palettes(prompt: str) -> Sequence[tuple[str, ...]]:
+    """Choose the colors that suit the time of day."""
+    if _mentions(prompt, _NIGHT):
+        return _NIGHTS
+    return _EVENINGS if _mentions(prompt, _EVENING) else _DAYS
 
 
 def _choose_outline(prompt: str, rng: random.Random) -> Outline:
