@@ -78,7 +78,9 @@ def test_commands_work_in_folders_of_any_name(tmp_path: Path) -> None:
         done = run(command, environment, home)
         assert (done.returncode, b"Traceback" in done.stdout) == (0, False), (command, done.stdout)
     assert len(list((home / "out").iterdir())) == 1
-    assert len(list((home / "luma-demo").iterdir())) == 2
+    files = sorted(path.name.split("_", 1)[1] for path in (home / "luma-demo").iterdir())
+    [film, sheet] = [name for name in files if name.startswith("sunset-at-sea")]
+    assert (len(files), film, sheet) == (5, "sunset-at-sea.mp4", "sunset-at-sea_contact-sheet.jpg")
 
 
 @pytest.mark.parametrize("command", [["get"], ["delete", "--yes"]])

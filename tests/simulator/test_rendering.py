@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import sys
-from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +115,7 @@ async def test_a_clip_has_the_ordered_shape(customer: Customer, ratio: str) -> N
     with av.open(io.BytesIO(await customer.fetch(record["video"])), "r") as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv420p")
-        assert (stream.average_rate, stream.frames) == (Fraction(24), 121)
+        assert (float(stream.average_rate or 0), stream.frames) == (24.0, 121)
         size = (stream.width, stream.height)
     wide, high = map(int, ratio.split(":"))
     assert size[0] / size[1] == pytest.approx(wide / high, rel=0.01)
