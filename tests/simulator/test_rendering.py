@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -281,6 +282,13 @@ def test_files_are_kept_up_to_a_limit_and_made_again_alike() -> None:
     assert again == first
     # A download that was cut off goes on in a file that was made again.
     assert render(shot, "video.mp4") == render(shot, "video.mp4")
+
+
+def test_a_file_that_several_want_is_made_once() -> None:
+    shot, renderer = Shot("A fox", "1", clip_size("draft", "16:9"), 24), Renderer()
+    with ThreadPoolExecutor(4) as pool:
+        first, *others = pool.map(renderer.get, [shot] * 4, ["video.mp4"] * 4)
+    assert all(other is first for other in others)
 
 
 def test_a_prompt_of_any_kind_can_be_drawn() -> None:

@@ -11,7 +11,7 @@ import random
 import re
 import tempfile
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -138,23 +138,29 @@ class Shot:
 
 
 class Renderer:
-    """Makes the files of shots when they are wanted, one at a time, and keeps the last ones. Safe for threads."""
+    """Makes the files of shots when they are wanted, and keeps the last ones. Safe for threads."""
 
     def __init__(self, *, max_bytes: int = CACHE_BYTES) -> None:
         self._max_bytes = max_bytes
         self._files: OrderedDict[tuple[Shot, str], bytes] = OrderedDict()
-        self._lock = threading.Lock()
+        self._files_lock = threading.Lock()
+        # One file of each name at a time, made once for all who want it. Stills do not wait for videos.
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def get(self, shot: Shot, name: str) -> bytes:
         """Get a file of a shot. `name`: video.mp4, thumbnail.jpg or last_frame.jpg. Takes up to several seconds."""
-        with self._lock:
-            data = self._files.pop((shot, name), None)
+        with self._files_lock:
+            lock = self._locks[name]
+        with lock:
+            with self._files_lock:
+                data = self._files.pop((shot, name), None)
             if data is None:
                 data = render(shot, name)
-            self._files[shot, name] = data
-            while len(self._files) > 1 and sum(map(len, self._files.values())) > self._max_bytes:
-                self._files.popitem(last=False)
-            return data
+            with self._files_lock:
+                self._files[shot, name] = data
+                while len(self._files) > 1 and sum(map(len, self._files.values())) > self._max_bytes:
+                    self._files.popitem(last=False)
+        return data
 
 
 def render(shot: Shot, name: str) -> bytes:
