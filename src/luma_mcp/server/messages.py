@@ -816,12 +816,10 @@ def film_warnings(film: Film) -> list[str]:
     warnings = [FILM_WITHOUT_SOUND] if film.has_lost_sound else []
     width, height = film.facts.size
     if film.resized:
-        warnings.append(f"{_name_videos(film.resized)} had another size, and were fitted into {width}x{height}.")
+        warnings.append(f"{_name_videos(film.resized)} had another size: fitted into {width}x{height}.")
     if film.retimed:
         rate = format_number(round(film.facts.frame_rate, 3))
-        warnings.append(
-            f"{_name_videos(film.retimed)} had another frame rate, and were converted to {rate} per second."
-        )
+        warnings.append(f"{_name_videos(film.retimed)} had another frame rate: converted to {rate} per second.")
     return warnings
 
 

@@ -1,0 +1,192 @@
+"""Contact sheets in `get_job`, pictures of HDR videos, and the small copies that browsers can play."""
+
+from __future__ import annotations
+
+import base64
+import io
+import sys
+from typing import TYPE_CHECKING, Any
+
+import av
+import httpx2
+import pytest
+from mcp import MCPError
+from PIL import Image, ImageStat
+from tests.conftest import BOTH_APIS
+from tests.results import read_result
+from tests.server.calls import call, order
+
+from luma_mcp.simulator.state import MEDIA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mcp import Client
+    from mcp.types import CallToolResult
+
+    from luma_mcp.simulator.app import Simulator
+
+    Server = Callable[..., Client]
+
+THUMBNAIL = (MEDIA / "16x9-thumbnail.jpg").read_bytes()
+
+
+class WithoutVideos(httpx2.AsyncBaseTransport):
+    """The simulator, which answers requests of videos with a status and some bytes."""
+
+    def __init__(self, simulator: Simulator, status: int, data: bytes = b"") -> None:
+        self._simulated = httpx2.ASGITransport(simulator)
+        self._status, self._data = status, data
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if request.url.path.endswith(".mp4"):
+            return httpx2.Response(self._status, stream=httpx2.ByteStream(self._data))
+        return await self._simulated.handle_async_request(request)
+
+
+async def make(client: Client, prompt: str = "A fox", **params: Any) -> str:
+    """Order a video and wait for it; its jobid."""
+    result = await client.call_tool("generate_video", {"prompt": prompt, "wait_seconds": 600, **params})
+    assert result.structured_content
+    assert result.structured_content["state"] == "completed"
+    return str(result.structured_content["jobid"])
+
+
+def picture_of(result: CallToolResult) -> bytes:
+    """The one picture of a result."""
+    _, picture = result.content
+    assert (picture.type, picture.mime_type) == ("image", "image/jpeg")
+    return base64.b64decode(picture.data)
+
+
+@pytest.mark.parametrize(
+    ("api", "frames", "times"),
+    [
+        ("agents", 1, [2.5]),
+        ("useapi", "3", [0.0, 2.5, 5.0]),
+        ("agents", 6, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]),
+    ],
+)
+async def test_frames_of_the_video_take_the_place_of_the_thumbnail(
+    server: Server, frames: int | str, times: list[float]
+) -> None:
+    async with server(LUMA_MCP_THUMBNAILS="1") as client:
+        jobid = await make(client)
+        result = await client.call_tool("get_job", {"jobid": jobid, "frames": frames})
+    text, content = read_result(result, pictures=1)
+    assert content["contact_sheet"] == {"frames": len(times), "times": times}
+    assert f"The picture shows {frames} frame" in text
+    sheet = Image.open(io.BytesIO(picture_of(result)))
+    assert sheet.format == "JPEG"
+    # More than one frame of the clip.
+    assert (sheet.width * sheet.height > 1.5 * 384 * 216) == (len(times) > 1)
+
+
+async def test_a_sheet_is_made_whatever_the_setting_for_thumbnails(server: Server) -> None:
+    async with server(LUMA_MCP_THUMBNAILS="0") as client:
+        jobid = await make(client)
+        read_result(await client.call_tool("get_job", {"jobid": jobid, "frames": 2}), pictures=1)
+        read_result(await client.call_tool("get_job", {"jobid": jobid}), pictures=0)
+
+
+@pytest.mark.parametrize("frames", [0, 13, "many", 2.5])
+async def test_the_number_of_frames_is_limited(server: Server, frames: object) -> None:
+    async with server() as client:
+        jobid = await make(client)
+        _, content = await call(client, "get_job", jobid=jobid, frames=frames)
+        [problem] = content["error"]["problems"]
+        suggestion = content["error"]["suggestion"]
+        assert (problem["field"], suggestion["jobid"]) == ("frames", jobid)
+        assert 1 <= suggestion["frames"] <= 12
+    assert "a whole number from 1 to 12" in problem["message"]
+
+
+async def test_while_a_job_runs_the_next_step_repeats_the_frames(server: Server) -> None:
+    async with server() as client:
+        _, content = await order(client)
+        _, content = await call(client, "get_job", jobid=content["jobid"], frames=4, wait_seconds=0)
+    assert (content["state"], content["next_action"]) == ("running", "get_job")
+    assert '"frames": 4' in content["next_step"]
+    assert "contact_sheet" not in content
+
+
+@pytest.mark.parametrize(
+    ("status", "problem"), [(404, "is a link that answers 404 (nothing is there)"), (200, "is damaged or cut short")]
+)
+async def test_a_video_that_cannot_be_read_is_no_error_of_its_job(
+    server: Server, simulator: Simulator, status: int, problem: str
+) -> None:
+    async with server(transport=WithoutVideos(simulator, status, b"<html>"), LUMA_MCP_THUMBNAILS="1") as client:
+        jobid = await make(client)
+        result = await client.call_tool("get_job", {"jobid": jobid, "frames": 4})
+    text, content = read_result(result, pictures=1)
+    assert (content["state"], content["contact_sheet"]) == ("completed", {"problem": problem})
+    assert f"There is no contact sheet: the video {problem}." in text
+    assert picture_of(result) == THUMBNAIL
+
+
+async def test_without_pyav_frames_are_refused_with_the_reason(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    async with server() as client:
+        jobid = await make(client)
+        text, content = await call(client, "get_job", jobid=jobid, frames=4)
+        error = content["error"]
+        assert "frames needs the Python package PyAV, which is not installed" in error["message"]
+        assert (error["next_action"], error["suggestion"]) == ("fix_arguments", {"jobid": jobid})
+        assert 'install PyAV beside this server (its extra "film")' in error["next_step"]
+        assert error["next_step"] in text
+        _, content = await call(client, "get_job", **error["suggestion"])
+    assert content["state"] == "completed"
+
+
+# Thumbnails.
+
+
+async def test_the_picture_of_an_hdr_video_is_mapped_to_what_screens_show(server: Server) -> None:
+    async with server(LUMA_MCP_THUMBNAILS="1") as client:
+        jobid = await make(client, dynamic_range="hdr")
+        result = await client.call_tool("get_job", {"jobid": jobid})
+    picture = picture_of(result)
+    assert picture != THUMBNAIL
+    given, shown = (ImageStat.Stat(Image.open(io.BytesIO(data))).mean for data in (THUMBNAIL, picture))
+    assert shown == pytest.approx(given, abs=8)
+
+
+@pytest.mark.parametrize("api", ["agents"])
+async def test_the_picture_is_from_the_video_where_the_api_gives_none(server: Server) -> None:
+    async with server(LUMA_MCP_THUMBNAILS="1") as client:
+        result = await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 600})
+    assert Image.open(io.BytesIO(picture_of(result))).size == (384, 216)
+
+
+# Previews.
+
+
+async def preview_of(client: Client, jobid: str) -> bytes:
+    [content] = (await client.read_resource(f"luma://jobs/{jobid}/preview")).contents
+    assert (content.mime_type, "blob" in content.model_dump()) == ("video/mp4", True)
+    return base64.b64decode(content.model_dump()["blob"])
+
+
+@BOTH_APIS
+async def test_the_preview_of_an_hdr_video_plays_in_browsers(server: Server) -> None:
+    async with server() as client:
+        preview = await preview_of(client, await make(client, dynamic_range="hdr"))
+    with av.open(io.BytesIO(preview)) as video:
+        context = video.streams.video[0].codec_context
+        assert (context.name, context.pix_fmt, context.width) == ("h264", "yuv420p", 384)
+        assert sum(1 for _ in video.decode(video=0)) == 121
+    assert len(preview) <= 700_000
+
+
+async def test_what_has_no_preview(server: Server, simulator: Simulator) -> None:
+    async with server(transport=WithoutVideos(simulator, 404)) as client:
+        done = await make(client)
+        _, running = await order(client, "It still runs")
+        for jobid, reason in [
+            (done, "is a link that answers 404"),
+            (running["jobid"], "is still running. Call get_job"),
+            ("unknown", "not known to the API"),
+        ]:
+            with pytest.raises(MCPError, match=reason):
+                await client.read_resource(f"luma://jobs/{jobid}/preview")
