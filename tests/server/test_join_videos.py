@@ -191,7 +191,7 @@ async def test_a_cancelled_call_leaves_no_file(server: Server, folder: Path) -> 
         videos = [await make(client), await make(client, aspect_ratio="9:16")]
         with anyio.CancelScope() as scope:
 
-            async def cancel(*_: object) -> None:
+            async def cancel(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
                 scope.cancel()
                 await anyio.lowlevel.checkpoint()
 

@@ -264,7 +264,8 @@ async def test_all_problems_are_named_before_anything_is_fetched(
     assert list(problems_of(error)) == [f"videos[{position}]" for position in range(1, 10)]
     for problem, reason in zip(error.problems, reasons, strict=True):
         assert reason in problem.reason
-    assert (error.problems[0].jobid, error.problems[0].remedy) == (running, "wait_for_job")
+    first, *_ = error.problems
+    assert (first.jobid, first.remedy) == (running, "wait_for_job")
     assert (error.retry, media.fetched.total()) == ("after_change", 0)
 
 

@@ -100,9 +100,7 @@ FREE = "Free: nothing was ordered."
 EXPECTED_VIDEOS = (
     f"a list of {FEWEST_VIDEOS} to {MOST_VIDEOS} jobids, or paths of saved files, in the order of the film"
 )
-FILM_WITHOUT_SOUND = (
-    "Videos with sound lost it: it is kept only if nothing is encoded again and all have the same kind."
-)
+FILM_WITHOUT_SOUND = "The sound of the videos was left out."
 _FILM_ENCODING = {
     False: "The videos are as they were: nothing was encoded again.",
     True: "The videos were encoded again, to fit together.",
