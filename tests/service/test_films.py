@@ -18,6 +18,7 @@ from tests.service.orders import place
 from tests.service.virtual_time import backend_options
 
 from luma_mcp.errors import DownloadError, InvalidArguments
+from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.download import lock_file
 from luma_mcp.media.sources import ImageError
 from luma_mcp.service.films import Film
@@ -158,7 +159,12 @@ async def test_the_caller_can_name_the_file(service: VideoService, tmp_path: Pat
 # Where the videos come from.
 
 
-async def test_a_saved_file_is_not_fetched_again(service: VideoService, media: Media, folder: Path) -> None:
+async def test_a_saved_file_is_not_fetched_again(
+    service: VideoService, media: Media, folder: Path, tmp_path: Path
+) -> None:
+    """Also where the output folder is a link."""
+    (tmp_path / "disk").mkdir()
+    folder.symlink_to(tmp_path / "disk")
     jobid = await make(service)
 
     async def ignore(name: str, received: int, total: int | None, share: float) -> None:
@@ -196,7 +202,9 @@ async def test_a_video_is_fetched_once_for_several_calls(service: VideoService, 
 async def test_copies_are_limited_and_removed_at_the_end(
     start_service: StartService, media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "temp").mkdir()
+    """Also where the temporary folder is a link, as on macOS."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "temp").symlink_to(tmp_path / "disk")
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temp"))
     monkeypatch.setattr("tempfile.tempdir", None)
     service = start_service(media)
@@ -206,15 +214,15 @@ async def test_copies_are_limited_and_removed_at_the_end(
         for job in jobs:
             await stack.enter_async_context(open_clip(job))
         # None is removed while it is read.
-        assert (len(list((tmp_path / "temp").rglob("*.mp4"))), media.fetched.total()) == (10, 10)
-    assert len(list((tmp_path / "temp").rglob("*.mp4"))) == 8
+        assert (len(list((tmp_path / "disk").rglob("*.mp4"))), media.fetched.total()) == (10, 10)
+    assert len(list((tmp_path / "disk").rglob("*.mp4"))) == 8
     # Those that were in use when the first ones were not any more.
     async with open_clip(jobs[0]) as path:
         assert (Path(path).read_bytes(), media.fetched.total()) == (SDR.read_bytes(), 10)
     async with open_clip(jobs[9]):
         assert media.fetched.total() == 11
     await service.aclose()
-    assert list((tmp_path / "temp").iterdir()) == []
+    assert list((tmp_path / "disk").iterdir()) == []
 
 
 async def test_a_file_that_was_saved_elsewhere_is_known(
@@ -232,6 +240,18 @@ async def test_a_file_that_was_saved_elsewhere_is_known(
     await join(service, [*saved.files, *saved.files])
     error = await refusal(service, [saved.files[0], str(elsewhere / "bear.mp4")])
     assert "outside the allowed folders" in problems_of(error)["videos[1]"]
+
+
+async def test_a_link_in_the_place_of_a_checked_file_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    shutil.copy(SDR, tmp_path / "folder" / "fox.mp4")
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    (tmp_path / "fox.mp4").symlink_to(tmp_path / "folder" / "fox.mp4")
+    facts = await Decoder().probe(str(tmp_path / "folder" / "fox.mp4"))
+    assert facts.frame_count == FRAMES
+    for path in ("link/fox.mp4", "fox.mp4"):
+        with pytest.raises(ImageError):
+            await Decoder().probe(str(tmp_path / path))
 
 
 # What is refused.

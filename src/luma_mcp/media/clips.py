@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from luma_mcp.media.sources import ImageError
+from luma_mcp.media.sources import ImageError, open_without_following
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -142,13 +142,20 @@ def can_read_clips() -> bool:
 
 @contextmanager
 def open_clip(path: str, max_pixels: int, threads: int = 1) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open an MP4 file to read its pictures. What goes wrong meanwhile is raised as `ImageError`."""
+    """Open an MP4 file to read its pictures. What goes wrong meanwhile is raised as `ImageError`.
+
+    `path`: its real path, without links.
+    """
     try:
         import av
     except ImportError:
         raise PyAvMissing("cannot be read, because PyAV does not work here") from None
     try:
-        with av.open(path, format=_FORMAT, options={"protocol_whitelist": "file"}) as container:
+        # A link that has taken the place of a part of the path since that was checked is not followed.
+        with (
+            open(path, "rb", opener=open_without_following) as file,
+            av.open(file, "r", format=_FORMAT, options={"protocol_whitelist": "file"}) as container,
+        ):
             if not container.streams.video:
                 raise ImageError("has no pictures")
             stream = container.streams.video[0]

@@ -48,11 +48,11 @@ class WorkFolder:
 
     @classmethod
     def create(cls, parent: Path, prefix: str) -> Self:
-        """Create a folder that only this user can read. Raise `OSError` if that is not possible."""
+        """Create a folder that only this user can read; its path is real. Raise `OSError` if that is not possible."""
         for path in parent.glob(f"{prefix}*"):
             _remove_abandoned(path)
         while True:
-            path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+            path = Path(tempfile.mkdtemp(prefix=prefix, dir=os.path.realpath(parent)))
             file = (path / _LOCK).open("xb")
             try:
                 lock_file(file)
@@ -198,10 +198,8 @@ class ClipFiles:
     async def _get_folder(self) -> WorkFolder:
         async with self._folder_lock:
             if self._folder is None:
-                parent = Path(await anyio.to_thread.run_sync(tempfile.gettempdir))
-                # Its real path: the temporary folder itself may be a link.
-                real = await anyio.Path(parent).resolve()
-                self._folder = await anyio.to_thread.run_sync(WorkFolder.create, Path(real), "luma-clips-")
+                parent = await anyio.to_thread.run_sync(tempfile.gettempdir)
+                self._folder = await anyio.to_thread.run_sync(WorkFolder.create, Path(parent), "luma-clips-")
             return self._folder
 
     async def _remove_oldest(self) -> None:
@@ -231,7 +229,7 @@ def check_is_video(job: Job, wanted: str) -> None:
 
 
 def _find_video(paths: tuple[str, ...]) -> str | None:
-    """Get the one of these paths that is a video, of the size that is read."""
+    """Get the real path of the one of these files that is a video, of the size that is read."""
     offset, signature = SIGNATURES[SAVED_FILES["video"]]
     for path in paths:
         if not path.endswith(SAVED_FILES["video"]):
@@ -242,5 +240,5 @@ def _find_video(paths: tuple[str, ...]) -> str | None:
                 continue
             with Path(path).open("rb") as file:
                 if file.read(offset + len(signature))[offset:] == signature:
-                    return path
+                    return os.path.realpath(path)
     return None
