@@ -159,13 +159,16 @@ def open_clip(path: str, max_pixels: int, threads: int = 1) -> Iterator[tuple[In
             if not container.streams.video:
                 raise ImageError("has no pictures")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                # The index does not say how to decode it.
+                raise ImageError(DAMAGED_CLIP)
             check_pixels(stream, max_pixels)
             # Each thread takes memory for itself.
             stream.codec_context.thread_count = threads
             yield container, stream
     except MemoryError:
         raise
-    except (av.FFmpegError, ValueError, OSError):
+    except (av.FFmpegError, ArithmeticError, ValueError, OSError):
         raise ImageError(DAMAGED_CLIP) from None
 
 

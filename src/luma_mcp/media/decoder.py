@@ -174,10 +174,19 @@ class _Worker:
 
 @dataclass(slots=True)
 class Decoder:
-    """Decodes images for one service. `small` and `large`: limits of the first and of the second attempt."""
+    """Decodes images and videos for one service.
+
+    Attributes:
+        small: limits of the first attempt to decode an image, or to read the last frame of a clip.
+        large: limits of the second attempt.
+        video: limits of everything else that reads videos.
+        film: limits of joining clips.
+    """
 
     small: Limits = SMALL
     large: Limits = LARGE
+    video: Limits = VIDEO
+    film: Limits = FILM
     _small_slots: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, _SMALL_AT_ONCE))
     # Each can take gigabytes.
     _large_slot: anyio.Semaphore = field(default_factory=partial(anyio.Semaphore, 1))
@@ -263,7 +272,7 @@ class Decoder:
         is_complete = False
         try:
             async with self._film_slot:
-                reply, _ = await _decode(_Worker("join", data, FILM), self._threads, on_progress)
+                reply, _ = await _decode(_Worker("join", data, self.film), self._threads, on_progress)
             if number := reply.get("errno"):
                 raise OSError(number, os.strerror(number), plan.target)
             is_complete = True
@@ -281,7 +290,7 @@ class Decoder:
         if queue.cancelled_caught:
             raise ImageError("could not be read, because other videos were still being read", retryable=True)
         try:
-            return await _decode(_Worker(task, json.dumps(request).encode(), VIDEO), self._threads)
+            return await _decode(_Worker(task, json.dumps(request).encode(), self.video), self._threads)
         except _LimitsExceededError as exceeded:
             raise exceeded.error from None
         finally:
