@@ -217,10 +217,15 @@ async def test_copies_are_limited_and_removed_at_the_end(
         assert (len(list((tmp_path / "disk").rglob("*.mp4"))), media.fetched.total()) == (10, 10)
     assert len(list((tmp_path / "disk").rglob("*.mp4"))) == 8
     # Those that were in use when the first ones were not any more.
-    async with open_clip(jobs[0]) as path:
-        assert (Path(path).read_bytes(), media.fetched.total()) == (SDR.read_bytes(), 10)
+    async with open_clip(jobs[0]) as kept:
+        assert (Path(kept).read_bytes(), media.fetched.total()) == (SDR.read_bytes(), 10)
     async with open_clip(jobs[9]):
         assert media.fetched.total() == 11
+    # As systems clean up there.
+    for path in (tmp_path / "disk").iterdir():
+        shutil.rmtree(path)
+    async with open_clip(jobs[9]) as again:
+        assert (Path(again).read_bytes(), media.fetched.total()) == (SDR.read_bytes(), 12)
     await service.aclose()
     assert list((tmp_path / "disk").iterdir()) == []
 

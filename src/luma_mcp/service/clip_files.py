@@ -92,7 +92,7 @@ class _Copy:
 
     path: Path
     size: int
-    users: int = 0
+    users: int = 1
 
 
 @dataclass(slots=True)
@@ -136,9 +136,9 @@ class ClipFiles:
             return
         lock = self._locks.setdefault(job.jobid, anyio.Lock())
         async with lock:
-            copy = self._copies.pop(job.jobid, None) or await self._fetch(job)
+            copy = await self._reuse(job.jobid) or await self._fetch(job)
+            self._copies.pop(job.jobid, None)
             self._copies[job.jobid] = copy
-            copy.users += 1
         try:
             yield str(copy.path)
         finally:
@@ -161,8 +161,22 @@ class ClipFiles:
         self._folder = None
         self._copies.clear()
 
+    async def _reuse(self, jobid: str) -> _Copy | None:
+        """Get the copy of a job's video for one more user; None if there is none, also if the system has removed it."""
+        copy = self._copies.get(jobid)
+        if copy is None:
+            return None
+        is_there = False
+        # Before anything is waited for, so that nobody removes it meanwhile.
+        copy.users += 1
+        try:
+            is_there = await anyio.Path(copy.path).exists()
+        finally:
+            copy.users -= not is_there
+        return copy if is_there else None
+
     async def _fetch(self, job: Job) -> _Copy:
-        """Fetch a job's video to a temporary file. Once, the link is renewed if it does not work."""
+        """Fetch a job's video to a temporary file for a user. Once, the link is renewed if it does not work."""
         if job.files.video is None:
             raise ImageError("has no link that can be used", jobid=job.jobid)
         url = job.files.video.url
@@ -197,6 +211,8 @@ class ClipFiles:
 
     async def _get_folder(self) -> WorkFolder:
         async with self._folder_lock:
+            if self._folder and not await anyio.Path(self._folder.path).exists():
+                await self.aclose()
             if self._folder is None:
                 parent = await anyio.to_thread.run_sync(tempfile.gettempdir)
                 self._folder = await anyio.to_thread.run_sync(WorkFolder.create, Path(parent), "luma-clips-")
@@ -208,7 +224,8 @@ class ClipFiles:
         for jobid, copy in list(self._copies.items()):
             if len(self._copies) <= MOST_COPIES and size <= MOST_BYTES:
                 return
-            if copy.users == 0:
+            # Another call may have removed or replaced it meanwhile.
+            if copy.users == 0 and self._copies.get(jobid) is copy:
                 del self._copies[jobid]
                 size -= copy.size
                 with suppress(OSError):
