@@ -93,6 +93,7 @@ benchmark: .venv/dev.stamp
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/http_calls.py
 	$(BIN)/python -m benchmarks.pictures
+	$(BIN)/python -m benchmarks.films
 	$(BIN)/python benchmarks/long_file.py
 
 pins: .venv/dev.stamp  ## resolves the pins again (needs uv), for Python 3.11 and later on every system

@@ -187,7 +187,8 @@ def make_preview(path: str, target: str, max_pixels: int) -> None:
         bits = round(bits_per_second * factor)
         options = {"preset": "veryfast", "crf": "24", "maxrate": str(bits), "bufsize": str(bits)}
         size = _make_even(fit(scan.facts.size, (PREVIEW_SIDE, PREVIEW_SIDE)))
-        form = _Form(size, min(scan.rate, Fraction(_PREVIEW_RATE)), _SDR, options)
+        rate = max(Fraction(_LOWEST_RATE), min(scan.rate, Fraction(_PREVIEW_RATE)))
+        form = _Form(size, rate, _SDR, options)
         with _open_film(target) as film:
             encoder = _Encoder(film, form)
             for frame in _read_frames(path, scan, form, max_pixels):
@@ -222,6 +223,7 @@ def join(plan: JoinPlan, max_pixels: int, report: Callable[[float], None]) -> Jo
         film.copy()
     else:
         film.encode()
+    report(1.0)
     written = _scan_file(plan.target, max_pixels)
     if not written.is_regular or written.rate != film.rate or written.facts.frame_count != film.total:
         facts = written.facts
@@ -346,7 +348,7 @@ def _find_rate(stream: VideoStream, times: Sequence[int], seconds: float) -> tup
             drift = [abs((time - times[0]) * stream.time_base - number / rate) for number, time in enumerate(times)]
             if max(drift) <= tolerance:
                 return rate, True
-    return Fraction(len(times) / seconds).limit_denominator(1001), False
+    return Fraction(len(times) / seconds).limit_denominator(10_000), False
 
 
 def _space_evenly(count: int, frames: int) -> list[int]:
@@ -521,7 +523,11 @@ class _Encoder:
     def __init__(self, film: OutputContainer, form: _Form) -> None:
         self._film, self._form = film, form
         options = form.options | {"g": str(ceil(form.rate * _KEYFRAME_SECONDS))}
-        self._stream = cast("VideoStream", film.add_stream(form.colors.encoder, rate=form.rate, options=options))
+        try:
+            stream = film.add_stream(form.colors.encoder, rate=form.rate, options=options)
+        except ValueError:
+            raise PyAvMissing(f"cannot be encoded, because PyAV has no {form.colors.encoder} here") from None
+        self._stream = cast("VideoStream", stream)
         context = self._stream.codec_context
         context.width, context.height = form.size
         context.pix_fmt = form.colors.pixel_format

@@ -78,6 +78,8 @@ _NEW_SUBFILE_TYPE, _SUBFILE_TYPE = 254, 255
 _RAW_PHOTOMETRICS = (32803, 34892)
 _MAX_DIRECTORIES = 1000
 _NICENESS = 5
+_CRASHED = 2
+"""Exit code of the process after an error that nobody expected."""
 _PREVIEW_SHARE = 4
 """A page is taken for a preview if another one has more than so many times its pixels."""
 
@@ -515,7 +517,11 @@ def run_worker() -> None:
     threading.Thread(target=_exit_at_end_of_input, daemon=True).start()
     sys.stdout.buffer.write(b"\n")
     sys.stdout.buffer.flush()
-    reply, result = _carry_out(request["task"], data, request["max_pixels"])
+    try:
+        reply, result = _carry_out(request["task"], data, request["max_pixels"])
+    except Exception:  # noqa: BLE001 - decoders raise exceptions of any kind on damaged data
+        # Python's own exit code is that of the timer.
+        os._exit(_CRASHED)
     sys.stdout.buffer.write(json.dumps(reply).encode() + b"\n" + result)
     sys.stdout.buffer.flush()
     # Without the time that it takes to free everything.
