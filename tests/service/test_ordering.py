@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+import sqlite3
+from contextlib import closing, suppress
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -64,15 +65,18 @@ class WithoutEnds(FaultyTransport):
 class Waiting:
     """An order whose call has arrived, and waits at its first step, or at another one."""
 
-    def __init__(self, service: VideoService, *, step: ProgressStep = "preparing") -> None:
+    def __init__(self, service: VideoService, *, step: ProgressStep = "preparing", **options: Any) -> None:
         self.service = service
         self.step = step
+        self.options = options
         self.arrived, self.may_continue = anyio.Event(), anyio.Event()
         self.result: SubmitResult | None = None
 
     async def place(self) -> None:
         validated = await self.service.validate({"prompt": "A fox"})
-        self.result = await self.service.submit(validated, retry_timeout=0, on_progress=self._on_progress)
+        self.result = await self.service.submit(
+            validated, retry_timeout=0, on_progress=self._on_progress, **self.options
+        )
 
     async def _on_progress(self, step: ProgressStep, _: str | None = None, /) -> None:
         if step == self.step:
@@ -322,6 +326,28 @@ async def test_an_order_that_began_and_ended_during_the_uploads_is_found(
     assert simulator.requests["POST /videos"] == 1
     # The pending order that was recorded meanwhile does not count any more.
     assert [order.jobid for order in await other.journal.list_latest(9)] == [first.job.jobid]
+
+
+async def test_a_finished_job_is_found_in_a_journal_that_was_locked_before(
+    start_service: StartService, simulator: Simulator, journal_path: str
+) -> None:
+    """An order waits for the file, and then looks again for what it shows. Takes the time that SQLite waits."""
+    service = start_service()
+    first = await place(service)
+    await deliver(service, first.job.jobid)
+    await pass_time(3600)
+    waiting = Waiting(start_service(), step="ordering", any_age=True, patience=1000)
+    async with anyio.create_task_group() as tasks:
+        with closing(sqlite3.connect(journal_path, isolation_level=None)) as holder:
+            holder.execute("BEGIN EXCLUSIVE")
+            tasks.start_soon(waiting.place)
+            await waiting.arrived.wait()
+            assert waiting.service.journal.problem is not None
+        waiting.may_continue.set()
+    assert waiting.result is not None
+    assert waiting.result.job.jobid == first.job.jobid
+    assert waiting.service.journal.problem is None
+    assert simulator.requests["POST /videos"] == 1
 
 
 @pytest.mark.parametrize("received", ["first", "second"])

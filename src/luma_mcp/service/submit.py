@@ -147,7 +147,7 @@ class OrderSubmitter:
             LumaError: anything else; `charged` is "no" where it cost nothing.
         """
         started = anyio.current_time()
-        arrival = _Arrival(started, _get_delivered(await self.journal.list_finished(validated.key)))
+        call = await self._begin_call(validated.key, any_age=any_age)
         await on_progress("preparing")
         # A duplicate that is allowed waits for no other order.
         lock_key = uuid.uuid4().hex if allow_duplicate else validated.key
@@ -155,7 +155,7 @@ class OrderSubmitter:
         try:
             async with lock:
                 if reuse_only or not allow_duplicate:
-                    duplicate = await self._find_duplicate(validated.key, arrival, any_age=any_age)
+                    duplicate = await self._find_duplicate(validated.key, call)
                     if duplicate:
                         return duplicate
                 if reuse_only:
@@ -178,7 +178,7 @@ class OrderSubmitter:
                         price=(await self.prices.estimate(validated.params)).price,
                     )
                     placing = _Placing(
-                        order, validated, arrival, allow_duplicate, started + retry_timeout, started + patience
+                        order, validated, call, allow_duplicate, started + retry_timeout, started + patience
                     )
                     try:
                         result = await self._place_in_slot(placing, on_progress)
@@ -204,19 +204,18 @@ class OrderSubmitter:
             OutcomeUnknown: there is an identical order that may be running.
             LumaError: whether its job is running could not be found out; `jobid` is set.
         """
-        return await self._find_duplicate(validated.key, None, any_age=any_age)
+        return await self._find_duplicate(validated.key, await self._begin_call(validated.key, any_age=any_age))
 
-    async def _find_duplicate(
-        self, key: str, arrival: _Arrival | None, *, any_age: bool = False
-    ) -> SubmitResult | None:
+    async def _begin_call(self, key: str, *, any_age: bool) -> _Call:
+        began = anyio.current_time()
+        finished = await self.journal.list_finished(key)
+        return _Call(began, frozenset(order.id for order in finished if order.delivered), any_age)
+
+    async def _find_duplicate(self, key: str, call: _Call) -> SubmitResult | None:
         order = await self.journal.get_open(key)
         if order:
-            duplicate = await self._check_open(order, arrival)
-        else:
-            duplicate = await self._find_repeat(key, arrival)
-        if duplicate is None and any_age:
-            duplicate = await self._find_completed(key)
-        return duplicate
+            return await self._check_open(order, call)
+        return await self._find_repeat(key, call)
 
     async def find_missing_takes(self, validated: ValidatedRequest, takes: int) -> tuple[int, ...]:
         """Find those of the takes 1 to `takes` of a request that have no job, so that they would be ordered.
@@ -390,7 +389,7 @@ class OrderSubmitter:
             cause, candidates=match.candidates, status=error.status, api_message=error.api_message, retry=retry
         ) from error
 
-    async def _check_open(self, order: Order, arrival: _Arrival | None) -> SubmitResult | None:
+    async def _check_open(self, order: Order, call: _Call) -> SubmitResult | None:
         """Find out whether the job of an open order is running; None if it is not, so that a new one may be placed."""
         if order.jobid is None:
             return await self._check_unsettled(order)
@@ -398,27 +397,25 @@ class OrderSubmitter:
         if job is None:
             if self.reconciler.age(order) > UNKNOWN_FOR:
                 await self.journal.mark_gone(order.jobid)
-                return None
+                return await self._find_repeat(order.key, call)
             # Of a young job, a lagging replica says so too.
             raise errors.Upstream("not_listed", jobid=order.jobid, charged="no")
         if job.state == "running":
             return SubmitResult(job, "duplicate")
-        return await self._find_repeat(order.key, arrival, job)
+        return await self._find_repeat(order.key, call, job)
 
-    async def _find_repeat(self, key: str, arrival: _Arrival | None, fetched: Job | None = None) -> SubmitResult | None:
+    async def _find_repeat(self, key: str, call: _Call, fetched: Job | None = None) -> SubmitResult | None:
         """Find the newest finished job of an identical order whose result nobody had received when the call came.
 
-        `arrival`: None if the call comes now. `fetched`: a job of such an order that was fetched just now.
+        With `call.any_age`, every completed job will do. `fetched`: a job of such an order that was fetched just now.
         """
         finished = await self.journal.list_finished(key)
-        arrival = arrival or _Arrival(anyio.current_time(), _get_delivered(finished))
-        unreceived = [order for order in finished if order.id not in arrival.delivered]
-        if unreceived:
+        if any(order.id not in call.delivered for order in finished):
             # By a wrong clock of this machine, a job that has just ended may seem to be old.
             await self.reconciler.learn_time()
         now = self.now()
-        arrived = now - timedelta(seconds=anyio.current_time() - arrival.at)
-        for order in unreceived:
+        came_at = now - timedelta(seconds=anyio.current_time() - call.began)
+        for order in finished:
             ended = latest_end = (order.sent_at or order.ordered_at) + timedelta(seconds=order.seconds or 0)
             if order.seconds is None:
                 # Nothing shows when it ended.
@@ -426,7 +423,9 @@ class OrderSubmitter:
             # A call that waited behind the first one, for example while its lost job was looked for, means the same
             # video. The dates of the API's answers are whole seconds, so the end may seem to be in the future.
             is_recent = bool(self.repeat_window) and now - latest_end <= self.repeat_window
-            if order.jobid is None or not (is_recent or ended > arrived):
+            is_repeat = order.id not in call.delivered and (is_recent or ended > came_at)
+            is_wanted = is_repeat or (call.any_age and order.state == "completed")
+            if order.jobid is None or not is_wanted:
                 continue
             job = fetched
             if job is None or job.jobid != order.jobid:
@@ -442,25 +441,18 @@ class OrderSubmitter:
         that order, if it is open. If not, the order is pending now, and is dropped if a finished job is found.
         """
         if other:
-            return await self._check_open(other, placing.arrival)
+            return await self._check_open(other, placing.call)
         if placing.allow_duplicate:
             return None
         is_new = False
         try:
-            repeat = await self._find_repeat(placing.order.key, placing.arrival)
+            repeat = await self._find_repeat(placing.order.key, placing.call)
             is_new = repeat is None
         finally:
             if not is_new:
                 with anyio.CancelScope(shield=True):
                     await self.journal.drop_pending(placing.order)
         return repeat
-
-    async def _find_completed(self, key: str) -> SubmitResult | None:
-        """Find the newest completed job of an identical order that the API still has."""
-        for order in await self.journal.list_finished(key):
-            if order.jobid and order.state == "completed" and (job := await self._fetch(order, order.jobid)):
-                return SubmitResult(job, "duplicate")
-        return None
 
     async def _fetch(self, order: Order, jobid: str) -> Job | None:
         """Fetch the job of an order, and record its state; None if the API does not know it."""
@@ -570,18 +562,19 @@ def _find_time(
 
 
 @dataclass(frozen=True, slots=True)
-class _Arrival:
-    """When a call came, by the event loop's clock, and the ids of orders whose results had been received by then.
+class _Call:
+    """What decides which finished jobs a call gets.
 
-    No time of day shows that reliably: the clocks of processes differ, and the API's dates are whole seconds.
+    Attributes:
+        began: when it came, by the event loop's clock.
+        delivered: the ids of identical orders whose results somebody had received by then. No time of day shows that
+            reliably: the clocks of processes differ, and the API's dates are whole seconds.
+        any_age: whether it gets every completed job.
     """
 
-    at: float
+    began: float
     delivered: frozenset[str]
-
-
-def _get_delivered(orders: list[Order]) -> frozenset[str]:
-    return frozenset(order.id for order in orders if order.delivered)
+    any_age: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -590,7 +583,7 @@ class _Placing:
 
     order: Order
     validated: ValidatedRequest
-    arrival: _Arrival
+    call: _Call
     allow_duplicate: bool
     # Until when a refused connection is tried again, by the event loop's clock.
     retry_deadline: float
