@@ -34,7 +34,7 @@ from luma_mcp.media.clips import (
 )
 from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.download import describe_folder_problem, move_to_new
-from luma_mcp.media.sources import ImageError, SourceKind, check_file, find_file, home_folders, parse_source
+from luma_mcp.media.sources import ImageError, Source, SourceKind, check_file, find_file, home_folders, parse_source
 from luma_mcp.providers import PROVIDERS
 from luma_mcp.service import FEWEST_VIDEOS, MOST_FRAMES, MOST_VIDEOS, SHORTEST_CROSSFADE
 from luma_mcp.service.clip_files import ClipFiles, WorkFolder, about_job, check_is_video
@@ -253,12 +253,14 @@ class Films:
         known_jobids = await self.journal.owned_jobids()
         provider = PROVIDERS[self.clips.api.catalog.api]
         parse = partial(parse_source, provider=provider, is_jobid=known_jobids.__contains__, accepted=_SOURCES)
+        latest = await self.journal.list_latest(_SEARCHED_ORDERS)
+        saved = {file for order in latest for file in order.files}
         jobids: dict[str, _Video] = {}
         for video in videos:
             try:
                 source = parse(video.value)
                 if source.kind is SourceKind.FILE:
-                    video.path = await self._find_file(source.text, source.untrimmed)
+                    video.path = await self._find_file(source, is_saved=source.text in saved)
             except ImageError as error:
                 findings.add(video, error)
                 continue
@@ -268,13 +270,12 @@ class Films:
                 findings.add(video, ImageError(f"is not {_SOURCES}"))
         await self._find_jobs(jobids, findings)
 
-    async def _find_file(self, text: str, untrimmed: str) -> str:
+    async def _find_file(self, source: Source, *, is_saved: bool) -> str:
         """Get the real path of a file in the allowed folders or the output folder, or of one that was saved here."""
         folders = [*(home_folders() if self.folders is None else self.folders), self.get_folder()]
-        latest = await self.journal.list_latest(_SEARCHED_ORDERS)
-        if any(text in order.files for order in latest):
-            folders.append(Path(text).parent)
-        path = await anyio.to_thread.run_sync(find_file, text, folders, untrimmed)
+        if is_saved:
+            folders.append(Path(source.text).parent)
+        path = await anyio.to_thread.run_sync(find_file, source.text, folders, source.untrimmed)
         return await anyio.to_thread.run_sync(check_file, path, folders, LARGEST_CLIP)
 
     async def _find_jobs(self, videos: Mapping[str, _Video], findings: _Findings) -> None:
