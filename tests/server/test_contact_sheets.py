@@ -76,7 +76,7 @@ async def test_frames_of_the_video_take_the_place_of_the_thumbnail(
         result = await client.call_tool("get_job", {"jobid": jobid, "frames": frames})
     text, content = read_result(result, pictures=1)
     assert content["contact_sheet"] == {"frames": len(times), "times": times}
-    assert f"The picture shows {frames} frame" in text
+    assert f"The picture shows {frames} frame{'s' if len(times) > 1 else ''}, at {times[0]:g}" in text
     sheet = Image.open(io.BytesIO(picture_of(result)))
     assert sheet.format == "JPEG"
     # More than one frame of the clip.

@@ -105,7 +105,7 @@ _FILM_ENCODING = {
     False: "The videos are as they were: nothing was encoded again.",
     True: "The videos were encoded again, to fit together.",
 }
-_SHEET = "The picture shows {frames} frames, at {times} s."
+_SHEET = "The picture shows {frames}, at {times} s."
 _NO_SHEET = "There is no contact sheet: the video {problem}."
 _IMAGE_STEPS: Mapping[errors.ImageRemedy, str] = {
     "wait_for_job": "Call get_job with {call} to wait for it, and then {again}.",
@@ -797,7 +797,9 @@ def format_sheet(content: Mapping[str, Any]) -> str:
         return f"The picture shows {'; '.join(rows)}."
     if "problem" in content:
         return _NO_SHEET.format(problem=content["problem"])
-    return _SHEET.format(frames=content["frames"], times=", ".join(map(format_number, content["times"])))
+    count = content["frames"]
+    frames = f"{count} frame{'s' if count > 1 else ''}"
+    return _SHEET.format(frames=frames, times=", ".join(map(format_number, content["times"])))
 
 
 def no_preview(job: Job, problem: str | None = None) -> str:
