@@ -237,10 +237,16 @@ async def test_a_preview_of_hdr_looks_like_sdr(tmp_path: Path, shape: str) -> No
 
 
 def test_a_preview_is_small(tmp_path: Path) -> None:
-    clip = write_clip(tmp_path / "clip.mp4", [noise((480, 720), number) for number in range(3)] * 16, 60)
+    clip = write_shades(tmp_path / "clip.mp4", LEVELS * 4, 60, (480, 720))
     make_preview(str(clip), str(tmp_path / "preview.mp4"), PIXELS)
     facts = probe(str(tmp_path / "preview.mp4"), PIXELS)
-    assert (facts.size, facts.frame_rate, facts.seconds) == ((428, 640), 30.0, 0.8)
+    assert (facts.size, facts.frame_rate, facts.frame_count) == ((428, 640), 30.0, 18)
+
+
+def test_a_preview_that_is_hard_to_compress(tmp_path: Path) -> None:
+    """The first attempt becomes larger than it may be."""
+    clip = write_clip(tmp_path / "clip.mp4", [noise((240, 360), number) for number in range(60)], qp="24")
+    make_preview(str(clip), str(tmp_path / "preview.mp4"), PIXELS)
     assert (tmp_path / "preview.mp4").stat().st_size <= LARGEST_PREVIEW
 
 
@@ -337,6 +343,18 @@ def test_turned_clips_become_upright(tmp_path: Path, rotation: int) -> None:
         assert (picture.getpixel(light) > 200, picture.getpixel(opposite) < 60) == (True, True)  # type: ignore[operator]
 
 
+@pytest.mark.sample(3)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_each_shape_is_encoded_again(tmp_path: Path, shape: str) -> None:
+    clips = [MEDIA / f"{shape}-5s-sdr.mp4", MEDIA / "16x9-5s-sdr.mp4", MEDIA / f"{shape}-5s-sdr.mp4"]
+    joined = join_here(tmp_path / "film.mp4", *clips, crossfade=0.5)
+    size = probe(str(clips[0]), PIXELS).size
+    assert (joined.is_reencoded, joined.facts.size, joined.facts.frame_count) == (True, size, 3 * 121 - 2 * 12)
+    # The end of the film looks like that of its last clip.
+    pictures = [read_frames(path)[-1].to_image() for path in (tmp_path / "film.mp4", clips[2])]  # type: ignore[no-untyped-call]
+    assert max(ImageStat.Stat(ImageChops.difference(*pictures)).mean) < 3
+
+
 def test_crossfades(tmp_path: Path) -> None:
     clips = [write_shades(tmp_path / f"{level}.mp4", [level] * 24) for level in (60, 180, 100)]
     joined = join_here(tmp_path / "film.mp4", *clips, crossfade=0.5)
@@ -428,6 +446,18 @@ async def test_a_damaged_file_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ClipError) as error:
         await decoder.join(JoinPlan((str(good), str(bad)), str(target), (0.0,)), ignore)
     assert (error.value.index, error.value.reason, target.exists()) == (1, refusal.value.reason, False)
+
+
+async def test_a_file_that_ends_between_two_frames(tmp_path: Path) -> None:
+    """Its index comes first and promises more."""
+    clip = write_shades(tmp_path / "clip.mp4", LEVELS)
+    join_here(tmp_path / "film.mp4", clip, clip)
+    with av.open(str(tmp_path / "film.mp4")) as film:
+        begins = [packet.pos for packet in film.demux(video=0) if packet.pos is not None]
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes((tmp_path / "film.mp4").read_bytes()[: begins[12]])
+    with pytest.raises(ImageError, match="damaged or cut short"):
+        await Decoder().probe(str(bad))
 
 
 @pytest.mark.parametrize("name", ["no frame rate", "a jump in time", "half of the frames", "zeros for frames"])
