@@ -203,4 +203,4 @@ async def test_instructions_are_short(connect: Connect) -> None:
     async with connect(mode="auto") as client:
         assert client.instructions is not None
         assert "get_job" in client.instructions
-        assert len(client.instructions) < 700
+        assert len(client.instructions) < 1100
