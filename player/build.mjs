@@ -10,7 +10,7 @@ import * as esbuild from "esbuild";
 
 const HERE = new URL("./", import.meta.url);
 export const BUILT = new URL("../src/luma_mcp/server/player.html", HERE);
-const STYLES = ["theme.css", "card.css", "controls.css"];
+const STYLES = ["theme.css", "card.css", "controls.css", "takes.css"];
 const PACKAGES = ["@modelcontextprotocol/ext-apps", "@modelcontextprotocol/client", "@modelcontextprotocol/core", "zod"];
 const TARGET = ["chrome111", "safari16.4", "firefox113"];
 

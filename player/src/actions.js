@@ -18,11 +18,11 @@ export function showNotice(text, copy) {
 
 /**
  * @param {view.Card} card
- * @param {import("./host.js").Host} host
- * @param {() => unknown} pollOnce
+ * @param {import("./card.js").VideoCard} video whose state the card is
  * @returns {import("./buttons.js").Action[]}
  */
-export function listActions(card, host, pollOnce) {
+export function listActions(card, video) {
+  const { host } = video;
   const phase = view.phase(card);
   const [jobid, args] = [view.jobid(card), view.request(card)];
   const ask = (text) => sendMessage(host, text);
@@ -33,21 +33,29 @@ export function listActions(card, host, pollOnce) {
   if (phase === "text") return [];
   if (phase === "failed") {
     const open = view.openJob(card);
-    if (open && card.canPoll) return [{ id: "poll", label: "Look again", primary: true, run: pollOnce }];
-    const step = errors.nextStep(card.result?.error ?? null, args, open);
+    if (open && card.canPoll) return [{ id: "poll", label: "Look again", primary: true, run: () => video.pollOnce() }];
+    const step = errors.nextStep(card.result?.error ?? null, view.order(card), open);
     return step ? [{ id: "next-step", label: step.label, primary: true, run: () => ask(step.text) }] : [];
   }
   const files = listFileActions(card, host);
   if (phase === "finished" && !jobid) return files;
   return [
+    ...listPreviewActions(card, video),
     ...files,
     { id: "continue", label: "Continue from the last frame", run: () => ask(chat.continueVideo(jobid, args)) },
     { id: "new-take", label: "Another take", run: () => ask(chat.newTake(jobid, args)) },
   ];
 }
 
+/** @param {view.Card} card @param {import("./card.js").VideoCard} video @returns {import("./buttons.js").Action[]} */
+export function listPreviewActions(card, video) {
+  if (!view.hasPreview(card)) return [];
+  if (card.preview !== "playing") return [{ id: "preview", label: "Show SDR preview", isToggle: true, run: () => video.showPreview() }];
+  return [{ id: "preview", label: "Hide SDR preview", isToggle: true, run: () => video.hidePreview() }];
+}
+
 /** @param {view.Card} card @param {import("./host.js").Host} host @returns {import("./buttons.js").Action[]} */
-function listFileActions(card, host) {
+export function listFileActions(card, host) {
   const { prompt, dynamic_range: dynamicRange } = view.request(card);
   const job = card.result?.job ?? {};
   const [url, framesUrl] = [safeUrl(job.video?.url), safeUrl(job.exr_zip_url)];
@@ -68,7 +76,8 @@ function listFileActions(card, host) {
   return actions;
 }
 
-async function sendMessage(host, text) {
+/** Sends a message in the user's name, or lets the person copy it. @param {import("./host.js").Host} host @param {string} text */
+export async function sendMessage(host, text) {
   if (await host.sendMessage(text)) showNotice("Sent to the chat.");
   else showNotice("This chat takes no messages from the player. Copy this into it:", text);
 }

@@ -5,6 +5,7 @@
  * @property {string} id
  * @property {string} label
  * @property {boolean} [primary]
+ * @property {boolean} [isToggle] whether a second click at once is meant
  * @property {() => unknown} run
  */
 
@@ -15,14 +16,16 @@ const DEBOUNCE = 3000;
 export function renderButtons(row, actions) {
   const ids = actions.map((action) => action.id).join(" ");
   if (row.dataset.ids !== ids) {
+    const focused = row.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement).dataset.action : "";
     row.dataset.ids = ids;
     row.replaceChildren(...actions.map(({ id }) => createButton(id)));
+    /** @type {any} */ ([...row.children]).find(({ dataset }) => dataset.action === focused)?.focus();
   }
-  actions.forEach(({ label, primary, run }, index) => {
+  actions.forEach(({ label, primary, isToggle, run }, index) => {
     const button = /** @type {HTMLButtonElement} */ (row.children[index]);
     button.textContent = label;
     button.classList.toggle("primary", Boolean(primary));
-    button.onclick = () => runOnce(button, run);
+    button.onclick = isToggle ? run : () => runOnce(button, run);
   });
 }
 

@@ -33,6 +33,16 @@ export function showVideo(jobid) {
   return `Show me this video: call get_job with ${toJson({ jobid })}`;
 }
 
+/** @param {string[]} jobids */
+export function showVideos(jobids) {
+  return `Show me these videos: call get_job with ${toJson({ jobids })}`;
+}
+
+/** @param {number} take @param {string} jobid */
+export function keepTake(take, jobid) {
+  return `I keep take ${take}: job ${jobid}. Use this one from now on. Do not delete the other takes.`;
+}
+
 /** @param {Record<string, any>} suggestion */
 export function useSuggestion(suggestion) {
   return `Make this instead: call generate_video with ${toJson(suggestion)}`;
@@ -68,4 +78,16 @@ export function describeEnd(jobid, { job, error, phase }) {
   }
   const text = `The video of job ${jobid} is ready, and the user sees it in the player: ${url} There is no need to wait for it with get_job.`;
   return [text, { jobid, state: "completed", video_url: url }];
+}
+
+/**
+ * What the model is told when the last of several jobs has ended.
+ *
+ * @param {[string, string, import("./result.js").ToolResult][]} ends each with a title and the jobid
+ * @returns {[string, Record<string, unknown>]} as text and as facts
+ */
+export function describeEnds(ends) {
+  const descriptions = ends.map(([title, jobid, result]) => ({ title, end: describeEnd(jobid, result) }));
+  const text = descriptions.map(({ title, end }) => `${title}: ${end[0]}`).join("\n");
+  return [text, { jobs: descriptions.map(({ end }) => end[1]) }];
 }

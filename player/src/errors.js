@@ -55,8 +55,10 @@ const CHARGED = {
   unknown: "It is not known whether this was charged.",
 };
 
-/** @param {Record<string, any> | null} error */
-export function headline(error) {
+/** @param {Record<string, any> | null} error @param {boolean} [isTake] whether it is about one of several takes */
+export function headline(error, isTake = false) {
+  // After an order that failed, the takes after it are not ordered.
+  if (isTake && error?.kind === "conflict") return "This take was not ordered";
   return HEADLINES[error?.kind] ?? "That did not work";
 }
 
@@ -117,9 +119,12 @@ export function nextStep(error, args, jobid) {
   const isOver = error.kind === "job_failed" || (error.kind === "moderated" && !mayBeCharged(error));
   if (isOver) return { label: "Ask for a changed prompt", text: chat.changePrompt(error.reason ?? error.message) };
   if (mayBeCharged(error) || !RETRY_HINTS[error.retry]) return { label: "Find the order", text: chat.FIND_ORDER };
-  if (error.suggestion) return { label: "Make this instead", text: chat.useSuggestion(error.suggestion) };
+  if (error.suggestion) return { label: "Make this instead", text: chat.useSuggestion({ ...error.suggestion, ...pickTakes(args) }) };
   return args.prompt ? { label: "Try again", text: chat.tryAgain(args) } : null;
 }
+
+/** @param {Record<string, any>} args */
+const pickTakes = ({ takes }) => (takes ? { takes } : {});
 
 /**
  * A suggestion's values, and for each that differs from what was requested, from which value.

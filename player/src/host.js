@@ -1,10 +1,12 @@
 /** What the player asks of the host that shows it. Whatever a host does not support returns false. */
 
 import { applyDocumentTheme, applyHostFonts, applyHostStyleVariables } from "@modelcontextprotocol/ext-apps";
-import { parseResult } from "./result.js";
+import { BASE64, parseResult } from "./result.js";
 
 /** Seconds that a call may take beyond the wait that it requests. */
 const CALL_OVERHEAD = 25;
+/** Milliseconds in which the server fetches an HDR video and converts it. */
+const PREVIEW_TIMEOUT = 180_000;
 
 /** @param {Promise<any>} request */
 const succeeded = (request) => request.then((result) => !result?.isError, () => false);
@@ -24,6 +26,11 @@ export class Host {
     return Boolean(this.capabilities.serverTools);
   }
 
+  /** Whether the player may read the server's resources, and the server can make previews. */
+  get canPreview() {
+    return Boolean(this.capabilities.serverResources) && document.documentElement.dataset.previews === "yes";
+  }
+
   get context() {
     return this.app.getHostContext() ?? {};
   }
@@ -38,6 +45,20 @@ export class Host {
   async getJob(jobid, seconds, signal) {
     const call = { name: "get_job", arguments: { jobid, wait_seconds: seconds } };
     return parseResult(await this.app.callServerTool(call, { timeout: (seconds + CALL_OVERHEAD) * 1000, signal }));
+  }
+
+  /**
+   * Fetches a small SDR copy of a finished HDR video.
+   *
+   * @param {string} jobid
+   * @param {AbortSignal} signal
+   * @returns {Promise<string | null>} a data: URI
+   */
+  async fetchPreview(jobid, signal) {
+    const uri = `luma://jobs/${encodeURIComponent(jobid)}/preview`;
+    const { contents } = await this.app.readServerResource({ uri }, { timeout: PREVIEW_TIMEOUT, signal });
+    const video = /** @type {any[]} */ (contents).find(({ mimeType, blob }) => mimeType === "video/mp4" && BASE64.test(blob));
+    return video ? `data:video/mp4;base64,${video.blob}` : null;
   }
 
   /** Sends a message into the chat in the user's name. @param {string} text */
@@ -69,9 +90,16 @@ export class Host {
     return succeeded(this.app.updateModelContext({ content: [{ type: "text", text }], ...structured }));
   }
 
-  /** @param {"inline" | "fullscreen"} mode */
-  async setDisplayMode(mode) {
+  async toggleFullscreen() {
+    const mode = this.context.displayMode === "fullscreen" ? "inline" : "fullscreen";
     return succeeded(this.app.requestDisplayMode({ mode }));
+  }
+
+  /** Shows the button for the full screen where the host supports that. @param {HTMLElement} button @param {boolean} isWanted */
+  renderFullscreen(button, isWanted) {
+    const { availableDisplayModes: modes = [], displayMode } = this.context;
+    button.hidden = !isWanted || !modes.includes("fullscreen");
+    button.ariaLabel = displayMode === "fullscreen" ? "Back to the chat" : "Full screen";
   }
 
   /** Applies the host's theme, fonts and insets to the page. */

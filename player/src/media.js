@@ -21,12 +21,13 @@ export class MediaArea {
   #position = 0;
   #url = "";
   #posters = "";
+  #isPreview = false;
 
   /**
    * @param {HTMLVideoElement} video
    * @param {HTMLImageElement} still
    * @param {() => Promise<string | null>} fetchUrl a new link to the same video
-   * @param {(problem: "blocked" | "lost" | null) => void} onProblem
+   * @param {(problem: "blocked" | "lost" | "preview" | null) => void} onProblem
    */
   constructor(video, still, fetchUrl, onProblem) {
     Object.assign(this, { video, still, fetchUrl, onProblem });
@@ -64,8 +65,17 @@ export class MediaArea {
     await this.#recover();
   }
 
+  /** Plays a copy that is no link, so that nothing can renew it. @param {string} src a data: URI */
+  showPreview(src) {
+    this.#isPreview = true;
+    this.#setSource(src);
+    // The person has started it. Browsers allow this, because the video is muted.
+    this.video.play().catch(() => {});
+  }
+
   /** Shows only the still picture. */
   hideVideo() {
+    this.video.pause();
     this.video.hidden = true;
     this.still.hidden = !this.still.src;
   }
@@ -83,6 +93,7 @@ export class MediaArea {
 
   /** Replaces a link that failed by a new one, once, and continues where the video was. */
   async #recover() {
+    if (this.#isPreview) return this.#reportProblem("preview");
     const [position, isPlaying] = [this.#position, !this.video.paused && this.#position > 0];
     await new Promise((resolve) => setTimeout(resolve, REPORT_DELAY));
     if (this.#isBlocked) return this.#reportProblem("blocked");

@@ -1,58 +1,53 @@
-/** Puts a card's state on the page. */
+/** Puts a card's state on the page, below the area of the video. */
 
 import { byId, createElement, setText, setTextOrHide } from "./dom.js";
 import * as errors from "./errors.js";
 import * as view from "./view.js";
 
 const ANNOUNCEMENTS = { running: "The video is being made.", finished: "The video is ready.", cancelled: "The wait was cancelled." };
-/** Seconds between two updates of the progress for assistive technology. */
-const ANNOUNCE_INTERVAL = 15;
 
-let furthest = 0;
-let announcedAt = -Infinity;
-
-/** Renders what changes with time. @param {view.Card} card @param {number} now */
-export function renderProgress(card, now) {
-  setText("headline", view.headline(card, now));
-  setText("times", view.times(card, now));
-  const percent = view.progress(card, now);
-  const bar = byId("bar");
-  bar.classList.toggle("unknown", percent === null);
-  if (percent === null) return;
-  furthest = Math.max(furthest, percent);
-  byId("filled").style.inlineSize = `${furthest.toFixed(2)}%`;
-  if (now - announcedAt < ANNOUNCE_INTERVAL * 1000) return;
-  announcedAt = now;
-  bar.setAttribute("aria-valuenow", String(Math.round(furthest)));
-  bar.setAttribute("aria-valuetext", view.times(card, now));
+/** @param {string} text */
+export function announce(text) {
+  if (text) setText("announcement", text);
 }
 
-/** Renders everything but the buttons. @param {view.Card} card @param {number} now */
-export function renderCard(card, now) {
-  const phase = view.phase(card);
+/** Sets what the page's layout depends on. @param {string} phase @param {number} ratio width divided by height */
+export function renderLayout(phase, ratio) {
   const root = byId("card");
-  if (phase === "failed" && root.dataset.phase === "running") keepHeight();
   root.dataset.phase = phase;
   root.setAttribute("aria-busy", String(phase === "ordering"));
-  root.classList.toggle("tall", view.aspectRatio(card) <= 1);
-  root.style.setProperty("--ratio", view.aspectRatio(card).toFixed(4));
+  root.classList.toggle("tall", ratio <= 1);
+  root.style.setProperty("--ratio", ratio.toFixed(4));
+}
+
+/** Renders one video's card, without its area and its buttons. @param {view.Card} card */
+export function renderCard(card) {
+  const phase = view.phase(card);
+  if (phase === "failed" && byId("card").dataset.phase === "running") keepHeight();
+  renderLayout(phase, view.aspectRatio(card));
   byId("media").hidden = phase === "failed" || (phase === "text" && !card.result?.picture);
-  byId("overlay").hidden = !["ordering", "running", "cancelled"].includes(phase);
-  byId("bar").hidden = phase === "cancelled" || (phase === "running" && !card.canPoll);
-  renderProgress(card, now);
-  setTextOrHide("subheadline", view.subheadline(card));
-  renderPrompt(String(view.request(card).prompt ?? ""));
-  setText("options", view.options(card));
+  renderDetails(card);
+  const isFailed = phase === "failed";
+  announce(isFailed ? errors.headline(card.result?.error ?? null) : (ANNOUNCEMENTS[phase] ?? ""));
+}
+
+/** @param {view.Card} card */
+export function renderDetails(card) {
+  renderRequest(card);
   setTextOrHide("hdr-note", view.hdrNote(card));
   setTextOrHide("status-note", view.statusNote(card));
   setText("facts", view.facts(card));
-  byId("hdr").hidden = !view.isHdr(card);
-  byId("simulated").hidden = !view.isSimulated(card);
-  byId("simulated").title = card.result?.job.note ?? "";
-  renderSavedFiles(card);
-  renderError(card);
-  const announcement = phase === "failed" ? errors.headline(card.result?.error ?? null) : ANNOUNCEMENTS[phase];
-  if (announcement) setText("announcement", announcement);
+  renderSavedFiles([["", card]]);
+  const phase = view.phase(card);
+  byId("error").hidden = !["failed", "text"].includes(phase);
+  byId("error").classList.toggle("plain", phase === "text");
+  if (!byId("error").hidden) renderError(byId("error"), card);
+}
+
+/** @param {view.Card} card */
+export function renderRequest(card) {
+  renderPrompt(String(view.request(card).prompt ?? ""));
+  setText("options", view.options(card));
 }
 
 /** An error takes the height of the video that will not come, so that the chat does not jump. */
@@ -81,47 +76,39 @@ export function makePromptExpandable() {
   new ResizeObserver(() => renderPrompt(byId("prompt").textContent)).observe(byId("card"));
 }
 
-/** @param {view.Card} card */
-function renderSavedFiles({ result }) {
-  const files = Array.isArray(result?.job.saved_files) ? result.job.saved_files : [];
-  // A path is read from the left even where the text around it is not.
-  const path = (file) => Object.assign(createElement("bdi", String(file)), { dir: "ltr" });
-  const lines = files.map((file) => createElement("li", "Saved: ", path(file)));
-  if (result?.job.save_problem) lines.push(createElement("li", `Not saved: ${result.job.save_problem}`));
+/** @param {[title: string, card: view.Card][]} cards each with what tells it from the others */
+export function renderSavedFiles(cards) {
+  const lines = [];
+  for (const [title, { result }] of cards) {
+    const prefix = title ? `${title}: ` : "";
+    const files = Array.isArray(result?.job.saved_files) ? result.job.saved_files : [];
+    // A path is read from the left even where the text around it is not.
+    const path = (file) => Object.assign(createElement("bdi", String(file)), { dir: "ltr" });
+    lines.push(...files.map((file) => createElement("li", `${prefix}Saved: `, path(file))));
+    if (result?.job.save_problem) lines.push(createElement("li", `${prefix}Not saved: ${result.job.save_problem}`));
+  }
   byId("saved").replaceChildren(...lines);
   byId("saved").hidden = !lines.length;
 }
 
-/** Renders an error, or the text of a result that has nothing else. @param {view.Card} card */
-function renderError(card) {
+/**
+ * Renders an error, or the text of a result that has nothing else.
+ *
+ * @param {HTMLElement} root
+ * @param {view.Card} card
+ */
+export function renderError(root, card) {
+  const part = (/** @type {string} */ className) => /** @type {HTMLElement} */ (root.querySelector(`.${className}`));
   const { result } = card;
-  const isText = result?.phase === "text";
-  const isShown = isText || result?.phase === "failed";
-  byId("error").hidden = !isShown;
-  if (!isShown) return;
   const { error } = result;
-  byId("error").classList.toggle("plain", isText);
-  setTextOrHide("error-title", isText ? "" : errors.headline(error));
-  setTextOrHide("reason", errors.describeError(error, result.text));
+  setTextOrHide(part("error-title"), result.phase === "text" ? "" : errors.headline(error, card.isTake));
+  setTextOrHide(part("reason"), errors.describeError(error, result.text));
   const problems = errors.listProblems(error);
-  byId("problems").replaceChildren(...problems.map((problem) => createElement("li", problem)));
-  byId("problems").hidden = !problems.length;
+  part("problems").replaceChildren(...problems.map((problem) => createElement("li", problem)));
+  part("problems").hidden = !problems.length;
   const values = error?.suggestion ? errors.compareSuggestion(error.suggestion, view.request(card)) : [];
   const marked = values.flatMap(({ text, isChanged }, index) => [index ? " · " : " ", isChanged ? createElement("strong", text) : text]);
-  byId("suggestion").replaceChildren("This would work:", ...marked);
-  byId("suggestion").hidden = !values.length;
-  setTextOrHide("hint", errors.hint(error, view.openJob(card)));
-}
-
-/** Renders why a video does not play, and a way to try again. @param {view.Card} card @param {() => unknown} retry */
-export function renderMediaProblem(card, retry) {
-  const text = view.mediaProblem(card);
-  const banner = byId("media-problem");
-  banner.hidden = !text;
-  if (banner.dataset.text === text) return;
-  banner.dataset.text = text;
-  banner.replaceChildren(text);
-  if (card.mediaProblem === "lost" && card.canPoll) {
-    banner.append(" ", Object.assign(createElement("button", "Load again"), { type: "button", onclick: retry }));
-  }
+  part("suggestion").replaceChildren("This would work:", ...marked);
+  part("suggestion").hidden = !values.length;
+  setTextOrHide(part("hint"), errors.hint(error, view.openJob(card)));
 }

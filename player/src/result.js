@@ -6,11 +6,11 @@
  * @property {Record<string, any>} job the structured content; empty if there is none.
  * @property {Record<string, any> | null} error
  * @property {string} text
- * @property {string | null} picture the result's thumbnail as a data: URI.
+ * @property {string | null} picture the result's thumbnail as a data: URI. A contact sheet is none.
  */
 
 const PICTURE_TYPES = new Set(["image/jpeg", "image/png", "image/webp"]);
-const BASE64 = /^[A-Za-z0-9+/]+=*$/;
+export const BASE64 = /^[A-Za-z0-9+/]+=*$/;
 
 /**
  * @param {any} result of a tool call
@@ -22,7 +22,8 @@ export function parseResult(result) {
   const error = isObject(job.error) ? job.error : null;
   const text = blocks.filter((block) => block?.type === "text").map((block) => String(block.text)).join("\n\n");
   const image = blocks.find((block) => block?.type === "image" && PICTURE_TYPES.has(block.mimeType) && BASE64.test(block.data));
-  const picture = image ? `data:${image.mimeType};base64,${image.data}` : null;
+  const isThumbnail = image && !job.contact_sheet;
+  const picture = isThumbnail ? `data:${image.mimeType};base64,${image.data}` : null;
   return { phase: resultPhase(job, error, Boolean(result?.isError)), job, error, text, picture };
 }
 
@@ -32,6 +33,24 @@ function resultPhase(job, error, isError) {
   // A completed job without a link is still running for the player: the API adds the link a little later.
   if (job.state === "running" || job.state === "completed") return job.video?.url ? "finished" : "running";
   return isError ? "failed" : "text";
+}
+
+/**
+ * The results of a call about several jobs, in the order of the takes; empty for a call about one. A take that was not
+ * ordered has only an error.
+ *
+ * @param {ToolResult} result
+ * @returns {{ number: number, isTake: boolean, result: ToolResult }[]}
+ */
+export function parseItems({ job }) {
+  const jobs = Array.isArray(job.jobs) ? job.jobs.filter(isObject) : [];
+  const failedOrders = Array.isArray(job.failed_orders) ? job.failed_orders.filter(isObject) : [];
+  const contents = [...jobs, ...failedOrders.map(({ take, error }) => ({ take, error: isObject(error) ? error : {} }))];
+  const items = contents.map((content, index) => {
+    const isTake = Number.isInteger(content.take);
+    return { number: isTake ? content.take : index + 1, isTake, result: parseResult({ structuredContent: content }) };
+  });
+  return items.sort((one, other) => one.number - other.number);
 }
 
 /**

@@ -9,16 +9,19 @@ import { CHOICES } from "./table.js";
  * @property {Record<string, any>} args of the tool call, as far as they have arrived
  * @property {import("./result.js").ToolResult | null} result
  * @property {string} [jobid] of the job that a failed call was about
+ * @property {boolean} isTake whether it is one of several takes
  * @property {boolean} isCancelled whether the model's call was cancelled
  * @property {boolean} isDisturbed whether polling fails at the moment
  * @property {string} disturbance why it fails
  * @property {boolean} canPoll
- * @property {"blocked" | "lost" | null} mediaProblem
+ * @property {boolean} canPreview
+ * @property {"" | "loading" | "playing"} preview of an HDR video, in SDR
+ * @property {"blocked" | "lost" | "preview" | null} mediaProblem
  * @property {number} startedAt when the elapsed time starts, in milliseconds of `performance.now()`
  */
 
 /** Arguments that are about the call and not about the video. */
-const CALL_OPTIONS = new Set(["wait_seconds", "save", "new_take"]);
+const CALL_OPTIONS = new Set(["wait_seconds", "save", "new_take", "takes"]);
 /** Seconds within which an order is surely accepted or rejected. */
 const ORDER_SECONDS = 5;
 
@@ -42,7 +45,15 @@ export function openJob(card) {
 /** What was ordered, by the tool's parameters. @param {Card} card @returns {Record<string, any>} */
 export function request({ result, args }) {
   if (result?.job.request) return result.job.request;
-  return args.jobid ? {} : Object.fromEntries(Object.entries(args).filter(([name]) => !CALL_OPTIONS.has(name)));
+  return args.jobid || args.jobids ? {} : Object.fromEntries(Object.entries(args).filter(([name]) => !CALL_OPTIONS.has(name)));
+}
+
+/** The order to repeat after a failure: of one take, or of all. @param {Card} card @returns {Record<string, any>} */
+export function order(card) {
+  const takes = Number(card.args.takes);
+  // Without `new_take`, the job of another take would be returned.
+  if (card.isTake) return { ...request(card), new_take: true };
+  return takes > 1 ? { ...request(card), takes } : request(card);
 }
 
 /** @param {Card} card */
@@ -64,6 +75,11 @@ export function aspectRatio(card) {
 /** Whether it is a video that no browser can play. @param {Card} card */
 export function isHdr(card) {
   return (card.result?.job.video?.plays_in_browser ?? API.playsInBrowser[request(card).dynamic_range]) === false;
+}
+
+/** Whether a preview can be offered, now or once the video is finished. @param {Card} card */
+export function hasPreview(card) {
+  return card.canPreview && isHdr(card) && ["ordering", "running", "finished"].includes(phase(card));
 }
 
 /** @param {Card} card */
@@ -138,6 +154,30 @@ export function statusNote(card) {
   return `${first} The video appears here when it is ready.`;
 }
 
+/** @param {Card[]} cards */
+export function phaseOfSeveral(cards) {
+  const phases = cards.map(phase);
+  const order = /** @type {const} */ (["ordering", "running", "finished"]);
+  return order.find((each) => phases.includes(each)) ?? "failed";
+}
+
+/** @param {Card[]} cards @param {boolean} canKeep */
+export function statusNoteOfSeveral(cards, canKeep) {
+  const running = cards.filter((card) => phase(card) === "running");
+  if (running.some((card) => !card.canPoll)) return "This chat does not let the player check the jobs.";
+  if (running.length) return "You can keep chatting. The videos appear here when they are ready.";
+  const isOver = phaseOfSeveral(cards) === "finished";
+  return canKeep && isOver ? "Keep the take that you like best. The others are not deleted." : "";
+}
+
+/** @param {Card[]} cards */
+export function announcementOfSeveral(cards) {
+  const finished = cards.filter((card) => phase(card) === "finished").length;
+  const failed = cards.filter((card) => phase(card) === "failed").length;
+  const ended = failed ? `, ${failed} failed` : "";
+  return phaseOfSeveral(cards) === "ordering" ? "" : `${finished} of ${cards.length} videos are ready${ended}.`;
+}
+
 /** @param {Card} card */
 export function facts(card) {
   const { elapsed_seconds: elapsed, credits_used: credits, price } = card.result?.job ?? {};
@@ -148,12 +188,26 @@ export function facts(card) {
   return [Number.isFinite(elapsed) ? `Made in ${formatTime(elapsed)}` : "", used || listed].filter(Boolean).join(" · ");
 }
 
-/** Why the video does not play. @param {Card} card */
-export function mediaProblem(card) {
-  if (card.mediaProblem === "blocked") return "This chat does not show videos from other sites.";
-  if (card.mediaProblem !== "lost") return "";
-  const advice = card.canPoll ? "" : " Ask for this video again to get a new link.";
-  return `The video could not be loaded: its link may have expired.${advice}`;
+/**
+ * Why nothing plays, and the label of a button that tries again.
+ *
+ * @param {Card} card
+ * @returns {{ text: string, action?: string }}
+ */
+export function banner(card) {
+  if (card.preview === "loading") return { text: "Loading the SDR preview…" };
+  switch (card.mediaProblem) {
+    case "preview":
+      return { text: "The SDR preview could not be loaded.", action: "Try again" };
+    case "blocked":
+      return { text: "This chat does not show videos from other sites." };
+    case "lost": {
+      const text = "The video could not be loaded: its link may have expired.";
+      return card.canPoll ? { text, action: "Load again" } : { text: `${text} Ask for this video again to get a new link.` };
+    }
+    default:
+      return { text: "" };
+  }
 }
 
 /** @param {Card} card */

@@ -13,16 +13,16 @@ const RETRIES = ["never", "after_change", "later", "some_day", undefined];
 const CHARGES = ["no", "yes", "unknown", "some_day", undefined];
 
 /** The card after a call that failed. */
-function failedCard(error, { args = ARGS, canPoll = true, job = {} } = {}) {
+function failedCard(error, { args = ARGS, canPoll = true, isTake = false, job = {} } = {}) {
   const result = parseResult({ isError: true, content: [], structuredContent: { ...job, error } });
-  return { args, result, isCancelled: false, isDisturbed: false, disturbance: "", canPoll, mediaProblem: null, startedAt: 0 };
+  return { args, result, isTake, isCancelled: false, isDisturbed: false, disturbance: "", canPoll, mediaProblem: null, startedAt: 0 };
 }
 
 /** The buttons of a card, each with the message that it sends, if it sends one. */
 function listButtons(card) {
   let message = "";
   const host = { sendMessage: (text) => ((message = text), new Promise(() => {})) };
-  return listActions(card, host, () => {}).map(({ label, run }) => {
+  return listActions(card, { host, pollOnce: () => {} }).map(({ label, run }) => {
     message = "";
     run();
     return { label, message };
@@ -57,8 +57,8 @@ test("every kind of error has its own headline", () => {
 test("no error that may have been charged offers to order", () => {
   let repeated = 0;
   for (const error of listErrors()) {
-    for (const canPoll of [true, false]) {
-      const buttons = listButtons(failedCard(error, { canPoll }));
+    for (const [canPoll, isTake] of [[true, false], [false, false], [true, true]]) {
+      const buttons = listButtons(failedCard(error, { canPoll, isTake }));
       const details = `${JSON.stringify(error)} ${JSON.stringify(buttons)}`;
       assert.ok(buttons.length <= 1, details);
       const { kind, charged, jobid } = error;
@@ -106,4 +106,11 @@ test("an order that was surely not charged can be tried again", () => {
     const buttons = listButtons(failedCard({ kind, message: "m", retry, charged: "no" }));
     assert.deepEqual(buttons.map(({ label }) => label), ["Try again"]);
   }
+});
+
+test("what is tried again is all takes, or the one that was not ordered", () => {
+  const error = { kind: "network", message: "m", retry: "later", charged: "no" };
+  const parse = ([{ message }]) => JSON.parse(/generate_video with (\{.*\})/.exec(message)[1]);
+  assert.deepEqual(parse(listButtons(failedCard(error, { args: { ...ARGS, takes: 3 } }))), { ...ARGS, takes: 3 });
+  assert.deepEqual(parse(listButtons(failedCard(error, { args: { ...ARGS, takes: 3 }, isTake: true }))), { ...ARGS, new_take: true });
 });

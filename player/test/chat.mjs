@@ -1,24 +1,35 @@
 /** A chat in a real browser: a host page on one loopback origin, and the player in an iframe from another. */
 
+import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { createServer } from "node:http";
+import { createRequire } from "node:module";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
 import { chromium } from "playwright-core";
 import { SimulatedApi } from "./api.mjs";
-import { Server } from "./server.mjs";
+import { CALL_TIMEOUT, Server } from "./server.mjs";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome"];
 const PATHS = (process.env.PATH ?? "").split(delimiter).flatMap((folder) => NAMES.map((name) => join(folder, name)));
 const CHROMIUM = process.env.CHROMIUM ?? PATHS.find((path) => existsSync(path));
+const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core"), "utf8");
 const SCREENSHOTS = fileURLToPath(new URL("../screenshots/", import.meta.url));
-const ALL_CAPABILITIES = { serverTools: {}, openLinks: {}, downloadFile: {}, message: { text: {} }, updateModelContext: { text: {}, structuredContent: {} } };
+const ALL_CAPABILITIES = { serverTools: {}, serverResources: {}, openLinks: {}, downloadFile: {}, message: { text: {} }, updateModelContext: { text: {}, structuredContent: {} } };
 /** Pixels around the player: the page's margins and the frame's border. */
 const FRAME = 34;
 /** Milliseconds that anything may take before a test fails. */
 export const TIMEOUT = 20_000;
+
+/** Elements that overflow the page. */
+const findOverflow = () => {
+  const width = document.documentElement.clientWidth;
+  const visible = [...document.querySelectorAll("main *")].filter((node) => node.checkVisibility({ visibilityProperty: true }) && !node.closest(".visually-hidden, svg"));
+  const outside = visible.filter((node) => node.getBoundingClientRect().right > width + 0.5 || node.getBoundingClientRect().left < -0.5);
+  return { outside: outside.map((node) => node.id || node.className || node.tagName), scrolls: document.documentElement.scrollWidth > width };
+};
 
 /** The policy that hosts build from the resource's `_meta.ui.csp`. */
 function buildPolicy({ resourceDomains = [], connectDomains = [] } = {}) {
@@ -85,14 +96,15 @@ export class TestBed {
    * @param {Record<string, any>} [options.context] of the host
    * @param {number} [options.width] of the player
    * @param {object} [options.csp] instead of the resource's own
+   * @param {(policy: string) => string} [options.policy] changes what is built of it
    * @param {object} [options.browser] options of the browser context
    */
-  async chat({ capabilities = {}, context = {}, width = 640, csp = this.page.ui.csp, browser = {} } = {}) {
+  async chat({ capabilities = {}, context = {}, width = 640, csp = this.page.ui.csp, policy = (built) => built, browser = {} } = {}) {
     const supported = Object.fromEntries(Object.entries({ ...ALL_CAPABILITIES, ...capabilities }).filter(([, value]) => value));
     const browserContext = await this.browser.newContext({ viewport: { width: width + FRAME, height: 900 }, ...browser });
     browserContext.setDefaultTimeout(TIMEOUT);
     const chat = new Chat(this, await browserContext.newPage());
-    const index = this.policies.push(buildPolicy(csp)) - 1;
+    const index = this.policies.push(policy(buildPolicy(csp))) - 1;
     await chat.open({ frame: `${this.playerSite.origin}/${index}`, capabilities: supported, context, permissions: this.page.ui.permissions, label: "Luma" });
     return chat;
   }
@@ -100,10 +112,13 @@ export class TestBed {
 
 export class Chat {
   calls = [];
+  reads = [];
   results = [];
   events = [];
   console = [];
   rejected = {};
+  /** What the player gets instead of the server's own resource. */
+  resource = null;
   failures = 0;
 
   constructor(bed, page) {
@@ -115,6 +130,7 @@ export class Chat {
     page.on("console", (line) => this.console.push(`${line.type()}: ${line.text()}`));
     page.on("pageerror", (error) => this.console.push(`pageerror: ${error.message}`));
     await page.exposeFunction("hostCall", (params) => this.#call(params));
+    await page.exposeFunction("hostRead", (params) => this.#read(params));
     await page.exposeFunction("hostEvent", (name, params) => {
       this.events.push({ name, params });
       return this.rejected[name] ? { isError: true } : {};
@@ -133,14 +149,26 @@ export class Chat {
   /** A call that the player makes through the host. */
   async #call(params) {
     this.calls.push(params);
+    await this.#reachServer();
+    const result = await this.bed.server.call(params.name, params.arguments);
+    this.results.push(result);
+    return result;
+  }
+
+  /** A resource that the player reads through the host. */
+  async #read(params) {
+    this.reads.push(params.uri);
+    await this.#reachServer();
+    if (this.resource) return this.resource;
+    return this.bed.server.client.readResource(params, { timeout: CALL_TIMEOUT });
+  }
+
+  async #reachServer() {
     if (this.failures > 0) {
       this.failures -= 1;
       throw new Error("The host cannot reach the server.");
     }
     if (this.held) await this.held;
-    const result = await this.bed.server.call(params.name, params.arguments);
-    this.results.push(result);
-    return result;
   }
 
   /** Waits until the player has made so many calls, or has got so many results. @param {"calls" | "results"} [what] */
@@ -208,6 +236,15 @@ export class Chat {
   /** The text of the message that the player has sent into the chat. */
   async waitForMessage(count = 1) {
     return (await this.waitForEvent("message", count)).content[0].text;
+  }
+
+  /** Checks that the card fits and is accessible, and saves a picture of it. @param {string} name */
+  async checkAppearance(name) {
+    assert.deepEqual(await this.frame.evaluate(findOverflow), { outside: [], scrolls: false }, name);
+    await this.frame.evaluate(AXE);
+    const { violations } = await this.frame.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+    assert.deepEqual(violations.map(({ id, nodes }) => [id, nodes.map(({ target, failureSummary }) => [target, failureSummary])]), [], name);
+    await this.screenshot(name);
   }
 
   /** Saves a picture of the whole card. @param {string} name */

@@ -7,7 +7,7 @@ let bridge;
 window.methods = [];
 window.addEventListener("message", ({ data }) => data?.method && window.methods.push(data.method));
 
-/** Shows the player. Its calls and requests go to the test by `hostCall` and `hostEvent`. */
+/** Shows the player. Its calls, reads and requests go to the test by `hostCall`, `hostRead` and `hostEvent`. */
 window.start = async ({ frame, capabilities, context, permissions, label }) => {
   const iframe = Object.assign(document.createElement("iframe"), { title: label, allow: buildAllowAttribute(permissions) });
   iframe.sandbox.add("allow-scripts");
@@ -15,6 +15,7 @@ window.start = async ({ frame, capabilities, context, permissions, label }) => {
   bridge = new AppBridge(null, { name: "test host", version: "1" }, capabilities, { hostContext: context });
   const report = (name) => (params) => window.hostEvent(name, params);
   if (capabilities.serverTools) bridge.oncalltool = (params) => window.hostCall(params);
+  if (capabilities.serverResources) bridge.onreadresource = (params) => window.hostRead(params);
   if (capabilities.message) bridge.onmessage = report("message");
   if (capabilities.openLinks) bridge.onopenlink = report("open");
   if (capabilities.downloadFile) bridge.ondownloadfile = report("download");

@@ -6,7 +6,7 @@ import { ROOT } from "./api.mjs";
 
 const UI = "io.modelcontextprotocol/ui";
 const LUMA_MCP = process.env.LUMA_MCP ?? `${ROOT}.venv/bin/luma-ray-mcp`;
-const CALL_TIMEOUT = 120_000;
+export const CALL_TIMEOUT = 120_000;
 
 export class Server {
   /** @param {string} baseUrl of the API @param {Record<string, string>} [credential] */

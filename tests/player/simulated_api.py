@@ -1,7 +1,8 @@
 """The simulated API for the player's browser tests, which control it with one command per line on stdin.
 
 Commands are JSON objects with `command`: `finish` (all running jobs, or `jobid`), `age` (make them `seconds` older),
-`expire` (the links given so far stop working), `break_links` (`broken`: whether no link to a video works), `report`
+`fail` (let the running job `jobid` fail), `expire` (the links given so far stop working), `break_links` (`broken`:
+whether no link to a video works), `limit_orders` (after `orders` more, no credits are left; null: no limit), `report`
 (what was ordered and requested). Each command gets a line of output; the very first line names the base URL.
 """
 
@@ -15,7 +16,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.simulator.app import EMAIL, PREFIX, Simulator, running
@@ -37,6 +38,7 @@ class ControlledSimulator(Simulator):
         super().__init__(service)
         self.generation = 0
         self.broken = False
+        self.orders_left: int | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].endswith(".mp4"):
@@ -44,6 +46,12 @@ class ControlledSimulator(Simulator):
             if generation != str(self.generation) or self.broken:
                 await Response(status_code=403)(scope, receive, send)
                 return
+        is_order = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == f"{PREFIX}/videos"
+        if is_order and self.orders_left is not None:
+            if self.orders_left == 0:
+                await JSONResponse({"error": "No credits are left"}, 402)(scope, receive, send)
+                return
+            self.orders_left -= 1
         is_job = scope["type"] == "http" and scope["method"] == "GET" and scope["path"].startswith(f"{PREFIX}/jobs/")
         if is_job:
             send = _LinkSigner(send, self.generation)
@@ -60,6 +68,12 @@ class ControlledSimulator(Simulator):
                     job.begun -= command["seconds"]
                     job.created -= timedelta(seconds=command["seconds"])
                     job.seconds += command["seconds"]
+            case "fail":
+                [job] = self._get_jobs_of(command)
+                job.fails = "the model could not make this video"
+                job.seconds = max(time.monotonic() - job.begun, 0.001)
+            case "limit_orders":
+                self.orders_left = command["orders"]
             case "expire":
                 self.generation += 1
             case "break_links":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -110,7 +111,22 @@ async def test_the_player_names_what_it_loads(connect: Server, mode: str) -> Non
 async def test_the_player_learns_which_api_is_used(connect: Server, api: str, environment: dict[str, str]) -> None:
     async with declaring(connect(environment=environment), APPS) as client:
         [page] = (await client.read_resource(PLAYER)).contents
-    assert f'<html lang="en" data-api="{api}">' in page.model_dump()["text"]
+    assert f'<html lang="en" data-api="{api}" ' in page.model_dump()["text"]
+
+
+@pytest.mark.parametrize("has_pyav", [True, False], ids=["with PyAV", "without PyAV"])
+async def test_the_player_learns_whether_there_are_previews(
+    connect: Server, monkeypatch: pytest.MonkeyPatch, *, has_pyav: bool
+) -> None:
+    if has_pyav:
+        pytest.importorskip("av")
+    else:
+        monkeypatch.setitem(sys.modules, "av", None)
+    async with declaring(connect(), APPS) as client:
+        [page] = (await client.read_resource(PLAYER)).contents
+        templates = (await client.list_resource_templates()).resource_templates
+    assert f'data-previews="{"yes" if has_pyav else "no"}">' in page.model_dump()["text"]
+    assert any(each.uri_template.endswith("/preview") for each in templates) == has_pyav
 
 
 @every_era

@@ -12,6 +12,7 @@ from mcp.server.apps import APP_MIME_TYPE, Apps
 from mcp.server.mcpserver.resources import FileResource
 from mcp.types import Icon
 
+from luma_mcp.media.clips import can_read_clips
 from luma_mcp.providers import USEAPI
 from luma_mcp.settings import LOOPBACK, Settings
 
@@ -51,14 +52,17 @@ def icons(name: str) -> list[Icon]:
 
 
 class PlayerPage(FileResource):
-    """The player's page, which learns from the server which API it uses."""
+    """The player's page, which learns from the server which API it uses, and whether there are previews of HDR."""
 
     api: str
 
     async def read(self) -> str | bytes:
         """Read the page."""
         page = await super().read()
-        return page.replace(f'data-api="{USEAPI.name}"', f'data-api="{self.api}"', 1) if isinstance(page, str) else page
+        if not isinstance(page, str):
+            return page
+        page = page.replace(f'data-api="{USEAPI.name}"', f'data-api="{self.api}"', 1)
+        return page.replace('data-previews="no"', 'data-previews="yes"', 1) if can_read_clips() else page
 
 
 def build_player(settings: Settings) -> Apps:
