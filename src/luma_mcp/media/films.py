@@ -86,6 +86,7 @@ class _Scan:
         rate: frames per second.
         is_regular: whether its frames follow each other at this rate.
         times: when its frames are shown, in the stream's time base, in ascending order.
+        places: for each of these times its position.
         keyframes: the times of the frames from which decoding can begin.
         transfer: transfer characteristics (ITU-T H.273), which clips of one film have in common.
         delay: by how many frames decoding is ahead of showing.
@@ -97,6 +98,7 @@ class _Scan:
     rate: Fraction
     is_regular: bool
     times: Sequence[int]
+    places: dict[int | None, int]
     keyframes: Sequence[int]
     time_base: Fraction
     transfer: int
@@ -139,7 +141,8 @@ def make_sheet(rows: Sequence[SheetRow], frames: int, max_pixels: int) -> Contac
         with _naming(index):
             scans.append(_scan_file(row.path, max_pixels))
     frames = min(frames, max(scan.facts.frame_count for scan in scans))
-    label_height = _LABEL_SIZE + _GAP if any(row.label for row in rows) else 0
+    has_labels = any(row.label for row in rows)
+    label_height = has_labels * (_LABEL_SIZE + _GAP)
     sheet = _Sheet(len(rows), frames, scans[0].facts.size, label_height)
     times: list[tuple[float, ...]] = []
     for index, (row, scan) in enumerate(zip(rows, scans, strict=True)):
@@ -276,7 +279,7 @@ def _scan(container: InputContainer, stream: VideoStream, max_pixels: int) -> _S
     )
     colors = (context.color_primaries, context.color_trc, context.colorspace, context.color_range)
     picture = (context.pix_fmt, context.width, context.height, stream.sample_aspect_ratio, colors)
-    places = {time: place for place, time in enumerate(times)}
+    places: dict[int | None, int] = {time: place for place, time in enumerate(times)}
     delay = max(number - places[time] for number, time in enumerate(packets.times))
     copy_key = (codec, context.profile, picture, rate, bytes(context.extradata or b""))
     # Frames before the first keyframe, in the order of display, may need frames of the clip before it.
@@ -287,6 +290,7 @@ def _scan(container: InputContainer, stream: VideoStream, max_pixels: int) -> _S
         rate=rate,
         is_regular=is_regular,
         times=times,
+        places=places,
         keyframes=keyframes,
         time_base=stream.time_base,
         transfer=context.color_trc,
@@ -339,16 +343,24 @@ class _Packets:
 
 def _find_rate(stream: VideoStream, times: Sequence[int], seconds: float) -> tuple[Fraction, bool]:
     """Find how many frames a second a clip has, and whether they are shown at regular intervals."""
-    if seconds <= 0 or seconds > _LONGEST or stream.time_base is None:
-        raise ImageError(DAMAGED_CLIP if seconds <= 0 else "claims to be longer than two hours")
-    # Timestamps are rounded to a tick, or to a millisecond before.
-    tolerance = max(Fraction(3, 2) * stream.time_base, Fraction(1, 900))
+    if seconds <= 0 or stream.time_base is None:
+        raise ImageError(DAMAGED_CLIP)
+    if seconds > _LONGEST:
+        raise ImageError("claims to be longer than two hours")
     for rate in (stream.guessed_rate, stream.average_rate):
-        if rate:
-            drift = [abs((time - times[0]) * stream.time_base - number / rate) for number, time in enumerate(times)]
-            if max(drift) <= tolerance:
-                return rate, True
+        if rate and _is_regular(times, stream.time_base, rate):
+            return rate, True
     return Fraction(len(times) / seconds).limit_denominator(10_000), False
+
+
+def _is_regular(times: Sequence[int], time_base: Fraction, rate: Fraction) -> bool:
+    """Whether frames are shown at this rate. Timestamps are rounded to a tick, or to a millisecond before."""
+    tolerance = max(Fraction(3, 2) * time_base, Fraction(1, 900))
+    for number, time in enumerate(times):
+        drift = (time - times[0]) * time_base - number / rate
+        if abs(drift) > tolerance:
+            return False
+    return True
 
 
 def _space_evenly(count: int, frames: int) -> list[int]:
@@ -638,7 +650,6 @@ class _Film:
         target = None
         with _open_film(self.plan.target) as film:
             for index, (path, scan) in enumerate(zip(self.plan.paths, self.scans, strict=True)):
-                places: dict[int | None, int] = {time: place for place, time in enumerate(scan.times)}
                 for packet in self._read_packets(index, path):
                     if target is None:
                         target = film.add_stream_from_template(packet.stream, opaque=True)
@@ -647,7 +658,7 @@ class _Film:
                             target.codec_context.codec_tag = "hvc1"
                     packet.stream = target
                     packet.time_base = 1 / self.rate
-                    packet.pts, packet.dts, packet.duration = offset + places[packet.pts], count - delay, 1
+                    packet.pts, packet.dts, packet.duration = offset + scan.places[packet.pts], count - delay, 1
                     film.mux(packet)
                     count += 1
                     self.report(count / self.total)
