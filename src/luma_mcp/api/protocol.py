@@ -397,16 +397,16 @@ def file_stem(job: Job, *, with_prompt: bool = True) -> str:
     # The API's time may lie outside of what this machine's time zone can express.
     with suppress(OverflowError, OSError, ValueError):
         created = (parse_time(job.created) or created).astimezone()
-    title = _format_title(job.request.prompt) if job.request and with_prompt else ""
+    title = format_title(job.request.prompt) if job.request and with_prompt else ""
     return f"{created:%Y-%m-%d}_{title or 'video'}_{blake2b(job.jobid.encode(), digest_size=4).hexdigest()}"
 
 
 def film_stem(title: str | None, now: datetime) -> str:
     """Build the file name of a film without its ending: the day, and the beginning of the title. As short as others."""
-    return f"{now.astimezone():%Y-%m-%d}_{_format_title(title or '') or 'film'}"
+    return f"{now.astimezone():%Y-%m-%d}_{format_title(title or '') or 'film'}"
 
 
-def _format_title(text: str) -> str:
+def format_title(text: str) -> str:
     """Format the beginning of a text as a part of a file name: its first words, in any script, with hyphens."""
     # A file whose name the system's encoding lacks (in the C locale of old systems) could not be created.
     encoding = sys.getfilesystemencoding()

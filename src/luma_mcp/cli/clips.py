@@ -73,6 +73,7 @@ class Options:
         suffix: the options that make `get` save the same files.
         wait: whether the videos are waited for.
         provider: the API that makes them.
+        resumes: whether the same command continues what an earlier one left.
     """
 
     save: bool = False
@@ -84,6 +85,7 @@ class Options:
     new_take: bool = False
     simulated: bool = False
     provider: Provider = USEAPI
+    resumes: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -192,6 +194,10 @@ class Display:
         clip.percent = max(clip.percent, percent)
         self._draw(text if len(self.clips) == 1 else self._count())
 
+    def show(self, text: str) -> None:
+        """Show what is done when all videos are there. Without a terminal, nothing."""
+        self._draw(text)
+
     def print_event(self, clip: Clip, text: str) -> None:
         """Print a line about one of several videos."""
         width = len(str(len(self.clips)))
@@ -246,27 +252,20 @@ class Runner:
     clips: Sequence[Clip]
     options: Options
     display: Display
+    # Why nothing more is ordered; and how many orders in a row have failed in a way that may hold for the others.
+    _failure: LumaError | None = None
+    _in_a_row: int = 0
 
     async def order_and_follow(self) -> None:
         """Order all videos, one after another, each as soon as there is a slot; follow those that are ordered.
 
         One that fails does not keep the others from being made.
         """
-        in_a_row = 0
-        failure: LumaError | None = None
         async with anyio.create_task_group() as tasks:
             for clip in self.clips:
-                if failure:
-                    clip.error = failure
-                    continue
-                await self._order(clip)
+                await self.order(clip, allow_duplicate=self.options.new_take)
                 if clip.error is None and self.options.wait:
                     tasks.start_soon(self.follow, clip)
-                in_a_row = in_a_row + 1 if isinstance(clip.error, _MAY_END_ALL) else 0
-                if isinstance(clip.error, _ENDS_ALL):
-                    failure = clip.error
-                elif in_a_row >= MAX_IN_A_ROW:
-                    failure = _without_order(clip.error)
 
     async def follow_all(self) -> None:
         """Follow videos that were ordered earlier."""
@@ -274,19 +273,35 @@ class Runner:
             for clip in self.clips:
                 tasks.start_soon(self.follow, clip)
 
-    async def _order(self, clip: Clip) -> None:
+    async def order(self, clip: Clip, *, allow_duplicate: bool = False, any_age: bool = False) -> None:
+        """Order a video as soon as there is a slot, unless an earlier failure shows that this would fail as well.
+
+        What goes wrong is the video's `error`. See `OrderSubmitter.submit` for the arguments.
+        """
+        if self._failure:
+            clip.error = self._failure
+            return
+        await self._order(clip, allow_duplicate=allow_duplicate, any_age=any_age)
+        self._in_a_row = self._in_a_row + 1 if isinstance(clip.error, _MAY_END_ALL) else 0
+        if isinstance(clip.error, _ENDS_ALL):
+            self._failure = clip.error
+        elif self._in_a_row >= MAX_IN_A_ROW:
+            self._failure = _without_order(clip.error)
+
+    async def _order(self, clip: Clip, *, allow_duplicate: bool, any_age: bool) -> None:
         assert clip.validated  # noqa: S101 - for the type checker
         try:
             result = await self.service.submit(
                 clip.validated,
-                allow_duplicate=self.options.new_take,
+                allow_duplicate=allow_duplicate,
+                any_age=any_age,
                 save=self.options.save,
                 retry_timeout=RETRY_TIMEOUT,
                 patience=SLOT_TIMEOUT,
                 on_progress=partial(self.display.show_step, clip),
             )
         except LumaError as error:
-            self._fail(clip, error)
+            self.fail(clip, error)
             return
         finally:
             self.display.end_steps()
@@ -301,7 +316,8 @@ class Runner:
     def _describe(self, clip: Clip, image_changes: Mapping[str, str], *, is_unpriced: bool) -> None:
         """Print what is worth knowing about an order before its video is ready."""
         is_one = len(self.clips) == 1
-        text = messages.OUTCOMES.get(clip.outcome or "", "" if is_one else "ordered")
+        outcomes = messages.RESUMED_OUTCOMES if self.options.resumes else messages.OUTCOMES
+        text = outcomes.get(clip.outcome or "", "" if is_one else "ordered")
         if text and is_one:
             self.display.print_above(text)
         elif text:
@@ -319,7 +335,8 @@ class Runner:
         for name, change in image_changes.items():
             self.display.print_once(f"{name}: {change}")
 
-    def _fail(self, clip: Clip, error: LumaError) -> None:
+    def fail(self, clip: Clip, error: LumaError) -> None:
+        """Note why there is no video, or no file of it, and print a line about it if it is one of several."""
         clip.error = error
         if len(self.clips) > 1:
             self.display.print_event(clip, messages.describe_error(error, self.options.provider).splitlines()[0])
@@ -330,7 +347,7 @@ class Runner:
             await self._follow(clip)
         except LumaError as error:
             error.jobid = error.jobid or clip.jobid
-            self._fail(clip, error)
+            self.fail(clip, error)
             return
         if len(self.clips) > 1 and clip.is_overdue:
             self.display.print_event(clip, "not ready, and it may never be")
@@ -345,7 +362,8 @@ class Runner:
             request, save = order.request, save or order.save
             age = max(0.0, self.service.reconciler.age(order).total_seconds())
         if request:
-            clip.title = request.prompt
+            if clip.title == clip.jobid:
+                clip.title = request.prompt
             clip.price = self.service.catalog.price(request.to_dict())
         expected = await self.service.expected_seconds(request)
         low, high = expected or UNKNOWN_TYPICAL
@@ -395,7 +413,7 @@ class Runner:
         saved = await downloads.save(job, seconds=FOREVER, on_progress=show, folder=folder, stem=stem)
         clip.files = saved.files
         if saved.problem:
-            self._fail(clip, errors.DownloadError(saved.problem, jobid=job.jobid, files=saved.files))
+            self.fail(clip, errors.DownloadError(saved.problem, jobid=job.jobid, files=saved.files))
 
     async def find_interrupted_order(self) -> None:
         """Look up the order that Ctrl-C interrupted: its answer was recorded, but nobody received it."""
@@ -436,7 +454,7 @@ def run_clips(clips: Sequence[Clip], settings: Settings, options: Options, work:
     after Ctrl-C.
     """
     try:
-        interrupted = _run(clips, settings, options, work)
+        interrupted = run_work(clips, settings, options, work)
     except LumaError as error:
         fail(error, options)
     print_results(clips, options, interrupted=interrupted)
@@ -451,7 +469,7 @@ def run_clips(clips: Sequence[Clip], settings: Settings, options: Options, work:
     sys.exit(1 if failed else 0)
 
 
-def _run(clips: Sequence[Clip], settings: Settings, options: Options, work: Work) -> bool:
+def run_work(clips: Sequence[Clip], settings: Settings, options: Options, work: Work) -> bool:
     """Run the work with a service and a progress bar; return whether Ctrl-C has ended it."""
     display = Display(clips)
 

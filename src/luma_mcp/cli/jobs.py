@@ -43,17 +43,17 @@ def generate(settings: Settings, prompts: Sequence[str], params: Mapping[str, An
     given = dict(params)
     folders = list(settings.input_dirs or home_folders())
 
-    def resolve_image(value: str) -> str:
-        resolved = _resolve_image(value, settings.provider)
+    def resolve(value: str) -> str:
+        resolved = resolve_image(value, settings.provider, Path.cwd())
         # A person may name any file by typing its path, wherever it is.
         if resolved.startswith(str(Path(os.sep))):
             folders.append(Path(resolved).parent)
         return resolved
 
     for name in catalog.images.keys() & given.keys():
-        given[name] = resolve_image(given[name])
+        given[name] = resolve(given[name])
     if "keyframes" in given:
-        given["keyframes"] = [{**frame, "image": resolve_image(frame["image"])} for frame in given["keyframes"]]
+        given["keyframes"] = [{**frame, "image": resolve(frame["image"])} for frame in given["keyframes"]]
     settings = replace(settings, input_dirs=tuple(folders))
     clips = [Clip(prompt) for prompt in _drop_repeated(prompts, options)]
 
@@ -67,7 +67,7 @@ def generate(settings: Settings, prompts: Sequence[str], params: Mapping[str, An
         await runner.order_and_follow()
 
     if not options.simulated:
-        _require_token(settings, options, or_simulate=True)
+        require_token(settings, options, or_simulate=True)
         run_clips(clips, settings, options, work)
     click.echo(messages.SIMULATED, err=True)
     with context.simulating(settings, speed=SIMULATION_SPEED) as simulated:
@@ -104,7 +104,7 @@ def get(jobids: Sequence[str], options: Options) -> None:
     """Wait for jobs, and print their links, or save them and print their paths."""
     settings = context.settings_with_token()
     options = replace(options, provider=settings.provider)
-    _require_token(settings, options)
+    require_token(settings, options)
     clips = [Clip(jobid, jobid=jobid) for jobid in dict.fromkeys(jobids)]
     run_clips(clips, settings, options, Runner.follow_all)
 
@@ -214,7 +214,7 @@ def delete(jobids: Sequence[str], *, yes: bool) -> None:
     settings = context.settings_with_token()
     if not FEATURES[settings.api].delete:
         raise click.ClickException(messages.not_supported("cannot delete jobs", settings.provider))
-    _require_token(settings, Options())
+    require_token(settings, Options())
     unique = list(dict.fromkeys(jobids))
     orders = context.run_interruptible(lambda: _fetch_orders(settings, unique))
     if not yes:
@@ -302,7 +302,7 @@ def resolve_output(options: Options, output: str | None, *, count: int) -> Optio
     return options
 
 
-def _require_token(settings: Settings, options: Options, *, or_simulate: bool = False) -> None:
+def require_token(settings: Settings, options: Options, *, or_simulate: bool = False) -> None:
     """End the command if there is no API token."""
     if settings.token is None:
         text = messages.missing_token(settings, or_simulate=or_simulate)
@@ -313,8 +313,8 @@ def _require_token(settings: Settings, options: Options, *, or_simulate: bool = 
         raise click.ClickException(text)
 
 
-def _resolve_image(value: str, provider: Provider) -> str:
-    """Make a relative path absolute: in a terminal a file is named from the current folder."""
+def resolve_image(value: str, provider: Provider, folder: Path) -> str:
+    """Make the path of an image absolute if it is relative to a folder. Other images stay as they are."""
     try:
         return parse_source(value, provider=provider).text
     except ForeignId:
@@ -323,4 +323,4 @@ def _resolve_image(value: str, provider: Provider) -> str:
     except ImageError:
         if len(value) > LONGEST_PATH or "://" in value:
             return value
-        return str(Path(value).absolute())
+        return str(folder.absolute() / value)

@@ -236,6 +236,29 @@ def generate_command(
     generate(settings, texts, given, resolve_output(options, output, count=len(texts)))
 
 
+@main.command("film", short_help="Make a film of several shots: luma-ray-mcp film shots.toml")
+@click.argument("file", metavar="SHOTS.toml", type=click.Path(exists=True, dir_okay=False))
+@click.option("--dry-run", is_flag=True, help="Print the plan and the price, and order nothing.")
+@click.option("--yes", is_flag=True, help="Order without asking.")
+@click.option("--output", metavar="FILE_OR_FOLDER", help="Save there: a folder, or a name that ends in .mp4.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else.")
+@click.option("--order-lost", is_flag=True, help="Order again what may have been ordered, but whose answer was lost.")
+@click.option("--simulate", is_flag=True, help="Use a simulated Luma API: no token, no cost, stand-in clips.")
+def film_command(*, file: str, simulate: bool, **given: Any) -> None:
+    """Make the shots that a file describes (docs/films.md), and join them to one film.
+
+    The plan with its price is shown before anything is ordered. Shots are ordered one after another, as slots become
+    free. Whatever ends the command, run it again: it orders nothing twice, and makes only what is missing.
+    """
+    from pathlib import Path
+
+    from luma_mcp.cli.context import settings_with_token
+    from luma_mcp.cli.film import FilmOptions, film
+
+    settings = settings_with_token(quiet=simulate)
+    film(Path(file).absolute(), settings, FilmOptions(simulated=simulate, **given))
+
+
 @main.command("get")
 @click.argument("jobids", metavar="JOBID...", nargs=-1, required=True)
 @_result_options

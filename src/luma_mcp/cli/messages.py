@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 
 from luma_mcp import errors
 from luma_mcp.api.protocol import FEATURES, Job
@@ -28,6 +29,7 @@ OUTCOMES = {
     "duplicate": "No new video was ordered: this is the job you already have. --new-take makes another.",
     "recovered": "The answer to the order was lost, but its job was found. Nothing was ordered twice.",
 }
+RESUMED_OUTCOMES = {**OUTCOMES, "duplicate": "was ordered before"}
 UNKNOWN_ORDERS = (
     "unknown: the answer to the order was lost and its job was not found. It may have run, and may have been charged."
 )
@@ -39,6 +41,25 @@ UNPRICED = (
     "been completed here."
 )
 STOPPED = "Stopped."
+# What is known of a take of a film, by its state.
+TAKE_STATES = {
+    "saved": "saved",
+    "completed": "made, not saved yet",
+    "running": "is being made",
+    "failed": "has failed and is ordered again",
+    "lost": "may have been ordered: the answer was lost",
+    "missing": "to order",
+    "not looked up": "to order, unless it was made before",
+}
+FILM_BUSY = "Another process is making this film. Wait until it has ended."
+FILM_NEEDS_YES = "The question whether to order needs a terminal. Pass --yes to order without it."
+FILM_NEEDS_JOURNAL = (
+    "A film needs the record of orders, to continue after an interruption without ordering anything twice, and "
+    "LUMA_MCP_JOURNAL=off turns it off."
+)
+FILM_WAS_JOINED = "A film of exactly these clips was saved before."
+NOTHING_ORDERED = "Nothing was ordered."
+NOT_LOOKED_UP = "Without a credential, pictures are not read, and what was made before is not known."
 FINISHING_ORDER = "Waiting for the answer to an order that is on its way. Press Ctrl-C again to stop at once."
 _BUDGET = "LUMA_MCP_BUDGET_PER_DAY sets this budget."
 # For the errors whose next step depends on nothing but their kind.
@@ -135,8 +156,11 @@ def refresh_command(email: str | None) -> str:
     return f"{invocation()} accounts refresh {shlex.quote(email) if email else 'EMAIL'}"
 
 
-def describe_error(error: LumaError, provider: Provider) -> str:
-    """What went wrong, what happened to the money, and what to do next; up to three short lines."""
+def describe_error(error: LumaError, provider: Provider, *, is_film: bool = False) -> str:
+    """What went wrong, what happened to the money, and what to do next; up to three short lines.
+
+    `is_film`: for the command `film`, which is simply run again.
+    """
     lines = [summarize_error(error, provider)]
     if isinstance(error, errors.InvalidArguments):
         lines = format_problems(error.problems) or lines
@@ -146,7 +170,7 @@ def describe_error(error: LumaError, provider: Provider) -> str:
         lines.append("According to Luma's documentation, such a failure is not charged.")
     elif error.charged:
         lines.append(_CHARGED[error.charged])
-    if step := _next_step(error, provider):
+    if step := _next_step(error, provider, is_film=is_film):
         lines.append(step)
     # An invalid argument has the id of another job, which is in the next step.
     if error.jobid and not isinstance(error, errors.InvalidArguments):
@@ -154,7 +178,7 @@ def describe_error(error: LumaError, provider: Provider) -> str:
     return "\n".join(lines)
 
 
-def _next_step(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0911, PLR0912 - a case per class
+def _next_step(error: LumaError, provider: Provider, *, is_film: bool) -> str:  # noqa: C901, PLR0911, PLR0912 - a case per class
     match error:
         case errors.InvalidArguments(problems=problems) if any(p.remedy == "install_film" for p in problems):
             return f"Install PyAV with: {package_command('av>=18')}\nThen run this command again."
@@ -162,7 +186,9 @@ def _next_step(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0
             return f"Wait for it with: {invocation()} get {shlex.quote(jobid)}\nThen run this command again."
         case errors.InvalidArguments(retry="later"):
             return "Try again in a moment."
-        case errors.BudgetReached(suggestion=suggestion, suggestion_price=float(price)) if suggestion:
+        case errors.JournalUnavailable() if is_film:
+            return f"{invocation()} doctor shows how to fix it."
+        case errors.BudgetReached(suggestion=suggestion, suggestion_price=float(price)) if suggestion and not is_film:
             options = _format_options(suggestion, provider)
             return f"This fits now and costs {errors.format_amount(price, error.unit)}:{options}\n{_BUDGET}"
         case errors.InvalidArguments(suggestion=suggestion) if suggestion:
@@ -206,13 +232,14 @@ def _next_step(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0
             return f"Waiting does not help. Renew the session with: {refresh_command(error.email)}"
         case errors.OutcomeUnknown():
             lost = "It was not sent again, so that nothing is charged twice."
+            again = "--order-lost" if is_film else "--new-take"
             if not FEATURES[provider.name].list_running:
-                return f"{lost} See at {provider.console} whether it was ordered; --new-take orders it again."
+                return f"{lost} See at {provider.console} whether it was ordered; {again} orders it again."
             if error.candidates:
                 lost += f" It may be one of these running jobs: {', '.join(error.candidates)}"
-            if error.retry == "later" and not error.candidates:
+            if error.retry == "later" and not error.candidates and not is_film:
                 return f"{lost} Run the command again in two minutes: it finds the job, or orders if there is none."
-            return f"{lost} Check {invocation()} jobs first; --new-take orders it again."
+            return f"{lost} Check {invocation()} jobs first; {again} orders it again."
         case _:
             return _NEXT_STEPS.get(error.kind, "").format(
                 run=invocation(), variable=provider.variable, console=provider.console
@@ -347,3 +374,158 @@ def not_a_time(option: str, value: str) -> str:
 def more_jobs(not_shown: int, total: int) -> str:
     """How many jobs a list leaves out."""
     return f"{not_shown} more of {total} are not shown: raise --limit, or narrow it with --text, --since or --before."
+
+
+def describe_film(title: str, shots: int, seconds: float) -> str:
+    """What a film is going to be."""
+    return f"{title}: {shots} shots, about {seconds:g} s"
+
+
+def describe_shot(
+    *, continues: int | None, images: Sequence[str], crossfade: float | None, takes: int, keep: int
+) -> list[str]:
+    """How a shot is made and how it follows the one before it; no line if there is nothing to say.
+
+    `images`: the parameters of its pictures. `crossfade`: the seconds of the one that leads to it.
+    """
+    parts: list[str] = []
+    if continues:
+        parts.append(f"begins with the last frame of shot {continues}")
+    if images:
+        parts.append(f"with {errors.join(images, 'and')}")
+    if crossfade:
+        parts.append(f"crossfade of {crossfade:g} s")
+    if takes > 1:
+        parts.append(f"{takes} takes, of which take {keep} goes into the film")
+    return list(filter(None, ["; ".join(parts)]))
+
+
+def resized_shots(numbers: Sequence[int]) -> str:
+    """That some shots of a film are not as large as the first one."""
+    return f"{_list_shots(numbers)} scaled to the size of shot 1, with black bars where the shape differs."
+
+
+def format_price(price: tuple[float, float] | None, provider: Provider) -> str:
+    """What something costs at least and at most: `$0.30`, or `20 to 30 credits`."""
+    if price is None:
+        return format_cost(None, provider)
+    if price[0] == price[1]:
+        return format_cost(price[0], provider)
+    return f"{price[0]:.12g} to {errors.format_amount(price[1], provider.unit)}"
+
+
+def summarize_plan(
+    *,
+    made: int,
+    running: int,
+    lost: int,
+    not_looked_up: int,
+    prices: Sequence[tuple[float, float] | None],
+    provider: Provider,
+) -> list[str]:
+    """What there is of a film, and what the rest costs. `prices`: of each video that is going to be ordered."""
+    lines: list[str] = []
+    if made or running:
+        lines.append(f"Made before: {made}. Being made: {running}.")
+    if lost:
+        lines.append(
+            f"May have been ordered, but the answer was lost: {lost}. These are not ordered again unless you pass "
+            "--order-lost."
+        )
+    if not prices:
+        return [*lines, "There is nothing to order."]
+    known = list(filter(None, prices))
+    total = (sum(map(itemgetter(0), known)), sum(map(itemgetter(1), known)))
+    basis = "by what such videos have used here"
+    if provider.unit == "dollars":
+        basis = f"by {get_catalog(provider.name).price_source}"
+    cost = f"{format_price(total, provider)} {basis}"
+    if not known:
+        cost = format_cost(None, provider)
+    elif len(known) < len(prices):
+        cost = f"{cost}, and {len(prices) - len(known)} of which the price is not known"
+    lines.append(f"To order: {_count_videos(len(prices))}: {cost}.")
+    if not_looked_up:
+        lines.append(NOT_LOOKED_UP)
+    return lines
+
+
+def ask_for_film(count: int) -> str:
+    """The question before a film's orders."""
+    return f"Order {_count_videos(count)}?"
+
+
+def film_needs_pyav() -> str:
+    """What to do where the clips of a film cannot be joined."""
+    return f"Joining clips needs PyAV. Install it with: {package_command('av')}"
+
+
+def film_needs_journal(problem: str) -> str:
+    """Why a film cannot be made where the record of orders is not in use."""
+    return (
+        f"The record of orders cannot be used ({problem}), so this command could not continue after an interruption "
+        f"without ordering anything twice. {invocation()} doctor shows how to fix it."
+    )
+
+
+def no_frame(number: int) -> str:
+    """Why a shot that continues another one was not ordered."""
+    return f"Not ordered, and not charged: shot {number}, which it continues, is not there."
+
+
+def film_stopped(running: int) -> str:
+    """What becomes of a film whose command Ctrl-C has ended."""
+    jobs = ""
+    if running == 1:
+        jobs = " One job continues at Luma."
+    elif running:
+        jobs = f" {running} jobs continue at Luma."
+    return f"{STOPPED}{jobs} Run the same command again to go on: it orders only what was not ordered."
+
+
+def film_incomplete(numbers: Sequence[int]) -> str:
+    """Why a film is not joined."""
+    return (
+        f"The film is not joined: {_list_shots(numbers).lower()} missing. The other clips are saved. Run the "
+        "same command again: it makes only what is missing."
+    )
+
+
+def film_saved(seconds: float, size: tuple[int, int], *, is_reencoded: bool, has_lost_sound: bool) -> str:
+    """What the finished film is."""
+    how = "The clips were joined without a loss."
+    if is_reencoded:
+        how = "The clips were encoded again to join them."
+    if has_lost_sound:
+        how += " Their sound is not in it."
+    return f"The film lasts {seconds:.1f} s and has {size[0]} x {size[1]} pixels. {how}"
+
+
+def not_text(path: str) -> str:
+    """That a file is no text."""
+    return f"{path} is not text in UTF-8."
+
+
+def unreadable_file(path: str, error: OSError) -> str:
+    """That a file cannot be read."""
+    return f"{path} cannot be read ({error.strerror})."
+
+
+def joining(count: int, share: float | None = None) -> str:
+    """That the clips of a film are being joined, and how far that is."""
+    text = f"Joining {count} clips"
+    if share is not None:
+        text += f", {share:.0%}"
+    return text
+
+
+def _list_shots(numbers: Sequence[int]) -> str:
+    """List shots as the subject of a sentence, with its verb."""
+    listed = errors.join(list(map(str, numbers)), "and")
+    if len(numbers) == 1:
+        return f"Shot {listed} is"
+    return f"Shots {listed} are"
+
+
+def _count_videos(count: int) -> str:
+    return f"{count} video{'s' * (count != 1)}"
