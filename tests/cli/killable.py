@@ -122,7 +122,7 @@ class Address:
         self.origin = f"http://{HOST}:{listener.getsockname()[1]}"
 
     @contextmanager
-    def serving(self, api: Api) -> Iterator[None]:
+    def serving(self, api: Simulator) -> Iterator[None]:
         self._listener.listen()
         config = uvicorn.Config(api, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
