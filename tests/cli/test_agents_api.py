@@ -89,6 +89,8 @@ def test_keyframes_are_pictures_with_times(run: Run, simulator: Simulator) -> No
 @pytest.mark.usefixtures("api")
 def test_earlier_videos_and_uploaded_files_go_on(run: Run, simulator: Simulator) -> None:
     jobid = run("generate", "A fox", "--resolution", "540p", "--no-wait", "--image-start", "photo.jpg").stdout.strip()
+    # It takes a moment, however fast the simulation is.
+    run("get", jobid)
     first = simulator.orders[0]["video"]["start_frame"]
     for option in (["--extend", jobid], ["--image-end", first["file_id"]]):
         done = run("generate", "It runs away", *option)

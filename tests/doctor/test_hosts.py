@@ -75,7 +75,7 @@ def test_the_entry_of_install_starts(machine: Machine) -> None:
     configure(machine, **installed(), args=[])
     result = check(machine)
     assert result.status == "passed", result
-    assert f"starts: luma-ray-mcp {__version__}, 5 tools" in result.detail
+    assert f"starts: luma-ray-mcp {__version__}, 6 tools" in result.detail
     assert TOKEN not in result.detail
 
 
