@@ -177,7 +177,7 @@ def assert_complete(api: Api, command: Command, text: str = CUTS) -> None:
     assert len(api.service.jobs) == 4
 
 
-@pytest.mark.sample(6)
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: " ".join(map(str, step)))
 def test_killed_at_a_request(api: Api, settings: dict[str, str], step: tuple[str, int, str]) -> None:
     api.hold = step
@@ -196,7 +196,7 @@ def test_killed_at_a_request(api: Api, settings: dict[str, str], step: tuple[str
     assert_complete(api, second)
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("size", [0, 1, 20_000, 100_000, 300_000])
 def test_killed_while_joining(api: Api, settings: dict[str, str], size: int) -> None:
     write_film(Path(settings["HOME"]), THREE)

@@ -212,7 +212,7 @@ def later(simulator: Simulator, seconds: float) -> Any:
     return lambda: clock() + seconds
 
 
-@pytest.mark.sample(16)
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("step", range(STEPS))
 @pytest.mark.parametrize("when", [Step.KILLED_BEFORE, Step.KILLED_AFTER], ids=["before", "after"])
 @BOTH_APIS
