@@ -471,7 +471,7 @@ class Conflict(LumaError):
         if self.reason == "just_finished":
             return "An identical job has just finished; nothing was ordered."
         if self.reason == "earlier_take":
-            return "It was not ordered, because the order of the take before it failed."
+            return "It was not ordered, because there was a problem with a take before it."
         return "A running job can be neither deleted nor stopped."
 
 

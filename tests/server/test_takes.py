@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -11,7 +12,7 @@ import pytest
 from tests.conftest import BOTH_APIS, ERAS
 from tests.results import read_result
 from tests.server.calls import call, order, order_error
-from tests.server.declaring import TASKS, declaring
+from tests.server.declaring import TASKS, Person, declaring
 
 from luma_mcp.simulator.app import Fault
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mcp import Client
+    from mcp.client.session import ClientRequestContext
+    from mcp.types import ElicitRequestParams, ElicitResult
 
     from luma_mcp.simulator.app import Simulator
 
@@ -176,6 +179,68 @@ async def test_nothing_follows_an_order_of_unknown_outcome(server: Connect, simu
     assert kinds == [(2, "outcome_unknown", "unknown"), (3, "conflict", "no")]
     assert content["message"] == "0 of 3 videos are ready (1 being made, 1 not ordered, 1 perhaps ordered)."
     assert count_orders(simulator) == 1
+
+
+@pytest.mark.parametrize("number", [0, 1])
+async def test_a_take_that_cannot_be_looked_up_hides_no_other(
+    server: Connect, simulator: Simulator, number: int
+) -> None:
+    async with server() as client:
+        _, content = await order(client, takes=3)
+        jobids = [job["jobid"] for job in content["jobs"]]
+        simulator.faults.append(Fault("GET", f"/jobs/{jobids[number]}", 500, times=99))
+        text, content = await order(client, takes=3)
+    assert [job["jobid"] for job in content["jobs"]] == jobids
+    assert [job.get("state") for job in content["jobs"]].count("running") == 2
+    assert content["jobs"][number]["error"]["kind"] == "upstream"
+    # Nothing says that one was not ordered, or how to order it again.
+    assert "failed_orders" not in content
+    assert "note" not in content
+    assert json.dumps({"jobids": jobids}) in content["next_step"]
+    assert all(jobid in text for jobid in jobids)
+    assert count_orders(simulator) == 3
+
+
+@pytest.mark.parametrize("confirm", ["never", "always"])
+async def test_a_reached_limit_hides_no_take_that_was_paid_for(
+    server: Connect, simulator: Simulator, confirm: str
+) -> None:
+    person = Person()
+    start = partial(server, LUMA_MCP_MAX_JOBS_PER_HOUR="3", LUMA_MCP_CONFIRM=confirm)
+    async with declaring(start(), asks=person) as client, start() as other:
+        await order(client, takes=2)
+        await order(other, "Another one")
+        _, content = await order(client, takes=4)
+    assert [job["take"] for job in content["jobs"]] == [1, 2]
+    kinds = [(each["take"], each["error"]["kind"], each["error"]["charged"]) for each in content["failed_orders"]]
+    assert kinds == [(3, "limit_reached", "no"), (4, "conflict", "no")]
+    assert content["next_action"] == "get_job"
+    assert len(person.questions) == (confirm == "always")
+    assert count_orders(simulator) == 3
+
+
+@every_era
+async def test_only_the_takes_that_the_user_agreed_to_are_ordered(
+    server: Connect, simulator: Simulator, mode: str
+) -> None:
+    class Slow(Person):
+        """Lets another chat get the first take before the answer."""
+
+        async def __call__(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+            await call(other, "get_job", jobid=first["jobid"], wait_seconds=300)
+            return await super().__call__(context, params)
+
+    person = Slow()
+    asking = declaring(server(mode, LUMA_MCP_CONFIRM="always"), asks=person)
+    async with server() as other, asking as client:
+        _, first = await order(other)
+        _, content = await order(client, takes=3)
+    [question] = person.questions
+    assert question.startswith("Make 2 videos of this?")
+    assert count_orders(simulator) == 3
+    assert [job["take"] for job in content["jobs"]] == [2, 3]
+    [failed] = content["failed_orders"]
+    assert (failed["take"], failed["error"]["kind"], failed["error"]["charged"]) == (1, "conflict", "no")
 
 
 async def test_no_job_at_all_is_an_error_like_that_of_a_single_order(server: Connect, simulator: Simulator) -> None:

@@ -10,7 +10,8 @@ import anyio
 import pytest
 from tests.service.orders import place
 
-from luma_mcp.errors import BudgetReached, LimitReached, OutcomeUnknown
+from luma_mcp.errors import BudgetReached, LimitReached, OutcomeUnknown, Upstream
+from luma_mcp.service.submit import SubmitResult
 from luma_mcp.simulator.app import Fault
 
 if TYPE_CHECKING:
@@ -45,23 +46,42 @@ async def test_takes_are_orders_of_their_own_and_the_first_is_the_plain_order(
 async def test_the_missing_takes_are_those_without_a_job(start_service: StartService) -> None:
     service = start_service()
     validated = await service.validate({"prompt": "A fox"})
-    assert await service.find_missing_takes(validated, 3) == (1, 2, 3)
-    await place(service, take=2)
-    assert await service.find_missing_takes(validated, 3) == (1, 3)
+    assert await service.find_takes(validated, 3) == ({}, (1, 2, 3))
+    second = await place(service, take=2)
+    found, missing = await service.find_takes(validated, 3)
+    assert missing == (1, 3)
+    result = found[2]
+    assert isinstance(result, SubmitResult)
+    assert (result.outcome, result.job.jobid) == ("duplicate", second.job.jobid)
 
 
-async def test_a_take_of_unknown_outcome_is_neither_missing_nor_there(
+async def test_no_take_is_ordered_after_one_of_unknown_outcome(
     start_service: StartService, simulator: Simulator
 ) -> None:
     service = start_service()
     simulator.faults.append(Fault("POST", "/videos", 504, after=True))
     simulator.faults.append(Fault("GET", "/jobs", 500, times=99))
     with pytest.raises(OutcomeUnknown):
-        await place(service)
+        await place(service, take=2)
     validated = await service.validate({"prompt": "A fox"})
-    with pytest.raises(OutcomeUnknown):
-        await service.find_missing_takes(validated, 1)
-    assert await service.find_missing_takes(validated, 2) == (2,)
+    found, missing = await service.find_takes(validated, 3)
+    assert isinstance(found.pop(2), OutcomeUnknown)
+    assert (found, missing) == ({}, (1,))
+
+
+async def test_four_takes_are_looked_up_in_the_time_of_one(start_service: StartService, simulator: Simulator) -> None:
+    service = start_service()
+    validated = await service.validate({"prompt": "A fox"})
+    jobids = [(await place(service, take=take)).job.jobid for take in (1, 2, 3, 4)]
+    simulator.faults += [Fault("GET", f"/jobs/{jobid}", 500, times=999) for jobid in jobids]
+    began = anyio.current_time()
+    with pytest.raises(Upstream):
+        await service.find_duplicate(validated)
+    of_one = anyio.current_time() - began
+    found, missing = await service.find_takes(validated, 4)
+    assert anyio.current_time() - began < 3 * of_one
+    assert [error.jobid for error in map(found.__getitem__, (1, 2, 3, 4)) if isinstance(error, Upstream)] == jobids
+    assert missing == ()
 
 
 async def test_limits_have_room_for_all_takes_or_none(start_service: StartService, simulator: Simulator) -> None:

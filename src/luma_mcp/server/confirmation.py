@@ -24,7 +24,7 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult
 from pydantic import BaseModel, Field
 
-from luma_mcp.errors import LumaError, Upstream
+from luma_mcp.errors import BudgetReached, LimitReached, LumaError, Upstream
 from luma_mcp.server import messages, results
 from luma_mcp.server.arguments import VIDEO_OPTIONS, parse_arguments
 from luma_mcp.server.tools import ConfirmationDecision, ServerContext
@@ -59,6 +59,8 @@ class Question:
     validated: "ValidatedRequest | None"
     # Identifies the request, including its pictures.
     key: str
+    # The takes that it is about. Another one may lose its job before the answer comes.
+    takes: tuple[int, ...] = (1,)
     hold_until: float = 0.0
     # Whether its answer has been used for an order.
     consumed: bool = False
@@ -152,7 +154,7 @@ class Confirmation:
         earlier = self._questions.get(call.state)
         if earlier and (earlier.consumed or earlier.validated):
             # If its order was placed, nothing that has changed since then justifies another question.
-            call.decision = ConfirmationDecision(earlier.validated, reuse_only=earlier.consumed)
+            call.decision = ConfirmationDecision(earlier.validated, reuse_only=earlier.consumed, takes=earlier.takes)
             if not earlier.consumed:
                 call.question = earlier
             return
@@ -189,33 +191,41 @@ class Confirmation:
         arguments = parse_arguments(catalog, raw, (*catalog.params, *VIDEO_OPTIONS))
         validated = await service.validate(arguments.params, arguments.problems)
         takes = arguments.options.get("takes", 1)
+        missing = tuple(range(1, takes + 1))
         if not arguments.options.get("new_take"):
-            takes = len(await service.find_missing_takes(validated, takes))
-        is_running = takes == 0
-        if not is_running:
-            await service.check_limits(validated, takes)
-        call.decision = ConfirmationDecision(validated)
+            found, missing = await service.find_takes(validated, takes)
+            failure = found.get(1)
+            if takes == 1 and isinstance(failure, LumaError):
+                raise failure
+        call.decision = ConfirmationDecision(validated, takes=missing)
+        try:
+            if missing:
+                await service.check_limits(validated, len(missing))
+        except (LimitReached, BudgetReached) as error:
+            call.decision = ConfirmationDecision(validated, error=error)
+            return
         # Whether a value costs more than usual, or the video is ordered several times.
-        is_expensive = takes > 1
+        is_expensive = len(missing) > 1
         is_expensive |= any(validated.params.get(name) in values for name, values in catalog.expensive.items())
         if earlier and earlier.key == validated.key:
             # Its pictures are the same now.
+            call.decision = ConfirmationDecision(validated, takes=earlier.takes)
             call.question = earlier
-        elif is_running:
+        elif not missing:
             call.decision = ConfirmationDecision(validated, reuse_only=True)
         elif is_expensive or self._context.settings.confirm != "expensive":
             text = messages.confirmation_question(
                 catalog,
                 validated.params,
                 validated.misfits,
-                takes=takes,
+                takes=len(missing),
                 expected_credits=await service.expected_credits(validated.params),
                 simulated=self._context.settings.simulated,
             )
             if call.state:
                 # The answer was about another request. The SDK discards it, because the text differs, and asks again.
                 text = f"{CHANGED} {text}"
-            call.question = Question(text, validated, validated.key)
+            call.question = Question(text, validated, validated.key, missing)
 
     def consume(self, call: _Call) -> ConfirmationDecision:
         """Get what a call may do after the user has agreed: one order, however often the answer is sent."""

@@ -81,7 +81,8 @@ async def follow_all(followed: Sequence[Followed]) -> None:
     """Follow jobs at the same time. What goes wrong with one does not end the wait for the others."""
     async with anyio.create_task_group() as tasks:
         for each in followed:
-            tasks.start_soon(_follow, each)
+            if each.error is None:
+                tasks.start_soon(_follow, each)
 
 
 async def _follow(followed: Followed) -> None:

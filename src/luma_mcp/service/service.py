@@ -126,7 +126,7 @@ class VideoService:
         # Methods that others implement, and document.
         self.validate = requests.validate
         self.find_duplicate = orders.find_duplicate
-        self.find_missing_takes = orders.find_missing_takes
+        self.find_takes = orders.find_takes
         self.check_limits = orders.check_limits
         self.submit = orders.submit
         self.request_files = self.journal.request_files

@@ -7,7 +7,7 @@ mean a charged video that is not what the caller asked for.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -92,8 +92,10 @@ class ConfirmationDecision:
     validated: ValidatedRequest | None = None
     # Submit nothing; only return the job of an identical request.
     reuse_only: bool = False
-    # Raise this instead.
+    # Raise this instead, unless some of several takes have jobs, which are returned.
     error: LumaError | None = None
+    # Of several takes, submit only these; None: all.
+    takes: Collection[int] | None = None
 
 
 class RawArguments(ArgModelBase):

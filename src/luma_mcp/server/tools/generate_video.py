@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ from luma_mcp.service.concurrency import periodic
 
 if TYPE_CHECKING:
     from luma_mcp.service.requests import ValidatedRequest
-    from luma_mcp.service.submit import SubmitResult
+    from luma_mcp.service.submit import Outcome, SubmitResult
 
 
 logger = logging.getLogger(__name__)
@@ -131,22 +131,30 @@ class _Call:
         service = self.context.require_service()
         return self.decision.validated or await service.validate(self.parsed.params, self.parsed.problems)
 
-    async def submit(self, validated: ValidatedRequest, reporter: ProgressReporter) -> JobFollower:
-        """Order a video, and get what follows its job."""
+    async def submit(
+        self, validated: ValidatedRequest, reporter: ProgressReporter, *, reuse_only: bool = False
+    ) -> JobFollower:
+        """Order a video, and get what follows its job. With `reuse_only`, nothing is ordered in any case."""
         seconds = max(0.0, self.end - anyio.current_time())
-        save = self.parsed.options.get("save", False)
         submitted = await self.context.require_service().submit(
             validated,
             allow_duplicate=self.parsed.options.get("new_take", False),
-            reuse_only=self.decision.reuse_only,
-            save=save,
+            reuse_only=reuse_only or self.decision.reuse_only,
+            save=self.parsed.options.get("save", False),
             retry_timeout=min(ORDER_RETRY_TIMEOUT, seconds),
             patience=seconds,
             on_progress=reporter.on_progress,
         )
+        return await self.follow(validated, submitted, reporter)
+
+    async def follow(
+        self, validated: ValidatedRequest, submitted: SubmitResult, reporter: ProgressReporter
+    ) -> JobFollower:
+        """Get what follows the job of an order."""
         self.submitted.append(submitted)
         # A cancellation that arrived while the order was being sent takes effect here, when the jobid is known.
         await anyio.lowlevel.checkpoint()
+        save = self.parsed.options.get("save", False)
         result_context = ResultContext(submitted.outcome, submitted.image_changes, save, deadline=self.deadline)
         result_context.chosen, result_context.continues = validated.chosen, validated.continues
         result_context.misfits = validated.misfits
@@ -175,42 +183,101 @@ async def _order_one(call: _Call) -> CallToolResult:
 
 
 async def _order_takes(call: _Call) -> CallToolResult:
-    """Order several videos of one request, and follow their jobs together.
+    """Order several videos of one request, one after another, and follow their jobs together.
 
-    After a failure nothing more is ordered: what caused it would most likely meet the next take too, which may be
+    As soon as one cannot be ordered, or its outcome is unknown, no other one is: whatever it was, the next could be
     charged. The result has the jobs that exist, and says what became of the others.
     """
-    context, service, takes = call.context, call.context.require_service(), call.parsed.options["takes"]
-    reporter = ProgressReporter(call.ctx)
-    followed: list[Followed] = []
-    failed: list[FailedOrder] = []
+    context, reporter = call.context, ProgressReporter(call.ctx)
+    takes = _Takes(call, reporter)
     async with periodic(INTERVAL, reporter.tick):
-        validated = await call.validate()
-        missing: Sequence[int] = range(1, takes + 1)
-        if not call.parsed.options.get("new_take"):
-            missing = await service.find_missing_takes(validated, takes)
-        if missing and not call.decision.reuse_only:
-            # Before the first one is charged: the limits must have room for all that are still to be ordered.
-            await service.check_limits(validated, len(missing))
-        for take in range(1, takes + 1):
-            try:
-                follower = await call.submit(replace(validated, take=take), reporter)
-            except Exception as error:  # noqa: BLE001 - the jobs of the earlier takes are not lost
-                failed.append(FailedOrder(take, _explain_failed_order(error)))
-                break
-            follower.reporter = ProgressReporter(None)
-            followed.append(Followed(follower, f"Take {take}", take))
+        await takes.order(call.parsed.options["takes"])
+    followed, failed = takes.followed, takes.failed
     if not followed:
-        raise failed[0].error
-    for rest in range(len(followed) + len(failed) + 1, takes + 1):
-        failed.append(FailedOrder(rest, Conflict("earlier_take", charged="no")))  # noqa: PERF401 - reads better
+        # Most of all, that something may have been charged.
+        raise next((each.error for each in failed if each.error.charged != "no"), failed[0].error)
     progress = SharedProgress(reporter, followed)
     async with periodic(INTERVAL, progress.tick):
         await follow_all(followed)
-        for each, submitted in zip(followed, call.submitted, strict=True):
-            if each.error:
-                each.error = _explain_after_order(each.error, submitted)
+        for each in followed:
+            outcome = each.follower.result_context.outcome
+            if each.error and outcome:
+                each.error = _explain_after_order(each.error, each.follower.jobid, outcome)
         return await build_several(context, followed, failed, tool="generate_video")
+
+
+@dataclass(slots=True)
+class _Takes:
+    """The takes of one call: those with a job, and those without one."""
+
+    call: _Call
+    reporter: ProgressReporter
+    followed: list[Followed] = field(default_factory=list)
+    failed: list[FailedOrder] = field(default_factory=list)
+    # Whether nothing more is ordered, and why, if no take has that error yet.
+    _has_stopped: bool = False
+    _refusal: LumaError | None = None
+
+    async def order(self, takes: int) -> None:
+        """Order those that have no job yet."""
+        call, service = self.call, self.call.context.require_service()
+        # With both, nothing is ordered, and takes that have jobs are returned.
+        validated, self._refusal = call.decision.validated, call.decision.error
+        if validated is None:
+            validated, self._refusal = await call.validate(), None
+        is_new = call.parsed.options.get("new_take", False)
+        found: Mapping[int, SubmitResult | LumaError] = {}
+        missing = tuple(range(1, takes + 1))
+        if not is_new:
+            found, missing = await service.find_takes(validated, takes)
+        if missing and not (self._refusal or call.decision.reuse_only):
+            try:
+                # Before the first one is charged: the limits must have room for all that are still to be ordered.
+                await service.check_limits(validated, len(missing))
+            except (LimitReached, BudgetReached) as error:
+                self._refusal = error
+        for take in range(1, takes + 1):
+            try:
+                follower = await self._order(replace(validated, take=take), found.get(take), is_new=is_new)
+            except Exception as error:  # noqa: BLE001 - the jobs of the other takes are not lost
+                self._add_failure(take, _explain_failed_order(error))
+            else:
+                follower.reporter = ProgressReporter(None)
+                self.followed.append(Followed(follower, f"Take {take}", take))
+
+    async def _order(
+        self, validated: ValidatedRequest, found: SubmitResult | LumaError | None, *, is_new: bool
+    ) -> JobFollower:
+        """Order one, unless it was found or must not be ordered."""
+        call, refusal = self.call, self._refusal
+        if isinstance(found, LumaError):
+            raise found
+        if found:
+            return await call.follow(validated, found, self.reporter)
+        if not (refusal or self._has_stopped):
+            allowed = call.decision.takes
+            reuse_only = allowed is not None and validated.take not in allowed
+            return await call.submit(validated, self.reporter, reuse_only=reuse_only)
+        try:
+            if not is_new:
+                # Another server may have ordered it.
+                return await call.submit(validated, self.reporter, reuse_only=True)
+        except Conflict:
+            pass
+        self._refusal = None
+        raise refusal or Conflict("earlier_take", charged="no")
+
+    def _add_failure(self, take: int, error: LumaError) -> None:
+        """Add a take that was not ordered now; it may have a job all the same, which could not be looked up."""
+        # One that has a job no more, and was not to be ordered, is no reason to leave out the others.
+        self._has_stopped |= not isinstance(error, Conflict) or error.reason != "just_finished"
+        if error.jobid is None or isinstance(error, InvalidArguments | OutcomeUnknown):
+            self.failed.append(FailedOrder(take, error))
+            return
+        result_context = ResultContext(save=self.call.parsed.options.get("save"), deadline=self.call.deadline)
+        result_context.shows_player = client_supports_apps(self.call.ctx)
+        follower = JobFollower(self.call.context, error.jobid, ProgressReporter(None), result_context, self.call.end)
+        self.followed.append(Followed(follower, f"Take {take}", take, error))
 
 
 def _explain(error: Exception, parsed: ParsedArguments, submitted: SubmitResult | None) -> Exception:
@@ -223,7 +290,7 @@ def _explain(error: Exception, parsed: ParsedArguments, submitted: SubmitResult 
             if parsed.incomplete:
                 error.suggestion = None
         return error
-    return _explain_after_order(error, submitted)
+    return _explain_after_order(error, submitted.job.jobid, submitted.outcome)
 
 
 def _explain_failed_order(error: Exception) -> LumaError:
@@ -234,7 +301,7 @@ def _explain_failed_order(error: Exception) -> LumaError:
     return Upstream("internal", detail=type(error).__name__)
 
 
-def _explain_after_order(error: Exception, submitted: SubmitResult) -> LumaError:
+def _explain_after_order(error: Exception, jobid: str, outcome: Outcome) -> LumaError:
     """Complete an error about a job that was ordered: it has the jobid and what it cost."""
     failure: LumaError
     if isinstance(error, OutcomeUnknown):
@@ -248,7 +315,7 @@ def _explain_after_order(error: Exception, submitted: SubmitResult) -> LumaError
     else:
         logger.error("following a job failed", exc_info=error)
         failure = Upstream("internal", detail=type(error).__name__)
-    failure.jobid, failure.after_order, failure.charged = submitted.job.jobid, True, "yes"
-    if submitted.outcome == "duplicate":
+    failure.jobid, failure.after_order, failure.charged = jobid, True, "yes"
+    if outcome == "duplicate":
         failure.charged = "no"
     return failure
