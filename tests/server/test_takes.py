@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,81 @@ async def test_the_limits_of_an_answer_hold_for_eight_jobs(server: Connect, simu
         assert job["video"]["url"] in text
 
 
+class LongLinks(httpx2.AsyncBaseTransport):
+    """Makes the links of jobs as long as those that are signed by the cloud that has the files."""
+
+    def __init__(self, simulator: Simulator, length: int) -> None:
+        self._simulated = httpx2.ASGITransport(app=simulator)
+        self._suffix = b".mp4?X-Amz-Security-Token=" + b"a" * length
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = await self._simulated.handle_async_request(request)
+        if request.method == "POST":
+            return response
+        body = re.sub(rb"\.mp4(?=[\"?])", self._suffix, await response.aread())
+        return httpx2.Response(response.status_code, content=body)
+
+
+@BOTH_APIS
+@pytest.mark.parametrize(("length", "is_repeat"), [(600, True), (1200, False), (2000, True)])
+async def test_long_links_push_no_job_out(
+    server: Connect, simulator: Simulator, *, length: int, is_repeat: bool
+) -> None:
+    async with server(transport=LongLinks(simulator, length)) as client:
+        if is_repeat:
+            await order(client, takes=4)
+        text, content = await order(client, takes=4, wait_seconds=300)
+        check_size(text, content)
+        assert "jobs_not_shown" not in content
+        assert [job["take"] for job in content["jobs"]] == [1, 2, 3, 4]
+        assert {job["jobid"] for job in content["jobs"]} == set(simulator.service.jobs)
+        for job in content["jobs"]:
+            url = job["video"].get("url")
+            assert ("url" in job.get("left_out", ())) == (url is None)
+            assert (url or "call get_job with this jobid alone for it") in text
+            _, alone = await call(client, "get_job", jobid=job["jobid"])
+            assert len(alone["video"]["url"]) > length
+    assert any("url" in job["video"] for job in content["jobs"]) == (length < 1200)
+
+
+class SeenOnce(httpx2.ASGITransport):
+    """Lets each job be looked up once; then the API fails."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        super().__init__(simulator)
+        self._seen: set[str] = set()
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        path = request.url.path
+        if request.method == "GET" and "/jobs/" in path:
+            if path in self._seen:
+                return httpx2.Response(500, json={"error": "x" * 5000})
+            self._seen.add(path)
+        return await super().handle_async_request(request)
+
+
+async def test_the_limits_of_an_answer_hold_for_jobs_that_cannot_be_looked_up(
+    server: Connect, simulator: Simulator
+) -> None:
+    simulator.service.accounts[next(iter(simulator.service.accounts))].concurrency = 8
+    unknown = [f"{number}" + "\N{FOX FACE}" * 62 for number in range(8)]
+    jobids: list[str] = []
+    async with server(transport=SeenOnce(simulator)) as client:
+        for number in range(8):
+            _, content = await order(client, f"{number} " + "\N{FOX FACE}" * 900)
+            jobids.append(content["jobid"])
+        # Once as jobs that were seen, and then as errors.
+        for each in (jobids, jobids, unknown):
+            result = await client.call_tool("get_job", {"jobids": each, "wait_seconds": 30})
+            text, content = read_result(result)
+            check_size(text, content)
+            assert [job["jobid"] for job in content["jobs"]] == each
+            if each == jobids:
+                assert all("looked up" in (job.get("message") or content["message"]) for job in content["jobs"])
+                assert json.dumps({"jobids": jobids}) in content["next_step"]
+                assert all(jobid in text for jobid in jobids)
+
+
 async def test_takes_are_never_a_task(server: Connect) -> None:
     async with declaring(server(), TASKS) as client:
         result = await client.call_tool("generate_video", {"prompt": "A fox", "takes": 2, "wait_seconds": 0})
@@ -159,26 +235,74 @@ async def test_paid_takes_are_returned_though_a_later_order_fails(server: Connec
     assert count_orders(simulator) == 4
 
 
-async def test_nothing_follows_an_order_of_unknown_outcome(server: Connect, simulator: Simulator) -> None:
-    class SecondIsCut(httpx2.AsyncBaseTransport):
-        """Cuts the connection of the second order before the API gets it."""
+class SecondOrder(httpx2.AsyncBaseTransport):
+    """Gives the second order this answer, or none, before the API gets it."""
 
-        orders = 0
+    def __init__(self, simulator: Simulator, path: str, answer: httpx2.Response | None) -> None:
+        self._simulated = httpx2.ASGITransport(app=simulator)
+        self._path, self._answer = path, answer
+        self._orders = 0
 
-        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-            if request.method == "POST" and request.url.path.endswith("/videos"):
-                self.orders += 1
-                if self.orders == 2:
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if request.method == "POST" and request.url.path.endswith(self._path):
+            self._orders += 1
+            if self._orders == 2:
+                if self._answer is None:
                     raise httpx2.ReadTimeout("cut")
-            return await httpx2.ASGITransport(app=simulator).handle_async_request(request)
+                return self._answer
+        return await self._simulated.handle_async_request(request)
 
-    async with server(transport=SecondIsCut()) as client:
-        _, content = await order(client, takes=3)
+
+@BOTH_APIS
+@pytest.mark.parametrize("status", [None, 500])
+@pytest.mark.parametrize("seconds", [0, 300])
+async def test_nothing_follows_an_order_of_unknown_outcome(
+    server: Connect, simulator: Simulator, api: str, status: int | None, seconds: int
+) -> None:
+    answer = httpx2.Response(status, json={"error": "x" * 5000}) if status else None
+    path = ORDERS[api].removeprefix("POST ")
+    async with server(transport=SecondOrder(simulator, path, answer)) as client:
+        text, content = await order(client, takes=3, wait_seconds=seconds)
     assert [job["take"] for job in content["jobs"]] == [1]
     kinds = [(each["take"], each["error"]["kind"], each["error"]["charged"]) for each in content["failed_orders"]]
     assert kinds == [(2, "outcome_unknown", "unknown"), (3, "conflict", "no")]
-    assert content["message"] == "0 of 3 videos are ready (1 being made, 1 not ordered, 1 perhaps ordered)."
+    ready = "1 of 3 videos is ready (" if seconds else "0 of 3 videos are ready (1 being made, "
+    assert content["message"] == f"{ready}1 not ordered, 1 perhaps ordered)."
     assert count_orders(simulator) == 1
+    check_size(text, content)
+    # One next step, which does not order the first take again.
+    assert all("next_step" not in each["error"] for each in content["failed_orders"])
+    if not seconds:
+        assert content["next_action"] == "get_job"
+        assert content["next_step"].endswith("Do not order them again.")
+    else:
+        assert content["next_action"] == {"useapi": "list_jobs", "agents": "ask_user"}[api]
+    about = content["next_step" if seconds else "note"]
+    assert "Whether take 2 was ordered is not known" in about
+    assert "takes 1 and new_take true" in about
+    assert about in text
+
+
+@BOTH_APIS
+@pytest.mark.parametrize("link", ["no-link", "dead-link"])
+async def test_videos_without_a_link_that_works_are_not_called_ready(server: Connect, link: str) -> None:
+    async with server() as client:
+        text, content = await order(client, f"A fox simulate:{link}", takes=2, wait_seconds=300, save=True)
+    assert content["message"] == "0 of 2 videos are ready (2 without a link that works)."
+    assert "is ready" not in text
+    assert all("link" in job["message"] for job in content["jobs"])
+    jobids = [job["jobid"] for job in content["jobs"]]
+    assert content["next_action"] == "get_job"
+    assert json.dumps({"jobids": jobids, "save": True}) in content["next_step"]
+    assert "to wait" not in content["next_step"]
+
+
+@pytest.mark.parametrize("api", ["agents"])
+async def test_the_price_of_several_videos_is_that_of_each(server: Connect) -> None:
+    async with server() as client:
+        text, content = await order(client, takes=2, resolution="540p")
+    assert content["cost"].startswith("Each of these videos costs $0.15")
+    assert content["cost"] in text
 
 
 @pytest.mark.parametrize("number", [0, 1])

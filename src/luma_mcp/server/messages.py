@@ -39,6 +39,8 @@ NextAction = Literal[
 MAX_PROMPT = 120
 # Characters of a reason that the API gives, and of a link beside other things.
 MAX_REASON, MAX_LINK = 300, 1000
+# Bytes for the line that says that others were left out.
+FIT_MARGIN = 100
 # Problems that an error describes, and jobs and files that it names; the others are counted.
 MAX_PROBLEMS, MAX_NAMED = 8, 5
 
@@ -54,6 +56,7 @@ LONG_NAME = "{key} is longer than anything that exists: it has more than {limit}
 UNAUTHORIZED = "This server needs the bearer token that it printed at its start: Authorization: Bearer …\n"
 SIMULATED = "Simulated: nothing was generated or charged, and the video is a stand-in clip."
 NO_FRAMES = "The record has no usable link to the EXR frames (yet): get_job may find it later."
+LONG_LINK = "The video is ready. Its link is too long for this result: call get_job with this jobid alone for it."
 LINKS_EXPIRE = "Links may expire, so save what you want to keep."
 LINKS_EXPIRE_IN = "Links work for {}; get_job gives new ones. Save what you want to keep."
 # By how an order ended, where that needs a word; the first line of the text.
@@ -688,12 +691,14 @@ def job_text(job: Job, content: Mapping[str, Any], provider: Provider) -> str:
 def describe_several(states: Sequence[str], failed_orders: Sequence[Charged | None]) -> str:
     """How many of several videos are ready, and what became of the others.
 
-    `states`: of those with a job; `failed_orders`: whether each of the others was charged.
+    `states`: of those with a job; `no_link`: it is completed, and there is no usable link to its video.
+    `failed_orders`: whether each of the others was charged.
     """
     total = len(states) + len(failed_orders)
     counts = {
         "being made": states.count("running"),
         "failed": states.count("failed"),
+        "without a link that works": states.count("no_link"),
         "could not be looked up": states.count("unknown"),
         "not ordered": failed_orders.count("no"),
         "perhaps ordered": len(failed_orders) - failed_orders.count("no"),
@@ -705,25 +710,51 @@ def describe_several(states: Sequence[str], failed_orders: Sequence[Charged | No
     return f"{ready} of {total} videos {'is' if ready == 1 else 'are'} ready ({', '.join(parts)})."
 
 
-def several_note(note: str | None, failed: Sequence[int]) -> str | None:
-    """The note about several videos. `failed`: the takes that were not ordered, for which nothing was charged."""
-    if not failed:
-        return note
-    which = errors.join([f"take {take}" for take in failed], "and")
-    missing = (
-        f"To order {which} again, if the user wants that, call generate_video with the same arguments, takes "
-        f"{len(failed)} and new_take true; the other takes stay as they are."
+def missing_takes_note(takes: Sequence[int]) -> str | None:
+    """What can be done about takes that were not ordered, for which nothing was charged."""
+    if not takes:
+        return None
+    which, again = _name_takes(takes), _format_more_takes(len(takes))
+    return f"To order {which} again, if the user wants that, {again}; the other takes stay as they are."
+
+
+def uncertain_takes_step(takes: Sequence[int], provider: Provider) -> tuple[NextAction, str]:
+    """What to do about takes that may have been ordered. The same call would order again what its caller has got."""
+    question, again = f"Whether {_name_takes(takes)} was ordered is not known:", _format_more_takes(len(takes))
+    if FEATURES[provider.name].list_running:
+        return "list_jobs", (
+            f"{question} call list_jobs in two minutes to see what became of it. If there is no such job, and the user "
+            f"wants the video all the same, {again}."
+        )
+    return "ask_user", (
+        f"{question} ask the user to look at {provider.console} whether the video is there or was charged. If it is "
+        f"not, and they want it, {again}."
     )
-    return f"{note} {missing}" if note else missing
 
 
-def wait_for_several(jobids: Sequence[str], *, save: bool, frames: int | None, shows_player: bool) -> str:
-    """The next step with several jobs that are not finished."""
+def _name_takes(takes: Sequence[int]) -> str:
+    return errors.join([f"take {take}" for take in takes], "and")
+
+
+def _format_more_takes(count: int) -> str:
+    """How to order takes beside those that exist."""
+    return f"call generate_video with the same arguments, takes {count} and new_take true"
+
+
+def wait_for_several(
+    jobids: Sequence[str], *, save: bool, frames: int | None, are_running: bool, shows_player: bool
+) -> str:
+    """The next step with several jobs that are not finished, or whose videos or records could not be fetched."""
     call = _format_call(jobids[0] if len(jobids) == 1 else jobids, save=save, frames=frames)
     if shows_player:
         return (
             "The player in the chat shows the progress and then the videos, and tells you when they are ready: do not "
             f"wait. Only if you need the videos to continue, call get_job with {call}."
+        )
+    if not are_running:
+        return (
+            f"Call get_job with {call} in a minute to get the rest, and tell the user if that does not help. Do not "
+            "order them again."
         )
     return f"Call get_job with {call} to wait for the rest. Do not order them again."
 
@@ -983,16 +1014,21 @@ def format_cost(
     return " ".join(sentences)
 
 
-def format_price(catalog: Catalog, price: float | None, *, is_failed: bool = False, simulated: bool = False) -> str:
-    """What a video costs by the API's price list. `is_failed`: its job failed, and may have been charged."""
+def format_price(
+    catalog: Catalog, price: float | None, *, is_failed: bool = False, is_each: bool = False, simulated: bool = False
+) -> str:
+    """What a video costs by the API's price list.
+
+    `is_failed`: its job failed, and may have been charged; `is_each`: it is one of several with this price.
+    """
     if price is None:
         return NO_PRICE
-    amount = _cite_prices(catalog, [price])
+    amount, subject = _cite_prices(catalog, [price]), "each of these videos" if is_each else "this video"
     if simulated:
-        return f"Outside of this simulation, this video would cost {amount}."
+        return f"Outside of this simulation, {subject} would cost {amount}."
     if is_failed:
         return f"This video costs {amount}; whether that was charged is not known."
-    return f"This video costs {amount}."
+    return f"{subject.capitalize()} costs {amount}."
 
 
 def format_price_range(catalog: Catalog, prices: Collection[float], *, simulated: bool = False) -> str:
@@ -1136,12 +1172,12 @@ def format_time(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M} UTC"
 
 
-def fit_text(text: str, max_bytes: int) -> str:
-    """Leave out the longest lines until a text is short enough; the last line says so."""
+def fit_text(text: str, max_bytes: int, kept: int = 1) -> str:
+    """Leave out the longest lines until a text is short enough; the last line says so. `kept`: the first ones stay."""
     lines = text.split("\n")
     left_out = 0
-    while len(lines) > 1 and len("\n".join(lines).encode(errors="replace")) > max_bytes - 100:
-        lines.remove(max(lines[1:], key=len))
+    while len(lines) > kept and len("\n".join(lines).encode(errors="replace")) > max_bytes - FIT_MARGIN:
+        del lines[max(range(kept, len(lines)), key=lambda number: len(lines[number]))]
         left_out += 1
     if left_out:
         which = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,14 +17,16 @@ from luma_mcp.server.following import JobFollower, make_sheet
 from luma_mcp.server.progress import ProgressReporter
 from luma_mcp.server.results import MAX_BYTES, build_error_content, build_result, count_bytes, fit_content
 from luma_mcp.server.tools import CallToolResult, ServerContext
-from luma_mcp.text import without_none
+from luma_mcp.text import shorten, without_none
 
 logger = logging.getLogger(__name__)
 
-# Bytes of a result that are about all jobs together, and of each jobid, since the next step may name all of them.
-_FOR_ALL, _FOR_JOBID = 900, 125
+# Bytes of what is about all jobs together. The next step is kept in any case: it may name all of them.
+_FOR_ALL = 2500
 # What jobs lack if the result is too long for it, the least important first.
 _LEAST_IMPORTANT = ("last_frame_url", "thumbnail_url", "updated", "typical_seconds", "request", "created", "assets")
+# Characters of an error's message that are left if it is too long.
+_SHORTEST_MESSAGE = 60
 FRAMES_OF_EACH = 4
 """Frames of each video on a contact sheet of several."""
 _NOT_IN_TEXT = ("left_out", "thumbnail_url", "last_frame_url")
@@ -46,9 +48,10 @@ class Followed:
 
     @property
     def is_ready(self) -> bool:
-        """Whether its video is finished."""
-        job = self.follower.job
-        return job is not None and job.state == "completed" and self.error is None
+        """Whether its video is finished, and has a link that works as far as that is known."""
+        job, saved = self.follower.job, self.follower.result_context.saved
+        is_link_dead = saved is not None and saved.is_link_dead
+        return bool(job and job.state == "completed" and job.files.video and not (self.error or is_link_dead))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class SharedProgress:
             await each.follower.reporter.tick(elapsed)
             percents.append(each.follower.reporter.percent)
         ready = sum(each.is_ready for each in self.followed)
-        message = f"{ready} of {len(self.followed)} videos are ready ({elapsed:.0f} s)"
+        message = f"{ready} of {len(self.followed)} videos {'is' if ready == 1 else 'are'} ready ({elapsed:.0f} s)"
         await self.reporter.report(sum(percents) / len(percents), message)
 
 
@@ -107,39 +110,65 @@ async def build_several(
 ) -> CallToolResult:
     """Build the result about several jobs, in their order, and about orders that failed."""
     pictures, sheet = await _fetch_pictures(context, followed)
-    share = (MAX_BYTES - _FOR_ALL) // (len(followed) + len(failed)) - _FOR_JOBID
     jobs = [await _build_job(context, each, tool) for each in followed]
-    shared = _take_shared(jobs)
+    failures = [_build_failure(context, order, tool) for order in failed]
+    shared = _take_shared(context, jobs)
+    states: list[str] = []
+    for each, job in zip(followed, jobs, strict=True):
+        state = str(job.get("state", "unknown"))
+        states.append("no_link" if state == "completed" and not each.is_ready else state)
+    not_ordered = [order.take for order in failed if order.error.charged == "no"]
+    uncertain = [order.take for order in failed if order.error.charged != "no"]
     action, step = _choose_next_step(followed, jobs)
-    jobs = [fit_content(job, share) for job in jobs]
-    failures = [fit_content(_build_failure(context, order, tool), share) for order in failed]
-    states = [str(job.get("state", "unknown")) for job in jobs]
-    not_ordered = [each.take for each in failed if each.error.charged == "no"]
-    content = without_none(
+    notes = [shared.pop("note", None), messages.missing_takes_note(not_ordered)]
+    if uncertain:
+        what_to_do = messages.uncertain_takes_step(uncertain, context.provider)
+        if action == "get_job" or (action == "none" and step):
+            notes.append(what_to_do[1])
+        else:
+            # It is about money, so it comes before anything else.
+            action, step = what_to_do
+    about_all = without_none(
         {
             "message": messages.describe_several(states, [order.error.charged for order in failed]),
-            "jobs": jobs,
-            "failed_orders": failures or None,
             "charged": _get_charge(jobs, failed) if tool == "generate_video" else None,
             **shared,
             "contact_sheet": sheet,
-            "note": messages.several_note(shared.get("note"), not_ordered),
+            "note": " ".join(filter(None, notes)) or None,
             "next_action": action,
             "next_step": step,
             "simulated": context.settings.simulated or None,
         }
     )
+    about_all = fit_content(about_all, _FOR_ALL)
+    # The names of the lists take some bytes as well.
+    share = (MAX_BYTES - count_bytes(about_all) - 50) // (len(jobs) + len(failures)) - 1
+    jobs = [_fit(job, share) for job in jobs]
+    failures = [_fit(failure, share) for failure in failures]
+    content = {"message": about_all.pop("message"), "jobs": jobs}
+    if failures:
+        content["failed_orders"] = failures
+    content |= about_all
+    text = _format_text(context, followed, content, tool)
+    return build_result(text, content, is_error=set(states) <= {"failed", "unknown"}, pictures=pictures)
+
+
+def _fit(content: dict[str, Any], max_bytes: int) -> dict[str, Any]:
+    """Make the content about a job or a failed order short enough. What it is about is never left out."""
+    fitted = fit_content(content, max_bytes)
     for name in _LEAST_IMPORTANT:
-        if count_bytes(content) <= MAX_BYTES:
-            break
-        for job in jobs:
-            job.pop(name, None)
-    texts = _format_jobs(context, followed, jobs, tool)
-    for failure in failures:
-        texts.append(f"Take {failure['take']}: {messages.error_text(failure['error'], tool)}")
-    texts = [messages.fit_text(text, share + _FOR_JOBID) for text in texts]
-    is_error = set(states) <= {"failed", "unknown"}
-    return build_result(messages.several_text(content, texts), content, is_error=is_error, pictures=pictures)
+        if count_bytes(fitted) > max_bytes:
+            fitted.pop(name, None)
+    if count_bytes(fitted) > max_bytes and "url" in fitted.get("video", {}):
+        video = dict(fitted["video"])
+        del video["url"]
+        left_out = [*fitted.get("left_out", ()), "url"]
+        fitted |= {"message": messages.LONG_LINK, "video": video, "left_out": left_out}
+    if error := fitted.get("error"):
+        error = fitted["error"] = dict(error)
+        while count_bytes(fitted) > max_bytes and len(error["message"]) > _SHORTEST_MESSAGE:
+            error["message"] = shorten(error["message"], len(error["message"]) * 3 // 4)
+    return fitted
 
 
 async def _build_job(context: ServerContext, followed: Followed, tool: str) -> dict[str, Any]:
@@ -149,58 +178,71 @@ async def _build_job(context: ServerContext, followed: Followed, tool: str) -> d
         content["take"] = followed.take
     if followed.error:
         error = build_error_content(followed.error, tool, context.provider)
+        error.pop("jobid", None)
         return content | {"jobid": followed.follower.jobid, "error": error}
     content |= await followed.follower.build_content()
-    # The state says it, and it repeats the jobid.
-    content.pop("message", None)
+    job = followed.follower.job
+    if followed.is_ready or (job and job.state == "running" and not job.outage):
+        # The state says it, and it repeats the jobid or the link.
+        content.pop("message", None)
     return content
 
 
 def _build_failure(context: ServerContext, order: FailedOrder, tool: str) -> dict[str, Any]:
     """Build the structured content of a failed order."""
     error = build_error_content(order.error, tool, context.provider)
-    if order.error.charged == "no":
-        # Its advice is about the whole call, which would order the other takes again.
-        error.pop("next_step", None)
-        error.pop("next_action", None)
+    # Its advice is about the whole call, which would order the other takes again.
+    error.pop("next_step", None)
+    error.pop("next_action", None)
     return {"take": order.take, "error": error}
 
 
-def _format_jobs(
-    context: ServerContext, followed: Sequence[Followed], jobs: Sequence[dict[str, Any]], tool: str
-) -> list[str]:
-    """Format the text about each job. `jobs`: their structured content."""
-    texts: list[str] = []
-    for each, job in zip(followed, jobs, strict=True):
+def _format_text(context: ServerContext, followed: Sequence[Followed], content: Mapping[str, Any], tool: str) -> str:
+    """Format the text of the result. `content`: its structured content."""
+    texts: list[tuple[str, int]] = []
+    for each, job in zip(followed, content["jobs"], strict=True):
         record = each.follower.job
+        # The lines that say how it stands.
+        count = 1
         if each.error or record is None:
-            text = messages.error_text(job["error"], tool)
+            text = messages.error_text(job["error"] | {"jobid": each.follower.jobid}, tool)
         else:
             if each.take and each is not followed[0]:
                 # All takes have the same one.
                 record = replace(record, request=None)
             shown = {name: value for name, value in job.items() if name not in _NOT_IN_TEXT}
             text = messages.job_text(record, shown, context.provider)
-        texts.append(f"{each.label}: {text}")
-    return texts
+            count += "notice" in job
+        texts.append((f"{each.label}: {text}", count))
+    for failure in content.get("failed_orders", ()):
+        text = messages.error_text(failure["error"], tool)
+        texts.append((f"Take {failure['take']}: {text}", 1))
+    room = MAX_BYTES - messages.FIT_MARGIN - count_bytes(messages.several_text(content, ()))
+    share = room // len(texts) - 1
+    return messages.several_text(content, [messages.fit_text(text, share, count) for text, count in texts])
 
 
-def _take_shared(jobs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _take_shared(context: ServerContext, jobs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Take what all jobs have in common out of their content; the step of each is part of the one for all."""
     shared: dict[str, Any] = {}
+    succeeding = [job for job in jobs if "error" not in job]
     for name in _SHARED:
-        values = [job.get(name) for job in jobs if "error" not in job]
+        values = [job.get(name) for job in succeeding]
         if values and values[0] is not None and all(value == values[0] for value in values):
             shared[name] = values[0]
-            for job in jobs:
+            for job in succeeding:
                 job.pop(name, None)
+    if "cost" in shared and len(succeeding) > 1 and "price" in succeeding[0]:
+        price, simulated = succeeding[0]["price"], context.settings.simulated
+        shared["cost"] = messages.format_price(context.catalog, price, is_each=True, simulated=simulated)
     return shared
 
 
 def _choose_next_step(followed: Sequence[Followed], jobs: Sequence[dict[str, Any]]) -> tuple[str, str | None]:
     """Choose the one next step for all jobs, for programs and as text, and remove those of the single jobs."""
     waiting: list[str] = []
-    others: list[tuple[str, str]] = []
+    is_any_running = False
+    others: list[tuple[str, str | None]] = []
     is_waiting_for_player, is_saving = False, False
     frames = followed[0].follower.result_context.frames
     for each, job in zip(followed, jobs, strict=True):
@@ -209,12 +251,19 @@ def _choose_next_step(followed: Sequence[Followed], jobs: Sequence[dict[str, Any
         is_running = job.get("state") == "running"
         if action == "get_job" or (is_running and action == "none"):
             waiting.append(each.follower.jobid)
+            is_any_running |= is_running
             is_waiting_for_player |= action == "none"
             is_saving |= bool(each.follower.result_context.save)
-        elif step:
+        elif action != "none":
             others.append((action, step))
     if waiting:
-        step = messages.wait_for_several(waiting, save=is_saving, frames=frames, shows_player=is_waiting_for_player)
+        step = messages.wait_for_several(
+            waiting,
+            save=is_saving,
+            frames=frames,
+            are_running=is_any_running,
+            shows_player=is_waiting_for_player,
+        )
         return ("none" if is_waiting_for_player else "get_job"), step
     return others[0] if others else ("none", None)
 

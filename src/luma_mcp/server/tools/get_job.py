@@ -27,6 +27,8 @@ CANNOT_STOP = " Nothing stops a running job, and nothing deletes one."
 """What agents learn where there is no tool that says it."""
 # Bytes; real ones have about 120. An answer repeats it several times.
 LONGEST_JOBID = 500
+# The same of each of several.
+LONGEST_OF_SEVERAL = 250
 # Errors of a jobid that is not one, or not this token's: the resource or task that it would name does not exist.
 UNKNOWN_JOB = (NotFound, Forbidden, InvalidArguments)
 
@@ -93,7 +95,7 @@ def _get_jobids(parsed: ParsedArguments) -> list[str]:
         problems.append(Problem("jobids", "wrong_format", shorten(jobids), expected=expected))
     else:
         for place, each in enumerate(jobids):
-            problems += _check_jobid(f"jobids[{place}]", each)
+            problems += _check_jobid(f"jobids[{place}]", each, LONGEST_OF_SEVERAL)
     if problems:
         stated: dict[str, object] = {name: parsed.params[name] for name in ("jobid", "jobids") if name in parsed.params}
         # What else is wrong has a suggestion only if the jobids are right.
@@ -102,9 +104,9 @@ def _get_jobids(parsed: ParsedArguments) -> list[str]:
     return list(dict.fromkeys(jobids)) if jobids else [str(jobid)]
 
 
-def _check_jobid(field: str, value: Any) -> list[Problem]:
+def _check_jobid(field: str, value: Any, longest: int = LONGEST_JOBID) -> list[Problem]:
     """Get the problem of a jobid, if it has one."""
-    if isinstance(value, str) and len(value.encode(errors="replace")) <= LONGEST_JOBID:
+    if isinstance(value, str) and len(value.encode(errors="replace")) <= longest:
         return []
     code: ProblemCode = "wrong_format" if isinstance(value, str) else "wrong_type"
     code = "missing" if value is None else code
