@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -14,6 +15,7 @@ from tests.conftest import BOTH_APIS, ERAS
 from tests.results import read_result
 from tests.server.calls import call, order, order_error
 from tests.server.declaring import TASKS, Person, declaring
+from tests.server.test_progress import Reports
 
 from luma_mcp.simulator.app import Fault
 
@@ -452,3 +454,43 @@ async def test_one_of_several_jobs_that_is_not_found(server: Connect) -> None:
     assert content["jobs"][1]["error"]["kind"] in ("not_found", "invalid_arguments", "forbidden")
     assert content["jobs"][1]["jobid"] in text
     assert content["message"] == "1 of 2 videos is ready (1 could not be looked up)."
+
+
+async def test_the_next_step_names_the_jobs_that_it_is_about(server: Connect, simulator: Simulator) -> None:
+    simulator.service.accounts[next(iter(simulator.service.accounts))].concurrency = 8
+    jobids: list[str] = []
+    async with server() as client:
+        for what in (
+            "instant",
+            "fail simulate:instant",
+            "fail simulate:instant",
+            "stuck simulate:aged=7200",
+            "takes=9",
+        ):
+            _, content = await order(client, f"{len(jobids)} simulate:{what}")
+            jobids.append(content["jobid"])
+        _, content = await call(client, "get_job", jobids=jobids, wait_seconds=0)
+        # The one that can be waited for comes first.
+        assert content["next_action"] == "get_job"
+        assert json.dumps({"jobid": jobids[4]}) in content["next_step"]
+        text, content = await call(client, "get_job", jobids=jobids, wait_seconds=20)
+    assert content["next_action"] == "ask_user"
+    assert content["next_step"].startswith("Video 4: It may be stuck.")
+    assert "Video 2 and Video 3: Change the prompt" in content["next_step"]
+    assert content["next_step"] in text
+    assert all("next_action" not in job for job in content["jobs"])
+    # In both forms: how long it is overdue.
+    assert "119 minutes more than such videos usually take" in content["jobs"][3]["message"]
+    assert content["jobs"][3]["message"] in text
+
+
+async def test_the_progress_of_takes_counts_from_the_call(server: Connect, simulator: Simulator) -> None:
+    simulator.service.accounts[next(iter(simulator.service.accounts))].concurrency = 1
+    reports = Reports()
+    arguments = {"prompt": "A fox", "takes": 2, "wait_seconds": 300}
+    async with server() as client:
+        await client.call_tool("generate_video", arguments, progress_callback=reports)
+    times = [float(message.rpartition("(")[2].removesuffix(" s)")) for message in reports.messages]
+    assert all(one < other for one, other in pairwise(reports.values))
+    assert all(one < other for one, other in pairwise(times))
+    assert times[-1] > 60

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 
 from luma_mcp.api.protocol import Job
-from luma_mcp.errors import LumaError, Upstream
+from luma_mcp.errors import LumaError, Upstream, join
 from luma_mcp.media.clips import can_read_clips
 from luma_mcp.server import messages
 from luma_mcp.server.following import JobFollower, make_sheet
@@ -27,6 +27,8 @@ _FOR_ALL = 2500
 _LEAST_IMPORTANT = ("last_frame_url", "thumbnail_url", "updated", "typical_seconds", "request", "created", "assets")
 # Characters of an error's message that are left if it is too long.
 _SHORTEST_MESSAGE = 60
+# Steps of single jobs that a result has, if there is none about all. The others come up once these are done.
+_MOST_STEPS = 3
 FRAMES_OF_EACH = 4
 """Frames of each video on a contact sheet of several."""
 _NOT_IN_TEXT = ("left_out", "thumbnail_url", "last_frame_url")
@@ -64,13 +66,16 @@ class FailedOrder:
 
 @dataclass(slots=True)
 class SharedProgress:
-    """Reports the progress of several jobs as that of one call."""
+    """Reports the progress of several jobs as that of one call. While `followed` is empty, they are being ordered."""
 
     reporter: ProgressReporter
-    followed: Sequence[Followed]
+    followed: Sequence[Followed] = ()
 
     async def tick(self, elapsed: float) -> None:
         """Report how far they are together. `elapsed`: seconds since the call began."""
+        if not self.followed:
+            await self.reporter.tick(elapsed)
+            return
         percents: list[float] = []
         for each in self.followed:
             await each.follower.reporter.tick(elapsed)
@@ -182,7 +187,8 @@ async def _build_job(context: ServerContext, followed: Followed, tool: str) -> d
         return content | {"jobid": followed.follower.jobid, "error": error}
     content |= await followed.follower.build_content()
     job = followed.follower.job
-    if followed.is_ready or (job and job.state == "running" and not job.outage):
+    is_plain = job and job.state == "running" and not (job.outage or "overdue_seconds" in content)
+    if followed.is_ready or is_plain:
         # The state says it, and it repeats the jobid or the link.
         content.pop("message", None)
     return content
@@ -230,8 +236,9 @@ def _take_shared(context: ServerContext, jobs: Sequence[dict[str, Any]]) -> dict
         values = [job.get(name) for job in succeeding]
         if values and values[0] is not None and all(value == values[0] for value in values):
             shared[name] = values[0]
-            for job in succeeding:
-                job.pop(name, None)
+            for job in jobs:
+                if job.get(name) == values[0]:
+                    del job[name]
     if "cost" in shared and len(succeeding) > 1 and "price" in succeeding[0]:
         price, simulated = succeeding[0]["price"], context.settings.simulated
         shared["cost"] = messages.format_price(context.catalog, price, is_each=True, simulated=simulated)
@@ -241,21 +248,22 @@ def _take_shared(context: ServerContext, jobs: Sequence[dict[str, Any]]) -> dict
 def _choose_next_step(followed: Sequence[Followed], jobs: Sequence[dict[str, Any]]) -> tuple[str, str | None]:
     """Choose the one next step for all jobs, for programs and as text, and remove those of the single jobs."""
     waiting: list[str] = []
-    is_any_running = False
-    others: list[tuple[str, str | None]] = []
-    is_waiting_for_player, is_saving = False, False
+    is_any_running, is_waiting_for_player, is_saving = False, False, False
+    # By the step, in case that several have the same one: for programs, and the labels of the jobs.
+    others: dict[str, tuple[str, list[str]]] = {}
     frames = followed[0].follower.result_context.frames
     for each, job in zip(followed, jobs, strict=True):
         content = job.get("error", job)
         action, step = content.pop("next_action", "none"), content.pop("next_step", None)
+        job.pop("next_action", None)
         is_running = job.get("state") == "running"
         if action == "get_job" or (is_running and action == "none"):
             waiting.append(each.follower.jobid)
             is_any_running |= is_running
             is_waiting_for_player |= action == "none"
             is_saving |= bool(each.follower.result_context.save)
-        elif action != "none":
-            others.append((action, step))
+        elif step:
+            others.setdefault(step, (action, []))[1].append(each.label)
     if waiting:
         step = messages.wait_for_several(
             waiting,
@@ -265,7 +273,11 @@ def _choose_next_step(followed: Sequence[Followed], jobs: Sequence[dict[str, Any
             shows_player=is_waiting_for_player,
         )
         return ("none" if is_waiting_for_player else "get_job"), step
-    return others[0] if others else ("none", None)
+    if not others:
+        return "none", None
+    # What the user decides comes first.
+    chosen = sorted(others.items(), key=lambda item: item[1][0] != "ask_user")[:_MOST_STEPS]
+    return chosen[0][1][0], " ".join(f"{join(labels, 'and')}: {step}" for step, (_, labels) in chosen)
 
 
 def _get_charge(jobs: Sequence[dict[str, Any]], failed: Sequence[FailedOrder]) -> str:

@@ -190,14 +190,14 @@ async def _order_takes(call: _Call) -> CallToolResult:
     """
     context, reporter = call.context, ProgressReporter(call.ctx)
     takes = _Takes(call, reporter)
-    async with periodic(INTERVAL, reporter.tick):
-        await takes.order(call.parsed.options["takes"])
     followed, failed = takes.followed, takes.failed
-    if not followed:
-        # Most of all, that something may have been charged.
-        raise next((each.error for each in failed if each.error.charged != "no"), failed[0].error)
-    progress = SharedProgress(reporter, followed)
+    progress = SharedProgress(reporter)
     async with periodic(INTERVAL, progress.tick):
+        await takes.order(call.parsed.options["takes"])
+        if not followed:
+            # Most of all, that something may have been charged.
+            raise next((each.error for each in failed if each.error.charged != "no"), failed[0].error)
+        progress.followed = followed
         await follow_all(followed)
         for each in followed:
             outcome = each.follower.result_context.outcome
