@@ -7,11 +7,13 @@ import io
 import sys
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import av
 import httpx2
 import pytest
 from mcp import MCPError
 from PIL import Image, ImageStat
+from tests.clock import pass_time
 from tests.conftest import BOTH_APIS
 from tests.results import read_result
 from tests.server.calls import call, order
@@ -191,3 +193,45 @@ async def test_what_has_no_preview(server: Server, simulator: Simulator) -> None
         ]:
             with pytest.raises(MCPError, match=reason):
                 await client.read_resource(f"luma://jobs/{jobid}/preview")
+
+
+@BOTH_APIS
+async def test_a_contact_sheet_of_several_lacks_only_what_cannot_be_read(server: Server) -> None:
+    async with server(LUMA_MCP_THUMBNAILS="1") as client:
+        jobids = [await make(client, prompt) for prompt in ("One", "Two simulate:dead-link", "Three")]
+        result = await client.call_tool("get_job", {"jobids": jobids, "frames": 3})
+        text, content = read_result(result, pictures=1)
+        assert content["contact_sheet"]["rows"] == {"Video 1": [0.0, 2.5, 5.0], "Video 3": [0.0, 2.5, 5.0]}
+        [(label, problem)] = content["contact_sheet"]["problems"].items()
+        assert (label, "404" in problem) == ("Video 2", True)
+        assert f"There are no frames of Video 2: it {problem}." in text
+        assert "Video 1 at 0, 2.5, 5 s" in text
+        # Without one that can be read, there are the thumbnails, where the API has some that can be fetched.
+        result = await client.call_tool("get_job", {"jobids": [jobids[1], await make(client, "4 simulate:dead-link")]})
+        _, content = read_result(result)
+        assert "contact_sheet" not in content
+
+
+class SlowFiles(httpx2.AsyncBaseTransport):
+    """The simulator, whose files take four seconds; videos are damaged."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self._simulated = httpx2.ASGITransport(simulator)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if "/media/" not in request.url.path:
+            return await self._simulated.handle_async_request(request)
+        if request.url.path.endswith(".mp4"):
+            return httpx2.Response(200, stream=httpx2.ByteStream(b"no video"))
+        await pass_time(4)
+        return await self._simulated.handle_async_request(request)
+
+
+async def test_thumbnails_of_several_are_fetched_together(server: Server, simulator: Simulator) -> None:
+    async with server(LUMA_MCP_THUMBNAILS="1", transport=SlowFiles(simulator)) as client:
+        _, content = await call(client, "generate_video", prompt="A fox", takes=4, wait_seconds=0)
+        await anyio.sleep(300)
+        began = anyio.current_time()
+        result = await client.call_tool("get_job", {"jobids": [job["jobid"] for job in content["jobs"]]})
+    read_result(result, pictures=4)
+    assert anyio.current_time() - began < 8

@@ -106,11 +106,11 @@ class JobFollower:
         if self.job is None or self.job.state != "completed":
             return None
         if self.result_context.frames:
-            sheet = await make_sheet(self.context, [("", self.job)], self.result_context.frames, self.end)
-            if not isinstance(sheet, str):
+            sheet, problems = await make_sheet(self.context, [("", self.job)], self.result_context.frames, self.end)
+            if sheet:
                 self.result_context.sheet = sheet
                 return sheet.data
-            self.result_context.sheet_problem = sheet
+            self.result_context.sheet_problem = problems[""]
         if not self.context.settings.thumbnails:
             return None
         return await self.context.require_service().downloads.thumbnail(self.job)
@@ -171,19 +171,29 @@ async def add_credits(service: VideoService, result_context: ResultContext, requ
 
 async def make_sheet(
     context: ServerContext, jobs: Sequence[tuple[str, Job]], frames: int, end: float
-) -> ContactSheet | str:
-    """Make a contact sheet of finished videos, or get a clause about them that says why there is none.
+) -> tuple[ContactSheet | None, dict[str, str]]:
+    """Make a contact sheet of those of the finished videos that can be read; None if there is none.
 
-    Whatever happens, the videos themselves are fine. `jobs`: each with its label; `end`: when the call's wait is over.
+    Also, by the label, a clause about each video that is not on it. Whatever happens, the videos themselves are fine.
+    `jobs`: each with its label; `end`: when the call's wait is over.
     """
     seconds = max(SHEET_SECONDS, end - anyio.current_time())
+    problems: dict[str, str] = {}
+    readable = list(jobs)
+    problem = ""
     try:
         with anyio.fail_after(seconds):
-            return await context.require_service().films.make_sheet(jobs, frames)
-    except ImageError as error:
-        return error.reason
+            while readable:
+                try:
+                    return await context.require_service().films.make_sheet(readable, frames), problems
+                except ImageError as error:
+                    problem = error.reason
+                    broken = [each for each in readable if each[1].jobid == error.jobid] or readable
+                    problems |= {label: problem for label, _ in broken}
+                    readable = [each for each in readable if each not in broken]
     except TimeoutError:
-        return f"could not be fetched and read within {seconds:.0f} s"
+        problem = f"could not be fetched and read within {seconds:.0f} s"
     except Exception as error:
         logger.warning("There is no contact sheet.", exc_info=True)
-        return f"could not be read ({type(error).__name__})"
+        problem = f"could not be read ({type(error).__name__})"
+    return None, problems | {label: problem for label, _ in readable}

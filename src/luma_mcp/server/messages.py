@@ -821,11 +821,14 @@ def job_note(
 
 def format_sheet(content: Mapping[str, Any]) -> str:
     """What the picture of a result shows, or why there is none. `content`: the structured content of the sheet."""
-    if "rows" in content:
+    if "rows" in content or "problems" in content:
         rows: list[str] = []
-        for label, times in content["rows"].items():
+        for label, times in content.get("rows", {}).items():
             rows.append(f"{label} at {', '.join(map(format_number, times))} s")
-        return f"The picture shows {'; '.join(rows)}."
+        sentences = [f"The picture shows {'; '.join(rows)}."] if rows else []
+        for label, problem in content.get("problems", {}).items():
+            sentences.append(f"There are no frames of {label}: it {problem}.")
+        return " ".join(sentences)
     if "problem" in content:
         return _NO_SHEET.format(problem=content["problem"])
     count = content["frames"]

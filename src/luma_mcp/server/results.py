@@ -194,7 +194,12 @@ def _build_sheet(sheet: ContactSheet | None, problem: str | None = None) -> dict
     if sheet is None:
         return {"problem": problem} if problem else None
     [times] = sheet.times
-    return {"frames": len(times), "times": [round(time, 1) for time in times]}
+    return {"frames": len(times), "times": round_times(times)}
+
+
+def round_times(times: Iterable[float]) -> list[float]:
+    """Round the times of frames, in seconds, as they are on the picture."""
+    return [round(time, 1) for time in times]
 
 
 def build_film_content(film: Film, clips: int, *, simulated: bool) -> dict[str, Any]:

@@ -15,7 +15,14 @@ from luma_mcp.media.clips import can_read_clips
 from luma_mcp.server import messages
 from luma_mcp.server.following import JobFollower, make_sheet
 from luma_mcp.server.progress import ProgressReporter
-from luma_mcp.server.results import MAX_BYTES, build_error_content, build_result, count_bytes, fit_content
+from luma_mcp.server.results import (
+    MAX_BYTES,
+    build_error_content,
+    build_result,
+    count_bytes,
+    fit_content,
+    round_times,
+)
 from luma_mcp.server.tools import CallToolResult, ServerContext
 from luma_mcp.text import shorten, without_none
 
@@ -304,15 +311,23 @@ async def _fetch_pictures(
     follower, about = followed[0].follower, None
     frames = follower.result_context.frames
     if frames or (can_read_clips() and context.settings.thumbnails):
-        sheet = await make_sheet(context, jobs, frames or FRAMES_OF_EACH, follower.end)
-        if not isinstance(sheet, str):
-            labels = [label for label, _ in jobs]
-            return [sheet.data], {"rows": dict(zip(labels, map(list, sheet.times), strict=True))}
+        sheet, problems = await make_sheet(context, jobs, frames or FRAMES_OF_EACH, follower.end)
+        if sheet:
+            labels = [label for label, _ in jobs if label not in problems]
+            rows = {label: round_times(times) for label, times in zip(labels, sheet.times, strict=True)}
+            return [sheet.data], without_none({"rows": rows, "problems": problems or None})
         # Nobody expects one that was not asked for.
-        about = {"problem": sheet} if frames else None
-    thumbnails: list[bytes] = []
-    if context.settings.thumbnails:
-        for _, job in jobs:
-            if thumbnail := await context.require_service().downloads.thumbnail(job):
-                thumbnails.append(thumbnail)
-    return thumbnails, about
+        about = {"problems": problems} if frames else None
+    if not context.settings.thumbnails:
+        return [], about
+    thumbnails: dict[str, bytes] = {}
+
+    async def fetch_thumbnail(label: str, job: Job) -> None:
+        if thumbnail := await context.require_service().downloads.thumbnail(job):
+            thumbnails[label] = thumbnail
+
+    # At the same time: nobody waits for each of them.
+    async with anyio.create_task_group() as tasks:
+        for label, job in jobs:
+            tasks.start_soon(fetch_thumbnail, label, job)
+    return [thumbnails[label] for label, _ in jobs if label in thumbnails], about
