@@ -3,7 +3,7 @@ import { after, before, test } from "node:test";
 import { TestBed } from "./chat.mjs";
 
 const FOX = { prompt: "A red fox walks through fresh snow at dawn, breath in the cold air", dynamic_range: "hdr", wait_seconds: 0, new_take: true };
-const NOTE = "SDR preview: colours and brightness are reduced";
+const NOTE = "SDR preview: colors and brightness are reduced";
 /** @type {TestBed} */
 let bed;
 before(async () => (bed = await TestBed.start()));
