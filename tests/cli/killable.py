@@ -57,7 +57,7 @@ class Api(Simulator):
 
     Attributes:
         now: its time in seconds, for tests to move.
-        hold: what it holds, once.
+        hold: what it holds, once; `passed`: how many orders are carried out before that.
         held, answered, delivered: it holds that; the response to an order, or a whole media body, was sent.
         downloads: how many requests of media there were.
     """
@@ -67,15 +67,17 @@ class Api(Simulator):
         self.service.add_account(EMAIL, SLOTS)
         self.now = 0.0
         self.hold: Hold | None = None
+        self.passed = 0
         self.held, self.answered, self.delivered = Reached(), Reached(), Reached()
         self.downloads = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         ordering, media = scope["method"] == "POST", scope["path"].startswith("/media/")
         self.downloads += media
-        if ordering and self.hold == "order":
+        may_hold = ordering and len(self.orders) >= self.passed
+        if may_hold and self.hold == "order":
             await self._held(receive)
-        elif ordering and self.hold == "answer":
+        elif may_hold and self.hold == "answer":
             await super().__call__(scope, receive, _nowhere)
             await self._held(receive)
         elif media and self.hold == "media":

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.cli.killable import HOST, Address, AgentsApi, Api, Server
+from tests.cli.killable import HOST, Address, AgentsApi, Api, Hold, Server
 from tests.conftest import EMAIL
 
 from luma_mcp.providers import PROVIDERS
@@ -244,3 +244,32 @@ def test_two_servers_with_the_same_order_make_one_job(api: Api, start: Start) ->
         newest = list(api.service.jobs)[-1]
         assert [answer.get("jobid") for answer in answers] == [newest, newest], answers
         assert len(api.orders) == n
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize("api", [Api, AgentsApi], indirect=True, ids=["useapi", "agents"])
+@pytest.mark.parametrize("hold", ["order", "answer"])
+@pytest.mark.sample(2)
+def test_killed_between_takes_none_is_ordered_twice(api: Api, start: Start, hold: Hold) -> None:
+    api.hold, api.passed = hold, 1
+    first = start()
+    first.begin("generate_video", **FOX, takes=3)
+    api.held.wait()
+    first.kill()
+    second = start()
+    [paid, *lost] = api.service.jobs
+    assert second.call("generate_video", **FOX)["jobid"] == paid
+    is_found = bool(lost) and api.service.catalog.api == "useapi"
+    # The same takes, fewer, and more.
+    for takes in (3, 2, 4):
+        result = second.call("generate_video", **FOX, takes=takes)
+        taken = [job["take"] for job in result["jobs"]]
+        if is_found:
+            # The list of running jobs shows that of the second take.
+            assert taken == list(range(1, takes + 1))
+            assert [job["jobid"] for job in result["jobs"]][:2] == [paid, *lost]
+        else:
+            assert taken == [1]
+            charged = {order["take"]: order["error"]["charged"] for order in result["failed_orders"]}
+            assert charged == {2: "unknown"} | dict.fromkeys(range(3, takes + 1), "no")
+    assert len(api.service.jobs) == (4 if is_found else 1 + len(lost))
