@@ -390,6 +390,27 @@ async def test_a_failed_take_does_not_hide_the_others(server: Connect) -> None:
         assert content["message"] == "0 of 2 videos are ready (2 failed)."
 
 
+@pytest.mark.parametrize("api", ["agents"])
+@pytest.mark.parametrize("failed", [[2], [1, 2]])
+async def test_failed_takes_are_ordered_again_without_the_others(
+    server: Connect, simulator: Simulator, failed: list[int]
+) -> None:
+    arguments: dict[str, Any] = {"prompt": "A fox simulate:fail", "takes": 2, "wait_seconds": 300}
+    async with server() as client:
+        await order(client, **arguments | {"wait_seconds": 0})
+        for number, job in enumerate(simulator.service.jobs.values(), 1):
+            if number not in failed:
+                job.fails = None
+        text, content = read_result(await client.call_tool("generate_video", arguments))
+    assert [job["take"] for job in content["jobs"] if job["state"] == "failed"] == failed
+    # By the documentation, the same order may succeed. The same call would order a ready video once more.
+    again = f"with the same arguments, takes {len(failed)} and new_take true"
+    assert again in content["next_step"]
+    assert content["next_action"] == "order_later"
+    assert again in text
+    assert "order it again" not in text
+
+
 @pytest.mark.parametrize(
     ("limit", "room", "step"), [("3", 2, "takes 2"), ("2", 1, "takes 1"), ("1", 0, "at most 1 an hour")]
 )

@@ -710,10 +710,8 @@ def describe_several(states: Sequence[str], failed_orders: Sequence[Charged | No
     return f"{ready} of {total} videos {'is' if ready == 1 else 'are'} ready ({', '.join(parts)})."
 
 
-def missing_takes_note(takes: Sequence[int]) -> str | None:
-    """What can be done about takes that were not ordered, for which nothing was charged."""
-    if not takes:
-        return None
+def order_takes_again(takes: Sequence[int]) -> str:
+    """How to order takes again that were not ordered, or whose jobs failed."""
     which, again = _name_takes(takes), _format_more_takes(len(takes))
     return f"To order {which} again, if the user wants that, {again}; the other takes stay as they are."
 

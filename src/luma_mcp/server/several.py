@@ -129,10 +129,16 @@ async def build_several(
     for each, job in zip(followed, jobs, strict=True):
         state = str(job.get("state", "unknown"))
         states.append("no_link" if state == "completed" and not each.is_ready else state)
-    not_ordered = [order.take for order in failed if order.error.charged == "no"]
+    again = _take_repeats(followed, jobs)
+    is_repeatable = bool(again)
+    again += [order.take for order in failed if order.error.charged == "no"]
     uncertain = [order.take for order in failed if order.error.charged != "no"]
     action, step = _choose_next_step(followed, jobs)
-    notes = [shared.pop("note", None), messages.missing_takes_note(not_ordered)]
+    notes = [shared.pop("note", None)]
+    if again and is_repeatable and action == "none" and not (step or uncertain):
+        action, step = "order_later", messages.order_takes_again(again)
+    elif again:
+        notes.append(messages.order_takes_again(again))
     if uncertain:
         what_to_do = messages.uncertain_takes_step(uncertain, context.provider)
         if action == "get_job" or (action == "none" and step):
@@ -250,6 +256,17 @@ def _take_shared(context: ServerContext, jobs: Sequence[dict[str, Any]]) -> dict
         price, simulated = succeeding[0]["price"], context.settings.simulated
         shared["cost"] = messages.format_price(context.catalog, price, is_each=True, simulated=simulated)
     return shared
+
+
+def _take_repeats(followed: Sequence[Followed], jobs: Sequence[dict[str, Any]]) -> list[int]:
+    """Take the advice to order failed takes again out of their content: the same call would order the others, too."""
+    repeats: list[int] = []
+    for each, job in zip(followed, jobs, strict=True):
+        if each.take and job.get("state") == "failed" and job["error"]["retry"] == "later":
+            job["error"].pop("next_action", None)
+            job["error"].pop("next_step", None)
+            repeats.append(each.take)
+    return repeats
 
 
 def _choose_next_step(followed: Sequence[Followed], jobs: Sequence[dict[str, Any]]) -> tuple[str, str | None]:
