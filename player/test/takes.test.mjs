@@ -245,7 +245,7 @@ test("orders that failed are shown with their errors, in their places", async ()
   const chat = await showTakes(result);
   await waitForPhases(chat, "running", "failed", "failed");
   assert.match(await tile(chat, 2).textContent(), /^Take 2.*no credits are left/s);
-  assert.match(await tile(chat, 3).textContent(), /^Take 3.*This take was not ordered.*the order of the take before it failed/s);
+  assert.match(await tile(chat, 3).textContent(), /^Take 3.*This take was not ordered.*a problem with a take before it/s);
   await tile(chat, 3).getByRole("button", { name: "Try again" }).click();
   const args = JSON.parse(/generate_video with (\{.*\})/.exec(await chat.waitForMessage())[1]);
   const [before, again] = [jobids(result), await bed.server.call("generate_video", { ...args, wait_seconds: 0 })];
