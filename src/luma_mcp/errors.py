@@ -322,6 +322,7 @@ class LumaError(Exception):
         journal_problem: why an order that may have been placed is not in the journal's file; None if it is.
         record: what the journal knows of a job that was ordered from here and could not be looked up.
         saved_files: absolute paths of that job's files on this machine.
+        takes_left: how many takes of the same call were not ordered because of this one; they cost nothing.
     """
 
     kind: ClassVar[Kind]
@@ -338,6 +339,7 @@ class LumaError(Exception):
     journal_problem: str | None = field(default=None, init=False)
     record: RecordedJob | None = field(default=None, init=False)
     saved_files: tuple[str, ...] = ()
+    takes_left: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.retry = self.retry or self.default_retry

@@ -377,6 +377,28 @@ async def test_no_job_at_all_is_an_error_like_that_of_a_single_order(server: Con
     assert count_orders(simulator) == 0
 
 
+@pytest.mark.parametrize(("takes", "others"), [(2, "The other take was"), (4, "The other 3 takes were")])
+async def test_an_uncertain_first_take_says_that_it_is_the_only_one(
+    server: Connect, simulator: Simulator, takes: int, others: str
+) -> None:
+    async with server() as client:
+        error = await order_error(client, "A fox simulate:unstarted", takes=takes)
+    assert (error["kind"], error["charged"]) == ("outcome_unknown", "unknown")
+    assert f"{others} not ordered." in error["message"]
+    assert count_orders(simulator) == 0
+
+
+async def test_what_failed_takes_have_in_common_is_there_once(server: Connect) -> None:
+    async with server() as client:
+        await call(client, "list_options")
+        result = await client.call_tool(
+            "generate_video", {"prompt": "A fox simulate:fail", "takes": 3, "wait_seconds": 300}
+        )
+    text, content = read_result(result)
+    assert all("cost" not in job for job in content["jobs"])
+    assert text.count(content["cost"]) == 1
+
+
 async def test_a_failed_take_does_not_hide_the_others(server: Connect) -> None:
     async with server() as client:
         await order(client, "A fox simulate:fail")

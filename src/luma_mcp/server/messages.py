@@ -198,6 +198,9 @@ def explain_error(error: LumaError, tool: str, provider: Provider) -> tuple[str,
             sentences.append(f"The API asks to wait {ceil(error.retry_after)} s.")
         if error.charged == "no" and tool == "generate_video":
             sentences.append("Nothing was charged.")
+    if error.takes_left:
+        others = "The other take was" if error.takes_left == 1 else f"The other {error.takes_left} takes were"
+        sentences.append(f"{others} not ordered.")
     # A missing job is described in the summary.
     if tool == "get_job" and not isinstance(error, errors.NotFound):
         sentences += _describe_record(error)
@@ -706,7 +709,7 @@ def describe_several(states: Sequence[str], failed_orders: Sequence[Charged | No
     parts = [f"{count} {what}" for what, count in counts.items() if count]
     ready = states.count("completed")
     if not parts:
-        return f"All {total} videos are ready."
+        return "Both videos are ready." if total == 2 else f"All {total} videos are ready."
     return f"{ready} of {total} videos {'is' if ready == 1 else 'are'} ready ({', '.join(parts)})."
 
 

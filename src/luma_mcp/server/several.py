@@ -246,7 +246,7 @@ def _take_shared(context: ServerContext, jobs: Sequence[dict[str, Any]]) -> dict
     shared: dict[str, Any] = {}
     succeeding = [job for job in jobs if "error" not in job]
     for name in _SHARED:
-        values = [job.get(name) for job in succeeding]
+        values = [job.get(name) for job in succeeding or jobs]
         if values and values[0] is not None and all(value == values[0] for value in values):
             shared[name] = values[0]
             for job in jobs:

@@ -196,7 +196,10 @@ async def _order_takes(call: _Call) -> CallToolResult:
         await takes.order(call.parsed.options["takes"])
         if not followed:
             # Most of all, that something may have been charged.
-            raise next((each.error for each in failed if each.error.charged != "no"), failed[0].error)
+            uncertain = [each.error for each in failed if each.error.charged != "no"]
+            if uncertain:
+                uncertain[0].takes_left = len(failed) - len(uncertain)
+            raise (uncertain or [failed[0].error])[0]
         progress.followed = followed
         await follow_all(followed)
         for each in followed:
