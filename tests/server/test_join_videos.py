@@ -139,6 +139,24 @@ async def test_a_running_job_is_waited_for_first(server: Server) -> None:
     assert content["clips"] == 2
 
 
+async def test_the_next_step_for_one_video_of_each_range(server: Server) -> None:
+    async with server() as client:
+        videos = [await make(client), await make(client, "A sunrise", dynamic_range="hdr", resolution="540p")]
+        error = await refused(client, videos=videos)
+    assert "suggestion" not in error
+    assert "dynamic_range of the others, which is charged" in error["next_step"]
+
+
+async def test_defaults_that_a_client_sends_make_no_crossfades(server: Server) -> None:
+    async with server() as client:
+        [tool] = [tool for tool in (await client.list_tools()).tools if tool.name == "join_videos"]
+        properties = tool.input_schema["properties"]
+        defaults = {name: value["default"] for name, value in properties.items() if "default" in value}
+        videos = [await make(client), await make(client, "A bear")]
+        _, content = read_result(await client.call_tool("join_videos", {"videos": videos, **defaults}), pictures=1)
+    assert content["duration_seconds"] == pytest.approx(2 * FRAMES / RATE, abs=0.001)
+
+
 async def test_the_suggestion_is_a_call_that_works(server: Server) -> None:
     async with server() as client:
         fox, bear = await make(client), await make(client, "A bear")

@@ -326,6 +326,8 @@ async def test_hdr_is_not_mixed_with_sdr(
     assert suggestion == (None if kept is None else [videos[position] for position in kept])
     left_out = {position for position, kind in enumerate(kinds) if kind != kinds[0]}
     assert set(problems_of(error)) == {f"videos[{position}]" for position in left_out}
+    # Where too few are left for a film, there is another way.
+    assert {problem.remedy for problem in error.problems} == {"same_range" if kept is None else None}
     # The orders say it.
     assert media.fetched.total() == 0
 

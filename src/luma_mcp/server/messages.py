@@ -106,7 +106,7 @@ EXPECTED_VIDEOS = (
 FILM_WITHOUT_SOUND = "The sound of the videos was left out."
 _FILM_ENCODING = {
     False: "The videos are as they were: nothing was encoded again.",
-    True: "The videos were encoded again, to fit together.",
+    True: "The videos were encoded again to join them.",
 }
 _SHEET = "The picture shows {frames}, at {times} s."
 _NO_SHEET = "There is no contact sheet: the video {problem}."
@@ -120,6 +120,10 @@ _IMAGE_STEPS: Mapping[errors.ImageRemedy, str] = {
         "then the new clip begins with its last frame."
     ),
     "other_video": "Pass the jobid of a completed video, which list_jobs shows, or the absolute path of a saved one.",
+    "same_range": (
+        "Pass another video; or, if the user wants that, order it once more with the dynamic_range of the others, "
+        "which is charged."
+    ),
     "install_film": (
         'Ask the user to install PyAV beside this server (its extra "film"), or use another picture or video.'
     ),

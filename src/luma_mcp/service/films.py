@@ -383,7 +383,10 @@ def _check_fit(clips: Sequence[_Video], overlaps: Sequence[float], findings: _Fi
             kept, left_out, kinds = hdr, sdr, ("SDR", "HDR")
         for clip in _without_repeats(left_out):
             reason = f"is {kinds[0]}, and others are {kinds[1]}: HDR and SDR cannot be joined"
-            findings.problems.append(clip.build_refusal(reason))
+            problem = clip.build_refusal(reason)
+            if len(kept) < FEWEST_VIDEOS:
+                problem = replace(problem, remedy="same_range")
+            findings.problems.append(problem)
         if len(kept) >= FEWEST_VIDEOS:
             suggestion["videos"] = [clip.value for clip in clips if clip not in left_out]
     longest, shortest = _find_longest_overlap(clips, overlaps)

@@ -21,7 +21,8 @@ _OPTIONS = ("transition", "crossfade_seconds", "title")
 _INPUT: schemas.Schema = {
     "videos": array(STRING) | {"description": "Jobids, or paths of saved files, in order."},
     "transition": {"type": "string", "enum": list(TRANSITIONS)},
-    "crossfade_seconds": {"type": "number", "default": DEFAULT_CROSSFADE},
+    # Not as a default, which some clients send: then every film would have crossfades.
+    "crossfade_seconds": {"type": "number", "description": f"If omitted, {DEFAULT_CROSSFADE:g}."},
     "title": {"type": "string", "description": "For its file name."},
 }
 _OUTPUT: schemas.Schema = {
