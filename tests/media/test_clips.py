@@ -76,7 +76,7 @@ PLAYLIST = f"#EXTM3U\n#EXTINF:10,\n{CLIP.as_uri()}\n#EXT-X-ENDLIST\n".encode()
 )
 async def test_what_is_no_whole_clip(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "clip.mp4").write_bytes(data)
-    with pytest.raises(ImageError, match="damaged or cut short"):
+    with pytest.raises(ImageError, match=r"damaged or cut short|not an MP4 video"):
         await Decoder().read_clip(str(tmp_path / "clip.mp4"))
 
 

@@ -114,7 +114,7 @@ async def test_while_a_job_runs_the_next_step_repeats_the_frames(server: Server)
 
 
 @pytest.mark.parametrize(
-    ("status", "problem"), [(404, "is a link that answers 404 (nothing is there)"), (200, "is damaged or cut short")]
+    ("status", "problem"), [(404, "is a link that answers 404 (nothing is there)"), (200, "is not an MP4 video")]
 )
 async def test_a_video_that_cannot_be_read_is_no_error_of_its_job(
     server: Server, simulator: Simulator, status: int, problem: str

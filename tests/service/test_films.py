@@ -349,14 +349,24 @@ async def test_a_crossfade_takes_at_most_half_of_a_video(service: VideoService, 
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"swordfish", SDR.read_bytes()[: SDR.stat().st_size // 2]], ids=["empty", "text", "cut short"]
+    ("data", "problem"),
+    [
+        (b"", "is damaged or cut short"),
+        (b"sword", "is not an MP4 video"),
+        (b"swordfish", "is not an MP4 video"),
+        (b"\x1aE\xdf\xa3 the beginning of a WebM file", "is not an MP4 video"),
+        (SDR.read_bytes()[: SDR.stat().st_size // 2], "is damaged or cut short"),
+    ],
+    ids=["empty", "short", "text", "webm", "cut short"],
 )
 async def test_a_file_that_is_no_whole_video(
-    service: VideoService, folder: Path, tmp_path: Path, clip: Callable[[Path], str], data: bytes
+    service: VideoService, folder: Path, tmp_path: Path, data: bytes, problem: str
 ) -> None:
-    (tmp_path / "broken.mp4").write_bytes(data)
-    error = await refusal(service, [clip(SDR), str(tmp_path / "broken.mp4"), str(tmp_path / "broken.mp4")])
-    assert problems_of(error) == {"videos[1]": "is damaged or cut short"}
+    good, broken = tmp_path / "good.mp4", tmp_path / "broken.mp4"
+    good.write_bytes(SDR.read_bytes())
+    broken.write_bytes(data)
+    error = await refusal(service, list(map(str, (good, broken, broken))))
+    assert problems_of(error) == {"videos[1]": problem}
     assert not folder.exists()
 
 
@@ -434,7 +444,7 @@ async def test_a_sheet_of_several_videos_names_the_one_that_is_unusable(service:
         Path(path).write_bytes(b"<html>")
     with pytest.raises(ImageError) as caught:
         await service.films.make_sheet([("Take 1", good), ("Take 2", bad)], 3)
-    assert (caught.value.reason, caught.value.jobid) == ("is damaged or cut short", bad.jobid)
+    assert (caught.value.reason, caught.value.jobid) == ("is not an MP4 video", bad.jobid)
     sheet = await service.films.make_sheet([("Take 1", good), ("Take 2", good)], 3)
     assert [len(times) for times in sheet.times] == [3, 3]
     assert len(sheet.data) <= 300_000

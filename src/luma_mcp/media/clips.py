@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -27,6 +27,9 @@ CLIP_TIMEOUT = 180.0
 """Seconds that fetching a video may take."""
 NEEDS_PYAV = "needs the Python package PyAV, which is not installed on the server's machine"
 DAMAGED_CLIP = "is damaged or cut short"
+_NO_MP4 = "is not an MP4 video"
+# The boxes with which a file of this format can begin.
+_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 _TOO_LARGE = "has more than {} million pixels"
 _SECONDS_TOLERANCE = 0.5
 """How much earlier than the clip's end its last frame may be shown: longer than a frame of any usual rate."""
@@ -150,12 +153,15 @@ def open_clip(path: str, max_pixels: int, threads: int = 1) -> Iterator[tuple[In
         import av
     except ImportError:
         raise PyAvMissing("cannot be read, because PyAV does not work here") from None
+    head = b""
     try:
         # A link that has taken the place of a part of the path since that was checked is not followed.
-        with (
-            open(path, "rb", opener=open_without_following) as file,
-            av.open(file, "r", format=_FORMAT, options={"protocol_whitelist": "file"}) as container,
-        ):
+        with ExitStack() as stack:
+            file = stack.enter_context(open(path, "rb", opener=open_without_following))
+            head = file.read(8)
+            file.seek(0)
+            options = {"protocol_whitelist": "file"}
+            container = stack.enter_context(av.open(file, "r", format=_FORMAT, options=options))
             if not container.streams.video:
                 raise ImageError("has no pictures")
             stream = container.streams.video[0]
@@ -169,7 +175,8 @@ def open_clip(path: str, max_pixels: int, threads: int = 1) -> Iterator[tuple[In
     except MemoryError:
         raise
     except (av.FFmpegError, ArithmeticError, ValueError, OSError):
-        raise ImageError(DAMAGED_CLIP) from None
+        is_mp4 = not head or head.endswith(_FIRST_BOXES)
+        raise ImageError(DAMAGED_CLIP if is_mp4 else _NO_MP4) from None
 
 
 def check_pixels(picture: VideoStream | VideoFrame, max_pixels: int) -> None:
