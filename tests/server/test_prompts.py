@@ -147,6 +147,21 @@ async def test_a_film_needs_agreement_first(client: Client) -> None:
     assert "Order nothing before I agree" in text
 
 
+@pytest.mark.parametrize("shots", ["0", "1", "51", "1000"])
+async def test_a_film_that_cannot_be_joined_is_rejected(client: Client, shots: str) -> None:
+    async with client:
+        with pytest.raises(MCPError, match="shots must be 2 to 50"):
+            await render(client, "short_film", story="A fox comes home", shots=shots)
+        assert "2 shots" in await render(client, "short_film", story="A fox comes home", shots="2")
+        assert "3 or 4 shots" in await render(client, "short_film", story="A fox comes home", shots="3 or 4")
+
+
+async def test_a_chosen_resolution_is_not_for_the_drafts(client: Client) -> None:
+    async with client:
+        text = await render(client, "short_film", story="A fox comes home", resolution="720p")
+    assert "a resolution that I chose is for the final shots" in text
+
+
 async def test_a_film_goes_from_a_list_by_drafts_to_one_file(client: Client) -> None:
     async with client:
         text = await render(client, "short_film", story="A fox comes home", character="fox.png")
@@ -163,6 +178,7 @@ async def test_a_film_without_pyav_ends_with_links(connect: Server, monkeypatch:
         text = await render(client, "short_film", story="A fox comes home")
         instructions = client.instructions or ""
     assert "the links of the chosen takes" in text
+    assert "cannot join them without PyAV" in text
     for absent in ("join_videos", "frames 8"):
         assert absent not in text
         assert absent not in instructions

@@ -21,6 +21,7 @@ from luma_mcp.catalog.models import Catalog
 from luma_mcp.catalog.validate import shorten, validate_options
 from luma_mcp.errors import format_problem
 from luma_mcp.media.clips import can_read_clips
+from luma_mcp.service import FEWEST_VIDEOS, MOST_VIDEOS
 
 if TYPE_CHECKING:
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -49,7 +50,7 @@ _FILM = {
 }
 _WITHOUT_FILMS = {
     "look_at": "Give me the link of each draft, and ask me what does not match the story or the look.",
-    "join": "Give me the links of the chosen takes, in order.",
+    "join": "Give me the links of the chosen takes, in order, and say that this server cannot join them without PyAV.",
 }
 
 
@@ -133,8 +134,9 @@ PROMPTS = (
         "{options}\n"
         "3. Show me the list with what the drafts and the final shots cost (list_options shows what is known), and say "
         "that each video is billed. Order nothing before I agree.\n"
-        "4. Order a draft of each shot with generate_video, in the cheapest resolution that fits, one after another. A "
-        "shot that continues another one gets that shot's jobid as image_start.\n"
+        "4. Order a draft of each shot with generate_video, in the cheapest resolution that fits, one after another; a "
+        "resolution that I chose is for the final shots. A shot that continues another one gets that shot's jobid as "
+        "image_start.\n"
         "5. {look_at} Change the prompts that need it.\n"
         "6. When I agree to the cost, order the final shots, with takes 2 or more only "
         "where I want to choose. Ask me which takes to keep. A shot that continues another one follows when I have "
@@ -181,6 +183,10 @@ def _render(definition: PromptDefinition, catalog: Catalog, /, **given: str) -> 
         problems.append(f"It lacks {len(unknown) - MAX_UNKNOWN} more of the given ones.")
     if definition.required not in arguments:
         problems.append(f"{definition.required} is missing.")
+    shots = arguments.get("shots")
+    # What is no number, as "about five", is for the agent to understand.
+    if shots and shots.isdecimal() and not FEWEST_VIDEOS <= int(shots) <= MOST_VIDEOS:
+        problems.append(f"shots must be {FEWEST_VIDEOS} to {MOST_VIDEOS}.")
     # All problems at once: a host shows the person one error per attempt.
     problems += map(format_problem, validate_options(catalog, chosen).problems)
     if problems:
