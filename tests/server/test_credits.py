@@ -96,8 +96,11 @@ async def test_options_with_fixed_values_show_their_credits(server: Server) -> N
         for resolution in ("draft", "720p"):
             await order(client, resolution, resolution=resolution, wait_seconds=200)
         _, content = await call(client, "list_options", resolution="720p")
+        _, others = await call(client, "list_options", resolution="1080p")
     assert content["credits_used"] == {"ray-v3-flash, 720p, 5s, sdr": [100, 100]}
     assert content["credits_left"] == LEFT
+    # Others have been completed.
+    assert others["cost"].startswith("What a video with these options costs is not known yet")
 
 
 async def test_question_names_the_expected_credits(server: Server) -> None:

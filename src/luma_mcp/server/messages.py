@@ -79,6 +79,7 @@ OVERDUE_AFTER = 600.0
 USUAL_TIME = "{} usually takes {:.0f} to {:.0f} s"
 LOCAL_HISTORY = "Could not fetch running jobs; showing local history."
 NO_CREDITS_USED = "What a video costs is not known yet: none has been completed here."
+NO_SUCH_CREDITS_USED = "What a video with these options costs is not known yet: none has been completed here."
 NO_CREDITS_KNOWN = "not known yet, because no such video has been completed here"
 CHOSEN = {"earlier_clip": "as in the clip that it continues", "picture": "nearest to the picture's shape"}
 _LINKS = {"exr_zip_url": "EXR frames: {}", "thumbnail_url": "Thumbnail: {}", "last_frame_url": "Last frame: {}"}

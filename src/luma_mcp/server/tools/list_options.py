@@ -125,7 +125,8 @@ def _build_options(  # noqa: PLR0917 - the facts that its result depends on
     else:
         content |= build_cost_content(result_context, is_running=False, simulated=simulated)
         if not credits_used:
-            content["cost"] = f"{messages.NO_CREDITS_USED} {content['cost']}"
+            unknown = messages.NO_SUCH_CREDITS_USED if chosen else messages.NO_CREDITS_USED
+            content["cost"] = f"{unknown} {content['cost']}"
     text = messages.options_text(catalog, content)
     if with_schema:
         content["schema"] = schema = schemas.exact_schema(catalog, longest_wait)
