@@ -64,8 +64,8 @@ async def test_prompt_becomes_a_video(connect: Connect, simulator: Simulator, mo
         "thumbnail_url": f"{url}/16x9-thumbnail.jpg",
         "last_frame_url": f"{url}/16x9-last_frame.jpg",
         "credits_used": 20,
-        "credits_left": [{"email": EMAIL, "left": 8800, "limit": 10_000}],
-        "cost": f"{EMAIL} has 8800 of 10000 credits left.",
+        "credits_left": [{"email": EMAIL, "left": 8780, "limit": 10_000}],
+        "cost": f"{EMAIL} has 8780 of 10000 credits left.",
         "note": "Plays in browsers. Links may expire, so save what you want to keep.",
     }
     assert text.splitlines() == [

@@ -128,6 +128,8 @@ FRAME_RATE = 24
 # Credits by a resolution's place in the catalog, cheapest first. Made up: the API's page gives no prices. Beyond these,
 # each resolution costs three times the one before.
 _CREDITS = (20, 50, 100, 300)
+# What an account has used before the first order, from its limit.
+_USED_BEFORE = 1200
 # The tests and the player show uploads back. More than these would only take memory; the assets themselves stay.
 MAX_UPLOADS = 20
 
@@ -473,15 +475,26 @@ class Service:
         if job.fails is None:
             if "no-link" not in job.behaviors:
                 record["response"] = self.build_files_record(job, media_url)
-            place = self.catalog.choices["resolution"].values.index(job.request["resolution"])
-            last = len(_CREDITS) - 1
-            cost = _CREDITS[min(place, last)] * 3 ** max(0, place - last)
-            record["credits"] = {"dm_usage": cost, "dm_relaxed_usage": None}
         elif job.fails:
             record["error"] = job.fails
-        if "credits" in job.behaviors:
-            record["credits"] = {"dm_usage": job.behaviors["credits"], "dm_relaxed_usage": None}
+        used = self.credits_used(job)
+        if used is not None:
+            record["credits"] = {"dm_usage": used, "dm_relaxed_usage": None}
         return record
+
+    def credits_used(self, job: SimulatedJob) -> float | None:
+        """Get what a job has used, once it has ended; None if that is not known."""
+        if not self.finished(job):
+            return None
+        if "credits" in job.behaviors:
+            stated: float = job.behaviors["credits"]
+            return stated
+        if job.fails is not None:
+            return None
+        place = self.catalog.choices["resolution"].values.index(job.request["resolution"])
+        last = len(_CREDITS) - 1
+        used: int = _CREDITS[min(place, last)] * 3 ** max(0, place - last)
+        return used
 
     def executing_record(self) -> dict[str, Any]:
         """The answer of `GET /jobs`."""
@@ -517,7 +530,8 @@ class Service:
             record["error"] = "Session expired"
         if live:
             record["sessionValid"] = account.session_valid
-            record["credits"] = {"usage": 1200, "limit": 10000}
+            used = sum(self.credits_used(job) or 0 for job in self.jobs.values() if job.email == account.email)
+            record["credits"] = {"usage": _USED_BEFORE + used, "limit": 10000}
         return record
 
     def new_id(self) -> str:
