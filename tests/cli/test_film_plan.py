@@ -137,6 +137,11 @@ def test_mistakes_in_the_file(run: Run, home: Path, before: str, after: str, pro
     assert problem in refuse(run, home, THREE.replace(before, after, 1))
 
 
+def test_the_length_of_crossfades_that_a_film_does_not_have(run: Run, home: Path) -> None:
+    text = refuse(run, home, f"crossfade_seconds = 1\n{THREE}".replace('"crossfade"', '"cut"'))
+    assert 'crossfade_seconds has no meaning here: no shot has the transition "crossfade".' in text
+
+
 def test_all_mistakes_at_once(run: Run, home: Path) -> None:
     text = refuse(run, home, THREE.replace("look", "lok").replace("takes = 2", "takes = 9").replace("crossfade", "x"))
     assert [problem in text for problem in ("lok", "shot 1: takes", "shot 1: keep", "shot 3: transition")] == [True] * 4

@@ -151,7 +151,11 @@ class _Parser:
             if character is not None and not has_frame:
                 params |= self._get_image(0, "character", character, "image_character")
             parsed.append(replace(shot, params=params))
-        return Script(title, tuple(parsed), self._get_crossfade(table))
+        seconds = self._get_crossfade(table)
+        if "crossfade_seconds" in table and parsed and all(shot.transition == "cut" for shot in parsed):
+            reason = 'has no meaning here: no shot has the transition "crossfade"'
+            self._add(0, Problem("crossfade_seconds", "unusable_film", reason=reason))
+        return Script(title, tuple(parsed), seconds)
 
     def _parse_shot(
         self, number: int, row: Mapping[str, Any], earlier: list[Shot], look: str | None, transition: Transition
