@@ -51,7 +51,7 @@ async def test_continuation_inherits_from_the_clip(server: Server, process: str)
     assert content["continues"] == clip["jobid"]
     assert content["chosen"] == dict.fromkeys((*CLIP, "dynamic_range"), "as in the clip that it continues")
     assert f"It continues the video of job {clip['jobid']}" in text
-    assert "as in the clip that it continues" in text
+    assert text.count("as in the clip that it continues") == 1
 
 
 async def test_stated_options_win_over_the_clip(server: Server) -> None:

@@ -680,7 +680,7 @@ def job_text(job: Job, content: Mapping[str, Any], provider: Provider) -> str:
         lines.append(_part(template, content, name))
 
     lines.append(_format_request(job.request) if job.request else "")
-    lines += map("Chosen: {0[0]}, {0[1]}".format, content.get("chosen", {}).items())
+    lines += _format_chosen(content.get("chosen", {}))
     is_longer = job.request and job.request.extend
     lines.append(_part(_LONGER if is_longer else "It continues the video of job {}", content, "continues"))
     if job.state == "completed":
@@ -785,6 +785,14 @@ def _format_request(request: VideoRequest) -> str:
         count = len(request.keyframes)
         options.append(f"{count} keyframe{'s' if count > 1 else ''}")
     return f"Request: {', '.join(filter(None, options))}; prompt: {shorten(request.prompt, MAX_PROMPT)}"
+
+
+def _format_chosen(chosen: Mapping[str, str]) -> list[str]:
+    """Why options that were left out have their values: a line for each reason."""
+    names: dict[str, list[str]] = {}
+    for name, reason in chosen.items():
+        names.setdefault(reason, []).append(name)
+    return [f"Chosen: {errors.join(named, 'and')}, {reason}" for reason, named in names.items()]
 
 
 def _format_asset_use(provider: Provider) -> str:
