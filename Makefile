@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
-.PHONY: install demo test test-all scenarios lint types conformance clients player player-test bundle bundle-test wheel-test workflows site \
+.PHONY: install demo test test-all postgres-test scenarios lint types conformance clients player player-test bundle bundle-test wheel-test workflows site \
 	campaign demo-svg docs check benchmark pins clean
 
 install: .venv/run.stamp  ## the command as .venv/bin/luma-ray-mcp, without uv or pipx
@@ -19,6 +19,9 @@ test: .venv/dev.stamp  ## four at a time, because many tests wait for processes;
 
 test-all:  ## the tests with every case of the slow ones
 	@$(MAKE) test ALL=1
+
+postgres-test: .venv/dev.stamp  ## the journal in a real PostgreSQL, which must be installed (Debian: apt-get install postgresql)
+	POSTGRES=1 $(BIN)/python -m pytest -n 2 -q tests/journal/test_journal.py tests/journal/test_limit.py tests/postgres
 
 scenarios: .venv/dev.stamp  ## 20,000 random scenarios of orders, failures and kills; takes a quarter of an hour
 	ALL=1 SCENARIOS=20000 $(BIN)/python -m pytest -n auto -q tests/service/test_nothing_lost.py
@@ -100,7 +103,7 @@ pins: .venv/dev.stamp  ## resolves the pins again (needs uv), for Python 3.11 an
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 		pyproject.toml requirements/build.in --extra film -o requirements/run.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
-		pyproject.toml requirements/build.in --extra film --group dev -c requirements/run.txt -o requirements/dev.txt
+		pyproject.toml requirements/build.in --extra film --extra server --group dev -c requirements/run.txt -o requirements/dev.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 		requirements/docs.in -o requirements/docs.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \

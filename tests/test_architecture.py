@@ -69,6 +69,7 @@ ONLY_IN = {
     "av": {"media", "simulator"},
     "pi_heif": {"media"},
     "sqlite3": {"journal"},
+    "psycopg": {"journal"},
     "platformdirs": {"service"},
     "mcp": {"server", "doctor", "cli"},
     "opentelemetry": {"api"},

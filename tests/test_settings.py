@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ PARSED: dict[str, tuple[str, Any]] = {
     "LUMA_MCP_ALLOW_PRIVATE_URLS": ("Yes", True),
     "LUMA_MCP_THUMBNAILS": ("0", False),
     "LUMA_MCP_JOURNAL": ("OFF", "off"),
+    "LUMA_MCP_JOURNAL_MIGRATE": ("no", False),
     "LUMA_MCP_JOURNAL_REQUIRED": ("yes", True),
     "LUMA_MCP_REPEAT_WINDOW_SECONDS": ("60", 60),
     "LUMA_MCP_CONFIRM": ("Expensive", "expensive"),
@@ -224,3 +227,41 @@ def test_the_most_specific_usable_proxy_is_used(monkeypatch: pytest.MonkeyPatch)
     assert find_proxy(HTTPS) == "http://secure.corp:2"
     monkeypatch.setenv("NO_PROXY", "localhost other.example, api.example")
     assert find_proxy(HTTPS) is None
+
+
+# The address of a database.
+
+ADDRESS = "postgresql://luma:pass%20word@db.example.com/orders?sslmode=verify-full"
+
+
+@pytest.mark.parametrize(
+    "address", [ADDRESS, "POSTGRES://localhost/orders", "postgresql:///orders?host=/run/postgresql"]
+)
+def test_address_of_a_database_is_a_secret(address: str) -> None:
+    settings = Settings.from_environment({"LUMA_MCP_JOURNAL": address})
+    assert isinstance(settings.journal, SecretStr)
+    assert settings.journal.get_secret_value() == address
+    assert address not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["postgresql://luma:pass word@db/orders", "postgresql:pass word", "host=db password=pass", "mysql://luma:pass@db"],
+)
+def test_unusable_address_is_not_repeated(address: str) -> None:
+    with pytest.raises(SettingsError, match="LUMA_MCP_JOURNAL must be") as refused:
+        Settings.from_environment({"LUMA_MCP_JOURNAL": address})
+    assert "pass" not in str(refused.value)
+
+
+def test_psycopg_is_imported_only_for_a_database(tmp_path: Path) -> None:
+    program = (
+        "import sys; from datetime import UTC, datetime; from luma_mcp.settings import Settings; "
+        "from luma_mcp.service.service import open_journal; import luma_mcp.server.app, luma_mcp.doctor.checks; "
+        "open_journal(Settings.from_environment({'LUMA_MCP_JOURNAL': sys.argv[1]}), api='api', "
+        "wall_clock=lambda: datetime.now(UTC)); print('psycopg' in sys.modules)"
+    )
+    for journal, imported in ((str(tmp_path / "journal.db"), "False"), ("off", "False"), (ADDRESS, "True")):
+        command = [sys.executable, "-c", program, journal]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == imported

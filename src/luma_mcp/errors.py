@@ -323,6 +323,7 @@ class LumaError(Exception):
         retry_after: seconds that the API asked to wait.
         after_order: whether the order itself succeeded, and following its job failed.
         journal_problem: why an order that may have been placed is not in the journal's file; None if it is.
+        journal_refuses: whether nothing more is ordered until it can be used.
         record: what the journal knows of a job that was ordered from here and could not be looked up.
         saved_files: absolute paths of that job's files on this machine.
         takes_left: how many takes of the same call were not ordered because of this one; they cost nothing.
@@ -340,6 +341,7 @@ class LumaError(Exception):
     retry_after: float | None = None
     after_order: bool = field(default=False, init=False)
     journal_problem: str | None = field(default=None, init=False)
+    journal_refuses: bool = field(default=False, init=False)
     record: RecordedJob | None = field(default=None, init=False)
     saved_files: tuple[str, ...] = ()
     takes_left: int = field(default=0, init=False)
@@ -621,12 +623,16 @@ class BudgetReached(LumaError):
 
 @dataclass(eq=False, repr=False)
 class JournalUnavailable(LumaError):
-    """Orders cannot be recorded, and the settings require that. `problem`: why, as a neutral clause."""
+    """Orders cannot be recorded, and the settings require that.
+
+    `problem`: why, as a neutral clause. `is_database`: the journal is a database, which is required always.
+    """
 
     kind = "journal_unavailable"
     default_retry = "later"
     sentence = "Nothing is ordered while the journal of orders cannot be used: {problem}."
     problem: str
+    is_database: bool = field(default=False, kw_only=True)
     charged: Charged | None = field(default="no", init=False)
 
 

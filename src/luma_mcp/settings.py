@@ -125,8 +125,20 @@ def _folders(text: str) -> tuple[Path, ...]:
     return tuple(_folder(part.strip()) for part in text.split(os.pathsep) if part.strip())
 
 
-def _journal(text: str) -> str:
-    return "off" if text.casefold() in _NO else str(_folder(text))
+def is_database(text: str) -> bool:
+    """Whether a value of LUMA_MCP_JOURNAL is the address of a database, which may contain a password."""
+    return re.match(r"\s*postgres(ql)?://", text, re.IGNORECASE) is not None
+
+
+def _journal(text: str) -> str | SecretStr:
+    if text.casefold() in _NO:
+        return "off"
+    if is_database(text) and not re.search(r"\s", text):
+        return SecretStr(text)
+    if is_database(text) or re.search(r"://|=|^postgres", text):
+        # Not repeated: it could hold a password.
+        raise ValueError("must be off, an absolute path, or postgresql://… without spaces")
+    return str(_folder(text))
 
 
 def _switch(text: str) -> bool:
@@ -205,11 +217,18 @@ class Settings:
     thumbnails: bool = _variable(
         "LUMA_MCP_THUMBNAILS", _switch, True, "`0`: results carry no picture of the finished video."
     )
-    journal: str | None = _variable(
+    journal: str | SecretStr | None = _variable(
         "LUMA_MCP_JOURNAL",
         _journal,
         None,
-        "`off`, or another file for the journal of what was ordered. If unset: in your state folder.",
+        "`off`, another file for the journal of what was ordered, or `postgresql://…` for a database that several "
+        "machines share. If unset: in your state folder.",
+    )
+    journal_migrate: bool = _variable(
+        "LUMA_MCP_JOURNAL_MIGRATE",
+        _switch,
+        True,
+        "`0`: only check the tables of a database; `luma-ray-mcp migrate` creates and updates them.",
     )
     journal_required: bool = _variable(
         "LUMA_MCP_JOURNAL_REQUIRED",

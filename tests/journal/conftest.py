@@ -1,7 +1,11 @@
-"""Every test of the journal runs on trio and on asyncio, in virtual time."""
+"""Every test of the journal runs on trio and on asyncio, in virtual time.
+
+Those that are about every journal take `place`: a file, or with POSTGRES=1 (`make postgres-test`) a database.
+"""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +13,13 @@ from tests.service.virtual_time import BACKENDS, backend_options
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.journal.orders import Place
+
+if os.environ.get("POSTGRES"):
+    from tests.postgres.server import postgres
+
+    __all__ = ["postgres"]
 
 
 @pytest.fixture(params=BACKENDS)
@@ -19,3 +30,11 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "journal.db"
+
+
+@pytest.fixture
+def place(path: Path, request: pytest.FixtureRequest) -> Place:
+    if os.environ.get("POSTGRES"):
+        database: Place = request.getfixturevalue("postgres").create_database()
+        return database
+    return path

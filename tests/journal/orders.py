@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
 from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anyio.lowlevel import checkpoint
@@ -18,9 +20,12 @@ from luma_mcp.journal.sqlite import RETRY_SECONDS, SqliteJournal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-    from pathlib import Path
+
+    from tests.postgres.server import Database
 
     from luma_mcp.journal.protocol import Journal, OrderState
+
+    Place = Path | Database
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 API = "an API and a token"
@@ -45,7 +50,7 @@ class Clock:
 
 @asynccontextmanager
 async def open_journal(
-    path: Path | None,
+    place: Place | None,
     *,
     api: str = API,
     now: datetime = NOW,
@@ -53,15 +58,18 @@ async def open_journal(
     clock: Callable[[], float] = Clock(),  # noqa: B008 - it stands still unless a test moves its own
     movable: bool = True,
     busy_seconds: float = BUSY_SECONDS,
-) -> AsyncIterator[SqliteJournal]:
-    journal = SqliteJournal(
-        path,
-        api=api,
-        wall_clock=wall_clock or (lambda: now),
-        clock=clock,
-        movable=movable,
-        busy_seconds=busy_seconds,
-    )
+) -> AsyncIterator[Journal]:
+    time_of_day = wall_clock or (lambda: now)
+    journal: Journal
+    if place is None or isinstance(place, Path):
+        journal = SqliteJournal(
+            place, api=api, wall_clock=time_of_day, clock=clock, movable=movable, busy_seconds=busy_seconds
+        )
+    else:
+        # Imported here: most tests run without it.
+        from luma_mcp.journal.postgres import PostgresJournal
+
+        journal = PostgresJournal(place.dsn, api=api, wall_clock=time_of_day, clock=clock)
     try:
         yield journal
     finally:
@@ -132,9 +140,11 @@ async def degrade(journal: Journal, path: Path) -> None:
     assert journal.problem is not None
 
 
-def execute(path: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-    """Execute a statement as another program would."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+def execute(place: Place, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Execute a statement as another program would, in SQLite's dialect."""
+    if not isinstance(place, Path):
+        return place.execute(re.sub(r"\b(orders|assets)\b", r"luma_\1", sql).replace("?", "%s"), *values)
+    with closing(sqlite3.connect(place, isolation_level=None)) as database:
         return database.execute(sql, values).fetchall()
 
 

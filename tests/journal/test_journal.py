@@ -29,15 +29,17 @@ from luma_mcp.service import api_id
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.journal.orders import Place
 
-async def test_next_process_reads_what_was_written(path: Path) -> None:
-    async with open_journal(path) as first:
+
+async def test_next_process_reads_what_was_written(place: Place) -> None:
+    async with open_journal(place) as first:
         order = build_order(save=True)
         await insert(first, order)
         await first.mark_sending(order)
         await first.record_job(order, "j1")
         await first.record_files("j1", ("/videos/fox.mp4",))
-    async with open_journal(path) as second:
+    async with open_journal(place) as second:
         found = await second.get_by_jobid("j1")
     assert found is not None
     assert (found.id, found.key, found.request, found.ordered_at) == (order.id, "fox", order.request, NOW)
@@ -45,9 +47,9 @@ async def test_next_process_reads_what_was_written(path: Path) -> None:
     assert found.files == ("/videos/fox.mp4",)
 
 
-async def test_pending_order_replaces_an_identical_one(path: Path) -> None:
+async def test_pending_order_replaces_an_identical_one(place: Place) -> None:
     """A process that was killed before delivery blocks nobody; a slow one may not send any more."""
-    async with open_journal(path) as slow, open_journal(path) as quick:
+    async with open_journal(place) as slow, open_journal(place) as quick:
         one, two = build_order(), build_order()
         assert await insert(slow, one) is None
         assert await insert(quick, two) is None
@@ -58,8 +60,8 @@ async def test_pending_order_replaces_an_identical_one(path: Path) -> None:
         assert found.id == two.id
 
 
-async def test_intended_duplicate_leaves_the_pending_order(path: Path) -> None:
-    async with open_journal(path) as journal:
+async def test_intended_duplicate_leaves_the_pending_order(place: Place) -> None:
+    async with open_journal(place) as journal:
         one, two = build_order(), build_order()
         await insert(journal, one)
         assert await insert(journal, two, allow_duplicate=True) is None
@@ -68,8 +70,8 @@ async def test_intended_duplicate_leaves_the_pending_order(path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["completed", "failed", "given_up"])
-async def test_finished_order_is_no_duplicate(path: Path, end: str) -> None:
-    async with open_journal(path) as journal:
+async def test_finished_order_is_no_duplicate(place: Place, end: str) -> None:
+    async with open_journal(place) as journal:
         order = await send(journal)
         if end == "given_up":
             await journal.give_up(order)
@@ -80,8 +82,8 @@ async def test_finished_order_is_no_duplicate(path: Path, end: str) -> None:
         assert await insert(journal, build_order()) is None
 
 
-async def test_undelivered_order_is_pending_again(path: Path) -> None:
-    async with open_journal(path) as journal:
+async def test_undelivered_order_is_pending_again(place: Place) -> None:
+    async with open_journal(place) as journal:
         order = await send(journal)
         await journal.mark_not_delivered(order)
         assert await states(journal) == {}
@@ -93,16 +95,16 @@ async def test_undelivered_order_is_pending_again(path: Path) -> None:
         assert await journal.get(order.id) is None
 
 
-async def test_dropped_order_is_forgotten(path: Path) -> None:
-    async with open_journal(path) as journal:
+async def test_dropped_order_is_forgotten(place: Place) -> None:
+    async with open_journal(place) as journal:
         order = await send(journal)
         await journal.drop(order)
         assert await journal.get(order.id) is None
         assert not await journal.mark_sending(order)
 
 
-async def test_order_with_a_job_keeps_it(path: Path) -> None:
-    async with open_journal(path) as journal:
+async def test_order_with_a_job_keeps_it(place: Place) -> None:
+    async with open_journal(place) as journal:
         order = await start_job(journal, "j1")
         await journal.mark_unknown(order)
         await journal.give_up(order)
@@ -113,8 +115,8 @@ async def test_order_with_a_job_keeps_it(path: Path) -> None:
         assert await states(journal) == {"fox": ("running", "j1")}
 
 
-async def test_adopted_job_returns_to_its_order(path: Path) -> None:
-    async with open_journal(path) as journal:
+async def test_adopted_job_returns_to_its_order(place: Place) -> None:
+    async with open_journal(place) as journal:
         lost, slow = await send(journal, "lost"), await send(journal, "slow")
         assert await journal.adopt(lost, "j1")
         await journal.record_job(slow, "j1")
@@ -122,17 +124,17 @@ async def test_adopted_job_returns_to_its_order(path: Path) -> None:
         assert not await journal.adopt(lost, "j1")
 
 
-async def test_forgotten_order_adopts_nothing(path: Path) -> None:
-    async with open_journal(path) as journal:
+async def test_forgotten_order_adopts_nothing(place: Place) -> None:
+    async with open_journal(place) as journal:
         order = await send(journal)
         await journal.drop(order)
         assert not await journal.adopt(order, "j1")
         assert await journal.owned_jobids() == set()
 
 
-async def test_job_of_a_forgotten_order_is_recorded(path: Path) -> None:
+async def test_job_of_a_forgotten_order_is_recorded(place: Place) -> None:
     """Every jobid reaches somebody."""
-    async with open_journal(path) as journal:
+    async with open_journal(place) as journal:
         order = build_order()
         await journal.record_job(order, "j1")
         assert await states(journal) == {"fox": ("running", "j1")}
@@ -142,10 +144,10 @@ async def test_job_of_a_forgotten_order_is_recorded(path: Path) -> None:
 
 
 @pytest.mark.parametrize("by_api_clock", [True, False])
-async def test_a_finished_job_shows_when_it_was_ordered(path: Path, by_api_clock: bool) -> None:
+async def test_a_finished_job_shows_when_it_was_ordered(place: Place, by_api_clock: bool) -> None:
     """Where only a clock of the machine was known, which may have been wrong."""
     ordered_at = NOW - timedelta(days=3)
-    async with open_journal(path) as journal:
+    async with open_journal(place) as journal:
         order = await send(journal, at=ordered_at)
         await journal.record_job(replace(order, sent_at=ordered_at, by_api_clock=by_api_clock), "j1")
         job = build_job("j1", "completed", seconds=42)
@@ -165,8 +167,8 @@ async def test_a_finished_job_shows_when_it_was_ordered(path: Path, by_api_clock
     assert (finished.ordered_at, finished.sent_at, finished.by_api_clock) == (expected, expected, True)
 
 
-async def test_end_of_a_job_is_recorded(path: Path) -> None:
-    async with open_journal(path) as journal:
+async def test_end_of_a_job_is_recorded(place: Place) -> None:
+    async with open_journal(place) as journal:
         await start_job(journal, "j1")
         await journal.record_state(build_job("j1", "running"))
         running = await journal.get_by_jobid("j1")
@@ -178,8 +180,8 @@ async def test_end_of_a_job_is_recorded(path: Path) -> None:
     assert (failed.state, failed.seconds, failed.credits, failed.error) == ("failed", 42, 20, "moderated")
 
 
-async def test_vanished_job_runs_again_when_it_is_seen(path: Path) -> None:
-    async with open_journal(path) as journal:
+async def test_vanished_job_runs_again_when_it_is_seen(place: Place) -> None:
+    async with open_journal(place) as journal:
         await start_job(journal, "j1")
         await journal.mark_gone("j1")
         assert await states(journal) == {"fox": ("given_up", "j1")}
@@ -191,8 +193,8 @@ async def test_vanished_job_runs_again_when_it_is_seen(path: Path) -> None:
         assert await states(journal) == {"fox": ("completed", "j1")}
 
 
-async def test_deleted_job_counts_as_completed(path: Path) -> None:
-    async with open_journal(path) as journal:
+async def test_deleted_job_counts_as_completed(place: Place) -> None:
+    async with open_journal(place) as journal:
         for jobid in ("j1", "j2"):
             await start_job(journal, jobid, jobid)
         await journal.record_state(build_job("j2", "failed"))
@@ -202,8 +204,8 @@ async def test_deleted_job_counts_as_completed(path: Path) -> None:
         assert [order.deleted for order in await journal.list_latest(9)] == [True, True]
 
 
-async def test_deletable_jobs_are_finished_and_newest_first(path: Path) -> None:
-    async with open_journal(path) as journal:
+async def test_deletable_jobs_are_finished_and_newest_first(place: Place) -> None:
+    async with open_journal(place) as journal:
         for minute, jobid in enumerate(("old", "running", "deleted", "new")):
             await start_job(journal, jobid, jobid, at=NOW + timedelta(minutes=minute))
             if jobid != "running":
@@ -213,8 +215,8 @@ async def test_deletable_jobs_are_finished_and_newest_first(path: Path) -> None:
         assert [order.jobid for order in await journal.list_deletable(1)] == ["new"]
 
 
-async def test_missing_files_are_those_that_were_requested(path: Path) -> None:
-    async with open_journal(path) as journal:
+async def test_missing_files_are_those_that_were_requested(place: Place) -> None:
+    async with open_journal(place) as journal:
         for jobid in ("wanted", "saved", "deleted", "failed", "unwanted", "later"):
             await start_job(journal, jobid, jobid, at=NOW + timedelta(hours=int(jobid == "later")))
             if jobid != "unwanted":
@@ -227,9 +229,9 @@ async def test_missing_files_are_those_that_were_requested(path: Path) -> None:
         assert await journal.list_missing_files(NOW + timedelta(seconds=1), NOW + timedelta(hours=1)) == []
 
 
-async def test_other_credentials_see_nothing(path: Path) -> None:
+async def test_other_credentials_see_nothing(place: Place) -> None:
     other_token = api_id("https://api.useapi.net/v1/luma", "user:2-other")
-    async with open_journal(path) as mine, open_journal(path, api=other_token) as other:
+    async with open_journal(place) as mine, open_journal(place, api=other_token) as other:
         order = await start_job(mine, "j1")
         assert await other.get_by_jobid("j1") is None
         assert await other.list_latest(9) == []
@@ -243,11 +245,11 @@ async def test_other_credentials_see_nothing(path: Path) -> None:
         assert (found.save, found.jobid) == (False, "j1")
 
 
-async def test_view_of_every_credential_is_read_only(path: Path) -> None:
-    async with open_journal(path) as one, open_journal(path, api="other") as two:
+async def test_view_of_every_credential_is_read_only(place: Place) -> None:
+    async with open_journal(place) as one, open_journal(place, api="other") as two:
         await start_job(one, "j1")
         await start_job(two, "j2", "cat")
-    async with open_journal(path, api=EVERY_API) as everything:
+    async with open_journal(place, api=EVERY_API) as everything:
         assert await everything.owned_jobids() == {"j1", "j2"}
         assert {order.jobid for order in await everything.list_latest(9)} == {"j1", "j2"}
         with pytest.raises(ValueError, match="read-only"):
@@ -283,8 +285,8 @@ async def test_file_that_others_could_read_is_closed_to_them(path: Path) -> None
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-async def test_old_orders_are_removed_unless_a_job_may_run(path: Path) -> None:
-    async with open_journal(path) as journal:
+async def test_old_orders_are_removed_unless_a_job_may_run(place: Place) -> None:
+    async with open_journal(place) as journal:
         for key in ("completed", "failed", "given_up", "running", "unknown", "sent"):
             order = await send(journal, key)
             if key in ("completed", "failed", "running"):
@@ -297,16 +299,16 @@ async def test_old_orders_are_removed_unless_a_job_may_run(path: Path) -> None:
                 await journal.mark_unknown(order)
         await insert(journal, build_order("intent"))
         # Their times are certain.
-        execute(path, "UPDATE orders SET by_api_clock = 1")
+        execute(place, "UPDATE orders SET by_api_clock = TRUE")
     for days, kept in ((399, 7), (401, 3)):
-        async with open_journal(path, now=NOW + timedelta(days=days)) as later:
+        async with open_journal(place, now=NOW + timedelta(days=days)) as later:
             await insert(later, replace(build_order("new", at=NOW + timedelta(days=days)), by_api_clock=True))
-        assert execute(path, "SELECT COUNT(*) FROM orders WHERE key <> 'new'") == [(kept,)]
+        assert execute(place, "SELECT COUNT(*) FROM orders WHERE key <> 'new'") == [(kept,)]
 
 
 @pytest.mark.parametrize("years", [-50, 2])
-async def test_a_wrong_clock_removes_nothing(path: Path, years: int) -> None:
-    async with open_journal(path) as journal:
+async def test_a_wrong_clock_removes_nothing(place: Place, years: int) -> None:
+    async with open_journal(place) as journal:
         await start_job(journal, "j1")
         await journal.record_state(build_job("j1", "completed"))
         wrong = NOW + timedelta(days=365 * years)
@@ -317,8 +319,8 @@ async def test_a_wrong_clock_removes_nothing(path: Path, years: int) -> None:
         assert await journal.owned_jobids() == {"j1", "j2"}
 
 
-async def test_asset_is_known_for_its_lifetime_and_account(path: Path) -> None:
-    async with open_journal(path) as journal, open_journal(path, api="other") as other:
+async def test_asset_is_known_for_its_lifetime_and_account(place: Place) -> None:
+    async with open_journal(place) as journal, open_journal(place, api="other") as other:
         await journal.record_asset("digest", "a@example.com", "ref-a")
         assert await journal.find_asset("digest", "a@example.com") == "ref-a"
         assert await journal.find_asset("digest", "b@example.com") is None
@@ -328,13 +330,13 @@ async def test_asset_is_known_for_its_lifetime_and_account(path: Path) -> None:
         assert await journal.digest_of_asset("ref-a") == "digest"
         assert not await other.is_known_asset("digest")
     for days, found in ((28, "ref-a"), (30, None)):
-        async with open_journal(path, now=NOW + timedelta(days=days)) as later:
+        async with open_journal(place, now=NOW + timedelta(days=days)) as later:
             assert await later.find_asset("digest", "a@example.com") == found
             assert await later.is_known_asset("digest") == (found is not None)
 
 
-async def test_asset_is_replaced_and_forgotten(path: Path) -> None:
-    async with open_journal(path) as journal:
+async def test_asset_is_replaced_and_forgotten(place: Place) -> None:
+    async with open_journal(place) as journal:
         await journal.record_asset("digest", "a@example.com", "ref-1")
         await journal.record_asset("digest", "a@example.com", "ref-2")
         assert await journal.find_asset("digest", "a@example.com") == "ref-2"
@@ -343,17 +345,17 @@ async def test_asset_is_replaced_and_forgotten(path: Path) -> None:
         assert not await journal.is_known_asset("digest")
 
 
-async def test_expired_assets_are_removed(path: Path) -> None:
-    async with open_journal(path) as journal:
+async def test_expired_assets_are_removed(place: Place) -> None:
+    async with open_journal(place) as journal:
         await journal.record_asset("digest", "a@example.com", "ref-1")
-    async with open_journal(path, now=NOW + timedelta(days=30)) as later:
+    async with open_journal(place, now=NOW + timedelta(days=30)) as later:
         await later.record_asset("other", "a@example.com", "ref-2")
-    assert execute(path, "SELECT asset_ref FROM assets") == [("ref-2",)]
+    assert execute(place, "SELECT asset_ref FROM assets") == [("ref-2",)]
 
 
-async def test_typical_durations_need_five_finished_jobs(path: Path) -> None:
+async def test_typical_durations_need_five_finished_jobs(place: Place) -> None:
     kind = {"model": "ray-v3", "resolution": "draft"}
-    async with open_journal(path) as journal:
+    async with open_journal(place) as journal:
         for number, seconds in enumerate((10, 20, 30, 40, 50)):
             assert await journal.typical_seconds(kind) == [None]
             await start_job(journal, f"j{number}", str(number))
@@ -393,10 +395,10 @@ async def test_malformed_row_spoils_no_query(path: Path, change: str) -> None:
 
 
 @pytest.mark.parametrize("request_text", ["{not json", "[]", "{}", "7"])
-async def test_duplicate_is_found_though_its_request_is_unreadable(path: Path, request_text: str) -> None:
-    async with open_journal(path) as journal:
+async def test_duplicate_is_found_though_its_request_is_unreadable(place: Place, request_text: str) -> None:
+    async with open_journal(place) as journal:
         order = await start_job(journal, "j1")
-        execute(path, "UPDATE orders SET request = ?", request_text)
+        execute(place, "UPDATE orders SET request = ?", request_text)
         found = await insert(journal, build_order())
     assert found is not None
     assert (found.id, found.jobid, found.request) == (order.id, "j1", order.request)
@@ -425,8 +427,8 @@ async def test_statements_are_executed_in_the_order_of_awaits(path: Path) -> Non
     assert [row[0] for row in execute(path, "SELECT id FROM orders ORDER BY rowid")] == awaited
 
 
-async def test_closed_journal_refuses_statements(path: Path) -> None:
-    async with open_journal(path) as journal:
+async def test_closed_journal_refuses_statements(place: Place) -> None:
+    async with open_journal(place) as journal:
         order = await send(journal)
         await journal.aclose()
         with pytest.raises(anyio.ClosedResourceError):
@@ -435,7 +437,7 @@ async def test_closed_journal_refuses_statements(path: Path) -> None:
             await journal.drop(order)
         await journal.heartbeat(order)
         await journal.aclose()
-    assert execute(path, "SELECT state FROM orders") == [("sent",)]
+    assert execute(place, "SELECT state FROM orders") == [("sent",)]
 
 
 async def test_journal_without_a_file_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -448,8 +450,8 @@ async def test_journal_without_a_file_writes_nothing(tmp_path: Path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_same_journal_under_several_credentials(path: Path) -> None:
-    async with open_journal(path, api=API) as one, open_journal(path, api="other") as two:
+async def test_same_journal_under_several_credentials(place: Place) -> None:
+    async with open_journal(place, api=API) as one, open_journal(place, api="other") as two:
         await start_job(one, "j1")
         await start_job(two, "j1")
         assert await states(one) == await states(two) == {"fox": ("running", "j1")}

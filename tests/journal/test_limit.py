@@ -14,6 +14,8 @@ from luma_mcp.journal.protocol import LimitExceeded, RateWindow
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.journal.orders import Place
+
     from luma_mcp.api.protocol import Job
     from luma_mcp.journal.protocol import Journal
 
@@ -32,10 +34,10 @@ async def has_room(journal: Journal) -> bool:
     return True
 
 
-async def test_waiting_order_with_a_heartbeat_counts(path: Path) -> None:
+async def test_waiting_order_with_a_heartbeat_counts(place: Place) -> None:
     """Its process waits for a slot, for longer than a pending order without heartbeats is believed."""
     waiting, times = build_order(), [NOW]
-    async with open_journal(path, wall_clock=lambda: times[-1]) as sender, open_journal(path, now=LATER) as other:
+    async with open_journal(place, wall_clock=lambda: times[-1]) as sender, open_journal(place, now=LATER) as other:
         await insert(sender, waiting)
         times.append(LATER - timedelta(seconds=1))
         await sender.heartbeat(waiting)
@@ -44,41 +46,41 @@ async def test_waiting_order_with_a_heartbeat_counts(path: Path) -> None:
         assert await sender.mark_sending(waiting)
 
 
-async def test_waiting_order_without_a_heartbeat_does_not_count(path: Path) -> None:
-    async with open_journal(path) as killed, open_journal(path, now=LATER) as other:
+async def test_waiting_order_without_a_heartbeat_does_not_count(place: Place) -> None:
+    async with open_journal(place) as killed, open_journal(place, now=LATER) as other:
         await insert(killed, build_order())
         assert await other.list_counted(WINDOW) == []
         assert await has_room(other)
 
 
 @pytest.mark.parametrize(("minutes", "counts"), [(-61, False), (-59, True), (300, True), (60 * 24 * 700, False)])
-async def test_sent_order_counts_for_an_hour(path: Path, minutes: int, counts: bool) -> None:
+async def test_sent_order_counts_for_an_hour(place: Place, minutes: int, counts: bool) -> None:
     """So does an order of later today: the clock was set back since. One of years ahead comes from a wrong clock."""
-    async with open_journal(path) as journal:
+    async with open_journal(place) as journal:
         await start_job(journal, "j1", at=NOW + timedelta(minutes=minutes))
         assert [order.jobid for order in await journal.list_counted(WINDOW)] == ["j1"] * counts
         assert await has_room(journal) == (not counts)
 
 
-async def test_orders_of_other_credentials_do_not_count(path: Path) -> None:
-    async with open_journal(path) as mine, open_journal(path, api="other") as other:
+async def test_orders_of_other_credentials_do_not_count(place: Place) -> None:
+    async with open_journal(place) as mine, open_journal(place, api="other") as other:
         await start_job(other, "j1")
         assert await has_room(mine)
 
 
-async def test_refused_order_leaves_the_file_as_it_was(path: Path) -> None:
-    async with open_journal(path) as journal:
+async def test_refused_order_leaves_the_file_as_it_was(place: Place) -> None:
+    async with open_journal(place) as journal:
         pending = build_order("cat")
         await insert(journal, pending)
         await start_job(journal, "j1")
         with pytest.raises(LimitExceeded):
             await journal.insert_pending(build_order("cat"), allow_duplicate=False, windows=[WINDOW])
         assert await journal.get(pending.id) is not None
-    assert execute(path, "SELECT COUNT(*) FROM orders") == [(2,)]
+    assert execute(place, "SELECT COUNT(*) FROM orders") == [(2,)]
 
 
-async def test_duplicate_is_returned_though_there_is_no_room(path: Path) -> None:
-    async with open_journal(path) as journal:
+async def test_duplicate_is_returned_though_there_is_no_room(place: Place) -> None:
+    async with open_journal(place) as journal:
         await start_job(journal, "j1")
         found = await journal.insert_pending(build_order(), allow_duplicate=False, windows=[WINDOW])
     assert found is not None
@@ -124,11 +126,11 @@ async def spend(journal: Journal, jobid: str, price: float | None, job: Job | No
     ],
 )
 async def test_what_an_order_counts_for(
-    path: Path, price: float | None, fields: dict[str, Any] | None, spent: float
+    place: Place, price: float | None, fields: dict[str, Any] | None, spent: float
 ) -> None:
-    async with open_journal(path) as journal:
+    async with open_journal(place) as journal:
         await spend(journal, "j1", price, build_job("j1", **fields) if fields else None)
-    async with open_journal(path) as journal:
+    async with open_journal(place) as journal:
         [order] = await journal.list_counted(DAY_WINDOW)
         assert order.get_spent(DAY_WINDOW.unpriced) == spent
         # The statement that inserts an order counts the same.
@@ -147,25 +149,25 @@ async def assert_room(journal: Journal, price: float | None, *, fits: bool) -> N
     assert exceeded.value.window is DAY_WINDOW
 
 
-async def test_order_without_a_price_needs_something_left(path: Path) -> None:
-    async with open_journal(path) as journal:
+async def test_order_without_a_price_needs_something_left(place: Place) -> None:
+    async with open_journal(place) as journal:
         await spend(journal, "j1", 0.99)
         await assert_room(journal, None, fits=True)
         await spend(journal, "j2", 0.01)
         await assert_room(journal, None, fits=False)
 
 
-async def test_sums_of_decimal_fractions_fit(path: Path) -> None:
+async def test_sums_of_decimal_fractions_fit(place: Place) -> None:
     """Ten times a tenth is less than one, and three times is more than three tenths."""
-    async with open_journal(path) as journal:
+    async with open_journal(place) as journal:
         for number in range(9):
             await spend(journal, f"j{number}", 0.1)
         await assert_room(journal, 0.1, fits=True)
         await assert_room(journal, 0.100001, fits=False)
 
 
-async def test_budget_of_another_credential(path: Path) -> None:
-    async with open_journal(path) as mine, open_journal(path, api="other") as other:
+async def test_budget_of_another_credential(place: Place) -> None:
+    async with open_journal(place) as mine, open_journal(place, api="other") as other:
         await spend(other, "j1", 1.0)
         await assert_room(mine, 1.0, fits=True)
 

@@ -11,6 +11,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -323,7 +324,9 @@ class Runner:
         elif text:
             self.display.print_event(clip, text)
         if problem := self.service.journal.problem:
-            self.display.print_once(messages.journal_warning(problem))
+            self.display.print_once(
+                messages.journal_warning(problem, refuses_orders=self.service.journal.refuses_orders)
+            )
         if is_unpriced:
             self.display.print_once(messages.UNPRICED)
         assert clip.validated  # noqa: S101 - for the type checker
@@ -420,7 +423,10 @@ class Runner:
         clip = next((clip for clip in self.clips if clip.jobid is None and clip.error is None), None)
         if clip is None or clip.validated is None:
             return
-        order = await self.service.journal.get_open(clip.validated.key)
+        order = None
+        # A database may have vanished meanwhile.
+        with suppress(errors.JournalUnavailable):
+            order = await self.service.journal.get_open(clip.validated.key)
         if order and order.jobid not in {other.jobid for other in self.clips if other.jobid}:
             clip.jobid, clip.may_be_ordered = order.jobid, order.jobid is None
 

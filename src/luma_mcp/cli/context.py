@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from types import FrameType
 from typing import TypeVar
 
@@ -26,11 +27,17 @@ INTERRUPTED = 130
 def read_settings() -> Settings:
     """Read the settings from the environment; exit with 2 and one line for each that cannot be used."""
     try:
-        return Settings.from_environment(os.environ)
+        settings = Settings.from_environment(os.environ)
     except SettingsError as error:
         for line in str(error).splitlines():
             click.echo(f"luma-ray-mcp: {line}", err=True)
         sys.exit(2)
+    if isinstance(settings.journal, SecretStr) and find_spec("psycopg") is None:
+        from luma_mcp.cli.messages import needs_psycopg
+
+        click.echo(f"luma-ray-mcp: {needs_psycopg()}", err=True)
+        sys.exit(2)
+    return settings
 
 
 def settings_with_token(*, quiet: bool = False) -> Settings:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import SecretStr
 
 from luma_mcp.api.protocol import FEATURES
 from luma_mcp.catalog import get_catalog
@@ -20,14 +21,14 @@ from luma_mcp.catalog.models import Catalog
 from luma_mcp.catalog.validate import validate
 from luma_mcp.cli import context, messages
 from luma_mcp.cli.clips import Clip, Options, Runner, build_error_facts, print_json, run_clips
-from luma_mcp.errors import InvalidArguments, LumaError, NotConfigured, Problem
+from luma_mcp.errors import InvalidArguments, JournalUnavailable, LumaError, NotConfigured, Problem
 from luma_mcp.journal.protocol import Order, OrderQuery
-from luma_mcp.journal.sqlite import EVERY_API, SqliteJournal
+from luma_mcp.journal.sqlite import EVERY_API
 from luma_mcp.media.sources import LONGEST_PATH, ForeignId, ImageError, home_folders, parse_source
 from luma_mcp.providers import PROVIDERS, Provider
-from luma_mcp.service import existing_files, journal_path, parse_moment
+from luma_mcp.service import existing_files, parse_moment
 from luma_mcp.service.jobs import JobList, ListedJob, list_recorded
-from luma_mcp.service.service import DeletedJob, VideoService
+from luma_mcp.service.service import DeletedJob, VideoService, open_journal
 from luma_mcp.settings import Settings
 from luma_mcp.text import decode_utf8, one_line, without_none
 
@@ -151,8 +152,7 @@ def _print_slots(listing: JobList, query: OrderQuery) -> None:
 async def _fetch_list(settings: Settings, limit: int, query: OrderQuery) -> JobList:
     """The list as the API knows it; without a token what the journal knows of all tokens."""
     if settings.token is None:
-        journal = SqliteJournal(journal_path(settings), api=EVERY_API, wall_clock=context.now)
-        async with aclosing(journal):
+        async with aclosing(open_journal(settings, api=EVERY_API, wall_clock=context.now)) as journal:
             return await list_recorded(journal, query, limit=limit, now=context.now())
     async with aclosing(VideoService(settings, catalog=get_catalog(settings.api), wall_clock=context.now)) as service:
         return await service.list_jobs(limit, query.state, text=query.text, since=query.since, before=query.before)
@@ -324,3 +324,22 @@ def resolve_image(value: str, provider: Provider, folder: Path) -> str:
         if len(value) > LONGEST_PATH or "://" in value:
             return value
         return str(folder.absolute() / value)
+
+
+def migrate_journal(settings: Settings, *, dry_run: bool) -> None:
+    """Bring the tables of the journal's database to this version, or print what that would do."""
+    if not isinstance(settings.journal, SecretStr):
+        raise click.ClickException("LUMA_MCP_JOURNAL names no database (postgresql://…), and a file needs nothing.")
+    from luma_mcp.journal.postgres import migrate
+
+    try:
+        before, after = migrate(settings.journal, dry_run=dry_run)
+    except JournalUnavailable as error:
+        raise click.ClickException(f"{error.problem[0].upper()}{error.problem[1:]}.") from None
+    if before == after:
+        click.echo(f"The tables have version {after}: nothing is to be done.")
+        return
+    verb = "are to be" if dry_run else "were"
+    click.echo(f"The tables {verb} brought from version {before} to {after}.")
+    if dry_run:
+        sys.exit(1)

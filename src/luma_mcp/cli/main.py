@@ -356,6 +356,20 @@ def uninstall_command(host: str | None, **options: bool) -> None:
     uninstall(host, InstallOptions(**options))
 
 
+@main.command("migrate", short_help="Create or update the tables of the journal's database.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and change nothing.")
+def migrate_command(*, dry_run: bool) -> None:
+    """Create or update the tables of the PostgreSQL database that LUMA_MCP_JOURNAL names.
+
+    A server does so by itself before its first order, unless LUMA_MCP_JOURNAL_MIGRATE is 0. Exit with 1 if that is not
+    possible; with --dry-run, also if something is to be done.
+    """
+    from luma_mcp.cli.context import read_settings
+    from luma_mcp.cli.jobs import migrate_journal
+
+    migrate_journal(read_settings(), dry_run=dry_run)
+
+
 @main.command(short_help="Run the simulated Luma API on its own.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; 0 picks a free one.")
 @click.option("--speed", type=SPEED, default=1.0, show_default=True, help="How many times faster than Luma.")

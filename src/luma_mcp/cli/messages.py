@@ -142,8 +142,13 @@ VS Code, in mcp.json under "servers":
 """
 
 
-def journal_warning(problem: str) -> str:
+def journal_warning(problem: str, *, refuses_orders: bool) -> str:
     """That orders are not recorded where other processes see them, and why."""
+    if refuses_orders:
+        return (
+            f"Warning: the record of orders cannot be used ({problem}), so nothing new is ordered. "
+            f"{invocation()} doctor shows how to fix it."
+        )
     return (
         f"Warning: the record of orders cannot be used ({problem}), so the same video may be ordered twice. "
         f"{invocation()} doctor shows how to fix it."
@@ -186,7 +191,7 @@ def _next_step(error: LumaError, provider: Provider, *, is_film: bool) -> str:  
             return f"Wait for it with: {invocation()} get {shlex.quote(jobid)}\nThen run this command again."
         case errors.InvalidArguments(retry="later"):
             return "Try again in a moment."
-        case errors.JournalUnavailable() if is_film:
+        case errors.JournalUnavailable() if is_film or error.is_database:
             return f"{invocation()} doctor shows how to fix it."
         case errors.BudgetReached(suggestion=suggestion, suggestion_price=float(price)) if suggestion and not is_film:
             options = _format_options(suggestion, provider)
@@ -458,6 +463,12 @@ def ask_for_film(count: int) -> str:
 def film_needs_pyav() -> str:
     """What to do where the clips of a film cannot be joined."""
     return f"Joining clips needs PyAV. Install it with: {package_command('av')}"
+
+
+def needs_psycopg() -> str:
+    """That a journal in a database needs another package."""
+    command = package_command("psycopg[binary]>=3.3")
+    return f"LUMA_MCP_JOURNAL names a PostgreSQL database, which needs psycopg. Install it with: {command}"
 
 
 def film_needs_journal(problem: str) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
+from pydantic import SecretStr
 
 from luma_mcp.cli.context import INTERRUPTED, read_settings, simulating
 from luma_mcp.settings import Settings, parse_http_token
@@ -164,6 +165,8 @@ def _log_to_stderr(settings: Settings, http_token: str | None) -> None:
     handler = logging.StreamHandler(sys.stderr)
     secrets_set = (settings.token, settings.agents_key, settings.http_token)
     known = [secret.get_secret_value() for secret in secrets_set if secret]
+    if isinstance(settings.journal, SecretStr):
+        known.append(settings.journal.get_secret_value())
     handler.setFormatter(_RedactingFormatter([*known, *([http_token] if http_token else [])]))
     logging.basicConfig(level=settings.log_level, handlers=[handler])
     for name in CHATTY_LOGGERS:

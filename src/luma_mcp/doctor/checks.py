@@ -21,6 +21,7 @@ import anyio
 from anyio.to_thread import run_sync
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
+from pydantic import SecretStr
 
 from luma_mcp import __version__, errors
 from luma_mcp.api.agents.client import AgentsClient
@@ -30,12 +31,12 @@ from luma_mcp.catalog.agents import AGENTS
 from luma_mcp.errors import LumaError
 from luma_mcp.install.command import NAME, Command, command_here, invocation, package_command
 from luma_mcp.install.config import HostFile, InstallError, is_readable_by_others, present_files, resolve_token
-from luma_mcp.install.entry import SECRET_VARIABLES, Entry, bare_path, find_program, why_unsafe
+from luma_mcp.install.entry import Entry, bare_path, find_program, is_secret, why_unsafe
 from luma_mcp.install.paths import this_system
 from luma_mcp.journal.sqlite import COMPANIONS, check_health
 from luma_mcp.media.sources import home_folders
 from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider
-from luma_mcp.service import journal_path, output_folder
+from luma_mcp.service import journal_place, output_folder
 from luma_mcp.settings import (
     LOOPBACK,
     VARIABLES,
@@ -57,6 +58,8 @@ RETRY_TIMEOUT = 1.0
 """Seconds within which a transient failure of the API is tried again."""
 NO_TOKEN = "none"  # noqa: S105 - sent if there is none: the response shows that the API is there
 SOON = timedelta(days=3)
+PSYCOPG = "psycopg[binary]>=3.3"
+CHECK_DATABASE = "Check that the database runs, and its address in LUMA_MCP_JOURNAL: docs/hosting.md."
 OTHER_JOURNAL = "Set LUMA_MCP_JOURNAL to another file, or to off."
 MODES = ("2026-07-28", "legacy")
 """The two ways in which a client starts, as the SDK names them."""
@@ -210,7 +213,7 @@ async def check_settings(here: Environment) -> list[CheckResult]:
             continue
         if "${" in value:
             results.append(note("settings", f"{name} is still a placeholder and counts as not set"))
-        elif name in SECRET_VARIABLES:
+        elif is_secret(name, value):
             used.append(f"{name} (not shown)")
         else:
             used.append(f"{name}={value}")
@@ -484,12 +487,32 @@ def _input_failures(folders: Sequence[Path]) -> list[CheckResult]:
 
 async def check_journal(here: Environment) -> list[CheckResult]:
     """Orders can be recorded."""
-    path = journal_path(here.settings)
+    place = journal_place(here.settings)
     if here.settings.simulated:
         return [note("journal", "a simulation has none")]
-    if path is None:
+    if place is None:
         return [note("journal", "LUMA_MCP_JOURNAL is off: orders are not found again after a crash")]
-    return [await run_sync(_journal_result, path, abandon_on_cancel=True)]
+    if isinstance(place, SecretStr):
+        return [await run_sync(_database_result, place, here.settings.journal_migrate, abandon_on_cancel=True)]
+    return [await run_sync(_journal_result, place, abandon_on_cancel=True)]
+
+
+def _database_result(address: SecretStr, may_migrate: bool) -> CheckResult:
+    """The check of a journal in a database, whose address is not shown."""
+    try:
+        from luma_mcp.journal.postgres import check_health
+    except ImportError:
+        return failed("journal", "psycopg is missing, which a journal in a database needs", package_command(PSYCOPG))
+    health = check_health(address)
+    migrate = f"{invocation()} migrate"
+    if health.state == "ok":
+        orders = "1 order" if health.orders == 1 else f"{health.orders} orders"
+        return passed("journal", f"a PostgreSQL database: usable, {orders} of all who share it")
+    if health.state in ("missing", "older") and may_migrate:
+        return passed("journal", "a PostgreSQL database: its tables are made or updated with the first order")
+    reason = health.reason or "it has no tables yet"
+    fix = {"missing": migrate, "older": migrate, "newer": "Update luma-ray-mcp."}.get(health.state, CHECK_DATABASE)
+    return failed("journal", f"the PostgreSQL database cannot be used: {reason}. Nothing is ordered", fix)
 
 
 def _journal_result(path: Path) -> CheckResult:
@@ -595,7 +618,7 @@ async def start_server(
                 info = client.server_info
                 return Server(info.name if info else "", info.version if info else "", client.protocol_version, tools)
         except Exception as error:  # noqa: BLE001 - whatever it is, this is not a server
-            secrets = [environment[name] for name in SECRET_VARIABLES if environment.get(name)]
+            secrets = [value for name, value in environment.items() if value and is_secret(name, value)]
             raise StartFailed(_why_failed(error, ending, log, secrets)) from None
 
 
@@ -737,7 +760,7 @@ SETTING_CHECKS: tuple[tuple[str, Callable[[Settings], object], Check], ...] = (
     ),
     ("LUMA_MCP_OUTPUT_DIR", output_folder, check_output),
     ("LUMA_MCP_INPUT_DIRS", lambda settings: settings.input_dirs, check_inputs),
-    ("LUMA_MCP_JOURNAL", journal_path, check_journal),
+    ("LUMA_MCP_JOURNAL", journal_place, check_journal),
 )
 """The checks of settings that an entry may have otherwise than this terminal: variable, value, check.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import anyio
 import click
+from pydantic import SecretStr
 
 from luma_mcp.errors import AccessDenied, LumaError, Unauthorized
 from luma_mcp.hosts import Host
@@ -31,7 +32,7 @@ from luma_mcp.install.config import (
     present_files,
     replace,
 )
-from luma_mcp.install.entry import NAME, SECRET_VARIABLES, Entry, format_entry, masked
+from luma_mcp.install.entry import NAME, Entry, format_entry, is_secret, masked
 from luma_mcp.providers import AGENTS, BY_VARIABLE, PROVIDERS, Provider
 from luma_mcp.settings import VARIABLES, Settings, SettingsError
 from luma_mcp.text import decode_utf8
@@ -144,7 +145,7 @@ def _entry_settings(options: InstallOptions) -> dict[str, str]:
     env = {}
     for name in sorted(row.metadata["name"] for row in VARIABLES.values()):
         value = os.environ.get(name, "").strip()
-        if name in SECRET_VARIABLES or (options.simulate and name in NOT_SIMULATED):
+        if is_secret(name, value) or (options.simulate and name in NOT_SIMULATED):
             continue
         if value and "${" not in value:
             env[name] = _as_utf8(value, name)
@@ -424,13 +425,15 @@ def _print_next_steps(file: HostFile, before: Entry | None, wanted: Entry | None
     if wanted:
         click.echo(f"{file.host.restart} Then ask: {EXAMPLE}")
     elif before:
-        from luma_mcp.service import journal_path, output_folder
+        from luma_mcp.service import journal_place, output_folder
 
         places = ""
         # Where the server of the entry has put them.
         with suppress(SettingsError):
             settings = Settings.from_environment(before.env)
-            places = f": {output_folder(settings)}, {journal_path(settings) or 'no journal'}"
+            journal = journal_place(settings)
+            shown = "the journal's database" if isinstance(journal, SecretStr) else journal or "no journal"
+            places = f": {output_folder(settings)}, {shown}"
         click.echo(f"Your videos and the journal of your orders stay{places}.")
 
 

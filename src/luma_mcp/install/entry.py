@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from luma_mcp.hosts import Host, System
 from luma_mcp.providers import BY_VARIABLE, PROVIDERS, USEAPI, Provider
+from luma_mcp.settings import is_database
 
 NAME = "luma"
 """The name of our entry."""
@@ -286,6 +287,11 @@ def format_entry(host: Host, entry: Entry) -> str:
     return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
 
 
+def is_secret(variable: str, value: str) -> bool:
+    """Whether the value of a variable must not be shown: a credential, or the address of a database."""
+    return variable in SECRET_VARIABLES or (variable == "LUMA_MCP_JOURNAL" and is_database(value))
+
+
 def masked(entry: Entry, known: Entry) -> Entry:
     """The entry for a screen: of its values only those of `known` are shown, and never the token.
 
@@ -299,4 +305,6 @@ def masked(entry: Entry, known: Entry) -> Entry:
     for provider in PROVIDERS.values():
         if provider.variable in env:
             env[provider.variable] = f"{provider.begins}{HIDDEN}"
+    if is_database(env.get("LUMA_MCP_JOURNAL", "")):
+        env["LUMA_MCP_JOURNAL"] = f"postgresql://{HIDDEN}"
     return Entry(command, args, env, entry.numbers)

@@ -1,1 +1,1 @@
-"""Record of the orders made on this machine: `protocol.py` defines it, `sqlite.py` implements it."""
+"""Record of orders: `protocol.py` defines it; `sqlite.py` keeps it in a file, `postgres.py` in a database."""

@@ -8,7 +8,7 @@ whose job must be searched for.
       ^         │ └───> unknown ──> running (its job was found) or given_up
       └─────────┘ certainly not delivered
 
-`sqlite.py` is the implementation for one machine.
+`sqlite.py` is the implementation for one machine, `postgres.py` the one for several.
 """
 
 from __future__ import annotations
@@ -193,18 +193,19 @@ class LimitExceeded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class JournalHealth:
-    """State of a journal file.
+    """State of a journal file or database.
 
     Attributes:
         state: `ok`: can be read and written. `missing`: does not exist yet. `locked`: another process keeps it locked.
-            `damaged`: not a readable database. `newer`: written by a later version that does not share it.
-            `foreign`: a database of another program. `unusable`: anything else, for example no permission.
+            `damaged`: not a readable database. `newer`: written by a later version that does not share it. `older`:
+            its tables lack what this version needs, until they are migrated. `foreign`: a database of another program.
+            `unusable`: anything else, for example no permission.
         orders: how many orders it holds; 0 unless `ok`.
-        reason: the detail reported by SQLite or the operating system; empty if there is none.
+        reason: the detail, for example as reported by SQLite or the operating system; empty if there is none.
         damaged_copies: damaged files that were moved aside earlier.
     """
 
-    state: Literal["ok", "missing", "locked", "damaged", "newer", "foreign", "unusable"]
+    state: Literal["ok", "missing", "locked", "damaged", "newer", "older", "foreign", "unusable"]
     orders: int = 0
     reason: str = ""
     damaged_copies: tuple[Path, ...] = ()
@@ -215,16 +216,21 @@ class Journal(Protocol):
 
     Statements are executed completely or not at all, in the order in which they were awaited. Once a statement has
     begun, cancelling its caller does not interrupt it: the result is returned, and the cancellation is raised at the
-    caller's next checkpoint. A caller that was cancelled earlier changes nothing. No method raises because the storage
-    cannot be used: see `problem`.
+    caller's next checkpoint. A caller that was cancelled earlier changes nothing.
+
+    What happens while the storage cannot be used depends on it. Either orders are kept elsewhere, where other processes
+    do not see them, and no method raises because of that. Or nothing can be ordered: `insert_pending`, `mark_sending`,
+    `get_open`, `list_finished` and `list_counted`, which decide about an order, raise `JournalUnavailable`; the other
+    queries find nothing; and what is to be recorded of orders that are on their way is written later.
     """
 
     @property
-    def problem(self) -> str | None:
-        """Why the storage is not in use, as a neutral clause; None while it is in use or where there is none.
+    def refuses_orders(self) -> bool:
+        """Whether nothing is ordered while the storage cannot be used."""
 
-        Meanwhile orders are kept elsewhere, where other processes do not see them.
-        """
+    @property
+    def problem(self) -> str | None:
+        """Why the storage is not in use, as a neutral clause; None while it is in use or where there is none."""
 
     async def aclose(self) -> None:
         """Write what the storage missed, if possible, and close. Cannot be cancelled; may be called twice."""
@@ -245,6 +251,7 @@ class Journal(Protocol):
         Raises:
             LimitExceeded: one of `windows` has no room for it; nothing was written.
             JournalBusy: with `is_patient`, another process has locked the storage; nothing was written.
+            JournalUnavailable: the storage cannot be used, and orders are not kept elsewhere.
         """
 
     async def mark_sending(self, order: Order) -> bool:

@@ -165,6 +165,8 @@ class SqliteJournal:
         busy_seconds: how long another process's write is waited for.
     """
 
+    refuses_orders = False
+
     def __init__(
         self,
         path: Path | None,
@@ -404,13 +406,7 @@ class SqliteJournal:
             values += (name, value)
         sql = f"SELECT seconds FROM orders WHERE {conditions} ORDER BY ordered_at DESC LIMIT ?"
         found = db.execute(sql, (*values, MAX_SAMPLES))
-        seconds = [row["seconds"] for row in found]
-        seconds.sort()
-        if len(seconds) < MIN_SAMPLES:
-            return None
-        tenth = len(seconds) // 10
-        low, high = seconds[tenth], seconds[-1 - tenth]
-        return low, max(high, low + 1)
+        return find_typical_range(sorted(row["seconds"] for row in found))
 
     async def credits_used(self, kind: Mapping[str, str]) -> dict[tuple[str, ...], tuple[float, float]]:
         self._expire_measurements()
@@ -543,7 +539,7 @@ class SqliteJournal:
 
     def _insert_statement(self, order: Order) -> _Statement:
         """The statement that inserts an order unless it is recorded already."""
-        row: dict[str, Any] = {name: getattr(order, name) for name in _PLAIN_COLUMNS}
+        row: dict[str, Any] = {name: getattr(order, name) for name in PLAIN_COLUMNS}
         for name in ("ordered_at", "sent_at", "alive_at"):
             time_of_day = getattr(order, name)
             row[name] = time_of_day and time_of_day.timestamp()
@@ -552,7 +548,7 @@ class SqliteJournal:
             "request": json.dumps(order.request.to_dict()),
             "files": json.dumps(order.files),
         }
-        row |= {name: int(getattr(order, name)) for name in _FLAGS}
+        row |= {name: int(getattr(order, name)) for name in FLAGS}
         places = ", ".join("?" * len(row))
         return f"INSERT OR IGNORE INTO orders ({', '.join(row)}) VALUES ({places})", tuple(row.values())
 
@@ -1004,7 +1000,7 @@ def _get_times(window: RateWindow) -> tuple[float, float, float]:
 
 # Orders as rows.
 
-_PLAIN_COLUMNS = (
+PLAIN_COLUMNS = (
     "id",
     "key",
     "state",
@@ -1019,7 +1015,7 @@ _PLAIN_COLUMNS = (
     "price",
     "charged",
 )
-_FLAGS = ("save", "deleted", "by_api_clock", "adopted", "delivered")
+FLAGS = ("save", "deleted", "by_api_clock", "adopted", "delivered")
 
 
 def _parse_row(row: sqlite3.Row | dict[str, Any]) -> Order | None:
@@ -1028,8 +1024,8 @@ def _parse_row(row: sqlite3.Row | dict[str, Any]) -> Order | None:
         return None
     try:
         return Order(
-            **{name: row[name] for name in _PLAIN_COLUMNS},
-            request=_parse_request(row["request"]),
+            **{name: row[name] for name in PLAIN_COLUMNS},
+            request=parse_request(row["request"]),
             ordered_at=datetime.fromtimestamp(row["ordered_at"], UTC),
             sent_at=_parse_time(row["sent_at"]),
             alive_at=_parse_time(row["alive_at"]),
@@ -1056,8 +1052,17 @@ def _selects(query: OrderQuery, parts: list[str], row: sqlite3.Row) -> bool:
     return False
 
 
-def _parse_request(text: str) -> VideoRequest:
-    """The request, without parameters that a later version has added."""
+def find_typical_range(seconds: Sequence[float]) -> tuple[float, float] | None:
+    """Find the 10th and 90th percentile of sorted durations; None if there are too few."""
+    if len(seconds) < MIN_SAMPLES:
+        return None
+    tenth = len(seconds) // 10
+    low, high = seconds[tenth], seconds[-1 - tenth]
+    return low, max(high, low + 1)
+
+
+def parse_request(text: str) -> VideoRequest:
+    """Parse a stored request, without parameters that a later version has added."""
     stored = json.loads(text)
     params: dict[str, Any] = {}
     for row in fields(VideoRequest):

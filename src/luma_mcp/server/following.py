@@ -121,6 +121,7 @@ class JobFollower:
         service = self.context.require_service()
         await add_credits(service, self.result_context, self._request)
         self.result_context.journal_problem = service.journal.problem
+        self.result_context.journal_refuses = service.journal.refuses_orders
         content = build_job_content(self.context, self.job, self.result_context)
         is_in_time = anyio.current_time() <= self.result_context.deadline
         if self.job.state != "running" and not self._is_delivered and is_in_time:

@@ -99,6 +99,12 @@ JOURNAL_WARNING = (
     "The record of orders cannot be used at present ({problem}). Until it can, the same video may be charged twice if "
     "another chat or server orders it. Tell the user."
 )
+_FIX_JOURNAL = "Ask the user to fix it (the command doctor shows how)."
+_OR_NOT_REQUIRED = ", or to unset LUMA_MCP_JOURNAL_REQUIRED."
+REFUSING_JOURNAL_WARNING = (
+    "The record of orders cannot be used at present ({problem}). Until it can, nothing new is ordered; what was "
+    "ordered goes on. Tell the user."
+)
 
 FREE = "Free: nothing was ordered."
 EXPECTED_VIDEOS = (
@@ -164,8 +170,9 @@ class ResultContext:
     chosen: Mapping[str, str] = field(default_factory=dict)
     continues: str | None = None
     misfits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    # Why the record of orders is not in use; None if it is.
+    # Why the record of orders is not in use, None if it is; and whether nothing is ordered meanwhile.
     journal_problem: str | None = None
+    journal_refuses: bool = False
     # Whether the owner's budget could not be checked, because nothing shows what the video costs.
     is_unpriced: bool = False
     # How many frames a contact sheet of the video is to show; the sheet, or else a clause about the video.
@@ -468,9 +475,7 @@ def _advise(error: LumaError, tool: str, provider: Provider) -> tuple[NextAction
                 )
             return "ask_user", f"Call list_jobs later to see what became of it. {_NOT_TWICE}"
         case errors.JournalUnavailable():
-            return "fix_setup", (
-                "Ask the user to fix it (the command doctor shows how), or to unset LUMA_MCP_JOURNAL_REQUIRED."
-            )
+            return "fix_setup", _FIX_JOURNAL if error.is_database else f"{_FIX_JOURNAL[:-1]}{_OR_NOT_REQUIRED}"
         case errors.NetworkError(stage="unsendable" | "tls" | "proxy"):
             return "fix_setup", (
                 "Ask the user to check LUMA_MCP_BASE_URL and the proxy and certificate settings of this server's "

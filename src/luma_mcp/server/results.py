@@ -222,11 +222,16 @@ def build_film_content(film: Film, clips: int, *, simulated: bool) -> dict[str, 
     return without_none(content)
 
 
+def _journal_warning(problem: str, refuses_orders: bool) -> str:
+    text = messages.REFUSING_JOURNAL_WARNING if refuses_orders else messages.JOURNAL_WARNING
+    return text.format(problem=problem)
+
+
 def _build_warnings(job: Job, result_context: messages.ResultContext) -> list[str]:
     ratio = job.request.aspect_ratio if job.request else None
     warnings = messages.format_misfits(result_context.misfits, ratio or "of another shape")
     if result_context.journal_problem:
-        warnings.append(messages.JOURNAL_WARNING.format(problem=result_context.journal_problem))
+        warnings.append(_journal_warning(result_context.journal_problem, result_context.journal_refuses))
     if result_context.is_unpriced:
         warnings.append(messages.UNPRICED_WARNING)
     return warnings
@@ -272,7 +277,7 @@ def build_error_result(error: LumaError, tool: str, provider: Provider, *, simul
     facts = build_error_content(error, tool, provider)
     warnings: list[str] = []
     if error.journal_problem:
-        warnings.append(messages.JOURNAL_WARNING.format(problem=error.journal_problem))
+        warnings.append(_journal_warning(error.journal_problem, error.journal_refuses))
     content = without_none({"error": facts, "warnings": warnings or None, "simulated": simulated or None})
     content = fit_content(content)
     return build_result(messages.error_text(content["error"], tool, warnings), content, is_error=True)

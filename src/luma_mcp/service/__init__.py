@@ -13,6 +13,8 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from luma_mcp.settings import Settings
 
 MAX_LISTED = 100
@@ -55,13 +57,24 @@ def output_folder(settings: Settings) -> Path:
     return user_videos_path() / "Luma"
 
 
-def journal_path(settings: Settings) -> Path | None:
-    """Get the journal's file; None if the journal is kept in memory only."""
+def journal_place(settings: Settings) -> Path | SecretStr | None:
+    """Get the journal's file, or the address of its database; None if the journal is kept in memory only."""
     if settings.simulated or settings.journal == "off":
         return None
+    if isinstance(settings.journal, SecretStr):
+        return settings.journal
     if settings.journal:
         return Path(settings.journal)
     return state_folder() / "journal.db"
+
+
+def journal_path(settings: Settings) -> Path | None:
+    """Get the file that stands for the journal on this machine; None if it is kept in memory only.
+
+    It is the journal itself, unless that is a database.
+    """
+    place = journal_place(settings)
+    return state_folder() / "journal.db" if isinstance(place, SecretStr) else place
 
 
 def state_folder() -> Path:
@@ -72,9 +85,11 @@ def state_folder() -> Path:
 
 
 def has_journal(settings: Settings) -> bool:
-    """Whether the journal's file exists: whether there may be orders of earlier processes."""
-    path = journal_path(settings)
-    return path is not None and os.path.exists(path)  # noqa: PTH110 - Path.exists raises in an unreadable folder
+    """Whether there may be orders of earlier processes: the journal is a database, or its file exists."""
+    place = journal_place(settings)
+    if place is None or isinstance(place, SecretStr):
+        return place is not None
+    return os.path.exists(place)  # noqa: PTH110 - Path.exists raises in an unreadable folder
 
 
 def existing_files(paths: Iterable[str]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import anyio
+from pydantic import SecretStr
 
 from luma_mcp.api import build_client
 from luma_mcp.api.polling import Pollers
@@ -22,7 +23,7 @@ from luma_mcp.journal.protocol import CREDIT_FACTORS, Journal, Order, OrderQuery
 from luma_mcp.journal.sqlite import ASSET_LIFETIME, SqliteJournal
 from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.safe_http import Resolve, SafeHttpClient, resolve_host
-from luma_mcp.service import UNKNOWN_FOR, api_id, journal_path, output_folder
+from luma_mcp.service import UNKNOWN_FOR, api_id, journal_path, journal_place, output_folder
 from luma_mcp.service.clip_files import ClipFiles
 from luma_mcp.service.credits import CreditsWatch
 from luma_mcp.service.downloads import Downloads
@@ -60,6 +61,27 @@ class DeletedJob:
     saved_files: tuple[str, ...] = ()
 
 
+def open_journal(
+    settings: Settings,
+    *,
+    api: str,
+    wall_clock: Callable[[], datetime],
+    asset_lifetime: timedelta | None = ASSET_LIFETIME,
+) -> Journal:
+    """Open the journal that the settings name: nothing is read or written before its first use."""
+    place = journal_place(settings)
+    if isinstance(place, SecretStr):
+        # Imported here, because only those who share a database have psycopg.
+        from luma_mcp.journal.postgres import PostgresJournal
+
+        return PostgresJournal(
+            place, api=api, wall_clock=wall_clock, asset_lifetime=asset_lifetime, migrate=settings.journal_migrate
+        )
+    # A file that the settings name may belong to something else, and stays where it is.
+    movable = settings.journal is None
+    return SqliteJournal(place, api=api, wall_clock=wall_clock, asset_lifetime=asset_lifetime, movable=movable)
+
+
 class VideoService:
     """Validates and submits orders, waits for their jobs and saves their files, and records all of it.
 
@@ -81,13 +103,11 @@ class VideoService:
         self.started_at = wall_clock()
         self.catalog = catalog
         self.api: VideoApi = build_client(token, settings.base_url, catalog, transport=transport, wall_clock=wall_clock)
-        self.journal: Journal = SqliteJournal(
-            journal_path(settings),
+        self.journal = open_journal(
+            settings,
             api=api_id(settings.base_url, token),
             wall_clock=self.now,
             asset_lifetime=None if self.api.features.get_asset else ASSET_LIFETIME,
-            # A file that the settings name may belong to something else, and stays where it is.
-            movable=settings.journal is None,
         )
         is_local = urlsplit(settings.base_url).hostname in LOOPBACK
         self._http = SafeHttpClient(
@@ -113,7 +133,7 @@ class VideoService:
             budget=settings.budget_per_day or 0.0,
             prices=PriceEstimator(catalog, self.journal),
             repeat_window=timedelta(seconds=settings.repeat_window_seconds),
-            is_shared=journal_path(settings) is not None,
+            is_shared=journal_place(settings) is not None,
             is_required=settings.journal_required,
             expect=self._expect_longest,
         )

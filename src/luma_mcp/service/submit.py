@@ -311,6 +311,8 @@ class OrderSubmitter:
     async def _place(self, placing: _Placing) -> SubmitResult:
         """Record the order and deliver it, unless another process has placed the same one meanwhile."""
         order = placing.order
+        # Differs from order to order, which is what matters.
+        pause = _BUSY_PAUSE * int(order.id[:4], 16) / 0xFFFF
         while True:
             windows = await self._rate_windows()
             is_patient = anyio.current_time() < placing.deadline
@@ -333,6 +335,9 @@ class OrderSubmitter:
                 job = await self._deliver(order)
             except _PendingOrderLost:
                 logger.info("Another process is placing the same order.")
+                # Of many that replace each other's pending orders at once, none would get to send its own.
+                await anyio.sleep(pause)
+                pause *= 2
             except (errors.OutcomeUnknown, errors.Upstream) as error:
                 if error.charged == "no":
                     raise

@@ -108,6 +108,7 @@ async def handle(
         # with a status, something was sent.
         if isinstance(explained, LumaError) and (explained.status or not isinstance(explained, UNSENT)):
             explained.journal_problem = service.journal.problem
+            explained.journal_refuses = service.journal.refuses_orders
         raise explained from None
 
 

@@ -1,0 +1,835 @@
+"""The journal of several machines: a PostgreSQL database that all their servers share.
+
+**Threads.** psycopg is used in a worker thread, one statement at a time, because its asyncio side does not run on trio.
+
+**The claim.** A partial unique index allows one open order per API and key, unless it was placed beside another one on
+purpose. All changes of an API's orders hold an advisory lock until the end of their transaction, so that what a
+transaction has counted is still true when it commits.
+
+**Without the database.** Nothing is ordered: `insert_pending`, `mark_sending` and the queries that decide about an
+order raise `JournalUnavailable`. Other queries find nothing, so that jobs are followed from the API alone. What becomes
+of an order that is on its way is kept in memory and written when the database is back. An order whose process ends
+before that stays `sent`: others treat it like that of a killed process, look for its job, and do not send it again
+meanwhile. A connection that was lost is made again by the next statement.
+
+Nothing that psycopg says about a connection is passed on: it may repeat the address, and whoever reads a log needs no
+part of it.
+"""
+
+# ruff: noqa: S608 - statements are composed of constants; every value is bound
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from hashlib import blake2b
+from typing import Any, Literal, TypeVar, get_args
+
+import anyio
+import psycopg
+from anyio import to_thread
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row
+from pydantic import SecretStr
+
+from luma_mcp.api.protocol import Job, parse_time
+from luma_mcp.errors import JournalUnavailable
+from luma_mcp.journal.postgres_schema import (
+    OPEN,
+    VERSION,
+    SchemaMismatch,
+    apply_migrations,
+    check_schema,
+    examine,
+    plan_migrations,
+)
+from luma_mcp.journal.protocol import (
+    CREDIT_FACTORS,
+    JournalBusy,
+    JournalHealth,
+    LimitExceeded,
+    Order,
+    OrderQuery,
+    OrderState,
+    RateWindow,
+)
+from luma_mcp.journal.sqlite import (
+    ASSET_LIFETIME,
+    COUNTS_TOWARDS_LIMIT,
+    EVERY_API,
+    FLAGS,
+    MAX_SAMPLES,
+    MAY_RUN,
+    MEASURED_SECONDS,
+    PLAIN_COLUMNS,
+    RETENTION,
+    SPENT,
+    find_typical_range,
+    parse_request,
+)
+from luma_mcp.text import fold
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 2.0
+"""How long a database that could not be reached is left alone."""
+BUSY_SECONDS = 5.0
+"""How long a connection, another process's transaction or one statement is waited for."""
+MOST_MEASURED = 2_000
+"""The latest completed orders that are looked at for typical durations and credits."""
+
+_COUNTS, _SPENT = (condition.replace("?", "%s") for condition in (COUNTS_TOWARDS_LIMIT, SPENT))
+_FINISHED = "state IN ('completed', 'failed') AND NOT deleted AND jobid IS NOT NULL"
+_KEEP_CLAIM = f"claimed = claimed AND {OPEN}"
+"""Set with every state that may open an order again: one that had ended must not take the claim of its successor."""
+_TIMES = ("ordered_at", "sent_at", "alive_at")
+_LARGEST = 1e9
+"""Of what a job can have used, in seconds or credits."""
+_CONFLICTS = 5
+"""How often a transaction is repeated that lost against another one."""
+_DEFAULTS: Mapping[str, Any] = {
+    "fallback_application_name": "luma-ray-mcp",
+    "client_encoding": "utf8",
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""Of a connection, unless the address says otherwise. A connection over which nothing arrives is lost after 15 s."""
+_UNREACHABLE = "the database cannot be reached, or refuses the connection"
+_LATE = "the database does not answer in time"
+_REFUSALS: Mapping[str, str] = {
+    "25006": "the database can only be read",
+    "53100": "the database has no space left",
+    "42501": "the database's user may not do what the journal needs",
+}
+"""Why a database does not do what it should, by SQLSTATE."""
+_LATE_STATES = ("55P03", "57014", "25P03")
+_CONFLICT_STATES = ("23505", "40001", "40P01")
+
+_T = TypeVar("_T")
+_Connection = psycopg.Connection[dict[str, Any]]
+_Row = dict[str, Any]
+_Statement = tuple[str, tuple[Any, ...]]
+"""SQL and its values."""
+_Use = Literal["read", "write"]
+
+
+class _Unusable(Exception):
+    """The database cannot be used now. `is_busy`: only because another process works on it."""
+
+    def __init__(self, problem: str, *, is_busy: bool = False) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.is_busy = is_busy
+
+
+class PostgresJournal:
+    """`luma_mcp.journal.protocol.Journal`, which documents the methods, in a PostgreSQL database.
+
+    Args:
+        dsn: how the database is reached, as a URL or in libpq's own form.
+        api: identifies the credential and the API; never the token itself. `EVERY_API`: a read-only view of all.
+        wall_clock: the time of day, in UTC.
+        clock: seconds; decides when a database that could not be reached is tried again.
+        asset_lifetime: how long an uploaded image can be used; None if only the API knows that.
+        migrate: whether missing tables are created and those of an earlier version changed.
+        busy_seconds: how long a connection or another process is waited for.
+    """
+
+    refuses_orders = True
+
+    def __init__(
+        self,
+        dsn: SecretStr,
+        *,
+        api: str,
+        wall_clock: Callable[[], datetime],
+        clock: Callable[[], float] = time.monotonic,
+        asset_lifetime: timedelta | None = ASSET_LIFETIME,
+        migrate: bool = True,
+        busy_seconds: float = BUSY_SECONDS,
+    ) -> None:
+        self._api = api
+        self._asset_lifetime = asset_lifetime
+        self._wall_clock = wall_clock
+        self._clock = clock
+        self._database = _Database(dsn, find_lock(api), migrate=migrate and api != EVERY_API, busy_seconds=busy_seconds)
+        self._limiter: anyio.CapacityLimiter | None = None
+        # The latest completed orders, and until when they are used.
+        self._completed: list[_Row] | None = None
+        self._measured_until = float("-inf")
+        self._mine = "api = %s"
+        if api == EVERY_API:
+            self._mine = f"%s = '{EVERY_API}'"
+
+    @property
+    def problem(self) -> str | None:
+        return self._database.problem
+
+    async def aclose(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._run(self._database.close)
+
+    async def insert_pending(
+        self, order: Order, *, allow_duplicate: bool, windows: Sequence[RateWindow], is_patient: bool = False
+    ) -> Order | None:
+        identical = (self._api, order.key)
+
+        def insert(db: _Connection) -> Order | None:
+            # As in `sqlite.py`: only by the API's clock, and never an order whose job may be running.
+            if order.by_api_clock:
+                sql = f"DELETE FROM luma_orders WHERE ordered_at < %s AND by_api_clock AND NOT {MAY_RUN}"
+                db.execute(_sql(sql), (order.ordered_at - RETENTION,))
+            if not allow_duplicate:
+                duplicate = _find_duplicate(db, order, *identical)
+                if duplicate:
+                    return duplicate
+                db.execute("DELETE FROM luma_orders WHERE api = %s AND key = %s AND state = 'intent'", identical)
+            for window in windows:
+                counts = f"api = %s AND id <> %s AND {_COUNTS}"
+                sql = f"SELECT count(*) AS count, coalesce(sum({_SPENT}), 0) AS spent FROM luma_orders WHERE {counts}"
+                values = (window.unpriced, self._api, order.id, *_get_times(window))
+                [counted] = db.execute(_sql(sql), values).fetchall()
+                if not window.has_room(counted["count"], counted["spent"], order.price):
+                    raise LimitExceeded(window, counted["spent"])
+            _execute(db, self._insert_statement(order, claimed=not allow_duplicate))
+            return None
+
+        try:
+            return await self._transact(insert)
+        except _Unusable as error:
+            if error.is_busy and is_patient:
+                raise JournalBusy from error
+            # The commit may have been carried out although its answer was lost.
+            self._database.defer(("DELETE FROM luma_orders WHERE id = %s AND state = 'intent'", (order.id,)))
+            raise JournalUnavailable(error.problem, is_database=True) from error
+
+    async def mark_sending(self, order: Order) -> bool:
+        now = self._wall_clock()
+        change = _update_order(order, f"state = 'sent', sent_at = %s, alive_at = %s, {_KEEP_CLAIM}", now, now)
+        return await self._decide(self._transact(lambda db: _execute(db, change))) > 0
+
+    async def heartbeat(self, order: Order) -> None:
+        change = ("UPDATE luma_orders SET alive_at = %s WHERE id = %s", (self._wall_clock(), order.id))
+        with suppress(_Unusable, anyio.ClosedResourceError):
+            # Without the lock of the API's orders: it decides nothing, and must not wait.
+            await self._run(partial(self._database.run, lambda db: _execute(db, change), use="read"))
+
+    async def mark_not_delivered(self, order: Order) -> None:
+        await self._record(_update_order(order, f"state = 'intent', {_KEEP_CLAIM}"))
+
+    async def drop(self, order: Order) -> None:
+        await self._record(("DELETE FROM luma_orders WHERE id = %s AND jobid IS NULL", (order.id,)))
+
+    async def drop_pending(self, order: Order) -> None:
+        await self._record(("DELETE FROM luma_orders WHERE id = %s AND state = 'intent'", (order.id,)))
+
+    async def mark_unknown(self, order: Order) -> None:
+        times, values = _set_times(order)
+        change = f"state = 'unknown', answer_status = COALESCE(%s, answer_status), {_KEEP_CLAIM}{times}"
+        update = _update_order(order, change, order.answer_status, *values)
+        await self._record(self._insert_statement(order, claimed=False), update)
+
+    async def give_up(self, order: Order) -> None:
+        await self._record(_update_order(order, "state = 'given_up'"))
+
+    async def record_job(self, order: Order, jobid: str) -> None:
+        times, values = _set_times(order)
+        # Another order may have adopted the job by mistake.
+        change = f"jobid = NULL, state = 'unknown', {_KEEP_CLAIM}"
+        sql = f"UPDATE luma_orders SET {change} WHERE api = %s AND jobid = %s AND id <> %s"
+        found = f"UPDATE luma_orders SET jobid = %s, state = 'running', {_KEEP_CLAIM}{times} WHERE id = %s"
+        is_written = await self._record(
+            (sql, (self._api, jobid, order.id)),
+            # It may be missing: another process may have given it up and removed it.
+            self._insert_statement(order, claimed=False),
+            (found, (jobid, *values, order.id)),
+        )
+        if not is_written:
+            logger.warning("The job %s was ordered, and will be recorded when the database is back", jobid)
+
+    async def adopt(self, order: Order, jobid: str) -> bool:
+        sql = (
+            f"UPDATE luma_orders SET jobid = %s, state = 'running', adopted = TRUE, {_KEEP_CLAIM} "
+            "WHERE id = %s AND jobid IS NULL AND NOT EXISTS "
+            "(SELECT 1 FROM luma_orders AS other WHERE other.api = %s AND other.jobid = %s)"
+        )
+        try:
+            if await self._transact(lambda db: _execute(db, (sql, (jobid, order.id, self._api, jobid)))):
+                return True
+        except _Unusable:
+            return False
+        owner = await self.get_by_jobid(jobid)
+        return owner is not None and owner.id == order.id
+
+    async def release(self, jobid: str) -> None:
+        change = f"jobid = NULL, adopted = FALSE, state = 'unknown', {_KEEP_CLAIM}"
+        await self._update_job(jobid, change, condition="adopted")
+
+    async def record_state(self, job: Job) -> None:
+        if job.state == "running":
+            await self._update_job(job.jobid, f"state = 'running', {_KEEP_CLAIM}", condition="state = 'given_up'")
+            return
+        seconds = job.elapsed_seconds(self._wall_clock())
+        link = job.files.video.url if job.files.video else None
+        reason = _clean(job.failure_reason)
+        values: tuple[Any, ...] = (job.state, seconds, job.credits_used, reason, _clean(link), job.charged)
+        # As in `sqlite.py`: what an earlier record has shown stays.
+        change = "state = %s, seconds = coalesce(%s, seconds), credits = %s, error = %s, link = %s, charged = %s"
+        created = parse_time(job.created)
+        if created:
+            change += ", ordered_at = CASE WHEN by_api_clock THEN ordered_at ELSE %s END"
+            change += ", sent_at = CASE WHEN by_api_clock THEN sent_at ELSE %s END, by_api_clock = TRUE"
+            values = (*values, created, created)
+        await self._update_job(job.jobid, change, *values)
+
+    async def mark_gone(self, jobid: str) -> None:
+        await self._update_job(jobid, "state = 'given_up'", condition="state = 'running'")
+
+    async def request_files(self, jobid: str) -> None:
+        await self._update_job(jobid, "save = TRUE")
+
+    async def record_files(self, jobid: str, files: tuple[str, ...]) -> None:
+        await self._update_job(jobid, "files = %s", json.dumps(files))
+
+    async def mark_delivered(self, jobid: str) -> None:
+        await self._update_job(jobid, "delivered = TRUE")
+
+    async def mark_deleted(self, jobid: str) -> None:
+        finished = "CASE state WHEN 'running' THEN 'completed' ELSE state END"
+        await self._update_job(jobid, f"deleted = TRUE, state = {finished}")
+
+    async def get(self, order_id: str) -> Order | None:
+        return await self._find_order("id = %s", order_id)
+
+    async def get_by_jobid(self, jobid: str) -> Order | None:
+        return await self._find_order("jobid = %s", jobid)
+
+    async def get_open(self, key: str) -> Order | None:
+        found = await self._decide(self._list(f"key = %s AND {MAY_RUN}", key, limit=1))
+        return next(iter(found), None)
+
+    async def list_finished(self, key: str) -> list[Order]:
+        return await self._decide(self._list(f"key = %s AND {_FINISHED}", key))
+
+    async def list_unsettled(self) -> list[Order]:
+        return await self._list_orders("state IN ('sent', 'unknown')")
+
+    async def list_missing_files(self, since: datetime, before: datetime) -> list[Order]:
+        missing = "save AND files = '[]' AND state IN ('running', 'completed') AND NOT deleted"
+        return await self._list_orders(f"{missing} AND ordered_at >= %s AND ordered_at < %s", since, before)
+
+    async def list_latest(self, limit: int) -> list[Order]:
+        return await self._list_orders("state <> 'intent'", limit=limit)
+
+    async def list_running(self) -> list[Order]:
+        return await self._list_orders("state = 'running'")
+
+    async def find_orders(self, query: OrderQuery, limit: int) -> tuple[list[Order], int]:
+        conditions = [self._mine, "state <> 'intent'"]
+        values: list[Any] = [self._api]
+        if query.since:
+            conditions.append("ordered_at >= %s")
+            values.append(query.since)
+        if query.before:
+            conditions.append("ordered_at < %s")
+            values.append(query.before)
+        sql = f"SELECT * FROM luma_orders WHERE {' AND '.join(conditions)} ORDER BY ordered_at DESC"
+        parts = [fold(part) for part in (query.text or "").split()]
+
+        # Filtered here for the reasons given in `sqlite.py`, a few rows at a time.
+        def find(db: _Connection) -> tuple[list[Order], int]:
+            orders: list[Order] = []
+            count = 0
+            with db.cursor("orders") as cursor:
+                for row in cursor.execute(_sql(sql), values):
+                    order = _parse_row(row)
+                    if order is None or not _selects(query, parts, order):
+                        continue
+                    count += 1
+                    if len(orders) < limit:
+                        orders.append(order)
+            return orders, count
+
+        return await self._query(find, ([], 0))
+
+    async def list_counted(self, window: RateWindow) -> list[Order]:
+        return await self._decide(self._list(_COUNTS, *_get_times(window)))
+
+    async def list_deletable(self, limit: int) -> list[Order]:
+        return await self._list_orders(_FINISHED, limit=limit)
+
+    async def owned_jobids(self) -> set[str]:
+        sql = f"SELECT jobid FROM luma_orders WHERE {self._mine} AND jobid IS NOT NULL"
+        return {row["jobid"] for row in await self._select(sql, self._api)}
+
+    async def typical_seconds(self, *kinds: Mapping[str, str]) -> list[tuple[float, float] | None]:
+        completed = await self._list_completed()
+        return [find_typical_range(_pick(completed, "seconds", kind)) for kind in kinds]
+
+    async def credits_used(self, kind: Mapping[str, str]) -> dict[tuple[str, ...], tuple[float, float]]:
+        samples: dict[tuple[str, ...], list[float]] = {}
+        for row in await self._list_completed():
+            params = row["params"]
+            if row["credits"] is None or not kind.items() <= params.items() or not params.keys() >= {*CREDIT_FACTORS}:
+                continue
+            latest = samples.setdefault(tuple(str(params[name]) for name in CREDIT_FACTORS), [])
+            if len(latest) < MAX_SAMPLES:
+                latest.append(row["credits"])
+        return {key: (min(latest), max(latest)) for key, latest in samples.items()}
+
+    async def _list_completed(self) -> list[_Row]:
+        """List what the latest completed orders show; the answer is used for a while."""
+        if self._completed is None or self._clock() >= self._measured_until:
+            sql = (
+                f"SELECT seconds, credits, request FROM luma_orders WHERE {self._mine} AND state = 'completed' "
+                f"ORDER BY ordered_at DESC LIMIT {MOST_MEASURED}"
+            )
+            found = await self._select(sql, self._api)
+            for row in found:
+                row["params"] = _read_params(row["request"])
+            self._completed = found
+            self._measured_until = self._clock() + MEASURED_SECONDS
+        return self._completed
+
+    async def find_asset(self, digest: str, account: str) -> str | None:
+        return _text(await self._find_asset("digest = %s AND account = %s", digest, account), "asset_ref")
+
+    async def is_known_asset(self, digest: str) -> bool:
+        return await self._find_asset("digest = %s", digest) is not None
+
+    async def account_of_asset(self, asset_ref: str) -> str | None:
+        return _text(await self._find_asset("asset_ref = %s", asset_ref), "account")
+
+    async def digest_of_asset(self, asset_ref: str) -> str | None:
+        return _text(await self._find_asset("asset_ref = %s", asset_ref), "digest")
+
+    async def size_of_asset(self, asset_ref: str) -> tuple[int, int] | None:
+        found = await self._find_asset("asset_ref = %s AND width IS NOT NULL AND height IS NOT NULL", asset_ref)
+        return (found["width"], found["height"]) if found else None
+
+    async def record_asset(
+        self, digest: str, account: str, asset_ref: str, size: tuple[int, int] | None = None
+    ) -> None:
+        width, height = size or (None, None)
+        sql = (
+            "INSERT INTO luma_assets (api, digest, account, asset_ref, uploaded_at, width, height) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (api, digest, account) DO UPDATE SET "
+            "asset_ref = EXCLUDED.asset_ref, uploaded_at = EXCLUDED.uploaded_at, width = EXCLUDED.width, "
+            "height = EXCLUDED.height"
+        )
+        await self._record(
+            (f"DELETE FROM luma_assets WHERE {self._mine} AND uploaded_at < %s", (self._api, self._oldest_asset())),
+            (sql, (self._api, digest, account, asset_ref, self._wall_clock(), width, height)),
+        )
+
+    async def forget_asset(self, asset_ref: str) -> None:
+        await self._record(("DELETE FROM luma_assets WHERE asset_ref = %s", (asset_ref,)))
+
+    async def _find_asset(self, condition: str, *values: str) -> _Row | None:
+        sql = f"SELECT * FROM luma_assets WHERE {self._mine} AND uploaded_at >= %s AND {condition} LIMIT 1"
+        return next(iter(await self._select(sql, self._api, self._oldest_asset(), *values)), None)
+
+    def _oldest_asset(self) -> datetime:
+        """Get the time from which on an uploaded image can still be used."""
+        if self._asset_lifetime is None:
+            return datetime(1, 1, 2, tzinfo=UTC)
+        return self._wall_clock() - self._asset_lifetime
+
+    async def _find_order(self, condition: str, *values: Any) -> Order | None:
+        orders = await self._list_orders(condition, *values, limit=1)
+        return next(iter(orders), None)
+
+    async def _list_orders(self, condition: str, *values: Any, limit: int | None = None) -> list[Order]:
+        try:
+            return await self._list(condition, *values, limit=limit)
+        except _Unusable:
+            return []
+
+    async def _list(self, condition: str, *values: Any, limit: int | None = None) -> list[Order]:
+        sql = f"SELECT * FROM luma_orders WHERE {self._mine} AND {condition} ORDER BY ordered_at DESC LIMIT %s"
+        found: list[_Row] = await self._fetch(_fetch_all(sql, self._api, *values, limit), [])
+        return [order for order in map(_parse_row, found) if order]
+
+    async def _select(self, sql: str, *values: Any) -> list[_Row]:
+        return await self._query(_fetch_all(sql, *values), [])
+
+    async def _query(self, work: Callable[[_Connection], _T], otherwise: _T) -> _T:
+        """Read; `otherwise` if the database cannot be used."""
+        try:
+            return await self._fetch(work, otherwise)
+        except _Unusable:
+            return otherwise
+
+    async def _fetch(self, work: Callable[[_Connection], _T], otherwise: _T) -> _T:
+        """Read; `otherwise` if the question contains a text that the database cannot contain."""
+        try:
+            return await self._run(partial(self._database.run, work, use="read"))
+        except (psycopg.DataError, UnicodeEncodeError):
+            return otherwise
+
+    async def _decide(self, question: Awaitable[_T]) -> _T:
+        """Do what decides whether an order may be placed."""
+        try:
+            return await question
+        except _Unusable as error:
+            raise JournalUnavailable(error.problem, is_database=True) from error
+
+    async def _update_job(self, jobid: str, change: str, *values: Any, condition: str = "TRUE") -> None:
+        sql = f"UPDATE luma_orders SET {change} WHERE api = %s AND jobid = %s AND {condition}"
+        await self._record((sql, (*values, self._api, jobid)))
+        self._completed = None
+
+    async def _record(self, *statements: _Statement) -> bool:
+        """Execute statements in one transaction; False if the database gets them later."""
+
+        def execute(db: _Connection) -> None:
+            for statement in statements:
+                _execute(db, statement)
+
+        try:
+            await self._transact(execute)
+        except _Unusable:
+            self._database.defer(*statements)
+            return False
+        return True
+
+    async def _transact(self, work: Callable[[_Connection], _T]) -> _T:
+        if self._api == EVERY_API:
+            raise ValueError("a journal of every API is read-only")
+        return await self._run(partial(self._database.run, work, use="write"))
+
+    async def _run(self, function: Callable[[float], _T]) -> _T:
+        """Call a function of the database in the thread."""
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(1)
+        # The clock is read here and not in the thread: it may belong to the event loop.
+        return await to_thread.run_sync(function, self._clock(), limiter=self._limiter)
+
+    def _insert_statement(self, order: Order, *, claimed: bool) -> _Statement:
+        """The statement that inserts an order unless it is recorded already."""
+        row: dict[str, Any] = {name: getattr(order, name) for name in (*PLAIN_COLUMNS, *FLAGS, *_TIMES)}
+        row |= {
+            "api": self._api,
+            "request": json.dumps(order.request.to_dict()),
+            "files": json.dumps(order.files),
+            "claimed": claimed,
+        }
+        places = ", ".join(["%s"] * len(row))
+        names = ", ".join(row)
+        sql = f"INSERT INTO luma_orders ({names}) VALUES ({places}) ON CONFLICT (id) DO NOTHING"
+        return sql, tuple(row.values())
+
+
+def find_lock(api: str) -> int:
+    """Find the number of the advisory lock for an API's orders, which is the same in all processes."""
+    return int.from_bytes(blake2b(f"luma-ray-mcp {api}".encode(), digest_size=8).digest(), signed=True)
+
+
+class _Database:
+    """Executes work in transactions on one connection, which is made when it is needed. Used in worker threads.
+
+    `now` is the time of the journal's `clock`, in seconds.
+
+    Attributes:
+        problem: why the database is not in use; None while it is.
+    """
+
+    def __init__(self, dsn: SecretStr, lock: int, *, migrate: bool, busy_seconds: float) -> None:
+        self.problem: str | None = None
+        self._dsn = dsn
+        # The number of the advisory lock that whoever changes the API's orders holds.
+        self._lock = lock
+        self._migrate = migrate
+        self._busy_seconds = busy_seconds
+        self._connection: _Connection | None = None
+        # Whether it could not be connected to, and until when that is not tried again.
+        self._is_down = False
+        self._retry_at = float("-inf")
+        self._closed = False
+        # What the database must get later, in order. One that is repeated moves to the end.
+        self._missed: dict[tuple[_Statement, ...], None] = {}
+        self._write_at = float("-inf")
+        # As in `sqlite.py`: the limiter admits one thread at a time, except after a native cancellation.
+        self._mutex = threading.Lock()
+
+    def run(self, work: Callable[[_Connection], _T], now: float, *, use: _Use) -> _T:
+        """Call `work` in a transaction, and return its result.
+
+        Raises:
+            _Unusable: the database cannot be used. Whether the transaction was carried out is not known then.
+        """
+        with self._mutex:
+            if self._closed:
+                raise anyio.ClosedResourceError
+            if self.problem and self._is_down and now < self._retry_at:
+                raise _Unusable(self.problem)
+            if self._missed and (use == "write" or now >= self._write_at):
+                self._write_missed(now, use)
+            result = self._attempt(work, now, use)
+            # That it can be read does not show that it can be written.
+            if self.problem and (use == "write" or self._is_down):
+                logger.info("The journal's database is in use again")
+                self.problem = None
+            self._is_down = False
+            return result
+
+    def defer(self, *statements: _Statement) -> None:
+        """Remember what the database must get later, in one transaction."""
+        self._missed.pop(statements, None)
+        self._missed[statements] = None
+
+    def close(self, now: float) -> None:
+        """Close, after a last attempt to write what was missed."""
+        with self._mutex:
+            if self._missed:
+                with suppress(_Unusable):
+                    self._write_missed(now, "write")
+            if self._missed:
+                logger.error("%d changes could not be written to the journal's database", len(self._missed))
+            self._disconnect()
+            self._closed = True
+
+    def _write_missed(self, now: float, use: _Use) -> None:
+        for statements in list(self._missed):
+            try:
+                self._attempt(partial(_execute_all, statements=statements), now, "write")
+            except _Unusable:
+                if use == "write" or self._is_down:
+                    raise
+                self._write_at = now + RETRY_SECONDS
+                return
+            except (psycopg.DataError, UnicodeEncodeError):
+                logger.exception("A change cannot be written to the journal's database")
+            del self._missed[statements]
+
+    def _attempt(self, work: Callable[[_Connection], _T], now: float, use: _Use) -> _T:
+        """Call `work` in a transaction, again with a new connection if this one fails: all work can be repeated."""
+        began = time.monotonic()
+        conflicts = 0
+        while True:
+            is_new = self._connection is None
+            try:
+                self._connection = self._connection or self._connect()
+                return self._transact(self._connection, work, use)
+            except (psycopg.DataError, UnicodeEncodeError):
+                # Of what the caller wants to know or to write.
+                raise
+            except (psycopg.Error, SchemaMismatch, OSError) as error:
+                state = getattr(error, "sqlstate", None)
+                if state in _CONFLICT_STATES and conflicts < _CONFLICTS:
+                    conflicts += 1
+                    continue
+                is_lost = self._connection is None or self._connection.closed
+                is_late = state in _LATE_STATES
+                if not is_late:
+                    self._disconnect()
+                    if not is_new:
+                        continue
+                if is_lost:
+                    self._is_down = True
+                    # Reaching it may have taken longer than it is then left alone.
+                    self._retry_at = now + time.monotonic() - began + RETRY_SECONDS
+                self._set_problem(_describe(error))
+                raise _Unusable(self.problem or "", is_busy=is_late) from None
+
+    def _set_problem(self, problem: str) -> None:
+        if problem != self.problem:
+            logger.warning("The journal's database is not in use, and nothing is ordered: %s", problem)
+        self.problem = problem
+
+    def _connect(self) -> _Connection:
+        connection = connect(self._dsn, self._busy_seconds)
+        try:
+            check_schema(connection, migrate=self._migrate)
+            connection.row_factory = dict_row
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _disconnect(self) -> None:
+        if self._connection:
+            with suppress(psycopg.Error, OSError):
+                self._connection.close()
+        self._connection = None
+
+    def _transact(self, connection: _Connection, work: Callable[[_Connection], _T], use: _Use) -> _T:
+        limit = max(1, round(1000 * self._busy_seconds))
+        # Of the transaction and not of the session: poolers give the next transaction another session. The last one
+        # ends a transaction whose process stands still, since others wait for its lock.
+        begin = f"BEGIN; SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {limit}; "
+        begin += f"SET LOCAL idle_in_transaction_session_timeout = {2 * limit}"
+        if use == "write":
+            begin += f"; SELECT pg_advisory_xact_lock({self._lock})"
+        try:
+            connection.execute(begin.encode())
+            result = work(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            with suppress(psycopg.Error):
+                connection.execute("ROLLBACK")
+            raise
+        return result
+
+
+def connect(dsn: SecretStr, timeout: float = BUSY_SECONDS) -> psycopg.Connection[Any]:
+    """Connect to a database within `timeout` seconds. Blocks: call it in a thread.
+
+    Raises:
+        psycopg.Error: its text may repeat the address.
+    """
+    given = conninfo_to_dict(dsn.get_secret_value())
+    options: dict[str, Any] = {**_DEFAULTS, "connect_timeout": max(2, round(timeout)), **given}
+    # Without prepared statements, which poolers lose.
+    return psycopg.connect(autocommit=True, prepare_threshold=None, **options)
+
+
+def _describe(error: BaseException) -> str:
+    """Describe in a clause why the database cannot be used."""
+    if isinstance(error, SchemaMismatch):
+        if error.is_newer:
+            return f"its tables have version {error.version}, and this program knows {VERSION}: luma-ray-mcp is too old"
+        return f"its tables have version {error.version}, and this program needs {VERSION}: they were not migrated"
+    state = getattr(error, "sqlstate", None)
+    if state in _LATE_STATES:
+        return _LATE
+    if state is None or state[:2] in ("08", "57"):
+        return _UNREACHABLE
+    return _REFUSALS.get(state, f"the database reports the error {state}")
+
+
+# Statements.
+
+
+def _sql(text: str) -> bytes:
+    """A statement as psycopg takes one that is not a literal."""
+    return text.encode()
+
+
+def _execute(db: _Connection, statement: _Statement) -> int:
+    """Execute a statement; how many rows it changed."""
+    sql, values = statement
+    return db.execute(_sql(sql), values).rowcount
+
+
+def _execute_all(db: _Connection, statements: tuple[_Statement, ...]) -> None:
+    for statement in statements:
+        _execute(db, statement)
+
+
+def _fetch_all(sql: str, *values: Any) -> Callable[[_Connection], list[_Row]]:
+    return lambda db: db.execute(_sql(sql), values).fetchall()
+
+
+def _set_times(order: Order) -> tuple[str, tuple[datetime, ...]]:
+    """What an `UPDATE` sets besides if the times of an order are known better than when it was recorded."""
+    if not order.by_api_clock or order.sent_at is None:
+        return "", ()
+    return ", ordered_at = %s, sent_at = %s, by_api_clock = TRUE", (order.ordered_at, order.sent_at)
+
+
+def _update_order(order: Order, change: str, *values: Any) -> _Statement:
+    """The statement that changes an order unless it has a job."""
+    return f"UPDATE luma_orders SET {change} WHERE id = %s AND jobid IS NULL", (*values, order.id)
+
+
+def _find_duplicate(db: _Connection, order: Order, api: str, key: str) -> Order | None:
+    """The newest open order with the same key."""
+    sql = f"SELECT * FROM luma_orders WHERE api = %s AND key = %s AND {MAY_RUN} ORDER BY ordered_at DESC"
+    for row in db.execute(_sql(sql), (api, key)).fetchall():
+        # As in `sqlite.py`: the request is the same, and an order that cannot be read blocks nobody forever.
+        found = _parse_row(row) or _parse_row({**row, "request": json.dumps(order.request.to_dict())})
+        if found:
+            return found
+        db.execute("UPDATE luma_orders SET state = 'given_up' WHERE id = %s", (row["id"],))
+    return None
+
+
+def _get_times(window: RateWindow) -> tuple[datetime, datetime, datetime]:
+    """The values of `COUNTS_TOWARDS_LIMIT`."""
+    return window.since, window.until, window.pending_since
+
+
+def _clean(text: str | None) -> str | None:
+    """A text of the API without what PostgreSQL cannot store."""
+    return text and text.encode(errors="replace").decode().replace("\0", "")
+
+
+def _text(row: _Row | None, column: str) -> str | None:
+    return None if row is None else str(row[column])
+
+
+# Orders as rows.
+
+
+def _parse_row(row: _Row) -> Order | None:
+    """A row as an order; None if it cannot be read."""
+    if row["state"] not in get_args(OrderState):
+        return None
+    try:
+        times = {name: row[name] and row[name].astimezone(UTC) for name in _TIMES}
+        return Order(
+            **{name: row[name] for name in (*PLAIN_COLUMNS, *FLAGS)},
+            **times,
+            request=parse_request(row["request"]),
+            files=tuple(map(str, json.loads(row["files"]))),
+        )
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _selects(query: OrderQuery, parts: list[str], order: Order) -> bool:
+    """Whether a query selects an order by its state and its prompt. `parts`: folded, see `fold`."""
+    state = query.get_state(order.state, jobid=order.jobid, ordered_at=order.ordered_at, deleted=order.deleted)
+    if state != query.state and (query.state or state == "deleted"):
+        return False
+    prompt = fold(str(order.request.prompt)) if parts else ""
+    return all(part in prompt for part in parts)
+
+
+def _read_params(request: str) -> dict[str, Any]:
+    """The parameters of a stored request that are texts."""
+    with suppress(ValueError):
+        stored = json.loads(request)
+        if isinstance(stored, dict):
+            return {name: value for name, value in stored.items() if isinstance(value, str)}
+    return {}
+
+
+def _pick(rows: Iterable[_Row], column: str, kind: Mapping[str, str]) -> list[float]:
+    """The latest values of a column in orders with these parameters, sorted."""
+    similar = [row[column] for row in rows if kind.items() <= row["params"].items()]
+    found = [value for value in similar if value is not None and 0 <= value <= _LARGEST]
+    return sorted(found[:MAX_SAMPLES])
+
+
+# Checking a database, and changing its tables.
+
+
+def check_health(dsn: SecretStr) -> JournalHealth:
+    """Examine a journal's database without changing it. Blocks until it answers: call it in a thread."""
+    try:
+        with connect(dsn) as connection:
+            return examine(connection)
+    except (psycopg.Error, OSError) as error:
+        return JournalHealth("unusable", reason=_describe(error))
+
+
+def migrate(dsn: SecretStr, *, dry_run: bool) -> tuple[int, int]:
+    """Bring the tables to this version; the version before and after that. With `dry_run`, nothing is changed.
+
+    Raises:
+        JournalUnavailable: the database cannot be used, or its tables are newer than this version can use.
+    """
+    try:
+        with connect(dsn) as connection:
+            return plan_migrations(connection) if dry_run else apply_migrations(connection)
+    except (psycopg.Error, OSError, SchemaMismatch) as error:
+        raise JournalUnavailable(_describe(error), is_database=True) from None

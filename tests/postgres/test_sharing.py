@@ -1,0 +1,165 @@
+"""Services on several machines share one database: one order is billed once, whoever fails meanwhile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from psycopg.errors import UniqueViolation
+from tests.clock import pass_time
+from tests.journal.orders import finish, send_line, start_program, wait_for_line
+from tests.service.faulty import Fault, FaultyTransport, Killed
+from tests.service.orders import place
+from tests.transports import Held
+
+from luma_mcp.errors import LimitReached
+
+if TYPE_CHECKING:
+    from tests.postgres.conftest import StartService
+    from tests.postgres.server import Database
+
+    from luma_mcp.service.service import VideoService
+    from luma_mcp.simulator.app import Simulator
+
+CLAIM = """
+import random, sys
+from datetime import UTC, datetime
+import anyio
+from pydantic import SecretStr
+from luma_mcp.journal.postgres import PostgresJournal
+from tests.journal.orders import build_order, insert
+
+async def claim(journal, outcomes):
+    order = build_order()
+    pause = random.random() / 10
+    while await insert(journal, order) is None:
+        if await journal.mark_sending(order):
+            outcomes.append("sent")
+            return
+        # As `OrderSubmitter` does.
+        await anyio.sleep(pause)
+        pause *= 2
+    outcomes.append("duplicate")
+
+async def main(dsn):
+    outcomes = []
+    now = lambda: datetime.now(UTC)
+    # Each on a connection of its own, as if it were a process.
+    journals = [PostgresJournal(SecretStr(dsn), api="api", wall_clock=now) for _ in range(10)]
+    for journal in journals:
+        await journal.list_latest(1)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    async with anyio.create_task_group() as tasks:
+        for journal in journals:
+            tasks.start_soon(claim, journal, outcomes)
+    print(*sorted(outcomes), flush=True)
+    for journal in journals:
+        await journal.aclose()
+
+anyio.run(main, *sys.argv[1:])
+"""
+"""Ten claims of one order at a time."""
+
+
+def test_forty_claims_of_one_order_have_one_winner(database: Database) -> None:
+    """Four processes, which also create the tables together."""
+    programs = [start_program(CLAIM, database.url) for _ in range(4)]
+    for program in programs:
+        assert wait_for_line(program) == "ready"
+    for program in programs:
+        send_line(program)
+    outcomes = " ".join(wait_for_line(program) for program in programs).split()
+    assert [finish(program) for program in programs] == [0] * 4
+    assert sorted(outcomes) == ["duplicate"] * 39 + ["sent"]
+    assert database.execute("SELECT state, claimed FROM luma_orders") == [("sent", True)]
+    assert database.execute("SELECT version FROM luma_schema") == [(1,)]
+
+
+async def test_one_order_of_two_services_is_billed_once(start_service: StartService, simulator: Simulator) -> None:
+    one, two = start_service(), start_service()
+    jobids: set[str] = set()
+
+    async def order(service: VideoService) -> None:
+        jobids.add((await place(service)).job.jobid)
+
+    async with anyio.create_task_group() as tasks:
+        for service in (one, two, one, two):
+            tasks.start_soon(order, service)
+    assert len(jobids) == 1
+    assert len(simulator.service.jobs) == 1
+
+
+async def test_the_hourly_limit_counts_the_orders_of_all(start_service: StartService, simulator: Simulator) -> None:
+    one, two = start_service(max_jobs_per_hour=2), start_service(max_jobs_per_hour=2)
+    await place(one, "A fox")
+    await place(two, "A cat")
+    for service in (one, two):
+        with pytest.raises(LimitReached):
+            await place(service, "A hen")
+    assert len(simulator.service.jobs) == 2
+
+
+@pytest.mark.parametrize("fault", [Fault.KILLED_AFTER, Fault.KILLED_BEFORE])
+async def test_order_of_a_killed_process_is_settled_by_another(
+    start_service: StartService, simulator: Simulator, fault: Fault, database: Database
+) -> None:
+    killed = start_service(FaultyTransport(simulator, fault))
+    with pytest.raises((Killed, BaseExceptionGroup)):
+        await place(killed)
+    [(state,)] = database.execute("SELECT state FROM luma_orders")
+    await pass_time(5)
+    other = start_service()
+    if fault is Fault.KILLED_BEFORE:
+        # Nothing shows that it did not arrive.
+        assert state == "sent"
+        await other.recover()
+        assert database.execute("SELECT state FROM luma_orders") == [("unknown",)]
+        assert simulator.service.jobs == {}
+        return
+    result = await place(other)
+    assert result.outcome in ("recovered", "duplicate")
+    assert [result.job.jobid] == list(simulator.service.jobs)
+    assert database.execute("SELECT state, jobid FROM luma_orders") == [("running", result.job.jobid)]
+
+
+async def test_job_of_one_service_is_followed_by_another(start_service: StartService) -> None:
+    one, two = start_service(), start_service()
+    ordered = await place(one, save=False)
+    job = await two.wait(ordered.job.jobid, 600)
+    assert job.state == "completed"
+    repeated = await place(one)
+    assert (repeated.outcome, repeated.job.jobid) == ("duplicate", job.jobid)
+
+
+async def test_order_that_another_service_is_delivering_is_waited_for(
+    start_service: StartService, simulator: Simulator
+) -> None:
+    held = Held(simulator)
+    one, two = start_service(held), start_service()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(place, one)
+        await held.delivered.wait()
+        found: list[str] = []
+
+        async def order() -> None:
+            found.append((await place(two)).outcome)
+
+        tasks.start_soon(order)
+        await pass_time(2)
+        assert found == []
+        held.may_answer.set()
+    assert found == ["duplicate"]
+    assert len(simulator.service.jobs) == 1
+
+
+async def test_claim_is_unique_in_the_database_itself(start_service: StartService, database: Database) -> None:
+    """Whatever a program does: also one that does not ask before it inserts."""
+    await place(start_service())
+    copy = (
+        "INSERT INTO luma_orders (id, api, key, state, request, ordered_at, claimed) "
+        "SELECT 'copy', api, key, 'intent', request, ordered_at, claimed FROM luma_orders"
+    )
+    with pytest.raises(UniqueViolation, match="luma_orders_claim"):
+        database.execute(copy)
