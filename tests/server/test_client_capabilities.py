@@ -61,9 +61,14 @@ async def test_every_client_gets_the_same_video(
     async with declaring(connect(mode=mode), *declared, asks=asks) as client:
         result = await make_video(client, as_task=mode == ERAS[0] and TASKS in declared)
     assert result["isError"] is False
-    assert without_times_and_ids(result["structuredContent"]) == without_times_and_ids(plain)
+    content = result["structuredContent"]
+    # The second video costs as well.
+    left = [each.pop("credits_left")[0]["left"] for each in (plain, content)]
+    assert left[0] - left[1] == content["credits_used"]
+    assert content.pop("cost") == plain.pop("cost").replace(f"{left[0]:g}", f"{left[1]:g}")
+    assert without_times_and_ids(content) == without_times_and_ids(plain)
     [block] = result["content"]
-    assert result["structuredContent"]["video"]["url"] in block["text"]
+    assert content["video"]["url"] in block["text"]
 
 
 @every_era
