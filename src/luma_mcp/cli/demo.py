@@ -21,7 +21,7 @@ from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.cli import messages
 from luma_mcp.cli.context import INTERRUPTED, Interrupted, run_interruptible
 from luma_mcp.install.command import invocation
-from luma_mcp.media.clips import can_read_clips
+from luma_mcp.media import can_read_clips
 from luma_mcp.simulator.app import TOKEN, new_simulator, running
 
 # A demo takes less than half a minute with it.

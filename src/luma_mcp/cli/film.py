@@ -51,7 +51,7 @@ from luma_mcp.cli.film_plan import (
 from luma_mcp.cli.jobs import SIMULATION_SPEED, require_token, resolve_image, resolve_output
 from luma_mcp.cli.shots import Script, parse_script
 from luma_mcp.errors import LumaError, OutcomeUnknown
-from luma_mcp.media.clips import can_read_clips
+from luma_mcp.media import can_read_clips
 from luma_mcp.media.sources import home_folders
 from luma_mcp.service import journal_path, output_folder
 from luma_mcp.service.films import Film

@@ -1,1 +1,15 @@
-"""Input images and downloads: reads images from links, files and data: URIs, and saves finished videos."""
+"""Images, videos and downloads: reads images from links, files and data: URIs, reads and joins videos, and saves them.
+
+What is here is needed at start-up, before the modules are.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+NEEDS_PYAV = "needs the Python package PyAV, which is not installed on the server's machine"
+
+
+def can_read_clips() -> bool:
+    """Whether PyAV is installed."""
+    return find_spec("av") is not None

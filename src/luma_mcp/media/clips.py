@@ -9,7 +9,6 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from luma_mcp.media.sources import ImageError, open_without_following
@@ -25,7 +24,6 @@ LARGEST_CLIP = 500_000_000
 """Bytes of a video that is read: four times what 30 s in 1080p take at a high bit rate."""
 CLIP_TIMEOUT = 180.0
 """Seconds that fetching a video may take."""
-NEEDS_PYAV = "needs the Python package PyAV, which is not installed on the server's machine"
 DAMAGED_CLIP = "is damaged or cut short"
 _NO_MP4 = "is not an MP4 video"
 # The boxes with which a file of this format can begin.
@@ -136,11 +134,6 @@ class JoinedClip:
 
     facts: ClipFacts
     is_reencoded: bool
-
-
-def can_read_clips() -> bool:
-    """Whether PyAV is installed."""
-    return find_spec("av") is not None
 
 
 @contextmanager

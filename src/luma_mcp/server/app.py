@@ -17,7 +17,7 @@ from luma_mcp import __version__
 from luma_mcp.api.protocol import FEATURES
 from luma_mcp.catalog import get_catalog
 from luma_mcp.catalog.models import Catalog
-from luma_mcp.media.clips import can_read_clips
+from luma_mcp.media import can_read_clips
 from luma_mcp.server.prompts import add_completions, build_prompts, check_prompt_request
 from luma_mcp.server.resources import CACHE_HINTS, adapt_response, add_resources
 from luma_mcp.server.tasks import Tasks, VideoTaskBackend

@@ -11,7 +11,6 @@ import anyio
 
 from luma_mcp.api.protocol import FINISHED, Job, VideoRequest
 from luma_mcp.errors import InvalidArguments, Problem
-from luma_mcp.media.sources import ImageError
 from luma_mcp.server import messages
 from luma_mcp.server.messages import ResultContext
 from luma_mcp.server.progress import ProgressReporter
@@ -178,6 +177,9 @@ async def make_sheet(
     Also, by the label, a clause about each video that is not on it. Whatever happens, the videos themselves are fine.
     `jobs`: each with its label; `end`: when the call's wait is over.
     """
+    # Imported here, because a host that only lists the tools needs none of it.
+    from luma_mcp.media.sources import ImageError
+
     seconds = max(SHEET_SECONDS, end - anyio.current_time())
     problems: dict[str, str] = {}
     readable = list(jobs)

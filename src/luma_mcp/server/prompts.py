@@ -20,7 +20,7 @@ from mcp.types.jsonrpc import INVALID_PARAMS
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.catalog.validate import shorten, validate_options
 from luma_mcp.errors import format_problem
-from luma_mcp.media.clips import can_read_clips
+from luma_mcp.media import can_read_clips
 from luma_mcp.service import FEWEST_VIDEOS, MOST_VIDEOS
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND
 
 from luma_mcp.errors import LumaError
-from luma_mcp.media.clips import can_read_clips
-from luma_mcp.media.sources import ImageError
+from luma_mcp.media import can_read_clips
 from luma_mcp.providers import Provider
 from luma_mcp.server import messages, schemas
 from luma_mcp.server.following import add_credits, fetch_video
@@ -116,6 +115,9 @@ def add_resources(server: MCPServer[Any], context: ServerContext) -> None:
 
     @server.resource(PREVIEW_URI, name="preview", title="A small copy", mime_type=MP4, description=ABOUT_PREVIEW)
     async def preview(jobid: str) -> bytes:
+        # Imported here, because a host that only lists resources needs none of it.
+        from luma_mcp.media.sources import ImageError
+
         with _resource_errors("get_job", context.provider):
             video = await fetch_video(context, jobid)
             if video.state != "completed":

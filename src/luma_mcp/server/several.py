@@ -11,7 +11,7 @@ import anyio
 
 from luma_mcp.api.protocol import Job
 from luma_mcp.errors import LumaError, Upstream, join
-from luma_mcp.media.clips import can_read_clips
+from luma_mcp.media import can_read_clips
 from luma_mcp.server import messages
 from luma_mcp.server.following import JobFollower, make_sheet
 from luma_mcp.server.progress import ProgressReporter

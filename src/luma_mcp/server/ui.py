@@ -12,7 +12,7 @@ from mcp.server.apps import APP_MIME_TYPE, Apps
 from mcp.server.mcpserver.resources import FileResource
 from mcp.types import Icon
 
-from luma_mcp.media.clips import can_read_clips
+from luma_mcp.media import can_read_clips
 from luma_mcp.providers import USEAPI
 from luma_mcp.settings import LOOPBACK, Settings
 

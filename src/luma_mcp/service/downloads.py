@@ -21,7 +21,7 @@ import anyio.to_thread
 from luma_mcp.api.protocol import SAVED_FILES, Job, Media, VideoApi, file_stem
 from luma_mcp.errors import DownloadError, LumaError
 from luma_mcp.journal.protocol import Journal
-from luma_mcp.media.clips import can_read_clips
+from luma_mcp.media import can_read_clips
 from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.download import download, lock_file
 from luma_mcp.media.safe_http import SafeHttpClient

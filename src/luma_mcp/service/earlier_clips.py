@@ -10,7 +10,8 @@ from math import log
 from luma_mcp.api.protocol import Job
 from luma_mcp.catalog.models import Catalog, ClipInput
 from luma_mcp.journal.protocol import Journal, count_clip_seconds
-from luma_mcp.media.clips import Clip, PyAvMissing, can_read_clips
+from luma_mcp.media import can_read_clips
+from luma_mcp.media.clips import Clip, PyAvMissing
 from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.safe_http import SafeHttpClient
 from luma_mcp.media.sources import ImageError

@@ -21,17 +21,8 @@ import anyio.to_thread
 from luma_mcp.api.protocol import SAVED_FILES, Job, film_stem
 from luma_mcp.errors import InvalidArguments, LumaError, Problem
 from luma_mcp.journal.protocol import Journal
-from luma_mcp.media.clips import (
-    LARGEST_CLIP,
-    NEEDS_PYAV,
-    ClipError,
-    ClipFacts,
-    ContactSheet,
-    JoinedClip,
-    JoinPlan,
-    SheetRow,
-    can_read_clips,
-)
+from luma_mcp.media import NEEDS_PYAV, can_read_clips
+from luma_mcp.media.clips import LARGEST_CLIP, ClipError, ClipFacts, ContactSheet, JoinedClip, JoinPlan, SheetRow
 from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.download import describe_folder_problem, move_to_new
 from luma_mcp.media.sources import ImageError, Source, SourceKind, check_file, find_file, home_folders, parse_source

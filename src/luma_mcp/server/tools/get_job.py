@@ -10,7 +10,7 @@ from mcp.server.apps import client_supports_apps
 from luma_mcp.api.protocol import FEATURES
 from luma_mcp.catalog.validate import shorten
 from luma_mcp.errors import Forbidden, InvalidArguments, LumaError, NotFound, Problem, ProblemCode
-from luma_mcp.media.clips import NEEDS_PYAV, can_read_clips
+from luma_mcp.media import NEEDS_PYAV, can_read_clips
 from luma_mcp.server import schemas
 from luma_mcp.server.arguments import ParsedArguments, parse_arguments
 from luma_mcp.server.following import JobFollower, follow_job
