@@ -11,8 +11,8 @@ import anyio
 import pytest
 from tests.doctor.conftest import QUICK_SERVER
 
-from luma_mcp.doctor.checks import CHECKS, PYAV, CheckResult, Row, passed, run_checks
-from luma_mcp.install.command import Command, invocation, package_command
+from luma_mcp.doctor.checks import CHECKS, CheckResult, Row, passed, run_checks
+from luma_mcp.install.command import PSYCOPG, PYAV, Command, invocation, package_command
 
 if TYPE_CHECKING:
     from tests.doctor.conftest import Machine
@@ -75,9 +75,10 @@ def test_a_missing_pyav_is_a_note_with_the_command_that_installs_it(machine: Mac
     ]
 
 
-def test_the_version_of_pyav_is_that_of_the_extra() -> None:
+def test_the_commands_install_what_the_extras_need() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
     assert project["project"]["optional-dependencies"]["film"] == [PYAV]
+    assert project["project"]["optional-dependencies"]["server"] == [PSYCOPG]
 
 
 def test_versions_pass_within_their_range(machine: Machine) -> None:

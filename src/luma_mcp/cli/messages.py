@@ -14,7 +14,7 @@ from luma_mcp import errors
 from luma_mcp.api.protocol import FEATURES, Job
 from luma_mcp.catalog import get_catalog
 from luma_mcp.errors import LumaError, format_alternative, format_problems
-from luma_mcp.install.command import invocation, package_command
+from luma_mcp.install.command import PSYCOPG, PYAV, invocation, package_command
 from luma_mcp.install.entry import NAME
 from luma_mcp.journal.protocol import Order
 from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider, summarize_error
@@ -186,7 +186,7 @@ def describe_error(error: LumaError, provider: Provider, *, is_film: bool = Fals
 def _next_step(error: LumaError, provider: Provider, *, is_film: bool) -> str:  # noqa: C901, PLR0911, PLR0912 - a case per class
     match error:
         case errors.InvalidArguments(problems=problems) if any(p.remedy == "install_film" for p in problems):
-            return f"Install PyAV with: {package_command('av>=18')}\nThen run this command again."
+            return f"Install PyAV with: {package_command(PYAV)}\nThen run this command again."
         case errors.InvalidArguments(retry="later", jobid=str(jobid)):
             return f"Wait for it with: {invocation()} get {shlex.quote(jobid)}\nThen run this command again."
         case errors.InvalidArguments(retry="later"):
@@ -462,12 +462,12 @@ def ask_for_film(count: int) -> str:
 
 def film_needs_pyav() -> str:
     """What to do where the clips of a film cannot be joined."""
-    return f"Joining clips needs PyAV. Install it with: {package_command('av')}"
+    return f"Joining clips needs PyAV. Install it with: {package_command(PYAV)}"
 
 
 def needs_psycopg() -> str:
     """That a journal in a database needs another package."""
-    command = package_command("psycopg[binary]>=3.3")
+    command = package_command(PSYCOPG)
     return f"LUMA_MCP_JOURNAL names a PostgreSQL database, which needs psycopg. Install it with: {command}"
 
 

@@ -29,7 +29,7 @@ from luma_mcp.api.protocol import FEATURES, Account, parse_time
 from luma_mcp.api.useapi.client import LumaClient
 from luma_mcp.catalog.agents import AGENTS
 from luma_mcp.errors import LumaError
-from luma_mcp.install.command import NAME, Command, command_here, invocation, package_command
+from luma_mcp.install.command import NAME, PSYCOPG, PYAV, Command, command_here, invocation, package_command
 from luma_mcp.install.config import HostFile, InstallError, is_readable_by_others, present_files, resolve_token
 from luma_mcp.install.entry import Entry, bare_path, find_program, is_secret, why_unsafe
 from luma_mcp.install.paths import this_system
@@ -51,14 +51,11 @@ if TYPE_CHECKING:
 
     Check = Callable[["Environment"], Awaitable[list["CheckResult"]]]
 
-PYAV = "av>=18"
-"""What the extra `film` of this package needs."""
 REINSTALL = "Reinstall luma-ray-mcp from its clone: make clean install"
 RETRY_TIMEOUT = 1.0
 """Seconds within which a transient failure of the API is tried again."""
 NO_TOKEN = "none"  # noqa: S105 - sent if there is none: the response shows that the API is there
 SOON = timedelta(days=3)
-PSYCOPG = "psycopg[binary]>=3.3"
 CHECK_DATABASE = "Check that the database runs, and its address in LUMA_MCP_JOURNAL: docs/hosting.md."
 OTHER_JOURNAL = "Set LUMA_MCP_JOURNAL to another file, or to off."
 MODES = ("2026-07-28", "legacy")

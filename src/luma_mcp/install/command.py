@@ -24,6 +24,8 @@ from luma_mcp.hosts import System
 from luma_mcp.install.paths import this_system
 
 NAME = "luma-ray-mcp"
+PYAV, PSYCOPG = "av>=18", "psycopg[binary]>=3.3"
+"""What the extras `film` and `server` of this package need."""
 _EPHEMERAL = re.compile(
     r"/uv/(cache/)?(archive|builds|environments)-v\d+/|/pipx/(\.?cache)/|/\.cache/pipx/", re.IGNORECASE
 )

@@ -145,7 +145,7 @@ def build_server(
 
 
 def _build_instructions(settings: Settings) -> str:
-    """Get what a client's model is told about the server."""
+    """Build the instructions for a client's model."""
     parts = [INSTRUCTIONS]
     if can_read_clips():
         parts.append(FILMS)

@@ -108,7 +108,7 @@ async def _follow(followed: Followed) -> None:
         error.jobid = error.jobid or jobid
         followed.error = error
     except Exception as error:
-        # The others go on, and are told about: an exception here would lose the jobids of all.
+        # The others go on, and are in the result: an exception here would lose the jobids of all.
         logger.exception("a job could not be followed: %s", jobid)
         followed.error = Upstream("internal", detail=type(error).__name__, jobid=jobid)
 
