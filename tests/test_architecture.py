@@ -31,6 +31,7 @@ BELOW = {
     "journal": {"api", *LEAVES},
     "service": {"catalog", "api", "media", "journal", *LEAVES},
     "server": {"catalog", "api", "media", "service", "__init__", *LEAVES},
+    "hosting": {"catalog", "api", "media", "journal", "service", "server", "__init__", *LEAVES},
     "simulator": {"catalog", "errors"},
     "install": {"service", "__init__", *LEAVES},
     "doctor": {
@@ -51,6 +52,7 @@ BELOW = {
         "journal",
         "service",
         "server",
+        "hosting",
         "simulator",
         "install",
         "doctor",
@@ -64,17 +66,20 @@ BELOW = {
 COMMANDS = {"install/cli.py", "doctor/cli.py"}
 """The commands of these packages: they may import what the command line may."""
 ONLY_IN = {
-    "httpx2": {"api", "media"},
+    "httpx2": {"api", "media", "hosting"},
     "PIL": {"media", "simulator"},
     "av": {"media", "simulator"},
     "pi_heif": {"media"},
     "sqlite3": {"journal"},
     "psycopg": {"journal"},
     "platformdirs": {"service"},
-    "mcp": {"server", "doctor", "cli"},
+    "mcp": {"server", "hosting", "doctor", "cli"},
+    "jwt": {"hosting"},
+    "prometheus_client": {"hosting"},
+    "obstore": {"media"},
     "opentelemetry": {"api"},
-    "starlette": {"simulator", "server"},
-    "uvicorn": {"simulator", "server"},
+    "starlette": {"simulator", "hosting"},
+    "uvicorn": {"simulator", "hosting"},
     "click": {"cli", "install", "doctor"},
     "tomlkit": {"install"},
 }

@@ -37,6 +37,23 @@ PARSED: dict[str, tuple[str, Any]] = {
     "LUMA_MCP_BUDGET_PER_DAY": ("12.50", 12.5),
     "LUMA_MCP_SCHEMA": ("EXACT", "exact"),
     "LUMA_MCP_LOG_LEVEL": ("debug", "DEBUG"),
+    "LUMA_MCP_LOG_FORMAT": ("JSON", "json"),
+    "LUMA_MCP_PUBLIC_URL": ("https://video.example.com/mcp", "https://video.example.com"),
+    "LUMA_MCP_OAUTH_ISSUER": ("https://id.example.com/realms/team/", "https://id.example.com/realms/team/"),
+    "LUMA_MCP_OAUTH_AUDIENCE": ("api://luma", "api://luma"),
+    "LUMA_MCP_OAUTH_REQUIRED_SCOPES": ("team, video", ("team", "video")),
+    "LUMA_MCP_OAUTH_ADVERTISED_SCOPES": (
+        "api://luma/read  api://luma/generate",
+        ("api://luma/read", "api://luma/generate"),
+    ),
+    "LUMA_MCP_TENANTS_FILE": ("~/tenants.toml", Path.home() / "tenants.toml"),
+    "LUMA_MCP_MAX_WAITS": ("5", 5),
+    "LUMA_MCP_MAX_BODY_BYTES": ("20000", 20_000),
+    "LUMA_MCP_SECRET_KEYS": (f"{HTTP_TOKEN}, {HTTP_TOKEN[::-1]}", (SecretStr(HTTP_TOKEN), SecretStr(HTTP_TOKEN[::-1]))),
+    "LUMA_MCP_JOURNAL_LISTEN": ("postgresql://db.example.com/luma", SecretStr("postgresql://db.example.com/luma")),
+    "LUMA_MCP_STORE": ("s3://videos/team/", "s3://videos/team"),
+    "LUMA_MCP_METRICS_ADDRESS": ("[::1]:9464", ("::1", 9464)),
+    "LUMA_MCP_DRAIN_SECONDS": ("5", 5),
 }
 """A text and the value that it means, of every variable."""
 FIELDS = {row.metadata["name"]: name for name, row in VARIABLES.items()}
@@ -93,6 +110,22 @@ def test_every_variable_is_parsed(variable: Any) -> None:
         ("LUMA_MCP_CONFIRM", "sometimes"),
         ("LUMA_MCP_SCHEMA", "strict"),
         ("LUMA_MCP_LOG_LEVEL", "loud"),
+        ("LUMA_MCP_LOG_FORMAT", "xml"),
+        ("LUMA_MCP_PUBLIC_URL", "http://video.example.com"),
+        ("LUMA_MCP_OAUTH_ISSUER", "id.example.com"),
+        ("LUMA_MCP_OAUTH_AUDIENCE", "api://luma api://other"),
+        ("LUMA_MCP_TENANTS_FILE", "tenants.toml"),
+        ("LUMA_MCP_MAX_WAITS", "0"),
+        ("LUMA_MCP_MAX_BODY_BYTES", "9999"),
+        ("LUMA_MCP_SECRET_KEYS", "hidden"),
+        ("LUMA_MCP_SECRET_KEYS", f"{HTTP_TOKEN},hidden"),
+        ("LUMA_MCP_SECRET_KEYS", "hidden-hidden-" * 3 + ","),
+        ("LUMA_MCP_JOURNAL_LISTEN", "mysql://user:hidden@db/luma"),
+        ("LUMA_MCP_STORE", "s3://key:hidden@bucket"),
+        ("LUMA_MCP_STORE", "bucket/hidden"),
+        ("LUMA_MCP_METRICS_ADDRESS", "9464"),
+        ("LUMA_MCP_METRICS_ADDRESS", "127.0.0.1:70000"),
+        ("LUMA_MCP_DRAIN_SECONDS", "3601"),
     ],
 )
 def test_an_unusable_value_is_one_line_that_names_the_variable(name: str, value: str) -> None:
@@ -171,11 +204,11 @@ def test_all_unusable_values_are_reported_at_once() -> None:
 
 
 def test_the_token_is_in_no_repr_and_in_no_error() -> None:
-    for variables in ({"USEAPI_TOKEN": "user:1-secret"}, {"LUMA_AGENTS_API_KEY": "luma-api-secret"}):
-        assert "secret" not in repr(Settings.from_environment(variables))
+    for variables in ({"USEAPI_TOKEN": "user:1-hidden"}, {"LUMA_AGENTS_API_KEY": "luma-api-hidden"}):
+        assert "hidden" not in repr(Settings.from_environment(variables))
     with pytest.raises(SettingsError) as caught:
-        Settings.from_environment({"USEAPI_TOKEN": "user:1 secret"})
-    assert "secret" not in str(caught.value)
+        Settings.from_environment({"USEAPI_TOKEN": "user:1 hidden"})
+    assert "hidden" not in str(caught.value)
 
 
 HTTPS = "https://api.example/v1"

@@ -13,12 +13,12 @@ from scripts.generating.snippets import snippet_block
 from luma_mcp.catalog.tables import format_table, options_table, outputs_table, prices_table, times_table
 from luma_mcp.hosts import HOSTS
 from luma_mcp.server.schemas import format_rules
-from luma_mcp.settings import VARIABLES
+from luma_mcp.settings import HOSTING_VARIABLES, VARIABLES
 from luma_mcp.simulator.agents import AGENTS_BEHAVIORS
 from luma_mcp.simulator.state import BEHAVIORS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from mcp.types import Tool
 
@@ -76,11 +76,11 @@ def offer_block(catalog: Catalog) -> str:
     return "\n\n".join([options_table(catalog), *_describe_prices(catalog)])
 
 
-def settings_block() -> str:
-    """The environment variables."""
+def settings_block(names: Collection[str]) -> str:
+    """These environment variables."""
     rows = [["variable", "default", "what it does"]]
-    for row in VARIABLES.values():
-        default = "" if row.default is None else f"`{row.default}`"
+    for row in [VARIABLES[name] for name in VARIABLES if name in names]:
+        default = "" if row.default in (None, ()) else f"`{row.default}`"
         if row.name in DEPENDENT:
             default = ""
         rows.append([f"`{row.metadata['name']}`", default, row.metadata["about"]])
@@ -108,7 +108,8 @@ def blocks(catalogs: Sequence[Catalog], tools: list[Tool], other_tools: Mapping[
     found = {
         "matrix": matrix_block(first),
         "tools": tools_block(tools),
-        "settings": settings_block(),
+        "settings": settings_block(VARIABLES.keys() - HOSTING_VARIABLES.keys()),
+        "hosting settings": settings_block(HOSTING_VARIABLES),
         "behaviors": behaviors_block(BEHAVIORS),
         "behaviors of agents": behaviors_block(own_behaviors),
         "hosts": hosts_block(),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.generating.project import DESCRIPTION, NAME, REGISTRY_NAME, VERSION
 
-from luma_mcp.settings import VARIABLES
+from luma_mcp.settings import HOSTING_VARIABLES, VARIABLES
 
 if TYPE_CHECKING:
     from dataclasses import Field
@@ -41,7 +41,10 @@ def server_json() -> dict[str, Any]:
                 "version": VERSION,
                 "runtimeHint": "uvx",
                 "transport": {"type": "stdio"},
-                "environmentVariables": [_build_variable(name, row) for name, row in VARIABLES.items()],
+                # A client starts this package for one person.
+                "environmentVariables": [
+                    _build_variable(name, row) for name, row in VARIABLES.items() if name not in HOSTING_VARIABLES
+                ],
             }
         ],
     }

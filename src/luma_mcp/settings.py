@@ -11,8 +11,9 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -25,6 +26,9 @@ TOKEN_PATTERN = re.compile(r"[!-~]+")
 """One word that an HTTP header can carry."""
 SHORTEST_HTTP_TOKEN, FEWEST_CHARACTERS = 32, 8
 """Of a token that is not guessed: its length, and how many different characters are in it."""
+HIGHEST_PORT = 65_535
+LONGEST_DRAIN = 3600
+LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SCHEMAS = ("portable", "exact")
 # What people copy along with a credential, at the beginning of a value or of an item of a list.
@@ -41,7 +45,6 @@ PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _UNEXPANDED = re.compile(r"\$\{.*\}|\$\w+$|%\w+%$")
 _HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
-_T = TypeVar("_T")
 
 
 class SettingsError(Exception):
@@ -90,6 +93,10 @@ def _base_url(text: str) -> str:
         pass
     # Not repeated: it could hold a password.
     raise ValueError("must be an https:// URL with only a host and a path (http:// only for this machine)")
+
+
+def _public_url(text: str) -> str:
+    return _base_url(text).removesuffix("/mcp")
 
 
 def _email(text: str) -> str:
@@ -147,6 +154,51 @@ def _switch(text: str) -> bool:
     return text.casefold() in _YES
 
 
+def _plain_text(text: str) -> str:
+    if re.search(r"\s", text):
+        raise ValueError("must be one text without spaces")
+    return text
+
+
+def _issuer(text: str) -> str:
+    # Kept as it is written: tokens are compared with it character by character.
+    _base_url(text)
+    return text
+
+
+def _scopes(text: str) -> tuple[str, ...]:
+    return tuple(re.split(r"[\s,]+", text.strip(", ")))
+
+
+def _secret_keys(text: str) -> tuple[SecretStr, ...]:
+    keys = tuple(part.strip() for part in text.split(","))
+    for key in keys:
+        if len(key) < SHORTEST_HTTP_TOKEN or len(set(key)) < FEWEST_CHARACTERS:
+            raise ValueError(f"must be random keys of at least {SHORTEST_HTTP_TOKEN} characters, separated by commas")
+    return tuple(SecretStr(key) for key in keys)
+
+
+def _database(text: str) -> SecretStr:
+    if not is_database(text) or re.search(r"\s", text):
+        # Not repeated: it could hold a password.
+        raise ValueError("must be postgresql://… without spaces")
+    return SecretStr(text)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not (host and port.isdecimal() and 0 <= int(port) <= HIGHEST_PORT):
+        raise ValueError(f'must be an address and a port, such as 127.0.0.1:9464, not "{text}"')
+    return host.strip("[]"), int(port)
+
+
+def _store(text: str) -> str:
+    if not re.match(r"[a-z][a-z0-9+]*://\S", text) or re.search(r"\s", text) or "@" in text:
+        # Not repeated: it could hold a password.
+        raise ValueError("must be a URL such as s3://bucket/prefix, without credentials")
+    return text.rstrip("/")
+
+
 def _one_of(values: tuple[str, ...]) -> Callable[[str], str]:
     def parse(text: str) -> str:
         for value in values:
@@ -157,8 +209,12 @@ def _one_of(values: tuple[str, ...]) -> Callable[[str], str]:
     return parse
 
 
-def _variable(name: str, parse: Callable[[str], _T], default: _T, about: str) -> Any:
-    return field(default=default, metadata={"name": name, "parse": parse, "about": about})
+def _variable(name: str, parse: Callable[[str], Any], default: Any, about: str, *, hosting: bool = False) -> Any:
+    """Describe a setting. `hosting`: it is only for servers of many people, and is documented with them."""
+    return field(default=default, metadata={"name": name, "parse": parse, "about": about, "hosting": hosting})
+
+
+_hosting_variable = partial(_variable, hosting=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +320,88 @@ class Settings:
         "`portable`: an input schema that every host accepts. `exact`: one that holds every rule.",
     )
     log_level: str = _variable("LUMA_MCP_LOG_LEVEL", _one_of(LOG_LEVELS), "WARNING", "How much goes to stderr.")
+    log_format: str = _hosting_variable(
+        "LUMA_MCP_LOG_FORMAT", _one_of(LOG_FORMATS), "text", "`json`: one object per line, with request ids."
+    )
+    public_url: str | None = _hosting_variable(
+        "LUMA_MCP_PUBLIC_URL",
+        _public_url,
+        None,
+        "The URL under which clients reach the server, without `/mcp`, such as `https://video.example.com`.",
+    )
+    oauth_issuer: str | None = _hosting_variable(
+        "LUMA_MCP_OAUTH_ISSUER",
+        _issuer,
+        None,
+        "The issuer of the access tokens that callers must have, exactly as their `iss` claim names it.",
+    )
+    oauth_audience: str | None = _hosting_variable(
+        "LUMA_MCP_OAUTH_AUDIENCE",
+        _plain_text,
+        None,
+        "What must be in the tokens' `aud` claim. If unset: the public URL with `/mcp`.",
+    )
+    oauth_required_scopes: tuple[str, ...] = _hosting_variable(
+        "LUMA_MCP_OAUTH_REQUIRED_SCOPES",
+        _scopes,
+        (),
+        "Scopes that every token must have, besides those of each tool (`luma:read`, `luma:generate`).",
+    )
+    oauth_advertised_scopes: tuple[str, ...] = _hosting_variable(
+        "LUMA_MCP_OAUTH_ADVERTISED_SCOPES",
+        _scopes,
+        (),
+        "The scopes as clients must request them, in the same order as `luma:read luma:generate`, where the identity "
+        "provider names them differently.",
+    )
+    tenants_file: Path | None = _hosting_variable(
+        "LUMA_MCP_TENANTS_FILE",
+        _folder,
+        None,
+        "A file that gives credentials and limits to users and groups. It is read again when it changes.",
+    )
+    max_waits: int = _hosting_variable(
+        "LUMA_MCP_MAX_WAITS", _whole_number(1, 10_000), 20, "How many calls of one tenant may wait at the same time."
+    )
+    max_body_bytes: int | None = _hosting_variable(
+        "LUMA_MCP_MAX_BODY_BYTES",
+        _whole_number(10_000, 1_000_000_000),
+        None,
+        "The longest request, in bytes. If unset: 4,194,304.",
+    )
+    secret_keys: tuple[SecretStr, ...] = _hosting_variable(
+        "LUMA_MCP_SECRET_KEYS",
+        _secret_keys,
+        (),
+        "Keys that all replicas share, separated by commas, each of 32 random characters or more. The first one signs, "
+        "and all are accepted.",
+    )
+    journal_listen: SecretStr | None = _hosting_variable(
+        "LUMA_MCP_JOURNAL_LISTEN",
+        _database,
+        None,
+        "The database's direct address for LISTEN, where LUMA_MCP_JOURNAL leads to a pooler.",
+    )
+    store: str | None = _hosting_variable(
+        "LUMA_MCP_STORE",
+        _store,
+        None,
+        "Where finished videos are kept, such as `s3://bucket/prefix`. If unset: results carry the API's own links.",
+    )
+    metrics_address: tuple[str, int] | None = _hosting_variable(
+        "LUMA_MCP_METRICS_ADDRESS",
+        _address,
+        None,
+        "Where `/metrics`, `/livez` and `/readyz` are served, such as `127.0.0.1:9464`.",
+    )
+    drain_seconds: int = _hosting_variable(
+        "LUMA_MCP_DRAIN_SECONDS",
+        _whole_number(0, LONGEST_DRAIN),
+        60,
+        "How long a server that is being stopped finishes its calls, and so the longest wait of a call over HTTP.",
+    )
+    has_local_files: bool = True
+    """Whether callers may use files of this machine: paths as images, `save`, films."""
     is_api_stated: bool = False
     """Whether LUMA_MCP_API says which API to use."""
     unused: str | None = None
@@ -331,6 +469,8 @@ def _choose_api(values: dict[str, Any]) -> dict[str, Any]:
 
 VARIABLES = {f.name: f for f in fields(Settings) if f.metadata}
 """The fields that an environment variable sets."""
+HOSTING_VARIABLES = {name: row for name, row in VARIABLES.items() if row.metadata["hosting"]}
+"""Those that are only for servers of many people."""
 
 
 def find_proxy(url: str) -> str | None:

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from tests.cli.serving import STARTING, read_to_end, served
 
-from luma_mcp.server.http import BoundedProtocol, listen
+from luma_mcp.hosting.http import BoundedProtocol, listen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ import pytest
 from scripts.generating.registry import DEPENDENT, server_json
 from tests.packaging.documents import ROOT
 
-from luma_mcp.settings import VARIABLES
+from luma_mcp.settings import HOSTING_VARIABLES, VARIABLES
 
 SERVER: dict[str, Any] = server_json()
 FORMATS = ("string", "number", "boolean", "filepath")
@@ -99,7 +99,8 @@ def test_it_names_the_package_and_its_secrets() -> None:
     [package] = SERVER["packages"]
     assert (package["registryType"], package["identifier"], package["runtimeHint"]) == ("pypi", "luma-ray-mcp", "uvx")
     variables = {variable["name"]: variable for variable in package["environmentVariables"]}
-    assert list(variables) == [row.metadata["name"] for row in VARIABLES.values()]
+    expected = [row.metadata["name"] for name, row in VARIABLES.items() if name not in HOSTING_VARIABLES]
+    assert list(variables) == expected
     secrets = [name for name, said in variables.items() if said["isSecret"]]
     assert secrets == ["USEAPI_TOKEN", "LUMA_AGENTS_API_KEY", "LUMA_MCP_HTTP_TOKEN"]
     # Either of the two credentials will do.
@@ -113,7 +114,12 @@ def test_a_client_fills_in_nothing_that_depends_on_the_credential(name: str) -> 
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, row in VARIABLES.items() if row.default is not None and name not in DEPENDENT]
+    "name",
+    [
+        name
+        for name, row in VARIABLES.items()
+        if row.default is not None and name not in {*DEPENDENT, *HOSTING_VARIABLES}
+    ],
 )
 def test_a_default_is_what_the_server_would_take(name: str) -> None:
     row = VARIABLES[name]

@@ -75,7 +75,7 @@ def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None, 
 def serve_http(server: MCPServer[Any], *, host: str, port: int, token: str | None) -> None:
     """Serve Streamable HTTP, after printing the URL on a line of its own, and how apps are given the token."""
     from luma_mcp.cli.messages import http_snippets
-    from luma_mcp.server.http import PATH, listen, run
+    from luma_mcp.hosting.http import PATH, listen, run
 
     try:
         listener = listen(host, port)

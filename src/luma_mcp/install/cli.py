@@ -34,7 +34,7 @@ from luma_mcp.install.config import (
 )
 from luma_mcp.install.entry import NAME, Entry, format_entry, is_secret, masked
 from luma_mcp.providers import AGENTS, BY_VARIABLE, PROVIDERS, Provider
-from luma_mcp.settings import VARIABLES, Settings, SettingsError
+from luma_mcp.settings import HOSTING_VARIABLES, VARIABLES, Settings, SettingsError
 from luma_mcp.text import decode_utf8
 
 Credential = tuple[Provider, str]
@@ -143,7 +143,8 @@ def uninstall(host_name: str | None, options: InstallOptions) -> None:
 def _entry_settings(options: InstallOptions) -> dict[str, str]:
     """The settings of this terminal without the secrets. The host does not see them otherwise."""
     env = {}
-    for name in sorted(row.metadata["name"] for row in VARIABLES.values()):
+    hosting = {row.metadata["name"] for row in HOSTING_VARIABLES.values()}
+    for name in sorted({row.metadata["name"] for row in VARIABLES.values()} - hosting):
         value = os.environ.get(name, "").strip()
         if is_secret(name, value) or (options.simulate and name in NOT_SIMULATED):
             continue

@@ -57,6 +57,7 @@ from luma_mcp.journal.protocol import (
     OrderQuery,
     OrderState,
     RateWindow,
+    Replicas,
 )
 from luma_mcp.journal.sqlite import (
     ASSET_LIFETIME,
@@ -143,6 +144,7 @@ class PostgresJournal:
     """
 
     refuses_orders = True
+    replicas: Replicas | None = None
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -211,6 +211,28 @@ class JournalHealth:
     damaged_copies: tuple[Path, ...] = ()
 
 
+class Replicas(Protocol):
+    """What the servers that share a journal's database agree on. Times are those of the database's clock.
+
+    No method raises: where the database cannot be used, nobody gets a lease, and nothing is announced.
+    """
+
+    async def acquire(self, name: str, seconds: float) -> bool:
+        """Take a lease, or renew one that this process has; False if another process has it."""
+
+    async def release(self, name: str) -> None:
+        """Give back a lease of this process, so that others need not wait until it ends."""
+
+    async def announce(self, jobid: str) -> None:
+        """Let all processes know, this one included, that a job may have changed. Only a hint: it can get lost."""
+
+    def on_announcement(self, notify: Callable[[str], None]) -> Callable[[], None]:
+        """Call `notify` in the event loop with each jobid that is announced; and with "" if some may have been missed.
+
+        Returns a function that ends it.
+        """
+
+
 class Journal(Protocol):
     """The orders made with one credential at one API, and the images uploaded for them.
 
@@ -227,6 +249,10 @@ class Journal(Protocol):
     @property
     def refuses_orders(self) -> bool:
         """Whether nothing is ordered while the storage cannot be used."""
+
+    @property
+    def replicas(self) -> Replicas | None:
+        """What it shares with processes of other machines; None if no other machine uses the storage."""
 
     @property
     def problem(self) -> str | None:

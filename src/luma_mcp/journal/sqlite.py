@@ -58,6 +58,7 @@ from luma_mcp.journal.protocol import (
     OrderQuery,
     OrderState,
     RateWindow,
+    Replicas,
 )
 from luma_mcp.text import fold
 
@@ -166,6 +167,7 @@ class SqliteJournal:
     """
 
     refuses_orders = False
+    replicas: Replicas | None = None
 
     def __init__(
         self,
