@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
-.PHONY: install demo test test-all postgres-test scenarios lint types conformance clients player player-test bundle bundle-test wheel-test workflows site \
+.PHONY: install demo test test-all postgres-test cluster cluster-test scenarios lint types conformance clients player player-test bundle bundle-test wheel-test workflows site \
 	campaign demo-svg docs check benchmark pins clean
 
 install: .venv/run.stamp  ## the command as .venv/bin/luma-ray-mcp, without uv or pipx
@@ -22,6 +22,12 @@ test-all:  ## the tests with every case of the slow ones
 
 postgres-test: .venv/dev.stamp  ## the journal in a real PostgreSQL, which must be installed (Debian: apt-get install postgresql)
 	POSTGRES=1 $(BIN)/python -m pytest -n 2 -q tests/journal/test_journal.py tests/journal/test_limit.py tests/postgres
+
+cluster: .venv/dev.stamp  ## a whole deployment on this machine: PostgreSQL, nginx, two replicas, an identity provider (needs npm)
+	@$(BIN)/python -m scripts.cluster
+
+cluster-test: .venv/dev.stamp  ## official clients, wrong tokens and failures on such a deployment
+	CLUSTER=1 $(BIN)/python -m pytest -q tests/cluster
 
 scenarios: .venv/dev.stamp  ## 20,000 random scenarios of orders, failures and kills; takes a quarter of an hour
 	ALL=1 SCENARIOS=20000 $(BIN)/python -m pytest -n auto -q tests/service/test_nothing_lost.py

@@ -1,0 +1,25 @@
+"""Tests on a whole deployment: `make cluster-test` (CLUSTER=1). Without it, nothing here is collected."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scripts.cluster import Cluster
+
+if not os.environ.get("CLUSTER"):
+    collect_ignore_glob = ["test_*.py"]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A deployment that all tests of a process share. A test that ends parts of it starts them again."""
+    from scripts.cluster import running_cluster
+
+    with running_cluster(slots=64) as running:
+        yield running
