@@ -85,7 +85,7 @@ def sign_in(url: str, login: str, storage: Storage) -> OAuthClientProvider:
 async def test_python_client_signs_in_and_makes_a_video(cluster: Cluster, mode: Any) -> None:
     storage, seen = Storage(), []
 
-    async def on_progress(progress: float, _: float | None, __: str | None) -> None:
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
         seen.append(progress)
 
     async with (

@@ -3,8 +3,8 @@
 **Threads.** psycopg is used in a worker thread, one statement at a time, because its asyncio side does not run on trio.
 
 **The claim.** A partial unique index allows one open order per API and key, unless it was placed beside another one on
-purpose. All changes of an API's orders hold an advisory lock until the end of their transaction, so that what a
-transaction has counted is still true when it commits.
+purpose. All changes of a credential's orders, whichever tenant's, hold an advisory lock until the end of their
+transaction, so that what a transaction has counted is still true when it commits.
 
 **Without the database.** Nothing is ordered: `insert_pending`, `mark_sending` and the queries that decide about an
 order raise `JournalUnavailable`. Other queries find nothing, so that jobs are followed from the API alone. What becomes
@@ -58,18 +58,23 @@ from luma_mcp.journal.protocol import (
     OrderState,
     RateWindow,
     Replicas,
+    Usage,
+    split_api,
 )
 from luma_mcp.journal.sqlite import (
     ASSET_LIFETIME,
     COUNTS_TOWARDS_LIMIT,
     EVERY_API,
     FLAGS,
+    IS_UNSETTLED,
     MAX_SAMPLES,
     MAY_RUN,
     MEASURED_SECONDS,
     PLAIN_COLUMNS,
     RETENTION,
     SPENT,
+    USAGE,
+    build_usage,
     find_typical_range,
     parse_request,
 )
@@ -84,7 +89,11 @@ BUSY_SECONDS = 5.0
 MOST_MEASURED = 2_000
 """The latest completed orders that are looked at for typical durations and credits."""
 
-_COUNTS, _SPENT = (condition.replace("?", "%s") for condition in (COUNTS_TOWARDS_LIMIT, SPENT))
+_COUNTS, _SPENT, _USAGE = (text.replace("?", "%s") for text in (COUNTS_TOWARDS_LIMIT, SPENT, USAGE))
+_SAME_CREDENTIAL = "split_part(api, '/', 1) = %s"
+"""As in `sqlite.py`."""
+_MODEL = """substring(request from '"model": "([^"]*)"')"""
+"""Not read as JSON, which would fail at one row that is none. Within a prompt, quotation marks are escaped."""
 _FINISHED = "state IN ('completed', 'failed') AND NOT deleted AND jobid IS NOT NULL"
 _KEEP_CLAIM = f"claimed = claimed AND {OPEN}"
 """Set with every state that may open an order again: one that had ended must not take the claim of its successor."""
@@ -135,7 +144,8 @@ class PostgresJournal:
 
     Args:
         dsn: how the database is reached, as a URL or in libpq's own form.
-        api: identifies the credential and the API; never the token itself. `EVERY_API`: a read-only view of all.
+        api: identifies the credential and the API, never the token itself; for a tenant that does not own the
+            credential, with a slash and its id after that. `EVERY_API`: a read-only view of all.
         wall_clock: the time of day, in UTC.
         clock: seconds; decides when a database that could not be reached is tried again.
         asset_lifetime: how long an uploaded image can be used; None if only the API knows that.
@@ -161,6 +171,7 @@ class PostgresJournal:
         self._asset_lifetime = asset_lifetime
         self._wall_clock = wall_clock
         self._clock = clock
+        self._credential, _ = split_api(api)
         self._database = _Database(dsn, find_lock(api), migrate=migrate and api != EVERY_API, busy_seconds=busy_seconds)
         self._limiter: anyio.CapacityLimiter | None = None
         # The latest completed orders, and until when they are used.
@@ -245,10 +256,10 @@ class PostgresJournal:
         times, values = _set_times(order)
         # Another order may have adopted the job by mistake.
         change = f"jobid = NULL, state = 'unknown', {_KEEP_CLAIM}"
-        sql = f"UPDATE luma_orders SET {change} WHERE api = %s AND jobid = %s AND id <> %s"
+        sql = f"UPDATE luma_orders SET {change} WHERE {_SAME_CREDENTIAL} AND jobid = %s AND id <> %s"
         found = f"UPDATE luma_orders SET jobid = %s, state = 'running', {_KEEP_CLAIM}{times} WHERE id = %s"
         is_written = await self._record(
-            (sql, (self._api, jobid, order.id)),
+            (sql, (self._credential, jobid, order.id)),
             # It may be missing: another process may have given it up and removed it.
             self._insert_statement(order, claimed=False),
             (found, (jobid, *values, order.id)),
@@ -260,10 +271,11 @@ class PostgresJournal:
         sql = (
             f"UPDATE luma_orders SET jobid = %s, state = 'running', adopted = TRUE, {_KEEP_CLAIM} "
             "WHERE id = %s AND jobid IS NULL AND NOT EXISTS "
-            "(SELECT 1 FROM luma_orders AS other WHERE other.api = %s AND other.jobid = %s)"
+            f"(SELECT 1 FROM luma_orders AS other WHERE {_SAME_CREDENTIAL} AND other.jobid = %s)"
         )
+        values = (jobid, order.id, self._credential, jobid)
         try:
-            if await self._transact(lambda db: _execute(db, (sql, (jobid, order.id, self._api, jobid)))):
+            if await self._transact(lambda db: _execute(db, (sql, values))):
                 return True
         except _Unusable:
             return False
@@ -310,8 +322,14 @@ class PostgresJournal:
     async def get(self, order_id: str) -> Order | None:
         return await self._find_order("id = %s", order_id)
 
-    async def get_by_jobid(self, jobid: str) -> Order | None:
-        return await self._find_order("jobid = %s", jobid)
+    async def get_by_jobid(self, jobid: str, *, is_certain: bool = False) -> Order | None:
+        found = self._list("jobid = %s", jobid, limit=1)
+        if is_certain:
+            return next(iter(await self._decide(found)), None)
+        try:
+            return next(iter(await found), None)
+        except _Unusable:
+            return None
 
     async def get_open(self, key: str) -> Order | None:
         found = await self._decide(self._list(f"key = %s AND {MAY_RUN}", key, limit=1))
@@ -321,7 +339,15 @@ class PostgresJournal:
         return await self._decide(self._list(f"key = %s AND {_FINISHED}", key))
 
     async def list_unsettled(self) -> list[Order]:
-        return await self._list_orders("state IN ('sent', 'unknown')")
+        return await self._list_orders(IS_UNSETTLED)
+
+    async def list_rivals(self) -> list[Order]:
+        sql = f"SELECT * FROM luma_orders WHERE {IS_UNSETTLED} AND {_SAME_CREDENTIAL} ORDER BY ordered_at DESC"
+        return [order for order in map(_parse_row, await self._select(sql, self._credential)) if order]
+
+    async def list_unsettled_tenants(self) -> set[str]:
+        sql = f"SELECT DISTINCT api FROM luma_orders WHERE {IS_UNSETTLED} AND {_SAME_CREDENTIAL}"
+        return {split_api(row["api"])[1] for row in await self._select(sql, self._credential)}
 
     async def list_missing_files(self, since: datetime, before: datetime) -> list[Order]:
         missing = "save AND files = '[]' AND state IN ('running', 'completed') AND NOT deleted"
@@ -367,9 +393,10 @@ class PostgresJournal:
     async def list_deletable(self, limit: int) -> list[Order]:
         return await self._list_orders(_FINISHED, limit=limit)
 
-    async def owned_jobids(self) -> set[str]:
-        sql = f"SELECT jobid FROM luma_orders WHERE {self._mine} AND jobid IS NOT NULL"
-        return {row["jobid"] for row in await self._select(sql, self._api)}
+    async def owned_jobids(self, *, of_all: bool = False) -> set[str]:
+        condition, api = (_SAME_CREDENTIAL, self._credential) if of_all else (self._mine, self._api)
+        sql = f"SELECT jobid FROM luma_orders WHERE {condition} AND jobid IS NOT NULL"
+        return {row["jobid"] for row in await self._select(sql, api)}
 
     async def typical_seconds(self, *kinds: Mapping[str, str]) -> list[tuple[float, float] | None]:
         completed = await self._list_completed()
@@ -399,6 +426,15 @@ class PostgresJournal:
             self._completed = found
             self._measured_until = self._clock() + MEASURED_SECONDS
         return self._completed
+
+    async def summarize_usage(self, since: datetime | None = None) -> list[Usage]:
+        sql = (
+            f"SELECT api, ordered_by, {_MODEL} AS model, {_USAGE} FROM luma_orders WHERE {self._mine} "
+            "AND state <> 'intent' AND ordered_at >= %s GROUP BY api, ordered_by, 3 ORDER BY api, ordered_by, 3"
+        )
+        earliest = since or datetime(1, 1, 2, tzinfo=UTC)
+        found = await self._decide(self._fetch(_fetch_all(sql, 0.0, self._api, earliest), []))
+        return [build_usage(row) for row in found]
 
     async def find_asset(self, digest: str, account: str) -> str | None:
         return _text(await self._find_asset("digest = %s AND account = %s", digest, account), "asset_ref")
@@ -530,8 +566,9 @@ class PostgresJournal:
 
 
 def find_lock(api: str) -> int:
-    """Find the number of the advisory lock for an API's orders, which is the same in all processes."""
-    return int.from_bytes(blake2b(f"luma-ray-mcp {api}".encode(), digest_size=8).digest(), signed=True)
+    """Find the number of the advisory lock for a credential's orders, which is the same in all processes."""
+    credential, _ = split_api(api)
+    return int.from_bytes(blake2b(f"luma-ray-mcp {credential}".encode(), digest_size=8).digest(), signed=True)
 
 
 class _Database:

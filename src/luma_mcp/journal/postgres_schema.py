@@ -54,6 +54,15 @@ MIGRATIONS = (
         """,
         oldest=1,
     ),
+    Migration(
+        """
+        ALTER TABLE luma_orders ADD COLUMN ordered_by text NOT NULL DEFAULT '';
+        CREATE INDEX luma_orders_by_credential ON luma_orders (split_part(api, '/', 1), jobid);
+        CREATE INDEX luma_orders_unsettled ON luma_orders (split_part(api, '/', 1))
+            WHERE state IN ('sent', 'unknown');
+        """,
+        oldest=1,
+    ),
 )
 VERSION = len(MIGRATIONS)
 """Of the tables that this program uses."""

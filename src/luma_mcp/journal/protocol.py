@@ -63,6 +63,7 @@ class Order:
         continues: the jobid of the clip that it continues.
         price: what it was expected to cost, in the API's unit; None if that was not known.
         charged: whether its job was charged, where the API says that of a job that failed.
+        ordered_by: who ordered it, for the report on usage; empty for the one owner of a server.
     """
 
     key: str
@@ -87,6 +88,7 @@ class Order:
     continues: str | None = None
     price: float | None = None
     charged: Charged | None = None
+    ordered_by: str = ""
     id: str = field(default_factory=secrets.token_hex)
 
     def has_recorded(self, job: Job, now: datetime) -> bool:
@@ -178,6 +180,38 @@ class OrderQuery:
         return "running" if is_running else "unknown"
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The orders of one tenant in one model, as far as they went out.
+
+    Attributes:
+        credential: the id of the API and the credential that they were made with.
+        tenant: the tenant's id; empty for orders of the credential's owner.
+        ordered_by: the tenant's name when they were placed.
+        model: the model; None if it cannot be read.
+        completed, failed, running: how many jobs ended so, or run.
+        unknown: how many orders have no answer, or a job whose end nobody saw.
+        spent: what they count for in a budget, in the API's unit.
+        unpriced: how many of them are not in `spent`, because neither their price nor their use is known.
+    """
+
+    credential: str
+    tenant: str
+    ordered_by: str
+    model: str | None
+    completed: int = 0
+    failed: int = 0
+    running: int = 0
+    unknown: int = 0
+    spent: float = 0.0
+    unpriced: int = 0
+
+    @property
+    def orders(self) -> int:
+        """How many there are."""
+        return self.completed + self.failed + self.running + self.unknown
+
+
 class JournalBusy(Exception):
     """Another process has locked the storage."""
 
@@ -235,6 +269,9 @@ class Replicas(Protocol):
 
 class Journal(Protocol):
     """The orders made with one credential at one API, and the images uploaded for them.
+
+    Where several tenants order with one credential, each has a journal of its own: its `api` ends in a slash and the
+    tenant's id. Such a journal has only what is the tenant's, except where a method says otherwise.
 
     Statements are executed completely or not at all, in the order in which they were awaited. Once a statement has
     begun, cancelling its caller does not interrupt it: the result is returned, and the cancellation is raised at the
@@ -304,11 +341,11 @@ class Journal(Protocol):
     async def record_job(self, order: Order, jobid: str) -> None:
         """Record the jobid from the API's answer, and the order's times.
 
-        An order that had adopted this job loses it and becomes `unknown`.
+        An order that had adopted this job, whichever tenant's, loses it and becomes `unknown`.
         """
 
     async def adopt(self, order: Order, jobid: str) -> bool:
-        """Give a running job to an order whose answer was lost; False if another order has the job."""
+        """Give a running job to an order whose answer was lost; False if another order has it, whichever tenant's."""
 
     async def release(self, jobid: str) -> None:
         """Take an adopted job away from its order, which becomes `unknown`: the job is somebody else's."""
@@ -342,8 +379,12 @@ class Journal(Protocol):
     async def get(self, order_id: str) -> Order | None:
         """The order as it is now; None if it was removed."""
 
-    async def get_by_jobid(self, jobid: str) -> Order | None:
-        """The order of a job."""
+    async def get_by_jobid(self, jobid: str, *, is_certain: bool = False) -> Order | None:
+        """The order of a job. With `is_certain`, None means that there is none.
+
+        Raises:
+            JournalUnavailable: with `is_certain`, no order was found, and the storage cannot be used.
+        """
 
     async def get_open(self, key: str) -> Order | None:
         """The newest order with this key whose job may be running."""
@@ -353,6 +394,12 @@ class Journal(Protocol):
 
     async def list_unsettled(self) -> list[Order]:
         """The orders whose answer is missing."""
+
+    async def list_rivals(self) -> list[Order]:
+        """The orders whose answer is missing, of every tenant with the credential: a job may belong to any of them."""
+
+    async def list_unsettled_tenants(self) -> set[str]:
+        """The ids of the tenants with the credential that have orders whose answer is missing; empty for its owner."""
 
     async def list_missing_files(self, since: datetime, before: datetime) -> list[Order]:
         """The orders from `since` until `before` whose files were requested and are not saved."""
@@ -372,8 +419,8 @@ class Journal(Protocol):
     async def list_deletable(self, limit: int) -> list[Order]:
         """The newest orders whose job is finished and was not deleted; each has a jobid."""
 
-    async def owned_jobids(self) -> set[str]:
-        """The jobids that belong to an order."""
+    async def owned_jobids(self, *, of_all: bool = False) -> set[str]:
+        """The jobids that belong to an order; with `of_all`, to one of any tenant with the credential."""
 
     async def typical_seconds(self, *kinds: Mapping[str, str]) -> list[tuple[float, float] | None]:
         """For each kind the 10th and 90th percentile of the durations of recent jobs with these parameters, in seconds.
@@ -385,6 +432,13 @@ class Journal(Protocol):
         """The least and the most credits that recent jobs used, of those that were completed and have these parameters.
 
         By `CREDIT_FACTORS`, the values of the parameters that decide about them; the latest first.
+        """
+
+    async def summarize_usage(self, since: datetime | None = None) -> list[Usage]:
+        """What was ordered since a time, or ever. Only a journal of every API has the usage of all tenants.
+
+        Raises:
+            JournalUnavailable: the storage cannot be used.
         """
 
     # Uploaded images. `digest` identifies the uploaded bytes. An asset belongs to one account and expires.
@@ -411,6 +465,17 @@ class Journal(Protocol):
 
     async def forget_asset(self, asset_ref: str) -> None:
         """Remove an asset that the API does not know any more."""
+
+
+def split_api(api: str) -> tuple[str, str]:
+    """Split the `api` of a journal into what all tenants of a credential share, and the tenant's id."""
+    credential, _, tenant = api.partition("/")
+    return credential, tenant
+
+
+def join_api(credential: str, tenant: str) -> str:
+    """Build the `api` of the journal of a tenant that does not own the credential."""
+    return f"{credential}/{tenant}"
 
 
 _DURATION = re.compile(r"(\d{1,4})s")

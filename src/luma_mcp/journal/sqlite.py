@@ -49,6 +49,7 @@ import anyio
 from anyio import to_thread
 
 from luma_mcp.api.protocol import Job, VideoRequest, parse_time
+from luma_mcp.errors import JournalUnavailable
 from luma_mcp.journal.protocol import (
     CREDIT_FACTORS,
     JournalBusy,
@@ -59,6 +60,8 @@ from luma_mcp.journal.protocol import (
     OrderState,
     RateWindow,
     Replicas,
+    Usage,
+    split_api,
 )
 from luma_mcp.text import fold
 
@@ -86,6 +89,18 @@ SPENT = "CASE charged WHEN 'no' THEN 0 ELSE COALESCE(credits, price, ?) END"
 """What an order counts for in a budget, as `Order.get_spent` has it; the value is `unpriced`."""
 MAY_RUN = "state IN ('sent', 'unknown', 'running')"
 """Which orders may have a running job."""
+IS_UNSETTLED = "state IN ('sent', 'unknown')"
+"""Which orders have no answer."""
+_SAME_CREDENTIAL = "substr(api, 1, instr(api || '/', '/') - 1) = ?"
+"""Which orders were made with a credential, by any tenant; the value is the part of `api` before the slash."""
+USAGE = f"""
+COUNT(*) FILTER (WHERE state = 'completed') AS completed, COUNT(*) FILTER (WHERE state = 'failed') AS failed,
+COUNT(*) FILTER (WHERE state = 'running') AS running,
+COUNT(*) FILTER (WHERE state NOT IN ('completed', 'failed', 'running')) AS unknown,
+COALESCE(SUM({SPENT}), 0) AS spent,
+COUNT(*) FILTER (WHERE COALESCE(charged, '') <> 'no' AND COALESCE(credits, price) IS NULL) AS unpriced
+"""
+"""How the orders of a group ended, and what they cost; the value is 0."""
 _FINISHED = "state IN ('completed', 'failed') AND deleted = 0 AND jobid NOT NULL"
 
 _RETRIES = 4
@@ -93,7 +108,7 @@ _RETRIES = 4
 _LOCK_SUFFIX = ".lock"
 COMPANIONS = ("-journal", "-wal", "-shm")
 """What SQLite appends to the name of a database for the files that it keeps beside it."""
-_MAJOR, _MINOR = 0, 5
+_MAJOR, _MINOR = 0, 6
 _APPLICATION_ID = 0x4C756D61
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -107,6 +122,7 @@ CREATE TABLE IF NOT EXISTS orders (
 CREATE INDEX IF NOT EXISTS orders_by_key ON orders (api, key);
 CREATE INDEX IF NOT EXISTS orders_by_jobid ON orders (api, jobid);
 CREATE INDEX IF NOT EXISTS orders_by_time ON orders (api, ordered_at);
+CREATE INDEX IF NOT EXISTS orders_by_job ON orders (jobid);
 CREATE TABLE IF NOT EXISTS assets (
     api TEXT NOT NULL, digest TEXT NOT NULL, account TEXT NOT NULL, asset_ref TEXT NOT NULL, uploaded_at REAL NOT NULL,
     PRIMARY KEY (api, digest, account)
@@ -123,6 +139,7 @@ _ADDED_COLUMNS = {
         "continues": "TEXT",
         "price": "REAL",
         "charged": "TEXT",
+        "ordered_by": "TEXT NOT NULL DEFAULT ''",
     },
     "assets": {"width": "INTEGER", "height": "INTEGER"},
 }
@@ -157,7 +174,8 @@ class SqliteJournal:
 
     Args:
         path: the file; None: memory only.
-        api: identifies the credential and the API; never the token itself. `EVERY_API`: a read-only view of all.
+        api: identifies the credential and the API, never the token itself; for a tenant that does not own the
+            credential, with a slash and its id after that. `EVERY_API`: a read-only view of all.
         wall_clock: the time of day, in UTC.
         clock: seconds; decides when a file that could not be used is tried again.
         asset_lifetime: how long an uploaded image can be used; None if only the API knows that.
@@ -192,6 +210,7 @@ class SqliteJournal:
         self._measured_until = float("-inf")
         # The condition for the orders of this journal, with `self._api` as its value.
         self._mine = "api = ?"
+        self._credential, _ = split_api(api)
         if api == EVERY_API:
             self._mine = f"? = '{EVERY_API}'"
 
@@ -269,9 +288,10 @@ class SqliteJournal:
     async def record_job(self, order: Order, jobid: str) -> None:
         times, values = _set_times(order)
         # Another order may have adopted the job by mistake.
-        sql = "UPDATE orders SET jobid = NULL, state = 'unknown' WHERE api = ? AND jobid = ? AND id <> ?"
+        condition = f"jobid = ? AND id <> ? AND {_SAME_CREDENTIAL}"
+        sql = f"UPDATE orders SET jobid = NULL, state = 'unknown' WHERE {condition}"
         statements = (
-            (sql, (self._api, jobid, order.id)),
+            (sql, (jobid, order.id, self._credential)),
             # It may be missing for the reason given in `mark_unknown`.
             self._insert_statement(order),
             (f"UPDATE orders SET jobid = ?, state = 'running'{times} WHERE id = ?", (jobid, *values, order.id)),
@@ -281,9 +301,9 @@ class SqliteJournal:
     async def adopt(self, order: Order, jobid: str) -> bool:
         sql = (
             "UPDATE orders SET jobid = ?, state = 'running', adopted = 1 WHERE id = ? AND jobid IS NULL "
-            "AND NOT EXISTS (SELECT 1 FROM orders WHERE api = ? AND jobid = ?)"
+            f"AND NOT EXISTS (SELECT 1 FROM orders WHERE jobid = ? AND {_SAME_CREDENTIAL})"
         )
-        change = (sql, (jobid, order.id, self._api, jobid))
+        change = (sql, (jobid, order.id, jobid, self._credential))
         if await self._execute(change, missed=(_update_order(order, "state = 'unknown'"), change)):
             return True
         owner = await self.get_by_jobid(jobid)
@@ -328,8 +348,11 @@ class SqliteJournal:
     async def get(self, order_id: str) -> Order | None:
         return await self._find_order("id = ?", order_id)
 
-    async def get_by_jobid(self, jobid: str) -> Order | None:
-        return await self._find_order("jobid = ?", jobid)
+    async def get_by_jobid(self, jobid: str, *, is_certain: bool = False) -> Order | None:
+        order = await self._find_order("jobid = ?", jobid)
+        if is_certain and order is None and self.problem:
+            raise JournalUnavailable(self.problem)
+        return order
 
     async def get_open(self, key: str) -> Order | None:
         return await self._find_order(f"key = ? AND {MAY_RUN}", key)
@@ -338,7 +361,15 @@ class SqliteJournal:
         return await self._list_orders(f"key = ? AND {_FINISHED}", key)
 
     async def list_unsettled(self) -> list[Order]:
-        return await self._list_orders("state IN ('sent', 'unknown')")
+        return await self._list_orders(IS_UNSETTLED)
+
+    async def list_rivals(self) -> list[Order]:
+        sql = f"SELECT * FROM orders WHERE {IS_UNSETTLED} AND {_SAME_CREDENTIAL} ORDER BY ordered_at DESC"
+        return [order for order in map(_parse_row, await self._select(sql, self._credential)) if order]
+
+    async def list_unsettled_tenants(self) -> set[str]:
+        sql = f"SELECT DISTINCT api FROM orders WHERE {IS_UNSETTLED} AND {_SAME_CREDENTIAL}"
+        return {split_api(row["api"])[1] for row in await self._select(sql, self._credential)}
 
     async def list_missing_files(self, since: datetime, before: datetime) -> list[Order]:
         missing = "save = 1 AND files = '[]' AND state IN ('running', 'completed') AND deleted = 0"
@@ -385,8 +416,9 @@ class SqliteJournal:
     async def list_deletable(self, limit: int) -> list[Order]:
         return await self._list_orders(_FINISHED, limit=limit)
 
-    async def owned_jobids(self) -> set[str]:
-        found = await self._select(f"SELECT jobid FROM orders WHERE {self._mine} AND jobid NOT NULL", self._api)
+    async def owned_jobids(self, *, of_all: bool = False) -> set[str]:
+        condition, api = (_SAME_CREDENTIAL, self._credential) if of_all else (self._mine, self._api)
+        found = await self._select(f"SELECT jobid FROM orders WHERE {condition} AND jobid NOT NULL", api)
         return {row["jobid"] for row in found}
 
     async def typical_seconds(self, *kinds: Mapping[str, str]) -> list[tuple[float, float] | None]:
@@ -436,6 +468,17 @@ class SqliteJournal:
             if None not in values and len(latest) < MAX_SAMPLES:
                 latest.append(used)
         return {key: (min(latest), max(latest)) for key, latest in samples.items() if latest}
+
+    async def summarize_usage(self, since: datetime | None = None) -> list[Usage]:
+        model = "CASE WHEN json_valid(request) THEN json_extract(request, '$.model') END"
+        sql = (
+            f"SELECT api, ordered_by, {model} AS model, {USAGE} FROM orders WHERE {self._mine} "
+            "AND state <> 'intent' AND ordered_at >= ? GROUP BY api, ordered_by, 3 ORDER BY api, ordered_by, 3"
+        )
+        found = await self._select(sql, 0.0, self._api, since.timestamp() if since else 0.0)
+        if self.problem:
+            raise JournalUnavailable(self.problem)
+        return [build_usage(dict(row)) for row in found]
 
     async def find_asset(self, digest: str, account: str) -> str | None:
         return await self._find_asset("asset_ref", "digest = ? AND account = ?", digest, account)
@@ -1016,6 +1059,7 @@ PLAIN_COLUMNS = (
     "continues",
     "price",
     "charged",
+    "ordered_by",
 )
 FLAGS = ("save", "deleted", "by_api_clock", "adopted", "delivered")
 
@@ -1052,6 +1096,12 @@ def _selects(query: OrderQuery, parts: list[str], row: sqlite3.Row) -> bool:
         prompt = fold(str(json.loads(row["request"]).get("prompt"))) if parts else ""
         return all(part in prompt for part in parts)
     return False
+
+
+def build_usage(row: dict[str, Any]) -> Usage:
+    """Build the usage of a group of orders from its row, whose `api` has the credential and the tenant."""
+    credential, tenant = split_api(row.pop("api"))
+    return Usage(credential, tenant, **row)
 
 
 def find_typical_range(seconds: Sequence[float]) -> tuple[float, float] | None:
