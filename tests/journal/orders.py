@@ -69,7 +69,7 @@ async def open_journal(
         # Imported here: most tests run without it.
         from luma_mcp.journal.postgres import PostgresJournal
 
-        journal = PostgresJournal(place.dsn, api=api, wall_clock=time_of_day, clock=clock)
+        journal = PostgresJournal(place.dsn_of_machine(), api=api, wall_clock=time_of_day, clock=clock)
     try:
         yield journal
     finally:

@@ -56,7 +56,8 @@ async def start_service(simulator: Simulator, database: Database, tmp_path: Path
     started: list[VideoService] = []
 
     def start(transport: httpx2.AsyncBaseTransport | None = None, **settings: Any) -> VideoService:
-        own = {"token": SecretStr(TOKEN), "journal": database.dsn, "input_dirs": (tmp_path,), "output_dir": tmp_path}
+        journal = database.dsn_of_machine()
+        own = {"token": SecretStr(TOKEN), "journal": journal, "input_dirs": (tmp_path,), "output_dir": tmp_path}
         service = VideoService(
             Settings(**{**own, **settings}),
             catalog=USEAPI,

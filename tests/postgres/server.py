@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 PASSWORD = "very-secret-database-password"
 USER = "luma"
+_machines = count()
 _SETTINGS = {"listen_addresses": "127.0.0.1", "fsync": "off", "max_connections": "100"}
 # Debian's package puts them nowhere in PATH.
 _FOLDERS = "/usr/lib/postgresql/*/bin"
@@ -43,6 +45,10 @@ class Database:
     @property
     def dsn(self) -> SecretStr:
         return SecretStr(self.url)
+
+    def dsn_of_machine(self) -> SecretStr:
+        """Another address of it: journals of this process with the same one share connections, leases and news."""
+        return SecretStr(f"{self.url}{quote(f' -c luma.machine={next(_machines)}', safe='')}")
 
     def execute(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Execute a statement as another program would."""

@@ -12,8 +12,7 @@ of an order that is on its way is kept in memory and written when the database i
 before that stays `sent`: others treat it like that of a killed process, look for its job, and do not send it again
 meanwhile. A connection that was lost is made again by the next statement.
 
-Nothing that psycopg says about a connection is passed on: it may repeat the address, and whoever reads a log needs no
-part of it.
+`postgres_connections.py` has the connections of the process, `postgres_replicas.py` leases and announcements.
 """
 
 # ruff: noqa: S608 - statements are composed of constants; every value is bound
@@ -28,26 +27,27 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import blake2b
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import anyio
 import psycopg
 from anyio import to_thread
-from psycopg.conninfo import conninfo_to_dict
-from psycopg.rows import dict_row
 from pydantic import SecretStr
 
 from luma_mcp.api.protocol import Job, parse_time
 from luma_mcp.errors import JournalUnavailable
-from luma_mcp.journal.postgres_schema import (
-    OPEN,
-    VERSION,
-    SchemaMismatch,
-    apply_migrations,
-    check_schema,
-    examine,
-    plan_migrations,
+from luma_mcp.journal.postgres_connections import (
+    BUSY_SECONDS,
+    RETRY_SECONDS,
+    Connection,
+    Unusable,
+    Use,
+    connect,
+    describe,
+    get_connections,
 )
+from luma_mcp.journal.postgres_replicas import PostgresReplicas, get_listener
+from luma_mcp.journal.postgres_schema import OPEN, SchemaMismatch, apply_migrations, examine, plan_migrations
 from luma_mcp.journal.protocol import (
     CREDIT_FACTORS,
     JournalBusy,
@@ -82,10 +82,6 @@ from luma_mcp.text import fold
 
 logger = logging.getLogger(__name__)
 
-RETRY_SECONDS = 2.0
-"""How long a database that could not be reached is left alone."""
-BUSY_SECONDS = 5.0
-"""How long a connection, another process's transaction or one statement is waited for."""
 MOST_MEASURED = 2_000
 """The latest completed orders that are looked at for typical durations and credits."""
 
@@ -100,43 +96,10 @@ _KEEP_CLAIM = f"claimed = claimed AND {OPEN}"
 _TIMES = ("ordered_at", "sent_at", "alive_at")
 _LARGEST = 1e9
 """Of what a job can have used, in seconds or credits."""
-_CONFLICTS = 5
-"""How often a transaction is repeated that lost against another one."""
-_DEFAULTS: Mapping[str, Any] = {
-    "fallback_application_name": "luma-ray-mcp",
-    "client_encoding": "utf8",
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 15_000,
-}
-"""Of a connection, unless the address says otherwise. A connection over which nothing arrives is lost after 15 s."""
-_UNREACHABLE = "the database cannot be reached, or refuses the connection"
-_LATE = "the database does not answer in time"
-_REFUSALS: Mapping[str, str] = {
-    "25006": "the database can only be read",
-    "53100": "the database has no space left",
-    "42501": "the database's user may not do what the journal needs",
-}
-"""Why a database does not do what it should, by SQLSTATE."""
-_LATE_STATES = ("55P03", "57014", "25P03")
-_CONFLICT_STATES = ("23505", "40001", "40P01")
-
 _T = TypeVar("_T")
-_Connection = psycopg.Connection[dict[str, Any]]
 _Row = dict[str, Any]
 _Statement = tuple[str, tuple[Any, ...]]
 """SQL and its values."""
-_Use = Literal["read", "write"]
-
-
-class _Unusable(Exception):
-    """The database cannot be used now. `is_busy`: only because another process works on it."""
-
-    def __init__(self, problem: str, *, is_busy: bool = False) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.is_busy = is_busy
 
 
 class PostgresJournal:
@@ -151,10 +114,10 @@ class PostgresJournal:
         asset_lifetime: how long an uploaded image can be used; None if only the API knows that.
         migrate: whether missing tables are created and those of an earlier version changed.
         busy_seconds: how long a connection or another process is waited for.
+        listen: the direct address for announcements, if `dsn` leads to a pooler.
     """
 
     refuses_orders = True
-    replicas: Replicas | None = None
 
     def __init__(
         self,
@@ -166,13 +129,23 @@ class PostgresJournal:
         asset_lifetime: timedelta | None = ASSET_LIFETIME,
         migrate: bool = True,
         busy_seconds: float = BUSY_SECONDS,
+        listen: SecretStr | None = None,
     ) -> None:
         self._api = api
         self._asset_lifetime = asset_lifetime
         self._wall_clock = wall_clock
         self._clock = clock
+        migrate = migrate and api != EVERY_API
+        self._database = _Database(dsn, find_lock(api), migrate=migrate, busy_seconds=busy_seconds)
         self._credential, _ = split_api(api)
-        self._database = _Database(dsn, find_lock(api), migrate=migrate and api != EVERY_API, busy_seconds=busy_seconds)
+        self._replicas = PostgresReplicas(
+            self._database.connections,
+            get_listener(listen or dsn),
+            scope=self._credential,
+            clock=clock,
+            migrate=migrate,
+            busy_seconds=busy_seconds,
+        )
         self._limiter: anyio.CapacityLimiter | None = None
         # The latest completed orders, and until when they are used.
         self._completed: list[_Row] | None = None
@@ -185,8 +158,13 @@ class PostgresJournal:
     def problem(self) -> str | None:
         return self._database.problem
 
+    @property
+    def replicas(self) -> Replicas:
+        return self._replicas
+
     async def aclose(self) -> None:
         with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(self._replicas.close)
             await self._run(self._database.close)
 
     async def insert_pending(
@@ -194,7 +172,7 @@ class PostgresJournal:
     ) -> Order | None:
         identical = (self._api, order.key)
 
-        def insert(db: _Connection) -> Order | None:
+        def insert(db: Connection) -> Order | None:
             # As in `sqlite.py`: only by the API's clock, and never an order whose job may be running.
             if order.by_api_clock:
                 sql = f"DELETE FROM luma_orders WHERE ordered_at < %s AND by_api_clock AND NOT {MAY_RUN}"
@@ -216,7 +194,7 @@ class PostgresJournal:
 
         try:
             return await self._transact(insert)
-        except _Unusable as error:
+        except Unusable as error:
             if error.is_busy and is_patient:
                 raise JournalBusy from error
             # The commit may have been carried out although its answer was lost.
@@ -230,7 +208,7 @@ class PostgresJournal:
 
     async def heartbeat(self, order: Order) -> None:
         change = ("UPDATE luma_orders SET alive_at = %s WHERE id = %s", (self._wall_clock(), order.id))
-        with suppress(_Unusable, anyio.ClosedResourceError):
+        with suppress(Unusable, anyio.ClosedResourceError):
             # Without the lock of the API's orders: it decides nothing, and must not wait.
             await self._run(partial(self._database.run, lambda db: _execute(db, change), use="read"))
 
@@ -277,7 +255,7 @@ class PostgresJournal:
         try:
             if await self._transact(lambda db: _execute(db, (sql, values))):
                 return True
-        except _Unusable:
+        except Unusable:
             return False
         owner = await self.get_by_jobid(jobid)
         return owner is not None and owner.id == order.id
@@ -372,7 +350,7 @@ class PostgresJournal:
         parts = [fold(part) for part in (query.text or "").split()]
 
         # Filtered here for the reasons given in `sqlite.py`, a few rows at a time.
-        def find(db: _Connection) -> tuple[list[Order], int]:
+        def find(db: Connection) -> tuple[list[Order], int]:
             orders: list[Order] = []
             count = 0
             with db.cursor("orders") as cursor:
@@ -487,7 +465,7 @@ class PostgresJournal:
     async def _list_orders(self, condition: str, *values: Any, limit: int | None = None) -> list[Order]:
         try:
             return await self._list(condition, *values, limit=limit)
-        except _Unusable:
+        except Unusable:
             return []
 
     async def _list(self, condition: str, *values: Any, limit: int | None = None) -> list[Order]:
@@ -498,14 +476,14 @@ class PostgresJournal:
     async def _select(self, sql: str, *values: Any) -> list[_Row]:
         return await self._query(_fetch_all(sql, *values), [])
 
-    async def _query(self, work: Callable[[_Connection], _T], otherwise: _T) -> _T:
+    async def _query(self, work: Callable[[Connection], _T], otherwise: _T) -> _T:
         """Read; `otherwise` if the database cannot be used."""
         try:
             return await self._fetch(work, otherwise)
-        except _Unusable:
+        except Unusable:
             return otherwise
 
-    async def _fetch(self, work: Callable[[_Connection], _T], otherwise: _T) -> _T:
+    async def _fetch(self, work: Callable[[Connection], _T], otherwise: _T) -> _T:
         """Read; `otherwise` if the question contains a text that the database cannot contain."""
         try:
             return await self._run(partial(self._database.run, work, use="read"))
@@ -516,7 +494,7 @@ class PostgresJournal:
         """Do what decides whether an order may be placed."""
         try:
             return await question
-        except _Unusable as error:
+        except Unusable as error:
             raise JournalUnavailable(error.problem, is_database=True) from error
 
     async def _update_job(self, jobid: str, change: str, *values: Any, condition: str = "TRUE") -> None:
@@ -527,18 +505,18 @@ class PostgresJournal:
     async def _record(self, *statements: _Statement) -> bool:
         """Execute statements in one transaction; False if the database gets them later."""
 
-        def execute(db: _Connection) -> None:
+        def execute(db: Connection) -> None:
             for statement in statements:
                 _execute(db, statement)
 
         try:
             await self._transact(execute)
-        except _Unusable:
+        except Unusable:
             self._database.defer(*statements)
             return False
         return True
 
-    async def _transact(self, work: Callable[[_Connection], _T]) -> _T:
+    async def _transact(self, work: Callable[[Connection], _T]) -> _T:
         if self._api == EVERY_API:
             raise ValueError("a journal of every API is read-only")
         return await self._run(partial(self._database.run, work, use="write"))
@@ -572,25 +550,25 @@ def find_lock(api: str) -> int:
 
 
 class _Database:
-    """Executes work in transactions on one connection, which is made when it is needed. Used in worker threads.
+    """Executes the work of one journal, and remembers what the database missed. Used in worker threads.
 
     `now` is the time of the journal's `clock`, in seconds.
 
     Attributes:
         problem: why the database is not in use; None while it is.
+        connections: those of this process.
     """
 
     def __init__(self, dsn: SecretStr, lock: int, *, migrate: bool, busy_seconds: float) -> None:
         self.problem: str | None = None
-        self._dsn = dsn
-        # The number of the advisory lock that whoever changes the API's orders holds.
-        self._lock = lock
+        self.connections = get_connections(dsn)
+        self.connections.add_user()
+        # What whoever changes the API's orders holds.
+        self._turn = self.connections.get_turn(lock)
         self._migrate = migrate
         self._busy_seconds = busy_seconds
-        self._connection: _Connection | None = None
-        # Whether it could not be connected to, and until when that is not tried again.
+        # Whether it could not be connected to.
         self._is_down = False
-        self._retry_at = float("-inf")
         self._closed = False
         # What the database must get later, in order. One that is repeated moves to the end.
         self._missed: dict[tuple[_Statement, ...], None] = {}
@@ -598,17 +576,15 @@ class _Database:
         # As in `sqlite.py`: the limiter admits one thread at a time, except after a native cancellation.
         self._mutex = threading.Lock()
 
-    def run(self, work: Callable[[_Connection], _T], now: float, *, use: _Use) -> _T:
+    def run(self, work: Callable[[Connection], _T], now: float, *, use: Use) -> _T:
         """Call `work` in a transaction, and return its result.
 
         Raises:
-            _Unusable: the database cannot be used. Whether the transaction was carried out is not known then.
+            Unusable: the database cannot be used. Whether the transaction was carried out is not known then.
         """
         with self._mutex:
             if self._closed:
                 raise anyio.ClosedResourceError
-            if self.problem and self._is_down and now < self._retry_at:
-                raise _Unusable(self.problem)
             if self._missed and (use == "write" or now >= self._write_at):
                 self._write_missed(now, use)
             result = self._attempt(work, now, use)
@@ -628,18 +604,19 @@ class _Database:
         """Close, after a last attempt to write what was missed."""
         with self._mutex:
             if self._missed:
-                with suppress(_Unusable):
-                    self._write_missed(now, "write")
+                with suppress(Unusable):
+                    self._write_missed(now, "write", is_last=True)
             if self._missed:
                 logger.error("%d changes could not be written to the journal's database", len(self._missed))
-            self._disconnect()
+            if not self._closed:
+                self.connections.remove_user()
             self._closed = True
 
-    def _write_missed(self, now: float, use: _Use) -> None:
+    def _write_missed(self, now: float, use: Use, *, is_last: bool = False) -> None:
         for statements in list(self._missed):
             try:
-                self._attempt(partial(_execute_all, statements=statements), now, "write")
-            except _Unusable:
+                self._attempt(partial(_execute_all, statements=statements), now, "write", is_last=is_last)
+            except Unusable:
                 if use == "write" or self._is_down:
                     raise
                 self._write_at = now + RETRY_SECONDS
@@ -648,100 +625,23 @@ class _Database:
                 logger.exception("A change cannot be written to the journal's database")
             del self._missed[statements]
 
-    def _attempt(self, work: Callable[[_Connection], _T], now: float, use: _Use) -> _T:
-        """Call `work` in a transaction, again with a new connection if this one fails: all work can be repeated."""
-        began = time.monotonic()
-        conflicts = 0
-        while True:
-            is_new = self._connection is None
-            try:
-                self._connection = self._connection or self._connect()
-                return self._transact(self._connection, work, use)
-            except (psycopg.DataError, UnicodeEncodeError):
-                # Of what the caller wants to know or to write.
-                raise
-            except (psycopg.Error, SchemaMismatch, OSError) as error:
-                state = getattr(error, "sqlstate", None)
-                if state in _CONFLICT_STATES and conflicts < _CONFLICTS:
-                    conflicts += 1
-                    continue
-                is_lost = self._connection is None or self._connection.closed
-                is_late = state in _LATE_STATES
-                if not is_late:
-                    self._disconnect()
-                    if not is_new:
-                        continue
-                if is_lost:
-                    self._is_down = True
-                    # Reaching it may have taken longer than it is then left alone.
-                    self._retry_at = now + time.monotonic() - began + RETRY_SECONDS
-                self._set_problem(_describe(error))
-                raise _Unusable(self.problem or "", is_busy=is_late) from None
-
-    def _set_problem(self, problem: str) -> None:
-        if problem != self.problem:
-            logger.warning("The journal's database is not in use, and nothing is ordered: %s", problem)
-        self.problem = problem
-
-    def _connect(self) -> _Connection:
-        connection = connect(self._dsn, self._busy_seconds)
+    def _attempt(self, work: Callable[[Connection], _T], now: float, use: Use, *, is_last: bool = False) -> _T:
         try:
-            check_schema(connection, migrate=self._migrate)
-            connection.row_factory = dict_row
-        except BaseException:
-            connection.close()
+            return self.connections.execute(
+                work,
+                now,
+                use,
+                migrate=self._migrate,
+                busy_seconds=self._busy_seconds,
+                turn=self._turn,
+                is_last=is_last,
+            )
+        except Unusable as error:
+            self._is_down = self._is_down or error.is_lost
+            if error.problem != self.problem:
+                logger.warning("The journal's database is not in use, and nothing is ordered: %s", error.problem)
+            self.problem = error.problem
             raise
-        return connection
-
-    def _disconnect(self) -> None:
-        if self._connection:
-            with suppress(psycopg.Error, OSError):
-                self._connection.close()
-        self._connection = None
-
-    def _transact(self, connection: _Connection, work: Callable[[_Connection], _T], use: _Use) -> _T:
-        limit = max(1, round(1000 * self._busy_seconds))
-        # Of the transaction and not of the session: poolers give the next transaction another session. The last one
-        # ends a transaction whose process stands still, since others wait for its lock.
-        begin = f"BEGIN; SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {limit}; "
-        begin += f"SET LOCAL idle_in_transaction_session_timeout = {2 * limit}"
-        if use == "write":
-            begin += f"; SELECT pg_advisory_xact_lock({self._lock})"
-        try:
-            connection.execute(begin.encode())
-            result = work(connection)
-            connection.execute("COMMIT")
-        except BaseException:
-            with suppress(psycopg.Error):
-                connection.execute("ROLLBACK")
-            raise
-        return result
-
-
-def connect(dsn: SecretStr, timeout: float = BUSY_SECONDS) -> psycopg.Connection[Any]:
-    """Connect to a database within `timeout` seconds. Blocks: call it in a thread.
-
-    Raises:
-        psycopg.Error: its text may repeat the address.
-    """
-    given = conninfo_to_dict(dsn.get_secret_value())
-    options: dict[str, Any] = {**_DEFAULTS, "connect_timeout": max(2, round(timeout)), **given}
-    # Without prepared statements, which poolers lose.
-    return psycopg.connect(autocommit=True, prepare_threshold=None, **options)
-
-
-def _describe(error: BaseException) -> str:
-    """Describe in a clause why the database cannot be used."""
-    if isinstance(error, SchemaMismatch):
-        if error.is_newer:
-            return f"its tables have version {error.version}, and this program knows {VERSION}: luma-ray-mcp is too old"
-        return f"its tables have version {error.version}, and this program needs {VERSION}: they were not migrated"
-    state = getattr(error, "sqlstate", None)
-    if state in _LATE_STATES:
-        return _LATE
-    if state is None or state[:2] in ("08", "57"):
-        return _UNREACHABLE
-    return _REFUSALS.get(state, f"the database reports the error {state}")
 
 
 # Statements.
@@ -752,18 +652,18 @@ def _sql(text: str) -> bytes:
     return text.encode()
 
 
-def _execute(db: _Connection, statement: _Statement) -> int:
+def _execute(db: Connection, statement: _Statement) -> int:
     """Execute a statement; how many rows it changed."""
     sql, values = statement
     return db.execute(_sql(sql), values).rowcount
 
 
-def _execute_all(db: _Connection, statements: tuple[_Statement, ...]) -> None:
+def _execute_all(db: Connection, statements: tuple[_Statement, ...]) -> None:
     for statement in statements:
         _execute(db, statement)
 
 
-def _fetch_all(sql: str, *values: Any) -> Callable[[_Connection], list[_Row]]:
+def _fetch_all(sql: str, *values: Any) -> Callable[[Connection], list[_Row]]:
     return lambda db: db.execute(_sql(sql), values).fetchall()
 
 
@@ -779,7 +679,7 @@ def _update_order(order: Order, change: str, *values: Any) -> _Statement:
     return f"UPDATE luma_orders SET {change} WHERE id = %s AND jobid IS NULL", (*values, order.id)
 
 
-def _find_duplicate(db: _Connection, order: Order, api: str, key: str) -> Order | None:
+def _find_duplicate(db: Connection, order: Order, api: str, key: str) -> Order | None:
     """The newest open order with the same key."""
     sql = f"SELECT * FROM luma_orders WHERE api = %s AND key = %s AND {MAY_RUN} ORDER BY ordered_at DESC"
     for row in db.execute(_sql(sql), (api, key)).fetchall():
@@ -858,7 +758,7 @@ def check_health(dsn: SecretStr) -> JournalHealth:
         with connect(dsn) as connection:
             return examine(connection)
     except (psycopg.Error, OSError) as error:
-        return JournalHealth("unusable", reason=_describe(error))
+        return JournalHealth("unusable", reason=describe(error))
 
 
 def migrate(dsn: SecretStr, *, dry_run: bool) -> tuple[int, int]:
@@ -871,4 +771,4 @@ def migrate(dsn: SecretStr, *, dry_run: bool) -> tuple[int, int]:
         with connect(dsn) as connection:
             return plan_migrations(connection) if dry_run else apply_migrations(connection)
     except (psycopg.Error, OSError, SchemaMismatch) as error:
-        raise JournalUnavailable(_describe(error), is_database=True) from None
+        raise JournalUnavailable(describe(error), is_database=True) from None

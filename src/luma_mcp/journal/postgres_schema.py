@@ -63,6 +63,12 @@ MIGRATIONS = (
         """,
         oldest=1,
     ),
+    Migration(
+        """
+        CREATE TABLE luma_leases (name text PRIMARY KEY, holder text NOT NULL, until timestamptz NOT NULL);
+        """,
+        oldest=1,
+    ),
 )
 VERSION = len(MIGRATIONS)
 """Of the tables that this program uses."""
@@ -151,7 +157,7 @@ def examine(connection: psycopg.Connection[Any]) -> JournalHealth:
         return JournalHealth("older", reason=f"its tables have version {version}, and this program needs {VERSION}")
     [writable] = connection.execute(
         "SELECT bool_and(has_table_privilege(name, 'SELECT, INSERT, UPDATE, DELETE')) "
-        "FROM unnest(ARRAY['luma_orders', 'luma_assets']) AS name"
+        "FROM unnest(ARRAY['luma_orders', 'luma_assets', 'luma_leases']) AS name"
     ).fetchone() or (False,)
     if not writable:
         return JournalHealth("unusable", reason="the user of the database may not change its tables")

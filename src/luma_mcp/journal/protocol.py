@@ -251,19 +251,26 @@ class Replicas(Protocol):
     No method raises: where the database cannot be used, nobody gets a lease, and nothing is announced.
     """
 
-    async def acquire(self, name: str, seconds: float) -> bool:
-        """Take a lease, or renew one that this process has; False if another process has it."""
+    async def acquire(self, name: str, seconds: float) -> bool | None:
+        """Take a lease, or renew one that this process has; False if another process has it.
+
+        None if the database cannot be used, so that nobody knows. Leases of one credential share their names.
+        """
 
     async def release(self, name: str) -> None:
         """Give back a lease of this process, so that others need not wait until it ends."""
 
-    async def announce(self, jobid: str) -> None:
-        """Let all processes know, this one included, that a job may have changed. Only a hint: it can get lost."""
+    async def announce(self, jobid: str, *, by_webhook: bool = False) -> None:
+        """Let all processes know, this one included, that a job may have changed. Only a hint: it can get lost.
 
-    def on_announcement(self, notify: Callable[[str], None]) -> Callable[[], None]:
-        """Call `notify` in the event loop with each jobid that is announced; and with "" if some may have been missed.
+        `by_webhook`: the API has called, so it was not a poll that showed it.
+        """
 
-        Returns a function that ends it.
+    def on_announcement(self, notify: Callable[[str, bool], None]) -> Callable[[], None]:
+        """Call `notify` in the event loop with each jobid that is announced, and whether that was by a webhook.
+
+        Called with "" if announcements may have been missed. Returns a function that ends it; the journal's end does
+        that, too.
         """
 
 
