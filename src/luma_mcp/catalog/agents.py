@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from luma_mcp.catalog.models import (
+    LOCAL_PATH,
     NEVER_OFFERED,
     AspectRatio,
     Catalog,
@@ -79,7 +80,7 @@ _OUTPUTS = {
     "hdr_exr": Output("HDR MP4 and EXR frames", False, f"{_HDR_NOTE}; the EXR frames are for grading"),
 }
 
-_IMAGE = "an https:// link, an absolute path (~ works), the jobid of an earlier video, a data: URI or a file id"
+_IMAGE = f"an https:// link, {LOCAL_PATH}the jobid of an earlier video, a data: URI or a file id"
 _IMAGES = {
     "image_start": ImageInput("start_frame", "First frame", _IMAGE, frames=("last_frame",)),
     "image_end": ImageInput("end_frame", "Last frame", _IMAGE, frames=("last_frame",)),

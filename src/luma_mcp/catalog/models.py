@@ -13,7 +13,7 @@ Terms:
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import combinations as subsets
 from itertools import product
@@ -32,6 +32,10 @@ INHERITED = ("aspect_ratio", "dynamic_range", "resolution", "model")
 """What a clip takes over from the one that it continues, the most important first."""
 
 
+# One of the ways to give an image, where the server may read files for its callers.
+LOCAL_PATH = "an absolute path (~ works), "
+# What is not offered where it may not.
+_SAVING = "saving of files"
 # What other generators call it. A name with an underscore stands for names that have all of its parts.
 NEVER_OFFERED = {
     "sound": ("audio", "sound", "soundtrack", "music", "voice", "voiceover", "speech", "narration", "mute", "muted"),
@@ -363,6 +367,19 @@ class Catalog:
         """Every value of every parameter of a combination, images and inputs as False and True."""
         choices = {name: choice.values for name, choice in self.choices.items()}
         return {**choices, **dict.fromkeys(self.switches, (False, True))}
+
+
+def without_local_files(catalog: Catalog) -> Catalog:
+    """Build the catalog of a server whose callers are elsewhere: it neither reads nor writes files for them."""
+    images: dict[str, ImageInput] = {}
+    for name, image in catalog.images.items():
+        images[name] = replace(image, expects=image.expects.replace(LOCAL_PATH, ""))
+    return replace(
+        catalog,
+        images=MappingProxyType(images),
+        not_offered=MappingProxyType({**catalog.not_offered, _SAVING: ("save", "download")}),
+        instead=MappingProxyType({**catalog.instead, _SAVING: "download the video from the link in the result"}),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from luma_mcp.catalog.models import (
+    LOCAL_PATH,
     NEVER_OFFERED,
     AspectRatio,
     Catalog,
@@ -64,7 +65,7 @@ _OUTPUTS = {
     "hdr_exr": Output(f"{_HDR} and a ZIP of EXR frames", False, f"{_HDR_NOTE}; the ZIP is for grading"),
 }
 
-_IMAGE = "an https:// link, an absolute path (~ works), the jobid of an earlier video, a data: URI or an assetRef"
+_IMAGE = f"an https:// link, {LOCAL_PATH}the jobid of an earlier video, a data: URI or an assetRef"
 # Which frame a jobid stands for is this project's choice: a film continues from the last frame, two clips can end
 # alike, and a character is easiest to see in the thumbnail.
 _IMAGES = {

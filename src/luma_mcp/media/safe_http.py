@@ -37,7 +37,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _PUBLIC_NAME = re.compile(r"(?!.*\.(localhost|localdomain|local|internal|home\.arpa)$)([a-z0-9_-]+\.)+[a-z][a-z0-9-]*")
 _PRIVATE = (
     "is a link into this machine or its network, which is not followed (LUMA_MCP_ALLOW_PRIVATE_URLS allows it); give "
-    "a public link or an absolute path"
+    "a public link or the picture itself"
 )
 _NOT_FOUND = "is a link to a host that was not found: check its name"
 # What name servers answer about a name that does not exist, or has no address; the second is not on every system.

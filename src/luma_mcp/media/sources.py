@@ -121,14 +121,16 @@ def parse_source(
     provider: Provider = USEAPI,
     is_jobid: Callable[[str], bool] = lambda _: False,
     accepted: str = "",
+    has_local_files: bool = True,
     windows: bool = os.name == "nt",
 ) -> Source:
     """Parse the value of an image parameter. Raise `ImageError` if it is none of the accepted sources.
 
     `provider`: the API in use. `is_jobid` recognizes the ids of known jobs. `accepted`: what the parameter takes, for
-    errors, if that is not an image. `windows`: read paths as Windows does.
+    errors, if that is not an image. `has_local_files`: whether paths are accepted; if not, none is looked at.
+    `windows`: read paths as Windows does.
     """
-    accepted = accepted or _describe_sources(provider)
+    accepted = accepted or _describe_sources(provider, has_local_files=has_local_files)
     given, text = text.lstrip(), text.strip().strip(_QUOTES).strip()
     match = _SCHEME.match(text)
     scheme = match[1].casefold() if match else ""
@@ -136,19 +138,21 @@ def parse_source(
         return Source(SourceKind.DATA, text)
     if scheme in ("http", "https"):
         return Source(SourceKind.LINK, text)
-    if scheme == "file":
+    if scheme == "file" and has_local_files:
         path = _path_of_uri(text, windows=windows)
         return Source(SourceKind.FILE, _check_path(path, accepted, windows=windows))
     if len(text) > LONGEST_PATH:
-        raise ImageError('looks like bare base64; put "data:image/jpeg;base64," in front of it, or rather give a path')
+        better = "a path" if has_local_files else "a link"
+        raise ImageError(
+            f'looks like bare base64; put "data:image/jpeg;base64," in front of it, or rather give {better}'
+        )
     if is_jobid(text):
         return Source(SourceKind.JOB, text)
-    if scheme in _CHAT_SCHEMES:
-        raise ImageError("is inside the chat application, out of reach of this server; give an absolute path or a link")
-    if scheme in _OTHER_SCHEMES or (scheme and "://" in text):
-        raise ImageError(f"starts with {scheme}: and must be {accepted}")
+    _check_scheme(scheme, text, accepted, has_local_files=has_local_files)
     if kind := _get_id_kind(text, provider):
         return Source(kind, text)
+    if not has_local_files:
+        raise ImageError(f"is taken for a path, and this server reads no files; it must be {accepted}")
     path, untrimmed = _check_path(text, accepted, windows=windows), ""
     # Windows itself drops what is at the end.
     if given != text and not windows:
@@ -157,9 +161,19 @@ def parse_source(
     return Source(SourceKind.FILE, path, untrimmed)
 
 
-def _describe_sources(provider: Provider) -> str:
+def _check_scheme(scheme: str, text: str, accepted: str, *, has_local_files: bool) -> None:
+    """Raise `ImageError` for a scheme that leads nowhere from here."""
+    if scheme in _CHAT_SCHEMES:
+        better = "an absolute path or a link" if has_local_files else "a link or a data: URI"
+        raise ImageError(f"is inside the chat application, out of reach of this server; give {better}")
+    if scheme == "file" or scheme in _OTHER_SCHEMES or (scheme and "://" in text):
+        raise ImageError(f"starts with {scheme}: and must be {accepted}")
+
+
+def _describe_sources(provider: Provider, *, has_local_files: bool) -> str:
     asset = f"an {provider.asset}" if provider.asset.startswith("a") else f"a {provider.asset}"
-    return f"{asset}, the jobid of an earlier video, an https:// link, an absolute path or a data: URI"
+    link = "an https:// link, an absolute path" if has_local_files else "an https:// link"
+    return f"{asset}, the jobid of an earlier video, {link} or a data: URI"
 
 
 def _get_id_kind(text: str, provider: Provider) -> SourceKind | None:

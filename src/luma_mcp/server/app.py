@@ -16,7 +16,7 @@ from mcp.server.mcpserver import MCPServer
 from luma_mcp import __version__
 from luma_mcp.api.protocol import FEATURES
 from luma_mcp.catalog import get_catalog
-from luma_mcp.catalog.models import Catalog
+from luma_mcp.catalog.models import Catalog, without_local_files
 from luma_mcp.media import can_read_clips
 from luma_mcp.server.prompts import add_completions, build_prompts, check_prompt_request
 from luma_mcp.server.resources import CACHE_HINTS, adapt_response, add_resources
@@ -54,15 +54,26 @@ COMPLETED_JOBIDS = 200
 INSTRUCTIONS = """\
 Makes videos with Luma's Ray 3 models. generate_video orders one (a billed job) and waits; if the job still runs when \
 the wait ends, call get_job with its jobid, never generate_video again. \
-Images may be links, file paths, or the jobid of an earlier video to continue from its last frame. \
+Images may be {images}, or the jobid of an earlier video to continue from its last frame. \
 list_options shows which models, resolutions, durations and dynamic ranges fit together, and what they cost; \
 list_jobs finds earlier jobs. \
 Leave out what the user did not ask for: the cheapest that fits is used. \
-Give the user the video's link as soon as it is ready, or pass save to put the file on their disk."""
+Give the user the video's link as soon as it is ready{save}."""
 FILMS = """ \
 For a film: agree on a shot list and its cost; order cheap drafts; look at them with get_job and frames; order the \
 final shots, with takes where there is a choice, and with the same style sentence and character in each; continue a \
-shot with its jobid as image_start; join them with join_videos."""
+shot with its jobid as image_start; {join}."""
+LOCAL = {
+    "images": "links, file paths",
+    "save": ", or pass save to put the file on their disk",
+    "join": "join them with join_videos",
+}
+"""What the instructions say where the server reads and writes files for its callers, and where it does not."""
+HOSTED = {
+    "images": "links, data: URIs",
+    "save": "",
+    "join": "give the user their links in order, since this server joins no videos",
+}
 SIMULATED = " This server is SIMULATED: it returns stand-in clips, and nothing is billed. Tell the user so."
 
 
@@ -80,6 +91,7 @@ def build_server(
     `resolve` finds the addresses of the hosts in links; tests pass their own. `wall_clock`: the time of day, in UTC.
     """
     offered = catalog or get_catalog(settings.api)
+    offered = offered if settings.has_local_files else without_local_files(offered)
 
     @cache
     def service() -> VideoService | None:
@@ -127,7 +139,7 @@ def build_server(
         version=__version__,
         instructions=_build_instructions(settings),
         icons=icons("server"),
-        tools=[ordering, *(tool.definition(context) for tool in _other_tools(offered.api))],
+        tools=[ordering, *(tool.definition(context) for tool in _other_tools(settings))],
         extensions=[build_player(settings), Tasks(VideoTaskBackend(context))],
         middleware=[adapt_response, check_prompt_request],
         cache_hints=CACHE_HINTS,
@@ -138,7 +150,7 @@ def build_server(
         # Outermost: it reads the state as it was sealed, which the SDK's own middleware replaces.
         server.middleware.insert(0, confirmation.track_questions)
     add_resources(server, context)
-    for prompt in build_prompts(offered):
+    for prompt in build_prompts(offered, has_local_files=settings.has_local_files):
         server.add_prompt(prompt)
     add_completions(server, offered, list_jobids)
     return server
@@ -151,13 +163,14 @@ def _build_instructions(settings: Settings) -> str:
         parts.append(FILMS)
     if settings.simulated:
         parts.append(SIMULATED)
-    return "".join(parts)
+    return "".join(parts).format(**(LOCAL if settings.has_local_files else HOSTED))
 
 
-def _other_tools(api: str) -> list[ModuleType]:
+def _other_tools(settings: Settings) -> list[ModuleType]:
     """Get the tools besides `generate_video`: those that the API supports, and that work here."""
-    tools = [get_job, list_jobs, *([delete_job] if FEATURES[api].delete else []), list_options]
-    return [*tools, join_videos] if can_read_clips() else tools
+    tools = [get_job, list_jobs, *([delete_job] if FEATURES[settings.api].delete else []), list_options]
+    # A film is a file on the machine of the server.
+    return [*tools, join_videos] if can_read_clips() and settings.has_local_files else tools
 
 
 async def _recover(settings: Settings, service: Callable[[], VideoService | None]) -> None:

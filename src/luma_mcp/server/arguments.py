@@ -156,6 +156,11 @@ OPTIONS = {
 VIDEO_OPTIONS = ("takes", "wait_seconds", "save", "new_take")
 
 
+def offered_options(names: Iterable[str], *, has_local_files: bool) -> list[str]:
+    """List those of these arguments about a call that there are: `save` only where a caller's files can be saved."""
+    return [name for name in names if name != "save" or has_local_files]
+
+
 def get_option(catalog: Catalog, name: str) -> Option:
     """Get an argument about the call, as it is with the API of a catalog."""
     if name == "state" and not FEATURES[catalog.api].delete:

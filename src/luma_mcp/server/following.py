@@ -73,7 +73,7 @@ class JobFollower:
             self._request, self._is_delivered = order.request, order.delivered
             result_context.continues = result_context.continues or order.continues
             # Left out, it is as when the job was ordered, in whichever process.
-            if result_context.save is None:
+            if result_context.save is None and self.context.settings.has_local_files:
                 result_context.save = order.save
         has_ended = order is not None and order.state in FINISHED
         # Once for the whole call: progress, polling and the result use the same. None of them needs it for a finished

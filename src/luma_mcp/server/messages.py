@@ -59,6 +59,8 @@ NO_FRAMES = "The record has no usable link to the EXR frames (yet): get_job may 
 LONG_LINK = "The video is ready. Its link is too long for this result: call get_job with this jobid alone for it."
 LINKS_EXPIRE = "Links may expire, so save what you want to keep."
 LINKS_EXPIRE_IN = "Links work for {}; get_job gives new ones. Save what you want to keep."
+HOSTED_LINKS_EXPIRE = "Links may expire; get_job gives new ones. Download what you want to keep."
+HOSTED_LINKS_EXPIRE_IN = "Links work for {}; get_job gives new ones. Download what you want to keep."
 # By how an order ended, where that needs a word; the first line of the text.
 OUTCOMES: Mapping[Outcome, str] = {
     "duplicate": "No new video was ordered: this is the job you already have. new_take=true makes another.",
@@ -818,9 +820,12 @@ def _format_end(job: Job, content: Mapping[str, Any]) -> str:
 
 
 def job_note(
-    catalog: Catalog, job: Job, output: Output | None, result_context: ResultContext, *, simulated: bool
+    catalog: Catalog, job: Job, output: Output | None, result_context: ResultContext, *, simulated: bool, saves: bool
 ) -> str | None:
-    """What else is worth knowing about a job. `output`: what kind of video it is, if that is known."""
+    """What else is worth knowing about a job.
+
+    `output`: what kind of video it is, if that is known. `saves`: whether videos can be saved as files.
+    """
     saved = result_context.saved
     notes: list[str] = []
     if job.files.video:
@@ -830,7 +835,10 @@ def job_note(
         notes.append(f"{playback[:1].upper()}{playback[1:]}.")
     if job.files.video and not (saved and (saved.files or saved.is_link_dead)):
         seconds = PROVIDERS[catalog.api].link_seconds
-        notes.append(LINKS_EXPIRE_IN.format(_format_span(seconds)) if seconds else LINKS_EXPIRE)
+        sentence = LINKS_EXPIRE if saves else HOSTED_LINKS_EXPIRE
+        if seconds:
+            sentence = LINKS_EXPIRE_IN if saves else HOSTED_LINKS_EXPIRE_IN
+        notes.append(sentence.format(seconds and _format_span(seconds)))
     if job.state == "completed" and job.files.video_hdr_exr is None and output is catalog.outputs.get("hdr_exr"):
         notes.append(NO_FRAMES)
     if simulated:
@@ -984,9 +992,12 @@ def describe_unknown_jobs(provider: Provider) -> str:
 
 
 def after_list(
-    jobs: Sequence[Mapping[str, Any]], not_shown: int, total: int, filters: Mapping[str, str]
+    jobs: Sequence[Mapping[str, Any]], not_shown: int, total: int, filters: Mapping[str, str], *, saves: bool
 ) -> dict[str, Any]:
-    """The next step after a list, for programs and as text. `filters`: what the caller stated."""
+    """The next step after a list, for programs and as text.
+
+    `filters`: what the caller stated. `saves`: whether videos can be saved as files.
+    """
     action: NextAction = "none"
     steps: list[str] = []
     stuck = [job["jobid"] for job in jobs if job.get("overdue_seconds", 0) > OVERDUE_AFTER and "jobid" in job]
@@ -999,7 +1010,8 @@ def after_list(
         steps.append(f"Call get_job with {_format_call(by_state['running'])} to wait for the newest running job.")
     if "completed" in by_state:
         action = "get_job"
-        steps.append("Call get_job with the jobid of a completed job for a current link, or to save the video.")
+        saving = ", or to save the video" if saves else ""
+        steps.append(f"Call get_job with the jobid of a completed job for a current link{saving}.")
     if "unknown" in by_state:
         action = "get_job"
         steps.append("Call get_job with the jobid of an unknown one to see what became of it.")
@@ -1109,14 +1121,14 @@ def options_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
     for name in content["typical_seconds_measured"]:
         times[name] = "{} to {} s".format(*content["typical_seconds"][name])
     if times:
-        paragraphs.append(f"As measured on this machine: {_format_pairs(times)}.")
+        paragraphs.append(f"As measured here: {_format_pairs(times)}.")
     if "prices" in content:
         source = f"{content['price_source']}, {content['price_date']}"
         prices = tables.prices_table(catalog, catalog.remaining_prices(content["chosen"]))
         paragraphs.append(f"What one video costs ({source}):\n\n{prices}")
     if content.get("credits_used"):
         used = {name: format_range(values) for name, values in content["credits_used"].items()}
-        paragraphs.append(f"Credits that one video used on this machine: {_format_pairs(used)}.")
+        paragraphs.append(f"Credits that one video used here: {_format_pairs(used)}.")
     paragraphs.append(content["cost"])
     if content["chosen"]:
         remaining: dict[str, str] = {}
@@ -1129,13 +1141,18 @@ def options_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
     return "\n\n".join(paragraphs)
 
 
-def deleted_note(saved_files: Sequence[str], *, was_known: bool) -> str:
-    """That a job is deleted, and what remains of it. `was_known`: the API still knew it."""
+def deleted_note(saved_files: Sequence[str], *, was_known: bool, saves: bool) -> str:
+    """That a job is deleted, and what remains of it.
+
+    `was_known`: the API still knew it. `saves`: whether videos can be saved as files.
+    """
     # The API deletes only jobs that have ended.
     note = "The job had finished, and is deleted." if was_known else "The job was already gone."
     if saved_files:
         files = _format_some(saved_files)
         return f"{note} Links to its video may stop working; its files on this machine stay: {files}."
+    if not saves:
+        return f"{note} Links to its video may stop working."
     return f"{note} Links to its video may stop working, and it was not saved on this machine."
 
 

@@ -40,14 +40,17 @@ _WRITING_ADVICE = (
     "place, the camera and its movement, the light and the mood. Be concrete, describe what is there rather than what "
     "is not, and ask for one movement, not for a list of scenes."
 )
+# Left out of descriptions where the server reads no files.
+_PATH = "a path "
 _ORDER_ONCE = (
     "Call generate_video once; if the job still runs when the call returns, follow its next_step. Give me the link."
 )
-# What becomes of the shots of a film: where videos can be read and joined here, and where not.
+# What becomes of the shots of a film: where videos can be read and joined here, only read, and neither.
 _FILM = {
     "look_at": "Look at each draft with get_job and frames 8, and tell me what does not match the story or the look.",
     "join": "Join the chosen takes with join_videos, in order, and give me the path of the film.",
 }
+_WITHOUT_JOINING = _FILM | {"join": "Give me the links of the chosen takes, in order: this server joins no videos."}
 _WITHOUT_FILMS = {
     "look_at": "Give me the link of each draft, and ask me what does not match the story or the look.",
     "join": "Give me the links of the chosen takes, in order, and say that this server cannot join them without PyAV.",
@@ -97,7 +100,7 @@ PROMPTS = (
         "animate_picture",
         "Bring a picture to life",
         "Make a video that starts with a picture.",
-        {"picture": "A link, a path or a jobid.", "motion": "What moves, and how."},
+        {"picture": f"A link, {_PATH}or a jobid.", "motion": "What moves, and how."},
         "Bring this picture to life: {picture}\n\nMovement: {motion}.\n\nPass the picture as image_start. It is the "
         "first frame, so describe what happens from there on, not what it looks like. If you can see the picture, "
         f"choose the aspect_ratio nearest to its own. {{options}} {_ORDER_ONCE}",
@@ -123,7 +126,7 @@ PROMPTS = (
             "story": "What happens.",
             "shots": "How many shots; each video of one is billed.",
             "look": "The style that they share.",
-            "character": "A picture of who appears in it: a link, a path or a jobid.",
+            "character": f"A picture of who appears in it: a link, {_PATH}or a jobid.",
         },
         "Make a short film: {story}\n\nLook: {look}. Character: {character}.\n\n"
         "1. Write a shot list of {shots} shots as a table: number, what happens, camera, and whether it continues the "
@@ -154,11 +157,13 @@ PROMPTS = (
 _BY_NAME = {definition.name: definition for definition in PROMPTS}
 
 
-def build_prompts(catalog: Catalog) -> list[Prompt]:
-    """Build the prompts as the SDK takes them."""
+def build_prompts(catalog: Catalog, *, has_local_files: bool = True) -> list[Prompt]:
+    """Build the prompts as the SDK takes them. `has_local_files`: whether the server uses files for its callers."""
     prompts: list[Prompt] = []
     for each in PROMPTS:
         descriptions = dict(each.arguments)
+        if not has_local_files:
+            descriptions = {name: text.replace(f", {_PATH}", " ") for name, text in descriptions.items()}
         for name in each.options(catalog):
             choice = catalog.choices[name]
             descriptions[name] = f"{choice.about}: {', '.join(choice.values)}."
@@ -166,13 +171,13 @@ def build_prompts(catalog: Catalog) -> list[Prompt]:
         for name, description in descriptions.items():
             arguments.append(PromptArgument(name=name, description=description, required=name == each.required))
         # The SDK calls it with the arguments of a request.
-        render = partial(_render, each, catalog)
+        render = partial(_render, each, catalog, has_local_files)
         texts: dict[str, Any] = {"name": each.name, "title": each.title, "description": each.description}
         prompts.append(Prompt(**texts, arguments=arguments, fn=render, context_kwarg=None))
     return prompts
 
 
-def _render(definition: PromptDefinition, catalog: Catalog, /, **given: str) -> str:
+def _render(definition: PromptDefinition, catalog: Catalog, has_local_files: bool, /, **given: str) -> str:
     # Hosts send an empty text for a field that the person left empty.
     arguments = {name: text.strip() for name, text in given.items() if text.strip()}
     options = definition.options(catalog)
@@ -194,7 +199,9 @@ def _render(definition: PromptDefinition, catalog: Catalog, /, **given: str) -> 
     advice = "Leave out the options that I did not ask for."
     if chosen:
         advice = f"Use {', '.join(f'{name} {value}' for name, value in chosen.items())}."
-    film = _FILM if can_read_clips() else _WITHOUT_FILMS
+    film = _WITHOUT_FILMS
+    if can_read_clips():
+        film = _FILM if has_local_files else _WITHOUT_JOINING
     parts = {**film, "advice": _WRITING_ADVICE, "options": advice}
     return definition.text.format(**{**definition.defaults, **arguments, **parts})
 

@@ -34,6 +34,7 @@ ABOUT_OPTIONS = "What generate_video can make: models, resolutions, durations, d
 SCHEMA_TITLE = "Exact schema of generate_video"
 ABOUT_SCHEMA = "JSON Schema 2020-12 that accepts a request if and only if generate_video does."
 ABOUT_JOBS = "The running jobs and those ordered from this machine, newest first."
+ABOUT_JOBS_OF_SERVER = "The running jobs and those ordered from this server, newest first."
 ABOUT_JOB = "One job: its state, and its video once it is completed."
 ABOUT_PREVIEW = "A small copy of a finished video that browsers can play, also where the video is HDR."
 # What these contain never changes while the process lives.
@@ -89,9 +90,13 @@ def add_resources(server: MCPServer[Any], context: ServerContext) -> None:
         SCHEMA_URI, name="generate_video_schema", title=SCHEMA_TITLE, mime_type=JSON, description=ABOUT_SCHEMA
     )
     def schema() -> str:
-        return _to_json(schemas.exact_schema(context.catalog, context.settings.max_wait_seconds))
+        settings = context.settings
+        longest_wait, saves = settings.max_wait_seconds, settings.has_local_files
+        return _to_json(schemas.exact_schema(context.catalog, longest_wait, saves=saves))
 
-    @server.resource(JOBS_URI, name="jobs", title="Video jobs", mime_type=JSON, description=ABOUT_JOBS)
+    about_jobs = ABOUT_JOBS if context.settings.has_local_files else ABOUT_JOBS_OF_SERVER
+
+    @server.resource(JOBS_URI, name="jobs", title="Video jobs", mime_type=JSON, description=about_jobs)
     async def jobs() -> str:
         # The tool's own result, so that both always contain the same.
         with _resource_errors("list_jobs", context.provider):

@@ -185,7 +185,9 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
     if saved:
         content["saved_files"] = list(saved.files)
         content["save_problem"] = saved.problem
-    content["note"] = messages.job_note(catalog, job, output, result_context, simulated=simulated)
+    content["note"] = messages.job_note(
+        catalog, job, output, result_context, simulated=simulated, saves=context.settings.has_local_files
+    )
     return fit_content(without_none(content))
 
 

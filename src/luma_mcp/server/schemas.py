@@ -50,6 +50,7 @@ FRAMES: Schema = {
     "maximum": MOST_FRAMES,
     "description": "Show so many frames of the finished video.",
 }
+_SAVE: Schema = {"type": "boolean", "description": "Also save the video (and the EXR ZIP) as files on this machine."}
 _NEW_TAKE: Schema = {"type": "boolean", "description": "Order another one even if an identical order is running."}
 _PROMPT = "What the video shows: subject, action, camera, light, mood."
 
@@ -101,9 +102,14 @@ _JOB_OUTPUT: Schema = {
 }
 
 
-def job_output(catalog: Catalog) -> Schema:
-    """Build what `generate_video` and `get_job` return: about credits, or about prices where there is a price list."""
+def job_output(catalog: Catalog, *, saves: bool = True) -> Schema:
+    """Build what `generate_video` and `get_job` return: about credits, or about prices where there is a price list.
+
+    `saves`: whether videos can be saved as files.
+    """
     properties = dict(_JOB_OUTPUT)
+    if not saves:
+        del properties["saved_files"]
     if catalog.prices:
         for name in _CREDITS:
             del properties[name]
@@ -111,21 +117,18 @@ def job_output(catalog: Catalog) -> Schema:
     return output_object(properties, _ERROR)
 
 
-def call_properties(longest_wait: int, **own: Schema) -> Schema:
+def call_properties(longest_wait: int, *, saves: bool = True, **own: Schema) -> Schema:
     """Build the properties of the arguments about a call for one job: `own` ones first. `longest_wait` in seconds."""
-    return {
-        **own,
-        "save": {"type": "boolean", "description": "Also save the video (and the EXR ZIP) as files on this machine."},
-        "wait_seconds": {
-            "type": "integer",
-            "minimum": 0,
-            "maximum": longest_wait,
-            "description": "Seconds to wait for the video; 0 returns at once. If omitted, as long as your host allows.",
-        },
+    wait: Schema = {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": longest_wait,
+        "description": "Seconds to wait for the video; 0 returns at once. If omitted, as long as your host allows.",
     }
+    return own | ({"save": _SAVE} if saves else {}) | {"wait_seconds": wait}
 
 
-def portable_schema(catalog: Catalog, longest_wait: int) -> Schema:
+def portable_schema(catalog: Catalog, longest_wait: int, *, saves: bool = True) -> Schema:
     """Build `generate_video`'s input schema for every host."""
     longest = catalog.texts["prompt"].max_length
     prompt = {"type": "string", "minLength": 1, "maxLength": longest, "description": _PROMPT}
@@ -142,15 +145,15 @@ def portable_schema(catalog: Catalog, longest_wait: int) -> Schema:
     for name, text in catalog.texts.items():
         if name != "prompt":
             properties[name] = {"type": "string", "description": f"{text.about}."}
-    return input_object(properties | call_properties(longest_wait, takes=_TAKES, new_take=_NEW_TAKE), ["prompt"])
+    calling = call_properties(longest_wait, saves=saves, takes=_TAKES, new_take=_NEW_TAKE)
+    return input_object(properties | calling, ["prompt"])
 
 
-def exact_schema(catalog: Catalog, longest_wait: int) -> Schema:
+def exact_schema(catalog: Catalog, longest_wait: int, *, saves: bool = True) -> Schema:
     """Build `generate_video`'s input schema with every rule, as `LUMA_MCP_SCHEMA=exact` lists it."""
     request = exact_request_schema(catalog)
-    return request | {
-        "properties": request["properties"] | call_properties(longest_wait, takes=_TAKES, new_take=_NEW_TAKE)
-    }
+    calling = call_properties(longest_wait, saves=saves, takes=_TAKES, new_take=_NEW_TAKE)
+    return request | {"properties": request["properties"] | calling}
 
 
 @lru_cache(maxsize=8)

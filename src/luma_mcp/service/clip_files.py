@@ -102,6 +102,8 @@ class ClipFiles:
     api: VideoApi
     journal: Journal
     http: SafeHttpClient
+    # Whether saved files belong to the caller; if not, none is read or named.
+    has_local_files: bool = True
     # By jobid; the one that was used last is the last.
     _copies: dict[str, _Copy] = field(default_factory=dict, init=False)
     _folder: WorkFolder | None = field(default=None, init=False)
@@ -148,6 +150,8 @@ class ClipFiles:
 
     async def find_saved(self, jobid: str) -> str | None:
         """Get the path of the video that was saved, if it is still there."""
+        if not self.has_local_files:
+            return None
         order = await self.journal.get_by_jobid(jobid)
         if order is None or not order.files:
             return None

@@ -74,6 +74,8 @@ class Downloads:
 
     async def saved_files(self, jobid: str) -> tuple[str, ...]:
         """Get the paths of the job's files that are still where they were saved."""
+        if not self.clips.has_local_files:
+            return ()
         order = await self.journal.get_by_jobid(jobid)
         # In a thread, because a network drive can block.
         return await anyio.to_thread.run_sync(existing_files, order.files) if order and order.files else ()

@@ -172,7 +172,7 @@ class RequestBuilder:
     """Validates params, reads their images, and uploads these when the order is placed.
 
     Attributes:
-        folders: the folders whose files may be read; None for the user's home.
+        folders: the folders whose files may be read; None for the user's home, none if callers may name no files.
         default_account: the account of orders that name none.
         decoder: converts pictures to what the API accepts.
         clips: opens the videos of earlier jobs.
@@ -258,12 +258,17 @@ class RequestBuilder:
             return inputs
         known_jobids = await self.journal.owned_jobids()
         provider = PROVIDERS[self.catalog.api]
-        parse = partial(parse_source, provider=provider, is_jobid=known_jobids.__contains__)
+        parse = partial(
+            parse_source,
+            provider=provider,
+            is_jobid=known_jobids.__contains__,
+            has_local_files=self.folders is None or len(self.folders) > 0,
+        )
         for name, value in given:
             try:
                 inputs.images[name] = await self._read_image(name, parse(value), inputs.images)
             except ForeignId as error:
-                reason = f"{error.reason}; give the picture itself, as a path or a link"
+                reason = f"{error.reason}; give the picture itself, or a link to it"
                 inputs.add_error(name, "unusable_image", value, replace(error, reason=reason))
             except ImageError as error:
                 inputs.add_error(name, "unusable_image", value, error)

@@ -118,9 +118,10 @@ class VideoService:
         )
         decoder = Decoder()
         get_folder = partial(output_folder, settings)
-        self._clips = ClipFiles(self.api, self.journal, self._http)
+        self._clips = ClipFiles(self.api, self.journal, self._http, settings.has_local_files)
+        folders = settings.input_dirs if settings.has_local_files else ()
         requests = RequestBuilder(
-            self.api, self.journal, self._http, catalog, settings.input_dirs, settings.email, decoder, self._clips
+            self.api, self.journal, self._http, catalog, folders, settings.email, decoder, self._clips
         )
         self.reconciler = Reconciler(self.api, self.journal, wall_clock)
         orders = OrderSubmitter(
@@ -141,7 +142,7 @@ class VideoService:
         self.downloads = Downloads(
             self.api, self.journal, self._http, decoder, self._clips, get_folder, journal_path(settings)
         )
-        self.films = Films(self._clips, self.journal, decoder, get_folder, settings.input_dirs, self.now)
+        self.films = Films(self._clips, self.journal, decoder, get_folder, folders, self.now)
         self._pollers = Pollers(partial(self.api.get, retry_timeout=0), wall_clock)
         # Methods that others implement, and document.
         self.validate = requests.validate
@@ -332,6 +333,8 @@ class VideoService:
     async def recover(self) -> None:
         """Finish what earlier processes left: orders without an answer, and files that are to be saved."""
         await self.reconciler.recover_orders(before=self.started_at)
+        if not self._clips.has_local_files:
+            return
         orders = await self.journal.list_missing_files(self.started_at - FILES_WANTED_FOR, self.started_at)
         wanted = [order.jobid for order in orders if order.jobid]
         with anyio.move_on_after(UNKNOWN_FOR.total_seconds()):

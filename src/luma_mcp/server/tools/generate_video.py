@@ -23,7 +23,7 @@ from luma_mcp.errors import (
     Upstream,
 )
 from luma_mcp.server import schemas
-from luma_mcp.server.arguments import VIDEO_OPTIONS, ParsedArguments, parse_arguments
+from luma_mcp.server.arguments import VIDEO_OPTIONS, ParsedArguments, offered_options, parse_arguments
 from luma_mcp.server.following import JobFollower, follow_job
 from luma_mcp.server.messages import ResultContext
 from luma_mcp.server.progress import INTERVAL, ProgressReporter
@@ -65,8 +65,10 @@ def definition(context: ServerContext) -> Tool:
         name="generate_video",
         title="Make a video",
         description=DESCRIPTION.format(unit=COSTS[context.provider.unit]),
-        input_schema=build_schema(context.catalog, context.settings.max_wait_seconds),
-        output_schema=schemas.job_output(context.catalog),
+        input_schema=build_schema(
+            context.catalog, context.settings.max_wait_seconds, saves=context.settings.has_local_files
+        ),
+        output_schema=schemas.job_output(context.catalog, saves=context.settings.has_local_files),
         # Not destructive, since it only adds a job; not idempotent, since a later call is another, charged job.
         idempotent=False,
         meta=PLAYER_META,
@@ -85,7 +87,8 @@ async def handle(
     agent, or else the log.
     """
     service = context.require_service()
-    parsed = parse_arguments(context.catalog, raw, (*context.catalog.params, *VIDEO_OPTIONS))
+    options = offered_options(VIDEO_OPTIONS, has_local_files=context.settings.has_local_files)
+    parsed = parse_arguments(context.catalog, raw, (*context.catalog.params, *options))
     seconds, allowed = context.wait_seconds(parsed.options, ctx)
     now = anyio.current_time()
     call = _Call(context, ctx, parsed, decision, end=now + seconds, deadline=now + allowed)

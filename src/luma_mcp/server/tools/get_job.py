@@ -12,7 +12,7 @@ from luma_mcp.catalog.validate import shorten
 from luma_mcp.errors import Forbidden, InvalidArguments, LumaError, NotFound, Problem, ProblemCode
 from luma_mcp.media import NEEDS_PYAV, can_read_clips
 from luma_mcp.server import schemas
-from luma_mcp.server.arguments import ParsedArguments, parse_arguments
+from luma_mcp.server.arguments import ParsedArguments, offered_options, parse_arguments
 from luma_mcp.server.following import JobFollower, follow_job
 from luma_mcp.server.messages import ResultContext
 from luma_mcp.server.progress import INTERVAL, ProgressReporter
@@ -23,8 +23,10 @@ from luma_mcp.service import MAX_JOBIDS
 from luma_mcp.service.concurrency import periodic
 
 DESCRIPTION = "Get a video job: wait for it, or save its files. Free. Call it until the video is ready."
+WITHOUT_SAVING = "Get a video job: wait for it, or renew its links. Free. Call it until the video is ready."
 CANNOT_STOP = " Nothing stops a running job, and nothing deletes one."
 """What agents learn where there is no tool that says it."""
+_OPTIONS = ("wait_seconds", "save", "frames")
 # Bytes; real ones have about 120. An answer repeats it several times.
 LONGEST_JOBID = 500
 # The same of each of several.
@@ -38,23 +40,26 @@ def definition(context: ServerContext) -> Tool:
     own = {"jobid": schemas.JOBID, "jobids": schemas.JOBIDS}
     if can_read_clips():
         own["frames"] = schemas.FRAMES
-    properties = schemas.call_properties(context.settings.max_wait_seconds, **own)
+    saves = context.settings.has_local_files
+    properties = schemas.call_properties(context.settings.max_wait_seconds, saves=saves, **own)
+    description = DESCRIPTION if saves else WITHOUT_SAVING
     # Free, but not read-only, because it may save files.
     return build_tool(
         context,
         handle,
         name="get_job",
         title="Get a video job",
-        description=DESCRIPTION if FEATURES[context.catalog.api].delete else DESCRIPTION + CANNOT_STOP,
+        description=description if FEATURES[context.catalog.api].delete else description + CANNOT_STOP,
         input_schema=schemas.input_object(properties),
-        output_schema=schemas.job_output(context.catalog),
+        output_schema=schemas.job_output(context.catalog, saves=saves),
         meta=PLAYER_META,
     )
 
 
 async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, Any]) -> CallToolResult:
     """Return the job when it has finished or the time is up."""
-    parsed = parse_arguments(context.catalog, raw, ("jobid", "jobids", "wait_seconds", "save", "frames"))
+    names = offered_options(_OPTIONS, has_local_files=context.settings.has_local_files)
+    parsed = parse_arguments(context.catalog, raw, ("jobid", "jobids", *names))
     jobids, options = _get_jobids(parsed), parsed.options
     end = anyio.current_time() + context.wait_seconds(options, ctx)[0]
     save, frames, shows_player = options.get("save"), options.get("frames"), client_supports_apps(ctx)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 DESCRIPTION = "List running jobs and jobs ordered from this machine, newest first; slots in use, credits left."
 RECORDED_ONLY = "List the jobs ordered from this machine, newest first, with their states and prices."
 """The same for an API that cannot list what is running."""
+OF_THIS_SERVER = "List running jobs and jobs ordered from this server, newest first, with their states and costs."
+"""The same where callers are elsewhere."""
 _INPUT: schemas.Schema = {
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LISTED, "default": DEFAULT_LIMIT},
     "state": STRING,
@@ -56,26 +58,29 @@ _FILTERS = ("state", "text", "since", "before")
 def definition(context: ServerContext) -> Tool:
     """Build the tool."""
     states = get_option(context.catalog, "state").values
+    description = DESCRIPTION if FEATURES[context.catalog.api].list_running else RECORDED_ONLY
+    saves = context.settings.has_local_files
     return build_tool(
         context,
         handle,
         name="list_jobs",
         title="List video jobs",
-        description=DESCRIPTION if FEATURES[context.catalog.api].list_running else RECORDED_ONLY,
+        description=description if saves else OF_THIS_SERVER,
         input_schema=schemas.input_object(_INPUT | {"state": {"type": "string", "enum": list(states)}}),
-        output_schema=_output_schema(context.catalog),
+        output_schema=_output_schema(context.catalog, saves=saves),
         read_only=True,
     )
 
 
-def _output_schema(catalog: Catalog) -> schemas.Schema:
-    if not catalog.prices:
-        return schemas.output_object(_OUTPUT)
-    own = {name: schema for name, schema in _JOB.items() if name != "credits_used"}
-    job = {"type": "object", "properties": own | {"price": NUMBER, "charged": STRING}}
-    texts = dict.fromkeys(("currency", "price_source", "price_date"), STRING)
-    properties = {name: schema for name, schema in _OUTPUT.items() if name != "accounts"}
-    return schemas.output_object(properties | {"jobs": array(job)} | texts)
+def _output_schema(catalog: Catalog, *, saves: bool) -> schemas.Schema:
+    properties, job = dict(_OUTPUT), dict(_JOB)
+    if not saves:
+        del job["saved_files"]
+    if catalog.prices:
+        del job["credits_used"], properties["accounts"]
+        job |= {"price": NUMBER, "charged": STRING}
+        properties |= dict.fromkeys(("currency", "price_source", "price_date"), STRING)
+    return schemas.output_object(properties | {"jobs": array({"type": "object", "properties": job})})
 
 
 async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, Any] | None) -> CallToolResult:  # noqa: ARG001
@@ -135,7 +140,7 @@ def _build_content(
     if FEATURES[context.catalog.api].accounts:
         content["accounts"] = accounts
     content["accounts_not_shown"] = len(listing.accounts) - len(accounts) or None
-    content |= messages.after_list(jobs, not_shown, listing.total, filters)
+    content |= messages.after_list(jobs, not_shown, listing.total, filters, saves=context.settings.has_local_files)
     if listing.problem:
         content["problem"] = (
             f"{messages.LOCAL_HISTORY} {messages.describe_error(listing.problem, 'list_jobs', context.provider)}"
@@ -177,12 +182,13 @@ async def _build_job(context: ServerContext, service: VideoService, job: ListedJ
     if job.link and works and job.state == "completed" and len(job.link.encode(errors="replace")) <= _MAX_LINK:
         content["link"] = job.link
     files: list[str] = []
-    for path in job.files:
+    saved = job.files if context.settings.has_local_files else ()
+    for path in saved:
         if len("".join([*files, path]).encode(errors="replace")) <= _MAX_FILES:
             files.append(path)
     # Only what is worth a line: no empty list, and no "not deleted".
     content["saved_files"] = files or None
-    content["files_not_shown"] = len(job.files) - len(files) or None
+    content["files_not_shown"] = len(saved) - len(files) or None
     if context.catalog.prices and job.state in ("failed", "unknown"):
         content["charged"] = job.charged or "unknown"
     if content.get("charged") != "no":

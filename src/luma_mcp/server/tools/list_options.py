@@ -100,6 +100,7 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
         tuple(credits_used.items()),
         credits_left,
         context.settings.max_wait_seconds,
+        saves=context.settings.has_local_files,
         with_schema=bool(parsed.options.get("include_schema")),
         simulated=context.settings.simulated,
     )
@@ -114,6 +115,7 @@ def _build_options(  # noqa: PLR0917 - the facts that its result depends on
     credits_left: tuple[AccountCredits, ...],
     longest_wait: int,
     *,
+    saves: bool,
     with_schema: bool,
     simulated: bool,
 ) -> CallToolResult:
@@ -129,7 +131,7 @@ def _build_options(  # noqa: PLR0917 - the facts that its result depends on
             content["cost"] = f"{unknown} {content['cost']}"
     text = messages.options_text(catalog, content)
     if with_schema:
-        content["schema"] = schema = schemas.exact_schema(catalog, longest_wait)
+        content["schema"] = schema = schemas.exact_schema(catalog, longest_wait, saves=saves)
         compact = json.dumps(schema, separators=(",", ":"))
         text = f"{text}\n\nExact JSON Schema of generate_video: {compact}"
         return build_result(text, content, max_bytes=None)
