@@ -306,7 +306,7 @@ class PostgresJournal:
             return next(iter(await self._decide(found)), None)
         try:
             return next(iter(await found), None)
-        except _Unusable:
+        except Unusable:
             return None
 
     async def get_open(self, key: str) -> Order | None:
@@ -411,7 +411,7 @@ class PostgresJournal:
             "AND state <> 'intent' AND ordered_at >= %s GROUP BY api, ordered_by, 3 ORDER BY api, ordered_by, 3"
         )
         earliest = since or datetime(1, 1, 2, tzinfo=UTC)
-        found = await self._decide(self._fetch(_fetch_all(sql, 0.0, self._api, earliest), []))
+        found: list[_Row] = await self._decide(self._fetch(_fetch_all(sql, 0.0, self._api, earliest), []))
         return [build_usage(row) for row in found]
 
     async def find_asset(self, digest: str, account: str) -> str | None:
