@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from luma_mcp.providers import PROVIDERS, Provider
+from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider
 
 BASE_URL = PROVIDERS["useapi"].base_url
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -55,19 +55,28 @@ class ProxyVariableError(ValueError):
     """A variable that names no usable proxy. Its text is the variable's name: the value may contain a password."""
 
 
-def _credential(api: str) -> Callable[[str], SecretStr]:
+def parse_credential(api: str, text: str) -> SecretStr:
+    """Parse the credential of an API. Raises `ValueError`, whose text does not repeat it, if it cannot be one."""
     provider = PROVIDERS[api]
+    token = re.sub(r"^Bearer(\s+|$)", "", text)
+    if not TOKEN_PATTERN.fullmatch(token):
+        raise ValueError(
+            f"must be the complete {provider.short_noun} as {provider.console} shows it "
+            f"({provider.example}), without spaces"
+        )
+    return SecretStr(token)
 
-    def parse(text: str) -> SecretStr:
-        token = re.sub(r"^Bearer(\s+|$)", "", text)
-        if not TOKEN_PATTERN.fullmatch(token):
-            raise ValueError(
-                f"must be the complete {provider.short_noun} as {provider.console} shows it "
-                f"({provider.example}), without spaces"
-            )
-        return SecretStr(token)
 
-    return parse
+def find_other_api(api: str, text: str) -> Provider | None:
+    """Find another API whose credential a text looks like."""
+    for name, pattern in _TOKEN_LIKE.items():
+        if name != api and pattern.search(text):
+            return PROVIDERS[name]
+    return None
+
+
+def _credential(api: str) -> Callable[[str], SecretStr]:
+    return partial(parse_credential, api)
 
 
 def parse_http_token(text: str) -> SecretStr:
@@ -167,6 +176,8 @@ def _issuer(text: str) -> str:
 
 
 def _scopes(text: str) -> tuple[str, ...]:
+    if re.search(r'["\\]', text):
+        raise ValueError("must be names of scopes, separated by spaces")
     return tuple(re.split(r"[\s,]+", text.strip(", ")))
 
 
@@ -415,6 +426,16 @@ class Settings:
         """The API in use."""
         return PROVIDERS[self.api]
 
+    def derive_keys(self, purpose: str) -> tuple[bytes, ...]:
+        """Derive a key for one purpose from each of the secret keys, the first of which signs; empty without any."""
+        # Most servers have none.
+        import hmac
+
+        label = f"luma-ray-mcp {purpose}".encode()
+        derived = [hmac.digest(key.get_secret_value().encode(), label, "sha256") for key in self.secret_keys]
+        # One that is repeated by mistake counts once.
+        return tuple(dict.fromkeys(derived))
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
         """Parse the variables.
@@ -445,11 +466,12 @@ class Settings:
 
 def _find_misplaced(variable: str, text: str) -> str | None:
     """Describe a credential in a variable that is not for it."""
-    for provider in PROVIDERS.values():
-        if variable != provider.variable and _TOKEN_LIKE[provider.name].search(text):
-            # Not repeated, since values of variables that are not secret are shown.
-            return f"{variable} looks like an {provider.noun} for {provider.title}; set {provider.variable} instead"
-    return None
+    own = BY_VARIABLE.get(variable)
+    provider = find_other_api(own.name if own else "", text)
+    if provider is None:
+        return None
+    # Not repeated, since values of variables that are not secret are shown.
+    return f"{variable} looks like an {provider.noun} for {provider.title}; set {provider.variable} instead"
 
 
 def _choose_api(values: dict[str, Any]) -> dict[str, Any]:

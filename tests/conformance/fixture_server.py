@@ -20,6 +20,7 @@ from tests.conformance.schema_fixtures import build_schema_tools
 from luma_mcp.cli.serve import serve_http
 from luma_mcp.server.resources import CACHE_HINTS, adapt_response
 from luma_mcp.server.tasks import Tasks
+from luma_mcp.settings import Settings
 
 
 def build_fixture_server() -> MCPServer[Any]:
@@ -41,4 +42,4 @@ def build_fixture_server() -> MCPServer[Any]:
 
 
 if __name__ == "__main__":
-    serve_http(build_fixture_server(), host="127.0.0.1", port=0, token=None)
+    serve_http(build_fixture_server(), Settings(), host="127.0.0.1", port=0)

@@ -13,13 +13,10 @@ from click.core import ParameterSource
 from luma_mcp import __version__
 from luma_mcp.cli.context import INTERRUPTED, Interrupted
 from luma_mcp.providers import PROVIDERS
-from luma_mcp.settings import LOOPBACK, Settings
+from luma_mcp.settings import Settings
 from luma_mcp.text import strip_control
 
 SPEED = click.FloatRange(min=0, min_open=True)
-LOOPBACK_ONLY = (
-    f"only {', '.join(LOOPBACK)}: the connection is not encrypted, and whoever reads the token can spend your credits."
-)
 # As `api.protocol.ListedState`, which is not imported for `--help`.
 JOB_STATES = ("running", "completed", "failed", "unknown", "deleted")
 NEEDS_SIMULATE = "{option} needs --simulate."
@@ -144,15 +141,9 @@ def main(context: click.Context, *, simulate: bool, speed: float) -> None:
     serve(simulate=simulate, speed=speed)
 
 
-def _validate_loopback(context: click.Context, parameter: click.Parameter, host: str) -> str:
-    if host.strip("[]") not in LOOPBACK:
-        raise click.BadParameter(LOOPBACK_ONLY, context, parameter)
-    return host.strip("[]")
-
-
 @main.command("serve", short_help="Run the server on stdin and stdout, or over HTTP.")
-@click.option("--http", is_flag=True, help="Serve Streamable HTTP for this machine only, and print the URL.")
-@click.option("--host", default="127.0.0.1", show_default=True, callback=_validate_loopback, help="With --http.")
+@click.option("--http", is_flag=True, help="Serve Streamable HTTP, and print the URL.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="With --http; others: see docs/hosting.md.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="With --http; 0: any.")
 @click.option("--no-auth", is_flag=True, help="With --http: serve every program and user of this machine, unasked.")
 @click.option("--simulate", is_flag=True, help="Use a simulated Luma API: no token, no cost, stand-in clips.")
@@ -164,6 +155,8 @@ def serve_command(
     """Run the MCP server: on stdin and stdout as without a command, or over HTTP.
 
     Over HTTP each request must have a bearer token: LUMA_MCP_HTTP_TOKEN, or one that is generated at the first start.
+    Without an own credential, each request must have the caller's; with LUMA_MCP_OAUTH_ISSUER, an access token of the
+    identity provider. An address that other machines reach needs one of these three to be set up.
     """
     if not http:
         _reject_options(context, "{option} needs --http.", "host", "port", "no_auth")
@@ -171,7 +164,7 @@ def serve_command(
         _reject_options(context, NEEDS_SIMULATE, "speed")
     from luma_mcp.cli.serve import serve
 
-    serve(simulate=simulate, speed=speed, http=(host, port) if http else None, authenticate=not no_auth)
+    serve(simulate=simulate, speed=speed, http=(host.strip("[]"), port) if http else None, authenticate=not no_auth)
 
 
 @main.command(short_help="See it work: a rejection, a suggestion, a film. No token, no cost.")

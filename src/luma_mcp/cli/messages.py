@@ -14,7 +14,7 @@ from luma_mcp import errors
 from luma_mcp.api.protocol import FEATURES, Job
 from luma_mcp.catalog import get_catalog
 from luma_mcp.errors import LumaError, format_alternative, format_problems
-from luma_mcp.install.command import PSYCOPG, PYAV, invocation, package_command
+from luma_mcp.install.command import PSYCOPG, PYAV, PYJWT, invocation, package_command
 from luma_mcp.install.entry import NAME
 from luma_mcp.journal.protocol import Order
 from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider, summarize_error
@@ -469,6 +469,11 @@ def needs_psycopg() -> str:
     """That a journal in a database needs another package."""
     command = package_command(PSYCOPG)
     return f"LUMA_MCP_JOURNAL names a PostgreSQL database, which needs psycopg. Install it with: {command}"
+
+
+def needs_pyjwt() -> str:
+    """That sign-in needs another package."""
+    return f"LUMA_MCP_OAUTH_ISSUER needs PyJWT. Install it with: {package_command(PYJWT)}"
 
 
 def film_needs_journal(problem: str) -> str:

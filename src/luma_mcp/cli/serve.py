@@ -1,4 +1,4 @@
-"""The MCP server: on stdin and stdout, as hosts start it, or over HTTP for this machine only."""
+"""The MCP server: on stdin and stdout, as hosts start it, or over HTTP."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ import signal
 import stat
 import sys
 from contextlib import nullcontext, suppress
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 import click
 from pydantic import SecretStr
 
 from luma_mcp.cli.context import INTERRUPTED, read_settings, simulating
-from luma_mcp.settings import Settings, parse_http_token
+from luma_mcp.settings import LOOPBACK, Settings, SettingsError, parse_http_token
+from luma_mcp.text import one_line, strip_control
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
 
+    from luma_mcp.hosting.authentication import Access
 
 # They log the URL of every request, and the jobid in it contains an e-mail address.
 CHATTY_LOGGERS = ("httpx2", "httpcore2")
@@ -39,7 +43,7 @@ _TOKEN_ATTEMPTS = 5
 def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None, authenticate: bool = True) -> None:
     """Serve until stdin ends, or at the address `http` until interrupted; exit with 2 for an unusable setting.
 
-    `authenticate`: whether requests over HTTP must have the bearer token.
+    `authenticate`: False if requests over HTTP need no bearer token.
     """
     settings = read_settings()
     if settings.unused:
@@ -50,16 +54,19 @@ def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None, 
         # After the settings, so that an unusable one is reported at once.
         from luma_mcp.server.app import build_server
 
-        token = _get_http_token(prepared) if http and authenticate else None
-        _log_to_stderr(prepared, token)
-        server = build_server(prepared)
         if http:
+            access = _prepare_access(prepared, http[0], authenticate=authenticate)
+            hosted = replace(prepared, has_local_files=access.has_local_files)
+            _log_to_stderr(hosted, access.token)
+            server = build_server(hosted)
             if prepared.confirm != "never":
                 click.echo(NO_CONFIRMATION_OVER_HTTP, err=True)
-            if token is None:
+            if not authenticate:
                 click.echo(NO_AUTH, err=True)
-            serve_http(server, host=http[0], port=http[1], token=token)
+            serve_http(server, hosted, host=http[0], port=http[1], access=access)
             return
+        _log_to_stderr(prepared, None)
+        server = build_server(prepared)
         # The SDK reads stdin in a thread that cannot be interrupted: without this, Ctrl-C would wait for a line.
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
         if sys.stdin.isatty():
@@ -72,11 +79,17 @@ def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None, 
         anyio.run(serve_stdio, server)
 
 
-def serve_http(server: MCPServer[Any], *, host: str, port: int, token: str | None) -> None:
-    """Serve Streamable HTTP, after printing the URL on a line of its own, and how apps are given the token."""
-    from luma_mcp.cli.messages import http_snippets
-    from luma_mcp.hosting.http import PATH, listen, run
+def serve_http(
+    server: MCPServer[Any], settings: Settings, *, host: str, port: int, access: Access | None = None
+) -> None:
+    """Serve Streamable HTTP, after printing the URL on a line of its own, and how apps are given the token.
 
+    `access`: who is served; None: every program that reaches the address.
+    """
+    from luma_mcp.cli.messages import http_snippets
+    from luma_mcp.hosting.http import PATH, build_app, listen, run
+
+    app = build_app(server, settings, host=host, access=access)
     try:
         listener = listen(host, port)
     except OSError as error:
@@ -85,11 +98,39 @@ def serve_http(server: MCPServer[Any], *, host: str, port: int, token: str | Non
     shown_host = f"[{host}]" if ":" in host else host
     url = f"http://{shown_host}:{listener.getsockname()[1]}{PATH}"
     click.echo(url)
-    if token:
-        click.echo(http_snippets(url, token))
+    if access and access.token:
+        click.echo(http_snippets(url, access.token))
     # uvicorn raises the signal that ended it once more; this turns it into a clean exit.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    run(server, listener, host=host, token=token)
+    run(app, listener)
+
+
+def _prepare_access(settings: Settings, host: str, *, authenticate: bool) -> Access:
+    """Prepare who is served; exit with 2 and one line for each reason if nobody can be."""
+    from luma_mcp.hosting.authentication import Access, Mode, choose_mode
+
+    try:
+        mode = choose_mode(settings, host, authenticate=authenticate)
+        access = Access(mode, has_local_files=mode in (Mode.OPEN, Mode.OWNER) and host in LOOPBACK)
+        if mode is Mode.OWNER:
+            access.token = _get_http_token(settings)
+        if settings.tenants_file:
+            from luma_mcp.hosting.tenants_file import TenantsFile
+
+            access.tenants = TenantsFile(settings.tenants_file, settings)
+    except SettingsError as error:
+        _exit_unusable(str(error))
+    if mode is Mode.OAUTH and find_spec("jwt") is None:
+        from luma_mcp.cli.messages import needs_pyjwt
+
+        _exit_unusable(needs_pyjwt())
+    return access
+
+
+def _exit_unusable(reasons: str) -> NoReturn:
+    for line in reasons.splitlines():
+        click.echo(f"luma-ray-mcp: {line}", err=True)
+    sys.exit(2)
 
 
 def _get_http_token(settings: Settings) -> str:
@@ -164,7 +205,8 @@ def _read_private(path: Path) -> str | None:
 def _log_to_stderr(settings: Settings, http_token: str | None) -> None:
     handler = logging.StreamHandler(sys.stderr)
     secrets_set = (settings.token, settings.agents_key, settings.http_token)
-    known = [secret.get_secret_value() for secret in secrets_set if secret]
+    known = [secret.get_secret_value() for secret in (*secrets_set, settings.journal_listen) if secret]
+    known += [key.get_secret_value() for key in settings.secret_keys]
     if isinstance(settings.journal, SecretStr):
         known.append(settings.journal.get_secret_value())
     handler.setFormatter(_RedactingFormatter([*known, *([http_token] if http_token else [])]))
@@ -180,8 +222,12 @@ class _RedactingFormatter(logging.Formatter):
         super().__init__("%(levelname)s %(name)s: %(message)s")
         self._tokens = tokens
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is that of the base class
+        """Format the message on one line, since what clients send can be in it."""
+        return one_line(super().formatMessage(record))
+
     def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
+        line = strip_control(super().format(record))
         for token in self._tokens:
             line = line.replace(token, "***")
         return line

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import socket
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import h11
 import uvicorn
-from starlette.responses import PlainTextResponse
+from mcp.server.transport_security import DEFAULT_MAX_REQUEST_BODY_SIZE, TransportSecuritySettings
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from luma_mcp.server.messages import UNAUTHORIZED
+from luma_mcp.hosting.authentication import WILDCARDS, Access, CallerCredential, Mode, OwnerToken
+from luma_mcp.settings import DEFAULT_PORTS, LOOPBACK, Settings
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 PATH = "/mcp"
-_PUBLIC_PREFIX = "/.well-known/"
-"""Where clients look for OAuth after a 401. They must find nothing, rather than another 401."""
+HOOKS = "/hooks/"
+"""Below this path, the API reports finished jobs."""
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -33,48 +35,98 @@ def listen(host: str, port: int) -> socket.socket:
     return socket.socket(bound.family, bound.type, socket.IPPROTO_TCP, bound.detach())
 
 
-def run(server: MCPServer[Any], listener: socket.socket, *, host: str, token: str | None) -> None:
-    """Serve Streamable HTTP without sessions until a signal; the SDK checks Host and Origin against web pages.
+def build_app(
+    server: MCPServer[Any],
+    settings: Settings,
+    *,
+    host: str,
+    access: Access | None = None,
+    hooks: ASGIApp | None = None,
+    around: Sequence[Callable[[ASGIApp], ASGIApp]] = (),
+) -> ASGIApp:
+    """Build the ASGI application: Streamable HTTP without sessions behind authentication, and what needs none.
 
-    `token`: what every request must have as its bearer token; None: nothing.
+    Args:
+        server: the MCP server.
+        settings: what limits requests, the names of this server, and what tokens must be for.
+        host: the address that it listens on.
+        access: who is served; None: everybody.
+        hooks: handles everything below `HOOKS`; it authenticates its requests itself.
+        around: middlewares for all requests, the outermost first. They see secrets of callers in headers.
     """
-    app: ASGIApp = server.streamable_http_app(streamable_http_path=PATH, stateless_http=True, host=host)
-    if token:
-        app = BearerAuthentication(app, token)
-    config = uvicorn.Config(
-        app, http=BoundedProtocol, ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=1
+    largest_body = settings.max_body_bytes or DEFAULT_MAX_REQUEST_BODY_SIZE
+    served = server.streamable_http_app(
+        streamable_http_path=PATH,
+        stateless_http=True,
+        host=host,
+        max_request_body_size=largest_body,
+        transport_security=build_transport_security(host, settings.public_url),
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    # A redirect would name the address that the proxy uses, not that of the clients.
+    served.router.redirect_slashes = settings.public_url is None
+    app: ASGIApp = served
+    access = access or Access()
+    if access.mode is Mode.OWNER:
+        app = OwnerToken(app, access.token or "")
+    elif access.mode is Mode.CALLER:
+        app = CallerCredential(app, settings.provider)
+    elif access.mode is Mode.OAUTH:
+        from luma_mcp.hosting.oauth import AccessTokens
+
+        app = AccessTokens(app, settings, path=PATH, largest_body=largest_body, tenants=access.tenants)
+    if hooks:
+        app = _Branch(HOOKS, hooks, app)
+    for wrap in reversed(around):
+        app = wrap(app)
+    return app
 
 
-class BearerAuthentication:
-    """ASGI middleware that passes on only what has the bearer token."""
+class _Branch:
+    """ASGI application that gives the requests below a path to one application, and all others to another one."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app = app
-        self._token = token.encode()
+    def __init__(self, prefix: str, below: ASGIApp, other: ASGIApp) -> None:
+        self._prefix = prefix
+        self._below = below
+        self._other = other
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request without the token with 401, and end its connection."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        values = [value for name, value in scope["headers"] if name == b"authorization"]
-        # A second header could be what a proxy or another check looks at.
-        scheme, _, given = values[0].partition(b" ") if len(values) == 1 else (b"", b"", b"")
-        if scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token):
-            await self._app(scope, receive, send)
-            return
-        # RFC 6750: the error is named only where a token was sent.
-        challenge = 'Bearer error="invalid_token"' if values else "Bearer"
-        headers = {"WWW-Authenticate": challenge, "Connection": "close"}
-        refusal = PlainTextResponse(UNAUTHORIZED, status_code=401, headers=headers)
-        if scope["path"].startswith(_PUBLIC_PREFIX):
-            refusal = PlainTextResponse("Not Found", status_code=404, headers={"Connection": "close"})
-        # One connection could send requests without end. A client that still sends the body would not see the answer.
-        while (await receive()).get("more_body"):
-            pass
-        await refusal(scope, receive, send)
+        is_below = scope["type"] == "http" and scope["path"].startswith(self._prefix)
+        await (self._below if is_below else self._other)(scope, receive, send)
+
+
+def build_transport_security(host: str, public_url: str | None) -> TransportSecuritySettings:
+    """Build the SDK's check of Host and Origin: names of this machine, the bound address, and the public URL.
+
+    A web page that makes its own name lead here (DNS rebinding) sends that name.
+    """
+    bound = f"[{host}]" if ":" in host else host
+    names = ["127.0.0.1", "localhost", "[::1]"]
+    if host not in (*LOOPBACK, *WILDCARDS):
+        names.append(bound)
+    # A client leaves out the port of its protocol.
+    hosts = [*(f"{name}:*" for name in names), *names[3:]]
+    origins = [f"http://{name}:*" for name in names]
+    if public_url:
+        url = urlsplit(public_url)
+        address = url.netloc.lower()
+        hosts += [address, *([] if url.port else [f"{address}:{DEFAULT_PORTS[url.scheme]}"])]
+        origins.append(f"{url.scheme}://{address}")
+    return TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=origins)
+
+
+def run(app: ASGIApp, listener: socket.socket) -> None:
+    """Serve an application until a signal."""
+    config = uvicorn.Config(
+        app,
+        http=BoundedProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        # Nothing here depends on what a proxy says about its client.
+        proxy_headers=False,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 class BoundedProtocol(H11Protocol):

@@ -24,8 +24,8 @@ from luma_mcp.hosts import System
 from luma_mcp.install.paths import this_system
 
 NAME = "luma-ray-mcp"
-PYAV, PSYCOPG, OBSTORE = "av>=18", "psycopg[binary]>=3.3", "obstore>=0.8"
-"""What the extra `film` of this package needs, and some of what `server` needs."""
+PYAV, OBSTORE, PSYCOPG, PYJWT = "av>=18", "obstore>=0.8", "psycopg[binary]>=3.3", "pyjwt[crypto]>=2.10"
+"""What the extras `film` and `server` of this package need."""
 _EPHEMERAL = re.compile(
     r"/uv/(cache/)?(archive|builds|environments)-v\d+/|/pipx/(\.?cache)/|/\.cache/pipx/", re.IGNORECASE
 )

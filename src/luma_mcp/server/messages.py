@@ -54,6 +54,18 @@ NOT_CONFIRMED = (
 )
 LONG_NAME = "{key} is longer than anything that exists: it has more than {limit} characters."
 UNAUTHORIZED = "This server needs the bearer token that it printed at its start: Authorization: Bearer …\n"
+# What an HTTP request is refused with; never anything of what was sent.
+CREDENTIAL_MISSING = "This server orders with your own {noun} from {site}: send it in the header {header}.\n"
+CREDENTIAL_UNUSABLE = "The header {header} must hold one complete {noun} ({example}), without commas, and once only.\n"
+CREDENTIAL_OF_ANOTHER_API = "This server uses {title} alone: send your {noun} in the header {header}, and no other.\n"
+URL_WITH_CREDENTIAL = (
+    "Tokens and keys in the URL are not accepted, because URLs end up in logs: send a header instead.\n"
+)
+NOT_SIGNED_IN = "This server needs an access token of its identity provider: Authorization: Bearer …\n"
+SIGN_IN_REFUSED = "The access token is not accepted: {reason}.\n"
+SCOPE_MISSING = "The access token does not have the scope that this needs: {scopes}.\n"
+USER_NOT_ALLOWED = "The operator of this server has not given you access to it.\n"
+PROVIDER_UNREACHABLE = "The identity provider cannot be reached, so no token can be checked. Try again in a minute.\n"
 SIMULATED = "Simulated: nothing was generated or charged, and the video is a stand-in clip."
 NO_FRAMES = "The record has no usable link to the EXR frames (yet): get_job may find it later."
 LONG_LINK = "The video is ready. Its link is too long for this result: call get_job with this jobid alone for it."
