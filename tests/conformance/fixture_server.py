@@ -18,6 +18,7 @@ from tests.conformance.question_tools import add_question_tools
 from tests.conformance.schema_fixtures import build_schema_tools
 
 from luma_mcp.cli.serve import serve_http
+from luma_mcp.hosting.operations import Operations
 from luma_mcp.server.resources import CACHE_HINTS, adapt_response
 from luma_mcp.server.tasks import Tasks
 from luma_mcp.settings import Settings
@@ -42,4 +43,4 @@ def build_fixture_server() -> MCPServer[Any]:
 
 
 if __name__ == "__main__":
-    serve_http(build_fixture_server(), Settings(), host="127.0.0.1", port=0)
+    serve_http(build_fixture_server(), Operations(Settings()), Settings(), host="127.0.0.1", port=0)

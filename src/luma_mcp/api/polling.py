@@ -8,7 +8,8 @@ pace for the rest. `benchmarks/polling.py` compares the schedule with fixed inte
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -60,6 +61,44 @@ def next_poll_delay(age: float, typical: tuple[float, float] | None) -> float:
 
 
 @dataclass(eq=False)
+class Waits:
+    """The waits of a server, which end together when the server is being stopped.
+
+    Attributes:
+        latest: when the last of them ends, by the event loop's clock.
+    """
+
+    latest: float = math.inf
+    _scopes: set[anyio.CancelScope] = field(default_factory=set)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the server is being stopped; who begins a wait now had better not wait."""
+        return self.latest < math.inf
+
+    @property
+    def count(self) -> int:
+        """How many there are now."""
+        return len(self._scopes)
+
+    def end(self, at: float) -> None:
+        """End all of them at a time of the event loop's clock, unless they end before that."""
+        self.latest = at
+        for scope in self._scopes:
+            scope.deadline = min(scope.deadline, at)
+
+    @contextmanager
+    def until(self, end: float) -> Iterator[None]:
+        """Wait in the block, at most until a time of the event loop's clock."""
+        with anyio.CancelScope(deadline=min(end, self.latest)) as scope:
+            self._scopes.add(scope)
+            try:
+                yield
+            finally:
+                self._scopes.discard(scope)
+
+
+@dataclass(eq=False)
 class Pollers:
     """Waits for jobs; all who wait for the same job share one stream of polls.
 
@@ -81,6 +120,7 @@ class Pollers:
         may_lag: float = 0.0,
         unseen_timeout: float = math.inf,
         on_seen: Callable[[Job], Awaitable[None]] | None = None,
+        waits: Waits | None = None,
     ) -> Job:
         """Wait until the job has finished, or return it as it is when the time is up.
 
@@ -88,8 +128,8 @@ class Pollers:
         `known_to_exist` is whether a single 404 can only be a lagging replica; `request`, what was ordered, is added
         to a record that does not contain it. `may_lag`: for how many seconds no 404 is believed of a job that is known
         to exist, because it is new. `unseen_timeout`: after how many seconds the wait for a job ends that
-        was never seen. `on_seen` is called with the first record. Cancelling ends a wait at once and does nothing to
-        the job.
+        was never seen. `on_seen` is called with the first record. `waits`: those that end together with this one.
+        Cancelling ends a wait at once and does nothing to the job.
 
         Raises:
             LumaError: one that waiting does not solve; or the last transient one if the job was never seen.
@@ -114,7 +154,7 @@ class Pollers:
                     await poller.poll(at=poller.due, unless_after=poller.polled_at)
             if on_seen and poller.job:
                 await on_seen(poller.build_result(request))
-            with anyio.CancelScope(deadline=end):
+            with (waits or Waits()).until(end):
                 while poller.is_worth_waiting:
                     await poller.poll(at=poller.due, unless_after=poller.polled_at)
             if poller.is_worth_waiting:

@@ -10,6 +10,7 @@ import stat
 import sys
 from contextlib import nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -23,9 +24,13 @@ from luma_mcp.settings import LOOPBACK, Settings, SettingsError, parse_http_toke
 from luma_mcp.text import one_line, strip_control
 
 if TYPE_CHECKING:
+    import socket
+
     from mcp.server.mcpserver import MCPServer
 
     from luma_mcp.hosting.authentication import Access
+    from luma_mcp.hosting.operations import Operations
+
 
 # They log the URL of every request, and the jobid in it contains an e-mail address.
 CHATTY_LOGGERS = ("httpx2", "httpcore2")
@@ -55,17 +60,22 @@ def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None, 
         from luma_mcp.server.app import build_server
 
         if http:
+            from luma_mcp.hosting.drain import cap_waits
+            from luma_mcp.hosting.logs import configure_logging
+            from luma_mcp.hosting.operations import Operations
+
             access = _prepare_access(prepared, http[0], authenticate=authenticate)
-            hosted = replace(prepared, has_local_files=access.has_local_files)
-            _log_to_stderr(hosted, access.token)
-            server = build_server(hosted)
+            hosted = cap_waits(replace(prepared, has_local_files=access.has_local_files))
+            configure_logging(hosted, [access.token] if access.token else [])
+            operations = Operations(hosted)
+            server = build_server(hosted, waits=operations.waits, on_result=operations.note_result)
             if prepared.confirm != "never":
                 click.echo(NO_CONFIRMATION_OVER_HTTP, err=True)
             if not authenticate:
                 click.echo(NO_AUTH, err=True)
-            serve_http(server, hosted, host=http[0], port=http[1], access=access)
+            serve_http(server, operations, hosted, host=http[0], port=http[1], access=access)
             return
-        _log_to_stderr(prepared, None)
+        _log_to_stderr(prepared)
         server = build_server(prepared)
         # The SDK reads stdin in a thread that cannot be interrupted: without this, Ctrl-C would wait for a line.
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
@@ -80,29 +90,35 @@ def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None, 
 
 
 def serve_http(
-    server: MCPServer[Any], settings: Settings, *, host: str, port: int, access: Access | None = None
+    server: MCPServer[Any],
+    operations: Operations,
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    access: Access | None = None,
 ) -> None:
     """Serve Streamable HTTP, after printing the URL on a line of its own, and how apps are given the token.
 
     `access`: who is served; None: every program that reaches the address.
     """
     from luma_mcp.cli.messages import http_snippets
-    from luma_mcp.hosting.http import PATH, build_app, listen, run
+    from luma_mcp.hosting.drain import find_times
+    from luma_mcp.hosting.http import PATH, build_app, run
 
-    app = build_app(server, settings, host=host, access=access)
-    try:
-        listener = listen(host, port)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise click.ClickException(f"Cannot listen on {host}, port {port}: {reason}. Try another --port.") from error
-    shown_host = f"[{host}]" if ":" in host else host
-    url = f"http://{shown_host}:{listener.getsockname()[1]}{PATH}"
+    app = build_app(server, settings, host=host, access=access, around=[partial(operations.observe, server)])
+    listener = _listen(host, port, "Try another --port.")
+    metrics_listener = None
+    if settings.metrics_address:
+        metrics_listener = _listen(*settings.metrics_address, "Change LUMA_MCP_METRICS_ADDRESS.")
+        click.echo(f"luma-ray-mcp: metrics at {_get_origin(metrics_listener)}/metrics", err=True)
+    url = f"{_get_origin(listener, host)}{PATH}"
     click.echo(url)
     if access and access.token:
         click.echo(http_snippets(url, access.token))
     # uvicorn raises the signal that ended it once more; this turns it into a clean exit.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    run(app, listener)
+    run(app, listener, operations, find_times(settings), metrics_listener)
 
 
 def _prepare_access(settings: Settings, host: str, *, authenticate: bool) -> Access:
@@ -131,6 +147,23 @@ def _exit_unusable(reasons: str) -> NoReturn:
     for line in reasons.splitlines():
         click.echo(f"luma-ray-mcp: {line}", err=True)
     sys.exit(2)
+
+
+def _get_origin(listener: socket.socket, host: str = "") -> str:
+    """Get the beginning of the URLs of a listening socket. `host`: how its address is named, if not by its number."""
+    address, port, *_ = listener.getsockname()
+    host = host or address
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _listen(host: str, port: int, remedy: str) -> socket.socket:
+    from luma_mcp.hosting.http import listen
+
+    try:
+        return listen(host, port)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise click.ClickException(f"Cannot listen on {host}, port {port}: {reason}. {remedy}") from error
 
 
 def _get_http_token(settings: Settings) -> str:
@@ -202,14 +235,14 @@ def _read_private(path: Path) -> str | None:
     return None
 
 
-def _log_to_stderr(settings: Settings, http_token: str | None) -> None:
+def _log_to_stderr(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     secrets_set = (settings.token, settings.agents_key, settings.http_token)
     known = [secret.get_secret_value() for secret in (*secrets_set, settings.journal_listen) if secret]
     known += [key.get_secret_value() for key in settings.secret_keys]
     if isinstance(settings.journal, SecretStr):
         known.append(settings.journal.get_secret_value())
-    handler.setFormatter(_RedactingFormatter([*known, *([http_token] if http_token else [])]))
+    handler.setFormatter(_RedactingFormatter(known))
     logging.basicConfig(level=settings.log_level, handlers=[handler])
     for name in CHATTY_LOGGERS:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

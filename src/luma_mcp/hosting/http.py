@@ -14,6 +14,8 @@ from mcp.server.transport_security import DEFAULT_MAX_REQUEST_BODY_SIZE, Transpo
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from luma_mcp.hosting.authentication import WILDCARDS, Access, CallerCredential, Mode, OwnerToken
+from luma_mcp.hosting.drain import DrainingServer, DrainTimes
+from luma_mcp.hosting.operations import Operations
 from luma_mcp.settings import DEFAULT_PORTS, LOOPBACK, Settings
 
 if TYPE_CHECKING:
@@ -114,19 +116,33 @@ def build_transport_security(host: str, public_url: str | None) -> TransportSecu
     return TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=origins)
 
 
-def run(app: ASGIApp, listener: socket.socket) -> None:
-    """Serve an application until a signal."""
+def run(
+    app: ASGIApp,
+    listener: socket.socket,
+    operations: Operations,
+    times: DrainTimes,
+    metrics_listener: socket.socket | None = None,
+) -> None:
+    """Serve an application until a signal, and then drain it.
+
+    Args:
+        app: the application; `operations` observes it.
+        listener: where it is served.
+        operations: also answers at `metrics_listener`, if there is one.
+        times: how the server is stopped.
+        metrics_listener: the separate address for those who operate it.
+    """
     config = uvicorn.Config(
         app,
         http=BoundedProtocol,
         ws="none",
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=1,
         # Nothing here depends on what a proxy says about its client.
         proxy_headers=False,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    alongside = operations.serving(metrics_listener) if metrics_listener else None
+    DrainingServer(config, times, operations.waits, alongside).run(sockets=[listener])
 
 
 class BoundedProtocol(H11Protocol):

@@ -761,6 +761,16 @@ def check_health(dsn: SecretStr) -> JournalHealth:
         return JournalHealth("unusable", reason=describe(error))
 
 
+def find_problem(dsn: SecretStr) -> str | None:
+    """Find out why a database cannot be reached; None if it can. Blocks until it answers: call it in a thread."""
+    try:
+        with connect(dsn) as connection:
+            connection.execute("SELECT 1")
+    except (psycopg.Error, OSError) as error:
+        return _describe(error)
+    return None
+
+
 def migrate(dsn: SecretStr, *, dry_run: bool) -> tuple[int, int]:
     """Bring the tables to this version; the version before and after that. With `dry_run`, nothing is changed.
 

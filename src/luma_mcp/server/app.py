@@ -14,6 +14,7 @@ import anyio
 from mcp.server.mcpserver import MCPServer
 
 from luma_mcp import __version__
+from luma_mcp.api.polling import Waits
 from luma_mcp.api.protocol import FEATURES
 from luma_mcp.catalog import get_catalog
 from luma_mcp.catalog.models import Catalog, without_local_files
@@ -22,6 +23,7 @@ from luma_mcp.server.prompts import add_completions, build_prompts, check_prompt
 from luma_mcp.server.resources import CACHE_HINTS, adapt_response, add_resources
 from luma_mcp.server.tasks import Tasks, VideoTaskBackend
 from luma_mcp.server.tools import (
+    CallToolResult,
     ServerContext,
     delete_job,
     generate_video,
@@ -84,11 +86,14 @@ def build_server(
     transport: httpx2.AsyncBaseTransport | None = None,
     resolve: Resolve | None = None,
     wall_clock: Callable[[], datetime] = get_time,
+    waits: Waits | None = None,
+    on_result: Callable[[str, CallToolResult], None] | None = None,
 ) -> MCPServer[Any]:
     """Build the MCP server with its tools, ready to run on any transport of the SDK.
 
     Without a catalog, it makes what the API of the settings offers. `transport` carries all HTTP requests, and
     `resolve` finds the addresses of the hosts in links; tests pass their own. `wall_clock`: the time of day, in UTC.
+    `waits`: the waits of its calls, for whoever stops the server; `on_result` is called with the result of each tool.
     """
     offered = catalog or get_catalog(settings.api)
     offered = offered if settings.has_local_files else without_local_files(offered)
@@ -124,7 +129,7 @@ def build_server(
         latest = await opened.journal.list_latest(COMPLETED_JOBIDS) if opened else []
         return [order.jobid for order in latest if order.jobid]
 
-    context = ServerContext(settings, offered, service, wall_clock)
+    context = ServerContext(settings, offered, service, wall_clock, waits=waits or Waits(), on_result=on_result)
     ordering = generate_video.definition(context)
     confirmation: Confirmation | None = None
     if settings.confirm != "never":

@@ -37,7 +37,7 @@ async def fetch_video(context: ServerContext, job: Job | str, seconds: float = 0
 
     `options`: those of `VideoService.wait`.
     """
-    fetched = await context.require_service().wait(job, seconds, **options)
+    fetched = await context.require_service().wait(job, seconds, waits=context.waits, **options)
     if not fetched.is_video:
         raise InvalidArguments([Problem("jobid", "not_a_video", fetched.jobid, reason=fetched.kind or "")])
     return fetched

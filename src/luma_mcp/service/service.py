@@ -15,7 +15,7 @@ import anyio
 from pydantic import SecretStr
 
 from luma_mcp.api import build_client
-from luma_mcp.api.polling import Pollers
+from luma_mcp.api.polling import Pollers, Waits
 from luma_mcp.api.protocol import Job, ListedState, VideoApi, VideoRequest, parse_time
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.errors import Capacity, LumaError, NetworkError, NotFound, RecordedJob, Upstream
@@ -173,6 +173,7 @@ class VideoService:
         expected: tuple[float, float] | None = None,
         unseen_timeout: float = inf,
         on_seen: Callable[[Job], Awaitable[None]] | None = None,
+        waits: Waits | None = None,
     ) -> Job:
         """Wait until a job has finished, or return it as it is when the time is up.
 
@@ -183,6 +184,7 @@ class VideoService:
             expected: what `expected_seconds` returned, if the caller has it.
             unseen_timeout: after how many seconds the wait for a job ends that was never seen.
             on_seen: called with the job's first record.
+            waits: those that end together with this one.
 
         Raises:
             NotFound: the API does not know the job.
@@ -214,6 +216,7 @@ class VideoService:
                 may_lag=may_lag,
                 unseen_timeout=unseen_timeout,
                 on_seen=on_seen,
+                waits=waits,
             )
         except LumaError as error:
             failure = error

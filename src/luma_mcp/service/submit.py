@@ -41,6 +41,7 @@ import anyio
 import anyio.lowlevel
 
 from luma_mcp import errors
+from luma_mcp.api.polling import Waits
 from luma_mcp.api.protocol import Job, VideoApi, VideoRequest
 from luma_mcp.catalog.validate import find_cheaper
 from luma_mcp.journal.protocol import Journal, JournalBusy, LimitExceeded, Order, RateWindow
@@ -124,6 +125,7 @@ class OrderSubmitter:
         save: bool = False,
         retry_timeout: float,
         patience: float = 0,
+        waits: Waits | None = None,
         on_progress: ProgressCallback,
     ) -> SubmitResult:
         """Order a video, or find the job of an identical order.
@@ -136,6 +138,7 @@ class OrderSubmitter:
             save: record that the job's files are to be saved.
             retry_timeout: seconds within which a refused connection is tried again.
             patience: seconds for which a free slot, and a journal that another process has locked, are waited for.
+            waits: those that end together with these.
             on_progress: called at the beginning of each step.
 
         Raises:
@@ -177,9 +180,8 @@ class OrderSubmitter:
                         continues=validated.continues,
                         price=(await self.prices.estimate(validated.params)).price,
                     )
-                    placing = _Placing(
-                        order, validated, call, allow_duplicate, started + retry_timeout, started + patience
-                    )
+                    deadlines = started + retry_timeout, started + patience
+                    placing = _Placing(order, validated, call, allow_duplicate, *deadlines, waits or Waits())
                     try:
                         result = await self._place_in_slot(placing, on_progress)
                     except errors.NotFound:
@@ -288,21 +290,23 @@ class OrderSubmitter:
                 return await self._place(placing)
             except errors.NetworkError as error:
                 is_lasting = error.stage in ("tls", "unsendable")
-                if is_lasting or anyio.current_time() + CONNECTION_PAUSE >= placing.retry_deadline:
+                end = min(placing.retry_deadline, placing.waits.latest)
+                if is_lasting or anyio.current_time() + CONNECTION_PAUSE >= end:
                     raise
                 await anyio.sleep(CONNECTION_PAUSE)
             except (errors.Capacity, errors.Upstream) as error:
                 # Where the API names a time at which it makes sense, an earlier attempt does not.
                 pause = max(SLOT_PAUSE, error.retry_after or 0)
                 is_for_now = isinstance(error, errors.Capacity) or error.fault == "throttled"
-                if not is_for_now or anyio.current_time() + pause >= placing.deadline:
+                if not is_for_now or anyio.current_time() + pause >= min(placing.deadline, placing.waits.latest):
                     raise
                 if isinstance(error, errors.Capacity) and not is_explained:
                     await self._explain(error)
                     detail = f"{error.in_use} of {error.slots} in use" if error.slots else None
                     await on_progress("waiting for a free slot", detail)
                     is_explained = True
-                await anyio.sleep(pause)
+                with placing.waits.until(placing.deadline):
+                    await anyio.sleep(pause)
 
     async def _explain(self, error: errors.Capacity) -> None:
         """Add which jobs hold the slots, and when the next one is expected to finish."""
@@ -603,6 +607,7 @@ class _Placing:
     retry_deadline: float
     # Until when a slot and a locked journal are waited for, by the event loop's clock.
     deadline: float
+    waits: Waits
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetad
 from mcp.types import CallToolResult, ToolAnnotations
 from pydantic import ConfigDict
 
+from luma_mcp.api.polling import Waits
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.errors import LumaError, NotConfigured, Upstream
 from luma_mcp.hosts import DEFAULT_WAIT, WAIT_LIMITS, WAIT_MARGIN
@@ -52,6 +53,10 @@ class ServerContext:
     wall_clock: Callable[[], datetime]
     # By jobid, what the result of an order contains besides its job; for tasks, whose results are fetched later.
     ordered: dict[str, ResultContext] = field(default_factory=dict)
+    # The waits of all calls, which end when the server is being stopped.
+    waits: Waits = field(default_factory=Waits)
+    # Called with the name of a tool and the result of each of its calls.
+    on_result: Callable[[str, CallToolResult], None] | None = None
 
     @property
     def provider(self) -> Provider:
@@ -76,12 +81,14 @@ class ServerContext:
     def wait_seconds(self, options: Mapping[str, Any], ctx: Context[Any, Any]) -> tuple[float, float]:
         """Resolve how long a call waits, and within how many seconds its host surely takes the result.
 
-        It waits as requested, else as long as its host allows; never longer than the settings.
+        It waits as requested, else as long as its host allows; never longer than the settings, and not at all while the
+        server is being stopped.
         """
         client = ctx.session.client_params
         name = client.client_info.name.casefold() if client else ""
         allowed: float = WAIT_LIMITS.get(name, DEFAULT_WAIT)
-        return min(options.get("wait_seconds", allowed), self.settings.max_wait_seconds), allowed + WAIT_MARGIN
+        longest = 0 if self.waits.is_ending else self.settings.max_wait_seconds
+        return min(options.get("wait_seconds", allowed), longest), allowed + WAIT_MARGIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +156,14 @@ def build_tool(
 
 async def _call(tool: str, handle: Handler, context: ServerContext, **arguments: Any) -> CallToolResult:
     try:
-        return await handle(context, **arguments)
+        result = await handle(context, **arguments)
     except Exception as error:
         failure = error
         if not isinstance(failure, LumaError):
             # The SDK would report it without a hint that something may have been ordered.
             logger.exception("%s failed", tool)
             failure = Upstream("internal", detail=type(error).__name__)
-        return build_error_result(failure, tool, context.provider, simulated=context.settings.simulated)
+        result = build_error_result(failure, tool, context.provider, simulated=context.settings.simulated)
+    if context.on_result:
+        context.on_result(tool, result)
+    return result

@@ -147,6 +147,7 @@ class _Call:
             save=self.parsed.options.get("save", False),
             retry_timeout=min(ORDER_RETRY_TIMEOUT, seconds),
             patience=seconds,
+            waits=self.context.waits,
             on_progress=reporter.on_progress,
         )
         return await self.follow(validated, submitted, reporter)

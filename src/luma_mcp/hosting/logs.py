@@ -1,0 +1,289 @@
+"""Logs of a server that is reached over HTTP: ids of requests, a line for each, and nothing secret or personal.
+
+Whatever a line is made of, it is masked as a whole: a message may contain what a caller, the API or a database sent.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TextIO
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from pydantic import SecretStr
+
+from luma_mcp.providers import PROVIDERS
+from luma_mcp.service.tenants import current_tenant
+from luma_mcp.settings import VARIABLES, Settings, is_database
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+access_logger = logging.getLogger("luma_mcp.access")
+
+MASK = "***"
+CREDENTIAL_HEADERS = (b"authorization", b"x-useapi-token", b"x-luma-api-key")
+CLIENT_LEFT = 499
+"""The status of a request whose client has left before it was answered. nginx uses it, too."""
+OTHER = "other"
+"""What stands for a path, a method or a tool that does not exist: a caller can make up any number of them."""
+_REQUEST_ID = b"x-request-id"
+_SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+# Shorter ones are no secrets, and would mask half of the words.
+_SHORTEST_SECRET, _SHORTEST_SENT = 4, 8
+# Loggers that write what requests and answers contain, and the least level at which they do not.
+_QUIET = {"httpx2": "WARNING", "httpcore2": "WARNING", "mcp": "INFO", "sse_starlette": "INFO", "psycopg": "INFO"}
+
+_BEGINS = "|".join(re.escape(provider.begins) for provider in PROVIDERS.values())
+_CREDENTIAL = re.compile(rf"({_BEGINS})[!-~]+")
+_JSON_WEB_TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.?[\w-]*")
+_HOOK = re.compile(r"(/hooks/[^/\s]+/)[^/\s\"'?#]+")
+# What pydantic says of a value that it refuses, which may be a prompt.
+_INPUT = re.compile(r"input_value=.*?(?=, input_type=|$)", re.DOTALL)
+_PART = re.compile(r"[^\s:/\"'<>,;()\[\]{}=\\]+")
+_ADDRESS = re.compile(r".(@|%40).")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+@dataclass(slots=True)
+class HttpRequest:
+    """What is known of a request for its line in the log and for the metrics.
+
+    Attributes:
+        path: its template, such as `/hooks/{order}/{mac}`.
+        sent_secrets: the credentials in its headers.
+        rpc_method, tool: what it calls, as far as that exists.
+        outcome: how its tool call has ended.
+        received, sent: the bytes of the bodies.
+    """
+
+    id: str
+    method: str
+    path: str
+    sent_secrets: tuple[str, ...] = ()
+    status: int = CLIENT_LEFT
+    rpc_method: str | None = None
+    tool: str | None = None
+    outcome: str | None = None
+    tenant: str = ""
+    received: int = 0
+    sent: int = 0
+    seconds: float = 0.0
+
+
+current_request: ContextVar[HttpRequest | None] = ContextVar("current_request", default=None)
+"""The request that is being handled; also in the handlers of its call."""
+
+
+class Masker:
+    """Removes from a text what no log may contain: secrets, e-mail addresses, the MACs of webhooks."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets: list[str] = []
+        self.add(*secrets)
+
+    def add(self, *secrets: str) -> None:
+        """Remove these as well, in plain form and as parts of a URL."""
+        forms = {form for secret in secrets for form in (secret, quote(secret, safe=""), unquote(secret))}
+        known = forms.union(self._secrets)
+        # The longest first: one may be a part of another.
+        self._secrets = sorted((form for form in known if len(form) >= _SHORTEST_SECRET), key=len, reverse=True)
+
+    def mask(self, text: str) -> str:
+        """Mask a text."""
+        request = current_request.get()
+        sent = request.sent_secrets if request else ()
+        for secret in (*self._secrets, *sent):
+            text = text.replace(secret, MASK)
+        text = _CREDENTIAL.sub(MASK, text)
+        text = _JSON_WEB_TOKEN.sub(MASK, text)
+        text = _HOOK.sub(rf"\1{MASK}", text)
+        text = _INPUT.sub(f"input_value={MASK}", text)
+        if "@" in text or "%40" in text:
+            text = _PART.sub(_mask_address, text)
+        return text
+
+
+def _mask_address(part: re.Match[str]) -> str:
+    return MASK if _ADDRESS.search(part[0]) else part[0]
+
+
+def find_secrets(settings: Settings) -> list[str]:
+    """Find what is secret in the settings, with the passwords in the addresses of databases."""
+    found: list[str] = []
+    for name in VARIABLES:
+        value = getattr(settings, name)
+        values = value if isinstance(value, tuple) else (value,)
+        found += [each.get_secret_value() for each in values if isinstance(each, SecretStr)]
+    addresses = filter(is_database, found.copy())
+    for address in addresses:
+        found += _find_passwords(address)
+    return found
+
+
+def _find_passwords(address: str) -> list[str]:
+    try:
+        url = urlsplit(address)
+        stated = [url.password or "", *parse_qs(url.query).get("password", ())]
+    except ValueError:
+        return []
+    return [password for password in stated if password]
+
+
+class HttpFormatter(logging.Formatter):
+    """Formats a record as one JSON object, or as text in which every line but the first is indented.
+
+    No caller can make a line that looks like another record.
+    """
+
+    def __init__(self, masker: Masker, *, as_json: bool) -> None:
+        super().__init__("%(levelname)s %(name)s: %(message)s")
+        self._masker = masker
+        self._as_json = as_json
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record."""
+        request = current_request.get()
+        request_id = request.id if request else None
+        if not self._as_json:
+            text = self._masker.mask(super().format(record))
+            first, *others = text.split("\n")
+            lines = [first, *(f"    {line}" for line in others)]
+            if request_id:
+                lines[0] += f" [{request_id}]"
+            return "\n".join(_CONTROL.sub(_escape, line) for line in lines)
+        fields: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": self._masker.mask(record.getMessage()),
+            "request_id": request_id,
+            "tenant": current_tenant.get().id or (request.tenant if request else None) or None,
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            fields["exception"] = self._masker.mask(self.formatException(record.exc_info))
+        known = {name: value for name, value in fields.items() if value is not None}
+        return json.dumps(known, ensure_ascii=True, default=str)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")
+
+
+def configure_logging(settings: Settings, secrets: Iterable[str] = (), stream: TextIO | None = None) -> Masker:
+    """Log to stderr as the settings say, and return what masks the lines, to which secrets can be added.
+
+    `secrets`: those that are not in the settings.
+    """
+    masker = Masker([*find_secrets(settings), *secrets])
+    as_json = settings.log_format == "json"
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(HttpFormatter(masker, as_json=as_json))
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    root_level = logging.getLogger().level
+    for name, level in _QUIET.items():
+        logging.getLogger(name).setLevel(max(logging.getLevelNamesMapping()[level], root_level))
+    # Whoever collects the logs of a server for many wants a line for each request, even if nothing is wrong.
+    if as_json and root_level <= logging.WARNING:
+        access_logger.setLevel(logging.INFO)
+    return masker
+
+
+def get_template(path: str) -> str:
+    """Get the template of a path."""
+    if path == "/mcp":
+        return path
+    if path.startswith("/hooks/"):
+        return "/hooks/{order}/{mac}"
+    if path.startswith("/.well-known/oauth-protected-resource"):
+        return "/.well-known/oauth-protected-resource"
+    return OTHER
+
+
+class RequestLog:
+    """ASGI middleware, the outermost: gives each request an id, and logs how it was answered.
+
+    A client or a proxy may give the id as `X-Request-Id`. `on_answer` is called with each request at its end.
+    """
+
+    def __init__(self, app: ASGIApp, on_answer: Callable[[HttpRequest], None] | None = None) -> None:
+        self._app = app
+        self._on_answer = on_answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = _build_request(scope)
+        header = (_REQUEST_ID, request.id.encode())
+
+        async def receive_counted() -> Message:
+            message = await receive()
+            request.received += len(message.get("body", b""))
+            return message
+
+        async def send_counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                request.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), header]
+            request.sent += len(message.get("body", b""))
+            await send(message)
+
+        before = current_request.set(request)
+        began = time.monotonic()
+        try:
+            await self._app(scope, receive_counted, send_counted)
+        except Exception:
+            # The server answers it so.
+            request.status = 500
+            raise
+        finally:
+            request.seconds = time.monotonic() - began
+            _log_access(request)
+            if self._on_answer:
+                self._on_answer(request)
+            current_request.reset(before)
+
+
+def _build_request(scope: Scope) -> HttpRequest:
+    given = [value for name, value in scope["headers"] if name == _REQUEST_ID]
+    request_id = secrets.token_hex(16)
+    if len(given) == 1 and _SAFE_ID.fullmatch(given[0]):
+        request_id = given[0].decode("ascii")
+    sent_secrets: list[str] = []
+    for name, value in scope["headers"]:
+        if name in CREDENTIAL_HEADERS:
+            # Without the scheme of `Authorization`.
+            credential = value.decode("latin-1").strip().rpartition(" ")[2]
+            if len(credential) >= _SHORTEST_SENT:
+                sent_secrets.append(credential)
+    path = get_template(scope["path"])
+    return HttpRequest(request_id, scope["method"], path, tuple(sent_secrets))
+
+
+def _log_access(request: HttpRequest) -> None:
+    calls = (request.rpc_method, request.tool)
+    what = " ".join(filter(None, calls))
+    fields = {
+        "method": request.method,
+        "path": request.path,
+        "status": request.status,
+        "seconds": round(request.seconds, 3),
+        "rpc_method": request.rpc_method,
+        "tool": request.tool,
+        "outcome": request.outcome,
+        "received_bytes": request.received,
+        "sent_bytes": request.sent,
+    }
+    values = (request.method, request.path, request.status, request.seconds, what)
+    access_logger.info("%s %s %d %.3f s %s", *values, extra={"fields": fields})
