@@ -767,7 +767,7 @@ def find_problem(dsn: SecretStr) -> str | None:
         with connect(dsn) as connection:
             connection.execute("SELECT 1")
     except (psycopg.Error, OSError) as error:
-        return _describe(error)
+        return describe(error)
     return None
 
 
