@@ -32,6 +32,8 @@ from luma_mcp.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+# Seconds for the calls that a single server accepts last, which do not wait.
+LAST_CALLS = 1.0
 # Seconds during which a replica accepts connections after the signal: load balancers ask every few seconds.
 NOTICE = 5.0
 # Seconds after the last answer: a client may list the tools before it believes the result of a call.
@@ -61,7 +63,7 @@ class DrainTimes:
 
 
 # The one owner of a server on their own machine wants it to end, and asks again about their jobs.
-LOCAL = DrainTimes(least=0, accepting=2, waits=0, end=10)
+LOCAL = DrainTimes(least=0, accepting=9, waits=0, end=10)
 
 
 def find_times(settings: Settings) -> DrainTimes:
@@ -74,7 +76,8 @@ def find_times(settings: Settings) -> DrainTimes:
         # Other replicas serve the clients meanwhile.
         notice = min(NOTICE, end / 10)
         return DrainTimes(notice, notice, waits, end)
-    return DrainTimes(0, waits, waits, end)
+    # Nobody else does: only those who come at the very end find it closed, so that none of their calls is cut.
+    return DrainTimes(0, end - min(LAST_CALLS, end / 10), waits, end)
 
 
 def cap_waits(settings: Settings) -> Settings:

@@ -48,7 +48,8 @@ _JSON_WEB_TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.?[\w-]*")
 _HOOK = re.compile(r"(/hooks/[^/\s]+/)[^/\s\"'?#]+")
 # What pydantic says of a value that it refuses, which may be a prompt.
 _INPUT = re.compile(r"input_value=.*?(?=, input_type=|$)", re.DOTALL)
-_PART = re.compile(r"[^\s:/\"'<>,;()\[\]{}=\\]+")
+# Between the characters that end an address, one of which may be escaped in the URL of a job.
+_PART = re.compile(r"(?:(?!%3A)[^\s:/\"'<>,;()\[\]{}=\\])+", re.IGNORECASE)
 _ADDRESS = re.compile(r".(@|%40).")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -84,7 +85,10 @@ current_request: ContextVar[HttpRequest | None] = ContextVar("current_request", 
 
 
 class Masker:
-    """Removes from a text what no log may contain: secrets, e-mail addresses, the MACs of webhooks."""
+    """Removes from a text what no log may contain: secrets, e-mail addresses, the MACs of webhooks.
+
+    Besides the secrets that it is given, those of the request and of the tenant that are being handled.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._secrets: list[str] = []
@@ -99,9 +103,11 @@ class Masker:
 
     def mask(self, text: str) -> str:
         """Mask a text."""
-        request = current_request.get()
-        sent = request.sent_secrets if request else ()
-        for secret in (*self._secrets, *sent):
+        request, credential = current_request.get(), current_tenant.get().credential
+        own = [credential.get_secret_value()] if credential else []
+        if request:
+            own += request.sent_secrets
+        for secret in (*self._secrets, *own):
             text = text.replace(secret, MASK)
         text = _CREDENTIAL.sub(MASK, text)
         text = _JSON_WEB_TOKEN.sub(MASK, text)

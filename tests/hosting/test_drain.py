@@ -1,0 +1,236 @@
+"""A server that is being stopped finishes its calls, in both versions of the protocol: the real program."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import socket
+import threading
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx2
+import pytest
+from mcp import Client
+from pydantic import SecretStr
+from tests.cli.killable import Address, Api
+from tests.cli.serving import STARTING, content, served
+from tests.conftest import ERAS, TOKEN
+
+from luma_mcp.api.polling import Waits
+from luma_mcp.hosting.drain import LOCAL, cap_waits, find_times
+from luma_mcp.settings import Settings
+from luma_mcp.simulator.app import PREFIX
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+
+    from starlette.types import Receive, Scope, Send
+
+MODES = pytest.mark.parametrize("mode", ERAS)
+HOSTED = {"LUMA_MCP_PUBLIC_URL": "http://127.0.0.1"}
+"""With it, the server is for others than its owner, although it listens on loopback."""
+METRICS = {"LUMA_MCP_METRICS_ADDRESS": "127.0.0.1:0"}
+STUCK = {"prompt": "A fox simulate:stuck", "wait_seconds": 600}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Calls over real HTTP."""
+    return "asyncio"
+
+
+class Call:
+    """A call in progress. `begun`: its job was reported; `content`: its result."""
+
+    def __init__(self, url: str, mode: str) -> None:
+        self._url, self._mode = url, mode
+        self.begun = anyio.Event()
+        self.content: dict[str, Any] = {}
+
+    async def run(self, tool: str = "generate_video", **arguments: Any) -> None:
+        async def on_progress(_: float, __: float | None, message: str | None) -> None:
+            if message and "Job" in message:
+                self.begun.set()
+
+        # It is cut where the server is killed.
+        with suppress(Exception):
+            async with Client(self._url, mode=self._mode) as client:
+                result = await client.call_tool(tool, arguments, progress_callback=on_progress)
+                self.content = content(result)
+
+
+async def wait_until_ended(process: subprocess.Popen[str]) -> int:
+    return await anyio.to_thread.run_sync(process.wait, STARTING)
+
+
+def metrics_url(process: subprocess.Popen[str]) -> str:
+    """Where the program says that it serves its metrics."""
+    assert process.stderr
+    for line in process.stderr:
+        if found := re.search(r"http://\S+(?=/metrics)", line):
+            return found[0]
+    raise AssertionError("it serves no metrics")
+
+
+async def drain(process: subprocess.Popen[str], operator: str, call: Call | None = None) -> None:
+    """Send it the signal, after the call has begun, and wait until it drains."""
+    with anyio.fail_after(STARTING):
+        if call:
+            await call.begun.wait()
+        process.send_signal(signal.SIGTERM)
+        async with httpx2.AsyncClient(base_url=operator) as http:
+            answer = await http.get("/readyz")
+            while answer.status_code == 200:
+                answer = await http.get("/readyz")
+        assert (answer.status_code, answer.text) == (503, "draining")
+
+
+class SlowApi(Api):
+    """An API that answers an order when it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ordered, self.released = threading.Event(), threading.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "POST":
+            self.ordered.set()
+            await asyncio.to_thread(self.released.wait, STARTING)
+        await super().__call__(scope, receive, send)
+
+
+@contextmanager
+def serving(api: Api) -> Iterator[dict[str, str]]:
+    """Serve an API; the settings for it."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        address = Address(listener)
+        with address.serving(api):
+            yield {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_BASE_URL": f"{address.origin}{PREFIX}"}
+
+
+@MODES
+@pytest.mark.parametrize("settings", [{}, HOSTED | {"LUMA_MCP_DRAIN_SECONDS": "2"}], ids=["owner", "hosted"])
+async def test_a_long_wait_answers_that_the_job_still_runs(mode: str, settings: dict[str, str]) -> None:
+    with served("--simulate", **settings) as (url, process):
+        call = Call(url, mode)
+        async with anyio.create_task_group() as calls:
+            calls.start_soon(partial(call.run, **STUCK))
+            with anyio.fail_after(STARTING):
+                await call.begun.wait()
+            process.send_signal(signal.SIGTERM)
+        assert call.content["state"] == "running"
+        assert call.content["jobid"]
+        assert call.content["next_action"] == "get_job"
+        assert await wait_until_ended(process) in (-signal.SIGTERM, 128 + signal.SIGTERM)
+
+
+@MODES
+async def test_a_job_that_ends_during_the_drain_is_returned(mode: str) -> None:
+    api = Api()
+    with serving(api) as settings, served(**settings, **HOSTED) as (url, process):
+        call = Call(url, mode)
+        async with anyio.create_task_group() as calls:
+            calls.start_soon(partial(call.run, prompt="A fox", wait_seconds=40))
+            with anyio.fail_after(STARTING):
+                await call.begun.wait()
+            process.send_signal(signal.SIGTERM)
+            api.now += 600
+        assert call.content["state"] == "completed"
+        await wait_until_ended(process)
+
+
+@MODES
+async def test_a_new_call_does_not_wait_during_the_drain(mode: str) -> None:
+    with served("--simulate", **HOSTED, **METRICS) as (url, process):
+        first, second = Call(url, mode), Call(url, mode)
+        operator = metrics_url(process)
+        async with anyio.create_task_group() as calls:
+            calls.start_soon(partial(first.run, **STUCK))
+            await drain(process, operator, first)
+            assert httpx2.get(f"{operator}/livez").status_code == 200
+            assert "luma_mcp_draining 1.0" in httpx2.get(f"{operator}/metrics").text
+            await second.run(prompt="An owl simulate:stuck", wait_seconds=600)
+            assert second.content["state"] == "running"
+            assert not first.content, "it should go on waiting"
+            process.kill()
+
+
+@MODES
+async def test_an_order_on_its_way_is_finished(mode: str) -> None:
+    api = SlowApi()
+    with serving(api) as settings, served(**settings, **METRICS) as (url, process):
+        call = Call(url, mode)
+        async with anyio.create_task_group() as calls:
+            calls.start_soon(partial(call.run, prompt="A fox", wait_seconds=40))
+            assert await anyio.to_thread.run_sync(api.ordered.wait, STARTING)
+            await drain(process, metrics_url(process))
+            api.released.set()
+        assert call.content["outcome"] == "created"
+        assert len(api.orders) == 1
+        await wait_until_ended(process)
+
+
+@MODES
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_ends_it_at_once(mode: str, second: signal.Signals) -> None:
+    with served("--simulate", **HOSTED, **METRICS) as (url, process):
+        call = Call(url, mode)
+        async with anyio.create_task_group() as calls:
+            calls.start_soon(partial(call.run, **STUCK))
+            await drain(process, metrics_url(process), call)
+            process.send_signal(second)
+            assert await wait_until_ended(process) == 128 + second
+        assert not call.content
+
+
+def hosted(**settings: Any) -> Settings:
+    return Settings(public_url="https://video.example.com", **settings)
+
+
+def test_waits_end_before_the_drain_does() -> None:
+    assert cap_waits(hosted()).max_wait_seconds == 45
+    assert cap_waits(hosted(drain_seconds=300)).max_wait_seconds == 285
+    assert cap_waits(hosted(drain_seconds=4)).max_wait_seconds == 3
+    assert cap_waits(hosted(drain_seconds=0)).max_wait_seconds == 0
+    assert cap_waits(hosted(max_wait_seconds=10)).max_wait_seconds == 10
+    assert cap_waits(Settings(has_local_files=False)).max_wait_seconds == 45
+
+
+def test_the_owner_of_a_server_waits_as_long_as_before() -> None:
+    assert cap_waits(Settings(drain_seconds=4)).max_wait_seconds == Settings().max_wait_seconds
+    assert find_times(Settings(drain_seconds=4)) is LOCAL
+
+
+def test_replicas_accept_calls_until_load_balancers_notice() -> None:
+    alone, replica = find_times(hosted()), find_times(hosted(journal=SecretStr("postgresql://db/luma")))
+    assert (replica.least, replica.accepting) == (5, 5)
+    # Nobody else serves the clients of a single server.
+    assert (alone.least, alone.accepting) == (0, 59)
+
+
+async def test_waits_end_together() -> None:
+    waits, ended = Waits(), []
+
+    async def wait(seconds: float) -> None:
+        with waits.until(anyio.current_time() + seconds):
+            await anyio.sleep(seconds + 1)
+        ended.append(seconds)
+
+    with anyio.fail_after(STARTING):
+        async with anyio.create_task_group() as tasks:
+            for seconds in (0.01, 600, 700):
+                tasks.start_soon(wait, seconds)
+            await anyio.wait_all_tasks_blocked()
+            assert (waits.count, waits.is_ending) == (3, False)
+            waits.end(anyio.current_time() + 0.02)
+            assert waits.is_ending
+        with waits.until(anyio.current_time() + 600):
+            await anyio.sleep(600)
+    assert sorted(ended) == [0.01, 600, 700]
+    assert waits.count == 0
