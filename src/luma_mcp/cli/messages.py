@@ -14,7 +14,7 @@ from luma_mcp import errors
 from luma_mcp.api.protocol import FEATURES, Job
 from luma_mcp.catalog import get_catalog
 from luma_mcp.errors import LumaError, format_alternative, format_problems
-from luma_mcp.install.command import PSYCOPG, PYAV, PYJWT, invocation, package_command
+from luma_mcp.install.command import PROMETHEUS, PSYCOPG, PYAV, PYJWT, invocation, package_command
 from luma_mcp.install.entry import NAME
 from luma_mcp.journal.protocol import Order
 from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider, summarize_error
@@ -474,6 +474,12 @@ def needs_psycopg() -> str:
 def needs_pyjwt() -> str:
     """That sign-in needs another package."""
     return f"LUMA_MCP_OAUTH_ISSUER needs PyJWT. Install it with: {package_command(PYJWT)}"
+
+
+def needs_prometheus() -> str:
+    """That metrics need another package."""
+    command = package_command(PROMETHEUS)
+    return f"LUMA_MCP_METRICS_ADDRESS needs prometheus-client. Install it with: {command}"
 
 
 def film_needs_journal(problem: str) -> str:

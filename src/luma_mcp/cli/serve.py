@@ -67,6 +67,10 @@ def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None, 
             access = _prepare_access(prepared, http[0], authenticate=authenticate)
             hosted = cap_waits(replace(prepared, has_local_files=access.has_local_files))
             configure_logging(hosted, [access.token] if access.token else [])
+            if hosted.metrics_address and find_spec("prometheus_client") is None:
+                from luma_mcp.cli.messages import needs_prometheus
+
+                _exit_unusable(needs_prometheus())
             operations = Operations(hosted)
             server = build_server(hosted, waits=operations.waits, on_result=operations.note_result)
             if prepared.confirm != "never":

@@ -180,15 +180,17 @@ class Operations:
         name = (ctx.params or {}).get("name")
         request.tool = name if name in tools else OTHER
         with self._measuring(request, request.tool):
-            return await call_next(ctx)
+            result = await call_next(ctx)
+            is_error = isinstance(result, dict) and result.get("isError")
+            # What no tool has answered is a question before an order, or an error of the SDK's.
+            request.outcome = request.outcome or ("protocol_error" if is_error else "question")
+            return result
 
     @contextmanager
     def _measuring(self, request: HttpRequest, tool: str) -> Iterator[None]:
         began = anyio.current_time()
         try:
             yield
-            # Without a result of the tool, it is a question before an order.
-            request.outcome = request.outcome or "question"
         except Exception:
             request.outcome = "protocol_error"
             raise

@@ -25,6 +25,7 @@ from luma_mcp.install.paths import this_system
 
 NAME = "luma-ray-mcp"
 PYAV, OBSTORE, PSYCOPG, PYJWT = "av>=18", "obstore>=0.8", "psycopg[binary]>=3.3", "pyjwt[crypto]>=2.10"
+PROMETHEUS = "prometheus-client>=0.22"
 """What the extras `film` and `server` of this package need."""
 _EPHEMERAL = re.compile(
     r"/uv/(cache/)?(archive|builds|environments)-v\d+/|/pipx/(\.?cache)/|/\.cache/pipx/", re.IGNORECASE
