@@ -409,7 +409,7 @@ class Settings:
         "LUMA_MCP_DRAIN_SECONDS",
         _whole_number(0, LONGEST_DRAIN),
         60,
-        "How long a server that is being stopped finishes its calls, and so the longest wait of a call over HTTP.",
+        "How long, in seconds, a server that is being stopped finishes its calls. No call over HTTP waits that long.",
     )
     has_local_files: bool = True
     """Whether callers may use files of this machine: paths as images, `save`, films."""

@@ -63,9 +63,9 @@ def handling(request: HttpRequest, tenant: Tenant = OWNER) -> Iterator[None]:
         current_tenant.reset(tokens[1])
 
 
-async def answer(scope: Scope, app: ASGIApp) -> list[dict[str, Any]]:
+async def answer(scope: Scope, app: ASGIApp) -> list[Message]:
     """What the middleware around an application sends for a request."""
-    sent: list[dict[str, Any]] = []
+    sent: list[Message] = []
 
     async def collect(message: Message) -> None:
         sent.append(message)
@@ -117,7 +117,7 @@ def test_e_mail_addresses_are_masked(log_format: str, text: str) -> None:
     ],
 )
 def test_secrets_are_masked_wherever_they_are(log_format: str, secret: str) -> None:
-    secrets = {"token": SecretStr(TOKEN), "journal": SecretStr(DSN), "secret_keys": (SecretStr(KEY),)}
+    secrets: dict[str, Any] = {"token": SecretStr(TOKEN), "journal": SecretStr(DSN), "secret_keys": (SecretStr(KEY),)}
     request = HttpRequest("id", "POST", "/mcp", ("a-caller-s-opaque-token",))
     mac = f"/hooks/order-1/{secret}" if len(secret) == 32 else secret
     tenant = Tenant("digest", SecretStr("a-tenant-s-credential"))

@@ -191,7 +191,7 @@ class TestProgram:
         url, operator = program
         waiting = anyio.Event()
 
-        async def on_progress(_: float, __: float | None, message: str | None) -> None:
+        async def on_progress(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
             if message and "Job" in message:
                 waiting.set()
 

@@ -18,8 +18,9 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -34,8 +35,11 @@ logger = logging.getLogger(__name__)
 
 # Seconds for the calls that a single server accepts last, which do not wait.
 LAST_CALLS = 1.0
-# Seconds during which a replica accepts connections after the signal: load balancers ask every few seconds.
-NOTICE = 5.0
+# Seconds after which no request is expected any more on a new connection.
+FIRST_REQUEST = 1.0
+# Seconds during which a replica accepts connections after the signal: load balancers ask every few seconds, and proxies
+# end connections that are idle for five.
+NOTICE = 6.0
 # Seconds after the last answer: a client may list the tools before it believes the result of a call.
 LINGER = 0.3
 # Seconds between the end of the waits and the end of the drain, for the results of the calls.
@@ -88,8 +92,19 @@ def cap_waits(settings: Settings) -> Settings:
     return replace(settings, max_wait_seconds=min(settings.max_wait_seconds, int(times.waits)))
 
 
+class TimedProtocol(H11Protocol):
+    """HTTP/1.1. `opened_at`: when the connection was made, by the event loop's clock."""
+
+    opened_at = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Note the time."""
+        self.opened_at = self.loop.time()
+        super().connection_made(transport)
+
+
 class DrainingServer(uvicorn.Server):
-    """A uvicorn server of HTTP/1.1 that is drained at the first signal.
+    """A uvicorn server of `TimedProtocol` that is drained at the first signal.
 
     Args:
         config: uvicorn's configuration.
@@ -120,6 +135,8 @@ class DrainingServer(uvicorn.Server):
         # When a call was in progress last, by the event loop's clock.
         self._busy_at = -math.inf
         self._is_listening = True
+        self._listeners: list[socket.socket] = []
+        self._accepted: list[asyncio.Task[Any]] = []
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until it has been drained, and then raise the signal again that began it."""
@@ -135,6 +152,7 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
         self._loop = asyncio.get_running_loop()
+        self._listeners = sockets or []
         if self._alongside:
             await self._stack.enter_async_context(self._alongside)
         await super().startup(sockets)
@@ -188,22 +206,42 @@ class DrainingServer(uvicorn.Server):
 
     def _stop_listening(self) -> None:
         self._is_listening = False
+        for listener in self._listeners:
+            self._accept_pending(listener)
         for server in self.servers:
             server.close()
         for connection in self._find_connections():
-            # Closes those that are idle, and the others after their answer.
-            connection.shutdown()
+            if connection.cycle:
+                # Closes it if it is idle, else after the answer. A new one has the request of a client on its way.
+                connection.shutdown()
 
-    def _find_connections(self) -> Iterator[H11Protocol]:
+    def _accept_pending(self, listener: socket.socket) -> None:
+        """Accept the connections that the system has accepted: to close the socket would reset them."""
+        kind: Any = self.config.http_protocol_class
+        state = self.lifespan.state
+        protocol = partial(kind, config=self.config, server_state=self.server_state, app_state=state)
+        loop = asyncio.get_running_loop()
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                connection.setblocking(False)
+                accepting = loop.connect_accepted_socket(protocol, connection)
+                self._accepted.append(loop.create_task(accepting))
+
+    def _find_connections(self) -> Iterator[TimedProtocol]:
         for connection in list(self.server_state.connections):
-            if isinstance(connection, H11Protocol):
+            if isinstance(connection, TimedProtocol):
                 yield connection
 
-    def _find_calls(self) -> Iterator[H11Protocol]:
-        """Yield the connections whose request has not been answered."""
+    def _find_calls(self) -> Iterator[TimedProtocol]:
+        """Yield the connections whose request is on its way, or has not been answered."""
+        newest = asyncio.get_running_loop().time() - FIRST_REQUEST
         for connection in self._find_connections():
             cycle: Any = connection.cycle
-            if cycle and not cycle.response_complete and not _is_stream(connection.scope):
+            if cycle is None:
+                if connection.opened_at > newest:
+                    yield connection
+            elif not cycle.response_complete and not _is_stream(connection.scope):
                 yield connection
 
 

@@ -11,10 +11,9 @@ from urllib.parse import urlsplit
 import h11
 import uvicorn
 from mcp.server.transport_security import DEFAULT_MAX_REQUEST_BODY_SIZE, TransportSecuritySettings
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from luma_mcp.hosting.authentication import WILDCARDS, Access, CallerCredential, Mode, OwnerToken
-from luma_mcp.hosting.drain import DrainingServer, DrainTimes
+from luma_mcp.hosting.drain import DrainingServer, DrainTimes, TimedProtocol
 from luma_mcp.hosting.operations import Operations
 from luma_mcp.settings import DEFAULT_PORTS, LOOPBACK, Settings
 
@@ -138,6 +137,8 @@ def run(
         ws="none",
         log_config=None,
         access_log=False,
+        # As long as the head of the next request may take. Proxies that keep connections must end them earlier.
+        timeout_keep_alive=round(BoundedProtocol.head_timeout),
         # Nothing here depends on what a proxy says about its client.
         proxy_headers=False,
     )
@@ -145,7 +146,7 @@ def run(
     DrainingServer(config, times, operations.waits, alongside).run(sockets=[listener])
 
 
-class BoundedProtocol(H11Protocol):
+class BoundedProtocol(TimedProtocol):
     """HTTP/1.1 whose requests must be complete and answers read within the timeouts, on so many connections at most.
 
     One more takes the place of the oldest that waits for its client, so that half-sent requests and unread answers keep
@@ -164,12 +165,10 @@ class BoundedProtocol(H11Protocol):
     _timer: asyncio.TimerHandle | None = None
     # What the client is waited for to do, in h11's terms; None while a call is being answered.
     _awaited: type[h11.IDLE | h11.SEND_BODY | h11.SEND_RESPONSE] | None = None
-    opened_at = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Make room if there is none."""
         super().connection_made(transport)
-        self.opened_at = self.loop.time()
         self._set_timer()
         if len(self.connections) <= self.max_connections:
             return
