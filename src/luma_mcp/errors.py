@@ -13,7 +13,7 @@ LumaError                   kind, retry, charged, and where known: jobid, status
 ├── Capacity                429: all slots in use
 ├── LimitReached            the hourly limit set by this server's owner
 ├── BudgetReached           the budget for 24 hours set by this server's owner
-├── JournalUnavailable      orders cannot be recorded, and the settings require that
+├── JournalUnavailable      orders cannot be recorded, and the settings require that; or they must be read, and cannot
 ├── AccountSession          596: a Luma account's session must be renewed by its owner
 ├── Upstream                the API answered with a failure of its own, or unreadably
 ├── NetworkError            the API was not reached
@@ -446,15 +446,19 @@ class NotFound(LumaError):
     Attributes:
         what: what it does not know; `order_input`: an asset or the account of an order; `address`: the request's URL.
         deleted: the job was deleted from here.
+        unasked: the API was not asked, because none of the tenant's orders has it, and others use the same credential.
     """
 
     kind = "not_found"
     what: Subject
     deleted: bool = field(default=False, kw_only=True)
+    unasked: bool = field(default=False, kw_only=True)
 
     def summary(self) -> str:
         if self.deleted:
             return "The job was deleted."
+        if self.unasked:
+            return "None of your orders has this job." if self.what == "job" else "None of your orders has this image."
         subjects: dict[Subject, str] = {
             "job": "this job",
             "asset": "this asset",
@@ -558,8 +562,8 @@ class LimitReached(LumaError):
 
 _PRICES: dict[PriceBasis, str] = {
     "price_list": "{subject} costs {price}",
-    "such_videos": "such videos have used up to {price} here",
-    "any_video": "{subject} is counted as {price}, the most that any video has used here",
+    "such_videos": "such videos of yours have used up to {price} here",
+    "any_video": "{subject} is counted as {price}, the most that any video of yours has used here",
 }
 
 
@@ -623,9 +627,10 @@ class BudgetReached(LumaError):
 
 @dataclass(eq=False, repr=False)
 class JournalUnavailable(LumaError):
-    """Orders cannot be recorded, and the settings require that.
+    """Orders cannot be recorded, and the settings require that; or what is recorded must be known, and cannot be read.
 
     `problem`: why, as a neutral clause. `is_database`: the journal is a database, which is required always.
+    `is_look_up`: nothing was to be ordered.
     """
 
     kind = "journal_unavailable"
@@ -633,7 +638,13 @@ class JournalUnavailable(LumaError):
     sentence = "Nothing is ordered while the journal of orders cannot be used: {problem}."
     problem: str
     is_database: bool = field(default=False, kw_only=True)
+    is_look_up: bool = field(default=False, kw_only=True)
     charged: Charged | None = field(default="no", init=False)
+
+    def summary(self) -> str:
+        if self.is_look_up:
+            return f"Which jobs are yours cannot be looked up at present: {self.problem}."
+        return super().summary()
 
 
 class AccountSession(LumaError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from luma_mcp import errors
 
@@ -22,6 +23,8 @@ class Provider:
         unit: what a video costs there.
         asset: what an uploaded image is called; `asset_days`: for how long it is kept, if that is documented.
         link_seconds: for how long a link to a file works, if that is documented.
+        managed_by: who looks after the credential and its account: the user, in the server's environment; the caller,
+            who sends a credential along; or the operator of a server that serves many with one account.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Provider:
     asset: str
     asset_days: int | None
     link_seconds: float | None
+    managed_by: Literal["user", "caller", "operator"] = "user"
 
     @property
     def short_noun(self) -> str:

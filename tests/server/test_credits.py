@@ -49,7 +49,7 @@ async def test_order_says_what_such_videos_used(server: Server, mode: str) -> No
         # The aspect ratio does not matter, the resolution does.
         text, content = await order(client, "A cat", aspect_ratio="1:1")
         assert content["expected_credits"] == [20, 20]
-        assert f"Such videos used 20 credits each here. {EMAIL} has 8780 of 10000 credits left." in text
+        assert f"Such videos of yours used 20 credits each here. {EMAIL} has 8780 of 10000 credits left." in text
         _, job = await call(client, "get_job", jobid=content["jobid"], wait_seconds=0)
         assert job["expected_credits"] == [20, 20]
         _, content = await order(client, "A hen", resolution="540p")
@@ -86,7 +86,8 @@ async def test_options_without_a_token(server: Server) -> None:
         text, content = await call(client, "list_options")
     assert "credits_left" not in content
     assert content["cost"] == (
-        "What a video costs is not known yet: none has been completed here. How many credits are left is not known yet."
+        "What a video costs is not known yet: none of yours has been completed here. "
+        "How many credits are left is not known yet."
     )
     assert content["cost"] in text
 
@@ -111,7 +112,7 @@ async def test_question_names_the_expected_credits(server: Server) -> None:
         await order(client, "A cat")
     first, second = person.questions
     assert "It costs credits; how many is not known yet." in first
-    assert "such videos used 20 credits each here" in second
+    assert "such videos of yours used 20 credits each here" in second
 
 
 @pytest.mark.parametrize("tool", ["generate_video", "get_job", "list_jobs", "list_options"])

@@ -168,7 +168,12 @@ async def test_every_line_says_what_is_known_of_its_job(server: Server, simulato
         assert running["expected_seconds_left"] == [10, 40]
         assert running["expected_credits"] == [20, 20]
         assert (completed["link"], completed["credits_used"]) == (first["video"]["url"], 20)
-        for part in ("ordered 20 s ago", "ready in about 10 to 40 s", "such videos used 20 credits", "used 20 credits"):
+        for part in (
+            "ordered 20 s ago",
+            "ready in about 10 to 40 s",
+            "such videos of yours used 20 credits",
+            "used 20 credits",
+        ):
             assert part in text
         for part in (f"continues the video of job {first['jobid']}", f"link: {first['video']['url']}"):
             assert part in text

@@ -257,7 +257,7 @@ async def test_unknown_price_is_let_through_with_a_warning(server: Server) -> No
     error = content["error"]
     assert (error["kind"], error["unit"], error["price_basis"]) == ("budget_reached", "credits", "such_videos")
     assert (error["budget"], error["spent"], error["price"], error["next_action"]) == (30, 20, 20, "order_later")
-    assert "such videos have used up to 20 credits here" in text
+    assert "such videos of yours have used up to 20 credits here" in text
     assert "suggestion" not in error
 
 

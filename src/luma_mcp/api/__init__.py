@@ -10,7 +10,15 @@ if TYPE_CHECKING:
     import httpx2
 
     from luma_mcp.api.protocol import VideoApi
+    from luma_mcp.api.transport import SharedTransport
     from luma_mcp.catalog.models import Catalog
+
+
+def share_connections(base_url: str) -> SharedTransport:
+    """Build what the clients of several credentials can have as their transport. Nothing is connected yet."""
+    from luma_mcp.api.transport import SharedTransport
+
+    return SharedTransport(base_url)
 
 
 def build_client(

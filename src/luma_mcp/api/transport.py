@@ -23,6 +23,8 @@ from luma_mcp.api.retry import NON_IDEMPOTENT, NOT_DELIVERED, DeliveryOutcome, R
 from luma_mcp.settings import LOOPBACK, ProxyVariableError, find_proxy
 
 CONNECT_TIMEOUT = 10.0
+# Connections that are kept for later requests: by one client, and by all who share a transport.
+KEEPALIVE, SHARED_KEEPALIVE = 5, 50
 # Bytes; a larger answer is unreadable. A record has about 2,000.
 LARGEST_ANSWER = 2_000_000
 LONGEST_CAUSE_CHAIN = 20
@@ -207,28 +209,63 @@ class Transport:
         if policy not in self._clients:
             # A request that must not be sent twice gets a connection of its own: if the API closes a kept-alive one at
             # the same moment, nobody can know whether the request arrived.
-            keepalive = 0 if policy is NON_IDEMPOTENT else 5
+            keepalive = 0 if policy is NON_IDEMPOTENT else KEEPALIVE
+            transport = self.transport or _build_transport(self.base_url, keepalive=keepalive)
             try:
-                # Requests to this machine never go through a proxy.
-                is_local = urlsplit(self.base_url).hostname in LOOPBACK
-                # Not httpx2's own proxies: one variable that it cannot read, of whatever scheme, ends all requests.
-                transport = self.transport or httpx2.AsyncHTTPTransport(
-                    proxy=None if is_local else find_proxy(self.base_url),
-                    limits=httpx2.Limits(max_keepalive_connections=keepalive),
-                    trust_env=not is_local,
-                )
                 self._clients[policy] = httpx2.AsyncClient(
                     transport=transport,
                     headers={"Authorization": f"Bearer {self.token}"},
                     follow_redirects=False,
                 )
-            except ProxyVariableError as fault:
-                network_error = errors.NetworkError("unsendable", detail=str(fault))
-                raise RequestFailed(DeliveryOutcome.FINAL, network_error) from None
             except (ImportError, ValueError, OSError, httpx2.InvalidURL) as fault:
-                # Without its cause: its text could contain the password of a proxy, or the token.
+                # Without its cause: its text could contain the token.
                 raise _unsendable(fault) from None
         return self._clients[policy]
+
+
+class SharedTransport(httpx2.AsyncBaseTransport):
+    """Connections to one API that the clients of several credentials share.
+
+    A client that is closed leaves them open; `close_all` closes them.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
+        self._transports: dict[bool, httpx2.AsyncBaseTransport] = {}
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request; what may change something gets a connection of its own, for the reason given in `_client`."""
+        is_read = request.method == "GET"
+        if is_read not in self._transports:
+            self._transports[is_read] = _build_transport(self._base_url, keepalive=SHARED_KEEPALIVE if is_read else 0)
+        return await self._transports[is_read].handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+    async def close_all(self) -> None:
+        """Close the connections."""
+        while self._transports:
+            await self._transports.popitem()[1].aclose()
+
+
+def _build_transport(base_url: str, *, keepalive: int) -> httpx2.AsyncBaseTransport:
+    """Build what makes the connections to an API. Raises `RequestFailed` if this machine's settings forbid it."""
+    try:
+        # Requests to this machine never go through a proxy.
+        is_local = urlsplit(base_url).hostname in LOOPBACK
+        # Not httpx2's own proxies: one variable that it cannot read, of whatever scheme, ends all requests.
+        return httpx2.AsyncHTTPTransport(
+            proxy=None if is_local else find_proxy(base_url),
+            limits=httpx2.Limits(max_keepalive_connections=keepalive),
+            trust_env=not is_local,
+        )
+    except ProxyVariableError as fault:
+        network_error = errors.NetworkError("unsendable", detail=str(fault))
+        raise RequestFailed(DeliveryOutcome.FINAL, network_error) from None
+    except (ImportError, ValueError, OSError, httpx2.InvalidURL) as fault:
+        # Without its cause: its text could contain the password of a proxy.
+        raise _unsendable(fault) from None
 
 
 @contextmanager

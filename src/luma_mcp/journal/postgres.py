@@ -302,12 +302,7 @@ class PostgresJournal:
 
     async def get_by_jobid(self, jobid: str, *, is_certain: bool = False) -> Order | None:
         found = self._list("jobid = %s", jobid, limit=1)
-        if is_certain:
-            return next(iter(await self._decide(found)), None)
-        try:
-            return next(iter(await found), None)
-        except Unusable:
-            return None
+        return next(iter(await self._look_up(found, is_certain=is_certain)), None)
 
     async def get_open(self, key: str) -> Order | None:
         found = await self._decide(self._list(f"key = %s AND {MAY_RUN}", key, limit=1))
@@ -411,7 +406,9 @@ class PostgresJournal:
             "AND state <> 'intent' AND ordered_at >= %s GROUP BY api, ordered_by, 3 ORDER BY api, ordered_by, 3"
         )
         earliest = since or datetime(1, 1, 2, tzinfo=UTC)
-        found: list[_Row] = await self._decide(self._fetch(_fetch_all(sql, 0.0, self._api, earliest), []))
+        nothing: list[_Row] = []
+        query = self._fetch(_fetch_all(sql, 0.0, self._api, earliest), nothing)
+        found = await self._look_up(query, is_certain=True)
         return [build_usage(row) for row in found]
 
     async def find_asset(self, digest: str, account: str) -> str | None:
@@ -420,8 +417,8 @@ class PostgresJournal:
     async def is_known_asset(self, digest: str) -> bool:
         return await self._find_asset("digest = %s", digest) is not None
 
-    async def account_of_asset(self, asset_ref: str) -> str | None:
-        return _text(await self._find_asset("asset_ref = %s", asset_ref), "account")
+    async def account_of_asset(self, asset_ref: str, *, is_certain: bool = False) -> str | None:
+        return _text(await self._find_asset("asset_ref = %s", asset_ref, is_certain=is_certain), "account")
 
     async def digest_of_asset(self, asset_ref: str) -> str | None:
         return _text(await self._find_asset("asset_ref = %s", asset_ref), "digest")
@@ -448,9 +445,11 @@ class PostgresJournal:
     async def forget_asset(self, asset_ref: str) -> None:
         await self._record(("DELETE FROM luma_assets WHERE asset_ref = %s", (asset_ref,)))
 
-    async def _find_asset(self, condition: str, *values: str) -> _Row | None:
+    async def _find_asset(self, condition: str, *values: str, is_certain: bool = False) -> _Row | None:
         sql = f"SELECT * FROM luma_assets WHERE {self._mine} AND uploaded_at >= %s AND {condition} LIMIT 1"
-        return next(iter(await self._select(sql, self._api, self._oldest_asset(), *values)), None)
+        nothing: list[_Row] = []
+        found = self._fetch(_fetch_all(sql, self._api, self._oldest_asset(), *values), nothing)
+        return next(iter(await self._look_up(found, is_certain=is_certain)), None)
 
     def _oldest_asset(self) -> datetime:
         """Get the time from which on an uploaded image can still be used."""
@@ -496,6 +495,15 @@ class PostgresJournal:
             return await question
         except Unusable as error:
             raise JournalUnavailable(error.problem, is_database=True) from error
+
+    async def _look_up(self, query: Awaitable[list[_T]], *, is_certain: bool) -> list[_T]:
+        """Read; empty if the database cannot be used, unless the answer must be certain."""
+        try:
+            return await query
+        except Unusable as error:
+            if is_certain:
+                raise JournalUnavailable(error.problem, is_database=True, is_look_up=True) from error
+            return []
 
     async def _update_job(self, jobid: str, change: str, *values: Any, condition: str = "TRUE") -> None:
         sql = f"UPDATE luma_orders SET {change} WHERE api = %s AND jobid = %s AND {condition}"

@@ -456,8 +456,8 @@ class Journal(Protocol):
     async def is_known_asset(self, digest: str) -> bool:
         """Whether these bytes were uploaded to any account and have not expired."""
 
-    async def account_of_asset(self, asset_ref: str) -> str | None:
-        """The account that the asset was uploaded to from here."""
+    async def account_of_asset(self, asset_ref: str, *, is_certain: bool = False) -> str | None:
+        """The account that the asset was uploaded to from here. `is_certain`: as in `get_by_jobid`."""
 
     async def digest_of_asset(self, asset_ref: str) -> str | None:
         """The digest of the bytes that the asset was made from here."""

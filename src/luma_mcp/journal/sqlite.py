@@ -351,7 +351,7 @@ class SqliteJournal:
     async def get_by_jobid(self, jobid: str, *, is_certain: bool = False) -> Order | None:
         order = await self._find_order("jobid = ?", jobid)
         if is_certain and order is None and self.problem:
-            raise JournalUnavailable(self.problem)
+            raise JournalUnavailable(self.problem, is_look_up=True)
         return order
 
     async def get_open(self, key: str) -> Order | None:
@@ -477,7 +477,7 @@ class SqliteJournal:
         )
         found = await self._select(sql, 0.0, self._api, since.timestamp() if since else 0.0)
         if self.problem:
-            raise JournalUnavailable(self.problem)
+            raise JournalUnavailable(self.problem, is_look_up=True)
         return [build_usage(dict(row)) for row in found]
 
     async def find_asset(self, digest: str, account: str) -> str | None:
@@ -486,8 +486,11 @@ class SqliteJournal:
     async def is_known_asset(self, digest: str) -> bool:
         return await self._find_asset("asset_ref", "digest = ?", digest) is not None
 
-    async def account_of_asset(self, asset_ref: str) -> str | None:
-        return await self._find_asset("account", "asset_ref = ?", asset_ref)
+    async def account_of_asset(self, asset_ref: str, *, is_certain: bool = False) -> str | None:
+        account = await self._find_asset("account", "asset_ref = ?", asset_ref)
+        if is_certain and account is None and self.problem:
+            raise JournalUnavailable(self.problem, is_look_up=True)
+        return account
 
     async def digest_of_asset(self, asset_ref: str) -> str | None:
         return await self._find_asset("digest", "asset_ref = ?", asset_ref)

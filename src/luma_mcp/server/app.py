@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -34,10 +34,13 @@ from luma_mcp.server.tools import (
 )
 from luma_mcp.server.ui import build_player, icons
 from luma_mcp.service import has_journal
+from luma_mcp.service.tenants import TenantServices
 from luma_mcp.settings import Settings
 
 if TYPE_CHECKING:
     import httpx2
+    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+    from pydantic import SecretStr
 
     from luma_mcp.media.safe_http import Resolve
     from luma_mcp.server.confirmation import Confirmation
@@ -49,8 +52,6 @@ logger = logging.getLogger(__name__)
 get_time = partial(datetime.now, UTC)
 # Seconds until orders of an earlier process are looked for: a host that only lists the tools leaves before that.
 RECOVER_AFTER = 1.0
-# Seconds for closing connections and files when the server ends.
-CLOSE_TIMEOUT = 5.0
 # Jobs whose ids are offered as completions.
 COMPLETED_JOBIDS = 200
 INSTRUCTIONS = """\
@@ -88,48 +89,50 @@ def build_server(
     wall_clock: Callable[[], datetime] = get_time,
     waits: Waits | None = None,
     on_result: Callable[[str, CallToolResult], None] | None = None,
+    list_credentials: Callable[[], Iterable[SecretStr]] | None = None,
 ) -> MCPServer[Any]:
     """Build the MCP server with its tools, ready to run on any transport of the SDK.
 
     Without a catalog, it makes what the API of the settings offers. `transport` carries all HTTP requests, and
     `resolve` finds the addresses of the hosts in links; tests pass their own. `wall_clock`: the time of day, in UTC.
     `waits`: the waits of its calls, for whoever stops the server; `on_result` is called with the result of each tool.
+
+    Whose request it is, `current_tenant` says. `list_credentials`: lists the credentials that the operator of a server
+    for many has given to tenants; orders that failed machines have left are then settled again and again.
     """
     offered = catalog or get_catalog(settings.api)
     offered = offered if settings.has_local_files else without_local_files(offered)
 
-    @cache
-    def service() -> VideoService | None:
-        # Created at its first use: a host that only lists the tools needs none of it.
+    def build_service(own: Settings, **parts: Any) -> VideoService:
+        # Imported at its first use: a host that only lists the tools needs none of it.
         from luma_mcp.service.service import VideoService
 
-        if not settings.token:
-            return None
-        return VideoService(settings, catalog=offered, transport=transport, resolve=resolve, wall_clock=wall_clock)
+        return VideoService(own, catalog=offered, transport=transport, resolve=resolve, wall_clock=wall_clock, **parts)
+
+    services = TenantServices(settings, build_service)
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[Any]) -> AsyncIterator[None]:
         try:
             async with anyio.create_task_group() as tasks:
-                if settings.token:
-                    tasks.start_soon(_recover, settings, service)
+                tasks.start_soon(services.close_idle)
+                if list_credentials:
+                    tasks.start_soon(services.settle_orders, list_credentials)
+                elif settings.token:
+                    tasks.start_soon(_recover, settings, services.get)
                 yield
                 # Recovery may be waiting for the network. The next process continues it.
                 tasks.cancel_scope.cancel()
         finally:
-            # `currsize`: closing does not create a service that no call has needed.
-            if service.cache_info().currsize and (created := service()):
-                # Shielded, since a host that ends the server cancels this as well.
-                with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
-                    await created.aclose()
+            await services.aclose()
 
     async def list_jobids() -> list[str]:
         # Without a journal file nothing is known before the first order, so no service is created to look.
-        opened = service() if has_journal(settings) else None
+        opened = services.get() if has_journal(settings) else None
         latest = await opened.journal.list_latest(COMPLETED_JOBIDS) if opened else []
         return [order.jobid for order in latest if order.jobid]
 
-    context = ServerContext(settings, offered, service, wall_clock, waits=waits or Waits(), on_result=on_result)
+    context = ServerContext(settings, offered, services, wall_clock, waits=waits or Waits(), on_result=on_result)
     ordering = generate_video.definition(context)
     confirmation: Confirmation | None = None
     if settings.confirm != "never":
@@ -146,7 +149,7 @@ def build_server(
         icons=icons("server"),
         tools=[ordering, *(tool.definition(context) for tool in _other_tools(settings))],
         extensions=[build_player(settings), Tasks(VideoTaskBackend(context))],
-        middleware=[adapt_response, check_prompt_request],
+        middleware=[partial(_hold_service, services), adapt_response, check_prompt_request],
         cache_hints=CACHE_HINTS,
         lifespan=lifespan,
         log_level=cast("Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL']", settings.log_level),
@@ -176,6 +179,14 @@ def _other_tools(settings: Settings) -> list[ModuleType]:
     tools = [get_job, list_jobs, *([delete_job] if FEATURES[settings.api].delete else []), list_options]
     # A film is a file on the machine of the server.
     return [*tools, join_videos] if can_read_clips() and settings.has_local_files else tools
+
+
+async def _hold_service(
+    services: TenantServices, ctx: ServerRequestContext[Any, Any], call_next: CallNext
+) -> HandlerResult:
+    """Middleware: keep the tenant's service open until the request is answered."""
+    async with services.hold():
+        return await call_next(ctx)
 
 
 async def _recover(settings: Settings, service: Callable[[], VideoService | None]) -> None:

@@ -166,7 +166,7 @@ async def add_credits(service: VideoService, result_context: ResultContext, requ
     if request:
         account = request.email
         result_context.expected_credits = await service.expected_credits(request.to_dict())
-    result_context.credits_left = service.credits.get_known(account)
+    result_context.credits_left = service.credits.get_known(account) if service.owns_credential else None
 
 
 async def make_sheet(

@@ -85,16 +85,17 @@ UNKNOWN_JOBS = (
 )
 NO_PRICE = "What this video costs is not known here."
 UNPRICED_WARNING = (
-    "What this video costs is not known yet, because none has been completed here, so the budget of this server's "
-    "owner (LUMA_MCP_BUDGET_PER_DAY) could not be checked. It counts as soon as its cost is known. Tell the user."
+    "What this video costs is not known yet, because none of yours has been completed here, so the budget of this "
+    "server's owner (LUMA_MCP_BUDGET_PER_DAY) could not be checked. It counts as soon as its cost is known. "
+    "Tell the user."
 )
 # Seconds beyond the usual time after which a person decides how to go on.
 OVERDUE_AFTER = 600.0
 USUAL_TIME = "{} usually takes {:.0f} to {:.0f} s"
 LOCAL_HISTORY = "Could not fetch running jobs; showing local history."
-NO_CREDITS_USED = "What a video costs is not known yet: none has been completed here."
-NO_SUCH_CREDITS_USED = "What a video with these options costs is not known yet: none has been completed here."
-NO_CREDITS_KNOWN = "not known yet, because no such video has been completed here"
+NO_CREDITS_USED = "What a video costs is not known yet: none of yours has been completed here."
+NO_SUCH_CREDITS_USED = "What a video with these options costs is not known yet: none of yours has been completed here."
+NO_CREDITS_KNOWN = "not known yet, because no such video of yours has been completed here"
 CHOSEN = {"earlier_clip": "as in the clip that it continues", "picture": "nearest to the picture's shape"}
 _LINKS = {"exr_zip_url": "EXR frames: {}", "thumbnail_url": "Thumbnail: {}", "last_frame_url": "Last frame: {}"}
 _LONGER = "It extends the video of job {}: one clip with both"
@@ -103,6 +104,14 @@ _CHECK_AT = (
     "Ask the user to look at {console} whether the video is there or was charged, before anything is ordered again: "
     "until {minutes:.0f} minutes after it was sent, the same order is refused. If it is not there, and they want it, "
     "pass new_take true."
+)
+_TELL_OPERATOR = "tell the user that the operator of this server must fix it."
+_OPERATOR_SETTINGS = "the operator of this server must fix its settings."
+_OPERATOR_ACCOUNT = "the operator of this server must look after its account; waiting does not help."
+_OPERATOR_CHECK = (
+    "Tell the user that only the operator of this server can see at {console} whether the video is there or was "
+    "charged. Until {minutes:.0f} minutes after it was sent, the same order is refused. If it is not there, and they "
+    "want it, pass new_take true."
 )
 _REPEAT_CALL = (
     "Ask the user whether to repeat it: if its job has run meanwhile, a repeat is charged as well. Then wait two "
@@ -172,9 +181,10 @@ class ResultContext:
     saved: SavedFiles | None = None
     # The seconds between which jobs of this kind usually end.
     expected: tuple[float, float] | None = None
-    # The credits that such jobs have used on this machine, and what the accounts have left; both empty if not known.
+    # The credits that such jobs have used here, and what the accounts have left; both empty if not known. None: the
+    # accounts are the operator's, so that what they have left is not shown.
     expected_credits: tuple[float, float] | None = None
-    credits_left: Sequence[AccountCredits] = ()
+    credits_left: Sequence[AccountCredits] | None = ()
     # Whether the client shows the player beside the result.
     shows_player: bool = False
     # Until when, by the event loop's clock, the caller is sure to take the result.
@@ -197,7 +207,7 @@ class ResultContext:
 
 def explain_error(error: LumaError, tool: str, provider: Provider) -> tuple[str, NextAction, str]:
     """What went wrong in a call of the tool and what happened to the money; the next step, for programs and as text."""
-    action, step = _advise(error, tool, provider)
+    action, step = _advise_on_hosted(error, tool, provider) or _advise(error, tool, provider)
     sentences: list[str] = []
     call = _format_call(error.jobid)
     if error.after_order:
@@ -260,6 +270,8 @@ def _summarize(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0
                 )
             if error.candidates is None:
                 return f"{summary} Running jobs could not be looked up."
+            if not error.candidates and provider.managed_by == "operator":
+                return f"{summary} Its job was not found."
             if not error.candidates:
                 return f"{summary} No matching running job was found."
             return f"{summary} It may be one of these running jobs: {_format_some(error.candidates)}."
@@ -286,7 +298,7 @@ def _summarize(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0
             if not error.running:
                 return summary
             running = _format_some(error.running, error.more_running)
-            return f"{summary} Of those that were ordered from here, these are running: {running}."
+            return f"{summary} Of those that you ordered here, these are running: {running}."
         case errors.Capacity():
             summary = error.summary()
             if error.slots and (error.in_use or 0) < error.slots:
@@ -295,7 +307,8 @@ def _summarize(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0
                 summary = f"No slot is free: {error.in_use} of {error.slots} are in use."
             if not error.running:
                 return summary
-            return f"{summary} These jobs are running: {_format_some(error.running, error.more_running)}."
+            whose = "Of your jobs, these" if provider.managed_by == "operator" else "These jobs"
+            return f"{summary} {whose} are running: {_format_some(error.running, error.more_running)}."
         case errors.NotFound(what="job"):
             return _describe_missing_job(error)
         case _:
@@ -375,6 +388,48 @@ def describe_outage(outage: Outage) -> str:
         # The job was seen before, so this is a lagging replica.
         return f"{problem} {errors.Upstream('not_listed').summary()}"
     return f"{problem} {outage.error.summary()} The job continues."
+
+
+def _advise_on_hosted(  # noqa: C901, PLR0911, PLR0912 - a case per class
+    error: LumaError, tool: str, provider: Provider
+) -> tuple[NextAction, str] | None:
+    """What a user of a server for many can do after an error that its operator, or the caller, must end.
+
+    None if it is as on the user's own machine.
+    """
+    is_shared = provider.managed_by == "operator"
+    match error:
+        case errors.JournalUnavailable(is_look_up=True):
+            return _REPEAT.get(tool, "none"), "Nothing was spent. Try again in a minute."
+        case errors.NotFound(what="job", unasked=True):
+            return "list_jobs", "Pass it exactly as generate_video returned it; list_jobs shows your jobs."
+        case _ if provider.managed_by == "user":
+            return None
+        case errors.Unauthorized() if not is_shared:
+            return "fix_setup", f"Ask the user to check the {provider.noun} that their app sends to this server."
+        case errors.JournalUnavailable():
+            return "order_later", f"Try again in a few minutes. If that does not help, {_TELL_OPERATOR}"
+        case errors.NotConfigured() | errors.NotFound(what="address"):
+            return "fix_setup", f"Tell the user: {_OPERATOR_SETTINGS}"
+        case errors.NetworkError(stage="unsendable" | "tls" | "proxy"):
+            return "fix_setup", f"Tell the user: {_OPERATOR_SETTINGS}"
+        case _ if not is_shared:
+            return None
+        case (
+            errors.AccountSession() | errors.Unauthorized() | errors.PaymentRequired() | errors.AccessDenied(hdr=False)
+        ):
+            return "fix_setup", f"Tell the user: {_OPERATOR_ACCOUNT}"
+        case errors.NotFound(what="any_account"):
+            return "fix_setup", f"Tell the user: {_OPERATOR_ACCOUNT}"
+        case errors.AccessDenied():
+            return "ask_user", f"Ask the user whether SDR will do. Otherwise: {_OPERATOR_ACCOUNT}"
+        case errors.Capacity():
+            return "order_later", "Others order with the same account. Order again in a minute or two."
+        case errors.OutcomeUnknown() if not FEATURES[provider.name].list_running:
+            minutes = UNKNOWN_FOR / timedelta(minutes=1)
+            return "ask_user", _OPERATOR_CHECK.format(console=provider.console, minutes=minutes)
+        case _:
+            return None
 
 
 def _advise(error: LumaError, tool: str, provider: Provider) -> tuple[NextAction, str]:  # noqa: C901, PLR0911, PLR0912 - a case per class
@@ -624,7 +679,7 @@ def choose_next_step(
     if job.state == "running" and usual and elapsed and elapsed > usual[1] + OVERDUE_AFTER:
         return "ask_user", (
             f"It may be stuck. Ask the user whether to wait longer (call get_job with {call}) or to order another take "
-            f"(new_take=true), which is charged as well. {provider.support} can look into the job."
+            f"(new_take=true), which is charged as well. {_name_support(provider)} can look into the job."
         )
     # The player polls by itself; an agent that waits too would only keep its user waiting.
     if job.state == "running" and result_context.shows_player:
@@ -644,6 +699,11 @@ def choose_next_step(
             "order would be charged again."
         )
     return "get_job", step
+
+
+def _name_support(provider: Provider) -> str:
+    """Name who can look into a job, at the beginning of a sentence."""
+    return "The operator of this server" if provider.managed_by == "operator" else provider.support
 
 
 def job_headline(
@@ -751,6 +811,9 @@ def uncertain_takes_step(takes: Sequence[int], provider: Provider) -> tuple[Next
             f"{question} call list_jobs in two minutes to see what became of it. If there is no such job, and the user "
             f"wants the video all the same, {again}."
         )
+    if provider.managed_by == "operator":
+        check = f"tell the user that only the operator of this server can see that at {provider.console}."
+        return "ask_user", f"{question} {check} If it was not, and they want it, {again}."
     return "ask_user", (
         f"{question} ask the user to look at {provider.console} whether the video is there or was charged. If it is "
         f"not, and they want it, {again}."
@@ -977,7 +1040,7 @@ def _format_listed_credits(job: Mapping[str, Any]) -> str:
     if "credits_used" in job:
         return f"used {job['credits_used']:g} credits"
     if "expected_credits" in job:
-        return f"such videos used {format_range(job['expected_credits'])} credits"
+        return f"such videos of yours used {format_range(job['expected_credits'])} credits"
     return "credits not known yet" if job["state"] == "running" else "credits not known"
 
 
@@ -996,10 +1059,12 @@ def describe_unknown_jobs(provider: Provider) -> str:
     """What a job in the state unknown is, of which there is not even a jobid."""
     if FEATURES[provider.name].list_running:
         return UNKNOWN_JOBS
+    look = f"ask the user to look at {provider.console} whether it is there"
+    if provider.managed_by == "operator":
+        look = f"only the operator of this server can see at {provider.console} whether it is there; ask the user"
     return (
         "A job in the state unknown that has no jobid is an order whose response was lost. It may have run and been "
-        f"charged. {provider.title} cannot list jobs: ask the user to look at {provider.console} whether it is there "
-        "before you order it again."
+        f"charged. {provider.title} cannot list jobs: {look} before you order it again."
     )
 
 
@@ -1047,14 +1112,20 @@ def after_list(
 
 
 def format_cost(
-    expected: Sequence[float] | None, left: Sequence[Mapping[str, Any]], *, is_running: bool, simulated: bool
+    expected: Sequence[float] | None, left: Sequence[Mapping[str, Any]] | None, *, is_running: bool, simulated: bool
 ) -> str:
-    """What a video is expected to cost while it runs, and what is left; the numbers are credits."""
+    """What a video is expected to cost while it runs, and what is left, unless that is None; the numbers are credits.
+
+    Empty if there is nothing to say.
+    """
     sentences: list[str] = []
     if is_running:
         used = f"{format_range(expected)} credits each here" if expected else NO_CREDITS_KNOWN
-        sentences.append(f"Such videos used {used}." if expected else f"The credits that it will use are {used}.")
-    sentences.append(format_credits_left(left))
+        sentences.append(
+            f"Such videos of yours used {used}." if expected else f"The credits that it will use are {used}."
+        )
+    if left is not None:
+        sentences.append(format_credits_left(left))
     if simulated:
         sentences.append("All credits are simulated.")
     return " ".join(sentences)
@@ -1133,14 +1204,14 @@ def options_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
     for name in content["typical_seconds_measured"]:
         times[name] = "{} to {} s".format(*content["typical_seconds"][name])
     if times:
-        paragraphs.append(f"As measured here: {_format_pairs(times)}.")
+        paragraphs.append(f"As measured with your videos: {_format_pairs(times)}.")
     if "prices" in content:
         source = f"{content['price_source']}, {content['price_date']}"
         prices = tables.prices_table(catalog, catalog.remaining_prices(content["chosen"]))
         paragraphs.append(f"What one video costs ({source}):\n\n{prices}")
     if content.get("credits_used"):
         used = {name: format_range(values) for name, values in content["credits_used"].items()}
-        paragraphs.append(f"Credits that one video used here: {_format_pairs(used)}.")
+        paragraphs.append(f"Credits that one video of yours used: {_format_pairs(used)}.")
     paragraphs.append(content["cost"])
     if content["chosen"]:
         remaining: dict[str, str] = {}
@@ -1203,9 +1274,9 @@ def confirmation_question(
         cost = f"{costs} {_cite_prices(catalog, [price * takes])}."
     if expected_credits:
         total = [used * takes for used in expected_credits]
-        cost = f"{costs} credits: by what such videos used here, {format_range(total)} credits."
+        cost = f"{costs} credits: by what such videos of yours used, {format_range(total)} credits."
         if takes == 1:
-            cost = f"It costs credits: such videos used {format_range(expected_credits)} credits each here."
+            cost = f"It costs credits: such videos of yours used {format_range(expected_credits)} credits each here."
     if simulated:
         cost = "It is simulated and costs nothing."
     return f"{question} {cost} {facts}.{warnings} Prompt: {shorten(params['prompt'], MAX_PROMPT)}"

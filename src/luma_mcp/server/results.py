@@ -167,6 +167,9 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
     dynamic_range = "hdr_exr" if files.video_hdr_exr else ""
     if job.request:
         params = job.request.to_dict()
+        if provider.managed_by == "operator":
+            # Whose account it is does not concern its users.
+            params.pop("email", None)
         content["request"] = params
         content["assets"] = {name: params[name] for name in catalog.images if name in params} or None
         dynamic_range = job.request.dynamic_range or dynamic_range
@@ -269,9 +272,10 @@ def build_cost_content(
 ) -> dict[str, Any]:
     """Build what a job is expected to cost while it runs, and what is left."""
     expected = result_context.expected_credits if is_running else None
-    left = credits_content(result_context.credits_left)
+    left = None if result_context.credits_left is None else credits_content(result_context.credits_left)
     cost = messages.format_cost(expected, left, is_running=is_running, simulated=simulated)
-    return without_none({"expected_credits": expected and list(expected), "credits_left": left or None, "cost": cost})
+    content = {"expected_credits": expected and list(expected), "credits_left": left or None, "cost": cost}
+    return {name: value for name, value in content.items() if value}
 
 
 def build_error_result(error: LumaError, tool: str, provider: Provider, *, simulated: bool) -> CallToolResult:

@@ -40,6 +40,7 @@ from luma_mcp.server.progress import ProgressReporter
 from luma_mcp.server.results import format_iso
 from luma_mcp.server.tools import ServerContext
 from luma_mcp.server.tools.get_job import UNKNOWN_JOB
+from luma_mcp.service.tenants import current_tenant
 
 if TYPE_CHECKING:
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -190,7 +191,7 @@ class VideoTaskBackend:
     async def get(self, task_id: str) -> Task:
         """Return the job as a task; if it has finished, with what `generate_video` would return."""
         with _job_errors(self._context.provider):
-            ordered = self._context.ordered.get(task_id, messages.ResultContext())
+            ordered = self._context.ordered.get((current_tenant.get().id, task_id), messages.ResultContext())
             # Whoever polls a task takes its result.
             result_context = replace(ordered, deadline=float("inf"), shows_player=False)
             end = anyio.current_time()

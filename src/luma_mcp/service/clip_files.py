@@ -117,8 +117,10 @@ class ClipFiles:
             job = await self.api.get(jobid)
         except Forbidden:
             raise ImageError("names a job of another user", jobid=jobid) from None
-        except (NotFound, InvalidArguments):
+        except (NotFound, InvalidArguments) as error:
             reason = f"names a job that the API does not know for this {PROVIDERS[self.api.catalog.api].noun}"
+            if isinstance(error, NotFound) and error.unasked:
+                reason = "names a job that none of your orders has"
             if order := await self.journal.get_by_jobid(jobid):
                 reason = "names a job that was deleted" if order.deleted else "names a job that Luma no longer has"
             raise ImageError(reason, jobid=jobid) from None

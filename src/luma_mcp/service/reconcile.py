@@ -62,11 +62,18 @@ class MatchResult:
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """Finds the jobs of orders whose answer is missing. `wall_clock`: the time of day, in UTC."""
+    """Finds the jobs of orders whose answer is missing.
+
+    Attributes:
+        api: that of the credential, also where a tenant may use only a part of it.
+        wall_clock: the time of day, in UTC.
+        names_candidates: whether jobs may be named that may be an order's. If not, they may be other tenants'.
+    """
 
     api: VideoApi
     journal: Journal
     wall_clock: Callable[[], datetime]
+    names_candidates: bool = True
     # When this process first looked at an order, by id and by the event loop's clock.
     _first_seen: dict[str, float] = field(default_factory=dict, init=False)
 
@@ -115,7 +122,13 @@ class Reconciler:
         if not _fits(order.request, seconds, job.files):
             await self.journal.release(job.jobid)
             cause = "the job that was found in its place shows something else"
-            raise OutcomeUnknown(cause, candidates=(job.jobid,))
+            raise OutcomeUnknown(cause, candidates=self.list_candidates(MatchResult(candidates=(job.jobid,))))
+
+    def list_candidates(self, match: MatchResult) -> tuple[str, ...] | None:
+        """List the jobs that may be an order's, as far as they may be named; None if they could not be listed."""
+        if match.candidates and not self.names_candidates:
+            return ()
+        return match.candidates
 
     async def find_job(self, order: Order) -> MatchResult:
         """Look for the order's job among the running ones; record it in the journal if there is exactly one match."""
@@ -192,7 +205,7 @@ class Reconciler:
         order = await self.journal.get(order.id) or order
         if order.jobid:
             return MatchResult(order.jobid, was_known=True)
-        owned = await self.journal.owned_jobids()
+        owned = await self.journal.owned_jobids(of_all=True)
         similar = [job for job in running if job.jobid not in owned and _is_similar(order, job)]
         candidates = tuple(job.jobid for job in similar if self._is_timely(order, job))
         at_other_times: tuple[str, ...] = ()
@@ -208,8 +221,8 @@ class Reconciler:
         return MatchResult(candidates=candidates, at_other_times=at_other_times)
 
     async def _has_rival(self, order: Order, jobs: list[RunningJob]) -> bool:
-        """Whether one of the jobs may just as well belong to another order without an answer."""
-        for other in await self.journal.list_unsettled():
+        """Whether one of the jobs may just as well belong to another order without an answer, of whichever tenant."""
+        for other in await self.journal.list_rivals():
             if other.id == order.id:
                 continue
             # The time of an order without the API's comes from the clock of another process, which may be wrong.

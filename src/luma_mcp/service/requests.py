@@ -49,6 +49,7 @@ from luma_mcp.service.earlier_clips import EarlierClip, EarlierClips, shape_diff
 
 SHAPE_TOLERANCE = 0.06
 """Up to this difference of shape, about 6 %, nothing of a picture is missed."""
+_NO_CHOICE = "choice of an account on this server"
 ChoiceReason = Literal["earlier_clip", "picture"]
 """As in the clip that is continued; nearest to the picture's shape."""
 ProgressStep = Literal["preparing", "uploading", "ordering", "waiting for a free slot"]
@@ -176,6 +177,7 @@ class RequestBuilder:
         default_account: the account of orders that name none.
         decoder: converts pictures to what the API accepts.
         clips: opens the videos of earlier jobs.
+        account_source: what knows the accounts; None: `api`. Where `api` has none, they are chosen without being named.
     """
 
     api: VideoApi
@@ -186,9 +188,15 @@ class RequestBuilder:
     default_account: str | None
     decoder: Decoder
     clips: ClipFiles
+    account_source: VideoApi | None = None
     earlier_clips: EarlierClips = field(init=False)
+    _accounts: VideoApi = field(init=False)
+    # Whether callers may name accounts, and are named them.
+    _names_accounts: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        self._accounts = self.account_source or self.api
+        self._names_accounts = self.api.features.accounts or not self._accounts.features.accounts
         self.earlier_clips = EarlierClips(self.clips, self.journal, self.http, self.catalog, self.decoder)
 
     async def validate(self, params: Mapping[str, Any], problems: Iterable[Problem] = ()) -> ValidatedRequest:
@@ -203,8 +211,12 @@ class RequestBuilder:
                 are images that could not be fetched just now, and `jobid` is a job that one of them waits for.
             LumaError: the API could not be asked for an earlier job.
         """
+        found = [*problems]
+        if "email" in params and not self._names_accounts:
+            found.append(Problem("email", "not_needed", allowed=(_NO_CHOICE,)))
+            params = {name: value for name, value in params.items() if name != "email"}
         validation = validate(self.catalog, params)
-        found = [*problems, *validation.problems]
+        found += validation.problems
         # An image that only conflicts with another parameter is read all the same, to report all problems at once.
         unreadable = {problem.field for problem in validation.problems if problem.code != "conflict"}
         with nothing_charged():
@@ -240,7 +252,7 @@ class RequestBuilder:
         complete = validate(self.catalog, {**params, **values}).nearest or complete
         continues = clip.jobid if clip else _find_start_job(params, images)
         account = None
-        if self.api.features.accounts:
+        if self._accounts.features.accounts:
             account = complete.get("email") or self.default_account
         sizes = _list_frame_sizes(params, images)
         misfits = {name: size for name, size in sizes if not _has_shape(size, complete["aspect_ratio"])}
@@ -393,8 +405,10 @@ class RequestBuilder:
         title = PROVIDERS[self.catalog.api].title
         try:
             asset = await self.api.get_asset(asset_ref)
-        except (NotFound, InvalidArguments):
+        except (NotFound, InvalidArguments) as error:
             reason = f"is an id that {title} knows neither as a file nor as a job"
+            if isinstance(error, NotFound) and error.unasked:
+                reason = "is an id that none of your orders has; give the picture itself"
             if await self.journal.digest_of_asset(asset_ref):
                 reason = f"is the id of a file that {title} no longer has; give the picture itself"
             raise ImageError(reason) from None
@@ -482,11 +496,13 @@ class RequestBuilder:
             InvalidArguments: the account is not configured, or the assetRefs belong to different accounts.
             NotFound, AccountSession: there is no usable account.
         """
-        if not self.api.features.accounts:
+        if not self._accounts.features.accounts:
             return ""
-        accounts = await self.api.accounts()
+        accounts = await self._accounts.accounts()
         emails = tuple(account.email for account in accounts)
         if stated and pictures and stated not in emails:
+            if not self._names_accounts:
+                raise NotFound("any_account")
             raise InvalidArguments([Problem("email", "unknown_account", stated, allowed=emails)])
         expected = stated
         problems: list[Problem] = []
@@ -500,6 +516,8 @@ class RequestBuilder:
                     f"is an asset of the account {owner}, but the order is for {expected}, and an order can use only "
                     f'one account; pass email "{owner}", or the picture itself instead of the assetRef'
                 )
+                if not self._names_accounts:
+                    reason = "belongs to another account than the order; pass the picture itself instead"
                 problems.append(Problem(name, "account_mismatch", ref, reason=reason))
         if problems:
             raise InvalidArguments(problems)

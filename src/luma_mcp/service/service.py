@@ -19,7 +19,7 @@ from luma_mcp.api.polling import Pollers, Waits
 from luma_mcp.api.protocol import Job, ListedState, VideoApi, VideoRequest, parse_time
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.errors import Capacity, LumaError, NetworkError, NotFound, RecordedJob, Upstream
-from luma_mcp.journal.protocol import CREDIT_FACTORS, Journal, Order, OrderQuery
+from luma_mcp.journal.protocol import CREDIT_FACTORS, Journal, Order, OrderQuery, join_api
 from luma_mcp.journal.sqlite import ASSET_LIFETIME, SqliteJournal
 from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.safe_http import Resolve, SafeHttpClient, resolve_host
@@ -28,11 +28,13 @@ from luma_mcp.service.clip_files import ClipFiles
 from luma_mcp.service.credits import CreditsWatch
 from luma_mcp.service.downloads import Downloads
 from luma_mcp.service.films import Films
+from luma_mcp.service.gate import GatedApi
 from luma_mcp.service.jobs import JobList, list_jobs
 from luma_mcp.service.prices import PriceEstimator
 from luma_mcp.service.reconcile import NEW_FOR, Reconciler
 from luma_mcp.service.requests import RequestBuilder
 from luma_mcp.service.submit import OrderSubmitter
+from luma_mcp.service.tenants import OWNER, Tenant
 from luma_mcp.settings import LOOPBACK, Settings
 
 if TYPE_CHECKING:
@@ -85,7 +87,14 @@ def open_journal(
 class VideoService:
     """Validates and submits orders, waits for their jobs and saves their files, and records all of it.
 
-    `settings` has a token. `transport` carries all requests, and `resolve` resolves the hosts of links.
+    Args:
+        settings: with the credential and the limits of the tenant.
+        catalog: what the API can make.
+        wall_clock: the time of day, in UTC.
+        transport: carries all requests; tests pass their own.
+        resolve: resolves the hosts of links.
+        tenant: whose orders these are.
+        connections: carries the requests to the API, if other services use the same.
     """
 
     def __init__(
@@ -96,19 +105,24 @@ class VideoService:
         wall_clock: Callable[[], datetime],
         transport: httpx2.AsyncBaseTransport | None = None,
         resolve: Resolve | None = None,
+        tenant: Tenant = OWNER,
+        connections: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         token = settings.token.get_secret_value() if settings.token else ""
         self._speed = settings.speed
         self._wall_clock = wall_clock
         self.started_at = wall_clock()
         self.catalog = catalog
-        self.api: VideoApi = build_client(token, settings.base_url, catalog, transport=transport, wall_clock=wall_clock)
+        self.owns_credential = tenant.owns_credential
+        api = build_client(token, settings.base_url, catalog, transport=transport or connections, wall_clock=wall_clock)
+        credential = api_id(settings.base_url, token)
         self.journal = open_journal(
             settings,
-            api=api_id(settings.base_url, token),
+            api=credential if tenant.owns_credential else join_api(credential, tenant.id),
             wall_clock=self.now,
-            asset_lifetime=None if self.api.features.get_asset else ASSET_LIFETIME,
+            asset_lifetime=None if api.features.get_asset else ASSET_LIFETIME,
         )
+        self.api: VideoApi = api if tenant.owns_credential else GatedApi(api, self.journal)
         is_local = urlsplit(settings.base_url).hostname in LOOPBACK
         self._http = SafeHttpClient(
             transport=transport,
@@ -121,9 +135,9 @@ class VideoService:
         self._clips = ClipFiles(self.api, self.journal, self._http, settings.has_local_files)
         folders = settings.input_dirs if settings.has_local_files else ()
         requests = RequestBuilder(
-            self.api, self.journal, self._http, catalog, folders, settings.email, decoder, self._clips
+            self.api, self.journal, self._http, catalog, folders, settings.email, decoder, self._clips, api
         )
-        self.reconciler = Reconciler(self.api, self.journal, wall_clock)
+        self.reconciler = Reconciler(api, self.journal, wall_clock, names_candidates=tenant.owns_credential)
         orders = OrderSubmitter(
             self.api,
             self.journal,
@@ -137,6 +151,7 @@ class VideoService:
             is_shared=journal_place(settings) is not None,
             is_required=settings.journal_required,
             expect=self._expect_longest,
+            ordered_by=tenant.name,
         )
         self.credits = CreditsWatch(self.api, settings.email)
         self.downloads = Downloads(
@@ -298,7 +313,11 @@ class VideoService:
         with anyio.move_on_after(RECOVERY_TIMEOUT):
             await self.reconciler.recover_orders()
         query = OrderQuery(state, text, since, before)
-        return await list_jobs(self.api, self.journal, self.reconciler, query, limit=limit, now=self.now())
+        listing = await list_jobs(self.api, self.journal, self.reconciler, query, limit=limit, now=self.now())
+        if not self.owns_credential:
+            # The accounts are the operator's.
+            listing.jobs = [replace(job, account=None) for job in listing.jobs]
+        return listing
 
     async def delete(self, jobid: str) -> DeletedJob:
         """Delete a finished job and free its slot. Its saved files stay.

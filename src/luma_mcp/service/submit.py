@@ -98,6 +98,7 @@ class OrderSubmitter:
         is_shared: whether the journal has a file, which other processes share.
         is_required: whether nothing is ordered while that file cannot be used.
         expect: gives the seconds that a video usually takes at most, if that is known.
+        ordered_by: who orders, for the report on usage.
     """
 
     api: VideoApi
@@ -112,6 +113,7 @@ class OrderSubmitter:
     is_shared: bool
     is_required: bool
     expect: Callable[[VideoRequest], Awaitable[float | None]]
+    ordered_by: str = ""
     # A lock exists as long as a call has it or waits for it.
     _locks: WeakValueDictionary[str, anyio.Lock] = field(default_factory=WeakValueDictionary, init=False)
 
@@ -179,6 +181,7 @@ class OrderSubmitter:
                         by_api_clock=is_exact,
                         continues=validated.continues,
                         price=(await self.prices.estimate(validated.params)).price,
+                        ordered_by=self.ordered_by,
                     )
                     deadlines = started + retry_timeout, started + patience
                     placing = _Placing(order, validated, call, allow_duplicate, *deadlines, waits or Waits())
@@ -382,7 +385,7 @@ class OrderSubmitter:
         elif isinstance(error, errors.LumaError):
             await self.journal.drop(order)
             error.charged = error.charged or "no"
-            if isinstance(error, errors.AccountSession):
+            if isinstance(error, errors.AccountSession) and self.api.features.accounts:
                 error.email = error.email or order.account
         else:
             # Cancelled, or a failure of this program. What was sent stays `sent`: nobody knows whether it arrived.
@@ -398,13 +401,14 @@ class OrderSubmitter:
         if match.jobid:
             return SubmitResult(_build_job(order, match.jobid), "recovered")
         if isinstance(error, errors.OutcomeUnknown):
-            error.candidates = match.candidates
+            error.candidates = self.reconciler.list_candidates(match)
             raise error
         # Not even a failure with a message proves that nothing was ordered.
         cause = f"the API answered with a failure ({error.status})"
+        candidates = self.reconciler.list_candidates(match)
         retry: errors.Retry | None = "later" if self.api.features.list_running else None
         raise errors.OutcomeUnknown(
-            cause, candidates=match.candidates, status=error.status, api_message=error.api_message, retry=retry
+            cause, candidates=candidates, status=error.status, api_message=error.api_message, retry=retry
         ) from error
 
     async def _check_open(self, order: Order, call: _Call) -> SubmitResult | None:
@@ -497,7 +501,7 @@ class OrderSubmitter:
         if match.jobid is None:
             raise errors.OutcomeUnknown(
                 "its answer was lost",
-                candidates=match.candidates,
+                candidates=self.reconciler.list_candidates(match),
                 age=self.reconciler.age(current).total_seconds(),
                 status=current.answer_status,
                 retry="later" if current.answer_status and self.api.features.list_running else None,

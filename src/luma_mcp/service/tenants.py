@@ -5,10 +5,34 @@ What belongs to a tenant is found by its `VideoService`, which has the tenant's 
 
 from __future__ import annotations
 
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+import anyio
 from pydantic import SecretStr
+
+from luma_mcp.api import share_connections
+from luma_mcp.settings import Settings
+
+if TYPE_CHECKING:
+    from luma_mcp.api.transport import SharedTransport
+    from luma_mcp.service.service import VideoService
+
+
+logger = logging.getLogger(__name__)
+
+MOST_SERVICES = 64
+"""Services that are kept for later calls of their tenants. Those in use are kept in any case."""
+CLOSE_TIMEOUT = 5.0
+"""Seconds for closing the connections and files of a service."""
+SETTLE_INTERVAL = 20.0
+"""Seconds between two looks at the orders that other machines have left without an answer."""
+_LEASE, _LEASE_SECONDS = "reconcile", 60.0
+"""The machine that has it settles such orders; if it is gone for so many seconds, another one does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +62,168 @@ class Tenant:
 OWNER = Tenant()
 current_tenant: ContextVar[Tenant] = ContextVar("current_tenant", default=OWNER)
 """The tenant of the request that is being handled. The layer that authenticates requests sets it."""
+
+
+def apply_tenant(settings: Settings, tenant: Tenant) -> Settings:
+    """Build the settings of a tenant: the server's, with its credential and limits."""
+    if tenant.credential:
+        # The default account is one of the server's own credential.
+        settings = replace(settings, token=tenant.credential, email=None)
+    return replace(
+        settings,
+        max_jobs_per_hour=tenant.max_jobs_per_hour or settings.max_jobs_per_hour,
+        budget_per_day=tenant.budget_per_day or settings.budget_per_day,
+        max_waits=tenant.max_waits or settings.max_waits,
+    )
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What is kept of a tenant. `calls`: how many use the service now; `waits`: how many of them wait for a job."""
+
+    service: VideoService | None = None
+    calls: int = 0
+    waits: int = 0
+
+
+class TenantServices:
+    """The service of each tenant, created at its first use.
+
+    Args:
+        settings: those of the server.
+        build: creates a service, from the settings of its tenant, which have a token, and what `VideoService` takes
+            besides: `tenant` and `connections`.
+        most: how many are kept for later calls.
+    """
+
+    def __init__(self, settings: Settings, build: Callable[..., VideoService], most: int = MOST_SERVICES) -> None:
+        self._settings = settings
+        self._build = build
+        self._most = most
+        # The tenant that was used last is the last.
+        self._entries: dict[Tenant, _Entry] = {}
+        self._connections: SharedTransport | None = None
+        self._has_too_many = anyio.Event()
+
+    def get(self) -> VideoService | None:
+        """Get the service of the current tenant; None if there is no credential for it."""
+        tenant = current_tenant.get()
+        settings = apply_tenant(self._settings, tenant)
+        if settings.token is None:
+            return None
+        entry = self._get_entry(tenant)
+        if entry.service is None:
+            # The one owner of a server shares them with nobody.
+            if tenant.id and self._connections is None:
+                self._connections = share_connections(settings.base_url)
+            connections = self._connections if tenant.id else None
+            entry.service = self._build(settings, tenant=tenant, connections=connections)
+        return entry.service
+
+    @asynccontextmanager
+    async def hold(self) -> AsyncIterator[None]:
+        """Keep the service of the current tenant open while the block runs, which is a whole call."""
+        entry = self._get_entry(current_tenant.get())
+        entry.calls += 1
+        try:
+            yield
+        finally:
+            entry.calls -= 1
+            if len(self._entries) > self._most:
+                self._has_too_many.set()
+
+    @contextmanager
+    def waiting(self) -> Iterator[int | None]:
+        """Count a call of the current tenant as one that waits for a job while the block runs.
+
+        Yields None, or how many may wait if so many wait already: then this one must not. The one owner of a server
+        has no such limit.
+        """
+        tenant = current_tenant.get()
+        entry = self._get_entry(tenant)
+        limit = apply_tenant(self._settings, tenant).max_waits
+        if tenant.id and entry.waits >= limit:
+            yield limit
+            return
+        entry.waits += 1
+        try:
+            yield None
+        finally:
+            entry.waits -= 1
+
+    async def close_idle(self) -> None:
+        """Close services that no call uses, those first that were used longest ago, whenever there are too many."""
+        while True:
+            await self._has_too_many.wait()
+            self._has_too_many = anyio.Event()
+            for tenant, entry in list(self._entries.items()):
+                if len(self._entries) <= self._most:
+                    break
+                if entry.calls == 0 and self._entries.get(tenant) is entry:
+                    del self._entries[tenant]
+                    await _close(entry)
+
+    async def settle_orders(self, list_credentials: Callable[[], Iterable[SecretStr]]) -> None:
+        """Settle, again and again, the orders that failed machines have left without an answer.
+
+        `list_credentials`: those that the server has. Orders with the credential of a caller are settled by its next
+        call.
+        """
+        while True:
+            await anyio.sleep(SETTLE_INTERVAL)
+            try:
+                for credential in list_credentials():
+                    await self._settle(credential)
+            except Exception:
+                # The next round may succeed, and calls look for what they need themselves.
+                logger.exception("orders without an answer could not be looked up")
+
+    async def aclose(self) -> None:
+        """Close all services."""
+        while self._entries:
+            _, entry = self._entries.popitem()
+            await _close(entry)
+        if self._connections:
+            with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                await self._connections.close_all()
+
+    async def _settle(self, credential: SecretStr) -> None:
+        """Settle the orders of all tenants with a credential, unless another machine does."""
+        owner = Tenant(credential=credential)
+        async with self._use(owner) as service:
+            # Whoever asks with this journal sees who has such orders.
+            journal = service.journal
+            for tenant_id in sorted(await journal.list_unsettled_tenants()):
+                if journal.replicas and not await journal.replicas.acquire(_LEASE, _LEASE_SECONDS):
+                    return
+                if not tenant_id:
+                    await service.reconciler.recover_orders()
+                    continue
+                async with self._use(replace(owner, id=tenant_id, owns_credential=False)) as of_tenant:
+                    await of_tenant.reconciler.recover_orders()
+
+    @asynccontextmanager
+    async def _use(self, tenant: Tenant) -> AsyncIterator[VideoService]:
+        """Yield the service of a tenant, whoever the current one is."""
+        token = current_tenant.set(tenant)
+        try:
+            async with self.hold():
+                service = self.get()
+                assert service  # noqa: S101 - for the type checker: the tenant has a credential
+                yield service
+        finally:
+            current_tenant.reset(token)
+
+    def _get_entry(self, tenant: Tenant) -> _Entry:
+        # What it may do changes with each of its tokens.
+        key = replace(tenant, scopes=None)
+        entry = self._entries.pop(key, None) or _Entry()
+        self._entries[key] = entry
+        return entry
+
+
+async def _close(entry: _Entry) -> None:
+    if entry.service:
+        # Shielded, since a host that ends the server cancels this as well.
+        with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
+            await entry.service.aclose()

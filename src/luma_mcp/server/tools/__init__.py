@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider
 from luma_mcp.server.messages import ResultContext
 from luma_mcp.server.results import build_error_result
 from luma_mcp.server.ui import icons
+from luma_mcp.service.tenants import TenantServices, current_tenant
 from luma_mcp.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,12 +48,12 @@ class ServerContext:
 
     settings: Settings
     catalog: Catalog
-    # Gets the service, which is created at its first use; None while there is no token.
-    service: Callable[[], VideoService | None]
+    services: TenantServices
     # The time of day, in UTC.
     wall_clock: Callable[[], datetime]
-    # By jobid, what the result of an order contains besides its job; for tasks, whose results are fetched later.
-    ordered: dict[str, ResultContext] = field(default_factory=dict)
+    # By tenant and jobid, what the result of an order contains besides its job; for tasks, whose results are fetched
+    # later.
+    ordered: dict[tuple[str, str], ResultContext] = field(default_factory=dict)
     # The waits of all calls, which end when the server is being stopped.
     waits: Waits = field(default_factory=Waits)
     # Called with the name of a tool and the result of each of its calls.
@@ -60,8 +61,15 @@ class ServerContext:
 
     @property
     def provider(self) -> Provider:
-        """The API that makes the videos."""
-        return PROVIDERS[self.catalog.api]
+        """The API that makes the videos, as the current tenant uses it."""
+        tenant, provider = current_tenant.get(), PROVIDERS[self.catalog.api]
+        if not tenant.owns_credential:
+            return replace(provider, managed_by="operator")
+        return replace(provider, managed_by="caller") if tenant.id else provider
+
+    def service(self) -> VideoService | None:
+        """Get the service of the current tenant, which is created at its first use; None if there is no credential."""
+        return self.services.get()
 
     def require_service(self) -> VideoService:
         """Get the service; raises `NotConfigured` if there is no token."""

@@ -32,6 +32,7 @@ from luma_mcp.server.tasks import attach_task, build_task, supports_tasks
 from luma_mcp.server.tools import CallToolResult, ConfirmationDecision, Context, ServerContext, Tool, build_tool
 from luma_mcp.server.ui import PLAYER_META
 from luma_mcp.service.concurrency import periodic
+from luma_mcp.service.tenants import current_tenant
 
 if TYPE_CHECKING:
     from luma_mcp.service.requests import ValidatedRequest
@@ -53,7 +54,7 @@ ORDER_RETRY_TIMEOUT = 20.0
 # Errors that come before anything is sent.
 UNSENT = (InvalidArguments, NotConfigured, JournalUnavailable, LimitReached, BudgetReached)
 # Clients fetch the result of a task soon, so what is known of older orders is of no use.
-MAX_ORDERED = 100
+MAX_ORDERED = 1000
 
 
 def definition(context: ServerContext) -> Tool:
@@ -178,7 +179,7 @@ async def _order_one(call: _Call) -> CallToolResult:
         if as_task:
             # The client polls the job instead of waiting.
             follower.end = anyio.current_time()
-            context.ordered[follower.jobid] = follower.result_context
+            context.ordered[current_tenant.get().id, follower.jobid] = follower.result_context
             if len(context.ordered) > MAX_ORDERED:
                 del context.ordered[next(iter(context.ordered))]
         job, result = await follow_job(follower)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DESCRIPTION = "List running jobs and jobs ordered from this machine, newest first; slots in use, credits left."
 RECORDED_ONLY = "List the jobs ordered from this machine, newest first, with their states and prices."
 """The same for an API that cannot list what is running."""
-OF_THIS_SERVER = "List running jobs and jobs ordered from this server, newest first, with their states and costs."
+OF_THIS_SERVER = "List your running and earlier jobs on this server, newest first, with their states and costs."
 """The same where callers are elsewhere."""
 _INPUT: schemas.Schema = {
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LISTED, "default": DEFAULT_LIMIT},
@@ -137,7 +137,7 @@ def _build_content(
         for known in credits_content(service.credits.get_known(account.email)):
             row |= {"credits_left": known["left"], "credits_limit": known["limit"]}
         accounts.append(without_none(row))
-    if FEATURES[context.catalog.api].accounts:
+    if service.api.features.accounts:
         content["accounts"] = accounts
     content["accounts_not_shown"] = len(listing.accounts) - len(accounts) or None
     content |= messages.after_list(jobs, not_shown, listing.total, filters, saves=context.settings.has_local_files)

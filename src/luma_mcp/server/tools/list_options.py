@@ -80,11 +80,11 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
         problems = (*parsed.problems, *validation.problems)
         if problems:
             raise InvalidArguments(problems, suggestion=validation.nearest, alternatives=validation.alternatives)
-    # By resolution, where enough such jobs have ended on this machine. Without a token there is no journal of its jobs.
+    # By resolution, where enough such jobs have ended here. Without a token there is no journal of its jobs.
     service = context.service()
     measured: list[tuple[str, tuple[float, float]]] = []
     credits_used: dict[tuple[str, ...], tuple[float, float]] = {}
-    credits_left: tuple[AccountCredits, ...] = ()
+    credits_left: tuple[AccountCredits, ...] | None = ()
     if service:
         kinds = [{**parsed.params, "resolution": resolution} for resolution in catalog.typical_seconds]
         for kind, seconds in zip(kinds, await service.journal.typical_seconds(*kinds), strict=True):
@@ -92,7 +92,7 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
                 measured.append((kind["resolution"], seconds))
         async with service.credits.refreshing(CREDITS_TIMEOUT):
             credits_used = await service.journal.credits_used(parsed.params)
-        credits_left = service.credits.get_known()
+        credits_left = service.credits.get_known() if service.owns_credential else None
     return _build_options(
         catalog,
         tuple(parsed.params.items()),
@@ -112,7 +112,7 @@ def _build_options(  # noqa: PLR0917 - the facts that its result depends on
     chosen: tuple[tuple[str, str], ...],
     measured: tuple[tuple[str, tuple[float, float]], ...],
     credits_used: tuple[tuple[tuple[str, ...], tuple[float, float]], ...],
-    credits_left: tuple[AccountCredits, ...],
+    credits_left: tuple[AccountCredits, ...] | None,
     longest_wait: int,
     *,
     saves: bool,
@@ -128,7 +128,7 @@ def _build_options(  # noqa: PLR0917 - the facts that its result depends on
         content |= build_cost_content(result_context, is_running=False, simulated=simulated)
         if not credits_used:
             unknown = messages.NO_SUCH_CREDITS_USED if chosen else messages.NO_CREDITS_USED
-            content["cost"] = f"{unknown} {content['cost']}"
+            content["cost"] = f"{unknown} {content['cost']}".rstrip()
     text = messages.options_text(catalog, content)
     if with_schema:
         content["schema"] = schema = schemas.exact_schema(catalog, longest_wait, saves=saves)
