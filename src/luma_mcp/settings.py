@@ -372,7 +372,10 @@ class Settings:
         "A file that gives credentials and limits to users and groups. It is read again when it changes.",
     )
     max_waits: int = _hosting_variable(
-        "LUMA_MCP_MAX_WAITS", _whole_number(1, 10_000), 20, "How many calls of one tenant may wait at the same time."
+        "LUMA_MCP_MAX_WAITS",
+        _whole_number(1, 10_000),
+        20,
+        "How many calls of one tenant may wait at one server at the same time; one more returns the job as it is.",
     )
     max_body_bytes: int | None = _hosting_variable(
         "LUMA_MCP_MAX_BODY_BYTES",

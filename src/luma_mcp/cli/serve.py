@@ -72,7 +72,12 @@ def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None, 
 
                 _exit_unusable(needs_prometheus())
             operations = Operations(hosted)
-            server = build_server(hosted, waits=operations.waits, on_result=operations.note_result)
+            server = build_server(
+                hosted,
+                waits=operations.waits,
+                on_result=operations.note_result,
+                list_credentials=partial(access.list_credentials, hosted) if access.is_shared else None,
+            )
             if prepared.confirm != "never":
                 click.echo(NO_CONFIRMATION_OVER_HTTP, err=True)
             if not authenticate:

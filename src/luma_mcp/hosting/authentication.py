@@ -22,6 +22,7 @@ from luma_mcp.service.tenants import OWNER, Tenant, current_tenant
 from luma_mcp.settings import LOOPBACK, Settings, SettingsError, find_other_api, parse_credential
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from luma_mcp.hosting.tenants_file import TenantsFile
@@ -69,6 +70,16 @@ class Access:
     token: str | None = None
     tenants: TenantsFile | None = None
     has_local_files: bool = True
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether callers order with credentials of the operator."""
+        return self.mode is Mode.OAUTH
+
+    def list_credentials(self, settings: Settings) -> list[SecretStr]:
+        """List the credentials of the operator, with which callers order."""
+        found = [settings.token] if settings.token else []
+        return found + (self.tenants.list_credentials() if self.tenants else [])
 
 
 def choose_mode(settings: Settings, host: str, *, authenticate: bool = True) -> Mode:

@@ -109,6 +109,15 @@ class TenantsFile:
         # The operator pays for it, so nobody may see what else is in its account.
         return Tenant(identity, credential, owns_credential=False, name=get_user_name(claims), scopes=scopes, **limits)
 
+    def list_credentials(self) -> list[SecretStr]:
+        """List all credentials of the file, each once."""
+        self._refresh()
+        found: dict[str, SecretStr] = {}
+        for entry in (*self._content.users.values(), *self._content.groups.values()):
+            if entry.credential:
+                found[entry.credential.get_secret_value()] = entry.credential
+        return list(found.values())
+
     def _refresh(self) -> None:
         """Read the file again if it has changed. What cannot be used is reported once, and the last content stays."""
         try:

@@ -73,6 +73,10 @@ LINKS_EXPIRE = "Links may expire, so save what you want to keep."
 LINKS_EXPIRE_IN = "Links work for {}; get_job gives new ones. Save what you want to keep."
 HOSTED_LINKS_EXPIRE = "Links may expire; get_job gives new ones. Download what you want to keep."
 HOSTED_LINKS_EXPIRE_IN = "Links work for {}; get_job gives new ones. Download what you want to keep."
+NOT_AWAITED = (
+    "This call did not wait, because {} calls of yours are waiting, which is the most that this server allows. Wait a "
+    "minute before the next one."
+)
 # By how an order ended, where that needs a word; the first line of the text.
 OUTCOMES: Mapping[Outcome, str] = {
     "duplicate": "No new video was ordered: this is the job you already have. new_take=true makes another.",
@@ -199,6 +203,8 @@ class ResultContext:
     journal_refuses: bool = False
     # Whether the owner's budget could not be checked, because nothing shows what the video costs.
     is_unpriced: bool = False
+    # How many calls of the tenant may wait at the same time, if that is why this one did not.
+    most_waits: int | None = None
     # How many frames a contact sheet of the video is to show; the sheet, or else a clause about the video.
     frames: int | None = None
     sheet: ContactSheet | None = None
@@ -916,6 +922,8 @@ def job_note(
         notes.append(sentence.format(seconds and _format_span(seconds)))
     if job.state == "completed" and job.files.video_hdr_exr is None and output is catalog.outputs.get("hdr_exr"):
         notes.append(NO_FRAMES)
+    if job.state == "running" and result_context.most_waits:
+        notes.append(NOT_AWAITED.format(result_context.most_waits))
     if simulated:
         notes.append(SIMULATED)
     return " ".join(notes) or None

@@ -114,9 +114,9 @@ class TenantServices:
         entry = self._get_entry(tenant)
         if entry.service is None:
             # The one owner of a server shares them with nobody.
-            if tenant.id and self._connections is None:
+            if tenant != OWNER and self._connections is None:
                 self._connections = share_connections(settings.base_url)
-            connections = self._connections if tenant.id else None
+            connections = self._connections if tenant != OWNER else None
             entry.service = self._build(settings, tenant=tenant, connections=connections)
         return entry.service
 
@@ -133,12 +133,15 @@ class TenantServices:
                 self._has_too_many.set()
 
     @contextmanager
-    def waiting(self) -> Iterator[int | None]:
-        """Count a call of the current tenant as one that waits for a job while the block runs.
+    def waiting(self, *, is_wanted: bool) -> Iterator[int | None]:
+        """Count a call of the current tenant as one that waits for a job while the block runs, if that `is_wanted`.
 
         Yields None, or how many may wait if so many wait already: then this one must not. The one owner of a server
         has no such limit.
         """
+        if not is_wanted:
+            yield None
+            return
         tenant = current_tenant.get()
         entry = self._get_entry(tenant)
         limit = apply_tenant(self._settings, tenant).max_waits

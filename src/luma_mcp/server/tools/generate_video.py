@@ -92,11 +92,15 @@ async def handle(
     parsed = parse_arguments(context.catalog, raw, (*context.catalog.params, *options))
     seconds, allowed = context.wait_seconds(parsed.options, ctx)
     now = anyio.current_time()
-    call = _Call(context, ctx, parsed, decision, end=now + seconds, deadline=now + allowed)
+    call = _Call(context, ctx, parsed, decision, end=now + seconds, order_end=now + seconds, deadline=now + allowed)
     try:
-        if parsed.options.get("takes", 1) > 1:
-            return await _order_takes(call)
-        return await _order_one(call)
+        with context.services.waiting(is_wanted=seconds > 0) as call.most_waits:
+            if call.most_waits:
+                # It is ordered all the same.
+                call.end, call.order_end = now, now + min(ORDER_RETRY_TIMEOUT, seconds)
+            if parsed.options.get("takes", 1) > 1:
+                return await _order_takes(call)
+            return await _order_one(call)
     except anyio.get_cancelled_exc_class():
         for submitted in call.submitted:
             # Nobody receives the result of this call any more, but the log can still be read.
@@ -118,14 +122,22 @@ async def handle(
 
 @dataclass(slots=True)
 class _Call:
-    """One call of the tool. `end` and `deadline`: when its wait is over, and until when its host takes the result."""
+    """One call of the tool.
+
+    Attributes:
+        end, order_end: when its wait for the job is over, and that for a slot.
+        deadline: until when its host takes the result.
+        most_waits: how many calls of the tenant may wait, if that is why this one does not.
+    """
 
     context: ServerContext
     ctx: Context[Any, Any]
     parsed: ParsedArguments
     decision: ConfirmationDecision
     end: float
+    order_end: float
     deadline: float
+    most_waits: int | None = None
     # What was ordered so far.
     submitted: list[SubmitResult] = field(default_factory=list)
 
@@ -140,7 +152,7 @@ class _Call:
         self, validated: ValidatedRequest, reporter: ProgressReporter, *, reuse_only: bool = False
     ) -> JobFollower:
         """Order a video, and get what follows its job. With `reuse_only`, nothing is ordered in any case."""
-        seconds = max(0.0, self.end - anyio.current_time())
+        seconds = max(0.0, self.order_end - anyio.current_time())
         submitted = await self.context.require_service().submit(
             validated,
             allow_duplicate=self.parsed.options.get("new_take", False),
@@ -164,7 +176,7 @@ class _Call:
         result_context = ResultContext(submitted.outcome, submitted.image_changes, save, deadline=self.deadline)
         result_context.chosen, result_context.continues = validated.chosen, validated.continues
         result_context.misfits = validated.misfits
-        result_context.is_unpriced = submitted.is_unpriced
+        result_context.is_unpriced, result_context.most_waits = submitted.is_unpriced, self.most_waits
         result_context.shows_player = client_supports_apps(self.ctx)
         return JobFollower(self.context, submitted.job.jobid, reporter, result_context, self.end, submitted.job)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -61,11 +63,14 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
     names = offered_options(_OPTIONS, has_local_files=context.settings.has_local_files)
     parsed = parse_arguments(context.catalog, raw, ("jobid", "jobids", *names))
     jobids, options = _get_jobids(parsed), parsed.options
-    end = anyio.current_time() + context.wait_seconds(options, ctx)[0]
-    save, frames, shows_player = options.get("save"), options.get("frames"), client_supports_apps(ctx)
-    reporter = ProgressReporter(ctx)
-    if len(jobids) == 1:
-        result_context = ResultContext(save=save, frames=frames, shows_player=shows_player)
+    seconds, _ = context.wait_seconds(options, ctx)
+    with context.services.waiting(is_wanted=seconds > 0) as most_waits:
+        end = anyio.current_time() + (0 if most_waits else seconds)
+        result_context = ResultContext(save=options.get("save"), frames=options.get("frames"), most_waits=most_waits)
+        result_context.shows_player = client_supports_apps(ctx)
+        reporter = ProgressReporter(ctx)
+        if len(jobids) > 1:
+            return await _follow_several(context, jobids, reporter, result_context, end)
         follower = JobFollower(context, jobids[0], reporter, result_context, end)
         try:
             async with periodic(INTERVAL, reporter.tick):
@@ -74,10 +79,19 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
             error.jobid = error.jobid or jobids[0]
             raise
         return result
+
+
+async def _follow_several(
+    context: ServerContext,
+    jobids: Sequence[str],
+    reporter: ProgressReporter,
+    result_context: ResultContext,
+    end: float,
+) -> CallToolResult:
+    """Follow several jobs together."""
     followed: list[Followed] = []
     for number, jobid in enumerate(jobids, 1):
-        result_context = ResultContext(save=save, frames=frames, shows_player=shows_player)
-        follower = JobFollower(context, jobid, ProgressReporter(None), result_context, end)
+        follower = JobFollower(context, jobid, ProgressReporter(None), replace(result_context), end)
         followed.append(Followed(follower, f"Video {number}"))
     async with periodic(INTERVAL, SharedProgress(reporter, followed).tick):
         await follow_all(followed)
