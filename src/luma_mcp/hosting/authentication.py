@@ -122,10 +122,7 @@ def _explain_modes(settings: Settings, host: str) -> list[str]:
         choice += f", or unset {settings.provider.variable} (callers send their own)"
     return [
         f"--host {host}: other machines could spend your credits. {choice}",
-        (
-            "The connection is not encrypted: other machines need a proxy with TLS before it. "
-            "--host 127.0.0.1 is for this machine alone"
-        ),
+        "The connection is not encrypted, so put a proxy with TLS before it. --host 127.0.0.1 is for this machine only",
     ]
 
 

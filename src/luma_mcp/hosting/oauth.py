@@ -12,6 +12,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -152,6 +153,10 @@ class SigningKeys:
                 reason = str(error) or type(error).__name__
                 logger.warning("the keys of the identity provider cannot be fetched: %s", reason)
                 return
+            except Exception:
+                # Whatever the provider publishes, it says nothing about tokens.
+                logger.exception("the keys of the identity provider cannot be read")
+                return
             self._keys, self._fetched_at, self._is_reachable = keys, self._clock(), True
 
     async def _fetch(self) -> dict[str, list[tuple[str | None, Any]]]:
@@ -215,10 +220,11 @@ async def _fetch_document(client: httpx2.AsyncClient, url: str) -> dict[str, Any
     async with client.stream("GET", url, headers=headers) as response:
         if response.status_code != 200:
             raise ValueError(f"status {response.status_code}")
-        async for part in response.aiter_bytes():
-            content += part
-            if len(content) > _LARGEST_DOCUMENT:
-                raise ValueError("its document is too large")
+        async with aclosing(response.aiter_bytes()) as parts:
+            async for part in parts:
+                content += part
+                if len(content) > _LARGEST_DOCUMENT:
+                    raise ValueError("its document is too large")
     document = json.loads(content)
     if not isinstance(document, dict):
         raise ValueError("its document is no JSON object")  # noqa: TRY004 - a value from elsewhere
