@@ -482,11 +482,11 @@ async def test_an_agreement_that_was_used_asks_nothing_new(confirming: Server, s
     assert simulator.requests["POST /videos"] == 1
 
 
-def add_question(questions: Questions, state: str, size: int) -> None:
+def add_question(questions: Questions, name: str, size: int) -> None:
     """Add a question about an order with a picture of so many bytes."""
     image = InputImage(Source(SourceKind.LINK, LINK), "identity", NormalizedImage(b"x" * size, "image/png"))
     validated = ValidatedRequest({"prompt": "A fox"}, {"image_start": image}, None)
-    questions.add(state, Question("Make it?", validated, validated.key))
+    questions.add(Question("Make it?", validated, validated.key, id=name))
 
 
 async def test_pictures_are_held_up_to_a_number_of_bytes() -> None:

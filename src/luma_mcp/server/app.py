@@ -39,11 +39,11 @@ from luma_mcp.settings import Settings
 
 if TYPE_CHECKING:
     import httpx2
-    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+    from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
+    from mcp.server.request_state import RequestStateSecurity
     from pydantic import SecretStr
 
     from luma_mcp.media.safe_http import Resolve
-    from luma_mcp.server.confirmation import Confirmation
     from luma_mcp.service.service import VideoService
 
 
@@ -134,13 +134,16 @@ def build_server(
 
     context = ServerContext(settings, offered, services, wall_clock, waits=waits or Waits(), on_result=on_result)
     ordering = generate_video.definition(context)
-    confirmation: Confirmation | None = None
+    middleware: list[ServerMiddleware[Any]] = [partial(_hold_service, services), adapt_response, check_prompt_request]
+    state_security: RequestStateSecurity | None = None
     if settings.confirm != "never":
         # Imported here, because most servers do not ask.
-        from luma_mcp.server.confirmation import Confirmation, with_confirmation
+        from luma_mcp.server.confirmation import Confirmation, build_state_security, with_confirmation
 
         confirmation = Confirmation(context)
         ordering = with_confirmation(ordering, confirmation)
+        middleware.append(confirmation.track_questions)
+        state_security = build_state_security(settings)
     server = MCPServer[Any](
         name="luma-ray-mcp",
         title="Luma Ray 3 video",
@@ -149,14 +152,12 @@ def build_server(
         icons=icons("server"),
         tools=[ordering, *(tool.definition(context) for tool in _other_tools(settings))],
         extensions=[build_player(settings), Tasks(VideoTaskBackend(context))],
-        middleware=[partial(_hold_service, services), adapt_response, check_prompt_request],
+        middleware=middleware,
+        request_state_security=state_security,
         cache_hints=CACHE_HINTS,
         lifespan=lifespan,
         log_level=cast("Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL']", settings.log_level),
     )
-    if confirmation:
-        # Outermost: it reads the state as it was sealed, which the SDK's own middleware replaces.
-        server.middleware.insert(0, confirmation.track_questions)
     add_resources(server, context)
     for prompt in build_prompts(offered, has_local_files=settings.has_local_files):
         server.add_prompt(prompt)

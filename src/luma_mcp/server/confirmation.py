@@ -5,14 +5,21 @@ call with the answer and the sealed state that came with the question. Before th
 client within the call. What was validated for the question is what is submitted after the answer: a link is fetched
 once, and the picture that the user agreed to is the one that is uploaded.
 
+Where servers share a journal and keys (`LUMA_MCP_SECRET_KEYS`), the answer may come to another one than has asked. The
+sealed state has what that one needs to know of the question. It validates the request again, and takes a lease, so that
+one agreement is one order however many of them get it.
+
 Annotations are not postponed here: the SDK evaluates those within `with_confirmation`, whose names no module has.
 """
 
+import json
 import logging
+import os
+import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
@@ -21,6 +28,7 @@ from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp.server.mcpserver.tools import Tool
+from mcp.server.request_state import RequestStateSecurity
 from mcp.types import CallToolResult
 from pydantic import BaseModel, Field
 
@@ -28,6 +36,8 @@ from luma_mcp.errors import BudgetReached, LimitReached, LumaError, Upstream
 from luma_mcp.server import messages, results
 from luma_mcp.server.arguments import VIDEO_OPTIONS, parse_arguments
 from luma_mcp.server.tools import ConfirmationDecision, ServerContext
+from luma_mcp.service.tenants import current_tenant
+from luma_mcp.settings import Settings
 
 if TYPE_CHECKING:
     from luma_mcp.service.requests import ValidatedRequest
@@ -47,6 +57,8 @@ MAX_QUESTIONS = 1000
 MAX_HELD_BYTES = 64_000_000
 # Seconds that a picture waits for an answer; the SDK does not accept a later one.
 HOLD_SECONDS = 600.0
+# Seconds for which it is known that an answer was used: until no server accepts it, whatever its clock says.
+CONSUMED_SECONDS = 2 * HOLD_SECONDS
 
 
 @dataclass(slots=True, eq=False)
@@ -61,30 +73,50 @@ class Question:
     key: str
     # The takes that it is about. Another one may lose its job before the answer comes.
     takes: tuple[int, ...] = (1,)
+    id: str = field(default_factory=lambda: secrets.token_hex(16))
     hold_until: float = 0.0
     # Whether its answer has been used for an order.
     consumed: bool = False
 
+    def pack(self, state: str) -> str:
+        """Add what another server must know of it to the state of the SDK."""
+        facts = {"id": self.id, "text": self.text, "key": self.key, "takes": self.takes}
+        return json.dumps({"question": facts, "state": state})
+
+
+def unpack(packed: str) -> tuple[Question | None, str]:
+    """Get a question, without its request, and the state of the SDK; no question if it is of another version."""
+    try:
+        content = json.loads(packed)
+        facts = content["question"]
+        return Question(facts["text"], None, facts["key"], tuple(facts["takes"]), facts["id"]), content["state"]
+    except (ValueError, KeyError, TypeError):
+        return None, packed
+
 
 class Questions:
-    """The latest questions, by the sealed state that was sent with each.
+    """The latest questions, by their ids.
 
-    A sealed state is unique, cannot be forged, and is valid only with the arguments of its own call. So it leads to
-    the request that this server has validated for exactly that call.
+    An id is random and comes in a sealed state, which cannot be forged and is valid only with the arguments of its own
+    call, from the same tenant. So it leads to the request that this server has validated for exactly that call.
     """
 
     def __init__(self) -> None:
-        self._by_state: OrderedDict[str, Question] = OrderedDict()
+        self._by_id: OrderedDict[str, Question] = OrderedDict()
+        # Of questions that are not remembered any more, those whose answer was used, and until when.
+        self._consumed: dict[str, float] = {}
 
-    def add(self, state: str, question: Question) -> None:
+    def add(self, question: Question) -> None:
         """Remember a question; the oldest ones lose their pictures, and then are forgotten."""
         now = anyio.current_time()
         question.hold_until = now + HOLD_SECONDS
-        self._by_state[state] = question
-        if len(self._by_state) > MAX_QUESTIONS:
-            self._by_state.popitem(last=False)
+        self._by_id[question.id] = question
+        if len(self._by_id) > MAX_QUESTIONS:
+            _, oldest = self._by_id.popitem(last=False)
+            if oldest.consumed:
+                self._consumed[oldest.id] = now + CONSUMED_SECONDS
         held_bytes = 0
-        for each in reversed(self._by_state.values()):
+        for each in reversed(self._by_id.values()):
             if each.validated is None:
                 continue
             for image in each.validated.images.values():
@@ -94,11 +126,21 @@ class Questions:
             if is_over_limit and each is not question:
                 each.validated = None
 
-    def get(self, state: str | None) -> Question | None:
-        """Get the question that was sent with a sealed state; None if it was forgotten."""
-        question = self._by_state.get(state or "")
+    def get(self, question_id: str) -> Question | None:
+        """Get a question; None if it was forgotten."""
+        question = self._by_id.get(question_id)
         if question and question.hold_until <= anyio.current_time():
             question.validated = None
+        return question
+
+    def adopt(self, question: Question) -> Question:
+        """Remember a question that another server has asked, or this one before it forgot it."""
+        now = anyio.current_time()
+        for question_id, until in list(self._consumed.items()):
+            if until <= now:
+                del self._consumed[question_id]
+        question.consumed = question.id in self._consumed
+        self.add(question)
         return question
 
 
@@ -106,8 +148,9 @@ class Questions:
 class _Call:
     """One call of a tool."""
 
-    # The sealed state that it came with, if it answers a question.
-    state: str | None
+    # Whether it comes with the state of a question, and which one that was.
+    is_answer: bool = False
+    answered: Question | None = None
     # What it asks or answers.
     question: Question | None = None
     # What it may do: if there is something to ask, after the user has agreed.
@@ -115,6 +158,16 @@ class _Call:
 
 
 _current_call: ContextVar[_Call] = ContextVar("current_call")
+
+
+def build_state_security(settings: Settings) -> RequestStateSecurity:
+    """Build how the SDK seals what comes with a question: for one tenant, and for servers of the same keys and URL."""
+    return RequestStateSecurity(
+        keys=settings.derive_keys("question") or (os.urandom(32),),
+        ttl=HOLD_SECONDS,
+        bind_principal=lambda _: current_tenant.get().id or None,
+        audience=f"{settings.public_url or 'luma-ray-mcp'} {settings.api}",
+    )
 
 
 class Confirmation:
@@ -126,21 +179,26 @@ class Confirmation:
         self._warned = False
 
     async def track_questions(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        """Middleware: connect a question with its sealed state, on its way out and on its way back.
+        """Middleware: connect a question with its state, on its way out and on its way back.
 
-        It must run outside of the SDK's sealing: inside, the state is plain, and the same for equal questions.
+        It must run inside of the SDK's sealing, which protects what is added here.
         """
         if ctx.method != "tools/call":
             return await call_next(ctx)
-        state = (ctx.params or {}).get("requestState")
-        call = _Call(state if isinstance(state, str) else None)
+        params = ctx.params or {}
+        packed = params.get("requestState")
+        call = _Call(is_answer=isinstance(packed, str))
+        if isinstance(packed, str):
+            call.answered, opened = unpack(packed)
+            ctx = replace(ctx, params={**params, "requestState": opened})
         _current_call.set(call)
         result = await call_next(ctx)
-        sealed = result.get("requestState") if isinstance(result, Mapping) else None
-        if call.question and isinstance(sealed, str):
-            call.question.validated = call.decision.validated
-            self._questions.add(sealed, call.question)
-        return result
+        state = result.get("requestState") if isinstance(result, Mapping) else None
+        if not (call.question and isinstance(state, str) and isinstance(result, Mapping)):
+            return result
+        call.question.validated = call.decision.validated
+        self._questions.add(call.question)
+        return {**result, "requestState": call.question.pack(state)}
 
     async def prepare(self, call: _Call, raw: dict[str, Any], ctx: Context[Any, Any]) -> None:
         """Find out what a call has to ask, or what it may do without asking.
@@ -151,7 +209,7 @@ class Confirmation:
         service = self._context.service()
         if service is None or not self._can_ask(ctx):
             return
-        earlier = self._questions.get(call.state)
+        earlier = self._find_answered(service, call)
         if earlier and (earlier.consumed or earlier.validated):
             # If its order was placed, nothing that has changed since then justifies another question.
             call.decision = ConfirmationDecision(earlier.validated, reuse_only=earlier.consumed, takes=earlier.takes)
@@ -167,6 +225,16 @@ class Confirmation:
             logger.exception("a request could not be validated")
             failure = Upstream("internal", detail=type(error).__name__, charged="no")
             call.decision = ConfirmationDecision(error=failure)
+
+    def _find_answered(self, service: "VideoService", call: _Call) -> Question | None:
+        """Find the question that a call answers; None if it cannot be known whether its answer was used."""
+        if call.answered is None:
+            return None
+        known = self._questions.get(call.answered.id)
+        # With a lease, an agreement is used once, whoever gets it.
+        if known is None and service.journal.replicas is not None:
+            known = self._questions.adopt(call.answered)
+        return known
 
     def _can_ask(self, ctx: Context[Any, Any]) -> bool:
         """Whether the client can show its user a form; one that cannot is logged once."""
@@ -222,22 +290,29 @@ class Confirmation:
                 expected_credits=await service.expected_credits(validated.params),
                 simulated=self._context.settings.simulated,
             )
-            if call.state:
+            if call.is_answer:
                 # The answer was about another request. The SDK discards it, because the text differs, and asks again.
                 text = f"{CHANGED} {text}"
             call.question = Question(text, validated, validated.key, missing)
 
-    def consume(self, call: _Call) -> ConfirmationDecision:
+    async def consume(self, call: _Call) -> ConfirmationDecision:
         """Get what a call may do after the user has agreed: one order, however often the answer is sent."""
         question = call.question
         if question is None:
             return call.decision
         # An answer counts for the question that was sent with its state, and for no other one of the same text.
-        is_answered = call.state is None or self._questions.get(call.state) is question
-        if question.consumed or not is_answered:
+        is_answered = not call.is_answer or (call.answered is not None and call.answered.id == question.id)
+        is_used = question.consumed or not is_answered
+        question.consumed |= is_answered
+        if is_used or not await self._acquire(question):
             return replace(call.decision, reuse_only=True)
-        question.consumed = True
         return call.decision
+
+    async def _acquire(self, question: Question) -> bool:
+        """Make sure that no other server uses the same answer."""
+        service = self._context.service()
+        replicas = service.journal.replicas if service else None
+        return replicas is None or await replicas.acquire(f"question:{question.id}", CONSUMED_SECONDS)
 
 
 class Agreement(BaseModel):
@@ -261,7 +336,7 @@ def with_confirmation(tool: Tool, confirmation: Confirmation) -> Tool:
         if not (isinstance(answer, AcceptedElicitation) and answer.data.order):
             text = messages.NOT_CONFIRMED
             return results.build_result(text, {"charged": "no", "next_action": "ask_user", "note": text})
-        decision = confirmation.consume(_current_call.get())
+        decision = await confirmation.consume(_current_call.get())
         result: CallToolResult = await order(raw=raw, ctx=ctx, decision=decision)
         return result
 
