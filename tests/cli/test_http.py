@@ -74,6 +74,26 @@ def test_other_machines_are_not_served(run: Run, taken_port: str, host: str) -> 
         assert text in " ".join(done.stderr.split())
 
 
+OAUTH = {"LUMA_MCP_OAUTH_ISSUER": "https://sign-in.example.com", "LUMA_MCP_PUBLIC_URL": "https://video.example.com"}
+UNSAFE: list[tuple[tuple[str, ...], dict[str, str], str]] = [
+    (("--simulate", "--no-auth"), OAUTH, "--no-auth"),
+    (("--simulate",), {**OAUTH, "LUMA_MCP_TENANTS_FILE": "/nowhere/tenants.toml"}, "LUMA_MCP_TENANTS_FILE"),
+    (("--host", "0.0.0.0"), {}, "LUMA_MCP_PUBLIC_URL"),  # noqa: S104
+    (("--host", "192.168.1.10", "--no-auth"), {}, "--no-auth"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "environment", "named"), UNSAFE)
+def test_settings_that_contradict_each_other_end_it(
+    run: Run, taken_port: str, arguments: tuple[str, ...], environment: dict[str, str], named: str
+) -> None:
+    done = run("serve", "--http", "--port", taken_port, *arguments, **environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("luma-ray-mcp: ")
+    assert named in line
+
+
 def test_the_program_itself_does_not_serve_other_machines() -> None:
     done = run_process("serve", "--http", "--simulate", "--port", "0", "--host", "0.0.0.0", environment={})  # noqa: S104
     assert (done.returncode, done.stdout) == (2, "")
