@@ -92,7 +92,8 @@ class TenantsFile:
         if user is None and (name := _get_name(claims, content.user_claim)):
             user = content.users.get(name)
         groups = claims.get(content.groups_claim)
-        groups = {groups} if isinstance(groups, str) else {each for each in groups or () if isinstance(each, str)}
+        if not isinstance(groups, list):
+            groups = [groups]
         entries = [entry for name, entry in content.groups.items() if name in groups]
         if user is not None:
             entries.insert(0, user)
