@@ -298,6 +298,7 @@ class RecordedJob:
         state: as it was last seen; "unknown" if nobody saw how a job ended that the API does not know any more.
         ready_by: until when a video that was running is usually ready.
         link: the last link to its video, which may have stopped working.
+        is_stored: whether that is a link to a copy in the server's store, which works.
     """
 
     ordered_at: datetime
@@ -306,6 +307,7 @@ class RecordedJob:
     state: Literal["running", "completed", "failed", "unknown"]
     ready_by: datetime | None = None
     link: str | None = None
+    is_stored: bool = False
 
 
 # Errors are compared by identity, as exceptions are.

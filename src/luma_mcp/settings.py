@@ -400,7 +400,8 @@ class Settings:
         "LUMA_MCP_STORE",
         _store,
         None,
-        "Where finished videos are kept, such as `s3://bucket/prefix`. If unset: results carry the API's own links.",
+        "Where finished videos are kept: `s3://bucket/prefix`, or `gs`, `az`, `file`. If unset: results have the API's "
+        "own links.",
     )
     metrics_address: tuple[str, int] | None = _hosting_variable(
         "LUMA_MCP_METRICS_ADDRESS",

@@ -40,6 +40,25 @@ def read_settings() -> Settings:
     return settings
 
 
+def check_store(settings: Settings) -> None:
+    """Exit with 2 and one line if the store of the settings cannot be used. Nothing is connected."""
+    if settings.store is None:
+        return
+    from luma_mcp.cli.messages import needs_obstore, unusable_store
+    from luma_mcp.media.store import StoreError, open_store
+
+    try:
+        open_store(settings.store)
+    except ImportError:
+        problem = needs_obstore()
+    except StoreError as error:
+        problem = unusable_store(error)
+    else:
+        return
+    click.echo(f"luma-ray-mcp: {problem}", err=True)
+    sys.exit(2)
+
+
 def settings_with_token(*, quiet: bool = False) -> Settings:
     """Read the settings; without a credential in the environment use that of a host's entry, and say so on stderr."""
     # `serve`, which every host starts, needs none of this.

@@ -14,7 +14,7 @@ from luma_mcp import errors
 from luma_mcp.api.protocol import FEATURES, Job
 from luma_mcp.catalog import get_catalog
 from luma_mcp.errors import LumaError, format_alternative, format_problems
-from luma_mcp.install.command import PROMETHEUS, PSYCOPG, PYAV, PYJWT, invocation, package_command
+from luma_mcp.install.command import OBSTORE, PROMETHEUS, PSYCOPG, PYAV, PYJWT, invocation, package_command
 from luma_mcp.install.entry import NAME
 from luma_mcp.journal.protocol import Order
 from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider, summarize_error
@@ -480,6 +480,20 @@ def needs_prometheus() -> str:
     """That metrics need another package."""
     command = package_command(PROMETHEUS)
     return f"LUMA_MCP_METRICS_ADDRESS needs prometheus-client. Install it with: {command}"
+
+
+def needs_obstore() -> str:
+    """That a store needs another package."""
+    command = package_command(OBSTORE)
+    return f"LUMA_MCP_STORE names a store for videos, which needs obstore. Install it with: {command}"
+
+
+def unusable_store(problem: Exception) -> str:
+    """Why the store of the settings cannot be used."""
+    return (
+        f"LUMA_MCP_STORE cannot be used: {problem}. It takes s3://, gs://, az:// and file:// URLs, and the credentials "
+        "are in the environment variables of that store."
+    )
 
 
 def film_needs_journal(problem: str) -> str:

@@ -19,7 +19,7 @@ import anyio
 import click
 from pydantic import SecretStr
 
-from luma_mcp.cli.context import INTERRUPTED, read_settings, simulating
+from luma_mcp.cli.context import INTERRUPTED, check_store, read_settings, simulating
 from luma_mcp.settings import LOOPBACK, Settings, SettingsError, parse_http_token
 from luma_mcp.text import one_line, strip_control
 
@@ -51,6 +51,7 @@ def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None, 
     `authenticate`: False if requests over HTTP need no bearer token.
     """
     settings = read_settings()
+    check_store(settings)
     if settings.unused:
         from luma_mcp.cli.messages import choice_of_api
 

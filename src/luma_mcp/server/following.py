@@ -20,6 +20,7 @@ from luma_mcp.server.tools import CallToolResult, ServerContext
 if TYPE_CHECKING:
     from luma_mcp.media.clips import ContactSheet
     from luma_mcp.service.service import VideoService
+    from luma_mcp.service.stored_files import StoredFiles
 
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class JobFollower:
     end: float
     job: Job | None = None
     _request: VideoRequest | None = None
+    _stored: StoredFiles | None = None
     _is_delivered: bool = False
 
     async def follow(self) -> Job:
@@ -98,7 +100,13 @@ class JobFollower:
         async with service.credits.refreshing():
             if self.job.state == "completed":
                 await self._save(self.job)
+                await self._store(self.job)
         return self.job
+
+    @property
+    def linked_job(self) -> Job | None:
+        """The job with the links that its caller gets: those of the store, where there are any."""
+        return self._stored.apply(self.job) if self.job and self._stored else self.job
 
     async def fetch_picture(self) -> bytes | None:
         """Fetch the picture for the chat; None if there is none, or the settings exclude it."""
@@ -116,14 +124,15 @@ class JobFollower:
 
     async def build_content(self) -> dict[str, Any]:
         """Build the structured content, and record that the caller gets the job if it has finished."""
-        assert self.job  # noqa: S101 - for the type checker
+        job = self.linked_job
+        assert job  # noqa: S101 - for the type checker
         service = self.context.require_service()
         await add_credits(service, self.result_context, self._request)
         self.result_context.journal_problem = service.journal.problem
         self.result_context.journal_refuses = service.journal.refuses_orders
-        content = build_job_content(self.context, self.job, self.result_context)
+        content = build_job_content(self.context, job, self.result_context)
         is_in_time = anyio.current_time() <= self.result_context.deadline
-        if self.job.state != "running" and not self._is_delivered and is_in_time:
+        if job.state != "running" and not self._is_delivered and is_in_time:
             await service.mark_delivered(self.jobid)
         return content
 
@@ -144,6 +153,14 @@ class JobFollower:
             on_download = self.reporter.on_download
             self.result_context.saved = await downloads.save(job, seconds=seconds, on_progress=on_download)
 
+    async def _store(self, job: Job) -> None:
+        """Copy the files of a finished job into the store, if there is one."""
+        stored = self.context.require_service().stored
+        if stored and job.files.video:
+            seconds = max(DOWNLOAD_SECONDS, self.end - anyio.current_time())
+            self._stored = await stored.keep(job, seconds=seconds)
+            self.result_context.stored = self._stored
+
 
 async def follow_job(follower: JobFollower) -> tuple[Job, CallToolResult]:
     """Follow one job, and build the result of the call."""
@@ -155,6 +172,7 @@ async def follow_job(follower: JobFollower) -> tuple[Job, CallToolResult]:
         ready = "The video is ready." if job.files.video else "The job is completed."
         await follower.reporter.report(100, ready)
     content = await follower.build_content()
+    job = follower.linked_job or job
     text = messages.job_text(job, content, follower.context.provider)
     # A failed job is an error with the API's reason.
     return job, build_result(text, content, is_error=job.state == "failed", pictures=pictures)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from luma_mcp.service.credits import AccountCredits
     from luma_mcp.service.downloads import SavedFiles
     from luma_mcp.service.films import Film
+    from luma_mcp.service.stored_files import StoredFiles, StoreProblem
     from luma_mcp.service.submit import Outcome
 
 
@@ -67,6 +68,13 @@ SCOPE_MISSING = "The access token does not have the scope that this needs: {scop
 USER_NOT_ALLOWED = "The operator of this server has not given you access to it.\n"
 PROVIDER_UNREACHABLE = "The identity provider cannot be reached, so no token can be checked. Try again in a minute.\n"
 SIMULATED = "Simulated: nothing was generated or charged, and the video is a stand-in clip."
+STORED = "The link leads to this server's storage and works for up to 7 days; get_job gives a new one."
+# By `StoreProblem`.
+NOT_STORED: Mapping[StoreProblem, str] = {
+    "failed": "A file could not be copied into this server's storage, so its link is the API's; get_job tries again.",
+    "unfinished": "A file is not in this server's storage yet, so its link is the API's; get_job gives the other one.",
+    "no_links": "The files are also in this server's storage, which makes no links: these are the API's.",
+}
 NO_FRAMES = "The record has no usable link to the EXR frames (yet): get_job may find it later."
 LONG_LINK = "The video is ready. Its link is too long for this result: call get_job with this jobid alone for it."
 LINKS_EXPIRE = "Links may expire, so save what you want to keep."
@@ -183,6 +191,8 @@ class ResultContext:
     # Whether files are wanted (None: as when the job was ordered), and what became of that.
     save: bool | None = None
     saved: SavedFiles | None = None
+    # What became of the copies in the server's store; None where there is no store.
+    stored: StoredFiles | None = None
     # The seconds between which jobs of this kind usually end.
     expected: tuple[float, float] | None = None
     # The credits that such jobs have used here, and what the accounts have left; both empty if not known. None: the
@@ -373,7 +383,10 @@ def _describe_record(error: LumaError) -> list[str]:
     if error.saved_files:
         sentences.append(f"Its saved files are still here: {_format_some(error.saved_files)}.")
     if error.record and error.record.link and len(error.record.link) <= MAX_LINK:
-        sentences.append(f"Its last link, which may have stopped working: {error.record.link}")
+        which = "Its last link, which may have stopped working"
+        if error.record.is_stored:
+            which = "Its video is still in this server's storage"
+        sentences.append(f"{which}: {error.record.link}")
     return sentences
 
 
@@ -915,11 +928,7 @@ def job_note(
         playback = output.note if output else f"if it is HDR, {unplayable[0]}"
         notes.append(f"{playback[:1].upper()}{playback[1:]}.")
     if job.files.video and not (saved and (saved.files or saved.is_link_dead)):
-        seconds = PROVIDERS[catalog.api].link_seconds
-        sentence = LINKS_EXPIRE if saves else HOSTED_LINKS_EXPIRE
-        if seconds:
-            sentence = LINKS_EXPIRE_IN if saves else HOSTED_LINKS_EXPIRE_IN
-        notes.append(sentence.format(seconds and _format_span(seconds)))
+        notes += _describe_links(catalog, result_context.stored, saves=saves)
     if job.state == "completed" and job.files.video_hdr_exr is None and output is catalog.outputs.get("hdr_exr"):
         notes.append(NO_FRAMES)
     if job.state == "running" and result_context.most_waits:
@@ -927,6 +936,21 @@ def job_note(
     if simulated:
         notes.append(SIMULATED)
     return " ".join(notes) or None
+
+
+def _describe_links(catalog: Catalog, stored: StoredFiles | None, *, saves: bool) -> list[str]:
+    """How long the links of a result work, and where they lead."""
+    notes: list[str] = []
+    if stored and stored.problem:
+        notes.append(NOT_STORED[stored.problem])
+    if stored and "video" in stored.links:
+        return [STORED, *notes]
+    sentence = LINKS_EXPIRE if saves else HOSTED_LINKS_EXPIRE
+    seconds = PROVIDERS[catalog.api].link_seconds
+    if seconds:
+        sentence = LINKS_EXPIRE_IN if saves else HOSTED_LINKS_EXPIRE_IN
+        sentence = sentence.format(_format_span(seconds))
+    return [*notes, sentence]
 
 
 def format_sheet(content: Mapping[str, Any]) -> str:
@@ -1232,16 +1256,19 @@ def options_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
     return "\n\n".join(paragraphs)
 
 
-def deleted_note(saved_files: Sequence[str], *, was_known: bool, saves: bool) -> str:
+def deleted_note(saved_files: Sequence[str], *, was_known: bool, saves: bool, is_stored: bool) -> str:
     """That a job is deleted, and what remains of it.
 
-    `was_known`: the API still knew it. `saves`: whether videos can be saved as files.
+    `was_known`: the API still knew it. `saves`: whether videos can be saved as files. `is_stored`: its video is in the
+    server's store.
     """
     # The API deletes only jobs that have ended.
     note = "The job had finished, and is deleted." if was_known else "The job was already gone."
     if saved_files:
         files = _format_some(saved_files)
         return f"{note} Links to its video may stop working; its files on this machine stay: {files}."
+    if is_stored:
+        return f"{note} The API's links to its video may stop working; the copy in this server's storage stays."
     if not saves:
         return f"{note} Links to its video may stop working."
     return f"{note} Links to its video may stop working, and it was not saved on this machine."

@@ -113,6 +113,9 @@ def add_resources(server: MCPServer[Any], context: ServerContext) -> None:
                 expected = await service.expected_seconds(video.request) or service.widest_seconds()
             result_context = messages.ResultContext(expected=expected)
             await add_credits(service, result_context, video.request)
+            if service.stored and video.state == "completed":
+                result_context.stored = await service.stored.find(video.jobid, video)
+                video = result_context.stored.apply(video)
         return _to_json(build_job_content(context, video, result_context))
 
     if not can_read_clips():

@@ -220,7 +220,7 @@ def _format_text(context: ServerContext, followed: Sequence[Followed], content: 
     """Format the text of the result. `content`: its structured content."""
     texts: list[tuple[str, int]] = []
     for each, job in zip(followed, content["jobs"], strict=True):
-        record = each.follower.job
+        record = each.follower.linked_job
         # The lines that say how it stands.
         count = 1
         if each.error or record is None:

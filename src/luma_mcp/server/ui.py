@@ -5,6 +5,7 @@ The player's page is built from `player/` at the top of the repository into `pla
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -70,6 +71,10 @@ def build_player(settings: Settings) -> Apps:
     api = urlsplit(settings.base_url)
     # A simulator serves its own stand-in clips.
     origins = [f"{api.scheme}://{api.netloc}"] if api.hostname in LOOPBACK else list(MEDIA_ORIGINS)
+    if settings.store:
+        from luma_mcp.media.store import list_origins
+
+        origins += list_origins(settings.store, os.environ)
     ui = {"csp": {"resourceDomains": origins}, "permissions": {"clipboardWrite": {}}, "prefersBorder": True}
     apps = Apps()
     apps.add_resource(

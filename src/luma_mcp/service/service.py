@@ -40,6 +40,8 @@ from luma_mcp.settings import LOOPBACK, Settings
 if TYPE_CHECKING:
     import httpx2
 
+    from luma_mcp.service.stored_files import FileStore
+
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +59,14 @@ RECOVERY_INTERVAL = 20.0
 
 @dataclass(frozen=True, slots=True)
 class DeletedJob:
-    """A job that was deleted; `was_known`: whether the API still knew it. Its saved files, absolute paths, stay."""
+    """A job that was deleted; `was_known`: whether the API still knew it.
+
+    Its saved files, absolute paths, stay; and so does what is in the store (`is_stored`).
+    """
 
     was_known: bool
     saved_files: tuple[str, ...] = ()
+    is_stored: bool = False
 
 
 def open_journal(
@@ -157,6 +163,7 @@ class VideoService:
         self.downloads = Downloads(
             self.api, self.journal, self._http, decoder, self._clips, get_folder, journal_path(settings)
         )
+        self.stored = self._open_store(settings)
         self.films = Films(self._clips, self.journal, decoder, get_folder, folders, self.now)
         self._pollers = Pollers(partial(self.api.get, retry_timeout=0), wall_clock)
         # Methods that others implement, and document.
@@ -167,6 +174,16 @@ class VideoService:
         self.submit = orders.submit
         self.request_files = self.journal.request_files
         self.mark_delivered = self.journal.mark_delivered
+
+    def _open_store(self, settings: Settings) -> FileStore | None:
+        """Open the store for finished videos, if the settings name one."""
+        if settings.store is None:
+            return None
+        # Imported here, because only those who have a store have obstore.
+        from luma_mcp.media.store import open_store
+        from luma_mcp.service.stored_files import FileStore
+
+        return FileStore(open_store(settings.store), self.api, self.journal, self._http)
 
     def now(self) -> datetime:
         """The time of day, in UTC: by the API's clock once that is known, which nobody sets."""
@@ -256,6 +273,8 @@ class VideoService:
             error.deleted = order.deleted
         age = (self.now() - order.ordered_at).total_seconds()
         error.record = RecordedJob(order.ordered_at, age, order.request.prompt, "running", link=order.link)
+        if self.stored and (link := (await self.stored.find(jobid)).links.get("video")):
+            error.record = replace(error.record, link=link, is_stored=True)
         if order.state in ("completed", "failed"):
             error.record = replace(error.record, state=order.state)
         elif isinstance(error, NotFound):
@@ -350,7 +369,9 @@ class VideoService:
             if order.state == "running" and self.reconciler.age(order) <= UNKNOWN_FOR:
                 raise Upstream("not_listed", jobid=jobid) from missing
         await self.journal.mark_deleted(jobid)
-        return DeletedJob(was_known=missing is None, saved_files=await self.downloads.saved_files(jobid))
+        saved = await self.downloads.saved_files(jobid)
+        is_stored = self.stored is not None and await self.stored.has_video(jobid)
+        return DeletedJob(was_known=missing is None, saved_files=saved, is_stored=is_stored)
 
     async def recover(self) -> None:
         """Finish what earlier processes left: orders without an answer, and files that are to be saved."""

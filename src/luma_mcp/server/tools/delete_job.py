@@ -16,19 +16,24 @@ DESCRIPTION = (
     "Delete a finished job: its links stop working, saved files stay. Ask the user first. Nothing stops a running job."
 )
 WITHOUT_SAVING = "Delete a finished job: its links stop working. Ask the user first. Nothing stops a running job."
+WITH_STORE = (
+    "Delete a finished job; a copy in this server's storage stays. Ask the user first. Nothing stops a running job."
+)
 
 
 def definition(context: ServerContext) -> Tool:
     """Build the tool."""
     output = {"jobid": STRING, "deleted": BOOLEAN, "saved_files": array(STRING), "note": STRING}
+    description = DESCRIPTION
     if not context.settings.has_local_files:
+        description = WITH_STORE if context.settings.store else WITHOUT_SAVING
         del output["saved_files"]
     return build_tool(
         context,
         handle,
         name="delete_job",
         title="Delete a finished video job",
-        description=DESCRIPTION if context.settings.has_local_files else WITHOUT_SAVING,
+        description=description,
         input_schema=schemas.input_object({"jobid": schemas.JOBID}, ["jobid"]),
         output_schema=schemas.output_object(output),
         # Idempotent as well: a job that is already gone is a success.
@@ -46,7 +51,10 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
         error.jobid = error.jobid or jobid
         raise
     note = messages.deleted_note(
-        deleted.saved_files, was_known=deleted.was_known, saves=context.settings.has_local_files
+        deleted.saved_files,
+        was_known=deleted.was_known,
+        saves=context.settings.has_local_files,
+        is_stored=deleted.is_stored,
     )
     content = {"jobid": jobid, "deleted": True, "note": note, "saved_files": list(deleted.saved_files) or None}
     return build_result(note, without_none(content))
