@@ -124,7 +124,8 @@ def serve_http(
         click.echo(f"luma-ray-mcp: metrics at {_get_origin(metrics_listener)}/metrics", err=True)
     url = f"{_get_origin(listener, host)}{PATH}"
     click.echo(url)
-    if access and access.token:
+    # Not where others are served: the output of such a server is kept in logs.
+    if access and access.token and access.has_local_files:
         click.echo(http_snippets(url, access.token))
     # uvicorn raises the signal that ended it once more; this turns it into a clean exit.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
