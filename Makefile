@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
-.PHONY: install demo test test-all postgres-test cluster cluster-test scenarios lint types conformance clients player player-test bundle bundle-test wheel-test workflows site \
+.PHONY: install demo test test-all postgres-test cluster cluster-test scenarios lint types conformance clients player player-test bundle bundle-test wheel-test workflows site deploy-test \
 	campaign demo-svg docs check benchmark pins clean
 
 install: .venv/run.stamp  ## the command as .venv/bin/luma-ray-mcp, without uv or pipx
@@ -73,6 +73,14 @@ wheel-test: .venv/dev.stamp  ## the tests against the built wheel, with the lowe
 workflows: .venv/dev.stamp  ## checks .github/workflows (needs npm)
 	$(BIN)/python -m scripts.check_workflows
 
+deploy-test: .venv/dev.stamp .venv/deploy.stamp  ## deploy/ without a container engine: linted, validated, built and called
+	$(BIN)/python -m scripts.check_deploy
+
+.venv/deploy.stamp: .venv/python.stamp requirements/deploy.txt
+	$(PYTHON) -m venv .venv/deploy
+	.venv/deploy/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/deploy.txt
+	@touch $@
+
 demo-svg: .venv/dev.stamp .venv/record.stamp  ## records docs/demo.svg again
 	$(BIN)/python -m scripts.record_demo .venv/record/bin/termtosvg
 
@@ -114,6 +122,12 @@ pins: .venv/dev.stamp  ## resolves the pins again (needs uv), for Python 3.11 an
 		requirements/docs.in -o requirements/docs.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 		requirements/record.in -o requirements/record.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+		requirements/deploy.in -o requirements/deploy.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+		requirements/build.in -c requirements/dev.txt -o requirements/build.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+		pyproject.toml --extra film --extra server -c requirements/dev.txt -o requirements/server.txt
 
 clean:
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/*/node_modules player/node_modules
