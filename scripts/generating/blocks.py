@@ -32,6 +32,7 @@ BEHAVIOR_GROUPS = {
     "api": "The API fails while the job runs",
     "job": "The job",
     "record": "What the API says about the job",
+    "webhook": "The call of the order's `replyUrl`",
     "links": "The links of the finished job",
 }
 

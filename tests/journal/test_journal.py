@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -27,8 +28,6 @@ from luma_mcp.journal.sqlite import EVERY_API
 from luma_mcp.service import api_id
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.journal.orders import Place
 
 
@@ -43,7 +42,9 @@ async def test_next_process_reads_what_was_written(place: Place) -> None:
         found = await second.get_by_jobid("j1")
     assert found is not None
     assert (found.id, found.key, found.request, found.ordered_at) == (order.id, "fox", order.request, NOW)
-    assert (found.state, found.sent_at, found.alive_at, found.save) == ("running", NOW, NOW, True)
+    assert (found.state, found.sent_at, found.save) == ("running", NOW, True)
+    # A database has a clock of its own.
+    assert found.alive_at == NOW or not isinstance(place, Path)
     assert found.files == ("/videos/fox.mp4",)
 
 

@@ -3,6 +3,10 @@
 Every poll costs the API a request of its own to Luma. So there are a few early polls (a job that fails, fails early),
 sparse ones until the time when jobs of this kind begin to end, dense ones while most of them end, and a steady middle
 pace for the rest. `benchmarks/polling.py` compares the schedule with fixed intervals.
+
+Where several machines share a journal, one of their processes polls a job for all, as long as it has the lease for
+that; the others wait for its news. News are only a hint: a poll confirms them. Those that get lost are made up for by
+the others' look at the lease, which whoever polled gives back at the end of its wait, or which ends by itself.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from typing import Protocol
 
 import anyio
 
@@ -40,6 +45,14 @@ FINAL_POLL_TIMEOUT = 5.0
 FRESH = 1.0
 # So many 404s in a row are believed of a job that is known to exist; fewer may come from a lagging replica.
 MISSING_LIMIT = 3
+# How often those who do not poll try to get the lease; how much longer a lease is than the delay until the next poll.
+LEASE_CHECK_DELAY = 3.0
+LEASE_MARGIN = 5.0
+# Polls of this process after announcements may have been missed are this far apart.
+MISSED_SPREAD = 0.05
+# While webhooks arrive, jobs that have one are polled so much less often. "While": that long after the last one.
+WEBHOOK_FACTOR = 4.0
+WEBHOOKS_TRUSTED_FOR = 900.0
 
 
 def next_poll_delay(age: float, typical: tuple[float, float] | None) -> float:
@@ -58,6 +71,28 @@ def next_poll_delay(age: float, typical: tuple[float, float] | None) -> float:
         if age < until:
             return min(longest, until - age + dense)
     return dense if age < end else LATE_DELAY
+
+
+class SharedPolls(Protocol):
+    """Decides which of several processes polls a job, and passes news of jobs between them.
+
+    `luma_mcp.journal.protocol.Replicas` documents the methods.
+    """
+
+    async def acquire(self, name: str, seconds: float) -> bool | None: ...
+
+    async def release(self, name: str) -> None: ...
+
+    async def announce(self, jobid: str) -> None: ...
+
+    def on_announcement(self, notify: Callable[[str, bool], None]) -> Callable[[], None]: ...
+
+
+@dataclass(slots=True)
+class _Webhooks:
+    """Until when the API's calls are relied on, by the event loop's clock."""
+
+    trusted_until: float = -math.inf
 
 
 @dataclass(eq=False)
@@ -103,11 +138,15 @@ class Pollers:
     """Waits for jobs; all who wait for the same job share one stream of polls.
 
     `fetch` fetches a job's record once, without repetitions. `wall_clock` gives the age of a job from its record.
+    `shared`: the processes that share the polls; None if this one is alone.
     """
 
     fetch: Callable[[str], Awaitable[Job]]
     wall_clock: Callable[[], datetime]
+    shared: SharedPolls | None = None
     _pollers: dict[str, Poller] = field(default_factory=dict, init=False)
+    _webhooks: _Webhooks = field(default_factory=_Webhooks, init=False)
+    _is_subscribed: bool = field(default=False, init=False)
 
     async def wait(
         self,
@@ -119,6 +158,7 @@ class Pollers:
         request: VideoRequest | None = None,
         may_lag: float = 0.0,
         unseen_timeout: float = math.inf,
+        has_webhook: bool = False,
         on_seen: Callable[[Job], Awaitable[None]] | None = None,
         waits: Waits | None = None,
     ) -> Job:
@@ -128,8 +168,9 @@ class Pollers:
         `known_to_exist` is whether a single 404 can only be a lagging replica; `request`, what was ordered, is added
         to a record that does not contain it. `may_lag`: for how many seconds no 404 is believed of a job that is known
         to exist, because it is new. `unseen_timeout`: after how many seconds the wait for a job ends that
-        was never seen. `on_seen` is called with the first record. `waits`: those that end together with this one.
-        Cancelling ends a wait at once and does nothing to the job.
+        was never seen. `has_webhook`: whether the job's end is announced, so that it may be polled less often.
+        `on_seen` is called with the first record. `waits`: those that end together with this one. Cancelling ends a
+        wait at once and does nothing to the job.
 
         Raises:
             LumaError: one that waiting does not solve; or the last transient one if the job was never seen.
@@ -139,34 +180,53 @@ class Pollers:
             request = request or seen.request
         else:
             seen, jobid = None, job_or_jobid
+        if self.shared and not self._is_subscribed:
+            self.shared.on_announcement(self.notify)
+            self._is_subscribed = True
         poller = self._pollers.get(jobid)
         if poller is None:
-            poller = Poller(partial(self.fetch, jobid), self.wall_clock, typical, known_to_exist)
+            poller = Poller(
+                jobid, partial(self.fetch, jobid), self.wall_clock, typical, known_to_exist, self.shared, self._webhooks
+            )
             poller.believed_from = anyio.current_time() + may_lag
             self._pollers[jobid] = poller
             if seen:
                 poller.record(seen)
+        poller.has_webhook = poller.has_webhook or has_webhook
         end = anyio.current_time() + seconds
         poller.waiters += 1
         try:
             with anyio.move_on_after(max(min(seconds, unseen_timeout), FIRST_POLL_TIMEOUT)):
                 while poller.job is None:
-                    await poller.poll(at=poller.due, unless_after=poller.polled_at)
+                    await poller.follow()
             if on_seen and poller.job:
                 await on_seen(poller.build_result(request))
             with (waits or Waits()).until(end):
                 while poller.is_worth_waiting:
-                    await poller.poll(at=poller.due, unless_after=poller.polled_at)
+                    await poller.follow()
             if poller.is_worth_waiting:
                 # It may have finished since the last poll, which can be 20 s ago.
                 with anyio.move_on_after(FINAL_POLL_TIMEOUT):
-                    now = anyio.current_time()
-                    await poller.poll(at=now, unless_after=now - FRESH)
+                    await poller.poll_finally()
         finally:
             poller.waiters -= 1
             if not poller.waiters:
                 del self._pollers[jobid]
+                await poller.release()
         return poller.build_result(request)
+
+    def notify(self, jobid: str, by_webhook: bool) -> None:
+        """Poll a job soon, because it may have changed; with "", several may have, and nothing is known of them."""
+        now = anyio.current_time()
+        if by_webhook:
+            self._webhooks.trusted_until = now + WEBHOOKS_TRUSTED_FOR
+        poller = self._pollers.get(jobid)
+        if poller:
+            poller.notify(by_webhook)
+        elif not jobid:
+            # One after another, as there may be very many.
+            for number, each in enumerate(self._pollers.values()):
+                each.advance(now + number * MISSED_SPREAD)
 
 
 @dataclass(eq=False)
@@ -178,11 +238,15 @@ class Poller:
     a video.
     """
 
+    jobid: str
     fetch: Callable[[], Awaitable[Job]]
     wall_clock: Callable[[], datetime]
     typical: tuple[float, float] | None
     known_to_exist: bool
+    shared: SharedPolls | None
+    webhooks: _Webhooks
     waiters: int = 0
+    has_webhook: bool = False
     job: Job | None = None
     is_worth_waiting: bool = False
     failure: errors.LumaError | None = None
@@ -193,26 +257,103 @@ class Poller:
     _created_at: float = field(default_factory=anyio.current_time)
     _missing: int = 0
     _lock: anyio.Lock = field(default_factory=anyio.Lock)
+    # How often somebody has polled, or found out that another process does.
+    _turn: int = 0
+    _has_lease: bool = False
+    # Whether the job was announced since the last poll; and whether the API has ever called about it.
+    _is_announced: bool = False
+    _was_called: bool = False
+    _due_is_earlier: anyio.Event = field(default_factory=anyio.Event)
 
-    async def poll(self, *, at: float, unless_after: float) -> None:
-        """Poll at a time, unless somebody has polled after the other time."""
-        await anyio.sleep_until(at)
+    async def follow(self) -> None:
+        """Poll when that is due, unless another waiter has done so meanwhile, or another process does."""
+        turn = self._turn
+        while self._turn == turn and anyio.current_time() < self.due:
+            with anyio.CancelScope(deadline=self.due):
+                await self._due_is_earlier.wait()
         async with self._lock:
-            if self.polled_at > unless_after:
+            if self._turn != turn:
                 return
-            try:
-                job = await self.fetch()
-            except (errors.Upstream, errors.NetworkError, errors.Capacity, errors.NotFound) as error:
-                if isinstance(error, errors.NotFound):
-                    self._missing += 1
-                    is_believed = self._missing >= MISSING_LIMIT and anyio.current_time() >= self.believed_from
-                    if not self.known_to_exist or is_believed:
-                        raise
-                self.failure, self.polled_at = error, anyio.current_time()
-                delay = min(error.retry_after or 0.0, LONGEST_RETRY_AFTER)
-                self.due = self.polled_at + max(DELAY_AFTER_FAILURE, delay)
+            if self.job is None or self._is_announced or await self._acquire():
+                await self._poll()
             else:
-                self.record(job)
+                self.due = anyio.current_time() + LEASE_CHECK_DELAY
+            # Afterwards: if this is cancelled, another waiter takes the turn.
+            self._turn += 1
+
+    async def poll_finally(self) -> None:
+        """Poll now, unless the last record is fresh."""
+        async with self._lock:
+            if self.polled_at <= anyio.current_time() - FRESH:
+                await self._poll()
+                self._turn += 1
+
+    async def release(self) -> None:
+        """Let another process poll, if this one has the lease for it."""
+        if self.shared and self._has_lease:
+            self._has_lease = False
+            with anyio.CancelScope(shield=True):
+                await self.shared.release(self._lease)
+
+    def notify(self, by_webhook: bool) -> None:
+        """Poll soon, since somebody else has seen a change."""
+        self._is_announced = True
+        self._was_called = self._was_called or by_webhook
+        # No more often, however often it is announced.
+        self.advance(max(anyio.current_time(), self.polled_at + FRESH))
+
+    def advance(self, due: float) -> None:
+        """Make the next poll due at that time, if it would be later."""
+        if due < self.due:
+            self.due = due
+            self._due_is_earlier.set()
+            self._due_is_earlier = anyio.Event()
+
+    @property
+    def _lease(self) -> str:
+        return f"poll:{self.jobid}"
+
+    async def _acquire(self, delay: float = 0.0) -> bool:
+        """Get the lease for a poll now, and until the next one; False if another process has it.
+
+        `delay`: that poll is at least so many seconds away.
+        """
+        if self.shared is None:
+            return True
+        seconds = max(delay, self._next_delay(anyio.current_time())) + LEASE_MARGIN
+        # Before it is known: this may be cancelled in between.
+        self._has_lease = True
+        is_ours = await self.shared.acquire(self._lease, seconds)
+        self._has_lease = bool(is_ours)
+        # Where nobody knows, everybody polls.
+        return is_ours is not False
+
+    async def _poll(self) -> None:
+        was_running = self.is_worth_waiting
+        is_announced, self._is_announced = self._is_announced, False
+        try:
+            job = await self.fetch()
+        except (errors.Upstream, errors.NetworkError, errors.Capacity, errors.NotFound) as error:
+            self._is_announced = self._is_announced or is_announced
+            if isinstance(error, errors.NotFound):
+                self._missing += 1
+                is_believed = self._missing >= MISSING_LIMIT and anyio.current_time() >= self.believed_from
+                if not self.known_to_exist or is_believed:
+                    raise
+            self.failure, self.polled_at = error, anyio.current_time()
+            delay = max(DELAY_AFTER_FAILURE, min(error.retry_after or 0.0, LONGEST_RETRY_AFTER))
+            self.due = self.polled_at + delay
+            if self._has_lease and delay > DELAY_AFTER_FAILURE:
+                await self._acquire(delay)
+            return
+        self.record(job, is_announced=is_announced)
+        if is_announced or not was_running or self.is_worth_waiting:
+            return
+        if self.has_webhook and not self._was_called:
+            # It has ended, and the API has not called.
+            self.webhooks.trusted_until = -math.inf
+        if self.shared:
+            await self.shared.announce(self.jobid)
 
     def build_result(self, request: VideoRequest | None) -> Job:
         """Build the result of a wait: the last record, with the request. Raises the last failure if there is none."""
@@ -223,8 +364,8 @@ class Poller:
             outage = Outage(self.failure, anyio.current_time() - self.seen_at)
         return replace(self.job, request=self.job.request or request, outage=outage)
 
-    def record(self, job: Job) -> None:
-        """Use the record, and compute when the next poll is due."""
+    def record(self, job: Job, *, is_announced: bool = False) -> None:
+        """Use the record, and compute when the next poll is due. `is_announced`: a change was announced before it."""
         now = anyio.current_time()
         created = parse_time(job.created)
         if self.job is None and created:
@@ -233,4 +374,14 @@ class Poller:
         self.job, self.polled_at, self.seen_at, self.failure = job, now, now, None
         self._missing, self.known_to_exist = 0, True
         self.is_worth_waiting = job.state == "running" and job.is_video
-        self.due = now + next_poll_delay(now - self._created_at, self.typical)
+        # A replica of the API may lag behind what it has announced.
+        self.due = now + self._next_delay(now, is_patient=not is_announced)
+        if self._is_announced:
+            # Again, while the record was on its way.
+            self.due = min(self.due, now + FRESH)
+
+    def _next_delay(self, now: float, *, is_patient: bool = True) -> float:
+        delay = next_poll_delay(now - self._created_at, self.typical)
+        if is_patient and self.has_webhook and now < self.webhooks.trusted_until:
+            delay *= WEBHOOK_FACTOR
+        return delay

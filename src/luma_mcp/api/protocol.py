@@ -342,10 +342,16 @@ class VideoApi(Protocol):
         """
 
     async def submit(
-        self, request: VideoRequest, *, retry_timeout: float = RETRY_TIMEOUT, observer: DeliveryObserver | None = None
+        self,
+        request: VideoRequest,
+        *,
+        retry_timeout: float = RETRY_TIMEOUT,
+        observer: DeliveryObserver | None = None,
+        reply_url: str | None = None,
     ) -> Job:
         """Order a video. The request is complete; the returned job contains it.
 
+        `reply_url`: what the API is to call if the request names nothing. It is sent, and is no part of the request.
         After `OutcomeUnknown` it may have been accepted, or not. `charged` is "no" where nothing was ordered.
         """
 

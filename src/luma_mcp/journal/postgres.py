@@ -63,7 +63,6 @@ from luma_mcp.journal.protocol import (
 )
 from luma_mcp.journal.sqlite import (
     ASSET_LIFETIME,
-    COUNTS_TOWARDS_LIMIT,
     EVERY_API,
     FLAGS,
     IS_UNSETTLED,
@@ -85,7 +84,9 @@ logger = logging.getLogger(__name__)
 MOST_MEASURED = 2_000
 """The latest completed orders that are looked at for typical durations and credits."""
 
-_COUNTS, _SPENT, _USAGE = (text.replace("?", "%s") for text in (COUNTS_TOWARDS_LIMIT, SPENT, USAGE))
+_COUNTS = "ordered_at > %s AND ordered_at <= %s AND (state <> 'intent' OR COALESCE(alive_at, ordered_at) > now() - %s)"
+"""As in `sqlite.py`, but the last value is an age."""
+_SPENT, _USAGE = (text.replace("?", "%s") for text in (SPENT, USAGE))
 _SAME_CREDENTIAL = "split_part(api, '/', 1) = %s"
 """As in `sqlite.py`."""
 _MODEL = """substring(request from '"model": "([^"]*)"')"""
@@ -93,6 +94,8 @@ _MODEL = """substring(request from '"model": "([^"]*)"')"""
 _FINISHED = "state IN ('completed', 'failed') AND NOT deleted AND jobid IS NOT NULL"
 _KEEP_CLAIM = f"claimed = claimed AND {OPEN}"
 """Set with every state that may open an order again: one that had ended must not take the claim of its successor."""
+_ALIVE = "alive_at = clock_timestamp()"
+"""By the database's clock, since those of the machines may differ. Other times become those of the API's clock."""
 _TIMES = ("ordered_at", "sent_at", "alive_at")
 _LARGEST = 1e9
 """Of what a job can have used, in seconds or credits."""
@@ -185,11 +188,12 @@ class PostgresJournal:
             for window in windows:
                 counts = f"api = %s AND id <> %s AND {_COUNTS}"
                 sql = f"SELECT count(*) AS count, coalesce(sum({_SPENT}), 0) AS spent FROM luma_orders WHERE {counts}"
-                values = (window.unpriced, self._api, order.id, *_get_times(window))
+                values = (window.unpriced, self._api, order.id, *self._get_times(window))
                 [counted] = db.execute(_sql(sql), values).fetchall()
                 if not window.has_room(counted["count"], counted["spent"], order.price):
                     raise LimitExceeded(window, counted["spent"])
             _execute(db, self._insert_statement(order, claimed=not allow_duplicate))
+            db.execute(_sql(f"UPDATE luma_orders SET {_ALIVE} WHERE id = %s"), (order.id,))
             return None
 
         try:
@@ -203,11 +207,11 @@ class PostgresJournal:
 
     async def mark_sending(self, order: Order) -> bool:
         now = self._wall_clock()
-        change = _update_order(order, f"state = 'sent', sent_at = %s, alive_at = %s, {_KEEP_CLAIM}", now, now)
+        change = _update_order(order, f"state = 'sent', sent_at = %s, {_ALIVE}, {_KEEP_CLAIM}", now)
         return await self._decide(self._transact(lambda db: _execute(db, change))) > 0
 
     async def heartbeat(self, order: Order) -> None:
-        change = ("UPDATE luma_orders SET alive_at = %s WHERE id = %s", (self._wall_clock(), order.id))
+        change = (f"UPDATE luma_orders SET {_ALIVE} WHERE id = %s", (order.id,))
         with suppress(Unusable, anyio.ClosedResourceError):
             # Without the lock of the API's orders: it decides nothing, and must not wait.
             await self._run(partial(self._database.run, lambda db: _execute(db, change), use="read"))
@@ -361,7 +365,7 @@ class PostgresJournal:
         return await self._query(find, ([], 0))
 
     async def list_counted(self, window: RateWindow) -> list[Order]:
-        return await self._decide(self._list(_COUNTS, *_get_times(window)))
+        return await self._decide(self._list(_COUNTS, *self._get_times(window)))
 
     async def list_deletable(self, limit: int) -> list[Order]:
         return await self._list_orders(_FINISHED, limit=limit)
@@ -536,6 +540,10 @@ class PostgresJournal:
         # The clock is read here and not in the thread: it may belong to the event loop.
         return await to_thread.run_sync(function, self._clock(), limiter=self._limiter)
 
+    def _get_times(self, window: RateWindow) -> tuple[datetime, datetime, timedelta]:
+        """Get the values of `_COUNTS`."""
+        return window.since, window.until, self._wall_clock() - window.pending_since
+
     def _insert_statement(self, order: Order, *, claimed: bool) -> _Statement:
         """The statement that inserts an order unless it is recorded already."""
         row: dict[str, Any] = {name: getattr(order, name) for name in (*PLAIN_COLUMNS, *FLAGS, *_TIMES)}
@@ -697,11 +705,6 @@ def _find_duplicate(db: Connection, order: Order, api: str, key: str) -> Order |
             return found
         db.execute("UPDATE luma_orders SET state = 'given_up' WHERE id = %s", (row["id"],))
     return None
-
-
-def _get_times(window: RateWindow) -> tuple[datetime, datetime, datetime]:
-    """The values of `COUNTS_TOWARDS_LIMIT`."""
-    return window.since, window.until, window.pending_since
 
 
 def _clean(text: str | None) -> str | None:

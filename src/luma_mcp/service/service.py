@@ -35,6 +35,7 @@ from luma_mcp.service.reconcile import NEW_FOR, Reconciler
 from luma_mcp.service.requests import RequestBuilder
 from luma_mcp.service.submit import OrderSubmitter
 from luma_mcp.service.tenants import OWNER, Tenant
+from luma_mcp.service.webhooks import build_webhook_urls
 from luma_mcp.settings import LOOPBACK, Settings
 
 if TYPE_CHECKING:
@@ -83,7 +84,12 @@ def open_journal(
         from luma_mcp.journal.postgres import PostgresJournal
 
         return PostgresJournal(
-            place, api=api, wall_clock=wall_clock, asset_lifetime=asset_lifetime, migrate=settings.journal_migrate
+            place,
+            api=api,
+            wall_clock=wall_clock,
+            asset_lifetime=asset_lifetime,
+            migrate=settings.journal_migrate,
+            listen=settings.journal_listen,
         )
     # A file that the settings name may belong to something else, and stays where it is.
     movable = settings.journal is None
@@ -144,6 +150,7 @@ class VideoService:
             self.api, self.journal, self._http, catalog, folders, settings.email, decoder, self._clips, api
         )
         self.reconciler = Reconciler(api, self.journal, wall_clock, names_candidates=tenant.owns_credential)
+        self._webhooks = build_webhook_urls(settings, catalog)
         orders = OrderSubmitter(
             self.api,
             self.journal,
@@ -158,6 +165,7 @@ class VideoService:
             is_required=settings.journal_required,
             expect=self._expect_longest,
             ordered_by=tenant.name,
+            webhooks=self._webhooks,
         )
         self.credits = CreditsWatch(self.api, settings.email)
         self.downloads = Downloads(
@@ -165,12 +173,13 @@ class VideoService:
         )
         self.stored = self._open_store(settings)
         self.films = Films(self._clips, self.journal, decoder, get_folder, folders, self.now)
-        self._pollers = Pollers(partial(self.api.get, retry_timeout=0), wall_clock)
+        self._pollers = Pollers(self._fetch, wall_clock, self.journal.replicas)
         # Methods that others implement, and document.
         self.validate = requests.validate
         self.find_duplicate = orders.find_duplicate
         self.find_takes = orders.find_takes
         self.check_limits = orders.check_limits
+        self.notify = self._pollers.notify
         self.submit = orders.submit
         self.request_files = self.journal.request_files
         self.mark_delivered = self.journal.mark_delivered
@@ -235,6 +244,8 @@ class VideoService:
         else:
             jobid, request = job_or_jobid.jobid, job_or_jobid.request
             age = job_or_jobid.elapsed_seconds(self.now())
+        # Only of what was ordered here the API calls us; who names an address is called instead.
+        has_webhook = self._webhooks is not None and request is not None and request.reply_url is None
         may_lag = max(0.0, NEW_FOR.total_seconds() - age) if age is not None else 0.0
         if expected is None and seconds > 0:
             expected = await self.expected_seconds(request)
@@ -247,6 +258,7 @@ class VideoService:
                 request=request,
                 may_lag=may_lag,
                 unseen_timeout=unseen_timeout,
+                has_webhook=has_webhook,
                 on_seen=on_seen,
                 waits=waits,
             )
@@ -261,6 +273,10 @@ class VideoService:
         if order is None or not order.has_recorded(job, self.now()):
             await self.reconciler.record(job)
         return job
+
+    async def _fetch(self, jobid: str) -> Job:
+        job = await self.api.get(jobid, retry_timeout=0)
+        return self._webhooks.hide(job) if self._webhooks else job
 
     async def _add_record(self, error: LumaError, jobid: str) -> None:
         """Add to the error of a look-up what the journal knows of the job."""

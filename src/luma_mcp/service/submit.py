@@ -52,6 +52,7 @@ from luma_mcp.service.jobs import add_slot_holders, update_ended
 from luma_mcp.service.prices import PriceEstimator
 from luma_mcp.service.reconcile import HEARTBEAT_INTERVAL, Reconciler
 from luma_mcp.service.requests import ProgressCallback, RequestBuilder, ValidatedRequest
+from luma_mcp.service.webhooks import WebhookUrls
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ class OrderSubmitter:
         is_required: whether nothing is ordered while that file cannot be used.
         expect: gives the seconds that a video usually takes at most, if that is known.
         ordered_by: who orders, for the report on usage.
+        webhooks: builds what the API calls at the end of a job; None if it calls nobody.
     """
 
     api: VideoApi
@@ -114,6 +116,7 @@ class OrderSubmitter:
     is_required: bool
     expect: Callable[[VideoRequest], Awaitable[float | None]]
     ordered_by: str = ""
+    webhooks: WebhookUrls | None = None
     # A lock exists as long as a call has it or waits for it.
     _locks: WeakValueDictionary[str, anyio.Lock] = field(default_factory=WeakValueDictionary, init=False)
 
@@ -357,8 +360,9 @@ class OrderSubmitter:
         with anyio.CancelScope() as scope:
             observer = _DeliveryRecorder(self.journal, order, scope, self.is_required and self.is_shared)
             try:
+                reply_url = self.webhooks.build(order.id) if self.webhooks else None
                 async with periodic(HEARTBEAT_INTERVAL, observer.heartbeat):
-                    job = await self.api.submit(order.request, retry_timeout=0, observer=observer)
+                    job = await self.api.submit(order.request, retry_timeout=0, observer=observer, reply_url=reply_url)
                     try:
                         await self.journal.record_job(observer.time_order(self.api.now()), job.jobid)
                     except Exception:

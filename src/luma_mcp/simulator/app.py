@@ -1,6 +1,6 @@
 """The simulated Luma API as an ASGI app and as an HTTP server on loopback.
 
-Every endpoint, every error body, and media that plays. Webhooks are accepted but never called.
+Every endpoint, every error body, and media that plays. Webhooks are called on this machine, while a server runs.
 Source: useapi.net, Luma API v1, pages of April 2026.
 """
 
@@ -40,6 +40,7 @@ from luma_mcp.simulator.state import (
     Upload,
     error,
 )
+from luma_mcp.simulator.webhooks import WebhookCaller
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -363,4 +364,6 @@ def _listen(simulator: Simulator, port: int = 0) -> tuple[uvicorn.Server, socket
     bound = socket.create_server((HOST, port))
     # asyncio disables Nagle's algorithm only where the protocol is stated; with it, each answer would wait for 40 ms.
     listener = socket.socket(bound.family, bound.type, socket.IPPROTO_TCP, bound.detach())
-    return uvicorn.Server(config), listener, f"http://{HOST}:{listener.getsockname()[1]}{simulator.prefix}"
+    origin = f"http://{HOST}:{listener.getsockname()[1]}"
+    simulator.service.on_webhook = WebhookCaller(simulator.service, f"{origin}/media").schedule
+    return uvicorn.Server(config), listener, f"{origin}{simulator.prefix}"

@@ -35,7 +35,7 @@ NO_SUBSCRIPTION = "Account has no subscription or subscription expired"
 FULL = "All configured accounts are running at maximum capacity"
 FAILURE = "Generation failed: the model could not make this video"
 
-Group = Literal["order", "answer", "api", "job", "record", "links"]
+Group = Literal["order", "answer", "api", "job", "record", "webhook", "links"]
 """What a behavior is about, in the order of the documentation."""
 
 
@@ -104,6 +104,9 @@ BEHAVIORS: Mapping[str, Behavior] = {
     "lagging": Behavior("record", "the job is not found at first", 10, "for how many seconds"),
     "unlisted": Behavior("record", "the job is not in the list of running jobs at first", 10, "for how many seconds"),
     "forgotten": Behavior("record", "the job is not found any more after its end", 60, "how many seconds after it"),
+    "webhook-lost": Behavior("webhook", "the API does not call"),
+    "webhook-repeated": Behavior("webhook", "the API calls twice"),
+    "webhook-late": Behavior("webhook", "the API calls later", 10, "how many seconds after the job's end"),
     "no-link": Behavior("links", "the job is completed, and its record has no files"),
     "empty-link": Behavior("links", "all links are empty"),
     "null-link": Behavior("links", 'all links are the text "null"'),
@@ -168,7 +171,7 @@ class SimulatedJob:
 
     `seconds`: how long it runs; `key`: names its files; `fails`: the reason, if it is going to fail; `behaviors`: what
     its prompt requests; `pictures`: files of pictures, by the number of the frame that shows it (-1: the last);
-    `earlier`: the job whose video this one makes longer.
+    `earlier`: the job whose video this one makes longer; `reply`: the order's `replyUrl` and `replyRef`.
     """
 
     jobid: str
@@ -183,13 +186,15 @@ class SimulatedJob:
     behaviors: dict[str, float] = field(default_factory=dict)
     pictures: dict[int, bytes] = field(default_factory=dict)
     earlier: SimulatedJob | None = None
+    reply: tuple[str, str] = ("", "")
 
 
 @dataclass
 class Service:
     """The service's memory and rules. `clock` is in seconds, `wall_clock` in UTC; `speed` makes jobs shorter.
 
-    `renders`: whether each job gets clips of its own, in the size that was ordered. Needs PyAV.
+    `renders`: whether each job gets clips of its own, in the size that was ordered. Needs PyAV. `on_webhook`: called
+    with each job whose order names a `replyUrl`; None: it is called nowhere.
     """
 
     catalog: Catalog
@@ -206,6 +211,7 @@ class Service:
     first_orders: dict[str, float] = field(default_factory=dict)
     outage: tuple[Behavior, dict[str, float], float] | None = None
     renders: bool = False
+    on_webhook: Callable[[SimulatedJob], None] | None = None
 
     behaviors: ClassVar[Mapping[str, Behavior]] = BEHAVIORS
 
@@ -415,6 +421,9 @@ class Service:
         job = self._start_requested(request, self.rng.choice(free).email, webhook="reply_url" in params)
         if job:
             job.pictures = self.find_pictures(params)
+            job.reply = str(params.get("reply_url", "")), str(params.get("reply_ref", ""))
+            if job.webhook and self.on_webhook:
+                self.on_webhook(job)
         if job is None or "lost" in behaviors:
             return 504, {}
         created = timestamp(job.created)

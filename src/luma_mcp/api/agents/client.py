@@ -116,6 +116,7 @@ class AgentsClient(BaseClient):
         retry_timeout: float = RETRY_TIMEOUT,
         slot_timeout: float = 0,
         observer: DeliveryObserver | None = None,
+        reply_url: str | None = None,  # noqa: ARG002 - this API calls nobody
     ) -> Job:
         """Order a video: `POST /generations`. Choices that are left out are completed; the job has the whole request.
 

@@ -114,8 +114,11 @@ class LumaClient(BaseClient):
         retry_timeout: float = RETRY_TIMEOUT,
         slot_timeout: float = 0,
         observer: DeliveryObserver | None = None,
+        reply_url: str | None = None,
     ) -> Job:
         """Order a video: `POST /videos`. Choices that are left out are completed; the job has the complete request.
+
+        `reply_url`: called at the job's end if the request names no other; it is not added to the job's request.
 
         An order is sent again only if it did not arrive, or was rejected with 429 because all slots are in use: then
         for `slot_timeout` seconds, if that is longer than `retry_timeout`; `math.inf` waits for a slot without a limit.
@@ -128,7 +131,10 @@ class LumaClient(BaseClient):
             LumaError: `charged` is "no" where nothing was ordered.
         """
         complete = self._complete(request)
-        body = {self.catalog.params[name].api_name: value for name, value in complete.to_dict().items()}
+        params = complete.to_dict()
+        if reply_url:
+            params.setdefault("reply_url", reply_url)
+        body = {self.catalog.params[name].api_name: value for name, value in params.items()}
         record = await self._transport.send(
             SUBMIT,
             payload={"json": body},
@@ -136,6 +142,7 @@ class LumaClient(BaseClient):
             slot_timeout=slot_timeout,
             observer=observer,
             account=complete.email,
+            secrets=(reply_url,) if reply_url else (),
         )
         job = replace(responses.parse_job(self.catalog, record), request=complete)
         self._remember(job.jobid, complete)

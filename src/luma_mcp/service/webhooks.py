@@ -1,0 +1,70 @@
+"""The addresses that the API calls when a job of ours has ended: `/hooks/<order id>/<MAC>` below the public URL.
+
+Only who has the keys can build or verify one. A call is a hint, and nothing of it is believed but that it came.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pydantic import SecretStr
+
+from luma_mcp.api.protocol import Job
+from luma_mcp.catalog.models import Catalog
+from luma_mcp.settings import Settings
+
+PREFIX = "/hooks"
+LONGEST_URL = 1024
+"""Characters that the API takes. Source: useapi.net, Luma API v1, April 2026."""
+_LABEL = b"luma-ray-mcp webhook 1"
+"""Keys for this purpose alone are derived with it."""
+_ORDER_ID = re.compile(r"[0-9a-f]{64}")
+
+
+class WebhookUrls:
+    """Builds and verifies the addresses. The first key signs, and all are accepted.
+
+    `public_url`: under which the server is reached, without a slash at its end.
+    """
+
+    def __init__(self, public_url: str, keys: Sequence[SecretStr]) -> None:
+        self._base = f"{public_url}{PREFIX}"
+        self._keys = [_sign(key.get_secret_value().encode(), _LABEL) for key in keys]
+
+    def build(self, order_id: str) -> str | None:
+        """Build the address for an order, which is always the same; None if it is too long for the API."""
+        url = f"{self._base}/{order_id}/{self._build_mac(self._keys[0], order_id)}"
+        return url if len(url) <= LONGEST_URL else None
+
+    def is_valid(self, order_id: str, mac: str) -> bool:
+        """Whether the MAC is that of the order's id, in a time that does not depend on either."""
+        if not (_ORDER_ID.fullmatch(order_id) and mac.isascii()):
+            return False
+        matches = [hmac.compare_digest(self._build_mac(key, order_id), mac) for key in self._keys]
+        return any(matches)
+
+    def hide(self, job: Job) -> Job:
+        """Remove such an address from a record that repeats what was sent."""
+        if job.request and job.request.reply_url and job.request.reply_url.startswith(f"{self._base}/"):
+            return replace(job, request=replace(job.request, reply_url=None))
+        return job
+
+    @staticmethod
+    def _build_mac(key: bytes, order_id: str) -> str:
+        return base64.urlsafe_b64encode(_sign(key, order_id.encode())).decode().rstrip("=")
+
+
+def build_webhook_urls(settings: Settings, catalog: Catalog) -> WebhookUrls | None:
+    """Build what gives orders their addresses; None where the API does not call, or the settings lack something."""
+    if not (settings.public_url and settings.secret_keys and "reply_url" in catalog.params):
+        return None
+    return WebhookUrls(settings.public_url, settings.secret_keys)
+
+
+def _sign(key: bytes, message: bytes) -> bytes:
+    return hmac.new(key, message, hashlib.sha256).digest()
