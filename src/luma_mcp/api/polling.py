@@ -189,10 +189,10 @@ class Pollers:
                 jobid, partial(self.fetch, jobid), self.wall_clock, typical, known_to_exist, self.shared, self._webhooks
             )
             poller.believed_from = anyio.current_time() + may_lag
+            poller.has_webhook = has_webhook
             self._pollers[jobid] = poller
             if seen:
                 poller.record(seen)
-        poller.has_webhook = poller.has_webhook or has_webhook
         end = anyio.current_time() + seconds
         poller.waiters += 1
         try:
@@ -263,6 +263,8 @@ class Poller:
     # Whether the job was announced since the last poll; and whether the API has ever called about it.
     _is_announced: bool = False
     _was_called: bool = False
+    # When it was last polled because of that.
+    _confirmed_at: float = -math.inf
     _due_is_earlier: anyio.Event = field(default_factory=anyio.Event)
 
     async def follow(self) -> None:
@@ -299,8 +301,8 @@ class Poller:
         """Poll soon, since somebody else has seen a change."""
         self._is_announced = True
         self._was_called = self._was_called or by_webhook
-        # No more often, however often it is announced.
-        self.advance(max(anyio.current_time(), self.polled_at + FRESH))
+        # At once; but no more often, however often it is announced.
+        self.advance(max(anyio.current_time(), self._confirmed_at + FRESH))
 
     def advance(self, due: float) -> None:
         """Make the next poll due at that time, if it would be later."""
@@ -331,6 +333,8 @@ class Poller:
     async def _poll(self) -> None:
         was_running = self.is_worth_waiting
         is_announced, self._is_announced = self._is_announced, False
+        if is_announced:
+            self._confirmed_at = anyio.current_time()
         try:
             job = await self.fetch()
         except (errors.Upstream, errors.NetworkError, errors.Capacity, errors.NotFound) as error:

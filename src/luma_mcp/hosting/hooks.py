@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
 from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
 from luma_mcp.catalog import get_catalog
 from luma_mcp.journal.protocol import Journal
@@ -24,6 +26,9 @@ from luma_mcp.service import journal_place
 from luma_mcp.service.service import VideoService, open_journal
 from luma_mcp.service.webhooks import PREFIX, WebhookUrls, build_webhook_urls
 from luma_mcp.settings import Settings
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +57,11 @@ class Hooks:
         self._journal = journal
         self._services = services
         self._pending: set[str] = set()
-        self.route = Route(f"{PREFIX}/{{order_id}}/{{mac}}", self._handle, methods=["POST"])
-        """Needs no authentication: the MAC is that."""
+        self._router = Router([Route(f"{PREFIX}/{{order_id}}/{{mac}}", self._handle, methods=["POST"])])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request below `PREFIX`. It needs no other authentication: the MAC is that."""
+        await self._router(scope, receive, send)
 
     async def aclose(self) -> None:
         """Close the journal."""
@@ -118,10 +126,11 @@ async def _read(request: Request) -> bool:
         return False
     received = 0
     try:
-        async for chunk in request.stream():
-            received += len(chunk)
-            if received > LARGEST_BODY:
-                return False
+        async with aclosing(request.stream()) as chunks:
+            async for chunk in chunks:
+                received += len(chunk)
+                if received > LARGEST_BODY:
+                    return False
     except ClientDisconnect:
         # It came, which is all that counts.
         pass

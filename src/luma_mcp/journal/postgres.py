@@ -174,6 +174,8 @@ class PostgresJournal:
         self, order: Order, *, allow_duplicate: bool, windows: Sequence[RateWindow], is_patient: bool = False
     ) -> Order | None:
         identical = (self._api, order.key)
+        # Here and not in the thread: the clock may belong to the event loop.
+        times = [self._get_times(window) for window in windows]
 
         def insert(db: Connection) -> Order | None:
             # As in `sqlite.py`: only by the API's clock, and never an order whose job may be running.
@@ -185,10 +187,10 @@ class PostgresJournal:
                 if duplicate:
                     return duplicate
                 db.execute("DELETE FROM luma_orders WHERE api = %s AND key = %s AND state = 'intent'", identical)
-            for window in windows:
+            for window, limits in zip(windows, times, strict=True):
                 counts = f"api = %s AND id <> %s AND {_COUNTS}"
                 sql = f"SELECT count(*) AS count, coalesce(sum({_SPENT}), 0) AS spent FROM luma_orders WHERE {counts}"
-                values = (window.unpriced, self._api, order.id, *self._get_times(window))
+                values = (window.unpriced, self._api, order.id, *limits)
                 [counted] = db.execute(_sql(sql), values).fetchall()
                 if not window.has_room(counted["count"], counted["spent"], order.price):
                     raise LimitExceeded(window, counted["spent"])
