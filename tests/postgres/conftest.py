@@ -6,6 +6,7 @@ Services are processes of their own on one database; every test runs on trio and
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx2
@@ -37,8 +38,10 @@ else:
 class StartService(Protocol):
     """Starts a service of its own, as another machine would, on the test's one database."""
 
-    def __call__(self, transport: httpx2.AsyncBaseTransport | None = None, **settings: Any) -> VideoService:
-        """`transport`: else straight to the simulator."""
+    def __call__(
+        self, transport: httpx2.AsyncBaseTransport | None = None, *, clock_ahead: float = 0, **settings: Any
+    ) -> VideoService:
+        """`transport`: else straight to the simulator. `clock_ahead`: how many seconds its wall clock is wrong."""
 
 
 @pytest.fixture(params=BACKENDS)
@@ -55,13 +58,15 @@ def database(postgres: PostgresServer) -> Database:
 async def start_service(simulator: Simulator, database: Database, tmp_path: Path) -> AsyncIterator[StartService]:
     started: list[VideoService] = []
 
-    def start(transport: httpx2.AsyncBaseTransport | None = None, **settings: Any) -> VideoService:
+    def start(
+        transport: httpx2.AsyncBaseTransport | None = None, *, clock_ahead: float = 0, **settings: Any
+    ) -> VideoService:
         journal = database.dsn_of_machine()
         own = {"token": SecretStr(TOKEN), "journal": journal, "input_dirs": (tmp_path,), "output_dir": tmp_path}
         service = VideoService(
             Settings(**{**own, **settings}),
             catalog=USEAPI,
-            wall_clock=wall_clock,
+            wall_clock=lambda: wall_clock() + timedelta(seconds=clock_ahead),
             transport=transport or httpx2.ASGITransport(simulator),
             resolve=resolve,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -284,13 +284,43 @@ def _open(dsn: SecretStr, busy_seconds: float, *, migrate: bool) -> Connection:
     try:
         check_schema(connection, migrate=migrate)
         connection.row_factory = dict_row
+        # Later than the server ends a statement, if it works.
+        connection.longest_wait = 2 * busy_seconds
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def connect(dsn: SecretStr, timeout: float = BUSY_SECONDS) -> psycopg.Connection[Any]:
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection that waits for no answer forever: a server or pooler that hangs keeps the connection open.
+
+    Attributes:
+        longest_wait: for one answer, in seconds.
+    """
+
+    longest_wait = 300.0
+
+    def wait(self, gen: Generator[Any, Any, _T], *args: Any, **options: Any) -> _T:
+        """Complete an operation, as psycopg does, or raise `psycopg.OperationalError` when that takes too long."""
+        return super().wait(_bound(gen, time.monotonic() + self.longest_wait), *args, **options)
+
+
+def _bound(gen: Generator[Any, Any, _T], deadline: float) -> Generator[Any, Any, _T]:
+    """Pass on what an operation waits for. It is resumed several times a second, also if nothing happens."""
+    try:
+        awaited = next(gen)
+        while True:
+            ready = yield awaited
+            if time.monotonic() > deadline:
+                raise psycopg.OperationalError("no answer in time")
+            awaited = gen.send(ready)
+    except StopIteration as end:
+        result: _T = end.value
+        return result
+
+
+def connect(dsn: SecretStr, timeout: float = BUSY_SECONDS) -> BoundedConnection:
     """Connect to a database within `timeout` seconds. Blocks: call it in a thread.
 
     Raises:
@@ -299,7 +329,7 @@ def connect(dsn: SecretStr, timeout: float = BUSY_SECONDS) -> psycopg.Connection
     given = conninfo_to_dict(dsn.get_secret_value())
     options: dict[str, Any] = {**_DEFAULTS, "connect_timeout": max(2, round(timeout)), **given}
     # Without prepared statements, which poolers lose.
-    return psycopg.connect(autocommit=True, prepare_threshold=None, **options)
+    return BoundedConnection.connect(autocommit=True, prepare_threshold=None, **options)
 
 
 def describe(error: BaseException) -> str:
