@@ -37,7 +37,7 @@ class Api:
     async def get(self, process: str, jobid: str) -> Job:
         self.polls.append((anyio.current_time(), process))
         if anyio.current_time() < self.failing_until:
-            raise errors.Upstream("unavailable", retry_after=40)
+            raise errors.Upstream("failed", retry_after=40)
         has_ended = anyio.current_time() >= self.seconds
         return Job(jobid, "completed" if has_ended else "processing", kind="video")
 
@@ -171,7 +171,9 @@ async def test_lease_lasts_until_after_the_next_poll(api: Api, storage: Storage)
             if api.polls and "poll:j1" in storage.leases:
                 polled_at = api.polls[-1][0]
                 delay = next_poll_delay(polled_at, TYPICAL)
-                assert storage.leases["poll:j1"] == ("one", pytest.approx(polled_at + delay + LEASE_MARGIN))
+                holder, until = storage.leases["poll:j1"]
+                assert holder == "one"
+                assert until == pytest.approx(polled_at + delay + LEASE_MARGIN)
                 assert delay <= SLOWEST
 
 
