@@ -201,7 +201,7 @@ def test_a_file_that_others_can_read_or_change_is_not_used(path: Path, mode: int
 def test_a_changed_file_is_read_again(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = opened(path)
     write(path, TEAM.replace("max_jobs_per_hour = 10", "max_jobs_per_hour = 11"))
-    anna = {"email": "anna@example.com", "email_verified": True}
+    anna: dict[str, Any] = {"email": "anna@example.com", "email_verified": True}
     assert limits(find(file, **anna))[1] == 11
     assert "read again" in caplog.text
 

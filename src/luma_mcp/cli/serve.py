@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
 
     from luma_mcp.hosting.authentication import Access
+    from luma_mcp.hosting.hooks import Hooks
     from luma_mcp.hosting.operations import Operations
 
 
@@ -58,7 +59,7 @@ def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None, 
         click.echo(f"luma-ray-mcp: {choice_of_api(settings)}", err=True)
     with simulating(settings, speed=speed) if simulate else nullcontext(settings) as prepared:
         # After the settings, so that an unusable one is reported at once.
-        from luma_mcp.server.app import build_server
+        from luma_mcp.server.app import build_server, build_services
 
         if http:
             from luma_mcp.hosting.drain import cap_waits
@@ -73,8 +74,10 @@ def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None, 
 
                 _exit_unusable(needs_prometheus())
             operations = Operations(hosted)
+            services = build_services(hosted)
             server = build_server(
                 hosted,
+                services=services,
                 waits=operations.waits,
                 on_result=operations.note_result,
                 list_credentials=partial(access.list_credentials, hosted) if access.is_shared else None,
@@ -83,7 +86,10 @@ def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None, 
                 click.echo(NO_CONFIRMATION_OVER_HTTP, err=True)
             if not authenticate:
                 click.echo(NO_AUTH, err=True)
-            serve_http(server, operations, hosted, host=http[0], port=http[1], access=access)
+            from luma_mcp.hosting.hooks import build_hooks
+
+            hooks = build_hooks(hosted, services.list_open)
+            serve_http(server, operations, hosted, host=http[0], port=http[1], access=access, hooks=hooks)
             return
         _log_to_stderr(prepared)
         server = build_server(prepared)
@@ -107,16 +113,18 @@ def serve_http(
     host: str,
     port: int,
     access: Access | None = None,
+    hooks: Hooks | None = None,
 ) -> None:
     """Serve Streamable HTTP, after printing the URL on a line of its own, and how apps are given the token.
 
-    `access`: who is served; None: every program that reaches the address.
+    `access`: who is served; None: every program that reaches the address. `hooks`: takes the calls of the API.
     """
     from luma_mcp.cli.messages import http_snippets
     from luma_mcp.hosting.drain import find_times
     from luma_mcp.hosting.http import PATH, build_app, run
 
-    app = build_app(server, settings, host=host, access=access, around=[partial(operations.observe, server)])
+    around = [partial(operations.observe, server)]
+    app = build_app(server, settings, host=host, access=access, hooks=hooks, around=around)
     listener = _listen(host, port, "Try another --port.")
     metrics_listener = None
     if settings.metrics_address:
@@ -129,7 +137,7 @@ def serve_http(
         click.echo(http_snippets(url, access.token))
     # uvicorn raises the signal that ended it once more; this turns it into a clean exit.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    run(app, listener, operations, find_times(settings), metrics_listener)
+    run(app, listener, operations, find_times(settings), metrics_listener=metrics_listener, hooks=hooks)
 
 
 def _prepare_access(settings: Settings, host: str, *, authenticate: bool) -> Access:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,6 +21,8 @@ from luma_mcp.settings import DEFAULT_PORTS, LOOPBACK, Settings
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
     from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from luma_mcp.hosting.hooks import Hooks
 
 PATH = "/mcp"
 HOOKS = "/hooks/"
@@ -120,7 +123,9 @@ def run(
     listener: socket.socket,
     operations: Operations,
     times: DrainTimes,
+    *,
     metrics_listener: socket.socket | None = None,
+    hooks: Hooks | None = None,
 ) -> None:
     """Serve an application until a signal, and then drain it.
 
@@ -130,6 +135,7 @@ def run(
         operations: also answers at `metrics_listener`, if there is one.
         times: how the server is stopped.
         metrics_listener: the separate address for those who operate it.
+        hooks: what the application gives the calls of the API to; it is closed in the end.
     """
     config = uvicorn.Config(
         app,
@@ -142,8 +148,21 @@ def run(
         # Nothing here depends on what a proxy says about its client.
         proxy_headers=False,
     )
-    alongside = operations.serving(metrics_listener) if metrics_listener else None
+    alongside = _serving_alongside(operations, metrics_listener, hooks)
     DrainingServer(config, times, operations.waits, alongside).run(sockets=[listener])
+
+
+@asynccontextmanager
+async def _serving_alongside(
+    operations: Operations, metrics_listener: socket.socket | None, hooks: Hooks | None
+) -> AsyncIterator[None]:
+    """Keep open what lasts longer than the server itself."""
+    async with AsyncExitStack() as stack:
+        if metrics_listener:
+            await stack.enter_async_context(operations.serving(metrics_listener))
+        if hooks:
+            stack.push_async_callback(hooks.aclose)
+        yield
 
 
 class BoundedProtocol(TimedProtocol):

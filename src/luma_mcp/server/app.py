@@ -80,6 +80,26 @@ HOSTED = {
 SIMULATED = " This server is SIMULATED: it returns stand-in clips, and nothing is billed. Tell the user so."
 
 
+def build_services(
+    settings: Settings,
+    catalog: Catalog | None = None,
+    *,
+    transport: httpx2.AsyncBaseTransport | None = None,
+    resolve: Resolve | None = None,
+    wall_clock: Callable[[], datetime] = get_time,
+) -> TenantServices:
+    """Build what creates the services of a server's tenants; the arguments are those of `build_server`."""
+    offered = _get_offered(settings, catalog)
+
+    def build(own: Settings, **parts: Any) -> VideoService:
+        # Imported at its first use: a host that only lists the tools needs none of it.
+        from luma_mcp.service.service import VideoService
+
+        return VideoService(own, catalog=offered, transport=transport, resolve=resolve, wall_clock=wall_clock, **parts)
+
+    return TenantServices(settings, build)
+
+
 def build_server(
     settings: Settings,
     *,
@@ -87,29 +107,31 @@ def build_server(
     transport: httpx2.AsyncBaseTransport | None = None,
     resolve: Resolve | None = None,
     wall_clock: Callable[[], datetime] = get_time,
+    services: TenantServices | None = None,
     waits: Waits | None = None,
     on_result: Callable[[str, CallToolResult], None] | None = None,
     list_credentials: Callable[[], Iterable[SecretStr]] | None = None,
 ) -> MCPServer[Any]:
     """Build the MCP server with its tools, ready to run on any transport of the SDK.
 
-    Without a catalog, it makes what the API of the settings offers. `transport` carries all HTTP requests, and
-    `resolve` finds the addresses of the hosts in links; tests pass their own. `wall_clock`: the time of day, in UTC.
-    `waits`: the waits of its calls, for whoever stops the server; `on_result` is called with the result of each tool.
+    Whose request it is, `current_tenant` says.
 
-    Whose request it is, `current_tenant` says. `list_credentials`: lists the credentials that the operator of a server
-    for many has given to tenants; orders that failed machines have left are then settled again and again.
+    Args:
+        settings: those of the server.
+        catalog: what can be made; None: what the API of the settings offers.
+        transport: carries all HTTP requests; tests pass their own.
+        resolve: finds the addresses of the hosts in links; tests pass their own.
+        wall_clock: the time of day, in UTC.
+        services: the services of its tenants, if somebody else uses them too. The server closes them.
+        waits: the waits of its calls, for whoever stops the server.
+        on_result: called with the result of each tool.
+        list_credentials: lists the credentials that the operator of a server for many has given to tenants; orders that
+            failed machines have left are then settled again and again.
     """
-    offered = catalog or get_catalog(settings.api)
-    offered = offered if settings.has_local_files else without_local_files(offered)
-
-    def build_service(own: Settings, **parts: Any) -> VideoService:
-        # Imported at its first use: a host that only lists the tools needs none of it.
-        from luma_mcp.service.service import VideoService
-
-        return VideoService(own, catalog=offered, transport=transport, resolve=resolve, wall_clock=wall_clock, **parts)
-
-    services = TenantServices(settings, build_service)
+    offered = _get_offered(settings, catalog)
+    services = services or build_services(
+        settings, catalog, transport=transport, resolve=resolve, wall_clock=wall_clock
+    )
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[Any]) -> AsyncIterator[None]:
@@ -163,6 +185,12 @@ def build_server(
         server.add_prompt(prompt)
     add_completions(server, offered, list_jobids)
     return server
+
+
+def _get_offered(settings: Settings, catalog: Catalog | None) -> Catalog:
+    """Get the catalog as it is for the callers of a server."""
+    offered = catalog or get_catalog(settings.api)
+    return offered if settings.has_local_files else without_local_files(offered)
 
 
 def _build_instructions(settings: Settings) -> str:

@@ -312,7 +312,8 @@ class Confirmation:
         """Make sure that no other server uses the same answer."""
         service = self._context.service()
         replicas = service.journal.replicas if service else None
-        return replicas is None or await replicas.acquire(f"question:{question.id}", CONSUMED_SECONDS)
+        # Where the database cannot be used, nothing is ordered either.
+        return replicas is None or bool(await replicas.acquire(f"question:{question.id}", CONSUMED_SECONDS))
 
 
 class Agreement(BaseModel):

@@ -52,7 +52,12 @@ class GatedApi:
         return self._api.now()
 
     async def submit(
-        self, request: VideoRequest, *, retry_timeout: float = RETRY_TIMEOUT, observer: DeliveryObserver | None = None
+        self,
+        request: VideoRequest,
+        *,
+        retry_timeout: float = RETRY_TIMEOUT,
+        observer: DeliveryObserver | None = None,
+        reply_url: str | None = None,
     ) -> Job:
         # Checked when the request was validated; again here, where nothing gets past.
         for asset_ref in _list_assets(request):
@@ -60,7 +65,7 @@ class GatedApi:
         if request.extend is not None:
             await self._check_job(request.extend)
         async with _hiding():
-            job = await self._api.submit(request, retry_timeout=retry_timeout, observer=observer)
+            job = await self._api.submit(request, retry_timeout=retry_timeout, observer=observer, reply_url=reply_url)
         keep_latest(self._owned, job.jobid, fact=True)
         return _hide(job)
 

@@ -120,6 +120,10 @@ class TenantServices:
             entry.service = self._build(settings, tenant=tenant, connections=connections)
         return entry.service
 
+    def list_open(self) -> list[VideoService]:
+        """List the services that were created and are not closed yet."""
+        return [entry.service for entry in self._entries.values() if entry.service]
+
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[None]:
         """Keep the service of the current tenant open while the block runs, which is a whole call."""
