@@ -1,0 +1,460 @@
+"""Two tenants order with one credential: neither can learn of, use or change anything of the other.
+
+Each attempt of Bob's is made twice: with what is Ada's, and with ids of the same form that nobody has. He must not be
+able to tell one from the other.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+import anyio
+import httpx2
+import pytest
+from mcp import Client
+from mcp.shared.exceptions import MCPError
+from mcp.types import Implementation, PromptReference, ResourceTemplateReference
+from PIL import Image
+from tests.conftest import BOTH_APIS, CREDENTIALS, EMAIL, IN_MEMORY, resolve, wall_clock
+from tests.results import read_result
+from tests.server.calls import call, order, order_error
+from tests.server.declaring import TASKS, call_raw, declaring, request_raw, task_request
+from tests.transports import Held, Unreliable
+
+from luma_mcp.providers import PROVIDERS
+from luma_mcp.server.app import build_server
+from luma_mcp.service.tenants import OWNER, Tenant, current_tenant
+from luma_mcp.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+    from mcp.server.mcpserver import MCPServer
+
+    from luma_mcp.simulator.app import Simulator
+
+SECRET = "The unannounced car of a client"
+NOBODYS = "A thing that nobody has ever ordered"
+ADA = Tenant("ada", owns_credential=False, name="Ada Lovelace")
+BOB = Tenant("bob", owns_credential=False, name="Bob Ross")
+CY = Tenant("cy", owns_credential=False, max_jobs_per_hour=2)
+TENANTS = {tenant.id: tenant for tenant in (ADA, BOB, CY)}
+FLASH = {
+    "prompt": "ordered elsewhere",
+    "model": "ray-v3-flash",
+    "resolution": "draft",
+    "aspect_ratio": "16:9",
+    "duration": "5s",
+    "dynamic_range": "sdr",
+}
+"""What an order without options makes, too."""
+
+
+def draw(colour: str) -> str:
+    """A picture, as a data: URI."""
+    file = io.BytesIO()
+    Image.new("RGB", (320, 180), colour).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+class Recording(httpx2.AsyncBaseTransport):
+    """Carries requests to the simulator, and records their addresses and bodies."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self._simulated = httpx2.ASGITransport(simulator)
+        self.requests: list[str] = []
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        body = await request.aread()
+        self.requests.append(unquote(f"{request.method} {request.url.path} {body.decode(errors='replace')}"))
+        return await self._simulated.handle_async_request(request)
+
+
+@dataclass
+class Server:
+    """One server, as its operator runs it for several tenants."""
+
+    server: MCPServer[Any]
+    transport: Recording
+
+    def __post_init__(self) -> None:
+        self.server.middleware.insert(0, identify)
+
+    def connect(self, tenant: Tenant, *extensions: str) -> Client:
+        """Connects a client whose calls are the tenant's."""
+        return declaring(Client(self.server), *extensions, named=Implementation(name=tenant.id, version="1"))
+
+
+async def identify(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """Middleware that stands for the layer that authenticates requests: a client is whom it claims to be."""
+    client = ctx.session.client_params
+    token = current_tenant.set(TENANTS[client.client_info.name] if client else OWNER)
+    try:
+        return await call_next(ctx)
+    finally:
+        current_tenant.reset(token)
+
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture
+def start(api: str, simulator: Simulator, tmp_path: Path) -> Start:
+    """Starts a server on the simulator and the test's journal; variables by name."""
+
+    def start_server(transport: httpx2.AsyncBaseTransport | None = None, **variables: str) -> Server:
+        own = {PROVIDERS[api].variable: CREDENTIALS[api], "LUMA_MCP_JOURNAL": str(tmp_path / "journal.db")}
+        settings = replace(Settings.from_environment(IN_MEMORY | own | variables), has_local_files=False)
+        recording = Recording(simulator)
+        server = build_server(settings, transport=transport or recording, resolve=resolve, wall_clock=wall_clock)
+        return Server(server, recording)
+
+    return start_server
+
+
+@dataclass(frozen=True)
+class Target:
+    """What an attempt is about: a finished and a running job, an uploaded image, a prompt, and an account."""
+
+    finished: str
+    running: str
+    asset: str
+    prompt: str
+    email: str
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return self.finished, self.running, self.asset
+
+
+async def prepare(ada: Client) -> Target:
+    """Let Ada order a video with a picture, and one that goes on running."""
+    _, made = await order(ada, SECRET, image_start=draw("red"), wait_seconds=300)
+    assert made["state"] == "completed"
+    _, running = await order(ada, f"{SECRET} simulate:stuck")
+    return Target(made["jobid"], running["jobid"], made["assets"]["image_start"], SECRET, EMAIL)
+
+
+def make_up(target: Target) -> Target:
+    """Ids of the same form that nobody has."""
+
+    def change(text: str) -> str:
+        changed = text
+        for digit in re.findall(r"[0-9a-f]{4,}", text):
+            changed = changed.replace(digit, "".join(reversed(digit)) if digit != digit[::-1] else "0" * len(digit))
+        assert changed != text
+        return changed
+
+    ids = [change(each) for each in target.ids]
+    return Target(*ids, NOBODYS, "nobody@example.com")
+
+
+Attempt = Callable[[Client, Target], Awaitable[Any]]
+
+
+def tool(name: str, /, **arguments: str | int | list[Any]) -> Attempt:
+    """Call a tool. In its arguments, `{finished}` and the like stand for what the attempt is about."""
+
+    async def attempt(bob: Client, target: Target) -> Any:
+        return await call_raw(bob, name, **fill(arguments, target))
+
+    return attempt
+
+
+def make(**arguments: str | int | list[Any]) -> Attempt:
+    return tool("generate_video", prompt="A fox", wait_seconds=0, **arguments)
+
+
+def read(uri: str) -> Attempt:
+    async def attempt(bob: Client, target: Target) -> Any:
+        return await request_raw(bob, "resources/read", uri=fill(uri, target))
+
+    return attempt
+
+
+def complete(ref: PromptReference | ResourceTemplateReference, name: str, typed: str) -> Attempt:
+    async def attempt(bob: Client, target: Target) -> Any:
+        found = await bob.complete(ref, {"name": name, "value": fill(typed, target)})
+        return found.model_dump(mode="json")
+
+    return attempt
+
+
+def task(method: str, jobid: str, **params: Any) -> Attempt:
+    async def attempt(bob: Client, target: Target) -> Any:
+        return await task_request(bob, method, fill(jobid, target), **params)
+
+    return attempt
+
+
+def fill(value: Any, target: Target) -> Any:
+    """Fill in what an attempt is about."""
+    if isinstance(value, dict):
+        return {name: fill(each, target) for name, each in value.items()}
+    if isinstance(value, list):
+        return [fill(each, target) for each in value]
+    if not isinstance(value, str):
+        return value
+    facts = {name: getattr(target, name) for name in ("finished", "running", "asset", "prompt", "email")}
+    facts |= {
+        "encoded": quote(target.finished, safe=""),
+        "begin": target.finished[:6],
+        "upper": target.finished.upper(),
+    }
+    return value.format(**facts)
+
+
+JOB = ResourceTemplateReference(type="ref/resource", uri="luma://jobs/{jobid}")
+ATTEMPTS: dict[str, Attempt] = {
+    "get": tool("get_job", jobid="{finished}", wait_seconds=0),
+    "get what runs": tool("get_job", jobid="{running}", wait_seconds=0),
+    "wait": tool("get_job", jobid="{finished}", wait_seconds=300),
+    "wait for what runs": tool("get_job", jobid="{running}", wait_seconds=300),
+    "get several": tool("get_job", jobids=["{finished}", "{running}"], wait_seconds=0),
+    "wait for several": tool("get_job", jobids=["{running}", "{finished}"], wait_seconds=60),
+    "get an image as a job": tool("get_job", jobid="{asset}", wait_seconds=0),
+    "get with frames": tool("get_job", jobid="{finished}", frames=4, wait_seconds=0),
+    "get with spaces": tool("get_job", jobid=" {finished}\n", wait_seconds=0),
+    "get with quotes": tool("get_job", jobid='"{finished}"', wait_seconds=0),
+    "get in capitals": tool("get_job", jobid="{upper}", wait_seconds=0),
+    "get percent-encoded": tool("get_job", jobid="{encoded}", wait_seconds=0),
+    "get by a path": tool("get_job", jobid="../jobs/{finished}", wait_seconds=0),
+    "get with a query": tool("get_job", jobid="{finished}?all=1", wait_seconds=0),
+    "get with SQL": tool("get_job", jobid="{finished}' OR '1'='1", wait_seconds=0),
+    "get by a pattern": tool("get_job", jobid="{begin}%", wait_seconds=0),
+    "save": tool("get_job", jobid="{finished}", save=1, wait_seconds=0),
+    "delete": tool("delete_job", jobid="{finished}"),
+    "delete what runs": tool("delete_job", jobid="{running}"),
+    "start with its last frame": make(image_start="{finished}"),
+    "start with what runs": make(image_start="{running}"),
+    "start with a quoted jobid": make(image_start="'{finished}'"),
+    "end with its last frame": make(image_end="{finished}"),
+    "start with its picture": make(image_start="{asset}"),
+    "end with its picture": make(image_end="{asset}"),
+    "start with its picture and end with the own": make(image_start="{asset}", image_end=draw("blue")),
+    "start with both": make(image_start="{finished}", image_end="{asset}"),
+    "show its character": make(image_character="{asset}"),
+    "show a character of its video": make(image_character="{finished}"),
+    "a keyframe of its video": make(keyframes=[{"image": "{finished}", "seconds": 1}]),
+    "a keyframe of its picture": make(keyframes=[{"image": "{asset}", "seconds": 1}]),
+    "extend": make(extend="{finished}"),
+    "extend what runs": make(extend="{running}"),
+    "extend an image": make(extend="{asset}"),
+    "takes that start with it": make(image_start="{finished}", takes=2),
+    "another take that starts with it": make(image_start="{asset}", new_take=1),
+    "choose the account": make(email="{email}"),
+    "choose the account of a picture": make(email="{email}", image_start=draw("blue")),
+    "join": tool("join_videos", videos=["{finished}", "{running}"]),
+    "list": tool("list_jobs"),
+    "list many": tool("list_jobs", limit=100),
+    "list what runs": tool("list_jobs", state="running"),
+    "list what is completed": tool("list_jobs", state="completed"),
+    "list what is unknown": tool("list_jobs", state="unknown"),
+    "list what was deleted": tool("list_jobs", state="deleted"),
+    "list by the prompt": tool("list_jobs", text="{prompt}"),
+    "list the last hour": tool("list_jobs", since="1h"),
+    "options": tool("list_options"),
+    "options of the same model": tool("list_options", resolution="720p"),
+    "read the job": read("luma://jobs/{finished}"),
+    "read the job percent-encoded": read("luma://jobs/{encoded}"),
+    "read what runs": read("luma://jobs/{running}"),
+    "read the preview": read("luma://jobs/{finished}/preview"),
+    "read the list": read("luma://jobs"),
+    "complete a jobid": complete(JOB, "jobid", ""),
+    "complete the beginning": complete(JOB, "jobid", "{begin}"),
+    "complete a clip": complete(PromptReference(type="ref/prompt", name="continue_clip"), "jobid", ""),
+    "complete a picture": complete(PromptReference(type="ref/prompt", name="animate_picture"), "picture", "{begin}"),
+    "get the task": task("tasks/get", "{finished}"),
+    "get the task of what runs": task("tasks/get", "{running}"),
+    "update the task": task("tasks/update", "{running}", inputResponses={}),
+    "cancel the task": task("tasks/cancel", "{running}"),
+}
+
+
+def test_attempts_are_many() -> None:
+    assert len(ATTEMPTS) >= 40
+
+
+async def describe(attempt: Attempt, bob: Client, target: Target) -> str:
+    """The whole answer to an attempt as text, with what it is about left out."""
+    try:
+        answer = await attempt(bob, target)
+    except MCPError as error:
+        answer = error.error.model_dump(mode="json")
+    text = json.dumps(answer, ensure_ascii=False)
+    assert SECRET not in text.replace(target.prompt, "")
+    for number, each in enumerate((*target.ids, target.prompt, target.email)):
+        for form in (each, quote(each, safe=""), each.upper(), each[:6] + "%"):
+            text = text.replace(form, f"<{number}>")
+    # Long values are shortened when they are repeated.
+    return re.sub(r"[^\s\"']*…[^\s\"']*", "<shortened>", text)
+
+
+@BOTH_APIS
+@pytest.mark.parametrize("name", ATTEMPTS)
+async def test_nothing_of_another_tenant_is_reached(start: Start, simulator: Simulator, *, name: str) -> None:
+    server = start()
+    async with server.connect(ADA) as ada, server.connect(BOB, TASKS) as bob:
+        target = await prepare(ada)
+        made_up = make_up(target)
+        of_nobody = await describe(ATTEMPTS[name], bob, made_up)
+        jobs, deleted = dict(simulator.service.jobs), simulator.requests["DELETE /jobs/…"]
+        server.transport.requests.clear()
+        of_ada = await describe(ATTEMPTS[name], bob, target)
+        assert of_ada == of_nobody
+        assert EMAIL not in of_ada
+        for request in server.transport.requests:
+            assert not any(each in request for each in (*target.ids, SECRET))
+        assert (simulator.service.jobs, simulator.requests["DELETE /jobs/…"]) == (jobs, deleted)
+        # What was attempted is possible for Ada, so it was refused for the right reason.
+        assert (await call(ada, "get_job", jobid=target.finished, wait_seconds=0))[1]["state"] == "completed"
+
+
+@BOTH_APIS
+async def test_identical_orders_of_two_tenants_are_two_jobs(start: Start, simulator: Simulator) -> None:
+    server = start()
+    async with server.connect(ADA) as ada, server.connect(BOB) as bob:
+        _, of_ada = await order(ada)
+        _, of_bob = await order(bob)
+        _, again = await order(bob)
+    assert (of_ada["outcome"], of_bob["outcome"], again["outcome"]) == ("created", "created", "duplicate")
+    assert again["jobid"] == of_bob["jobid"] != of_ada["jobid"]
+    assert len(simulator.service.jobs) == 2
+
+
+@BOTH_APIS
+async def test_each_tenant_has_the_hourly_limit(start: Start, simulator: Simulator) -> None:
+    server = start(LUMA_MCP_MAX_JOBS_PER_HOUR="1")
+    async with server.connect(ADA) as ada, server.connect(BOB) as bob, server.connect(CY) as cy:
+        await order(ada)
+        await order(bob)
+        for tenant in (ada, bob):
+            assert (await order_error(tenant, "An owl"))["kind"] == "limit_reached"
+        # Cy has a limit of her own.
+        for prompt in ("A fox", "An owl"):
+            await order(cy, prompt)
+        assert (await order_error(cy, "A hare"))["kind"] == "limit_reached"
+    assert len(simulator.service.jobs) == 4
+
+
+@pytest.mark.parametrize("api", ["agents"])
+async def test_each_tenant_has_the_budget(start: Start) -> None:
+    server = start(LUMA_MCP_BUDGET_PER_DAY="0.40")
+    async with server.connect(ADA) as ada, server.connect(BOB) as bob:
+        await order(ada, resolution="720p", duration="5s")
+        error = await order_error(ada, "An owl", resolution="720p", duration="5s")
+        _, of_bob = await order(bob, "An owl", resolution="720p", duration="5s")
+    assert error["kind"] == "budget_reached"
+    assert of_bob["outcome"] == "created"
+
+
+async def test_full_slots_name_no_job_of_others(start: Start, simulator: Simulator) -> None:
+    simulator.service.add_account(EMAIL, 2)
+    server = start()
+    async with server.connect(ADA) as ada, server.connect(BOB) as bob:
+        _, of_ada = await order(ada, f"{SECRET} simulate:stuck")
+        _, of_bob = await order(bob, "A fox simulate:stuck")
+        error = await order_error(bob, "An owl")
+    assert (error["kind"], error["charged"], error["running"]) == ("capacity", "no", [of_bob["jobid"]])
+    text = json.dumps(error)
+    assert "Others order with the same account." in text
+    for hidden in (of_ada["jobid"], SECRET, "2 of 2", "in use:"):
+        assert hidden not in text
+
+
+async def test_lost_order_names_no_job_of_others(start: Start, simulator: Simulator) -> None:
+    """Somebody else's job is one of two that it may be."""
+    lost = Unreliable(simulator, httpx2.ReadError(""), delivered=True)
+    server = start(lost)
+    async with server.connect(BOB) as bob:
+        elsewhere = simulator.service.start(FLASH, EMAIL, webhook=False)
+        error = await order_error(bob)
+        again = await order_error(bob)
+    assert len(simulator.service.jobs) == 2
+    for each in (error, again):
+        assert (each["kind"], each["charged"]) == ("outcome_unknown", "unknown")
+        assert "Its job was not found." in each["message"]
+        assert "running" not in each
+        assert not any(jobid in json.dumps(each) for jobid in (*simulator.service.jobs, elsewhere.jobid))
+
+
+async def test_job_that_another_tenant_may_have_ordered_is_not_adopted(start: Start, simulator: Simulator) -> None:
+    """Ada's order is on its way, and its job is in the list, when Bob's order gets lost."""
+    held, server = Held(simulator), start()
+    slow = start(held)
+    async with slow.connect(ADA) as ada, anyio.create_task_group() as tasks:
+        tasks.start_soon(order, ada)
+        await held.delivered.wait()
+        # Bob's order never arrives, although it was sent.
+        server = start(Unreliable(simulator, httpx2.ReadError("")))
+        async with server.connect(BOB) as bob:
+            error = await order_error(bob)
+        held.may_answer.set()
+    [jobid] = simulator.service.jobs
+    assert (error["kind"], error["charged"]) == ("outcome_unknown", "unknown")
+    async with slow.connect(ADA) as ada:
+        _, listed = await call(ada, "list_jobs")
+    assert [job.get("jobid") for job in listed["jobs"]] == [jobid]
+
+
+@pytest.mark.parametrize("variables", [{}, {"LUMA_MCP_EMAIL": EMAIL}], ids=["any account", "the default account"])
+async def test_accounts_and_credits_are_not_shown(start: Start, *, variables: dict[str, str]) -> None:
+    server = start(**variables)
+    async with server.connect(BOB) as bob:
+        results = [await order(bob, image_start=draw("red"), wait_seconds=300), await call(bob, "list_options")]
+        results.append(await call(bob, "list_jobs"))
+        jobid, asset = results[0][1]["jobid"], results[0][1]["assets"]["image_start"]
+        results.append(await call(bob, "get_job", jobid=jobid))
+    for text, content in results:
+        for whole in (text, json.dumps(content)):
+            # An e-mail address is a part of these ids, which are the caller's.
+            assert EMAIL not in whole.replace(jobid, "").replace(asset, "")
+            assert "left" not in whole
+        assert content.keys().isdisjoint({"accounts", "credits_left"})
+
+
+async def test_expired_session_is_for_the_operator(start: Start, simulator: Simulator) -> None:
+    simulator.service.accounts[EMAIL].session_valid = False
+    server = start(LUMA_MCP_EMAIL=EMAIL)
+    async with server.connect(BOB) as bob:
+        for arguments in ({}, {"image_start": draw("red")}):
+            error = await order_error(bob, **arguments)
+            assert (error["kind"], error["charged"]) == ("account_session", "no")
+            assert "the operator of this server must look after its account" in error["next_step"]
+            assert EMAIL not in json.dumps(error)
+
+
+@BOTH_APIS
+async def test_unusable_journal_says_so_instead_of_not_found(
+    start: Start, simulator: Simulator, tmp_path: Path
+) -> None:
+    server = start()
+    async with server.connect(ADA) as ada:
+        _, of_ada = await order(ada)
+    (tmp_path / "other.db").write_bytes(b"no database" * 1000)
+    server = start(LUMA_MCP_JOURNAL=str(tmp_path / "other.db"))
+    async with server.connect(BOB) as bob:
+        _, of_bob = await order(bob)
+        requests = Counter(simulator.requests)
+        for jobid in (of_ada["jobid"], "no jobid"):
+            result = await bob.call_tool("get_job", {"jobid": jobid, "wait_seconds": 60})
+            _, content = read_result(result)
+            error = content["error"]
+            assert (error["kind"], error["retry"]) == ("journal_unavailable", "later")
+            assert "Which jobs are yours cannot be looked up at present" in error["message"]
+            assert error["next_step"] == "Nothing was spent. Try again in a minute."
+        refused = await order_error(bob, image_start=of_ada["jobid"])
+        assert (refused["kind"], refused["charged"]) == ("journal_unavailable", "no")
+        assert simulator.requests == requests
+        # What this server has ordered itself is Bob's for sure.
+        _, content = await call(bob, "get_job", jobid=of_bob["jobid"], wait_seconds=300)
+        assert content["state"] == "completed"
