@@ -48,12 +48,18 @@ class IdentityProvider:
         self.requests: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
         path = scope["path"]
         self.requests[path] += 1
         document = {"keys": self.keys} if path.endswith("/keys") else self.documents.get(path)
         answer: Response = document if isinstance(document, Response) else JSONResponse(document or {})
         answer.status_code = 404 if document is None else answer.status_code
         await answer(scope, receive, send)
+
+    @classmethod
+    def at(cls, url: str) -> IdentityProvider:
+        """One that is served there."""
+        return cls(url, path="/.well-known/openid-configuration")
 
     def sign(
         self,

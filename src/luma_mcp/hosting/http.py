@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import h11
 import uvicorn
 from mcp.server.transport_security import DEFAULT_MAX_REQUEST_BODY_SIZE, TransportSecuritySettings
+from starlette.responses import PlainTextResponse
 
 from luma_mcp.hosting.authentication import WILDCARDS, Access, CallerCredential, Mode, OwnerToken
 from luma_mcp.hosting.drain import DrainingServer, DrainTimes, TimedProtocol
@@ -80,6 +81,7 @@ def build_app(
         app = AccessTokens(app, settings, path=PATH, largest_body=largest_body, tenants=access.tenants)
     if hooks:
         app = _Branch(HOOKS, hooks, app)
+    app = _UnambiguousLength(app)
     for wrap in reversed(around):
         app = wrap(app)
     return app
@@ -96,6 +98,24 @@ class _Branch:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_below = scope["type"] == "http" and scope["path"].startswith(self._prefix)
         await (self._below if is_below else self._other)(scope, receive, send)
+
+
+class _UnambiguousLength:
+    """ASGI middleware that refuses requests with two lengths: a proxy may see another end of them (smuggling).
+
+    RFC 9112, section 6.3. h11 itself refuses two different lengths of the same kind.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        names = {name for name, _ in scope.get("headers", ())}
+        if {b"content-length", b"transfer-encoding"} <= names:
+            refusal = PlainTextResponse("Two lengths", status_code=400, headers={"Connection": "close"})
+            await refusal(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
 
 def build_transport_security(host: str, public_url: str | None) -> TransportSecuritySettings:

@@ -312,8 +312,13 @@ class Confirmation:
         """Make sure that no other server uses the same answer."""
         service = self._context.service()
         replicas = service.journal.replicas if service else None
-        # Where the database cannot be used, nothing is ordered either.
-        return replicas is None or bool(await replicas.acquire(f"question:{question.id}", CONSUMED_SECONDS))
+        if replicas is None:
+            return True
+        is_ours = await replicas.acquire(f"question:{question.id}", CONSUMED_SECONDS)
+        if is_ours is None:
+            # Nothing is ordered while the database cannot be used; the answer is still good after that.
+            question.consumed = False
+        return bool(is_ours)
 
 
 class Agreement(BaseModel):
