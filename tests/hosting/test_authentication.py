@@ -81,7 +81,9 @@ def test_what_is_missing_is_named(host: str, environment: dict[str, str], named:
         assert secret not in str(raised.value)
 
 
-@pytest.mark.parametrize(("host", "environment"), [(REMOTE, OWN), (EVERYWHERE, PUBLIC), (LOCAL, OWN | OAUTH)])
+@pytest.mark.parametrize(
+    ("host", "environment"), [(REMOTE, OWN), (EVERYWHERE, PUBLIC), (LOCAL, OWN | OAUTH), (LOCAL, OWN | PUBLIC)]
+)
 def test_no_auth_is_for_this_machine_and_without_sign_in(host: str, environment: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match="--no-auth"):
         choose_mode(Settings.from_environment(environment), host, authenticate=False)

@@ -121,7 +121,7 @@ def serve_http(
     """
     from luma_mcp.cli.messages import http_snippets
     from luma_mcp.hosting.drain import find_times
-    from luma_mcp.hosting.http import PATH, build_app, run
+    from luma_mcp.hosting.http import PATH, build_app, build_shared_protocol, run
 
     around = [partial(operations.observe, server)]
     app = build_app(server, settings, host=host, access=access, hooks=hooks, around=around)
@@ -137,7 +137,9 @@ def serve_http(
         click.echo(http_snippets(url, access.token))
     # uvicorn raises the signal that ended it once more; this turns it into a clean exit.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    run(app, listener, operations, find_times(settings), metrics_listener=metrics_listener, hooks=hooks)
+    protocol = None if settings.has_local_files else build_shared_protocol()
+    times = find_times(settings)
+    run(app, listener, operations, times, metrics_listener=metrics_listener, hooks=hooks, protocol=protocol)
 
 
 def _prepare_access(settings: Settings, host: str, *, authenticate: bool) -> Access:
@@ -146,7 +148,9 @@ def _prepare_access(settings: Settings, host: str, *, authenticate: bool) -> Acc
 
     try:
         mode = choose_mode(settings, host, authenticate=authenticate)
-        access = Access(mode, has_local_files=mode in (Mode.OPEN, Mode.OWNER) and host in LOOPBACK)
+        # With a public URL, callers are elsewhere even if a proxy is here.
+        is_local = mode in (Mode.OPEN, Mode.OWNER) and host in LOOPBACK and not settings.public_url
+        access = Access(mode, has_local_files=is_local)
         if mode is Mode.OWNER:
             access.token = _get_http_token(settings)
         if settings.tenants_file:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.responses import PlainTextResponse, Response
 
@@ -96,6 +96,8 @@ def choose_mode(settings: Settings, host: str, *, authenticate: bool = True) -> 
         mode = Mode.OPEN
         if not is_loopback:
             problems.append("--no-auth is for this machine only: leave out --host, or --no-auth")
+        elif settings.public_url and urlsplit(settings.public_url).hostname not in LOOPBACK:
+            problems.append("--no-auth cannot be combined with LUMA_MCP_PUBLIC_URL: everybody could spend your credits")
     elif settings.http_token or settings.token:
         mode = Mode.OWNER
         if not is_loopback and not settings.http_token:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 PATH = "/mcp"
 HOOKS = "/hooks/"
 """Below this path, the API reports finished jobs."""
+# Of a server for many, if the system permits; and files that it opens besides.
+_MOST_CONNECTIONS, _OTHER_FILES = 10_000, 400
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -146,6 +149,7 @@ def run(
     *,
     metrics_listener: socket.socket | None = None,
     hooks: Hooks | None = None,
+    protocol: type[BoundedProtocol] | None = None,
 ) -> None:
     """Serve an application until a signal, and then drain it.
 
@@ -156,10 +160,11 @@ def run(
         times: how the server is stopped.
         metrics_listener: the separate address for those who operate it.
         hooks: what the application gives the calls of the API to; it is closed in the end.
+        protocol: how many connections there may be; None: as many as one person needs.
     """
     config = uvicorn.Config(
         app,
-        http=BoundedProtocol,
+        http=protocol or BoundedProtocol,
         ws="none",
         log_config=None,
         access_log=False,
@@ -272,3 +277,25 @@ class BoundedProtocol(TimedProtocol):
         self._awaited = awaited
         if awaited is not None:
             self._timer = self.loop.call_later(timeout, self.abort)
+
+
+def build_shared_protocol() -> type[BoundedProtocol]:
+    """Build the protocol of a server for many, each of whose waiting calls is a connection.
+
+    The system's limit of open files is raised for it, as far as this process may do that.
+    """
+    most = _MOST_CONNECTIONS
+    # Windows has no such limit.
+    if find_spec("resource"):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = most + _OTHER_FILES
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        if soft != resource.RLIM_INFINITY and soft < allowed:
+            with suppress(ValueError, OSError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+                soft = allowed
+        if soft != resource.RLIM_INFINITY:
+            most = max(BoundedProtocol.max_connections, min(most, soft - _OTHER_FILES))
+    return type("SharedProtocol", (BoundedProtocol,), {"max_connections": most})
