@@ -56,10 +56,11 @@ class IdentityProvider:
         answer.status_code = 404 if document is None else answer.status_code
         await answer(scope, receive, send)
 
-    @classmethod
-    def at(cls, url: str) -> IdentityProvider:
-        """One that is served there."""
-        return cls(url, path="/.well-known/openid-configuration")
+    def move(self, issuer: str) -> IdentityProvider:
+        """Become the provider of this address, at which it is served."""
+        self.issuer = issuer
+        self.documents = {"/.well-known/openid-configuration": {"issuer": issuer, "jwks_uri": f"{issuer}/keys"}}
+        return self
 
     def sign(
         self,

@@ -110,7 +110,7 @@ def target() -> Iterator[Target]:
     with ExitStack() as stack:
         provider = IdentityProvider()
         url = stack.enter_context(serving(provider))
-        provider.__init__(url, path="/.well-known/openid-configuration")  # type: ignore[misc]
+        provider.move(url)
         environment = {
             "LUMA_MCP_OAUTH_ISSUER": url,
             "LUMA_MCP_PUBLIC_URL": f"https://{PUBLIC_HOST}",
