@@ -128,7 +128,7 @@ def _build_options(  # noqa: PLR0917 - the facts that its result depends on
         content |= build_cost_content(result_context, is_running=False, simulated=simulated)
         if not credits_used:
             unknown = messages.NO_SUCH_CREDITS_USED if chosen else messages.NO_CREDITS_USED
-            content["cost"] = f"{unknown} {content['cost']}".rstrip()
+            content["cost"] = f"{unknown} {content.get('cost', '')}".rstrip()
     text = messages.options_text(catalog, content)
     if with_schema:
         content["schema"] = schema = schemas.exact_schema(catalog, longest_wait, saves=saves)
