@@ -107,6 +107,7 @@ check: test lint types
 benchmark: .venv/dev.stamp
 	$(BIN)/python benchmarks/polling.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/webhooks.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/http_calls.py
 	$(BIN)/python -m benchmarks.pictures
