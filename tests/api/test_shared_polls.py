@@ -30,6 +30,7 @@ class Api:
     seconds: float = 50.0
     polls: list[tuple[float, str]] = field(default_factory=list)
     failing_until: float = 0.0
+    latency: float = 0.0
 
     def processes(self) -> list[str]:
         return [process for _, process in self.polls]
@@ -39,6 +40,7 @@ class Api:
         if anyio.current_time() < self.failing_until:
             raise errors.Upstream("failed", retry_after=40)
         has_ended = anyio.current_time() >= self.seconds
+        await anyio.sleep(self.latency)
         return Job(jobid, "completed" if has_ended else "processing", kind="video")
 
 
@@ -233,6 +235,24 @@ async def test_news_that_cannot_be_confirmed_now_are_confirmed_later(api: Api, s
         await pass_time(6)
         pollers.notify("j1", False)
     assert [time for time, _ in api.polls] == [6, 46]
+
+
+async def test_news_during_a_poll_are_confirmed_after_it(api: Api, storage: Storage) -> None:
+    """The record that is on its way may be older."""
+    api.seconds, api.latency = 10.5, 1
+    pollers = start(api, storage)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call_at, pollers, 10.6)
+        # The poll that is due after 10 s takes longer than that.
+        _, end = await follow(pollers)
+    assert end <= 10 + 1 + 1 + 1
+
+
+async def test_lease_covers_the_api_s_pace(api: Api, storage: Storage) -> None:
+    api.failing_until = 3
+    ends = await follow_all(start(api, storage, "one"), start(api, storage, "two"))
+    assert [time for time, _ in api.polls][:2] == [2, 42]
+    assert len(ends) == 2
 
 
 async def test_repeated_news_are_confirmed_once_a_second(api: Api, storage: Storage) -> None:
