@@ -49,6 +49,8 @@ http {{
     upstream replicas {{
         {servers}
         keepalive 64;
+        # Before the server ends an idle connection, which would lose a request that is just being sent.
+        keepalive_timeout 5s;
     }}
     server {{
         listen 127.0.0.1:{port};
