@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+from fnmatch import fnmatch
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from tests.server.test_saving import Media, sent
 from luma_mcp.api.protocol import Job, JobFiles
 from luma_mcp.api.protocol import Media as MediaFile
 from luma_mcp.media.safe_http import SafeHttpClient
-from luma_mcp.media.store import StoreError, VideoStore
+from luma_mcp.media.store import StoreError, VideoStore, list_origins
 from luma_mcp.server.messages import NOT_STORED, STORED
 from luma_mcp.service.stored_files import FileStore
 from luma_mcp.service.tenants import Tenant, current_tenant
@@ -317,3 +318,26 @@ async def test_a_store_that_cannot_be_asked_is_an_error_without_parameters() -> 
     with pytest.raises(StoreError) as raised:
         await store.sign("a?X-Amz-Signature=secret")
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "environment"),
+    [
+        ("s3://bucket/prefix", {"AWS_REGION": "eu-west-1"}),
+        ("s3://bucket/prefix", {"AWS_REGION": "auto", "AWS_ENDPOINT_URL": "https://store.example.com"}),
+        (
+            "az://container/prefix",
+            {"AZURE_STORAGE_ACCOUNT_NAME": "studio", "AZURE_STORAGE_ACCOUNT_KEY": "bm9ib2R5cw=="},
+        ),
+    ],
+    ids=["S3", "S3 elsewhere", "Azure"],
+)
+async def test_the_player_is_given_the_origin_of_each_kind_of_link(
+    monkeypatch: pytest.MonkeyPatch, url: str, environment: dict[str, str]
+) -> None:
+    credential = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "very-secret-store-key"}
+    for name, value in (credential | environment).items():
+        monkeypatch.setenv(name, value)
+    link = await VideoStore(url).sign("owner/a/video.mp4")
+    assert any(fnmatch(link, f"{origin}/*") for origin in list_origins(url, os.environ))
+    assert "/prefix/owner/a/video.mp4?" in link

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from scripts.check_deploy import parse_dockerfile
 from scripts.generating.project import REGISTRY_NAME
-from tests.packaging.documents import ROOT
+from tests.packaging.documents import ROOT, blocks
 
 from luma_mcp import __version__
 from luma_mcp.hosting.drain import ORDERS
+from luma_mcp.hosting.tenants_file import TenantsFile
 from luma_mcp.settings import VARIABLES, Settings
 
 if TYPE_CHECKING:
@@ -127,3 +128,27 @@ def test_nginx_never_sends_an_order_twice_and_streams_answers() -> None:
     hooks = directives[directives.index("location /hooks/") :].partition("}")[0]
     assert "access_log off;" in hooks
     assert "error_log /dev/null;" in hooks
+
+
+def test_the_tenants_file_of_the_documents_is_one(tmp_path: Path) -> None:
+    [block] = [each for each in blocks("toml") if each.page == "docs/hosting.md"]
+    path = tmp_path / "tenants.toml"
+    path.write_text(block.text, encoding="utf-8")
+    path.chmod(0o600)
+    tenants = TenantsFile(path, Settings())
+    claims = {"sub": "1", "upn": "anna@example.com", "groups": ["film"]}
+    anna = tenants.find("id", claims, frozenset())
+    assert anna
+    assert (anna.max_jobs_per_hour, anna.budget_per_day, anna.max_waits) == (10, 5, 4)
+    assert anna.credential
+    assert tenants.find("id", {"sub": "2", "groups": ["nobody"]}, frozenset()) is None
+
+
+def test_the_variables_of_the_documents_are_those_of_the_server() -> None:
+    known = {row.metadata["name"] for row in VARIABLES.values()}
+    lines = [line for block in blocks("sh") if block.page == "docs/hosting.md" for line in block.text.splitlines()]
+    set_here = dict(line.split("=", 1) for line in lines if re.match(r"[A-Z_]+=", line))
+    assert set_here.keys() <= known
+    for name, value in set_here.items():
+        if name == "LUMA_MCP_OAUTH_ISSUER":
+            assert Settings.from_environment({name: value}).oauth_issuer == value

@@ -30,6 +30,8 @@ from luma_mcp.providers import PROVIDERS
 
 MOST_COPIES, MOST_BYTES = 8, 600_000_000
 """How many copies of videos are kept for later calls, and their bytes in all. What is in use is kept in any case."""
+MOST_HOSTED_COPIES, MOST_HOSTED_BYTES = 4, 60_000_000
+"""The same for each of many tenants, who share the temporary folder of one machine."""
 _LOCK = "lock"
 _EMPTY_AFTER = 86_400.0
 """Seconds after which an empty folder of a killed process is removed: its lock may still be on its way."""
@@ -227,8 +229,11 @@ class ClipFiles:
     async def _remove_oldest(self) -> None:
         """Remove copies that nobody reads, until no more are left than are kept."""
         size = sum(copy.size for copy in self._copies.values())
+        most_copies, most_bytes = MOST_COPIES, MOST_BYTES
+        if not self.has_local_files:
+            most_copies, most_bytes = MOST_HOSTED_COPIES, MOST_HOSTED_BYTES
         for jobid, copy in list(self._copies.items()):
-            if len(self._copies) <= MOST_COPIES and size <= MOST_BYTES:
+            if len(self._copies) <= most_copies and size <= most_bytes:
                 return
             # Another call may have removed or replaced it meanwhile.
             if copy.users == 0 and self._copies.get(jobid) is copy:
