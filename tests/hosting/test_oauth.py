@@ -507,6 +507,7 @@ KEYS = {
     "for another algorithm": publish(RSA, "rsa", alg="RS512"),
     "too short": publish(SMALL_RSA, "rsa"),
     "a secret": {"kty": "oct", "k": encode(PUBLIC_PEM), "kid": "rsa"},
+    "with its private part": {**jwt.get_algorithm_by_name("RS256").to_jwk(RSA, as_dict=True), "kid": "rsa"},
     "of an unknown kind": {"kty": ["RSA"], "kid": "rsa"},
     "incomplete": {"kty": "RSA", "kid": "rsa", "n": "AQAB"},
 }
