@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import base64
 import json
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.clock import pass_time
 from tests.conftest import BOTH_APIS, ERAS
+from tests.results import read_result
 from tests.server.calls import call, order, order_error
 
 from luma_mcp.simulator.state import MEDIA
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from mcp import Client
+
+    from luma_mcp.simulator.app import Simulator
 
     Hosted = Callable[..., Client]
 
@@ -78,6 +82,29 @@ async def test_a_path_is_refused_whether_or_not_it_exists(hosted: Hosted, tmp_pa
     assert "an absolute path" not in text
 
 
+async def test_a_relative_file_link_is_not_taken_for_an_uploaded_image(hosted: Hosted, simulator: Simulator) -> None:
+    async with hosted() as client:
+        error = await order_error(client, image_start="file:a.jpg")
+    assert "starts with file: and must be" in error["message"]
+    assert simulator.orders == []
+
+
+async def test_a_saved_video_is_not_read(hosted: Hosted, tmp_path: Path) -> None:
+    shared = {"LUMA_MCP_JOURNAL": str(tmp_path / "journal.db"), "LUMA_MCP_OUTPUT_DIR": str(tmp_path / "videos")}
+    async with hosted(has_local_files=True, **shared) as client:
+        _, saved = await order(client, save=True, wait_seconds=600)
+    # What is in its place now is twice as long.
+    Path(saved["saved_files"][0]).write_bytes((MEDIA / "16x9-10s-sdr.mp4").read_bytes())
+    lengths: list[float] = []
+    for has_local_files in (True, False):
+        async with hosted(has_local_files=has_local_files, **shared) as client:
+            result = await client.call_tool("get_job", {"jobid": saved["jobid"], "frames": 4})
+            _, content = read_result(result, pictures=1)
+            lengths.append(content["contact_sheet"]["times"][-1])
+    local, hosted_elsewhere = lengths
+    assert hosted_elsewhere <= 5 < local
+
+
 async def test_links_and_data_are_still_images(hosted: Hosted) -> None:
     async with hosted() as client:
         refs: list[Any] = []
@@ -129,3 +156,16 @@ async def test_nothing_is_written_for_an_order_that_another_server_was_to_save(h
     assert content["state"] == "completed"
     assert ("saved_files" in content, videos.exists()) == (False, False)
     assert "Download what you want to keep" in text
+
+
+async def test_few_copies_of_videos_stay_in_the_temporary_folder(
+    hosted: Hosted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of many tenants has some, on one disk."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    async with hosted() as client:
+        for number in range(6):
+            _, content = await order(client, f"Fox {number}", wait_seconds=600)
+            await client.call_tool("get_job", {"jobid": content["jobid"], "frames": 1})
+        assert len(list(tmp_path.rglob("*.mp4"))) == 4
+    assert list(tmp_path.rglob("*.mp4")) == []
