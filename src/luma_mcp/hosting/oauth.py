@@ -7,12 +7,14 @@ What a refused client needs for its sign-in is in the challenge (RFC 6750) and i
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -62,6 +64,8 @@ _SMALLEST_RSA_KEY = 2048
 LONGEST_TOKEN = 16_384
 LEEWAY = 60
 """Seconds that the provider's clock may differ."""
+MOST_REMEMBERED = 1000
+"""Valid tokens whose claims are remembered, so that their signatures are verified once and not with every request."""
 _TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 # What the header of an access token says that it is; some providers say nothing.
 _TOKEN_TYPES = (None, "at+jwt", "application/at+jwt", "jwt", "application/jwt")
@@ -255,13 +259,28 @@ def parse_keys(document: Mapping[str, Any]) -> dict[str, list[tuple[str | None, 
     return keys
 
 
-class TokenVerifier:
-    """Verifies access tokens."""
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """The claims of a valid token, and the key that verified it, with what the token names that key by."""
 
-    def __init__(self, keys: SigningKeys, *, issuer: str, audience: str) -> None:
+    claims: dict[str, Any]
+    key: Any
+    key_id: str | None
+    algorithm: str
+
+
+class TokenVerifier:
+    """Verifies access tokens. `wall_clock`: the seconds since 1970; tests pass their own."""
+
+    def __init__(
+        self, keys: SigningKeys, *, issuer: str, audience: str, wall_clock: Callable[[], float] = time.time
+    ) -> None:
         self._keys = keys
         self._issuer = issuer
         self._audience = audience
+        self._wall_clock = wall_clock
+        # By the digest of the token, the oldest first.
+        self._remembered: dict[bytes, _Verified] = {}
 
     async def verify(self, token: str) -> dict[str, Any]:
         """Get the claims of a valid token.
@@ -272,24 +291,43 @@ class TokenVerifier:
         """
         if len(token) > LONGEST_TOKEN or not _TOKEN.fullmatch(token):
             raise InvalidToken("it is not a JWT")
+        digest = hashlib.sha256(token.encode()).digest()
+        known = self._remembered.get(digest)
+        # A key that the provider has withdrawn, or published again, verifies nothing that is remembered.
+        if known is None or await self._keys.get(known.key_id, known.algorithm) is not known.key:
+            known = await self._verify(token)
+            self._remember(digest, known)
+        if int(known.claims["exp"]) + LEEWAY <= self._wall_clock():
+            self._remembered.pop(digest, None)
+            raise InvalidToken(_REASONS["ExpiredSignatureError"])
+        return known.claims
+
+    def _remember(self, digest: bytes, verified: _Verified) -> None:
+        if len(self._remembered) >= MOST_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        self._remembered[digest] = verified
+
+    async def _verify(self, token: str) -> _Verified:
+        """Verify a token that is not remembered, with its claims."""
         try:
-            claims = await self._decode(token)
+            verified = await self._decode(token)
         except (InvalidToken, ProviderUnreachable):
             raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a token, it is not accepted
             name = type(error).__name__
             logger.info("a token could not be verified: %s", name)
             raise InvalidToken(_REASONS.get(name, "it cannot be read")) from None
+        claims = verified.claims
         use = claims.get("token_use", claims.get("typ"))
         is_other = isinstance(use, str) and use.casefold() in _OTHER_TOKEN_USES
         if is_other or any(name in claims for name in _ID_TOKEN_CLAIMS):
             raise InvalidToken(_NO_ACCESS_TOKEN)
         if not claims["sub"]:
             raise InvalidToken(_REASONS["MissingRequiredClaimError"])
-        return claims
+        return verified
 
-    async def _decode(self, token: str) -> dict[str, Any]:
-        """Get the claims of a token if its signature is the provider's. Raises any error if it is not valid."""
+    async def _decode(self, token: str) -> _Verified:
+        """Decode a token if its signature is the provider's. Raises any error if it is not valid."""
         # Only servers with sign-in need it.
         import jwt
 
@@ -299,10 +337,11 @@ class TokenVerifier:
             raise InvalidToken("its algorithm is not allowed")
         if "crit" in header or (kind.casefold() if kind else None) not in _TOKEN_TYPES:
             raise InvalidToken(_NO_ACCESS_TOKEN)
-        key = await self._keys.get(header.get("kid"), algorithm)
+        key_id = header.get("kid")
+        key = await self._keys.get(key_id, algorithm)
         if key is None:
             raise InvalidToken("its key is unknown")
-        return jwt.decode(
+        claims = jwt.decode(
             token,
             key,
             algorithms=[algorithm],
@@ -311,6 +350,7 @@ class TokenVerifier:
             leeway=LEEWAY,
             options={"require": ["exp", "iss", "aud", "sub"]},
         )
+        return _Verified(claims, key, key_id, algorithm)
 
 
 def parse_scopes(claims: Mapping[str, Any]) -> frozenset[str]:
