@@ -168,9 +168,23 @@ class Cluster:
 
 @contextmanager
 def running_cluster(
-    *, replicas: int = 2, speed: float = 8.0, slots: int = 4, environment: Mapping[str, str] | None = None
+    *,
+    replicas: int = 2,
+    speed: float = 8.0,
+    slots: int = 4,
+    environment: Mapping[str, str] | None = None,
+    own: Sequence[Mapping[str, str]] = (),
+    database: PostgresServer | None = None,
 ) -> Iterator[Cluster]:
-    """Run a deployment for as long as the block lasts. `environment`: more settings of the replicas."""
+    """Run a deployment for as long as the block lasts.
+
+    Args:
+        replicas: how many.
+        speed, slots: of the simulated API.
+        environment: more settings of the replicas.
+        own: the same for each of them alone.
+        database: a server that runs already; by default one is started.
+    """
     install(FOLDER)
     nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if nginx is None:
@@ -178,7 +192,7 @@ def running_cluster(
     command = str(Path(sys.executable).with_name("luma-ray-mcp"))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="luma-cluster-")))
-        postgres = stack.enter_context(running_server())
+        postgres = database or stack.enter_context(running_server())
         front, api_port, issuer_port, *ports = _free_ports(3 + 2 * replicas)
         url, issuer = f"http://127.0.0.1:{front}/mcp", f"http://127.0.0.1:{issuer_port}"
         api = f"http://127.0.0.1:{api_port}/v1/luma"
@@ -209,10 +223,11 @@ def running_cluster(
             "LUMA_MCP_LOG_FORMAT": "json",
             **(environment or {}),
         }
-        servers = [
-            _build_replica(number, command, settings, folder, ports[2 * number : 2 * number + 2])
-            for number in range(replicas)
-        ]
+        servers: list[Replica] = []
+        for number in range(replicas):
+            more = own[number] if own else {}
+            server_ports = ports[2 * number : 2 * number + 2]
+            servers.append(_build_replica(number, command, {**settings, **more}, folder, server_ports))
         config = folder / "nginx.conf"
         upstreams = "\n        ".join(f"server {each.address} max_fails=0;" for each in servers)
         config.write_text(NGINX.format(folder=folder, port=front, servers=upstreams))

@@ -61,7 +61,7 @@ class PostgresServer:
     """The server. It can be stopped, killed and started again on its port."""
 
     def __init__(self, folder: Path, port: int, user: str | None) -> None:
-        self._folder, self._port, self._user = folder, port, user
+        self._folder, self._port, self.user = folder, port, user
 
     @property
     def url(self) -> str:
@@ -70,9 +70,9 @@ class PostgresServer:
     def create(self) -> None:
         password = self._folder / "password"
         password.write_text(PASSWORD)
-        if self._user:
+        if self.user:
             for path in (self._folder, password):
-                shutil.chown(path, self._user)
+                shutil.chown(path, self.user)
         options = ("--auth=scram-sha-256", f"--pwfile={password}", f"--username={USER}", "--no-sync")
         self._run("initdb", f"--pgdata={self._data}", "--encoding=UTF8", "--locale=C", *options)
 
@@ -112,7 +112,7 @@ class PostgresServer:
         log = self._folder / "output"
         # Not a pipe: the server inherits it, and it would stay open.
         with log.open("a") as output:
-            done = subprocess.run(command, cwd=self._folder, user=self._user, stdout=output, stderr=output, check=False)
+            done = subprocess.run(command, cwd=self._folder, user=self.user, stdout=output, stderr=output, check=False)
         assert done.returncode == 0, log.read_text()
 
 

@@ -1,0 +1,41 @@
+"""No order is billed twice and none is lost, whatever fails in a deployment; see tests/cluster/campaign.py."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.cluster.campaign import KINDS, ORDERS, run_round, running_deployment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cluster.campaign import Deployment
+
+SAMPLE_ORDERS = 6
+"""Orders of each kind of round, unless this is a campaign."""
+
+
+def choose_rounds() -> list[tuple[int, str]]:
+    """Choose the rounds: the seed and the kind of fault of each."""
+    first = int(os.environ.get("CAMPAIGN_SEED", "1"))
+    orders = os.environ.get("CAMPAIGN_ORDERS")
+    kinds = [os.environ["CAMPAIGN_KIND"]] if "CAMPAIGN_KIND" in os.environ else list(KINDS)
+    count = math.ceil(int(orders) / ORDERS) if orders else len(kinds)
+    return [(seed, kinds[seed % len(kinds)]) for seed in range(first, first + count)]
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Iterator[Deployment]:
+    first, _ = choose_rounds()[0]
+    with running_deployment(first) as running:
+        yield running
+
+
+@pytest.mark.parametrize(("seed", "kind"), choose_rounds())
+def test_no_order_is_billed_twice_and_none_is_lost(deployment: Deployment, seed: int, kind: str) -> None:
+    orders = ORDERS if "CAMPAIGN_ORDERS" in os.environ else SAMPLE_ORDERS
+    asyncio.run(run_round(deployment, seed, kind, orders))
