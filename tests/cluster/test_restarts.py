@@ -63,8 +63,9 @@ class Clients:
 async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     result = await client.call_tool(tool, arguments)
     assert not result.is_error, result.content
-    assert result.structured_content
-    return result.structured_content
+    content: dict[str, Any] | None = result.structured_content
+    assert content
+    return content
 
 
 async def restart(replica: Replica) -> None:
