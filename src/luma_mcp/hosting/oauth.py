@@ -64,8 +64,6 @@ _SMALLEST_RSA_KEY = 2048
 LONGEST_TOKEN = 16_384
 LEEWAY = 60
 """Seconds that the provider's clock may differ."""
-MOST_REMEMBERED = 1000
-"""Valid tokens whose claims are remembered, so that their signatures are verified once and not with every request."""
 _TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 # What the header of an access token says that it is; some providers say nothing.
 _TOKEN_TYPES = (None, "at+jwt", "application/at+jwt", "jwt", "application/jwt")
@@ -91,6 +89,8 @@ _FETCH_TIMEOUT = 10.0
 _LARGEST_DOCUMENT = 1_000_000
 _MOST_KEYS = 100
 _METADATA_SECONDS = 3600
+# Tokens that are remembered.
+_MOST_VERIFIED = 2000
 
 
 class ProviderUnreachable(Exception):
@@ -261,16 +261,19 @@ def parse_keys(document: Mapping[str, Any]) -> dict[str, list[tuple[str | None, 
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    """The claims of a valid token, and the key that verified it, with what the token names that key by."""
+    """The claims of a token whose signature was verified, and the key that it was verified with."""
 
     claims: dict[str, Any]
-    key: Any
     key_id: str | None
     algorithm: str
+    key: Any
 
 
 class TokenVerifier:
-    """Verifies access tokens. `wall_clock`: the seconds since 1970; tests pass their own."""
+    """Verifies access tokens. It remembers those of the latest calls, because a signature takes longer than most calls.
+
+    `wall_clock`: the time of day, as seconds of the epoch.
+    """
 
     def __init__(
         self, keys: SigningKeys, *, issuer: str, audience: str, wall_clock: Callable[[], float] = time.time
@@ -280,7 +283,7 @@ class TokenVerifier:
         self._audience = audience
         self._wall_clock = wall_clock
         # By the digest of the token, the oldest first.
-        self._remembered: dict[bytes, _Verified] = {}
+        self._verified: dict[bytes, _Verified] = {}
 
     async def verify(self, token: str) -> dict[str, Any]:
         """Get the claims of a valid token.
@@ -292,23 +295,19 @@ class TokenVerifier:
         if len(token) > LONGEST_TOKEN or not _TOKEN.fullmatch(token):
             raise InvalidToken("it is not a JWT")
         digest = hashlib.sha256(token.encode()).digest()
-        known = self._remembered.get(digest)
-        # A key that the provider has withdrawn, or published again, verifies nothing that is remembered.
-        if known is None or await self._keys.get(known.key_id, known.algorithm) is not known.key:
-            known = await self._verify(token)
-            self._remember(digest, known)
-        if int(known.claims["exp"]) + LEEWAY <= self._wall_clock():
-            self._remembered.pop(digest, None)
+        verified = self._verified.get(digest)
+        # A key that the provider has withdrawn, or has published again, is another one.
+        if verified is None or await self._keys.get(verified.key_id, verified.algorithm) is not verified.key:
+            verified = await self._verify(token)
+            self._verified.pop(digest, None)
+            self._verified[digest] = verified
+            if len(self._verified) > _MOST_VERIFIED:
+                del self._verified[next(iter(self._verified))]
+        if int(verified.claims["exp"]) <= self._wall_clock() - LEEWAY:
             raise InvalidToken(_REASONS["ExpiredSignatureError"])
-        return known.claims
-
-    def _remember(self, digest: bytes, verified: _Verified) -> None:
-        if len(self._remembered) >= MOST_REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
-        self._remembered[digest] = verified
+        return verified.claims
 
     async def _verify(self, token: str) -> _Verified:
-        """Verify a token that is not remembered, with its claims."""
         try:
             verified = await self._decode(token)
         except (InvalidToken, ProviderUnreachable):
@@ -327,17 +326,16 @@ class TokenVerifier:
         return verified
 
     async def _decode(self, token: str) -> _Verified:
-        """Decode a token if its signature is the provider's. Raises any error if it is not valid."""
+        """Get the claims of a token if its signature is the provider's. Raises any error if it is not valid."""
         # Only servers with sign-in need it.
         import jwt
 
         header = jwt.get_unverified_header(token)
-        algorithm, kind = header.get("alg"), header.get("typ")
+        algorithm, kind, key_id = header.get("alg"), header.get("typ"), header.get("kid")
         if algorithm not in ALGORITHMS:
             raise InvalidToken("its algorithm is not allowed")
         if "crit" in header or (kind.casefold() if kind else None) not in _TOKEN_TYPES:
             raise InvalidToken(_NO_ACCESS_TOKEN)
-        key_id = header.get("kid")
         key = await self._keys.get(key_id, algorithm)
         if key is None:
             raise InvalidToken("its key is unknown")
@@ -350,7 +348,7 @@ class TokenVerifier:
             leeway=LEEWAY,
             options={"require": ["exp", "iss", "aud", "sub"]},
         )
-        return _Verified(claims, key, key_id, algorithm)
+        return _Verified(claims, key_id, algorithm, key)
 
 
 def parse_scopes(claims: Mapping[str, Any]) -> frozenset[str]:
