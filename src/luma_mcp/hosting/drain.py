@@ -75,7 +75,7 @@ def find_times(settings: Settings) -> DrainTimes:
     if settings.has_local_files and settings.public_url is None:
         return LOCAL
     end = float(settings.drain_seconds)
-    waits = end - min(RESULTS, end / 4)
+    waits = end - min(RESULTS, end / 2)
     if isinstance(settings.journal, SecretStr):
         # Other replicas serve the clients meanwhile.
         notice = min(NOTICE, end / 10)
