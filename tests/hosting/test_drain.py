@@ -28,6 +28,7 @@ from luma_mcp.simulator.app import PREFIX
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
+    from pathlib import Path
 
     from starlette.types import Receive, Scope, Send
 
@@ -176,6 +177,30 @@ async def test_an_order_on_its_way_is_finished(mode: str) -> None:
         assert call.content["outcome"] == "created"
         assert len(api.orders) == 1
         await wait_until_ended(process)
+
+
+@MODES
+async def test_an_order_that_takes_too_long_is_not_torn_from_its_answer(mode: str, tmp_path: Path) -> None:
+    api, order = SlowApi(), {"prompt": "A fox", "wait_seconds": 0}
+    journal = {"LUMA_MCP_DRAIN_SECONDS": "0", "LUMA_MCP_JOURNAL": str(tmp_path / "journal.db")}
+    with serving(api) as credential:
+        settings = credential | HOSTED | journal
+        with served(**settings) as (url, process):
+            call = Call(url, mode)
+            async with anyio.create_task_group() as calls:
+                calls.start_soon(partial(call.run, **order))
+                assert await anyio.to_thread.run_sync(api.ordered.wait, STARTING)
+                process.send_signal(signal.SIGTERM)
+            # The client was cut off, and the order goes on.
+            assert not call.content
+            assert process.poll() is None
+            api.released.set()
+            await wait_until_ended(process)
+        with served(**settings) as (url, _):
+            again = Call(url, mode)
+            await again.run(**order)
+    assert again.content["outcome"] == "duplicate"
+    assert len(api.orders) == 1
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])

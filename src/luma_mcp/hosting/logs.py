@@ -244,6 +244,9 @@ class RequestLog:
                 message["headers"] = [*message.get("headers", ()), header]
             request.sent += len(message.get("body", b""))
             await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                # What goes on after the answer keeps no client waiting.
+                request.seconds = time.monotonic() - began
 
         before = current_request.set(request)
         began = time.monotonic()
@@ -254,7 +257,7 @@ class RequestLog:
             request.status = 500
             raise
         finally:
-            request.seconds = time.monotonic() - began
+            request.seconds = request.seconds or time.monotonic() - began
             _log_access(request)
             if self._on_answer:
                 self._on_answer(request)
