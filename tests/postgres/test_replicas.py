@@ -10,6 +10,7 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import httpx2
 import psycopg
 import pytest
@@ -161,6 +162,43 @@ async def test_lease_is_renewed_and_given_back(machines: Machines) -> None:
     assert await two.acquire("poll:j1", 60) is False
     await one.release("poll:j1")
     assert [await two.acquire("poll:j1", 60), await one.acquire("poll:j1", 60)] == [True, False]
+
+
+async def test_each_of_many_leases_has_one_winner(machines: Machines) -> None:
+    """They are taken together, in several statements at the same time."""
+    winners: list[str] = []
+
+    async def acquire(journal: PostgresJournal, name: str) -> None:
+        is_ours = await journal.replicas.acquire(name, 60)
+        assert is_ours is not None
+        if is_ours:
+            winners.append(name)
+
+    names = [f"poll:j{number}" for number in range(300)]
+    async with anyio.create_task_group() as tasks:
+        for name in names:
+            tasks.start_soon(acquire, machines[0], name)
+        for name in reversed(names):
+            tasks.start_soon(acquire, machines[1], name)
+    assert sorted(winners) == sorted(names)
+
+
+async def test_cancelled_claim_takes_no_other_with_it(machines: Machines) -> None:
+    one = machines[0].replicas
+    await one.acquire("reconcile", 60)
+    outcomes: list[bool | None] = []
+
+    async def acquire(number: int) -> None:
+        outcomes.append(await one.acquire(f"poll:j{number}", 60))
+
+    async with anyio.create_task_group() as others, anyio.create_task_group() as first:
+        first.start_soon(acquire, 0)
+        await anyio.lowlevel.checkpoint()
+        for number in range(1, 20):
+            others.start_soon(acquire, number)
+        await anyio.lowlevel.checkpoint()
+        first.cancel_scope.cancel()
+    assert outcomes == [True] * 19
 
 
 async def test_lease_ends_by_the_database_s_clock(machines: Machines) -> None:

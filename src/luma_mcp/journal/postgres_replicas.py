@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from typing import Any
@@ -71,6 +72,8 @@ class PostgresReplicas:
         self._clock = clock
         self._options: dict[str, Any] = {"migrate": migrate, "busy_seconds": busy_seconds}
         self._limiter: anyio.CapacityLimiter | None = None
+        self._claims: list[_Claim] = []
+        self._claiming: anyio.Lock | None = None
         self._suspended_until = float("-inf")
         self._has_cleaned = False
         self._ends: list[Callable[[], None]] = []
@@ -79,13 +82,36 @@ class PostgresReplicas:
         if not self._has_cleaned:
             self._has_cleaned = True
             await self._execute(f"DELETE FROM luma_leases WHERE until < now() - interval '{_KEPT}'")
+        if self._claiming is None:
+            self._claiming = anyio.Lock()
+        claim = _Claim(self._build_name(name), seconds)
+        self._claims.append(claim)
+        try:
+            with anyio.move_on_after(TIMEOUT):
+                # Whoever comes first claims what all want who came meanwhile: there may be thousands.
+                async with self._claiming:
+                    if not claim.is_decided:
+                        await self._decide(list(self._claims))
+        finally:
+            self._claims.remove(claim)
+        return claim.is_ours
+
+    async def _decide(self, claims: list[_Claim]) -> None:
+        """Take the leases that are free, in one statement."""
+        wanted = {claim.name: claim.seconds for claim in claims}
+        # Everybody takes them in the same order, so nobody waits for one who waits for them.
         sql = (
-            "INSERT INTO luma_leases (name, holder, until) VALUES (%s, %s, now() + make_interval(secs => %s)) "
+            "INSERT INTO luma_leases (name, holder, until) SELECT name, %s, now() + make_interval(secs => seconds) "
+            "FROM unnest(%s::text[], %s::float8[]) AS wanted (name, seconds) ORDER BY name "
             "ON CONFLICT (name) DO UPDATE SET holder = EXCLUDED.holder, until = EXCLUDED.until "
-            "WHERE luma_leases.holder = EXCLUDED.holder OR luma_leases.until <= now()"
+            "WHERE luma_leases.holder = EXCLUDED.holder OR luma_leases.until <= now() RETURNING name"
         )
-        changed = await self._execute(sql, self._build_name(name), self._connections.holder, seconds)
-        return None if changed is None else changed > 0
+        rows = await self._execute(sql, self._connections.holder, list(wanted), list(wanted.values()))
+        taken = None if rows is None else {row["name"] for row in rows}
+        for claim in claims:
+            claim.is_decided = True
+            if taken is not None:
+                claim.is_ours = claim.name in taken
 
     async def release(self, name: str) -> None:
         sql = "DELETE FROM luma_leases WHERE name = %s AND holder = %s"
@@ -114,22 +140,33 @@ class PostgresReplicas:
         digest = blake2b(rest.encode(errors="replace"), digest_size=16).hexdigest()
         return f"{self._scope} {kind} {digest}"
 
-    async def _execute(self, sql: str, *values: Any) -> int | None:
-        """Execute a statement; how many rows it changed, or None if the database cannot be used."""
+    async def _execute(self, sql: str, *values: Any) -> list[dict[str, Any]] | None:
+        """Execute a statement; the rows that it returns, or None if the database cannot be used."""
         now = self._clock()
         if now < self._suspended_until:
             return None
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(2)
 
-        def work(db: Connection) -> int:
-            return db.execute(sql.encode(), values).rowcount
+        def work(db: Connection) -> list[dict[str, Any]]:
+            cursor = db.execute(sql.encode(), values)
+            return cursor.fetchall() if cursor.description else []
 
         run = partial(self._connections.execute, work, now, "lease", **self._options)
         with anyio.move_on_after(TIMEOUT), suppress(Unusable, psycopg.DataError, UnicodeEncodeError):
             return await to_thread.run_sync(run, abandon_on_cancel=True, limiter=self._limiter)
         self._suspended_until = now + RETRY_SECONDS
         return None
+
+
+@dataclass(eq=False, slots=True)
+class _Claim:
+    """A lease that somebody wants. `is_ours`: None while nobody knows."""
+
+    name: str
+    seconds: float
+    is_decided: bool = False
+    is_ours: bool | None = None
 
 
 class Listener:
