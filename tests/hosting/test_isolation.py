@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -23,10 +24,20 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp.types import Implementation, PromptReference, ResourceTemplateReference
 from PIL import Image
+from tests.clock import pass_time
 from tests.conftest import BOTH_APIS, CREDENTIALS, EMAIL, IN_MEMORY, resolve, wall_clock
 from tests.results import read_result
 from tests.server.calls import call, order, order_error
-from tests.server.declaring import TASKS, call_raw, declaring, request_raw, task_request
+from tests.server.declaring import (
+    AGREED,
+    TASKS,
+    Person,
+    answer_question,
+    call_raw,
+    declaring,
+    request_raw,
+    task_request,
+)
 from tests.transports import Held, Unreliable
 
 from luma_mcp.providers import PROVIDERS
@@ -89,9 +100,10 @@ class Server:
     def __post_init__(self) -> None:
         self.server.middleware.insert(0, identify)
 
-    def connect(self, tenant: Tenant, *extensions: str) -> Client:
+    def connect(self, tenant: Tenant, *extensions: str, asks: Person | None = None) -> Client:
         """Connects a client whose calls are the tenant's."""
-        return declaring(Client(self.server), *extensions, named=Implementation(name=tenant.id, version="1"))
+        named = Implementation(name=tenant.id, version="1")
+        return declaring(Client(self.server), *extensions, asks=asks, named=named)
 
 
 async def identify(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
@@ -300,23 +312,27 @@ async def describe(attempt: Attempt, bob: Client, target: Target) -> str:
 
 
 @BOTH_APIS
-@pytest.mark.parametrize("name", ATTEMPTS)
-async def test_nothing_of_another_tenant_is_reached(start: Start, simulator: Simulator, *, name: str) -> None:
+async def test_nothing_of_another_tenant_is_reached(start: Start, simulator: Simulator) -> None:
     server = start()
+    differing: dict[str, tuple[str, str]] = {}
     async with server.connect(ADA) as ada, server.connect(BOB, TASKS) as bob:
         target = await prepare(ada)
         made_up = make_up(target)
-        of_nobody = await describe(ATTEMPTS[name], bob, made_up)
-        jobs, deleted = dict(simulator.service.jobs), simulator.requests["DELETE /jobs/…"]
-        server.transport.requests.clear()
-        of_ada = await describe(ATTEMPTS[name], bob, target)
-        assert of_ada == of_nobody
-        assert EMAIL not in of_ada
-        for request in server.transport.requests:
-            assert not any(each in request for each in (*target.ids, SECRET))
-        assert (simulator.service.jobs, simulator.requests["DELETE /jobs/…"]) == (jobs, deleted)
-        # What was attempted is possible for Ada, so it was refused for the right reason.
-        assert (await call(ada, "get_job", jobid=target.finished, wait_seconds=0))[1]["state"] == "completed"
+        before = dict(simulator.service.jobs), simulator.requests["DELETE /jobs/…"]
+        for name, attempt in ATTEMPTS.items():
+            of_nobody = await describe(attempt, bob, made_up)
+            server.transport.requests.clear()
+            of_ada = await describe(attempt, bob, target)
+            if of_ada != of_nobody:
+                differing[name] = of_ada, of_nobody
+            assert EMAIL not in of_ada, name
+            for request in server.transport.requests:
+                assert not any(each in request for each in (*target.ids, SECRET)), name
+            assert (simulator.service.jobs, simulator.requests["DELETE /jobs/…"]) == before, name
+        # All of it is there for Ada.
+        for jobid, state in ((target.finished, "completed"), (target.running, "running")):
+            assert (await call(ada, "get_job", jobid=jobid, wait_seconds=0))[1]["state"] == state
+    assert differing == {}
 
 
 @BOTH_APIS
@@ -458,3 +474,46 @@ async def test_unusable_journal_says_so_instead_of_not_found(
         # What this server has ordered itself is Bob's for sure.
         _, content = await call(bob, "get_job", jobid=of_bob["jobid"], wait_seconds=300)
         assert content["state"] == "completed"
+
+
+@pytest.mark.parametrize("state_of", ["ada", "bob"])
+async def test_agreement_counts_for_the_tenant_who_was_asked(start: Start, simulator: Simulator, state_of: str) -> None:
+    server = start(LUMA_MCP_CONFIRM="always")
+    arguments = {"prompt": "A fox", "wait_seconds": 0}
+    async with server.connect(ADA, asks=Person()) as ada, server.connect(BOB, asks=Person()) as bob:
+        asked = {"ada": ada, "bob": bob}[state_of]
+        question = await call_raw(asked, "generate_video", **arguments)
+        if asked is bob:
+            await answer_question(bob, "generate_video", question, AGREED, **arguments)
+            assert len(simulator.service.jobs) == 1
+            return
+        with pytest.raises(MCPError):
+            await answer_question(bob, "generate_video", question, AGREED, **arguments)
+    assert simulator.service.jobs == {}
+
+
+@BOTH_APIS
+async def test_one_wait_more_than_allowed_returns_at_once(start: Start, simulator: Simulator) -> None:
+    server = start(LUMA_MCP_MAX_WAITS="1")
+    async with server.connect(ADA) as ada, server.connect(BOB) as bob, anyio.create_task_group() as tasks:
+        jobids = [(await order(client, "A fox simulate:stuck"))[1]["jobid"] for client in (ada, bob)]
+        tasks.start_soon(partial(call, ada, "get_job", jobid=jobids[0], wait_seconds=300))
+        await pass_time(5)
+        before = anyio.current_time()
+        text, looked = await call(ada, "get_job", jobid=jobids[0], wait_seconds=300)
+        _, ordered = await order(ada, "An owl", wait_seconds=300)
+        _, several = await call(ada, "get_job", jobids=[jobids[0], ordered["jobid"]], wait_seconds=300)
+        assert anyio.current_time() - before < 5
+        assert (looked["state"], ordered["state"], ordered["outcome"]) == ("running", "running", "created")
+        for content in (looked, ordered, several):
+            assert "this server lets 1 of your calls wait at the same time" in content["note"]
+            assert content["next_action"] == "get_job"
+        assert "This call did not wait" in text
+        # Bob waits all the same.
+        await call(bob, "get_job", jobid=jobids[1], wait_seconds=60)
+        assert anyio.current_time() - before >= 60
+    async with server.connect(ADA) as ada:
+        before = anyio.current_time()
+        await call(ada, "get_job", jobid=jobids[0], wait_seconds=60)
+        assert anyio.current_time() - before >= 60
+    assert len(simulator.service.jobs) == 3
