@@ -12,6 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,14 @@ import anyio
 import httpx2
 import pytest
 from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp.types import Implementation, PromptReference, ResourceTemplateReference
 from PIL import Image
+from pydantic import SecretStr
 from tests.clock import pass_time
-from tests.conftest import BOTH_APIS, CREDENTIALS, EMAIL, IN_MEMORY, resolve, wall_clock
+from tests.conftest import BOTH_APIS, CREDENTIALS, EMAIL, ERAS, IN_MEMORY, TOKEN, resolve, wall_clock
+from tests.hosting.serving import serving
 from tests.results import read_result
 from tests.server.calls import call, order, order_error
 from tests.server.declaring import (
@@ -40,16 +44,24 @@ from tests.server.declaring import (
 )
 from tests.transports import Held, Unreliable
 
+from luma_mcp.api.protocol import VideoRequest
+from luma_mcp.hosting.http import build_app
+from luma_mcp.journal.protocol import Order, join_api
+from luma_mcp.journal.sqlite import EVERY_API, SqliteJournal
 from luma_mcp.providers import PROVIDERS
 from luma_mcp.server.app import build_server
-from luma_mcp.service.tenants import OWNER, Tenant, current_tenant
+from luma_mcp.service import api_id
+from luma_mcp.service.tenants import OWNER, SETTLE_INTERVAL, Tenant, current_tenant
 from luma_mcp.settings import Settings
+from luma_mcp.simulator.app import Fault, new_simulator, running
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
     from mcp.server.mcpserver import MCPServer
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from luma_mcp.simulator.app import Simulator
 
@@ -121,13 +133,24 @@ Start = Callable[..., Server]
 
 @pytest.fixture
 def start(api: str, simulator: Simulator, tmp_path: Path) -> Start:
-    """Starts a server on the simulator and the test's journal; variables by name."""
+    """Starts a server on the simulator and the test's journal; variables by name.
 
-    def start_server(transport: httpx2.AsyncBaseTransport | None = None, **variables: str) -> Server:
+    `settles`: whether it settles orders of failed machines.
+    """
+
+    def start_server(
+        transport: httpx2.AsyncBaseTransport | None = None, *, settles: bool = False, **variables: str
+    ) -> Server:
         own = {PROVIDERS[api].variable: CREDENTIALS[api], "LUMA_MCP_JOURNAL": str(tmp_path / "journal.db")}
         settings = replace(Settings.from_environment(IN_MEMORY | own | variables), has_local_files=False)
         recording = Recording(simulator)
-        server = build_server(settings, transport=transport or recording, resolve=resolve, wall_clock=wall_clock)
+        server = build_server(
+            settings,
+            transport=transport or recording,
+            resolve=resolve,
+            wall_clock=wall_clock,
+            list_credentials=(lambda: [SecretStr(CREDENTIALS[api])]) if settles else None,
+        )
         return Server(server, recording)
 
     return start_server
@@ -166,8 +189,8 @@ def make_up(target: Target) -> Target:
         assert changed != text
         return changed
 
-    ids = [change(each) for each in target.ids]
-    return Target(*ids, NOBODYS, "nobody@example.com")
+    finished, running, asset = map(change, target.ids)
+    return Target(finished, running, asset, NOBODYS, "nobody@example.com")
 
 
 Attempt = Callable[[Client, Target], Awaitable[Any]]
@@ -403,6 +426,15 @@ async def test_lost_order_names_no_job_of_others(start: Start, simulator: Simula
         assert not any(jobid in json.dumps(each) for jobid in (*simulator.service.jobs, elsewhere.jobid))
 
 
+async def test_lost_job_is_found_beside_those_of_others(start: Start, simulator: Simulator) -> None:
+    server = start(Unreliable(simulator, None, httpx2.ReadError(""), delivered=True))
+    async with server.connect(ADA) as ada, server.connect(BOB) as bob:
+        _, of_ada = await order(ada)
+        _, of_bob = await order(bob)
+    assert (of_ada["outcome"], of_bob["outcome"]) == ("created", "recovered")
+    assert [of_ada["jobid"], of_bob["jobid"]] == list(simulator.service.jobs)
+
+
 async def test_job_that_another_tenant_may_have_ordered_is_not_adopted(start: Start, simulator: Simulator) -> None:
     """Ada's order is on its way, and its job is in the list, when Bob's order gets lost."""
     held, server = Held(simulator), start()
@@ -517,3 +549,95 @@ async def test_one_wait_more_than_allowed_returns_at_once(start: Start, simulato
         await call(ada, "get_job", jobid=jobids[0], wait_seconds=60)
         assert anyio.current_time() - before >= 60
     assert len(simulator.service.jobs) == 3
+
+
+async def test_message_of_the_api_names_no_account(start: Start, simulator: Simulator) -> None:
+    body = json.dumps({"error": f"Account {EMAIL} (user:4711-{EMAIL}) does not allow this"}).encode()
+    simulator.faults.append(Fault("POST", "/videos", 400, body))
+    server = start()
+    async with server.connect(BOB) as bob:
+        error = await order_error(bob)
+    assert error["reason"] == "Account … (…) does not allow this"
+    assert EMAIL not in json.dumps(error)
+
+
+async def test_who_ordered_is_recorded_for_the_operator(start: Start, tmp_path: Path) -> None:
+    server = start()
+    async with server.connect(ADA) as ada, server.connect(CY) as cy:
+        await order(ada)
+        await order(cy)
+    async with aclosing(SqliteJournal(tmp_path / "journal.db", api=EVERY_API, wall_clock=wall_clock)) as journal:
+        usage = await journal.summarize_usage()
+    assert [(row.tenant, row.ordered_by, row.orders) for row in usage] == [("ada", "Ada Lovelace", 1), ("cy", "", 1)]
+
+
+@BOTH_APIS
+async def test_orders_of_a_failed_machine_are_settled(start: Start, simulator: Simulator, tmp_path: Path) -> None:
+    """Its process ended while the answer was on its way; nobody of that tenant calls again."""
+    api = simulator.service.catalog.api
+    credential = api_id(PROVIDERS[api].base_url, CREDENTIALS[api])
+    journal = SqliteJournal(tmp_path / "journal.db", api=join_api(credential, "ada"), wall_clock=wall_clock)
+    request = VideoRequest.from_params(FLASH if api == "useapi" else {"prompt": "A fox", "model": "ray-3.2"})
+    sent = Order("fox", request, wall_clock(), by_api_clock=True)
+    await journal.insert_pending(sent, allow_duplicate=False, windows=())
+    await journal.mark_sending(sent)
+    if api == "useapi":
+        simulator.service.start(FLASH, EMAIL, webhook=False)
+    server = start(settles=True)
+    async with server.connect(BOB):
+        await pass_time(SETTLE_INTERVAL + 10)
+        [found] = await journal.list_latest(1)
+        if api == "useapi":
+            assert (found.state, found.jobid) == ("running", next(iter(simulator.service.jobs)))
+        else:
+            # Nothing lists the jobs of this API: its age shows when there can be none.
+            assert found.state == "unknown"
+            await pass_time(20 * 60)
+            [found] = await journal.list_latest(1)
+            assert found.state == "given_up"
+    await journal.aclose()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("mode", ERAS)
+async def test_tenants_are_apart_over_http(tmp_path: Path, mode: str) -> None:
+    """The tenant of a request is that of its handler, in both versions of the protocol."""
+    simulator = new_simulator(speed=1000)
+    with running(simulator) as url:
+        settings = Settings.from_environment(
+            {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_BASE_URL": url, "LUMA_MCP_JOURNAL": str(tmp_path / "journal.db")}
+        )
+        settings = replace(settings, has_local_files=False, thumbnails=False)
+        app = NamedTenant(build_app(build_server(settings), settings, host="127.0.0.1"))
+        with serving(app) as origin:
+            async with connect_over_http(origin, "ada", mode) as ada, connect_over_http(origin, "bob", mode) as bob:
+                _, made = await order(ada, SECRET, wait_seconds=60)
+                result = await bob.call_tool("get_job", {"jobid": made["jobid"], "wait_seconds": 0})
+                _, listed = await call(bob, "list_jobs")
+                _, of_ada = await call(ada, "list_jobs")
+    assert read_result(result)[1]["error"]["kind"] == "not_found"
+    assert (listed["jobs"], [job["jobid"] for job in of_ada["jobs"]]) == ([], [made["jobid"]])
+
+
+class NamedTenant:
+    """ASGI middleware that stands for authentication: a request is whose it claims to be."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        name = dict(scope.get("headers", ())).get(b"x-tenant", b"").decode()
+        token = current_tenant.set(TENANTS.get(name, OWNER))
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            current_tenant.reset(token)
+
+
+@asynccontextmanager
+async def connect_over_http(origin: str, tenant: str, mode: str) -> AsyncIterator[Client]:
+    async with (
+        httpx2.AsyncClient(headers={"X-Tenant": tenant}, timeout=60) as http,
+        Client(streamable_http_client(f"{origin}/mcp", http_client=http), mode=mode) as client,
+    ):
+        yield client

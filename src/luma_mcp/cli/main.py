@@ -363,6 +363,27 @@ def migrate_command(*, dry_run: bool) -> None:
     migrate_journal(read_settings(), dry_run=dry_run)
 
 
+@main.command("usage", short_help="Report who ordered what, and what it cost.")
+@click.option(
+    "--since", metavar="TIME", help="Only what was ordered since then: a date, an age such as 30d, yesterday."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per tenant on stdout, and nothing else.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a line of headings.")
+def usage_command(*, since: str | None, as_json: bool, as_csv: bool) -> None:
+    """Report who ordered what with which API, and what it cost, from the journal that LUMA_MCP_JOURNAL names.
+
+    Costs are the credits that jobs used, or prices by the price list. A server for many people has a line for each of
+    them; the owner of a credential is named by its id, which reveals nothing.
+    """
+    from luma_mcp.cli.context import read_settings
+    from luma_mcp.cli.jobs import parse_time_option
+    from luma_mcp.cli.usage import report_usage
+
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other.")
+    report_usage(read_settings(), parse_time_option("--since", since), as_json=as_json, as_csv=as_csv)
+
+
 @main.command(short_help="Run the simulated Luma API on its own.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; 0 picks a free one.")
 @click.option("--speed", type=SPEED, default=1.0, show_default=True, help="How many times faster than Luma.")

@@ -41,6 +41,8 @@ UNPRICED = (
     "been completed here."
 )
 STOPPED = "Stopped."
+USAGE_NEEDS_JOURNAL = "There is no record of orders: LUMA_MCP_JOURNAL=off turns it off."
+NO_USAGE = "Nothing was ordered."
 # What is known of a take of a film, by its state.
 TAKE_STATES = {
     "saved": "saved",
@@ -368,6 +370,22 @@ def saved_copy(jobid: str, files: Sequence[str]) -> str:
 def deleted(jobid: str, *, was_known: bool) -> str:
     """That a job was deleted."""
     return f"Deleted: {jobid}" if was_known else f"Luma did not have it any more: {jobid}"
+
+
+def journal_unreadable(problem: str) -> str:
+    """That the record of orders cannot be read. `problem`: why, as a clause."""
+    return f"The record of orders cannot be read: {problem}."
+
+
+def owner_of(credential: str) -> str:
+    """Name whoever owns a credential, by its id."""
+    return f"owner of {credential}"
+
+
+def unpriced_usage(count: int) -> str:
+    """That the costs lack some orders."""
+    orders = "1 order" if count == 1 else f"{count} orders"
+    return f"Not in the costs: {orders} of which it is not known."
 
 
 def not_a_time(option: str, value: str) -> str:

@@ -82,7 +82,8 @@ LINKS_EXPIRE_IN = "Links work for {}; get_job gives new ones. Save what you want
 HOSTED_LINKS_EXPIRE = "Links may expire; get_job gives new ones. Download what you want to keep."
 HOSTED_LINKS_EXPIRE_IN = "Links work for {}; get_job gives new ones. Download what you want to keep."
 NOT_AWAITED = (
-    "This call did not wait: this server lets {} of your calls wait at the same time. Wait a minute before the next one."
+    "This call did not wait: this server lets {} of your calls wait at the same time. Wait a minute before the next "
+    "one."
 )
 # By how an order ended, where that needs a word; the first line of the text.
 OUTCOMES: Mapping[Outcome, str] = {
