@@ -281,7 +281,10 @@ def _free_ports(count: int) -> list[int]:
 
 def main() -> int:
     """Run until Ctrl-C."""
-    with running_cluster() as cluster:
+    # Also where a shell has started it in the background, with Ctrl-C ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    with suppress(KeyboardInterrupt), running_cluster() as cluster:
         print(f"URL:    {cluster.url}")
         print(f"Token:  {cluster.mint()}")
         print(f"        (of alice, for an hour; of bob: curl '{cluster.issuer}/mint?user=bob')")
@@ -289,8 +292,7 @@ def main() -> int:
         for replica in cluster.replicas:
             print(f"{replica.name}: {replica.url}, {replica.metrics}/metrics")
         print("Ctrl-C ends everything.", flush=True)
-        with suppress(KeyboardInterrupt):
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        signal.pause()
     return 0
 
 

@@ -1244,7 +1244,8 @@ def options_text(catalog: Catalog, content: Mapping[str, Any]) -> str:
     if content.get("credits_used"):
         used = {name: format_range(values) for name, values in content["credits_used"].items()}
         paragraphs.append(f"Credits that one video of yours used: {_format_pairs(used)}.")
-    paragraphs.append(content["cost"])
+    if "cost" in content:
+        paragraphs.append(content["cost"])
     if content["chosen"]:
         remaining: dict[str, str] = {}
         for name, values in content["allowed"].items():
