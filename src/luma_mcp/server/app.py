@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from mcp.server.request_state import RequestStateSecurity
     from pydantic import SecretStr
 
+    from luma_mcp.media.decoder import Decoder
     from luma_mcp.media.safe_http import Resolve
     from luma_mcp.service.service import VideoService
 
@@ -91,11 +92,25 @@ def build_services(
     """Build what creates the services of a server's tenants; the arguments are those of `build_server`."""
     offered = _get_offered(settings, catalog)
 
+    @cache
+    def share_decoder() -> Decoder:
+        from luma_mcp.media.decoder import Decoder
+
+        return Decoder()
+
     def build(own: Settings, **parts: Any) -> VideoService:
         # Imported at its first use: a host that only lists the tools needs none of it.
         from luma_mcp.service.service import VideoService
 
-        return VideoService(own, catalog=offered, transport=transport, resolve=resolve, wall_clock=wall_clock, **parts)
+        return VideoService(
+            own,
+            catalog=offered,
+            transport=transport,
+            resolve=resolve,
+            wall_clock=wall_clock,
+            decoder=share_decoder(),
+            **parts,
+        )
 
     return TenantServices(settings, build)
 

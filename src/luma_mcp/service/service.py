@@ -107,6 +107,7 @@ class VideoService:
         resolve: resolves the hosts of links.
         tenant: whose orders these are.
         connections: carries the requests to the API, if other services use the same.
+        decoder: limits how many images and videos are decoded at a time, if other services use the same.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class VideoService:
         resolve: Resolve | None = None,
         tenant: Tenant = OWNER,
         connections: httpx2.AsyncBaseTransport | None = None,
+        decoder: Decoder | None = None,
     ) -> None:
         token = settings.token.get_secret_value() if settings.token else ""
         self._speed = settings.speed
@@ -142,7 +144,7 @@ class VideoService:
             allow_private=settings.allow_private_urls,
             api_origin=settings.base_url if is_local else None,
         )
-        decoder = Decoder()
+        decoder = decoder or Decoder()
         get_folder = partial(output_folder, settings)
         self._clips = ClipFiles(self.api, self.journal, self._http, settings.has_local_files)
         folders = settings.input_dirs if settings.has_local_files else ()
