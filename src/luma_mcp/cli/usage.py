@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import anyio
@@ -28,6 +30,7 @@ from luma_mcp.text import one_line
 _COUNTS = ("orders", "completed", "failed", "running", "unknown")
 _COLUMNS = ("tenant", "name", "api", *_COUNTS, "cost", "unit", "unpriced", "credential")
 _HEADINGS = ("tenant", "name", "API", *_COUNTS, "cost")
+_TEXTS = _HEADINGS[:3]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """How a text begins that spreadsheets take for a formula."""
 
@@ -66,9 +69,18 @@ class TenantUsage:
         """Add the usage of one of its models."""
         if usage.ordered_by and usage.ordered_by not in self.names:
             self.names.append(usage.ordered_by)
-        for name in (*_COUNTS, "unpriced"):
-            setattr(self, name, getattr(self, name) + getattr(usage, name))
+        self._add_counts(usage)
         self.cost += usage.spent
+
+    def add_all(self, other: TenantUsage) -> None:
+        """Add what another tenant has ordered with the same API."""
+        self._add_counts(other)
+        self.unit = other.unit
+        self.cost += other.cost
+
+    def _add_counts(self, other: Usage | TenantUsage) -> None:
+        for name in (*_COUNTS, "unpriced"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values by column."""
@@ -102,10 +114,13 @@ async def _fetch(settings: Settings, since: datetime | None) -> list[Usage]:
 
 def combine(found: Iterable[Usage]) -> list[TenantUsage]:
     """Combine the usage of models to that of tenants; by API, those first who have spent most."""
-    api_of = {model.name: name for name in PROVIDERS for model in get_catalog(name).models}
+    api_of: dict[str | None, str] = {}
+    for name in PROVIDERS:
+        for model in get_catalog(name).models:
+            api_of[model.name] = name
     by_tenant: dict[tuple[str, str, str], TenantUsage] = {}
     for usage in found:
-        api = api_of.get(usage.model or "", "")
+        api = api_of.get(usage.model, "")
         key = (api, usage.credential, usage.tenant)
         if key not in by_tenant:
             unit = PROVIDERS[api].unit if api else ""
@@ -122,40 +137,39 @@ def format_csv(rows: Sequence[TenantUsage]) -> str:
     for row in rows:
         # Names are chosen by users, and spreadsheets execute what looks like a formula.
         name = one_line(row.name)
-        writer.writerow(row.to_dict() | {"name": f"'{name}" if name.startswith(_FORMULA) else name})
+        if name.startswith(_FORMULA):
+            name = f"'{name}"
+        writer.writerow(row.to_dict() | {"name": name})
     return text.getvalue()
 
 
 def format_table(rows: Sequence[TenantUsage]) -> str:
     """Format rows as a table, with the sum of each API and what is not in the costs."""
     lines: list[Sequence[str]] = [_HEADINGS]
-    for api in dict.fromkeys(row.api for row in rows):
-        of_api = [row for row in rows if row.api == api]
-        lines += [_format_row(row) for row in of_api]
-        total = TenantUsage("all", api, of_api[0].unit, "")
+    unpriced = 0
+    for api, of_api in groupby(rows, key=attrgetter("api")):
+        total = TenantUsage("all", api, "", "")
         for row in of_api:
-            for name in (*_COUNTS, "unpriced", "cost"):
-                setattr(total, name, getattr(total, name) + getattr(row, name))
+            total.add_all(row)
+            lines.append(_format_row(row))
         lines.append(_format_row(total))
+        unpriced += total.unpriced
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text: list[str] = []
     for line in lines:
-        cells = [
-            cell.ljust(width) if number < 3 else cell.rjust(width) for number, (cell, width) in _pair(line, widths)
-        ]
+        cells: list[str] = []
+        for heading, cell, width in zip(_HEADINGS, line, widths, strict=True):
+            cells.append(cell.ljust(width) if heading in _TEXTS else cell.rjust(width))
         text.append("  ".join(cells).rstrip())
-    unpriced = sum(row.unpriced for row in rows)
     if unpriced:
         text.append(messages.unpriced_usage(unpriced))
     return "\n".join(text)
 
 
-def _pair(line: Sequence[str], widths: Sequence[int]) -> Iterable[tuple[int, tuple[str, int]]]:
-    return enumerate(zip(line, widths, strict=True))
-
-
 def _format_row(row: TenantUsage) -> tuple[str, ...]:
     tenant = row.tenant or messages.owner_of(row.credential)
     counts = [str(getattr(row, name)) for name in _COUNTS]
-    cost = format_amount(round(row.cost, 6), row.unit) if row.unit else "not known"
+    cost = "not known"
+    if row.unit:
+        cost = format_amount(round(row.cost, 6), row.unit)
     return tenant, one_line(row.name) or "-", row.api or "not known", *counts, cost
