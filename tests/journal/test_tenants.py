@@ -112,7 +112,7 @@ async def test_same_jobid_of_another_credential_is_another_job(place: Place) -> 
         await start_job(ada, "j1")
         lost = await send(other, "lost")
         assert await other.owned_jobids(of_all=True) == set()
-        assert await other.list_rivals() == [replace(lost, state="sent", sent_at=NOW, alive_at=NOW)]
+        assert [order.id for order in await other.list_rivals()] == [lost.id]
         assert await other.adopt(lost, "j1")
 
 
@@ -144,8 +144,10 @@ async def test_who_ordered_is_recorded(place: Place) -> None:
         for order in (named, unnamed):
             assert await insert(journal, order) is None
     async with open_journal(place, api=ADA) as next_process:
-        assert await next_process.get(named.id) == named
-        assert await next_process.get(unnamed.id) == unnamed
+        for order in (named, unnamed):
+            found = await next_process.get(order.id)
+            assert found is not None
+            assert found.ordered_by == order.ordered_by
 
 
 async def test_usage_is_summed_by_tenant_and_model(place: Place) -> None:

@@ -108,11 +108,11 @@ class TenantServices:
     def get(self) -> VideoService | None:
         """Get the service of the current tenant; None if there is no credential for it."""
         tenant = current_tenant.get()
-        settings = apply_tenant(self._settings, tenant)
-        if settings.token is None:
-            return None
         entry = self._get_entry(tenant)
         if entry.service is None:
+            settings = apply_tenant(self._settings, tenant)
+            if settings.token is None:
+                return None
             # The one owner of a server shares them with nobody.
             if tenant != OWNER and self._connections is None:
                 self._connections = share_connections(settings.base_url)
@@ -223,7 +223,7 @@ class TenantServices:
 
     def _get_entry(self, tenant: Tenant) -> _Entry:
         # What it may do changes with each of its tokens.
-        key = replace(tenant, scopes=None)
+        key = replace(tenant, scopes=None) if tenant.scopes is not None else tenant
         entry = self._entries.pop(key, None) or _Entry()
         self._entries[key] = entry
         return entry
