@@ -181,7 +181,8 @@ async def test_an_order_on_its_way_is_finished(mode: str) -> None:
 
 @MODES
 async def test_an_order_that_takes_too_long_is_not_torn_from_its_answer(mode: str, tmp_path: Path) -> None:
-    api, order = SlowApi(), {"prompt": "A fox", "wait_seconds": 0}
+    api = SlowApi()
+    order: dict[str, Any] = {"prompt": "A fox", "wait_seconds": 0}
     journal = {"LUMA_MCP_DRAIN_SECONDS": "0", "LUMA_MCP_JOURNAL": str(tmp_path / "journal.db")}
     with serving(api) as credential:
         settings = credential | HOSTED | journal
