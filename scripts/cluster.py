@@ -180,7 +180,8 @@ def running_cluster(
 
     Args:
         replicas: how many.
-        speed, slots: of the simulated API.
+        speed: how many times faster than Luma the simulated API is.
+        slots: how many jobs it runs at a time.
         environment: more settings of the replicas.
         own: the same for each of them alone.
         database: a server that runs already; by default one is started.

@@ -91,9 +91,8 @@ class Books:
         problems: list[str] = []
         jobs, posts = self.get_jobs(intent), self.get_posts(intent)
         for number, job in enumerate(jobs):
-            for earlier in jobs[:number]:
-                if not self._may_follow(intent, earlier, job):
-                    problems.append(f"billed twice: {earlier.jobid}, then {job.jobid}")
+            wrong = [earlier for earlier in jobs[:number] if not self._may_follow(intent, earlier, job)]
+            problems += [f"billed twice: {earlier.jobid}, then {job.jobid}" for earlier in wrong]
         for number, post in enumerate(posts):
             unclear = [earlier for earlier in posts[:number] if earlier.proves_nothing]
             if unclear and not any(self._may_follow(intent, job, None, post.real) for job in jobs):

@@ -16,7 +16,7 @@ from collections import deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 from scripts.cluster import Cluster, Replica, running_cluster
@@ -135,8 +135,8 @@ class Round:
             while waiting:
                 await self._pursue(waiting.popleft())
 
-        disturbance = asyncio.ensure_future(self._disturb())
-        workers = asyncio.gather(*(work() for _ in range(WORKERS)))
+        disturbance: asyncio.Future[Any] = asyncio.ensure_future(self._disturb())
+        workers: asyncio.Future[Any] = asyncio.gather(*(work() for _ in range(WORKERS)))
         await asyncio.wait({disturbance, workers}, return_when=asyncio.FIRST_COMPLETED)
         self._is_over.set()
         results = await asyncio.gather(disturbance, workers, return_exceptions=True)
@@ -169,7 +169,7 @@ class Round:
         while rng.random() < 0.1:
             faults.append(self._choose_order_fault())
         if self.kind == "kill at the API" and rng.random() < 0.3:
-            hold = rng.choice(("before", "after"))
+            hold: Literal["before", "after"] = rng.choice(("before", "after"))
             faults[0] = Fault(hold=hold) if rng.random() < 0.7 else Fault(hold=hold, cut="drop")
         self._api.orders[prompt] = deque(faults)
         if rng.random() < 0.15:

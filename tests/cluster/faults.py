@@ -168,8 +168,8 @@ def running_proxies(target: int, count: int) -> Iterator[list[DatabaseProxy]]:
     proxies = [DatabaseProxy(loop, target) for _ in range(count)]
     servers: list[asyncio.Server] = []
     try:
-        for proxy in proxies:
-            servers.append(asyncio.run_coroutine_threadsafe(proxy.start(), loop).result(PATIENCE))
+        starting = [asyncio.run_coroutine_threadsafe(proxy.start(), loop) for proxy in proxies]
+        servers += [each.result(PATIENCE) for each in starting]
         yield proxies
     finally:
 
