@@ -231,7 +231,9 @@ class _ListeningThread(threading.Thread):
     def stop(self) -> None:
         """End the thread, and wait for it for a moment."""
         self._stopped.set()
-        self._wake.send(b"\0")
+        # Between two connections it ends by itself, perhaps before this.
+        with suppress(OSError):
+            self._wake.send(b"\0")
         self.join(1.0)
 
     def run(self) -> None:
