@@ -114,10 +114,10 @@ benchmark: .venv/dev.stamp
 	$(BIN)/python -m benchmarks.films
 	$(BIN)/python benchmarks/long_file.py
 
-pins: .venv/dev.stamp  ## resolves the pins again (needs uv), for Python 3.11 and later on every system
+pins: .venv/dev.stamp  ## resolves the pins again (needs uv), for Python 3.11 and later on every system; pip takes a pin for a package with extras only with them
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 		pyproject.toml requirements/build.in --extra film -o requirements/run.txt
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+	uv pip compile --no-strip-extras --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 		pyproject.toml requirements/build.in --extra film --extra server --group dev -c requirements/run.txt -o requirements/dev.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 		requirements/docs.in -o requirements/docs.txt
