@@ -42,6 +42,13 @@ def build_settings(tmp_path: Path | None, *keys: str, public_url: str | None = P
     return Settings(**{**own, **settings})
 
 
+def build_urls(key: str) -> WebhookUrls:
+    """Build what makes and verifies addresses with a key."""
+    urls = build_webhook_urls(build_settings(None, key), get_catalog("useapi"))
+    assert urls
+    return urls
+
+
 def start(settings: Settings, transport: httpx2.AsyncBaseTransport) -> VideoService:
     return VideoService(
         settings, catalog=get_catalog(settings.api), wall_clock=wall_clock, transport=transport, resolve=resolve
@@ -163,7 +170,7 @@ def forge(url: str) -> Iterator[str]:
 
 async def test_forged_path_is_not_found(hooks: Hooks, service: VideoService, simulator: Simulator) -> None:
     job = (await place(service, "A fox simulate:takes=300")).job
-    other_key = WebhookUrls(PUBLIC, [SecretStr(OTHER_KEY)])
+    other_key = build_urls(OTHER_KEY)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(follow, service, job.jobid, [])
         await pass_time(100)
@@ -344,7 +351,7 @@ def test_api_that_calls_nobody_has_none() -> None:
 
 
 async def test_mac_is_of_the_order_and_of_this_purpose() -> None:
-    urls = WebhookUrls(PUBLIC, [SecretStr(KEY)])
+    urls = build_urls(KEY)
     one, two = ((urls.build(digit * 64) or "").rsplit("/", 1)[1] for digit in "01")
     assert urls.is_valid("0" * 64, one)
     assert not urls.is_valid("1" * 64, one)

@@ -6,13 +6,10 @@ Only who has the keys can build or verify one. A call is a hint, and nothing of 
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-
-from pydantic import SecretStr
 
 from luma_mcp.api.protocol import Job
 from luma_mcp.catalog.models import Catalog
@@ -21,20 +18,19 @@ from luma_mcp.settings import Settings
 PREFIX = "/hooks"
 LONGEST_URL = 1024
 """Characters that the API takes. Source: useapi.net, Luma API v1, April 2026."""
-_LABEL = b"luma-ray-mcp webhook 1"
-"""Keys for this purpose alone are derived with it."""
 _ORDER_ID = re.compile(r"[0-9a-f]{64}")
 
 
 class WebhookUrls:
-    """Builds and verifies the addresses. The first key signs, and all are accepted.
+    """Builds and verifies the addresses.
 
-    `public_url`: under which the server is reached, without a slash at its end.
+    `public_url`: under which the server is reached, without a slash at its end. `keys`: for this purpose alone; the
+    first one signs, and all are accepted.
     """
 
-    def __init__(self, public_url: str, keys: Sequence[SecretStr]) -> None:
+    def __init__(self, public_url: str, keys: Sequence[bytes]) -> None:
         self._base = f"{public_url}{PREFIX}"
-        self._keys = [_sign(key.get_secret_value().encode(), _LABEL) for key in keys]
+        self._keys = keys
 
     def build(self, order_id: str) -> str | None:
         """Build the address for an order, which is always the same; None if it is too long for the API."""
@@ -56,15 +52,11 @@ class WebhookUrls:
 
     @staticmethod
     def _build_mac(key: bytes, order_id: str) -> str:
-        return base64.urlsafe_b64encode(_sign(key, order_id.encode())).decode().rstrip("=")
+        return base64.urlsafe_b64encode(hmac.digest(key, order_id.encode(), "sha256")).decode().rstrip("=")
 
 
 def build_webhook_urls(settings: Settings, catalog: Catalog) -> WebhookUrls | None:
     """Build what gives orders their addresses; None where the API does not call, or the settings lack something."""
     if not (settings.public_url and settings.secret_keys and "reply_url" in catalog.params):
         return None
-    return WebhookUrls(settings.public_url, settings.secret_keys)
-
-
-def _sign(key: bytes, message: bytes) -> bytes:
-    return hmac.new(key, message, hashlib.sha256).digest()
+    return WebhookUrls(settings.public_url, settings.derive_keys("webhook"))
