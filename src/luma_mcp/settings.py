@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import SecretStr
 
@@ -430,6 +430,17 @@ class Settings:
         """The API in use."""
         return PROVIDERS[self.api]
 
+    def list_secrets(self) -> list[str]:
+        """List what is secret in the settings, with the passwords in the addresses of databases."""
+        found: list[str] = []
+        for name in VARIABLES:
+            value = getattr(self, name)
+            values = value if isinstance(value, tuple) else (value,)
+            found += [each.get_secret_value() for each in values if isinstance(each, SecretStr)]
+        for address in filter(is_database, found.copy()):
+            found += _find_passwords(address)
+        return found
+
     def derive_keys(self, purpose: str) -> tuple[bytes, ...]:
         """Derive a key for one purpose from each of the secret keys, the first of which signs; empty without any."""
         # Most servers have none.
@@ -466,6 +477,15 @@ class Settings:
         if problems:
             raise SettingsError("\n".join(problems))
         return cls(**_choose_api(values))
+
+
+def _find_passwords(address: str) -> list[str]:
+    try:
+        url = urlsplit(address)
+        stated = [url.password or "", *parse_qs(url.query).get("password", ())]
+    except ValueError:
+        return []
+    return [password for password in stated if password]
 
 
 def _find_misplaced(variable: str, text: str) -> str | None:

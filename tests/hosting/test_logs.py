@@ -234,7 +234,7 @@ async def test_a_request_that_fails_or_whose_client_leaves_has_a_line_as_well() 
         raise ValueError
 
     async def leave(scope: Scope, receive: Receive, send: Send) -> None:
-        """The server is told so, and sends nothing."""
+        """Send nothing, as after a message that the client has left."""
 
     with logging_as("json", "WARNING") as logged:
         with pytest.raises(ValueError):  # noqa: PT011

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from types import FrameType
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import anyio
 import click
@@ -29,15 +29,19 @@ def read_settings() -> Settings:
     try:
         settings = Settings.from_environment(os.environ)
     except SettingsError as error:
-        for line in str(error).splitlines():
-            click.echo(f"luma-ray-mcp: {line}", err=True)
-        sys.exit(2)
+        exit_unusable(str(error))
     if isinstance(settings.journal, SecretStr) and find_spec("psycopg") is None:
         from luma_mcp.cli.messages import needs_psycopg
 
-        click.echo(f"luma-ray-mcp: {needs_psycopg()}", err=True)
-        sys.exit(2)
+        exit_unusable(needs_psycopg())
     return settings
+
+
+def exit_unusable(reasons: str) -> NoReturn:
+    """Exit with 2, after one line for each reason why the settings cannot be used."""
+    for line in reasons.splitlines():
+        click.echo(f"luma-ray-mcp: {line}", err=True)
+    sys.exit(2)
 
 
 def check_store(settings: Settings) -> None:
@@ -55,8 +59,7 @@ def check_store(settings: Settings) -> None:
         problem = unusable_store(error)
     else:
         return
-    click.echo(f"luma-ray-mcp: {problem}", err=True)
-    sys.exit(2)
+    exit_unusable(problem)
 
 
 def settings_with_token(*, quiet: bool = False) -> Settings:

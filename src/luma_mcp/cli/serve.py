@@ -13,13 +13,12 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
-from pydantic import SecretStr
 
-from luma_mcp.cli.context import INTERRUPTED, check_store, read_settings, simulating
+from luma_mcp.cli.context import INTERRUPTED, check_store, exit_unusable, read_settings, simulating
 from luma_mcp.settings import LOOPBACK, Settings, SettingsError, parse_http_token
 from luma_mcp.text import one_line, strip_control
 
@@ -72,7 +71,7 @@ def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None, 
             if hosted.metrics_address and find_spec("prometheus_client") is None:
                 from luma_mcp.cli.messages import needs_prometheus
 
-                _exit_unusable(needs_prometheus())
+                exit_unusable(needs_prometheus())
             operations = Operations(hosted)
             services = build_services(hosted)
             server = build_server(
@@ -158,18 +157,12 @@ def _prepare_access(settings: Settings, host: str, *, authenticate: bool) -> Acc
 
             access.tenants = TenantsFile(settings.tenants_file, settings)
     except SettingsError as error:
-        _exit_unusable(str(error))
+        exit_unusable(str(error))
     if mode is Mode.OAUTH and find_spec("jwt") is None:
         from luma_mcp.cli.messages import needs_pyjwt
 
-        _exit_unusable(needs_pyjwt())
+        exit_unusable(needs_pyjwt())
     return access
-
-
-def _exit_unusable(reasons: str) -> NoReturn:
-    for line in reasons.splitlines():
-        click.echo(f"luma-ray-mcp: {line}", err=True)
-    sys.exit(2)
 
 
 def _get_origin(listener: socket.socket, host: str = "") -> str:
@@ -260,12 +253,7 @@ def _read_private(path: Path) -> str | None:
 
 def _log_to_stderr(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
-    secrets_set = (settings.token, settings.agents_key, settings.http_token)
-    known = [secret.get_secret_value() for secret in (*secrets_set, settings.journal_listen) if secret]
-    known += [key.get_secret_value() for key in settings.secret_keys]
-    if isinstance(settings.journal, SecretStr):
-        known.append(settings.journal.get_secret_value())
-    handler.setFormatter(_RedactingFormatter(known))
+    handler.setFormatter(_RedactingFormatter(settings.list_secrets()))
     logging.basicConfig(level=settings.log_level, handlers=[handler])
     for name in CHATTY_LOGGERS:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

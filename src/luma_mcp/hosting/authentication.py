@@ -38,7 +38,7 @@ _SECRET_PARAMETERS = frozenset(
     {"access_token", "api_key", "apikey", "authorization", "bearer", "credential", "key", "secret", "token"}
     | {header.casefold() for header in CREDENTIAL_HEADERS.values()}
 )
-_SECRET_HEADERS = frozenset(
+SECRET_HEADERS = frozenset(
     {b"authorization", b"proxy-authorization", b"cookie"}
     | {header.lower().encode() for header in CREDENTIAL_HEADERS.values()}
 )
@@ -204,7 +204,7 @@ class Authentication:
         try:
             tenant = await self.identify(scope["headers"])
             check_url(scope["query_string"])
-            kept = [(name, value) for name, value in scope["headers"] if name not in _SECRET_HEADERS]
+            kept = [(name, value) for name, value in scope["headers"] if name not in SECRET_HEADERS]
             token = current_tenant.set(tenant)
             try:
                 await self.serve(tenant, {**scope, "headers": kept}, receive, send)

@@ -18,6 +18,7 @@ from starlette.responses import PlainTextResponse
 from luma_mcp.hosting.authentication import WILDCARDS, Access, CallerCredential, Mode, OwnerToken
 from luma_mcp.hosting.drain import DrainingServer, DrainTimes, TimedProtocol
 from luma_mcp.hosting.operations import Operations
+from luma_mcp.service.webhooks import PREFIX
 from luma_mcp.settings import DEFAULT_PORTS, LOOPBACK, Settings
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from luma_mcp.hosting.hooks import Hooks
 
 PATH = "/mcp"
-HOOKS = "/hooks/"
+HOOKS = f"{PREFIX}/"
 """Below this path, the API reports finished jobs."""
 # Of a server for many, if the system permits; and files that it opens besides.
 _MOST_CONNECTIONS, _OTHER_FILES = 10_000, 400

@@ -16,13 +16,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
-from pydantic import SecretStr
-
+from luma_mcp.hosting.authentication import SECRET_HEADERS
 from luma_mcp.providers import PROVIDERS
 from luma_mcp.service.tenants import current_tenant
-from luma_mcp.settings import VARIABLES, Settings, is_database
+from luma_mcp.service.webhooks import PREFIX
+from luma_mcp.settings import Settings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 access_logger = logging.getLogger("luma_mcp.access")
 
 MASK = "***"
-CREDENTIAL_HEADERS = (b"authorization", b"x-useapi-token", b"x-luma-api-key")
 CLIENT_LEFT = 499
 """The status of a request whose client has left before it was answered. nginx uses it, too."""
 OTHER = "other"
@@ -45,7 +44,7 @@ _QUIET = {"httpx2": "WARNING", "httpcore2": "WARNING", "mcp": "INFO", "sse_starl
 _BEGINS = "|".join(re.escape(provider.begins) for provider in PROVIDERS.values())
 _CREDENTIAL = re.compile(rf"({_BEGINS})[!-~]+")
 _JSON_WEB_TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.?[\w-]*")
-_HOOK = re.compile(r"(/hooks/[^/\s]+/)[^/\s\"'?#]+")
+_HOOK = re.compile(rf"({PREFIX}/[^/\s]+/)[^/\s\"'?#]+")
 # What pydantic says of a value that it refuses, which may be a prompt.
 _INPUT = re.compile(r"input_value=.*?(?=, input_type=|$)", re.DOTALL)
 # Between the characters that end an address, one of which may be escaped in the URL of a job.
@@ -122,28 +121,6 @@ def _mask_address(part: re.Match[str]) -> str:
     return MASK if _ADDRESS.search(part[0]) else part[0]
 
 
-def find_secrets(settings: Settings) -> list[str]:
-    """Find what is secret in the settings, with the passwords in the addresses of databases."""
-    found: list[str] = []
-    for name in VARIABLES:
-        value = getattr(settings, name)
-        values = value if isinstance(value, tuple) else (value,)
-        found += [each.get_secret_value() for each in values if isinstance(each, SecretStr)]
-    addresses = filter(is_database, found.copy())
-    for address in addresses:
-        found += _find_passwords(address)
-    return found
-
-
-def _find_passwords(address: str) -> list[str]:
-    try:
-        url = urlsplit(address)
-        stated = [url.password or "", *parse_qs(url.query).get("password", ())]
-    except ValueError:
-        return []
-    return [password for password in stated if password]
-
-
 class HttpFormatter(logging.Formatter):
     """Formats a record as one JSON object, or as text in which every line but the first is indented.
 
@@ -190,7 +167,7 @@ def configure_logging(settings: Settings, secrets: Iterable[str] = (), stream: T
 
     `secrets`: those that are not in the settings.
     """
-    masker = Masker([*find_secrets(settings), *secrets])
+    masker = Masker([*settings.list_secrets(), *secrets])
     as_json = settings.log_format == "json"
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(HttpFormatter(masker, as_json=as_json))
@@ -208,8 +185,8 @@ def get_template(path: str) -> str:
     """Get the template of a path."""
     if path == "/mcp":
         return path
-    if path.startswith("/hooks/"):
-        return "/hooks/{order}/{mac}"
+    if path.startswith(f"{PREFIX}/"):
+        return f"{PREFIX}/{{order}}/{{mac}}"
     if path.startswith("/.well-known/oauth-protected-resource"):
         return "/.well-known/oauth-protected-resource"
     return OTHER
@@ -271,7 +248,7 @@ def _build_request(scope: Scope) -> HttpRequest:
         request_id = given[0].decode("ascii")
     sent_secrets: list[str] = []
     for name, value in scope["headers"]:
-        if name in CREDENTIAL_HEADERS:
+        if name in SECRET_HEADERS:
             # Without the scheme of `Authorization`.
             credential = value.decode("latin-1").strip().rpartition(" ")[2]
             if len(credential) >= _SHORTEST_SENT:
