@@ -71,7 +71,7 @@ class Books:
         return self._posts.get(intent.prompt, [])
 
     def check(self, intent: Intent) -> list[str]:
-        """Problems with one intent: what it cost, and what its user was told about that."""
+        """Problems with one intent: what it cost, and what the answers about it said."""
         problems = self._check_billed_once(intent)
         for call in intent.orders:
             if call.content:

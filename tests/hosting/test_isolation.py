@@ -470,7 +470,7 @@ async def test_accounts_and_credits_are_not_shown(start: Start, *, variables: di
             # An e-mail address is a part of these ids, which are the caller's.
             assert EMAIL not in re.sub(rf"[\w-]*email:{EMAIL}[\w:-]*", "", whole)
             assert "left" not in whole
-        assert content.keys().isdisjoint({"accounts", "credits_left"})
+        assert content.keys().isdisjoint({"accounts", "credits_left", "error"})
 
 
 async def test_expired_session_is_for_the_operator(start: Start, simulator: Simulator) -> None:
