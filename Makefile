@@ -114,21 +114,16 @@ benchmark: .venv/dev.stamp
 	$(BIN)/python -m benchmarks.films
 	$(BIN)/python benchmarks/long_file.py
 
-pins: .venv/dev.stamp  ## resolves the pins again (needs uv), for Python 3.11 and later on every system; pip takes a pin for a package with extras only with them
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
-		pyproject.toml requirements/build.in --extra film -o requirements/run.txt
-	uv pip compile --no-strip-extras --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
-		pyproject.toml requirements/build.in --extra film --extra server --group dev -c requirements/run.txt -o requirements/dev.txt
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
-		requirements/docs.in -o requirements/docs.txt
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
-		requirements/record.in -o requirements/record.txt
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
-		requirements/deploy.in -o requirements/deploy.txt
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
-		requirements/build.in -c requirements/dev.txt -o requirements/build.txt
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
-		pyproject.toml --extra film --extra server -c requirements/dev.txt -o requirements/server.txt
+# With extras: pip refuses a hash-checked list that lacks them once there is a newer version of such a package.
+COMPILE := uv pip compile --no-strip-extras --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
+pins: .venv/dev.stamp  ## resolves the pins again (needs uv), for Python 3.11 and later on every system
+	$(COMPILE) pyproject.toml requirements/build.in --extra film -o requirements/run.txt
+	$(COMPILE) pyproject.toml requirements/build.in --extra film --extra server --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(COMPILE) requirements/docs.in -o requirements/docs.txt
+	$(COMPILE) requirements/record.in -o requirements/record.txt
+	$(COMPILE) requirements/deploy.in -o requirements/deploy.txt
+	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
+	$(COMPILE) pyproject.toml --extra film --extra server -c requirements/dev.txt -o requirements/server.txt
 
 clean:
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/*/node_modules player/node_modules

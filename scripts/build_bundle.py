@@ -40,9 +40,10 @@ def packed_files() -> dict[str, Path]:
 
 
 def pins() -> list[str]:
-    """Get the versions in requirements/run.txt, each with the systems that it is for."""
+    """Get the versions in requirements/run.txt, each with the systems that it is for, and without extras."""
     text = (ROOT / "requirements" / "run.txt").read_text(encoding="utf-8")
-    return re.findall(r"^([\w.-]+==[^\\\n]*?)[ ]*\\?$", text, flags=re.MULTILINE)
+    found = re.findall(r"^([\w.-]+)(?:\[[\w,.-]+\])?(==[^\\\n]*?)[ ]*\\?$", text, flags=re.MULTILINE)
+    return [name + rest for name, rest in found]
 
 
 def content(name: str, path: Path) -> bytes:
