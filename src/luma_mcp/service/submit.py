@@ -64,6 +64,8 @@ CONNECTION_PAUSE = 2.0
 """Seconds between two attempts to connect."""
 SLOT_PAUSE = 5.0
 """Seconds between two attempts to get a slot. A job takes half a minute or more."""
+_END_TOLERANCE = timedelta(seconds=2)
+"""By how much later a job may seem to have ended than it has: the dates of the API's answers are whole seconds."""
 _BUSY_PAUSE = 0.2
 """Seconds between two attempts to use a journal that another process has locked."""
 
@@ -439,7 +441,7 @@ class OrderSubmitter:
         if any(order.id not in call.delivered for order in finished):
             # By a wrong clock of this machine, a job that has just ended may seem to be old.
             await self.reconciler.learn_time()
-        now = self.now()
+        now, is_exact = self.now(), self.api.now() is not None
         came_at = now - timedelta(seconds=anyio.current_time() - call.began)
         for order in finished:
             ended = latest_end = (order.sent_at or order.ordered_at) + timedelta(seconds=order.seconds or 0)
@@ -449,7 +451,11 @@ class OrderSubmitter:
             # A call that waited behind the first one, for example while its lost job was looked for, means the same
             # video. The dates of the API's answers are whole seconds, so the end may seem to be in the future.
             is_recent = bool(self.repeat_window) and now - latest_end <= self.repeat_window
-            is_repeat = order.id not in call.delivered and (is_recent or ended > came_at)
+            was_delivered = order.id in call.delivered
+            if was_delivered and is_exact and order.by_api_clock and ended > came_at + _END_TOLERANCE:
+                # The journal answered so late that somebody got the result after this call came.
+                was_delivered = False
+            is_repeat = not was_delivered and (is_recent or ended > came_at)
             is_wanted = is_repeat or (call.any_age and order.state == "completed")
             if order.jobid is None or not is_wanted:
                 continue
