@@ -69,7 +69,7 @@ class Dripping(httpx2.AsyncBaseTransport):
 
 
 class Held(httpx2.ASGITransport):
-    """Delivers to the simulator, sets `delivered`, and keeps the answer until `may_answer` is set."""
+    """Delivers an order to the simulator, sets `delivered`, and keeps the answer until `may_answer` is set."""
 
     def __init__(self, simulator: Simulator) -> None:
         super().__init__(simulator)
@@ -77,8 +77,9 @@ class Held(httpx2.ASGITransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await super().handle_async_request(request)
-        self.delivered.set()
-        await self.may_answer.wait()
+        if request.method == "POST":
+            self.delivered.set()
+            await self.may_answer.wait()
         return response
 
 

@@ -9,7 +9,7 @@ import pytest
 from psycopg.errors import UniqueViolation
 from tests.clock import pass_time
 from tests.journal.orders import finish, send_line, start_program, wait_for_line
-from tests.service.faulty import Fault, FaultyTransport, Killed
+from tests.service.faulty import Fault, FaultyOrders, Killed
 from tests.service.orders import place
 from tests.transports import Held
 
@@ -107,7 +107,7 @@ async def test_the_hourly_limit_counts_the_orders_of_all(start_service: StartSer
 async def test_order_of_a_killed_process_is_settled_by_another(
     start_service: StartService, simulator: Simulator, fault: Fault, database: Database
 ) -> None:
-    killed = start_service(FaultyTransport(simulator, fault))
+    killed = start_service(FaultyOrders(simulator, fault))
     with pytest.raises((Killed, BaseExceptionGroup)):
         await place(killed)
     [(state,)] = database.execute("SELECT state FROM luma_orders")

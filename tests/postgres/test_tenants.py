@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 from tests.clock import pass_time
 from tests.conftest import TOKEN, resolve, wall_clock
-from tests.service.faulty import Fault, FaultyTransport, Killed
+from tests.service.faulty import Fault, FaultyOrders, Killed
 from tests.service.orders import place
 
 from luma_mcp.errors import JournalUnavailable, NotFound
@@ -63,7 +63,7 @@ def of(services: TenantServices, tenant: Tenant) -> VideoService:
 async def test_one_machine_settles_what_a_failed_one_has_left(
     start: Start, simulator: Simulator, database: Database
 ) -> None:
-    killed = start(FaultyTransport(simulator, Fault.KILLED_AFTER))
+    killed = start(FaultyOrders(simulator, Fault.KILLED_AFTER))
     with pytest.raises((Killed, BaseExceptionGroup)):
         await place(of(killed, ADA), "A fox simulate:stuck")
     await pass_time(5)

@@ -85,3 +85,12 @@ class FaultyTransport(httpx2.AsyncBaseTransport):
             body = await response.aread()
             return httpx2.Response(response.status_code, content=body[: len(body) // 2])
         return response
+
+
+class FaultyOrders(FaultyTransport):
+    """The same, but the script is about orders alone; all other requests succeed."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if request.method == "POST":
+            return await super().handle_async_request(request)
+        return await self._simulated.handle_async_request(request)

@@ -267,8 +267,9 @@ class OrderSubmitter:
         """
         is_limited = bool(self.max_per_hour or self.budget)
         # By this machine's clock, which may be wrong, no order might count. And where the API lists no jobs, only its
-        # time shows when the job of an order whose answer was lost cannot be running any more.
-        if is_limited or not self.api.features.list_running:
+        # time shows when the job of an order whose answer was lost cannot be running any more. Where it does, another
+        # machine, whose clock differs, finds the job by the time of the order.
+        if is_limited or not self.api.features.list_running or self.journal.replicas:
             await self.reconciler.learn_time()
         if not is_limited:
             return
