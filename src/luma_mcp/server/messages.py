@@ -105,6 +105,10 @@ UNPRICED_WARNING = (
 OVERDUE_AFTER = 600.0
 USUAL_TIME = "{} usually takes {:.0f} to {:.0f} s"
 LOCAL_HISTORY = "Could not fetch running jobs; showing local history."
+INCOMPLETE_LIST = (
+    "The record of orders cannot be used at present ({problem}), so jobs may be missing from this list. Call list_jobs "
+    "again in a minute."
+)
 NO_CREDITS_USED = "What a video costs is not known yet: none of yours has been completed here."
 NO_SUCH_CREDITS_USED = "What a video with these options costs is not known yet: none of yours has been completed here."
 NO_CREDITS_KNOWN = "not known yet, because no such video of yours has been completed here"

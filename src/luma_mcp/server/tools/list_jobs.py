@@ -141,7 +141,9 @@ def _build_content(
         content["accounts"] = accounts
     content["accounts_not_shown"] = len(listing.accounts) - len(accounts) or None
     content |= messages.after_list(jobs, not_shown, listing.total, filters, saves=context.settings.has_local_files)
-    if listing.problem:
+    if service.journal.refuses_orders and service.journal.problem:
+        content["problem"] = messages.INCOMPLETE_LIST.format(problem=service.journal.problem)
+    elif listing.problem:
         content["problem"] = (
             f"{messages.LOCAL_HISTORY} {messages.describe_error(listing.problem, 'list_jobs', context.provider)}"
         )
