@@ -46,6 +46,8 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     client_max_body_size 8m;
+    # In memory: started by root, its workers are another user, who may not write into this folder.
+    client_body_buffer_size 8m;
     upstream replicas {{
         {servers}
         keepalive 64;

@@ -133,7 +133,16 @@ class Books:
         return []
 
     def _may_be_unknown(self, intent: Intent) -> bool:
-        return any(post.proves_nothing for post in self.get_posts(intent)) or any(call.problem for call in intent.calls)
+        posts = self.get_posts(intent)
+        if any(post.proves_nothing for post in posts) or any(call.problem for call in intent.calls):
+            return True
+        was_out_of_reach = any(call.error.get("kind") == "journal_unavailable" for call in intent.calls)
+        has_warning = any("record of orders cannot be used" in call.text for call in intent.calls)
+        if was_out_of_reach or has_warning:
+            # What became of the order was not recorded yet: for others it was still on its way.
+            self.accepted["unknown, while the database could not be reached"] += 1
+            return True
+        return False
 
     # Nobody sees what is not theirs.
 

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 from scripts.cluster import Cluster, Replica, running_cluster
-from tests.campaign.api import CONTRACTS, HELD, Api, Cut, Fault
+from tests.campaign.api import CONTRACTS, HELD, Cut, Fault
 from tests.cluster.books import Books, Intent
 from tests.cluster.callers import Call, Callers, Protocol
 from tests.cluster.faults import STATEMENTS, DatabaseProxy, Trap, full_disk, running_proxies, small_disk, wrong_clock
+from tests.cluster.webhooks import CallingApi
 from tests.postgres.server import running_server
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Deployment:
     """A deployment with all that a campaign can break in it."""
 
     cluster: Cluster
-    api: Api
+    api: CallingApi
     proxies: list[DatabaseProxy]
     postgres: PostgresServer
     disk: Path | None
@@ -68,12 +69,19 @@ class Deployment:
             proxy.heal()
         self.api.release()
 
+    def give_up_unknown(self) -> None:
+        """Give up orders of unknown outcome, as if a quarter of an hour had passed.
+
+        Looking for the jobs of many of them takes long, and each keeps jobs of its time from being taken for another's.
+        """
+        self.postgres.execute("UPDATE luma_orders SET state = 'given_up' WHERE state IN ('sent', 'unknown')")
+
 
 @contextmanager
 def running_deployment(seed: int) -> Iterator[Deployment]:
     """Run a deployment for a campaign."""
     contract = CONTRACTS[0]
-    api = Api(contract, random.Random(seed))
+    api = CallingApi(contract, seed)
     with ExitStack() as stack:
         url = stack.enter_context(api.running())
         postgres = stack.enter_context(running_server())
@@ -145,9 +153,7 @@ class Round:
         problems = failures or [*self._check(), *await self._audit()]
         if problems:
             raise Violation(self._describe(problems))
-        with psycopg.connect(self.deployment.postgres.url, autocommit=True) as connection:
-            # As if a quarter of an hour had passed. Looking for the jobs of many such orders takes long.
-            connection.execute("UPDATE luma_orders SET state = 'given_up' WHERE state = 'unknown'")
+        self.deployment.give_up_unknown()
 
     # Orders.
 
@@ -405,7 +411,7 @@ class Round:
         problems = books.check_waits(self.calls, may_break=may_break, may_be_cut=self.kind == "rolling restart")
         for intent in self.intents:
             problems += books.check(intent)
-        return problems + books.check_isolation(self.calls)
+        return [*problems, *books.check_isolation(self.calls), *self._api.problems]
 
     async def _audit(self) -> list[str]:
         """Look for every job as its user, at the replica that did not order it; and let others look for it."""
@@ -417,14 +423,14 @@ class Round:
 
         async def look(intent: Intent, jobid: str, number: int) -> None:
             async with limit:
-                found = await callers.call(intent.user, "get_job", {"jobid": jobid}, str(number), "2025-11-25")
+                found = await self._look_up(intent.user, "get_job", jobid, str(number))
                 calls.append(found)
                 if not found.content.get("state") and not intent.was_deleted:
                     problems.extend(await self._explain(intent, jobid, found))
                 if self._faults.random() < 0.2:
                     other = self._faults.choice([user for user in USERS if user != intent.user])
                     tool = self._faults.choice(("get_job", "delete_job"))
-                    seen = await callers.call(other, tool, {"jobid": jobid}, str(number), "2026-07-28")
+                    seen = await self._look_up(other, tool, jobid, str(number))
                     calls.append(seen)
                     if seen.error.get("kind") != "not_found":
                         problems.append(f"{other} reaches the job of {intent.user}: {seen}")
@@ -439,12 +445,25 @@ class Round:
         await asyncio.gather(*looks)
         return [*problems, *books.check_isolation(calls), *(f"no answer: {call}" for call in calls if call.problem)]
 
+    async def _look_up(self, user: str, tool: str, jobid: str, place: str) -> Call:
+        """Call a tool for a job, again while the replica has not noticed that the database is back."""
+        for _ in range(LOOKS):
+            call = await self._callers.call(user, tool, {"jobid": jobid}, place, "2025-11-25")
+            if call.error.get("kind") != "journal_unavailable":
+                break
+            await asyncio.sleep(0.5)
+        return call
+
     async def _explain(self, intent: Intent, jobid: str, found: Call) -> list[str]:
         """Why a job is not found: its order is listed as unknown, and its user has heard so."""
-        listed = await self._callers.call(
-            intent.user, "list_jobs", {"text": intent.prompt, "limit": 5}, "nginx", "2026-07-28"
-        )
-        rows = [row for row in listed.content.get("jobs", []) if "jobid" not in row and row["state"] == "unknown"]
+        for _ in range(LOOKS):
+            arguments = {"text": intent.prompt, "limit": 100}
+            listed = await self._callers.call(intent.user, "list_jobs", arguments, "nginx", "2026-07-28")
+            if "may be missing" not in listed.content.get("problem", ""):
+                break
+            await asyncio.sleep(0.5)
+        mine = [row for row in listed.content.get("jobs", []) if row.get("prompt") == intent.prompt]
+        rows = [row for row in mine if "jobid" not in row and row["state"] == "unknown"]
         has_heard = any(call.problem or call.error.get("charged") == "unknown" for call in intent.orders)
         if rows and has_heard:
             self.deployment.books.accepted["listed as unknown"] += 1
@@ -472,7 +491,9 @@ class Round:
                 events += [(call.sent, f"call {call.tool} at {call.place}"), (call.ended, f"answer: {call}")]
             lines += [f"{real - self._began:.2f} s: {event}" for real, event in sorted(events)]
         for replica in self._cluster.replicas:
-            lines.append(f"--- log of {replica.name}:\n{replica.log.read_text(errors='replace')[-4000:]}")
+            log = replica.log.read_text(errors="replace").splitlines()
+            unusual = [line for line in log if '"INFO"' not in line and "got no answer" not in line]
+            lines += [f"--- log of {replica.name}:", *unusual[-40:]]
         return "\n".join(lines)
 
 

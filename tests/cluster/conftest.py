@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scripts.cluster import Cluster
+    from tests.cluster.campaign import Deployment
 
 if not os.environ.get("CLUSTER"):
     collect_ignore_glob = ["test_*.py"]
@@ -22,4 +23,13 @@ def cluster() -> Iterator[Cluster]:
     from scripts.cluster import running_cluster
 
     with running_cluster(slots=64) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def deployment() -> Iterator[Deployment]:
+    """A deployment whose parts can be made to fail. Whoever does that makes them work again."""
+    from tests.cluster.campaign import running_deployment
+
+    with running_deployment(int(os.environ.get("CAMPAIGN_SEED", "1"))) as running:
         yield running

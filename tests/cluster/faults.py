@@ -68,12 +68,14 @@ class DatabaseProxy:
         delay: seconds by which each message is late.
         refuses: whether new connections are dropped.
         trap: the next trap; None if there is none.
+        holds: whether it has held back a message since it stalls.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, target: int) -> None:
         self.delay = 0.0
         self.refuses = False
         self.trap: Trap | None = None
+        self.holds = threading.Event()
         self._loop = loop
         self._target = target
         self._listener = socket.create_server((HERE, 0))
@@ -91,6 +93,7 @@ class DatabaseProxy:
 
     def stall(self, *, stalls: bool) -> None:
         """Hold back every message, or let them pass again."""
+        self.holds.clear()
         self._loop.call_soon_threadsafe(self._flows.clear if stalls else self._flows.set)
 
     def heal(self) -> None:
@@ -152,6 +155,8 @@ class DatabaseProxy:
     async def _be_late(self) -> None:
         if self.delay:
             await asyncio.sleep(self.delay)
+        if not self._flows.is_set():
+            self.holds.set()
         await self._flows.wait()
 
     def _spring(self, trap: Trap) -> None:

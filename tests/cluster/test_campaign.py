@@ -8,13 +8,12 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.cluster.campaign import KINDS, ORDERS, run_round, running_deployment
+from tests.cluster.campaign import KINDS, ORDERS, run_round
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.cluster.campaign import Deployment
 
+IS_CAMPAIGN = "CAMPAIGN_ORDERS" in os.environ
 SAMPLE_ORDERS = 6
 """Orders of each kind of round, unless this is a campaign."""
 
@@ -28,14 +27,7 @@ def choose_rounds() -> list[tuple[int, str]]:
     return [(seed, kinds[seed % len(kinds)]) for seed in range(first, first + count)]
 
 
-@pytest.fixture(scope="module")
-def deployment() -> Iterator[Deployment]:
-    first, _ = choose_rounds()[0]
-    with running_deployment(first) as running:
-        yield running
-
-
+@pytest.mark.sample(1000 if IS_CAMPAIGN else 5)
 @pytest.mark.parametrize(("seed", "kind"), choose_rounds())
 def test_no_order_is_billed_twice_and_none_is_lost(deployment: Deployment, seed: int, kind: str) -> None:
-    orders = ORDERS if "CAMPAIGN_ORDERS" in os.environ else SAMPLE_ORDERS
-    asyncio.run(run_round(deployment, seed, kind, orders))
+    asyncio.run(run_round(deployment, seed, kind, ORDERS if IS_CAMPAIGN else SAMPLE_ORDERS))

@@ -1,0 +1,111 @@
+"""The simulated API, which also calls back about its jobs: in time, or in every wrong way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+from tests.campaign.api import Api
+
+if TYPE_CHECKING:
+    from tests.campaign.api import Contract
+
+    from luma_mcp.simulator.state import SimulatedJob
+
+MEGABYTE = 1_000_000
+SECONDS = 10.0
+WAYS = {
+    "in time": 40,
+    "lost": 20,
+    "three times": 10,
+    "before the end": 8,
+    "late": 8,
+    "with a megabyte": 5,
+    "with a wrong MAC": 5,
+    "with the MAC of another order": 4,
+}
+"""How the API calls back about a job, and how often of a hundred times."""
+EXPECTED = {"with a megabyte": 413, "with a wrong MAC": 404, "with the MAC of another order": 404}
+"""The status of the answer, if it is not 204."""
+
+
+class CallingApi(Api):
+    """An API with webhooks.
+
+    Attributes:
+        answered: how often calls of each kind were answered with which status; 0: not at all.
+    """
+
+    def __init__(self, contract: Contract, seed: int) -> None:
+        super().__init__(contract, random.Random(seed))
+        self.answered: Counter[tuple[str, int]] = Counter()
+        self._choices = random.Random(seed)
+        self._urls: dict[str, str] = {}
+        self._last_url = ""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def problems(self) -> list[str]:
+        """Calls that were answered with what they should not be."""
+        wrong: list[str] = []
+        for (way, status), count in self.answered.items():
+            # A replica may close the connection before it has read a body that is too large.
+            if status not in (EXPECTED.get(way, 204), 0, 502):
+                wrong.append(f"webhooks {way} were answered with {status}, {count} times")
+        return wrong
+
+    async def _serve_order(
+        self,
+        target: str,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> bool:
+        order = json.loads(body)
+        self._urls[order["prompt"]] = order.get("replyUrl", "")
+        return await super()._serve_order(target, headers, body, reader, writer)
+
+    def _enter(self, job: SimulatedJob) -> None:
+        super()._enter(job)
+        url = self._urls.get(job.request["prompt"])
+        if not url:
+            return
+        [way] = self._choices.choices(list(WAYS), list(WAYS.values()))
+        task = asyncio.ensure_future(self._call_back(job, url, way, self._last_url))
+        self._last_url = url
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _end(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await super()._end()
+
+    async def _call_back(self, job: SimulatedJob, url: str, way: str, other: str) -> None:
+        if way == "lost" or (way == "with the MAC of another order" and not other):
+            return
+        if way == "before the end":
+            await asyncio.sleep(job.seconds / 2)
+        else:
+            await asyncio.sleep(job.seconds + (3.0 if way == "late" else 0.0))
+        order, _, mac = url.rpartition("/")
+        body: dict[str, Any] = {"jobid": job.jobid, "status": "completed"}
+        if way == "with a megabyte":
+            body["filler"] = "x" * MEGABYTE
+        elif way == "with a wrong MAC":
+            url = f"{order}/{mac[::-1]}"
+        elif way == "with the MAC of another order":
+            url = f"{order}/{other.rpartition('/')[2]}"
+        async with httpx2.AsyncClient(timeout=SECONDS) as http:
+            for _ in range(3 if way == "three times" else 1):
+                try:
+                    status = (await http.post(url, json=body)).status_code
+                except httpx2.HTTPError:
+                    status = 0
+                self.answered[way, status] += 1
