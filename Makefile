@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
 .PHONY: install demo test test-all postgres-test cluster cluster-test scenarios lint types conformance clients player player-test bundle bundle-test wheel-test workflows site deploy-test \
-	campaign demo-svg docs check benchmark pins clean
+	campaign cluster-campaign demo-svg docs check benchmark pins clean
 
 install: .venv/run.stamp  ## the command as .venv/bin/luma-ray-mcp, without uv or pipx
 	@echo "Installed. The command is: $(CURDIR)/$(BIN)/luma-ray-mcp"
@@ -36,6 +36,11 @@ campaign: .venv/dev.stamp  ## 2,000 orders while servers are killed and the jour
 	@export CAMPAIGN_SEED=$${CAMPAIGN_SEED:-$$(date +%s)} CAMPAIGN_ORDERS=$${CAMPAIGN_ORDERS:-2000}; \
 	echo "Again: CAMPAIGN_SEED=$$CAMPAIGN_SEED CAMPAIGN_ORDERS=$$CAMPAIGN_ORDERS make campaign"; \
 	$(BIN)/python -m pytest -n 4 --dist worksteal -q tests/campaign
+
+cluster-campaign: .venv/dev.stamp  ## 5,000 orders at a deployment while its parts fail; takes 40 minutes
+	@export CLUSTER=1 CAMPAIGN_SEED=$${CAMPAIGN_SEED:-$$(date +%s)} CAMPAIGN_ORDERS=$${CAMPAIGN_ORDERS:-5000}; \
+	echo "Again: CAMPAIGN_SEED=$$CAMPAIGN_SEED CAMPAIGN_ORDERS=$$CAMPAIGN_ORDERS make cluster-campaign"; \
+	$(BIN)/python -m pytest -v tests/cluster/test_campaign.py
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
