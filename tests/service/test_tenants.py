@@ -50,11 +50,10 @@ def calling(tenant: Tenant) -> Iterator[None]:
 
 async def use(services: TenantServices, tenant: Tenant) -> FakeService:
     """One call of a tenant."""
-    with calling(tenant):
-        async with services.hold():
-            service = services.get()
-            assert isinstance(service, FakeService)
-            return service
+    with calling(tenant), services.hold():
+        service = services.get()
+        assert isinstance(service, FakeService)
+        return service
 
 
 def shared_tenant(name: str, **limits: Any) -> Tenant:
@@ -95,7 +94,7 @@ async def test_idle_services_beyond_a_number_are_closed() -> None:
     services = TenantServices(SHARED, build, most=MOST)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(services.close_idle)
-        async with services.hold():
+        with services.hold():
             busy = services.get()
             idle = [await use(services, shared_tenant(str(number))) for number in range(MOST - 1)]
             again = await use(services, shared_tenant("0"))

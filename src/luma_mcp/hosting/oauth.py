@@ -12,7 +12,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -430,13 +430,12 @@ class AccessTokens(Authentication):
             raise Refusal(403, messages.USER_NOT_ALLOWED)
         return tenant
 
-    async def serve(self, tenant: Tenant, scope: Scope, receive: Receive, send: Send) -> None:
+    def serve(self, tenant: Tenant, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a request, if the scopes permit what it is about."""
         if tenant.scopes is not None and GENERATE in tenant.scopes:
-            await super().serve(tenant, scope, receive, send)
-        else:
-            # What it is about is in the body alone: headers can say something else.
-            await self._check_body(scope, receive, send)
+            return super().serve(tenant, scope, receive, send)
+        # What it is about is in the body alone: headers can say something else.
+        return self._check_body(scope, receive, send)
 
     async def _serve_permitted(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request for which `READ` is enough, and refuse every other one."""

@@ -179,25 +179,21 @@ class Operations:
             return await call_next(ctx)
         name = (ctx.params or {}).get("name")
         request.tool = name if name in tools else OTHER
-        with self._measuring(request, request.tool):
+        began = anyio.current_time()
+        try:
             result = await call_next(ctx)
             is_error = isinstance(result, dict) and result.get("isError")
             # What no tool has answered is a question before an order, or an error of the SDK's.
             request.outcome = request.outcome or ("protocol_error" if is_error else "question")
-            return result
-
-    @contextmanager
-    def _measuring(self, request: HttpRequest, tool: str) -> Iterator[None]:
-        began = anyio.current_time()
-        try:
-            yield
         except Exception:
             request.outcome = "protocol_error"
             raise
+        else:
+            return result
         finally:
             request.outcome = request.outcome or "cancelled"
             if self._metrics:
-                self._metrics.count_call(tool, request.outcome, anyio.current_time() - began)
+                self._metrics.count_call(request.tool, request.outcome, anyio.current_time() - began)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request for `/livez`, `/readyz` or `/metrics`."""

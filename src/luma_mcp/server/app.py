@@ -153,6 +153,7 @@ def build_server(
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(services.close_idle)
+                tasks.start_soon(context.ticker.run)
                 if list_credentials:
                     tasks.start_soon(services.settle_orders, list_credentials)
                 elif settings.token:
@@ -229,7 +230,7 @@ async def _hold_service(
     services: TenantServices, ctx: ServerRequestContext[Any, Any], call_next: CallNext
 ) -> HandlerResult:
     """Middleware: keep the tenant's service open until the request is answered."""
-    async with services.hold():
+    with services.hold():
         return await call_next(ctx)
 
 

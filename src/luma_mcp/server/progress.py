@@ -41,7 +41,7 @@ _FILM_STEPS: dict[FilmStep, str] = {
 class ProgressReporter:
     """Reports the progress of one call, from 0 to 100 and never back, as the protocol requires.
 
-    Run `tick` with `periodic` while the call lasts.
+    Run `tick` with a `Ticker` while the call lasts.
 
     Args:
         ctx: the call; None if nobody listens.

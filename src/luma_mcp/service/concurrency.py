@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
+from contextvars import Context, copy_context
+from dataclasses import dataclass
 
 import anyio
+
+logger = logging.getLogger(__name__)
+
+MOST_TICKS = 250
+"""Of a `Ticker`, in a second. If that is not enough for all, each is called less often."""
 
 
 @asynccontextmanager
@@ -51,3 +60,79 @@ async def periodic(interval: float, callback: Callable[[float], Awaitable[None]]
 
     async with alongside(repeat):
         yield
+
+
+@dataclass(slots=True, eq=False)
+class _Ticking:
+    """A block while which a `Ticker` calls a function; `running`: its call that has not returned, if there is one."""
+
+    callback: Callable[[float], Awaitable[None]]
+    context: Context
+    began: float
+    due: float
+    running: anyio.CancelScope | None = None
+    has_ended: bool = False
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self.has_ended = True
+        if self.running:
+            self.running.cancel()
+
+
+class Ticker:
+    """Calls functions every `interval` seconds, as `periodic` does, but all from one task.
+
+    A task of its own for each of thousands of waiting calls takes much memory. `run` must run meanwhile.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        # In the order in which they are due. One that has ended stays until then.
+        self._queue: deque[_Ticking] = deque()
+        self._is_filled = anyio.Event()
+
+    def ticking(self, callback: Callable[[float], Awaitable[None]]) -> AbstractContextManager[None]:
+        """Call `callback` at intervals while a block runs, with the seconds since this was called.
+
+        Its errors are logged. It is not called again before it has returned.
+        """
+        now = anyio.current_time()
+        entry = _Ticking(callback, copy_context(), now, now + self._interval)
+        self._queue.append(entry)
+        self._is_filled.set()
+        return entry
+
+    async def run(self) -> None:
+        """Call what is due, until this is cancelled."""
+        async with anyio.create_task_group() as tasks:
+            while True:
+                if not self._queue:
+                    if self._is_filled.is_set():
+                        self._is_filled = anyio.Event()
+                    await self._is_filled.wait()
+                    continue
+                entry = self._queue[0]
+                if anyio.current_time() < entry.due:
+                    await anyio.sleep_until(entry.due)
+                    continue
+                self._queue.popleft()
+                if entry.has_ended:
+                    continue
+                if entry.running is None:
+                    # What it logs is about its call.
+                    entry.context.run(tasks.start_soon, self._call, entry)
+                self._queue.append(entry)
+                entry.due += max(self._interval, len(self._queue) / MOST_TICKS)
+
+    async def _call(self, entry: _Ticking) -> None:
+        if entry.has_ended:
+            return
+        with anyio.CancelScope() as entry.running:
+            try:
+                await entry.callback(anyio.current_time() - entry.began)
+            except Exception:
+                logger.exception("what is called at intervals has failed")
+        entry.running = None

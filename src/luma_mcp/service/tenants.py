@@ -124,8 +124,8 @@ class TenantServices:
         """List the services that were created and are not closed yet."""
         return [entry.service for entry in self._entries.values() if entry.service]
 
-    @asynccontextmanager
-    async def hold(self) -> AsyncIterator[None]:
+    @contextmanager
+    def hold(self) -> Iterator[None]:
         """Keep the service of the current tenant open while the block runs, which is a whole call."""
         entry = self._get_entry(current_tenant.get())
         entry.calls += 1
@@ -214,7 +214,7 @@ class TenantServices:
         """Yield the service of a tenant, whoever the current one is."""
         token = current_tenant.set(tenant)
         try:
-            async with self.hold():
+            with self.hold():
                 service = self.get()
                 assert service  # noqa: S101 - for the type checker: the tenant has a credential
                 yield service

@@ -25,8 +25,10 @@ from luma_mcp.errors import LumaError, NotConfigured, Upstream
 from luma_mcp.hosts import DEFAULT_WAIT, WAIT_LIMITS, WAIT_MARGIN
 from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider
 from luma_mcp.server.messages import ResultContext
+from luma_mcp.server.progress import INTERVAL
 from luma_mcp.server.results import build_error_result
 from luma_mcp.server.ui import icons
+from luma_mcp.service.concurrency import Ticker
 from luma_mcp.service.tenants import TenantServices, current_tenant
 from luma_mcp.settings import Settings
 
@@ -56,6 +58,8 @@ class ServerContext:
     ordered: dict[tuple[str, str], ResultContext] = field(default_factory=dict)
     # The waits of all calls, which end when the server is being stopped.
     waits: Waits = field(default_factory=Waits)
+    # Lets calls report their progress.
+    ticker: Ticker = field(default_factory=partial(Ticker, INTERVAL))
     # Called with the name of a tool and the result of each of its calls.
     on_result: Callable[[str, CallToolResult], None] | None = None
 

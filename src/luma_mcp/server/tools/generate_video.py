@@ -26,12 +26,11 @@ from luma_mcp.server import schemas
 from luma_mcp.server.arguments import VIDEO_OPTIONS, ParsedArguments, offered_options, parse_arguments
 from luma_mcp.server.following import JobFollower, follow_job
 from luma_mcp.server.messages import ResultContext
-from luma_mcp.server.progress import INTERVAL, ProgressReporter
+from luma_mcp.server.progress import ProgressReporter
 from luma_mcp.server.several import FailedOrder, Followed, SharedProgress, build_several, follow_all
 from luma_mcp.server.tasks import attach_task, build_task, supports_tasks
 from luma_mcp.server.tools import CallToolResult, ConfirmationDecision, Context, ServerContext, Tool, build_tool
 from luma_mcp.server.ui import PLAYER_META
-from luma_mcp.service.concurrency import periodic
 from luma_mcp.service.tenants import current_tenant
 
 if TYPE_CHECKING:
@@ -185,7 +184,7 @@ async def _order_one(call: _Call) -> CallToolResult:
     """Order a video and follow its job; a client that polls tasks gets one instead of the wait."""
     context = call.context
     reporter = ProgressReporter(call.ctx)
-    async with periodic(INTERVAL, reporter.tick):
+    with context.ticker.ticking(reporter.tick):
         follower = await call.submit(await call.validate(), reporter)
         as_task = supports_tasks(call.ctx)
         if as_task:
@@ -210,7 +209,7 @@ async def _order_takes(call: _Call) -> CallToolResult:
     takes = _Takes(call, reporter)
     followed, failed = takes.followed, takes.failed
     progress = SharedProgress(reporter)
-    async with periodic(INTERVAL, progress.tick):
+    with context.ticker.ticking(progress.tick):
         await takes.order(call.parsed.options["takes"])
         if not followed:
             # Most of all, that something may have been charged.

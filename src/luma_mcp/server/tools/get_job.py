@@ -17,12 +17,11 @@ from luma_mcp.server import schemas
 from luma_mcp.server.arguments import ParsedArguments, offered_options, parse_arguments
 from luma_mcp.server.following import JobFollower, follow_job
 from luma_mcp.server.messages import ResultContext
-from luma_mcp.server.progress import INTERVAL, ProgressReporter
+from luma_mcp.server.progress import ProgressReporter
 from luma_mcp.server.several import Followed, SharedProgress, build_several, follow_all
 from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, build_tool
 from luma_mcp.server.ui import PLAYER_META
 from luma_mcp.service import MAX_JOBIDS
-from luma_mcp.service.concurrency import periodic
 
 DESCRIPTION = "Get a video job: wait for it, or save its files. Free. Call it until the video is ready."
 WITHOUT_SAVING = "Get a video job: wait for it, or renew its links. Free. Call it until the video is ready."
@@ -73,7 +72,7 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
             return await _follow_several(context, jobids, reporter, result_context, end)
         follower = JobFollower(context, jobids[0], reporter, result_context, end)
         try:
-            async with periodic(INTERVAL, reporter.tick):
+            with context.ticker.ticking(reporter.tick):
                 _, result = await follow_job(follower)
         except LumaError as error:
             error.jobid = error.jobid or jobids[0]
@@ -93,7 +92,7 @@ async def _follow_several(
     for number, jobid in enumerate(jobids, 1):
         follower = JobFollower(context, jobid, ProgressReporter(None), replace(result_context), end)
         followed.append(Followed(follower, f"Video {number}"))
-    async with periodic(INTERVAL, SharedProgress(reporter, followed).tick):
+    with context.ticker.ticking(SharedProgress(reporter, followed).tick):
         await follow_all(followed)
         return await build_several(context, followed, tool="get_job")
 

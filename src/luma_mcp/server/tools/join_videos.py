@@ -10,11 +10,10 @@ from luma_mcp.catalog.validate import shorten
 from luma_mcp.errors import InvalidArguments, Problem
 from luma_mcp.server import messages, schemas
 from luma_mcp.server.arguments import DEFAULT_CROSSFADE, TRANSITIONS, ParsedArguments, parse_arguments
-from luma_mcp.server.progress import INTERVAL, ProgressReporter
+from luma_mcp.server.progress import ProgressReporter
 from luma_mcp.server.results import build_film_content, build_result
 from luma_mcp.server.schemas import BOOLEAN, NUMBER, STRING, array
 from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, build_tool
-from luma_mcp.service.concurrency import periodic
 
 DESCRIPTION = "Join finished videos into one MP4 in the output folder. Free: nothing is ordered."
 _OPTIONS = ("transition", "crossfade_seconds", "title")
@@ -58,7 +57,7 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
     reporter = ProgressReporter(ctx)
     join = partial(service.films.join, title=parsed.options.get("title"), on_progress=reporter.on_film)
     try:
-        async with periodic(INTERVAL, reporter.tick):
+        with context.ticker.ticking(reporter.tick):
             film = await join(videos, crossfades=_get_crossfade(parsed), problems=problems)
     except InvalidArguments as error:
         if error.suggestion:
