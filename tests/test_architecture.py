@@ -77,7 +77,7 @@ ONLY_IN = {
     "jwt": {"hosting"},
     "prometheus_client": {"hosting"},
     "obstore": {"media"},
-    "opentelemetry": {"api"},
+    "opentelemetry": {"api", "hosting"},
     "starlette": {"simulator", "hosting"},
     "uvicorn": {"simulator", "hosting"},
     "click": {"cli", "install", "doctor"},

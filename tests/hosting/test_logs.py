@@ -118,7 +118,7 @@ def test_e_mail_addresses_are_masked(log_format: str, text: str) -> None:
 )
 def test_secrets_are_masked_wherever_they_are(log_format: str, secret: str) -> None:
     secrets: dict[str, Any] = {"token": SecretStr(TOKEN), "journal": SecretStr(DSN), "secret_keys": (SecretStr(KEY),)}
-    request = HttpRequest("id", "POST", "/mcp", ("a-caller-s-opaque-token",))
+    request = HttpRequest("id", "POST", "/mcp", [(b"authorization", b"Bearer a-caller-s-opaque-token")])
     mac = f"/hooks/order-1/{secret}" if len(secret) == 32 else secret
     tenant = Tenant("digest", SecretStr("a-tenant-s-credential"))
     with logging_as(log_format, **secrets) as logged, handling(request, tenant):

@@ -102,6 +102,37 @@ async def test_the_database_is_asked_once_in_a_while() -> None:
     assert (await readiness.find_problem(), asked) == (None, 2)
 
 
+TRACED = """
+import anyio
+from mcp import Client
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+from luma_mcp.hosting.operations import Operations
+from luma_mcp.server.app import build_server
+from luma_mcp.settings import Settings
+
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
+trace.set_tracer_provider(provider)
+settings = Settings.from_environment({"LUMA_MCP_JOURNAL": "off"})
+server = build_server(settings)
+Operations(settings).observe(server, None)
+
+async def call():
+    async with Client(server) as client:
+        await client.call_tool("list_options", {})
+
+anyio.run(call)
+"""
+
+
+def test_calls_are_traced_if_somebody_wants_traces() -> None:
+    # In a process of its own, because that cannot be undone.
+    done = subprocess.run([sys.executable, "-c", TRACED], capture_output=True, text=True, check=False)
+    assert "tools/call list_options" in done.stdout, done.stderr
+
+
 def test_nobody_needs_prometheus_without_the_address() -> None:
     code = (
         "import sys; from luma_mcp.hosting.operations import Operations; from luma_mcp.settings import Settings; "

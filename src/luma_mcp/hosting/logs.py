@@ -11,7 +11,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -59,7 +59,7 @@ class HttpRequest:
 
     Attributes:
         path: its template, such as `/hooks/{order}/{mac}`.
-        sent_secrets: the credentials in its headers.
+        headers: as they were sent, with lower-case names.
         rpc_method, tool: what it calls, as far as that exists.
         outcome: how its tool call has ended.
         received, sent: the bytes of the bodies.
@@ -68,7 +68,7 @@ class HttpRequest:
     id: str
     method: str
     path: str
-    sent_secrets: tuple[str, ...] = ()
+    headers: Sequence[tuple[bytes, bytes]] = ()
     status: int = CLIENT_LEFT
     rpc_method: str | None = None
     tool: str | None = None
@@ -77,6 +77,15 @@ class HttpRequest:
     received: int = 0
     sent: int = 0
     seconds: float = 0.0
+
+    def find_secrets(self) -> Iterator[str]:
+        """Find the credentials in its headers. They are kept nowhere else."""
+        for name, value in self.headers:
+            if name in CREDENTIAL_HEADERS:
+                # Without the scheme of `Authorization`.
+                credential = value.decode("latin-1").strip().rpartition(" ")[2]
+                if len(credential) >= _SHORTEST_SENT:
+                    yield credential
 
 
 current_request: ContextVar[HttpRequest | None] = ContextVar("current_request", default=None)
@@ -105,7 +114,7 @@ class Masker:
         request, credential = current_request.get(), current_tenant.get().credential
         own = [credential.get_secret_value()] if credential else []
         if request:
-            own += request.sent_secrets
+            own += request.find_secrets()
         for secret in (*self._secrets, *own):
             text = text.replace(secret, MASK)
         text = _CREDENTIAL.sub(MASK, text)
@@ -246,15 +255,7 @@ def _build_request(scope: Scope) -> HttpRequest:
     request_id = secrets.token_hex(16)
     if len(given) == 1 and _SAFE_ID.fullmatch(given[0]):
         request_id = given[0].decode("ascii")
-    sent_secrets: list[str] = []
-    for name, value in scope["headers"]:
-        if name in SECRET_HEADERS:
-            # Without the scheme of `Authorization`.
-            credential = value.decode("latin-1").strip().rpartition(" ")[2]
-            if len(credential) >= _SHORTEST_SENT:
-                sent_secrets.append(credential)
-    path = get_template(scope["path"])
-    return HttpRequest(request_id, scope["method"], path, tuple(sent_secrets))
+    return HttpRequest(request_id, scope["method"], get_template(scope["path"]), scope["headers"])
 
 
 def _log_access(request: HttpRequest) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import uvicorn
 from anyio import to_thread
+from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 from pydantic import SecretStr
 from starlette.responses import PlainTextResponse, Response
 
@@ -37,6 +38,8 @@ FRESH = 2.0
 DATABASE_TIMEOUT = 3.0
 # Seconds: answers from memory, from the API, and waits for jobs.
 _BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 30, 60, 120, 300, 600)
+# The SDK's middleware that makes a span of each message.
+_TRACING = "OpenTelemetryMiddleware"
 # Those of the protocol.
 _METHOD = re.compile(r"[A-Za-z]{1,30}(/[A-Za-z_]{1,30}){0,3}")
 
@@ -149,13 +152,10 @@ class Operations:
 
     def observe(self, server: MCPServer[Any], app: ASGIApp) -> ASGIApp:
         """Observe the messages of a server, and the requests of the application that serves it."""
-
-        async def observe_message(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-            if self._tools is None:
-                self._tools = frozenset(tool.name for tool in await server.list_tools())
-            return await self._observe_message(self._tools, ctx, call_next)
-
-        server.middleware.insert(0, observe_message)
+        if isinstance(get_tracer_provider(), ProxyTracerProvider):
+            # The SDK's spans would lead nowhere, and take memory for each waiting call.
+            server.middleware[:] = [each for each in server.middleware if type(each).__name__ != _TRACING]
+        server.middleware.insert(0, partial(self._observe_message, server))
         return RequestLog(app, self._metrics.count_answer if self._metrics else None)
 
     def note_result(self, tool: str, result: CallToolResult) -> None:
@@ -168,7 +168,7 @@ class Operations:
             self._metrics.count_orders(_find_orders(content))
 
     async def _observe_message(
-        self, tools: frozenset[str], ctx: ServerRequestContext[Any, Any], call_next: CallNext
+        self, server: MCPServer[Any], ctx: ServerRequestContext[Any, Any], call_next: CallNext
     ) -> HandlerResult:
         request = current_request.get()
         if request is None:
@@ -178,7 +178,9 @@ class Operations:
         if ctx.method != "tools/call":
             return await call_next(ctx)
         name = (ctx.params or {}).get("name")
-        request.tool = name if name in tools else OTHER
+        if self._tools is None:
+            self._tools = frozenset(tool.name for tool in await server.list_tools())
+        request.tool = name if name in self._tools else OTHER
         began = anyio.current_time()
         try:
             result = await call_next(ctx)

@@ -99,8 +99,11 @@ _ALIVE = "alive_at = clock_timestamp()"
 _TIMES = ("ordered_at", "sent_at", "alive_at")
 _LARGEST = 1e9
 """Of what a job can have used, in seconds or credits."""
+_LONGEST = 40
+"""Of a choice, in characters."""
 _T = TypeVar("_T")
 _Row = dict[str, Any]
+_Kind = frozenset[tuple[str, str]]
 _Statement = tuple[str, tuple[Any, ...]]
 """SQL and its values."""
 
@@ -152,6 +155,9 @@ class PostgresJournal:
         self._limiter: anyio.CapacityLimiter | None = None
         # The latest completed orders, and until when they are used.
         self._completed: list[_Row] | None = None
+        # What was computed from them, by the parameters.
+        self._typical: dict[_Kind, tuple[float, float] | None] = {}
+        self._credits_used: dict[_Kind, dict[tuple[str, ...], tuple[float, float]]] = {}
         self._measured_until = float("-inf")
         self._mine = "api = %s"
         if api == EVERY_API:
@@ -379,18 +385,19 @@ class PostgresJournal:
 
     async def typical_seconds(self, *kinds: Mapping[str, str]) -> list[tuple[float, float] | None]:
         completed = await self._list_completed()
-        return [find_typical_range(_pick(completed, "seconds", kind)) for kind in kinds]
+        found: list[tuple[float, float] | None] = []
+        for kind in kinds:
+            key = frozenset(kind.items())
+            if key not in self._typical:
+                self._typical[key] = find_typical_range(_pick(completed, "seconds", kind))
+            found.append(self._typical[key])
+        return found
 
     async def credits_used(self, kind: Mapping[str, str]) -> dict[tuple[str, ...], tuple[float, float]]:
-        samples: dict[tuple[str, ...], list[float]] = {}
-        for row in await self._list_completed():
-            params = row["params"]
-            if row["credits"] is None or not kind.items() <= params.items() or not params.keys() >= {*CREDIT_FACTORS}:
-                continue
-            latest = samples.setdefault(tuple(str(params[name]) for name in CREDIT_FACTORS), [])
-            if len(latest) < MAX_SAMPLES:
-                latest.append(row["credits"])
-        return {key: (min(latest), max(latest)) for key, latest in samples.items()}
+        completed, key = await self._list_completed(), frozenset(kind.items())
+        if key not in self._credits_used:
+            self._credits_used[key] = _measure_credits(completed, kind)
+        return self._credits_used[key]
 
     async def _list_completed(self) -> list[_Row]:
         """List what the latest completed orders show; the answer is used for a while."""
@@ -401,8 +408,10 @@ class PostgresJournal:
             )
             found = await self._select(sql, self._api)
             for row in found:
-                row["params"] = _read_params(row["request"])
+                row["params"] = _read_choices(row.pop("request"))
             self._completed = found
+            self._typical.clear()
+            self._credits_used.clear()
             self._measured_until = self._clock() + MEASURED_SECONDS
         return self._completed
 
@@ -746,12 +755,13 @@ def _selects(query: OrderQuery, parts: list[str], order: Order) -> bool:
     return all(part in prompt for part in parts)
 
 
-def _read_params(request: str) -> dict[str, Any]:
-    """The parameters of a stored request that are texts."""
+def _read_choices(request: str) -> dict[str, Any]:
+    """The parameters of a stored request that are choices, such as its resolution."""
     with suppress(ValueError):
         stored = json.loads(request)
         if isinstance(stored, dict):
-            return {name: value for name, value in stored.items() if isinstance(value, str)}
+            # Not its prompt and its links: each tenant has thousands of orders in memory.
+            return {name: value for name, value in stored.items() if isinstance(value, str) and len(value) <= _LONGEST}
     return {}
 
 
@@ -760,6 +770,19 @@ def _pick(rows: Iterable[_Row], column: str, kind: Mapping[str, str]) -> list[fl
     similar = [row[column] for row in rows if kind.items() <= row["params"].items()]
     found = [value for value in similar if value is not None and 0 <= value <= _LARGEST]
     return sorted(found[:MAX_SAMPLES])
+
+
+def _measure_credits(rows: Iterable[_Row], kind: Mapping[str, str]) -> dict[tuple[str, ...], tuple[float, float]]:
+    """Compute the least and the most credits of orders with these parameters, as `Journal.credits_used` does."""
+    samples: dict[tuple[str, ...], list[float]] = {}
+    for row in rows:
+        params = row["params"]
+        if row["credits"] is None or not kind.items() <= params.items() or not params.keys() >= {*CREDIT_FACTORS}:
+            continue
+        latest = samples.setdefault(tuple(str(params[name]) for name in CREDIT_FACTORS), [])
+        if len(latest) < MAX_SAMPLES:
+            latest.append(row["credits"])
+    return {key: (min(latest), max(latest)) for key, latest in samples.items()}
 
 
 # Checking a database, and changing its tables.
