@@ -118,6 +118,7 @@ benchmark: .venv/dev.stamp
 	$(BIN)/python -m benchmarks.pictures
 	$(BIN)/python -m benchmarks.films
 	$(BIN)/python benchmarks/long_file.py
+	$(BIN)/python -m benchmarks.cluster
 
 # With extras: pip refuses a hash-checked list that lacks them once there is a newer version of such a package.
 COMPILE := uv pip compile --no-strip-extras --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet

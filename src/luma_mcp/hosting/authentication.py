@@ -205,10 +205,11 @@ class Authentication:
         try:
             tenant = await self.identify(scope["headers"])
             check_url(scope["query_string"])
-            kept = [header for header in scope["headers"] if header[0] not in SECRET_HEADERS]
+            # Not in a copy of the scope, which would take memory for each waiting call.
+            scope["headers"] = [header for header in scope["headers"] if header[0] not in SECRET_HEADERS]
             token = current_tenant.set(tenant)
             try:
-                await self.serve(tenant, {**scope, "headers": kept}, receive, send)
+                await self.serve(tenant, scope, receive, send)
             finally:
                 current_tenant.reset(token)
         except Refusal as refusal:

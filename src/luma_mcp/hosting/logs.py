@@ -51,6 +51,7 @@ _INPUT = re.compile(r"input_value=.*?(?=, input_type=|$)", re.DOTALL)
 _PART = re.compile(r"(?:(?!%3A)[^\s:/\"'<>,;()\[\]{}=\\])+", re.IGNORECASE)
 _ADDRESS = re.compile(r".(@|%40).")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_ENCODE = json.JSONEncoder(default=str).encode
 
 
 @dataclass(slots=True)
@@ -164,7 +165,7 @@ class HttpFormatter(logging.Formatter):
         if record.exc_info:
             fields["exception"] = self._masker.mask(self.formatException(record.exc_info))
         known = {name: value for name, value in fields.items() if value is not None}
-        return json.dumps(known, ensure_ascii=True, default=str)
+        return _ENCODE(known)
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -10,7 +10,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -103,11 +103,14 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._format = generate_latest
         options: dict[str, Any] = {"namespace": "luma_mcp", "registry": self._registry}
-        self._calls = Counter("calls", "Calls of tools, by how they ended.", ["tool", "outcome"], **options)
-        self._seconds = Histogram("call_seconds", "How long calls took.", ["tool"], buckets=_BUCKETS, **options)
-        self._orders = Counter("orders", "Orders of videos, by what became of them.", ["outcome"], **options)
-        self._responses = Counter("http_responses", "HTTP requests, by status.", ["status"], **options)
-        self._bytes = Counter("http_body_bytes", "Bytes of HTTP bodies.", ["direction"], **options)
+        calls = Counter("calls", "Calls of tools, by how they ended.", ["tool", "outcome"], **options)
+        seconds = Histogram("call_seconds", "How long calls took.", ["tool"], buckets=_BUCKETS, **options)
+        orders = Counter("orders", "Orders of videos, by what became of them.", ["outcome"], **options)
+        responses = Counter("http_responses", "HTTP requests, by status.", ["status"], **options)
+        size = Counter("http_body_bytes", "Bytes of HTTP bodies.", ["direction"], **options)
+        # By their labels, of which there are few.
+        self._calls, self._seconds = cache(calls.labels), cache(seconds.labels)
+        self._orders, self._responses, self._bytes = map(cache, (orders.labels, responses.labels, size.labels))
         self._database = Gauge("database_problem", "1 while the journal's database cannot be used.", **options)
         waiting = Gauge("waits", "Calls that wait for a job or for a slot.", **options)
         waiting.set_function(lambda: waits.count)
@@ -117,19 +120,19 @@ class Metrics:
 
     def count_answer(self, request: HttpRequest) -> None:
         """Count a request that was answered."""
-        self._responses.labels(str(request.status)).inc()
-        self._bytes.labels("received").inc(request.received)
-        self._bytes.labels("sent").inc(request.sent)
+        self._responses(str(request.status)).inc()
+        self._bytes("received").inc(request.received)
+        self._bytes("sent").inc(request.sent)
 
     def count_call(self, tool: str, outcome: str, seconds: float) -> None:
         """Count a call of a tool."""
-        self._calls.labels(tool, outcome).inc()
-        self._seconds.labels(tool).observe(seconds)
+        self._calls(tool, outcome).inc()
+        self._seconds(tool).observe(seconds)
 
     def count_orders(self, outcomes: Iterator[str]) -> None:
         """Count orders."""
         for outcome in outcomes:
-            self._orders.labels(outcome).inc()
+            self._orders(outcome).inc()
 
     def format(self, *, has_database_problem: bool) -> bytes:
         """Format them as Prometheus reads them."""
