@@ -82,7 +82,7 @@ class HttpRequest:
     def find_secrets(self) -> Iterator[str]:
         """Find the credentials in its headers. They are kept nowhere else."""
         for name, value in self.headers:
-            if name in CREDENTIAL_HEADERS:
+            if name in SECRET_HEADERS:
                 # Without the scheme of `Authorization`.
                 credential = value.decode("latin-1").strip().rpartition(" ")[2]
                 if len(credential) >= _SHORTEST_SENT:
