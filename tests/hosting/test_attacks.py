@@ -361,11 +361,8 @@ PATHS = [
 @pytest.mark.parametrize("path", PATHS)
 def test_other_paths_lead_nowhere(target: Target, path: str) -> None:
     for headers in ([], ["Authorization: Bearer x"]):
-        answer = target.send(
-            "\r\n".join(
-                [f"POST {path} HTTP/1.1", f"Host: {PUBLIC_HOST}", *headers, "Content-Length: 0", "", ""]
-            ).encode()
-        )
+        lines = [f"POST {path} HTTP/1.1", f"Host: {PUBLIC_HOST}", *headers, "Connection: close", "Content-Length: 0"]
+        answer = target.send("\r\n".join([*lines, "", ""]).encode())
         assert status_of(answer) in (401, 404)
     assert status_of(target.request(target=path)) in (404, 405)
 
