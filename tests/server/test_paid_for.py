@@ -209,3 +209,12 @@ async def test_simulated_results_say_so(simulator: Simulator) -> None:
         _, failure = await order(client, resolution="4k")
     assert listing["simulated"] is True
     assert (failure["simulated"], failure["error"]["kind"]) == (True, "invalid_arguments")
+
+
+async def test_a_simulated_failure_is_not_charged_wherever_it_says_so(simulator: Simulator) -> None:
+    settings = Settings(token=SecretStr(TOKEN), simulated=True, thumbnails=False, journal="off")
+    server = build_server(settings, transport=httpx2.ASGITransport(simulator), wall_clock=wall_clock)
+    async with Client(server, mode=ERAS[0]) as client:
+        text, content = await order(client, prompt="A fox simulate:fail", wait_seconds=100)
+    assert (content["state"], content["charged"], content["error"]["charged"]) == ("failed", "no", "no")
+    assert "not known whether" not in text

@@ -597,8 +597,8 @@ def _advise_on_capacity(error: errors.Capacity, provider: Provider) -> tuple[Nex
                 f"When a slot becomes free is not known: call get_job with {call} to see how this job stands, "
                 "and order again later."
             )
-        # The first one is expected to finish next.
-        when = f", in about {error.seconds:.0f} s"
+        # The first one is expected to finish next. One that takes longer than expected has no seconds left.
+        when = f", in about {error.seconds:.0f} s" if error.seconds >= 1 else ""
         return (
             "get_job",
             f"Wait for the job that should finish next{when}: call get_job with {call}. Then order again.",

@@ -153,7 +153,7 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
         content["warnings"] = _build_warnings(job, result_context) or None
         content["charged"] = _get_charge(job, outcome, simulated=simulated)
     if job.state == "failed":
-        content["error"] = build_error_content(job.build_failure(), "get_job", provider)
+        content["error"] = build_error_content(_build_failure(job, simulated=simulated), "get_job", provider)
         content["next_action"] = content["error"]["next_action"]
     else:
         content["next_action"], content["next_step"] = messages.choose_next_step(job, result_context, elapsed, provider)
@@ -249,6 +249,14 @@ def _get_charge(job: Job, outcome: Outcome, *, simulated: bool) -> Charged | Non
     return job.build_failure().charged if job.state == "failed" else "yes"
 
 
+def _build_failure(job: Job, *, simulated: bool) -> JobFailed:
+    """Build the error of a job that has failed. A simulated one is never charged."""
+    failure = job.build_failure()
+    if simulated:
+        failure.charged = "no"
+    return failure
+
+
 def _build_job_cost(
     catalog: Catalog, job: Job, result_context: messages.ResultContext, *, simulated: bool
 ) -> dict[str, Any]:
@@ -256,7 +264,7 @@ def _build_job_cost(
     if not catalog.prices:
         return build_cost_content(result_context, is_running=job.state == "running", simulated=simulated)
     is_failed = job.state == "failed"
-    if is_failed and job.build_failure().charged == "no":
+    if is_failed and _build_failure(job, simulated=simulated).charged == "no":
         # The error says so.
         return {}
     price = catalog.price(job.request.to_dict()) if job.request else None

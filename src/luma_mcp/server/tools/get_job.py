@@ -107,7 +107,7 @@ def _get_jobids(parsed: ParsedArguments) -> list[str]:
     if jobid is not None and jobids is not None:
         problems.append(Problem("jobids", "conflict", shorten(jobids), conflicts_with=("jobid",)))
     elif jobids is None:
-        problems += _check_jobid("jobid", jobid)
+        problems += _check_jobid("jobid", jobid, several=" (several as jobids)")
     elif not isinstance(jobids, list) or not 1 <= len(set(map(str, jobids))) <= MAX_JOBIDS:
         expected = f"a list of 1 to {MAX_JOBIDS} jobids"
         problems.append(Problem("jobids", "wrong_format", shorten(jobids), expected=expected))
@@ -122,13 +122,13 @@ def _get_jobids(parsed: ParsedArguments) -> list[str]:
     return list(dict.fromkeys(jobids)) if jobids else [str(jobid)]
 
 
-def _check_jobid(field: str, value: Any, longest: int = LONGEST_JOBID) -> list[Problem]:
-    """Get the problem of a jobid, if it has one."""
+def _check_jobid(field: str, value: Any, longest: int = LONGEST_JOBID, *, several: str = "") -> list[Problem]:
+    """Get the problem of a jobid, if it has one. `several`: how several are given."""
     if isinstance(value, str) and len(value.encode(errors="replace")) <= longest:
         return []
     code: ProblemCode = "wrong_format" if isinstance(value, str) else "wrong_type"
     code = "missing" if value is None else code
-    return [Problem(field, code, shorten(value), expected="a jobid, exactly as generate_video returned it")]
+    return [Problem(field, code, shorten(value), expected=f"a jobid, exactly as generate_video returned it{several}")]
 
 
 def parse_job_arguments(

@@ -192,7 +192,7 @@ async def _build_job(context: ServerContext, service: VideoService, job: ListedJ
     content["saved_files"] = files or None
     content["files_not_shown"] = len(saved) - len(files) or None
     if context.catalog.prices and job.state in ("failed", "unknown"):
-        content["charged"] = job.charged or "unknown"
+        content["charged"] = "no" if context.settings.simulated else job.charged or "unknown"
     if content.get("charged") != "no":
         content["price"] = context.catalog.price(params)
     if job.state == "running":
