@@ -30,6 +30,7 @@ AT_STATEMENTS = [
     ("the end of its job is recorded", False, "duplicate", 1),
     ("the end of its job is recorded", True, "duplicate", 1),
     ("its delivery is recorded", False, "duplicate", 1),
+    ("its delivery is recorded", True, "duplicate", 1),
 ]
 
 

@@ -48,6 +48,20 @@ async def test_next_process_reads_what_was_written(place: Place) -> None:
     assert found.files == ("/videos/fox.mp4",)
 
 
+async def test_last_delivery_of_a_finished_job_is_recorded(place: Place) -> None:
+    now = NOW
+    async with open_journal(place, wall_clock=lambda: now) as journal:
+        await start_job(journal, "j1")
+        await journal.record_state(build_job("j1", "completed"))
+        [order] = await journal.list_finished("fox")
+        assert (order.delivered, order.delivered_at) == (False, None)
+        for minutes in (1, 2):
+            now = NOW + timedelta(minutes=minutes)
+            await journal.mark_delivered("j1")
+            [order] = await journal.list_finished("fox")
+            assert (order.delivered, order.delivered_at) == (True, now)
+
+
 async def test_pending_order_replaces_an_identical_one(place: Place) -> None:
     """A process that was killed before delivery blocks nobody; a slow one may not send any more."""
     async with open_journal(place) as slow, open_journal(place) as quick:

@@ -233,6 +233,36 @@ async def test_after_it_finished_the_same_is_a_new_job(
     assert simulator.requests["POST /videos"] == 2
 
 
+async def test_a_server_for_many_returns_a_video_whose_answer_may_be_lost(
+    start_service: StartService, simulator: Simulator
+) -> None:
+    """Whoever repeats an order within a minute may have got no answer: a proxy or a replica has failed meanwhile."""
+    services = [start_service(has_local_files=False) for _ in range(2)]
+    first = await place(services[0])
+    await deliver(services[0], first.job.jobid)
+    await pass_time(50)
+    for service in services:
+        again = await place(service)
+        assert (again.outcome, again.job.jobid, again.job.state) == ("duplicate", first.job.jobid, "completed")
+    # The answer to that may be lost as well.
+    await services[1].mark_delivered(first.job.jobid)
+    await pass_time(50)
+    assert (await place(services[0])).outcome == "duplicate"
+    await pass_time(20)
+    assert (await place(services[0])).outcome == "created"
+    assert simulator.requests["POST /videos"] == 2
+
+
+async def test_a_server_for_many_makes_another_attempt_after_a_failure(
+    start_service: StartService, simulator: Simulator
+) -> None:
+    service = start_service(has_local_files=False)
+    first = await place(service, prompt="simulate:fail")
+    await deliver(service, first.job.jobid)
+    assert (await place(service, prompt="simulate:fail")).outcome == "created"
+    assert simulator.requests["POST /videos"] == 2
+
+
 async def test_the_end_of_a_job_is_not_assumed_too_early(start_service: StartService, simulator: Simulator) -> None:
     """Where its record does not say it, it may have ended a quarter of an hour after the order."""
     service = start_service(WithoutEnds(simulator))

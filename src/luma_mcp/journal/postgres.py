@@ -96,7 +96,7 @@ _KEEP_CLAIM = f"claimed = claimed AND {OPEN}"
 """Set with every state that may open an order again: one that had ended must not take the claim of its successor."""
 _ALIVE = "alive_at = clock_timestamp()"
 """By the database's clock, since those of the machines may differ. Other times become those of the API's clock."""
-_TIMES = ("ordered_at", "sent_at", "alive_at")
+_TIMES = ("ordered_at", "sent_at", "alive_at", "delivered_at")
 _LARGEST = 1e9
 """Of what a job can have used, in seconds or credits."""
 _LONGEST = 40
@@ -303,7 +303,7 @@ class PostgresJournal:
         await self._update_job(jobid, "files = %s", json.dumps(files))
 
     async def mark_delivered(self, jobid: str) -> None:
-        await self._update_job(jobid, "delivered = TRUE")
+        await self._update_job(jobid, "delivered = TRUE, delivered_at = %s", self._wall_clock())
 
     async def mark_deleted(self, jobid: str) -> None:
         finished = "CASE state WHEN 'running' THEN 'completed' ELSE state END"

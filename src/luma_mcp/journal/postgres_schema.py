@@ -69,6 +69,7 @@ MIGRATIONS = (
         """,
         oldest=1,
     ),
+    Migration("ALTER TABLE luma_orders ADD COLUMN delivered_at timestamptz;", oldest=1),
 )
 VERSION = len(MIGRATIONS)
 """Of the tables that this program uses."""

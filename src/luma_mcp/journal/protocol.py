@@ -58,7 +58,7 @@ class Order:
             this machine, which they come from otherwise, can be wrong by years.
         answer_status: HTTP status of an answer that does not show whether a job was started.
         adopted: whether its job was found in a list, instead of being named in an answer.
-        delivered: whether the finished job was returned to somebody.
+        delivered, delivered_at: whether the finished job was returned to somebody, and when that was last done.
         link: the last link to its video.
         continues: the jobid of the clip that it continues.
         price: what it was expected to cost, in the API's unit; None if that was not known.
@@ -84,6 +84,7 @@ class Order:
     answer_status: int | None = None
     adopted: bool = False
     delivered: bool = False
+    delivered_at: datetime | None = None
     link: str | None = None
     continues: str | None = None
     price: float | None = None

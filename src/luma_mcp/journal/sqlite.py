@@ -108,7 +108,7 @@ _RETRIES = 4
 _LOCK_SUFFIX = ".lock"
 COMPANIONS = ("-journal", "-wal", "-shm")
 """What SQLite appends to the name of a database for the files that it keeps beside it."""
-_MAJOR, _MINOR = 0, 6
+_MAJOR, _MINOR = 0, 7
 _APPLICATION_ID = 0x4C756D61
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -140,6 +140,7 @@ _ADDED_COLUMNS = {
         "price": "REAL",
         "charged": "TEXT",
         "ordered_by": "TEXT NOT NULL DEFAULT ''",
+        "delivered_at": "REAL",
     },
     "assets": {"width": "INTEGER", "height": "INTEGER"},
 }
@@ -339,7 +340,7 @@ class SqliteJournal:
         await self._update_job(jobid, "files = ?", json.dumps(files))
 
     async def mark_delivered(self, jobid: str) -> None:
-        await self._update_job(jobid, "delivered = 1")
+        await self._update_job(jobid, "delivered = 1, delivered_at = ?", self._wall_clock().timestamp())
 
     async def mark_deleted(self, jobid: str) -> None:
         finished = "CASE state WHEN 'running' THEN 'completed' ELSE state END"
@@ -588,7 +589,7 @@ class SqliteJournal:
     def _insert_statement(self, order: Order) -> _Statement:
         """The statement that inserts an order unless it is recorded already."""
         row: dict[str, Any] = {name: getattr(order, name) for name in PLAIN_COLUMNS}
-        for name in ("ordered_at", "sent_at", "alive_at"):
+        for name in ("ordered_at", "sent_at", "alive_at", "delivered_at"):
             time_of_day = getattr(order, name)
             row[name] = time_of_day and time_of_day.timestamp()
         row |= {
@@ -1084,6 +1085,7 @@ def _parse_row(row: sqlite3.Row | dict[str, Any]) -> Order | None:
             by_api_clock=bool(row["by_api_clock"]),
             adopted=bool(row["adopted"]),
             delivered=bool(row["delivered"]),
+            delivered_at=_parse_time(row["delivered_at"]),
         )
     except (ValueError, TypeError, OverflowError, OSError):
         return None

@@ -168,6 +168,7 @@ class VideoService:
             expect=self._expect_longest,
             ordered_by=tenant.name,
             webhooks=self._webhooks,
+            may_lose_answers=not settings.has_local_files,
         )
         self.credits = CreditsWatch(self.api, settings.email)
         self.downloads = Downloads(

@@ -66,6 +66,9 @@ SLOT_PAUSE = 5.0
 """Seconds between two attempts to get a slot. A job takes half a minute or more."""
 _END_TOLERANCE = timedelta(seconds=2)
 """By how much later a job may seem to have ended than it has: the dates of the API's answers are whole seconds."""
+_REDELIVERED_FOR = timedelta(minutes=1)
+"""How long an answer with a video may turn out to be lost between a server for many and its caller, who then repeats
+the order: a proxy or the server itself has failed meanwhile."""
 _BUSY_PAUSE = 0.2
 """Seconds between two attempts to use a journal that another process has locked."""
 
@@ -103,6 +106,7 @@ class OrderSubmitter:
         expect: gives the seconds that a video usually takes at most, if that is known.
         ordered_by: who orders, for the report on usage.
         webhooks: builds what the API calls at the end of a job; None if it calls nobody.
+        may_lose_answers: whether an answer can be lost between this server and its caller.
     """
 
     api: VideoApi
@@ -119,6 +123,7 @@ class OrderSubmitter:
     expect: Callable[[VideoRequest], Awaitable[float | None]]
     ordered_by: str = ""
     webhooks: WebhookUrls | None = None
+    may_lose_answers: bool = False
     # A lock exists as long as a call has it or waits for it.
     _locks: WeakValueDictionary[str, anyio.Lock] = field(default_factory=WeakValueDictionary, init=False)
 
@@ -219,7 +224,17 @@ class OrderSubmitter:
     async def _begin_call(self, key: str, *, any_age: bool) -> _Call:
         began = anyio.current_time()
         finished = await self.journal.list_finished(key)
-        return _Call(began, frozenset(order.id for order in finished if order.delivered), any_age)
+        delivered = [order for order in finished if order.delivered]
+        if self.may_lose_answers and delivered:
+            await self.reconciler.learn_time()
+            # Whoever repeats an order whose job has failed wants another attempt, also if they have not heard of it.
+            since = self.now() - _REDELIVERED_FOR
+            delivered = [
+                order
+                for order in delivered
+                if order.state == "failed" or order.delivered_at is None or order.delivered_at <= since
+            ]
+        return _Call(began, frozenset(order.id for order in delivered), any_age)
 
     async def _find_duplicate(self, key: str, call: _Call) -> SubmitResult | None:
         order = await self.journal.get_open(key)
@@ -600,8 +615,8 @@ class _Call:
 
     Attributes:
         began: when it came, by the event loop's clock.
-        delivered: the ids of identical orders whose results somebody had received by then. No time of day shows that
-            reliably: the clocks of processes differ, and the API's dates are whole seconds.
+        delivered: the ids of identical orders whose results somebody had received by then, for certain. No time of day
+            shows exactly when that was: the clocks of processes differ, and the API's dates are whole seconds.
         any_age: whether it gets every completed job.
     """
 
