@@ -333,8 +333,9 @@ class Poller:
     async def _poll(self) -> None:
         was_running = self.is_worth_waiting
         is_announced, self._is_announced = self._is_announced, False
+        began = anyio.current_time()
         if is_announced:
-            self._confirmed_at = anyio.current_time()
+            self._confirmed_at = began
         try:
             job = await self.fetch()
         except (errors.Upstream, errors.NetworkError, errors.Capacity, errors.NotFound) as error:
@@ -351,6 +352,8 @@ class Poller:
                 await self._acquire(delay)
             return
         self.record(job, is_announced=is_announced)
+        # The record shows what was true then. A slow journal may have held it up, and a wait may end meanwhile.
+        self.polled_at = began
         if is_announced or not was_running or self.is_worth_waiting:
             return
         if self.has_webhook and not self._was_called:
