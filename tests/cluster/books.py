@@ -7,19 +7,26 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.cluster.callers import JOBID
+from tests.cluster.callers import JOBIDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from tests.campaign.api import Api, LedgerJob, Post
     from tests.cluster.callers import Call
 
-DATES = 1.5
-"""Seconds that are uncertain because the API's dates are whole seconds."""
 SHORT = 0.7
 """Seconds by which a wait may be shorter than it should."""
+ARRIVAL = 1.0
+"""Seconds within which a call arrives at its replica, on a busy machine."""
+NOTICE = 1.5
+"""Seconds after the end of a job in which a call that waits for it learns of that, at the latest when its wait ends."""
+LATE = 2.0
+"""Seconds by which an answer comes later than its wait ends if the database holds it up."""
 PROMPT = re.compile(r"clip \d+\.\d+ of (\w+)")
+FAILS = re.compile(r"simulate:(fail|moderate)")
+Drain = tuple[float, float]
+"""From when until when a replica was being stopped, by the monotonic clock."""
 
 
 @dataclass(eq=False, slots=True)
@@ -28,11 +35,13 @@ class Intent:
 
     Attributes:
         prompt: of no other intent.
+        is_traceable: whether its job can be found without an answer: it runs long, and is the only one of its model.
         was_deleted: whether its job was deleted at the user's request.
     """
 
     user: str
     arguments: dict[str, Any]
+    is_traceable: bool = False
     calls: list[Call] = field(default_factory=list)
     was_deleted: bool = False
 
@@ -47,10 +56,16 @@ class Intent:
 
 @dataclass(slots=True)
 class Books:
-    """The checks. `accepted`: how often each exception of the rules applied."""
+    """The checks.
+
+    Attributes:
+        accepted: how often each exception of the rules applied. The reason of each is beside it.
+        hidden: prompts about whose jobs the API answers a question with a failure.
+    """
 
     api: Api
     accepted: Counter[str] = field(default_factory=Counter)
+    hidden: set[str] = field(default_factory=set)
     _jobs: dict[str, list[LedgerJob]] = field(default_factory=dict)
     _posts: dict[str, list[Post]] = field(default_factory=dict)
     _read: tuple[int, int] = (0, 0)
@@ -70,12 +85,13 @@ class Books:
     def get_posts(self, intent: Intent) -> list[Post]:
         return self._posts.get(intent.prompt, [])
 
-    def check(self, intent: Intent) -> list[str]:
+    def check(self, intent: Intent, *, database_fails: bool) -> list[str]:
         """Problems with one intent: what it cost, and what the answers about it said."""
         problems = self._check_billed_once(intent)
         for call in intent.orders:
             if call.content:
-                problems += [f"{problem}: {call}" for problem in self._check_money(intent, call)]
+                found = self._check_money(intent, call, database_fails=database_fails)
+                problems += [f"{problem}: {call}" for problem in found]
         created = Counter(call.jobid for call in intent.orders if call.content.get("outcome") == "created")
         problems += [f"created by {count} calls: {jobid}" for jobid, count in created.items() if count > 1]
         named = {call.jobid for call in intent.calls}
@@ -100,25 +116,22 @@ class Books:
         return problems
 
     def _may_follow(self, intent: Intent, earlier: LedgerJob, job: LedgerJob | None, real: float = 0.0) -> bool:
-        """Whether a job may be another video: its call came after the earlier one was handed over, or may have been."""
+        """Whether a job may be another attempt: the earlier one has failed, and an answer has said so, or was cut off.
+
+        There is no video then, so whoever repeats the order wants that.
+        """
         real = job.real if job else real
-        if earlier.ended is None or earlier.runs(real):
-            return False
-        came = [call for call in intent.orders if call.sent <= real <= call.ended]
-        if not any(call.sent >= earlier.ended - DATES for call in came):
+        if not FAILS.search(earlier.prompt) or earlier.runs(real):
             return False
         for call in intent.calls:
-            if call.sent <= real and call.jobid == earlier.jobid and call.is_final:
-                self.accepted["another video, after the first was handed over"] += 1
-                return True
-            if call.sent <= real and call.problem and call.ended > earlier.ended - 0.1:
-                self.accepted["another video, after an answer with the first one was cut off"] += 1
+            if call.sent <= real and (call.problem or (call.jobid == earlier.jobid and call.is_final)):
+                self.accepted["another attempt, after the first one failed"] += 1
                 return True
         return False
 
     # Every answer is right about the money.
 
-    def _check_money(self, intent: Intent, call: Call) -> list[str]:
+    def _check_money(self, intent: Intent, call: Call, *, database_fails: bool) -> list[str]:
         content, error = call.content, call.error
         charged = content.get("charged") if "outcome" in content else error.get("charged")
         if charged not in ("yes", "no", "unknown"):
@@ -128,21 +141,22 @@ class Books:
             return ["the job of another order"]
         if charged == "yes" and not call.jobid:
             return ["charged for no job"]
-        if charged == "unknown" and error.get("kind") != "job_failed" and not self._may_be_unknown(intent):
-            return ["an unknown outcome without a reason"]
+        if charged == "unknown" and error.get("kind") != "job_failed":
+            return self._check_unknown(intent, call, database_fails=database_fails)
         return []
 
-    def _may_be_unknown(self, intent: Intent) -> bool:
-        posts = self.get_posts(intent)
-        if any(post.proves_nothing for post in posts) or any(call.problem for call in intent.calls):
-            return True
-        was_out_of_reach = any(call.error.get("kind") == "journal_unavailable" for call in intent.calls)
-        has_warning = any("record of orders cannot be used" in call.text for call in intent.calls)
-        if was_out_of_reach or has_warning:
-            # What became of the order was not recorded yet: for others it was still on its way.
+    def _check_unknown(self, intent: Intent, call: Call, *, database_fails: bool) -> list[str]:
+        posts = [post for post in self.get_posts(intent) if post.real <= call.ended]
+        # Its replica was killed, or its connection was cut, and perhaps its order was on its way.
+        broken = [other for other in intent.orders if other.problem and other.sent <= call.ended]
+        if any(post.proves_nothing for post in posts) or broken:
+            return []
+        if posts and database_fails:
+            # The replica that got the API's answer could not record it, and the others cannot know it meanwhile. They
+            # order nothing, and what they say is right: an order was sent and may be charged.
             self.accepted["unknown, while the database could not be reached"] += 1
-            return True
-        return False
+            return []
+        return ["an unknown outcome without a reason"]
 
     # Nobody sees what is not theirs.
 
@@ -152,24 +166,40 @@ class Books:
         for call in calls:
             owners = set(PROMPT.findall(call.text))
             asked = str(call.arguments.get("jobid", ""))
-            for jobid in set(JOBID.findall(call.text)) - {asked}:
+            for jobid in set(JOBIDS[self.api.contract.api].findall(call.text)) - {asked}:
                 job = self.api.jobs.get(jobid)
-                owners |= set(PROMPT.findall(job.prompt)) if job else {f"nobody ({jobid})"}
+                if job:
+                    owners |= set(PROMPT.findall(job.prompt))
+                elif self.api.contract.api == "useapi":
+                    owners.add(f"nobody ({jobid})")
             if owners - {call.user}:
                 problems.append(f"{call.user} saw something of {', '.join(owners - {call.user})}: {call}")
         return problems
 
     # Calls are answered, and wait.
 
-    def check_waits(self, calls: Iterable[Call], *, may_break: bool, may_be_cut: bool) -> list[str]:
-        """Problems with calls that were not answered, or answered before their wait was over."""
+    def check_waits(self, calls: Iterable[Call], *, may_break: bool, drains: Sequence[Drain] = ()) -> list[str]:
+        """Problems with calls that were not answered, or whose wait ended before it was over, or long after the job.
+
+        `may_break`: whether connections of callers are cut. `drains`: when replicas were being stopped.
+        """
         problems: list[str] = []
         for call in calls:
             hangs = call.problem.startswith("no answer within")
             if call.problem and (hangs or not may_break):
                 problems.append(f"no answer: {call}")
-            wait = call.arguments.get("wait_seconds", 0)
-            is_early = call.ended - call.sent < wait - SHORT
-            if is_early and call.content.get("state") == "running" and not may_be_cut:
-                problems.append(f"a wait of {wait} s ended after {call.ended - call.sent:.1f} s: {call}")
+            wait, lasted = call.arguments.get("wait_seconds", 0), call.ended - call.sent
+            if not wait or call.content.get("state") != "running":
+                continue
+            # A replica that is being stopped does not let new calls wait: they are to ask again, and get another one.
+            is_told_to_ask = call.content.get("next_action") == "get_job"
+            if any(began - ARRIVAL <= call.sent <= ended for began, ended in drains) and is_told_to_ask:
+                continue
+            if lasted < wait - SHORT:
+                problems.append(f"a wait of {wait} s ended after {lasted:.1f} s: {call}")
+            job = self.api.jobs.get(call.jobid or "")
+            # What an answer says that was held up was true when the wait ended, or the order was placed.
+            has_ended = job and job.ended and job.ended < call.sent + wait - NOTICE and job.prompt not in self.hidden
+            if has_ended and lasted < wait + LATE:
+                problems.append(f"a wait of {wait} s did not notice the end of its job: {call}")
         return problems

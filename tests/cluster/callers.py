@@ -19,7 +19,11 @@ TIMEOUT = 90.0
 """Seconds after which a call counts as hanging."""
 META = "io.modelcontextprotocol"
 Protocol = Literal["2025-11-25", "2026-07-28", "official client"]
-JOBID = re.compile(r"j\d+v-u\d+-email:[^:\s\"]+:[-0-9a-f]+-bot:luma")
+JOBIDS = {
+    "useapi": re.compile(r"j\d+v-u\d+-email:[^:\s\"]+:[-0-9a-f]+-bot:luma"),
+    "agents": re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"),
+}
+"""What a job's id looks like, by API. Files of the second one have ids of the same kind."""
 
 
 @dataclass(eq=False, slots=True)

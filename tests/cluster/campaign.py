@@ -9,6 +9,7 @@ faults; what happens at the same time is up to the processes. `CAMPAIGN_SEED=…
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import signal
 import time
@@ -20,17 +21,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 from scripts.cluster import Cluster, Replica, running_cluster
-from tests.campaign.api import CONTRACTS, HELD, Cut, Fault
-from tests.cluster.books import Books, Intent
+from tests.campaign.api import CONTRACTS, HELD, Contract, Cut, Fault
+from tests.cluster.books import Books, Drain, Intent
 from tests.cluster.callers import Call, Callers, Protocol
 from tests.cluster.faults import STATEMENTS, DatabaseProxy, Trap, full_disk, running_proxies, small_disk, wrong_clock
 from tests.cluster.webhooks import CallingApi
 from tests.postgres.server import running_server
 
+from luma_mcp.api.protocol import FEATURES
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from tests.postgres.server import PostgresServer
+
+logger = logging.getLogger(__name__)
 
 USERS = ("alice", "bob", "carol", "dave")
 REPLICAS = 2
@@ -38,6 +43,8 @@ ORDERS = 100
 """Orders of one round."""
 WORKERS = 16
 """Calls at the same time, without the identical ones of one intent."""
+LONG = 25.0
+"""Seconds of a job that somebody looks for while it runs, also if the database is away for a while."""
 ATTEMPTS = 12
 """How often a user orders again when no answer came, or one that says that nothing was charged."""
 LOOKS = 30
@@ -78,9 +85,8 @@ class Deployment:
 
 
 @contextmanager
-def running_deployment(seed: int) -> Iterator[Deployment]:
+def running_deployment(seed: int, contract: Contract = CONTRACTS[0]) -> Iterator[Deployment]:
     """Run a deployment for a campaign."""
-    contract = CONTRACTS[0]
     api = CallingApi(contract, seed)
     with ExitStack() as stack:
         url = stack.enter_context(api.running())
@@ -95,6 +101,7 @@ def running_deployment(seed: int) -> Iterator[Deployment]:
             clock = {"LD_PRELOAD": str(library), "CLOCK_ERROR": str(error)}
             own.append({"LUMA_MCP_JOURNAL": postgres.url.replace(f":{port}/", f":{proxy.port}/"), **clock})
         environment = {
+            "LUMA_MCP_API": contract.api,
             "LUMA_MCP_BASE_URL": url,
             name: credential,
             "LUMA_MCP_THUMBNAILS": "0",
@@ -117,6 +124,7 @@ class Round:
     intents: list[Intent] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
+    drains: list[Drain] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
     _is_over: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -124,6 +132,7 @@ class Round:
         self.rng = random.Random(self.seed)
         self._faults = random.Random(self.seed + 1)
         self._api, self._cluster = self.deployment.api, self.deployment.cluster
+        self._features = FEATURES[self._api.contract.api]
         self._callers = Callers(self._cluster, USERS)
 
     async def run(self) -> None:
@@ -135,7 +144,9 @@ class Round:
 
     async def _run(self) -> None:
         self._began = time.monotonic()
-        for number in range(1, self.count + 1):
+        if self._api.contract.lists_jobs:
+            self._plan_traceable()
+        for number in range(len(self.intents) + 1, self.count + 1):
             self._plan(number)
         waiting = deque(self.intents)
 
@@ -153,9 +164,21 @@ class Round:
         problems = failures or [*self._check(), *await self._audit()]
         if problems:
             raise Violation(self._describe(problems))
+        accepted = self.deployment.books.accepted
+        logger.info("Seed %d, %s: exceptions that applied: %s", self.seed, self.kind, dict(accepted) or "none")
+        accepted.clear()
         self.deployment.give_up_unknown()
 
     # Orders.
+
+    def _plan_traceable(self) -> None:
+        """Plan the one order whose answer is lost, and whose job can be found all the same, whatever fails besides."""
+        user, model = self.rng.choice(USERS), self._api.contract.clock_model
+        arguments = {"prompt": f"clip {self.seed}.1 of {user}", "model": model}
+        intent = Intent(user, arguments, is_traceable=True)
+        self.intents.append(intent)
+        self._api.service.durations[intent.prompt] = LONG
+        self._api.orders[intent.prompt] = deque([Fault(cut=self.rng.choice(CUTS))])
 
     def _plan(self, number: int) -> None:
         """Choose an order, and what happens to it at the API."""
@@ -181,6 +204,7 @@ class Round:
         if rng.random() < 0.15:
             fault = Fault(cut=rng.choice(CUTS)) if rng.random() < 0.5 else Fault(status=rng.choice((500, 502, 503)))
             self._api.look_ups[prompt].append(fault)
+            self.deployment.books.hidden.add(prompt)
 
     def _choose_order_fault(self) -> Fault:
         rng, kind = self.rng, self.rng.random()
@@ -209,11 +233,18 @@ class Round:
         jobid = next((answer.jobid for answer in answers if answer.jobid), None)
         if rng.random() < 0.1:
             await self._call(intent, "list_jobs", {"limit": 20}, rng)
+        for _ in range(LOOKS if intent.is_traceable else 0):
+            if jobid:
+                break
+            # As the answer about an unknown outcome advises.
+            listed = await self._call(intent, "list_jobs", {"text": intent.prompt}, rng)
+            jobid = next((row.get("jobid") for row in listed.content.get("jobs", [])), None)
+            await asyncio.sleep(0.5)
         if jobid is None:
             return
         if not any(answer.is_final for answer in answers):
             await self._follow(intent, jobid, rng)
-        if rng.random() < 0.1:
+        if rng.random() < 0.1 and self._features.delete:
             await self._delete(intent, jobid, rng)
 
     async def _order(self, intent: Intent, rng: random.Random, place: str | None = None) -> Call:
@@ -320,8 +351,10 @@ class Round:
         for replica in self._cluster.replicas:
             await self._pause(0.5, 1.5)
             self._note(f"SIGTERM to {replica.name}")
+            began = time.monotonic()
             await self._do(replica.send, signal.SIGTERM)
             await self._do(replica.wait)
+            self.drains.append((began, time.monotonic()))
             self._note(f"start {replica.name}")
             await self._do(replica.start)
 
@@ -408,9 +441,9 @@ class Round:
         books = self.deployment.books
         books.read()
         may_break = self.kind.startswith("kill") or self.kind == "nginx is restarted"
-        problems = books.check_waits(self.calls, may_break=may_break, may_be_cut=self.kind == "rolling restart")
+        problems = books.check_waits(self.calls, may_break=may_break, drains=self.drains)
         for intent in self.intents:
-            problems += books.check(intent)
+            problems += books.check(intent, database_fails=self.kind in DATABASE_FAULTS)
         return [*problems, *books.check_isolation(self.calls), *self._api.problems]
 
     async def _audit(self) -> list[str]:
@@ -429,7 +462,7 @@ class Round:
                     problems.extend(await self._explain(intent, jobid, found))
                 if self._faults.random() < 0.2:
                     other = self._faults.choice([user for user in USERS if user != intent.user])
-                    tool = self._faults.choice(("get_job", "delete_job"))
+                    tool = self._faults.choice(("get_job", "delete_job") if self._features.delete else ("get_job",))
                     seen = await self._look_up(other, tool, jobid, str(number))
                     calls.append(seen)
                     if seen.error.get("kind") != "not_found":
@@ -455,7 +488,12 @@ class Round:
         return call
 
     async def _explain(self, intent: Intent, jobid: str, found: Call) -> list[str]:
-        """Why a job is not found: its order is listed as unknown, and its user has heard so."""
+        """Why a job is not found: its answer was lost, its order is listed as unknown, and its user has heard so.
+
+        The API lists only running jobs, without their prompts, or none at all. A job that has ended, or that may as
+        well be another order's, cannot be told from others, and to take the wrong one would be worse. Its order is
+        listed, it is not placed again unless the user wants that, and its price counts towards the budget.
+        """
         for _ in range(LOOKS):
             arguments = {"text": intent.prompt, "limit": 100}
             listed = await self._callers.call(intent.user, "list_jobs", arguments, "nginx", "2026-07-28")
@@ -465,7 +503,9 @@ class Round:
         mine = [row for row in listed.content.get("jobs", []) if row.get("prompt") == intent.prompt]
         rows = [row for row in mine if "jobid" not in row and row["state"] == "unknown"]
         has_heard = any(call.problem or call.error.get("charged") == "unknown" for call in intent.orders)
-        if rows and has_heard:
+        was_lost = any(post.proves_nothing for post in self.deployment.books.get_posts(intent))
+        was_killed = self.kind.startswith("kill") and any(call.problem for call in intent.orders)
+        if rows and has_heard and (was_lost or was_killed) and not intent.is_traceable:
             self.deployment.books.accepted["listed as unknown"] += 1
             return []
         return [f"a job that nobody knows of: {jobid}: {found}; {listed}; {self._read_rows(intent)}"]
@@ -513,6 +553,10 @@ KINDS: dict[str, Callable[[Round], Awaitable[None]]] = {
     "connections are dropped": Round.drop_connections,
     "connections are refused": Round.refuse_connections,
 }
+
+
+DATABASE_FAULTS = frozenset(list(KINDS)[list(KINDS).index("PostgreSQL is restarted") :])
+"""Those with which replicas cannot record at once what the API answers."""
 
 
 async def run_round(deployment: Deployment, seed: int, kind: str, count: int) -> Round:

@@ -33,3 +33,13 @@ def deployment() -> Iterator[Deployment]:
 
     with running_deployment(int(os.environ.get("CAMPAIGN_SEED", "1"))) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def agents_deployment() -> Iterator[Deployment]:
+    """The same with Luma's Agents API."""
+    from tests.campaign.api import CONTRACTS
+    from tests.cluster.campaign import running_deployment
+
+    with running_deployment(int(os.environ.get("CAMPAIGN_SEED", "1")), CONTRACTS[1]) as running:
+        yield running

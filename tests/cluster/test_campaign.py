@@ -18,16 +18,23 @@ SAMPLE_ORDERS = 6
 """Orders of each kind of round, unless this is a campaign."""
 
 
-def choose_rounds() -> list[tuple[int, str]]:
-    """Choose the rounds: the seed and the kind of fault of each."""
+def choose_rounds() -> list[tuple[int, str, str]]:
+    """Choose the rounds: the seed, the kind of fault and the API of each. The API changes after all kinds."""
     first = int(os.environ.get("CAMPAIGN_SEED", "1"))
     orders = os.environ.get("CAMPAIGN_ORDERS")
     kinds = [os.environ["CAMPAIGN_KIND"]] if "CAMPAIGN_KIND" in os.environ else list(KINDS)
-    count = math.ceil(int(orders) / ORDERS) if orders else len(kinds)
-    return [(seed, kinds[seed % len(kinds)]) for seed in range(first, first + count)]
+    count = math.ceil(int(orders) / ORDERS) if orders else 2 * len(kinds)
+    rounds: list[tuple[int, str, str]] = []
+    for seed in range(first, first + count):
+        api = "agents" if seed // len(KINDS) % 2 else "useapi"
+        rounds.append((seed, kinds[seed % len(kinds)], api))
+    return rounds
 
 
 @pytest.mark.sample(1000 if IS_CAMPAIGN else 5)
-@pytest.mark.parametrize(("seed", "kind"), choose_rounds())
-def test_no_order_is_billed_twice_and_none_is_lost(deployment: Deployment, seed: int, kind: str) -> None:
+@pytest.mark.parametrize(("seed", "kind", "api"), choose_rounds())
+def test_no_order_is_billed_twice_and_none_is_lost(
+    request: pytest.FixtureRequest, seed: int, kind: str, api: str
+) -> None:
+    deployment: Deployment = request.getfixturevalue("deployment" if api == "useapi" else "agents_deployment")
     asyncio.run(run_round(deployment, seed, kind, ORDERS if IS_CAMPAIGN else SAMPLE_ORDERS))
