@@ -228,8 +228,8 @@ class Round:
         is_held = any(fault.hold for fault in self._api.orders[intent.prompt])
         place = str(rng.randrange(REPLICAS)) if is_held else None
         answers = await asyncio.gather(*(self._order(intent, rng, place) for _ in range(identical)))
-        if rng.random() < 0.3 and not any(answer.is_final for answer in answers):
-            answers = [await self._order(intent, rng)]
+        if rng.random() < 0.3:
+            answers.append(await self._order(intent, rng))
         jobid = next((answer.jobid for answer in answers if answer.jobid), None)
         if rng.random() < 0.1:
             await self._call(intent, "list_jobs", {"limit": 20}, rng)
@@ -238,7 +238,8 @@ class Round:
                 break
             # As the answer about an unknown outcome advises.
             listed = await self._call(intent, "list_jobs", {"text": intent.prompt}, rng)
-            jobid = next((row.get("jobid") for row in listed.content.get("jobs", [])), None)
+            mine = [row for row in listed.content.get("jobs", []) if row.get("prompt") == intent.prompt]
+            jobid = next((row.get("jobid") for row in mine), None)
             await asyncio.sleep(0.5)
         if jobid is None:
             return
