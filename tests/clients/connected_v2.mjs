@@ -8,6 +8,9 @@ import { COMMAND, SIMULATED, overHttp, surroundings } from "./server.mjs";
 export const NEWER = { pin: "2026-07-28" };
 export const IDENTITY = { name: "client-v2", version: "1" };
 
+/** What the tasks client states in each request. */
+export const FRAMING = { protocolVersion: NEWER.pin, clientInfo: IDENTITY, clientCapabilities: {} };
+
 /** How the server is reached: each gives a transport, and `away()`, which ends what it has started. */
 export const REACHED = {
   stdio: async () => {

@@ -4,12 +4,11 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { createTaskSessionFromClient, resultFromTaskOutcome } from "@modelcontextprotocol/ext-tasks/client";
 
-import { IDENTITY, NEWER, REACHED, connected } from "./connected_v2.mjs";
+import { FRAMING, IDENTITY, NEWER, REACHED, connected } from "./connected_v2.mjs";
 import { judgeRefusal, judgeVideo, IMPOSSIBLE } from "./story.mjs";
 import { judgeTasks } from "./tasks_schema.mjs";
 import { tapped } from "./wire.mjs";
 
-const FRAMING = { protocolVersion: NEWER.pin, clientInfo: IDENTITY, clientCapabilities: {} };
 const DECLARED = {
   "io.modelcontextprotocol/protocolVersion": NEWER.pin,
   "io.modelcontextprotocol/clientInfo": IDENTITY,
