@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import anyio
+import anyio.lowlevel
 import httpx2
 import pytest
 from mcp import Client
@@ -150,6 +152,39 @@ async def test_callers_who_signed_in_share_the_credential_and_see_only_their_own
     assert TOKEN in sent
     for token in tokens.values():
         assert token not in sent
+
+
+@pytest.mark.parametrize("journal", ["off", "journal.db"], ids=["in memory", "in a file"])
+async def test_an_order_is_made_once_while_its_caller_changes(tmp_path: Path, journal: str) -> None:
+    """With an e-mail address that has changed, and limits that do so between the calls."""
+    accounts, provider = Accounts("useapi", [TOKEN]), IdentityProvider()
+    file = tmp_path / "tenants.toml"
+    place = journal if journal == "off" else str(tmp_path / journal)
+    with serving(provider) as issuer:
+        provider = provider.move(issuer)
+        environment = {"LUMA_MCP_OAUTH_ISSUER": issuer, "USEAPI_TOKEN": TOKEN, "LUMA_MCP_JOURNAL": place}
+        settings = Settings.from_environment({"LUMA_MCP_PUBLIC_URL": PUBLIC_URL, **environment})
+        file.touch(0o600)
+        access = Access(Mode.OAUTH, tenants=TenantsFile(file, settings))
+        found: set[str] = set()
+
+        async def run(client: Client) -> None:
+            found.add((await order(client))["jobid"])
+
+        with hosted(accounts, access, **environment) as url:
+            async with AsyncExitStack() as stack:
+                clients: list[Client] = []
+                for email in ("anna@example.com", "anna@example.org"):
+                    token = provider.sign(aud=f"{PUBLIC_URL}/mcp", email=email, email_verified=True)
+                    connecting = connected(url, ERAS[0], Authorization=f"Bearer {token}")
+                    clients.append(await stack.enter_async_context(connecting))
+                async with anyio.create_task_group() as tasks:
+                    for number in range(8):
+                        file.write_text(f"[users.anna]\nmax_jobs_per_hour = {100 + number}\n")
+                        tasks.start_soon(run, clients[number % 2])
+                        await anyio.lowlevel.checkpoint()
+    assert accounts.count_orders() == {TOKEN: 1}
+    assert len(found) == 1
 
 
 async def test_credentials_and_limits_come_from_the_file_of_tenants(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -12,6 +13,7 @@ from tests.clock import pass_time
 from tests.conftest import TOKEN, resolve, wall_clock
 from tests.service.faulty import Fault, FaultyOrders, Killed
 from tests.service.orders import place
+from tests.transports import Held
 
 from luma_mcp.errors import JournalUnavailable, NotFound
 from luma_mcp.server.app import build_services
@@ -88,6 +90,28 @@ async def test_one_machine_settles_what_a_failed_one_has_left(
 def _get_credential_id(database: Database) -> str:
     [(credential,)] = database.execute("SELECT DISTINCT split_part(api, '/', 1) FROM luma_orders")
     return str(credential)
+
+
+async def test_an_order_is_made_once_while_its_caller_changes(start: Start, simulator: Simulator) -> None:
+    held = Held(simulator)
+    machines = [start(held), start()]
+    changed = [replace(ADA, name="ada@example.com"), replace(ADA, name="ada@example.org", max_jobs_per_hour=9)]
+    found: list[str] = []
+
+    async def order(services: TenantServices, tenant: Tenant) -> None:
+        found.append((await place(of(services, tenant))).outcome)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(order, machines[0], ADA)
+        await held.delivered.wait()
+        for services in machines:
+            for tenant in changed:
+                tasks.start_soon(order, services, tenant)
+        await pass_time(2)
+        assert found == []
+        held.may_answer.set()
+    assert sorted(found) == ["created", *["duplicate"] * 4]
+    assert len(simulator.service.jobs) == 1
 
 
 async def test_without_the_database_only_own_jobs_are_followed(start: Start, postgres: PostgresServer) -> None:

@@ -31,6 +31,9 @@ class FakeService:
         self.connections = connections
         self.is_closed = False
 
+    def set_limits(self, settings: Settings, tenant: Tenant) -> None:
+        self.settings, self.tenant = settings, tenant
+
     async def aclose(self) -> None:
         self.is_closed = True
 
@@ -76,7 +79,9 @@ async def test_a_tenant_keeps_its_service() -> None:
     assert await use(services, bob) is not first
     # What a token permits is not a matter of the service.
     assert await use(services, replace(ada, scopes=frozenset({"luma:read"}))) is first
-    assert await use(services, replace(ada, budget_per_day=1.0)) is not first
+    assert await use(services, replace(ada, name="ada@example.com", budget_per_day=1.0)) is first
+    assert (first.settings.budget_per_day, first.tenant.name) == (1.0, "ada@example.com")
+    assert await use(services, replace(ada, credential=SecretStr("user:ada"))) is not first
     assert first.connections is (await use(services, bob)).connections is not None
     assert (await use(services, OWNER)).connections is None
     await services.aclose()

@@ -153,23 +153,23 @@ class VideoService:
         )
         self.reconciler = Reconciler(api, self.journal, wall_clock, names_candidates=tenant.owns_credential)
         self._webhooks = build_webhook_urls(settings, catalog)
-        orders = OrderSubmitter(
+        self._orders = orders = OrderSubmitter(
             self.api,
             self.journal,
             requests,
             self.reconciler,
             now=self.now,
-            max_per_hour=settings.max_jobs_per_hour or 0,
-            budget=settings.budget_per_day or 0.0,
+            max_per_hour=0,
+            budget=0.0,
             prices=PriceEstimator(catalog, self.journal),
             repeat_window=timedelta(seconds=settings.repeat_window_seconds),
             is_shared=journal_place(settings) is not None,
             is_required=settings.journal_required,
             expect=self._expect_longest,
-            ordered_by=tenant.name,
             webhooks=self._webhooks,
             may_lose_answers=not settings.has_local_files,
         )
+        self.set_limits(settings, tenant)
         self.credits = CreditsWatch(self.api, settings.email)
         self.downloads = Downloads(
             self.api, self.journal, self._http, decoder, self._clips, get_folder, journal_path(settings)
@@ -196,6 +196,12 @@ class VideoService:
         from luma_mcp.service.stored_files import FileStore
 
         return FileStore(open_store(settings.store), self.api, self.journal, self._http)
+
+    def set_limits(self, settings: Settings, tenant: Tenant) -> None:
+        """Place further orders within these limits, and under the tenant's name."""
+        self._orders.max_per_hour = settings.max_jobs_per_hour or 0
+        self._orders.budget = settings.budget_per_day or 0.0
+        self._orders.ordered_by = tenant.name
 
     def now(self) -> datetime:
         """The time of day, in UTC: by the API's clock once that is known, which nobody sets."""

@@ -77,6 +77,10 @@ def apply_tenant(settings: Settings, tenant: Tenant) -> Settings:
     )
 
 
+_Key = tuple[str, SecretStr | None, bool]
+"""What distinguishes services: `id`, `credential` and `owns_credential` of their tenants."""
+
+
 @dataclass(slots=True)
 class _Entry:
     """What is kept of a tenant. `calls`: how many use the service now; `waits`: how many of them wait for a job."""
@@ -101,7 +105,7 @@ class TenantServices:
         self._build = build
         self._most = most
         # The tenant that was used last is the last.
-        self._entries: dict[Tenant, _Entry] = {}
+        self._entries: dict[_Key, _Entry] = {}
         self._connections: SharedTransport | None = None
         self._has_too_many = anyio.Event()
 
@@ -109,8 +113,11 @@ class TenantServices:
         """Get the service of the current tenant; None if there is no credential for it."""
         tenant = current_tenant.get()
         entry = self._get_entry(tenant)
-        if entry.service is None:
-            settings = apply_tenant(self._settings, tenant)
+        settings = apply_tenant(self._settings, tenant)
+        if entry.service:
+            # They may have changed since the call before.
+            entry.service.set_limits(settings, tenant)
+        else:
             if settings.token is None:
                 return None
             # The one owner of a server shares them with nobody.
@@ -163,11 +170,11 @@ class TenantServices:
         while True:
             await self._has_too_many.wait()
             self._has_too_many = anyio.Event()
-            for tenant, entry in list(self._entries.items()):
+            for key, entry in list(self._entries.items()):
                 if len(self._entries) <= self._most:
                     break
-                if entry.calls == 0 and self._entries.get(tenant) is entry:
-                    del self._entries[tenant]
+                if entry.calls == 0 and self._entries.get(key) is entry:
+                    del self._entries[key]
                     await _close(entry)
 
     async def settle_orders(self, list_credentials: Callable[[], Iterable[SecretStr]]) -> None:
@@ -211,19 +218,20 @@ class TenantServices:
 
     @asynccontextmanager
     async def _use(self, tenant: Tenant) -> AsyncIterator[VideoService]:
-        """Yield the service of a tenant, whoever the current one is."""
+        """Yield the service of a tenant, whoever the current one is. One that exists keeps its limits."""
         token = current_tenant.set(tenant)
         try:
             with self.hold():
-                service = self.get()
+                service = self._get_entry(tenant).service or self.get()
                 assert service  # noqa: S101 - for the type checker: the tenant has a credential
                 yield service
         finally:
             current_tenant.reset(token)
 
     def _get_entry(self, tenant: Tenant) -> _Entry:
-        # What it may do changes with each of its tokens.
-        key = replace(tenant, scopes=None) if tenant.scopes is not None else tenant
+        # Its name, its limits and what it may do can change with each of its tokens. With a second service for it,
+        # an identical order would be made twice where orders are only in memory.
+        key = (tenant.id, tenant.credential, tenant.owns_credential)
         entry = self._entries.pop(key, None) or _Entry()
         self._entries[key] = entry
         return entry
