@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from tests import table
-from tests.cli.commands import run_process
+from tests.cli.commands import run_command, run_process
+from tests.conftest import TOKEN
 
 import luma_mcp
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.cli.commands import Run
 
 
@@ -45,6 +49,30 @@ def test_an_unusable_setting_is_one_line_and_exit_code_2(run: Run, name: str, va
     [line] = done.stderr.splitlines()
     assert line.startswith(f"luma-ray-mcp: {name} ")
     assert "not-a-token" not in line
+
+
+OAUTH = {"LUMA_MCP_OAUTH_ISSUER": "https://login.example.com", "LUMA_MCP_PUBLIC_URL": "https://video.example.com"}
+NEEDED = [
+    ("psycopg", "psycopg[binary]", {"LUMA_MCP_JOURNAL": "postgresql://db.example.com/luma"}),
+    ("obstore", "obstore", {"LUMA_MCP_STORE": "s3://bucket/without-obstore"}),
+    ("jwt", "pyjwt[crypto]", {"USEAPI_TOKEN": TOKEN, **OAUTH}),
+    ("prometheus_client", "prometheus-client", {"LUMA_MCP_METRICS_ADDRESS": "127.0.0.1:0"}),
+]
+
+
+@pytest.mark.parametrize(("module", "package", "environment"), NEEDED, ids=[module for module, *_ in NEEDED])
+def test_a_package_that_a_setting_needs_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, package: str, environment: dict[str, str]
+) -> None:
+    # As if it were not installed.
+    monkeypatch.setitem(sys.modules, module, None)
+    environment = {"HOME": str(tmp_path), **environment}
+    done = run_command("serve", "--http", "--port", "0", environment=environment, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith(tuple(f"luma-ray-mcp: {name} " for name in environment))
+    assert "Install it with: " in line
+    assert f"{package}>=" in line
 
 
 def test_an_end_of_input_ends_the_server_quietly() -> None:

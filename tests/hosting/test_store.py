@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
 from fnmatch import fnmatch
 from hashlib import blake2b
 from pathlib import Path
@@ -299,18 +298,6 @@ def test_a_store_that_is_none_is_refused_at_the_start(tmp_path: Path, url: str) 
     assert done.stderr.startswith("luma-ray-mcp: LUMA_MCP_STORE cannot be used: ")
     assert "It takes s3://, gs://, az:// and file:// URLs" in done.stderr
     assert len(done.stderr.splitlines()) == 1
-
-
-def test_without_obstore_the_start_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # As if it were not installed.
-    for name in [name for name in sys.modules if name.partition(".")[0] == "obstore"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "obstore", None)
-    environment = {"LUMA_MCP_STORE": "s3://bucket/without-obstore", "HOME": str(tmp_path)}
-    done = run_command("serve", environment=environment, cwd=tmp_path)
-    assert done.returncode == 2
-    assert "needs obstore. Install it with: " in done.stderr
-    assert "obstore>=0.8" in done.stderr
 
 
 async def test_a_store_that_cannot_be_asked_is_an_error_without_parameters() -> None:

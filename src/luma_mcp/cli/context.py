@@ -30,11 +30,17 @@ def read_settings() -> Settings:
         settings = Settings.from_environment(os.environ)
     except SettingsError as error:
         exit_unusable(str(error))
-    if isinstance(settings.journal, SecretStr) and find_spec("psycopg") is None:
-        from luma_mcp.cli.messages import needs_psycopg
-
-        exit_unusable(needs_psycopg())
+    if isinstance(settings.journal, SecretStr):
+        require_package("psycopg")
     return settings
+
+
+def require_package(module: str) -> None:
+    """Exit with 2 and one line if a package is missing that a setting needs. `module`: one of `missing_package`."""
+    if find_spec(module) is None:
+        from luma_mcp.cli.messages import missing_package
+
+        exit_unusable(missing_package(module))
 
 
 def exit_unusable(reasons: str) -> NoReturn:
@@ -48,18 +54,14 @@ def check_store(settings: Settings) -> None:
     """Exit with 2 and one line if the store of the settings cannot be used. Nothing is connected."""
     if settings.store is None:
         return
-    from luma_mcp.cli.messages import needs_obstore, unusable_store
+    require_package("obstore")
+    from luma_mcp.cli.messages import unusable_store
     from luma_mcp.media.store import StoreError, open_store
 
     try:
         open_store(settings.store)
-    except ImportError:
-        problem = needs_obstore()
     except StoreError as error:
-        problem = unusable_store(error)
-    else:
-        return
-    exit_unusable(problem)
+        exit_unusable(unusable_store(error))
 
 
 def settings_with_token(*, quiet: bool = False) -> Settings:

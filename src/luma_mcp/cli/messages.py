@@ -483,27 +483,19 @@ def film_needs_pyav() -> str:
     return f"Joining clips needs PyAV. Install it with: {package_command(PYAV)}"
 
 
-def needs_psycopg() -> str:
-    """That a journal in a database needs another package."""
-    command = package_command(PSYCOPG)
-    return f"LUMA_MCP_JOURNAL names a PostgreSQL database, which needs psycopg. Install it with: {command}"
+_NEEDED_PACKAGES = {
+    "psycopg": ("LUMA_MCP_JOURNAL names a PostgreSQL database, which", "psycopg", PSYCOPG),
+    "obstore": ("LUMA_MCP_STORE names a store for videos, which", "obstore", OBSTORE),
+    "jwt": ("LUMA_MCP_OAUTH_ISSUER", "PyJWT", PYJWT),
+    "prometheus_client": ("LUMA_MCP_METRICS_ADDRESS", "prometheus-client", PROMETHEUS),
+}
+"""By its module, a package that only one setting needs: what needs it, its name, and what is installed."""
 
 
-def needs_pyjwt() -> str:
-    """That sign-in needs another package."""
-    return f"LUMA_MCP_OAUTH_ISSUER needs PyJWT. Install it with: {package_command(PYJWT)}"
-
-
-def needs_prometheus() -> str:
-    """That metrics need another package."""
-    command = package_command(PROMETHEUS)
-    return f"LUMA_MCP_METRICS_ADDRESS needs prometheus-client. Install it with: {command}"
-
-
-def needs_obstore() -> str:
-    """That a store needs another package."""
-    command = package_command(OBSTORE)
-    return f"LUMA_MCP_STORE names a store for videos, which needs obstore. Install it with: {command}"
+def missing_package(module: str) -> str:
+    """That a setting needs another package, by its module."""
+    setting, name, requirement = _NEEDED_PACKAGES[module]
+    return f"{setting} needs {name}. Install it with: {package_command(requirement)}"
 
 
 def unusable_store(problem: Exception) -> str:

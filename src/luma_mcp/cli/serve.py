@@ -11,14 +11,13 @@ import sys
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
 
-from luma_mcp.cli.context import INTERRUPTED, check_store, exit_unusable, read_settings, simulating
+from luma_mcp.cli.context import INTERRUPTED, check_store, exit_unusable, read_settings, require_package, simulating
 from luma_mcp.settings import LOOPBACK, Settings, SettingsError, parse_http_token
 from luma_mcp.text import one_line, strip_control
 
@@ -65,13 +64,11 @@ def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None, 
             from luma_mcp.hosting.logs import configure_logging
             from luma_mcp.hosting.operations import Operations
 
+            if prepared.metrics_address:
+                require_package("prometheus_client")
             access = _prepare_access(prepared, http[0], authenticate=authenticate)
             hosted = cap_waits(replace(prepared, has_local_files=access.has_local_files))
             configure_logging(hosted, [access.token] if access.token else [])
-            if hosted.metrics_address and find_spec("prometheus_client") is None:
-                from luma_mcp.cli.messages import needs_prometheus
-
-                exit_unusable(needs_prometheus())
             operations = Operations(hosted)
             services = build_services(hosted)
             server = build_server(
@@ -119,8 +116,9 @@ def serve_http(
     `access`: who is served; None: every program that reaches the address. `hooks`: takes the calls of the API.
     """
     from luma_mcp.cli.messages import http_snippets
+    from luma_mcp.hosting.authentication import PATH
     from luma_mcp.hosting.drain import find_times
-    from luma_mcp.hosting.http import PATH, build_app, build_shared_protocol, run
+    from luma_mcp.hosting.http import build_app, build_shared_protocol, run
 
     around = [partial(operations.observe, server)]
     app = build_app(server, settings, host=host, access=access, hooks=hooks, around=around)
@@ -158,10 +156,8 @@ def _prepare_access(settings: Settings, host: str, *, authenticate: bool) -> Acc
             access.tenants = TenantsFile(settings.tenants_file, settings)
     except SettingsError as error:
         exit_unusable(str(error))
-    if mode is Mode.OAUTH and find_spec("jwt") is None:
-        from luma_mcp.cli.messages import needs_pyjwt
-
-        exit_unusable(needs_pyjwt())
+    if mode is Mode.OAUTH:
+        require_package("jwt")
     return access
 
 

@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
     from luma_mcp.hosting.tenants_file import TenantsFile
 
+PATH = "/mcp"
+"""Of the MCP endpoint."""
 WELL_KNOWN = "/.well-known/"
 """Where clients look for OAuth after a 401. If there is none, they must find nothing rather than another 401."""
+METADATA_PATH = f"{WELL_KNOWN}oauth-protected-resource"
 CREDENTIAL_HEADERS = {"useapi": "X-UseAPI-Token", "agents": "X-Luma-Api-Key"}
 """By API, the header with a caller's own credential."""
 WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 - they are recognized here, not used

@@ -15,7 +15,7 @@ import uvicorn
 from mcp.server.transport_security import DEFAULT_MAX_REQUEST_BODY_SIZE, TransportSecuritySettings
 from starlette.responses import PlainTextResponse
 
-from luma_mcp.hosting.authentication import WILDCARDS, Access, CallerCredential, Mode, OwnerToken
+from luma_mcp.hosting.authentication import PATH, WILDCARDS, Access, CallerCredential, Mode, OwnerToken
 from luma_mcp.hosting.drain import DrainingServer, DrainTimes, TimedProtocol
 from luma_mcp.hosting.operations import Operations
 from luma_mcp.service.webhooks import PREFIX
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from luma_mcp.hosting.hooks import Hooks
 
-PATH = "/mcp"
 HOOKS = f"{PREFIX}/"
 """Below this path, the API reports finished jobs."""
 # Of a server for many, if the system permits; and files that it opens besides.

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import quote, unquote
 
-from luma_mcp.hosting.authentication import SECRET_HEADERS
+from luma_mcp.hosting.authentication import METADATA_PATH, PATH, SECRET_HEADERS
 from luma_mcp.providers import PROVIDERS
 from luma_mcp.service.tenants import current_tenant
 from luma_mcp.service.webhooks import PREFIX
@@ -193,12 +193,12 @@ def configure_logging(settings: Settings, secrets: Iterable[str] = (), stream: T
 
 def get_template(path: str) -> str:
     """Get the template of a path."""
-    if path == "/mcp":
+    if path == PATH:
         return path
     if path.startswith(f"{PREFIX}/"):
         return f"{PREFIX}/{{order}}/{{mac}}"
-    if path.startswith("/.well-known/oauth-protected-resource"):
-        return "/.well-known/oauth-protected-resource"
+    if path.startswith(METADATA_PATH):
+        return METADATA_PATH
     return OTHER
 
 

@@ -23,6 +23,7 @@ from mcp.server.transport_security import RequestBodyLimitMiddleware
 from starlette.responses import Response
 
 from luma_mcp.hosting.authentication import (
+    METADATA_PATH,
     WELL_KNOWN,
     Authentication,
     Refusal,
@@ -50,7 +51,6 @@ READING_TOOLS = frozenset({"get_job", "list_jobs", "list_options", "join_videos"
 """Tools for which `READ` is enough; every other one needs `GENERATE`, also one that does not exist yet."""
 CHANGING_METHODS = frozenset({"tasks/update", "tasks/cancel"})
 """Methods besides `tools/call` that need `GENERATE`."""
-METADATA_PATH = f"{WELL_KNOWN}oauth-protected-resource"
 # Fixed, so that no token chooses how it is verified: no `none`, and no secret that verifies as well as signs.
 ALGORITHMS = ("RS256", "ES256", "PS256", "EdDSA")
 # By type and curve of a published key, the algorithms that it can be for.
