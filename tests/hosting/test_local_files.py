@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-import tempfile
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
+from mcp import Client
+from tests.cli.serving import STARTING, served
 from tests.clock import pass_time
 from tests.conftest import BOTH_APIS, ERAS
 from tests.results import read_result
@@ -18,8 +21,6 @@ from luma_mcp.simulator.state import MEDIA
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from mcp import Client
 
     from luma_mcp.simulator.app import Simulator
 
@@ -158,14 +159,16 @@ async def test_nothing_is_written_for_an_order_that_another_server_was_to_save(h
     assert "Download what you want to keep" in text
 
 
-async def test_few_copies_of_videos_stay_in_the_temporary_folder(
-    hosted: Hosted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_few_copies_of_videos_stay_in_the_temporary_folder(tmp_path: Path) -> None:
     """Each of many tenants has some, on one disk."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    async with hosted() as client:
-        for number in range(6):
-            _, content = await order(client, f"Fox {number}", wait_seconds=600)
-            await client.call_tool("get_job", {"jobid": content["jobid"], "frames": 1})
+    environment: dict[str, Any] = {"LUMA_MCP_PUBLIC_URL": "http://127.0.0.1", "TMPDIR": str(tmp_path)}
+    with served("--simulate", **environment) as (url, process):
+        async with Client(url) as client:
+            for number in range(5):
+                _, content = await order(client, f"Fox {number} simulate:instant")
+                await client.call_tool("get_job", {"jobid": content["jobid"], "frames": 1})
         assert len(list(tmp_path.rglob("*.mp4"))) == 4
+        process.send_signal(signal.SIGTERM)
+        await anyio.to_thread.run_sync(process.wait, STARTING)
     assert list(tmp_path.rglob("*.mp4")) == []
