@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from luma_mcp.settings import Settings
 from luma_mcp.simulator.app import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from starlette.types import Receive, Scope, Send
@@ -46,25 +46,39 @@ def anyio_backend() -> str:
 
 
 class Call:
-    """A call in progress. `begun`: its job was reported; `content`: its result."""
+    """A call of `generate_video`. `content`: its result."""
 
     def __init__(self, url: str, mode: str) -> None:
         self._url, self._mode = url, mode
-        self.begun = anyio.Event()
+        self._begun = anyio.Event()
         self.content: dict[str, Any] = {}
 
-    async def run(self, tool: str = "generate_video", **arguments: Any) -> None:
+    async def wait_begun(self) -> None:
+        """Wait until its job was reported."""
+        with anyio.fail_after(STARTING):
+            await self._begun.wait()
+
+    async def run(self, **arguments: Any) -> None:
         async def on_progress(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
             if message and "Job" in message:
-                self.begun.set()
+                self._begun.set()
 
         # It is cut where the server is killed.
         with suppress(Exception):
             async with Client(self._url, mode=self._mode) as client:
                 # Which it would do before it believes the result, when the server may have ended.
                 await client.list_tools()
-                result = await client.call_tool(tool, arguments, progress_callback=on_progress)
+                result = await client.call_tool("generate_video", arguments, progress_callback=on_progress)
                 self.content = content(result)
+
+
+@asynccontextmanager
+async def calling(url: str, mode: str, **arguments: Any) -> AsyncIterator[Call]:
+    """A call that runs beside the block, which lasts until both have ended."""
+    call = Call(url, mode)
+    async with anyio.create_task_group() as calls:
+        calls.start_soon(partial(call.run, **arguments))
+        yield call
 
 
 async def wait_until_ended(process: subprocess.Popen[str]) -> int:
@@ -80,12 +94,10 @@ def metrics_url(process: subprocess.Popen[str]) -> str:
     raise AssertionError("it serves no metrics")
 
 
-async def drain(process: subprocess.Popen[str], operator: str, call: Call | None = None) -> None:
-    """Send it the signal, after the call has begun, and wait until it drains."""
+async def drain(process: subprocess.Popen[str], operator: str) -> None:
+    """Send it the signal, and wait until it drains."""
+    process.send_signal(signal.SIGTERM)
     with anyio.fail_after(STARTING):
-        if call:
-            await call.begun.wait()
-        process.send_signal(signal.SIGTERM)
         async with httpx2.AsyncClient(base_url=operator) as http:
             answer = await http.get("/readyz")
             while answer.status_code == 200:
@@ -121,11 +133,8 @@ def serving(api: Api) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize("settings", [{}, HOSTED | {"LUMA_MCP_DRAIN_SECONDS": "6"}], ids=["owner", "hosted"])
 async def test_a_long_wait_answers_that_the_job_still_runs(mode: str, settings: dict[str, Any]) -> None:
     with served("--simulate", **settings) as (url, process):
-        call = Call(url, mode)
-        async with anyio.create_task_group() as calls:
-            calls.start_soon(partial(call.run, **STUCK))
-            with anyio.fail_after(STARTING):
-                await call.begun.wait()
+        async with calling(url, mode, **STUCK) as call:
+            await call.wait_begun()
             process.send_signal(signal.SIGTERM)
         assert call.content.get("state") == "running", call.content
         assert call.content["jobid"]
@@ -137,11 +146,8 @@ async def test_a_long_wait_answers_that_the_job_still_runs(mode: str, settings: 
 async def test_a_job_that_ends_during_the_drain_is_returned(mode: str) -> None:
     api = Api()
     with serving(api) as settings, served(**settings, **HOSTED) as (url, process):
-        call = Call(url, mode)
-        async with anyio.create_task_group() as calls:
-            calls.start_soon(partial(call.run, prompt="A fox", wait_seconds=40))
-            with anyio.fail_after(STARTING):
-                await call.begun.wait()
+        async with calling(url, mode, prompt="A fox", wait_seconds=40) as call:
+            await call.wait_begun()
             process.send_signal(signal.SIGTERM)
             api.now += 600
         assert call.content["state"] == "completed"
@@ -151,11 +157,10 @@ async def test_a_job_that_ends_during_the_drain_is_returned(mode: str) -> None:
 @MODES
 async def test_a_new_call_does_not_wait_during_the_drain(mode: str) -> None:
     with served("--simulate", **HOSTED, **METRICS) as (url, process):
-        first, second = Call(url, mode), Call(url, mode)
-        operator = metrics_url(process)
-        async with anyio.create_task_group() as calls:
-            calls.start_soon(partial(first.run, **STUCK))
-            await drain(process, operator, first)
+        operator, second = metrics_url(process), Call(url, mode)
+        async with calling(url, mode, **STUCK) as first:
+            await first.wait_begun()
+            await drain(process, operator)
             assert httpx2.get(f"{operator}/livez").status_code == 200
             assert "luma_mcp_draining 1.0" in httpx2.get(f"{operator}/metrics").text
             await second.run(prompt="An owl simulate:stuck", wait_seconds=600)
@@ -168,9 +173,7 @@ async def test_a_new_call_does_not_wait_during_the_drain(mode: str) -> None:
 async def test_an_order_on_its_way_is_finished(mode: str) -> None:
     api = SlowApi()
     with serving(api) as settings, served(**settings, **METRICS) as (url, process):
-        call = Call(url, mode)
-        async with anyio.create_task_group() as calls:
-            calls.start_soon(partial(call.run, prompt="A fox", wait_seconds=40))
+        async with calling(url, mode, prompt="A fox", wait_seconds=40) as call:
             assert await anyio.to_thread.run_sync(api.ordered.wait, STARTING)
             await drain(process, metrics_url(process))
             api.released.set()
@@ -187,9 +190,7 @@ async def test_an_order_that_takes_too_long_is_not_torn_from_its_answer(mode: st
     with serving(api) as credential:
         settings = credential | HOSTED | journal
         with served(**settings) as (url, process):
-            call = Call(url, mode)
-            async with anyio.create_task_group() as calls:
-                calls.start_soon(partial(call.run, **order))
+            async with calling(url, mode, **order) as call:
                 assert await anyio.to_thread.run_sync(api.ordered.wait, STARTING)
                 process.send_signal(signal.SIGTERM)
             # The client was cut off, and the order goes on.
@@ -208,10 +209,10 @@ async def test_an_order_that_takes_too_long_is_not_torn_from_its_answer(mode: st
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 async def test_a_second_signal_ends_it_at_once(second: signal.Signals) -> None:
     with served("--simulate", **HOSTED, **METRICS) as (url, process):
-        call = Call(url, ERAS[1])
-        async with anyio.create_task_group() as calls:
-            calls.start_soon(partial(call.run, **STUCK))
-            await drain(process, metrics_url(process), call)
+        operator = metrics_url(process)
+        async with calling(url, ERAS[1], **STUCK) as call:
+            await call.wait_begun()
+            await drain(process, operator)
             process.send_signal(second)
             assert await wait_until_ended(process) == 128 + second
         assert not call.content
