@@ -1,52 +1,88 @@
 """Tests on a real PostgreSQL server: `make postgres-test` (POSTGRES=1). Without it, nothing here is collected.
 
-Services are processes of their own on one database; every test runs on trio and on asyncio, in virtual time.
+Services are as in `tests/service`, each as if on a machine of its own, on the test's one database.
 """
 
 from __future__ import annotations
 
 import os
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
-import httpx2
 import pytest
-from pydantic import SecretStr
-from tests.conftest import TOKEN, resolve, wall_clock
-from tests.service.virtual_time import BACKENDS, backend_options
-
-from luma_mcp.catalog.useapi import USEAPI
-from luma_mcp.service.service import VideoService
-from luma_mcp.settings import Settings
+from tests.journal.orders import finish, send_line, start_program, wait_for_line
+from tests.service.conftest import StartService, anyio_backend, start_service
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
+    import subprocess
+    from collections.abc import Callable
 
+    from pydantic import SecretStr
     from tests.postgres.server import Database, PostgresServer
 
-    from luma_mcp.simulator.app import Simulator
+__all__ = ["StartService", "anyio_backend", "start_service"]
 
 if os.environ.get("POSTGRES"):
     from tests.postgres.server import postgres
 
-    __all__ = ["postgres"]
+    __all__ += ["postgres"]
 else:
     collect_ignore_glob = ["test_*.py"]
 
+MACHINES = """
+import sys
+from datetime import UTC, datetime
+import anyio
+from pydantic import SecretStr
+from luma_mcp.journal.postgres import PostgresJournal
 
-class StartService(Protocol):
-    """Starts a service of its own, as another machine would, on the test's one database."""
+async def run(journal, outcomes):
+    outcomes.append(await step(journal))
 
-    def __call__(
-        self, transport: httpx2.AsyncBaseTransport | None = None, *, clock_ahead: float = 0, **settings: Any
-    ) -> VideoService:
-        """`transport`: else straight to the simulator. `clock_ahead`: how many seconds its wall clock is wrong."""
+async def main(dsn):
+    now = lambda: datetime.now(UTC)
+    # Each on a connection of its own, as if it were a process.
+    own = "{}%20-c%20luma.machine%3D{}"
+    journals = [PostgresJournal(SecretStr(own.format(dsn, n)), api="api", wall_clock=now) for n in range(10)]
+    for journal in journals:
+        await journal.list_latest(1)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    outcomes = []
+    async with anyio.create_task_group() as tasks:
+        for journal in journals:
+            tasks.start_soon(run, journal, outcomes)
+    print(*outcomes, flush=True)
+    # What they have is given back when they close.
+    sys.stdin.readline()
+    for journal in journals:
+        await journal.aclose()
+
+anyio.run(main, sys.argv[1])
+"""
+"""Ten machines that take a step at the same time. Each line on stdin lets the program continue."""
 
 
-@pytest.fixture(params=BACKENDS)
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    return request.param, backend_options(request.param)
+def start_machines(step: str, database: Database, count: int = 1) -> list[subprocess.Popen[str]]:
+    """Start programs of ten machines each, and wait until they are ready.
+
+    `step`: Python that defines `async def step(journal)`, whose result is printed.
+    """
+    programs = [start_program(step + MACHINES, database.url) for _ in range(count)]
+    for program in programs:
+        assert wait_for_line(program) == "ready"
+    return programs
+
+
+def race(step: str, database: Database) -> list[str]:
+    """Let forty machines in four processes take a step at the same time; what came out of it, sorted."""
+    programs = start_machines(step, database, 4)
+    for program in programs:
+        send_line(program)
+    outcomes = " ".join(wait_for_line(program) for program in programs).split()
+    for program in programs:
+        send_line(program)
+    assert [finish(program) for program in programs] == [0] * 4
+    return sorted(outcomes)
 
 
 @pytest.fixture
@@ -55,24 +91,6 @@ def database(postgres: PostgresServer) -> Database:
 
 
 @pytest.fixture
-async def start_service(simulator: Simulator, database: Database, tmp_path: Path) -> AsyncIterator[StartService]:
-    started: list[VideoService] = []
-
-    def start(
-        transport: httpx2.AsyncBaseTransport | None = None, *, clock_ahead: float = 0, **settings: Any
-    ) -> VideoService:
-        journal = database.dsn_of_machine()
-        own = {"token": SecretStr(TOKEN), "journal": journal, "input_dirs": (tmp_path,), "output_dir": tmp_path}
-        service = VideoService(
-            Settings(**{**own, **settings}),
-            catalog=USEAPI,
-            wall_clock=lambda: wall_clock() + timedelta(seconds=clock_ahead),
-            transport=transport or httpx2.ASGITransport(simulator),
-            resolve=resolve,
-        )
-        started.append(service)
-        return service
-
-    yield start
-    for service in started:
-        await service.aclose()
+def find_journal(database: Database) -> Callable[[], SecretStr]:
+    """Finds the journal of each service that is started, as another machine would."""
+    return database.dsn_of_machine

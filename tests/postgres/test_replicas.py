@@ -18,7 +18,8 @@ from anyio import to_thread
 from pydantic import SecretStr
 from tests.clock import pass_time
 from tests.conftest import wall_clock
-from tests.journal.orders import API, build_order, finish, insert, send, send_line, start_program, wait_for_line
+from tests.journal.orders import API, build_order, insert, send, send_line, wait_for_line
+from tests.postgres.conftest import race, start_machines
 from tests.service.faulty import Fault, FaultyOrders, Killed
 from tests.service.orders import place
 from tests.transports import Held
@@ -99,55 +100,19 @@ async def wait_until_disconnected(database: Database) -> None:
 # Leases.
 
 ACQUIRE = """
-import sys
-from datetime import UTC, datetime
-import anyio
-from pydantic import SecretStr
-from luma_mcp.journal.postgres import PostgresJournal, find_lock
-
-async def acquire(journal, outcomes):
-    outcomes.append(await journal.replicas.acquire("reconcile", float(sys.argv[2])))
-
-async def main(dsn):
-    now = lambda: datetime.now(UTC)
-    own = "{}%20-c%20luma.machine%3D{}"
-    journals = [PostgresJournal(SecretStr(own.format(dsn, n)), api="api", wall_clock=now) for n in range(10)]
-    for journal in journals:
-        await journal.list_latest(1)
-    print("ready", flush=True)
-    sys.stdin.readline()
-    outcomes = []
-    async with anyio.create_task_group() as tasks:
-        for journal in journals:
-            tasks.start_soon(acquire, journal, outcomes)
-    print(*map(str, sorted(outcomes)), flush=True)
-    sys.stdin.readline()
-    for journal in journals:
-        await journal.aclose()
-
-anyio.run(main, sys.argv[1])
+async def step(journal):
+    return await journal.replicas.acquire("reconcile", 3600.0)
 """
-"""Ten machines that want one lease at the same time."""
 
 
 def test_forty_claims_of_one_lease_have_one_winner(database: Database) -> None:
-    programs = [start_program(ACQUIRE, database.url, 600) for _ in range(4)]
-    for program in programs:
-        assert wait_for_line(program) == "ready"
-    for program in programs:
-        send_line(program)
-    outcomes = " ".join(wait_for_line(program) for program in programs).split()
-    for program in programs:
-        send_line(program)
-    assert [finish(program) for program in programs] == [0] * 4
-    assert sorted(outcomes) == ["False"] * 39 + ["True"]
+    assert race(ACQUIRE, database) == ["False"] * 39 + ["True"]
     assert len(database.execute("SELECT * FROM luma_leases")) == 1
 
 
 async def test_lease_of_a_killed_process_ends_by_itself(database: Database, machines: Machines) -> None:
     one, _ = machines
-    program = start_program(ACQUIRE, database.url, 3600)
-    assert wait_for_line(program) == "ready"
+    [program] = start_machines(ACQUIRE, database)
     send_line(program)
     assert "True" in wait_for_line(program)
     program.send_signal(signal.SIGKILL)

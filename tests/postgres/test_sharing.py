@@ -8,7 +8,7 @@ import anyio
 import pytest
 from psycopg.errors import UniqueViolation
 from tests.clock import pass_time
-from tests.journal.orders import finish, send_line, start_program, wait_for_line
+from tests.postgres.conftest import race
 from tests.service.faulty import Fault, FaultyOrders, Killed
 from tests.service.orders import place
 from tests.transports import Held
@@ -24,57 +24,25 @@ if TYPE_CHECKING:
     from luma_mcp.simulator.app import Simulator
 
 CLAIM = """
-import random, sys
-from datetime import UTC, datetime
-import anyio
-from pydantic import SecretStr
-from luma_mcp.journal.postgres import PostgresJournal
+import random
 from tests.journal.orders import build_order, insert
 
-async def claim(journal, outcomes):
+async def step(journal):
     order = build_order()
     pause = random.random() / 10
     while await insert(journal, order) is None:
         if await journal.mark_sending(order):
-            outcomes.append("sent")
-            return
+            return "sent"
         # As `OrderSubmitter` does.
         await anyio.sleep(pause)
         pause *= 2
-    outcomes.append("duplicate")
-
-async def main(dsn):
-    outcomes = []
-    now = lambda: datetime.now(UTC)
-    # Each on a connection of its own, as if it were a process.
-    own = "{}%20-c%20luma.machine%3D{}"
-    journals = [PostgresJournal(SecretStr(own.format(dsn, n)), api="api", wall_clock=now) for n in range(10)]
-    for journal in journals:
-        await journal.list_latest(1)
-    print("ready", flush=True)
-    sys.stdin.readline()
-    async with anyio.create_task_group() as tasks:
-        for journal in journals:
-            tasks.start_soon(claim, journal, outcomes)
-    print(*sorted(outcomes), flush=True)
-    for journal in journals:
-        await journal.aclose()
-
-anyio.run(main, *sys.argv[1:])
+    return "duplicate"
 """
-"""Ten claims of one order at a time."""
 
 
 def test_forty_claims_of_one_order_have_one_winner(database: Database) -> None:
     """Four processes, which also create the tables together."""
-    programs = [start_program(CLAIM, database.url) for _ in range(4)]
-    for program in programs:
-        assert wait_for_line(program) == "ready"
-    for program in programs:
-        send_line(program)
-    outcomes = " ".join(wait_for_line(program) for program in programs).split()
-    assert [finish(program) for program in programs] == [0] * 4
-    assert sorted(outcomes) == ["duplicate"] * 39 + ["sent"]
+    assert race(CLAIM, database) == ["duplicate"] * 39 + ["sent"]
     assert database.execute("SELECT state, claimed FROM luma_orders") == [("sent", True)]
     assert database.execute("SELECT version FROM luma_schema") == [(number,) for number in range(1, VERSION + 1)]
 

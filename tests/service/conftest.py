@@ -17,7 +17,7 @@ from luma_mcp.service.service import VideoService
 from luma_mcp.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from datetime import datetime
     from pathlib import Path
 
@@ -48,13 +48,21 @@ def journal_path(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def start_service(simulator: Simulator, journal_path: str, tmp_path: Path) -> AsyncIterator[StartService]:
+def find_journal(journal_path: str) -> Callable[[], str | SecretStr]:
+    """Finds the journal of each service that is started: all have the same."""
+    return lambda: journal_path
+
+
+@pytest.fixture
+async def start_service(
+    simulator: Simulator, find_journal: Callable[[], str | SecretStr], tmp_path: Path
+) -> AsyncIterator[StartService]:
     started: list[VideoService] = []
 
     def start(
         transport: httpx2.AsyncBaseTransport | None = None, *, clock_ahead: float = 0, **settings: Any
     ) -> VideoService:
-        own = {"token": SecretStr(TOKEN), "journal": journal_path, "input_dirs": (tmp_path,), "output_dir": tmp_path}
+        own = {"token": SecretStr(TOKEN), "journal": find_journal(), "input_dirs": (tmp_path,), "output_dir": tmp_path}
         service = VideoService(
             Settings(**{**own, **settings}),
             catalog=USEAPI,
