@@ -70,6 +70,17 @@ MIGRATIONS = (
         oldest=1,
     ),
     Migration("ALTER TABLE luma_orders ADD COLUMN delivered_at timestamptz;", oldest=1),
+    Migration(
+        # Not compressed: pictures are already.
+        """
+        CREATE TABLE luma_parts (
+            api text NOT NULL, upload text NOT NULL, position integer NOT NULL, data bytea NOT NULL,
+            began_at timestamptz NOT NULL, PRIMARY KEY (api, upload, position)
+        );
+        ALTER TABLE luma_parts ALTER COLUMN data SET STORAGE EXTERNAL;
+        """,
+        oldest=1,
+    ),
 )
 VERSION = len(MIGRATIONS)
 """Of the tables that this program uses."""
@@ -158,7 +169,7 @@ def examine(connection: psycopg.Connection[Any]) -> JournalHealth:
         return JournalHealth("older", reason=f"its tables have version {version}, and this program needs {VERSION}")
     [writable] = connection.execute(
         "SELECT bool_and(has_table_privilege(name, 'SELECT, INSERT, UPDATE, DELETE')) "
-        "FROM unnest(ARRAY['luma_orders', 'luma_assets', 'luma_leases']) AS name"
+        "FROM unnest(ARRAY['luma_orders', 'luma_assets', 'luma_leases', 'luma_parts']) AS name"
     ).fetchone() or (False,)
     if not writable:
         return JournalHealth("unusable", reason="the user of the database may not change its tables")

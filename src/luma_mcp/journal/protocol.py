@@ -17,7 +17,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -34,6 +34,8 @@ UNSETTLED: tuple[OrderState, ...] = ("sent", "unknown")
 """States of an order whose answer is missing."""
 CREDIT_FACTORS = ("model", "resolution", "duration", "dynamic_range")
 """The parameters that decide how many credits a job uses."""
+UPLOAD_LIFETIME = timedelta(minutes=15)
+"""How long the parts of a picture are kept, from the first one on."""
 _ROUNDING = 1e-9
 
 
@@ -473,6 +475,29 @@ class Journal(Protocol):
 
     async def forget_asset(self, asset_ref: str) -> None:
         """Remove an asset that the API does not know any more."""
+
+    # Pictures that arrive in parts. `upload` names one; each tenant has names of its own. Every part of an upload
+    # expires `UPLOAD_LIFETIME` after its first one. While the storage cannot be used, parts may be lost.
+
+    async def add_part(self, upload: str, offset: int, data: bytes, *, most: int) -> int | None:
+        """Keep a part if it begins where the earlier ones end; how many bytes of the picture there are now.
+
+        Nothing is kept of a part that begins elsewhere. Expired uploads are removed. None, and nothing is kept, if all
+        uploads of the tenant would take more than `most` bytes.
+
+        Raises:
+            JournalUnavailable: the storage cannot be used, and nothing is kept elsewhere.
+        """
+
+    async def read_parts(self, upload: str) -> bytes:
+        """What has arrived of a picture and has not expired.
+
+        Raises:
+            JournalUnavailable: as `add_part`.
+        """
+
+    async def remove_parts(self, upload: str | None = None) -> None:
+        """Remove an upload, if one is named, and those that have expired, whichever tenant's."""
 
 
 def split_api(api: str) -> tuple[str, str]:

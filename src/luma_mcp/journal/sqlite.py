@@ -52,6 +52,7 @@ from luma_mcp.api.protocol import Job, VideoRequest, parse_time
 from luma_mcp.errors import JournalUnavailable
 from luma_mcp.journal.protocol import (
     CREDIT_FACTORS,
+    UPLOAD_LIFETIME,
     JournalBusy,
     JournalHealth,
     LimitExceeded,
@@ -101,6 +102,8 @@ COALESCE(SUM({SPENT}), 0) AS spent,
 COUNT(*) FILTER (WHERE COALESCE(charged, '') <> 'no' AND COALESCE(credits, price) IS NULL) AS unpriced
 """
 """How the orders of a group ended, and what they cost; the value is 0."""
+UPLOADS = "SELECT upload, MIN(began_at) AS began_at, SUM(LENGTH(data)) AS size"
+"""Begins a query for the uploads that are not complete."""
 _FINISHED = "state IN ('completed', 'failed') AND deleted = 0 AND jobid NOT NULL"
 
 _RETRIES = 4
@@ -108,7 +111,7 @@ _RETRIES = 4
 _LOCK_SUFFIX = ".lock"
 COMPANIONS = ("-journal", "-wal", "-shm")
 """What SQLite appends to the name of a database for the files that it keeps beside it."""
-_MAJOR, _MINOR = 0, 7
+_MAJOR, _MINOR = 0, 8
 _APPLICATION_ID = 0x4C756D61
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -126,6 +129,10 @@ CREATE INDEX IF NOT EXISTS orders_by_job ON orders (jobid);
 CREATE TABLE IF NOT EXISTS assets (
     api TEXT NOT NULL, digest TEXT NOT NULL, account TEXT NOT NULL, asset_ref TEXT NOT NULL, uploaded_at REAL NOT NULL,
     PRIMARY KEY (api, digest, account)
+);
+CREATE TABLE IF NOT EXISTS parts (
+    api TEXT NOT NULL, upload TEXT NOT NULL, position INTEGER NOT NULL, data BLOB NOT NULL, began_at REAL NOT NULL,
+    PRIMARY KEY (api, upload, position)
 );
 COMMIT;
 """
@@ -517,6 +524,42 @@ class SqliteJournal:
     async def forget_asset(self, asset_ref: str) -> None:
         await self._execute(("DELETE FROM assets WHERE asset_ref = ?", (asset_ref,)))
 
+    async def add_part(self, upload: str, offset: int, data: bytes, *, most: int) -> int | None:
+        now, expired = self._wall_clock().timestamp(), self._remove_expired()
+
+        def add(db: sqlite3.Connection) -> int | None:
+            db.execute(*expired)
+            uploads: dict[str, tuple[float, int]] = {}
+            for name, began_at, size in db.execute(f"{UPLOADS} FROM parts WHERE api = ? GROUP BY upload", (self._api,)):
+                uploads[name] = (began_at, size)
+            began_at, received = uploads.get(upload, (now, 0))
+            if not data or offset != received:
+                return received
+            if sum(size for _, size in uploads.values()) + len(data) > most:
+                return None
+            # Not for the file while it is not in use: a page sends again what is missing.
+            db.execute("INSERT INTO parts VALUES (?, ?, ?, ?, ?)", (self._api, upload, received, data, began_at))
+            return received + len(data)
+
+        return await self._write(add)
+
+    async def read_parts(self, upload: str) -> bytes:
+        sql = "SELECT data FROM parts WHERE api = ? AND upload = ? AND began_at BETWEEN ? AND ? ORDER BY position"
+        return b"".join([row["data"] for row in await self._select(sql, self._api, upload, *self._get_upload_times())])
+
+    async def remove_parts(self, upload: str | None = None) -> None:
+        removal = ("DELETE FROM parts WHERE api = ? AND upload = ?", (self._api, upload))
+        await self._execute(self._remove_expired(), removal)
+
+    def _remove_expired(self) -> _Statement:
+        """The statement that removes expired uploads, and those from the time of a clock that was wrong."""
+        return "DELETE FROM parts WHERE began_at NOT BETWEEN ? AND ?", self._get_upload_times()
+
+    def _get_upload_times(self) -> tuple[float, float]:
+        """Get when an upload that has not expired can have begun."""
+        now, lifetime = self._wall_clock().timestamp(), UPLOAD_LIFETIME.total_seconds()
+        return now - lifetime, now + lifetime
+
     async def _find_order(self, condition: str, *values: Any) -> Order | None:
         orders = await self._list_orders(condition, *values)
         return next(iter(orders), None)
@@ -879,6 +922,8 @@ def _open(path: Path, busy_seconds: float) -> sqlite3.Connection:
     try:
         # An order that was recorded must survive a power failure.
         database.execute("PRAGMA synchronous = EXTRA")
+        # What was removed, such as a picture that nobody finished, must not be left in free pages.
+        database.execute("PRAGMA secure_delete = ON")
         if not _check_format(database):
             _create_schema(database)
         # Of an earlier version. It fails while a program that uses a log has the file open.

@@ -17,7 +17,7 @@ import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -27,12 +27,14 @@ import anyio
 import anyio.to_thread
 
 from luma_mcp.media.clips import DAMAGED_CLIP, Clip, ClipError, ClipFacts, ContactSheet, JoinedClip, JoinPlan, SheetRow
-from luma_mcp.media.images import DAMAGED, LARGEST_UPLOAD, MAX_PIXELS, PROGRESS, NormalizedImage
+from luma_mcp.media.images import DAMAGED, LARGEST_UPLOAD, MAX_PIXELS, PROGRESS, Crop, ImagePreview, NormalizedImage
 from luma_mcp.media.sources import ImageError
 
 logger = logging.getLogger(__name__)
 
-Task = Literal["normalize", "thumbnail", "measure", "clip", "probe", "sheet", "still", "preview", "join"]
+Task = Literal[
+    "normalize", "crop", "image_preview", "thumbnail", "measure", "clip", "probe", "sheet", "still", "preview", "join"
+]
 ProgressCallback = Callable[[float], Awaitable[None]]
 """Called with the share that is done, from 0 to 1."""
 
@@ -43,7 +45,7 @@ _LARGEST_REPLY = LARGEST_UPLOAD + 1_000_000
 # Twice a frame in 4K.
 _VIDEO_PIXELS = 17_000_000
 _VIDEOS_AT_ONCE = 2
-_IMAGE_TASKS = ("normalize", "thumbnail", "measure")
+_IMAGE_TASKS = ("normalize", "crop", "image_preview", "thumbnail", "measure")
 # By the timer, by the limit of processor time (SIGKILL), or by a system that is out of memory.
 _ENDED_BY_LIMITS = (1, -9)
 # Isolated from the current folder and from variables, with the modules that this process has. The timer works also
@@ -195,14 +197,22 @@ class Decoder:
     # Of its own: images must not take the threads of files and name resolution. The slots limit their number.
     _threads: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, inf))
 
-    async def normalize(self, data: bytes) -> NormalizedImage:
+    async def normalize(self, data: bytes, crop: Crop | None = None) -> NormalizedImage:
         """Convert an image to what the API accepts, as `images.normalize` does.
 
         Raises:
             ImageError: it is unusable, or exceeds the limits. `retryable` if this machine is too busy.
         """
-        reply, result = await self._run("normalize", data)
+        task: Task = "normalize"
+        if crop:
+            task, data = "crop", json.dumps(asdict(crop)).encode() + b"\n" + data
+        reply, result = await self._run(task, data)
         return NormalizedImage(result, reply["media_type"], tuple(reply["changes"]), _parse_size(reply))
+
+    async def make_image_preview(self, data: bytes) -> ImagePreview:
+        """Build an upright JPEG of at most 200 kB and 768 pixels of an image. Raises what `normalize` does."""
+        reply, preview = await self._run("image_preview", data)
+        return ImagePreview(preview, _parse_size(reply))
 
     async def make_thumbnail(self, data: bytes) -> bytes:
         """Build a JPEG of at most 200 kB. Raise `ImageError` if the image is unusable or exceeds the small limits."""

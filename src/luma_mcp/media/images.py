@@ -109,6 +109,29 @@ class NormalizedImage:
     size: tuple[int, int] | None = field(default=None, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """The part of a picture that is used, in shares of its width and height as it is shown."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is cut off."""
+        return min(self.width, self.height) >= 1
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePreview:
+    """A small JPEG of an image, and the width and height of the image itself as it is shown."""
+
+    data: bytes
+    size: tuple[int, int]
+
+
 @dataclass(slots=True)
 class _OpenedImage:
     """An image that was opened.
@@ -136,7 +159,7 @@ class _OpenedImage:
             self.size = self.size[::-1]
 
 
-def normalize(data: bytes, max_pixels: int = MAX_PIXELS) -> NormalizedImage:
+def normalize(data: bytes, max_pixels: int = MAX_PIXELS, crop: Crop | None = None) -> NormalizedImage:
     """Convert an image to what the API accepts, if it is not that already. Raise `ImageError` if it is unusable.
 
     This can take any time and up to three gigabytes of memory: see `media.decoder`.
@@ -144,7 +167,7 @@ def normalize(data: bytes, max_pixels: int = MAX_PIXELS) -> NormalizedImage:
     decoded = _decode(data, max_pixels)
     image, changes = decoded.image, decoded.changes
     source_format = str(image.format)
-    must_convert = decoded.is_selected or image.mode not in _UNCHANGED_MODES
+    must_convert = decoded.is_selected or image.mode not in _UNCHANGED_MODES or crop is not None
     if source_format not in ACCEPTED_FORMATS:
         changes.insert(0, f"converted from {source_format}")
         must_convert = True
@@ -154,12 +177,49 @@ def normalize(data: bytes, max_pixels: int = MAX_PIXELS) -> NormalizedImage:
     is_small = len(data) <= LARGEST_UPLOAD
     if is_small and not must_convert:
         return NormalizedImage(decoded.data, ACCEPTED_FORMATS[source_format], tuple(changes), decoded.size)
-    encoded, target_format, result = encode(_convert(image), LARGEST_UPLOAD)
-    if result.size != decoded.size:
+    converted, size = _convert(image), decoded.size
+    if crop:
+        # What is cut off is measured in pixels of the input, which may have been scaled down.
+        size = _get_size(_find_box(crop, size))
+        converted = converted.crop(_find_box(crop, converted.size))
+        changes.append(f"cropped to {size[0]}x{size[1]}")
+    encoded, target_format, result = encode(converted, LARGEST_UPLOAD)
+    if result.size != size:
         changes.append(f"scaled to {result.width}x{result.height}")
     elif not is_small:
         changes.append(f"compressed to {len(encoded) / 1e6:.1f} MB")
-    return NormalizedImage(encoded, ACCEPTED_FORMATS[target_format], tuple(changes), decoded.size)
+    return NormalizedImage(encoded, ACCEPTED_FORMATS[target_format], tuple(changes), size)
+
+
+def _find_box(crop: Crop, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Find the left, upper, right and lower edge of a crop in pixels; it has at least one of them."""
+    (left, right), (top, bottom) = (
+        _find_edges(crop.left, crop.width, size[0]),
+        _find_edges(crop.top, crop.height, size[1]),
+    )
+    return left, top, right, bottom
+
+
+def _find_edges(start: float, length: float, pixels: int) -> tuple[int, int]:
+    first = min(pixels - 1, round(start * pixels))
+    return first, max(first + 1, min(pixels, round((start + length) * pixels)))
+
+
+def _get_size(box: tuple[int, int, int, int]) -> tuple[int, int]:
+    left, top, right, bottom = box
+    return right - left, bottom - top
+
+
+def make_image_preview(data: bytes, max_pixels: int = MAX_PIXELS) -> ImagePreview:
+    """Build an upright JPEG of at most 200 kB and 768 pixels. Raise `ImageError` if the image is unusable."""
+    decoded = _decode(data, max_pixels)
+    return ImagePreview(_shrink(decoded.image), decoded.size)
+
+
+def _shrink(image: Image.Image) -> bytes:
+    small = _put_on_white(_convert(image))
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    return encode(small, LARGEST_THUMBNAIL)[0]
 
 
 def make_thumbnail(data: bytes, max_pixels: int = MAX_PIXELS) -> bytes:
@@ -167,9 +227,7 @@ def make_thumbnail(data: bytes, max_pixels: int = MAX_PIXELS) -> bytes:
     image = _decode(data, max_pixels).image
     if image.format == "JPEG" and len(data) <= LARGEST_THUMBNAIL:
         return data
-    image = _put_on_white(_convert(image))
-    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    return encode(image, LARGEST_THUMBNAIL)[0]
+    return _shrink(image)
 
 
 def measure(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -546,6 +604,17 @@ def _reply_normalized(data: bytes, max_pixels: int) -> tuple[dict[str, Any], byt
     return {"media_type": image.media_type, "changes": image.changes, "size": image.size}, image.data
 
 
+def _reply_cropped(data: bytes, max_pixels: int) -> tuple[dict[str, Any], bytes]:
+    crop, _, image = data.partition(b"\n")
+    cropped = normalize(image, max_pixels, Crop(**json.loads(crop)))
+    return {"media_type": cropped.media_type, "changes": cropped.changes, "size": cropped.size}, cropped.data
+
+
+def _reply_image_preview(data: bytes, max_pixels: int) -> tuple[dict[str, Any], bytes]:
+    preview = make_image_preview(data, max_pixels)
+    return {"size": preview.size}, preview.data
+
+
 def _reply_clip(data: bytes, max_pixels: int) -> tuple[dict[str, Any], bytes]:
     from luma_mcp.media.clips import encode_frame, read_clip
 
@@ -595,6 +664,8 @@ def _reply_joined(data: bytes, max_pixels: int) -> tuple[dict[str, Any], bytes]:
 
 _TASKS: dict[str, Callable[[bytes, int], tuple[dict[str, Any], bytes]]] = {
     "normalize": _reply_normalized,
+    "crop": _reply_cropped,
+    "image_preview": _reply_image_preview,
     "thumbnail": lambda data, max_pixels: ({}, make_thumbnail(data, max_pixels)),
     "measure": lambda data, max_pixels: ({"size": measure(data, max_pixels)}, b""),
     "clip": _reply_clip,

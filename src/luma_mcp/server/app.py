@@ -25,14 +25,16 @@ from luma_mcp.server.tasks import Tasks, VideoTaskBackend
 from luma_mcp.server.tools import (
     CallToolResult,
     ServerContext,
+    add_picture,
     delete_job,
     generate_video,
     get_job,
     join_videos,
     list_jobs,
     list_options,
+    upload_picture,
 )
-from luma_mcp.server.ui import build_player, icons
+from luma_mcp.server.ui import build_pages, icons
 from luma_mcp.service import has_journal
 from luma_mcp.service.tenants import TenantServices
 from luma_mcp.settings import Settings
@@ -189,7 +191,7 @@ def build_server(
         instructions=_build_instructions(settings),
         icons=icons("server"),
         tools=[ordering, *(tool.definition(context) for tool in _other_tools(settings))],
-        extensions=[build_player(settings), Tasks(VideoTaskBackend(context))],
+        extensions=[build_pages(settings), Tasks(VideoTaskBackend(context))],
         middleware=middleware,
         request_state_security=state_security,
         cache_hints=CACHE_HINTS,
@@ -223,7 +225,10 @@ def _other_tools(settings: Settings) -> list[ModuleType]:
     """Get the tools besides `generate_video`: those that the API supports, and that work here."""
     tools = [get_job, list_jobs, *([delete_job] if FEATURES[settings.api].delete else []), list_options]
     # A film is a file on the machine of the server.
-    return [*tools, join_videos] if can_read_clips() and settings.has_local_files else tools
+    if can_read_clips() and settings.has_local_files:
+        tools.append(join_videos)
+    # The last ones, which not every client sees.
+    return [*tools, add_picture, upload_picture]
 
 
 async def _hold_service(

@@ -145,6 +145,13 @@ REFUSING_JOURNAL_WARNING = (
     "ordered goes on. Tell the user."
 )
 
+PANEL_IS_OPEN = "The panel for a picture is open in the chat. Nothing was ordered or charged."
+WAIT_FOR_PICTURE = (
+    "The user adds a picture there, and their next message names it: wait for that message. There is nothing to poll."
+)
+PICTURE_RECEIVING = "{} bytes of the picture have arrived."
+PICTURE_PREVIEW = "The picture can be read. It is not uploaded yet."
+PICTURE_DISCARDED = "Nothing of the picture is kept."
 FREE = "Free: nothing was ordered."
 EXPECTED_VIDEOS = (
     f"a list of {FEWEST_VIDEOS} to {MOST_VIDEOS} jobids, or paths of saved files, in the order of the film"
@@ -175,6 +182,8 @@ _IMAGE_STEPS: Mapping[errors.ImageRemedy, str] = {
     ),
 }
 
+PAYING_TOOLS = ("generate_video", "upload_picture")
+"""The tools whose errors say what happened to the money."""
 # How to make the same call again.
 _REPEAT: Mapping[str, NextAction] = {
     "generate_video": "order_later",
@@ -252,7 +261,7 @@ def explain_error(error: LumaError, tool: str, provider: Provider) -> tuple[str,
             sentences.append(f'The API says: "{error.api_message}".')
         if isinstance(error, errors.Capacity | errors.Upstream) and error.retry_after:
             sentences.append(f"The API asks to wait {ceil(error.retry_after)} s.")
-        if error.charged == "no" and tool == "generate_video":
+        if error.charged == "no" and tool in PAYING_TOOLS:
             sentences.append("Nothing was charged.")
     if error.takes_left:
         others = "The other take was" if error.takes_left == 1 else f"The other {error.takes_left} takes were"
@@ -1277,6 +1286,11 @@ def deleted_note(saved_files: Sequence[str], *, was_known: bool, saves: bool, is
     if not saves:
         return f"{note} Links to its video may stop working."
     return f"{note} Links to its video may stop working, and it was not saved on this machine."
+
+
+def picture_uploaded(use_as: str, asset_ref: str) -> str:
+    """That a picture of the user's is uploaded, and how it is used."""
+    return f"The picture is uploaded. It can be used in generate_video as {use_as}: {asset_ref}"
 
 
 def format_misfits(misfits: Mapping[str, tuple[int, int]], aspect_ratio: str) -> list[str]:

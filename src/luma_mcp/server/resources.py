@@ -20,7 +20,7 @@ from luma_mcp.server import messages, schemas
 from luma_mcp.server.following import add_credits, fetch_video
 from luma_mcp.server.results import build_job_content
 from luma_mcp.server.tools import ServerContext, get_job, list_jobs, list_options
-from luma_mcp.server.ui import PLAYER_URI
+from luma_mcp.server.ui import APPS_TOOLS, PICTURE_URI, PLAYER_URI
 
 if TYPE_CHECKING:
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -38,7 +38,7 @@ ABOUT_JOBS_OF_SERVER = "The running jobs and those ordered from this server, new
 ABOUT_JOB = "One job: its state, and its video once it is completed."
 ABOUT_PREVIEW = "A small copy of a finished video that browsers can play, also where the video is HDR."
 # What these contain never changes while the process lives.
-STATIC_URIS = (OPTIONS_URI, SCHEMA_URI, PLAYER_URI)
+STATIC_URIS = (OPTIONS_URI, SCHEMA_URI, PLAYER_URI, PICTURE_URI)
 JSON, MP4 = "application/json", "video/mp4"
 # Of what a request is about. A URI has a jobid in it, in which every character may be escaped.
 LONGEST_NAME = 20_000
@@ -57,7 +57,7 @@ CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
 
 
 async def adapt_response(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Middleware: refuse endless names; list the player only to clients that show apps; let the rest be cached."""
+    """Middleware: refuse endless names; list pages and their tools only to clients that show apps; allow caching."""
     # The SDK's own errors would repeat them.
     if len(ctx.method) > LONGEST_NAME:
         raise MCPError(METHOD_NOT_FOUND, messages.LONG_NAME.format(key="method", limit=LONGEST_NAME))
@@ -70,10 +70,11 @@ async def adapt_response(ctx: ServerRequestContext[Any, Any], call_next: CallNex
     if ctx.method == "resources/read" and "ttlMs" in result and (ctx.params or {}).get("uri") in STATIC_URIS:
         return result | {"ttlMs": HOUR_MS, "cacheScope": "public"}
     if ctx.method == "resources/list" and not client_supports_apps(ctx):
-        return result | {"resources": [each for each in result["resources"] if each["uri"] != PLAYER_URI]}
+        return result | {"resources": [each for each in result["resources"] if not each["uri"].startswith("ui:")]}
     if ctx.method == "tools/list" and not client_supports_apps(ctx):
-        # The player's URI is all that a tool's `_meta` holds.
-        tools = [{key: value for key, value in tool.items() if key != "_meta"} for tool in result["tools"]]
+        listed = [tool for tool in result["tools"] if tool["name"] not in APPS_TOOLS]
+        # All that a tool's `_meta` holds is about pages.
+        tools = [{key: value for key, value in tool.items() if key != "_meta"} for tool in listed]
         return result | {"tools": tools}
     return result
 

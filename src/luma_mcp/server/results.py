@@ -299,7 +299,7 @@ def build_error_result(error: LumaError, tool: str, provider: Provider, *, simul
 
 def build_error_content(error: LumaError, tool: str, provider: Provider) -> dict[str, Any]:
     """Build the structured content of an error of the tool."""
-    can_cost = tool == "generate_video" or isinstance(error, JobFailed)
+    can_cost = tool in messages.PAYING_TOOLS or isinstance(error, JobFailed)
     message, action, next_step = messages.explain_error(error, tool, provider)
     content: dict[str, Any] = {
         "kind": error.kind,

@@ -21,6 +21,14 @@ PLAYER_URI = "ui://luma-ray-mcp/player.html"
 PLAYER_META = {"ui": {"resourceUri": PLAYER_URI}}
 """The `_meta` of a tool whose results the player shows."""
 PLAYER = Path(__file__).with_name("player.html")
+PICTURE_URI = "ui://luma-ray-mcp/picture.html"
+PICTURE_META = {"ui": {"resourceUri": PICTURE_URI}}
+"""The `_meta` of the tool that opens the panel for pictures."""
+PAGE_META = {"ui": {"visibility": ["app"]}}
+"""The `_meta` of a tool that only pages call."""
+PICTURE = Path(__file__).with_name("picture.html")
+APPS_TOOLS = frozenset({"add_picture", "upload_picture"})
+"""The tools that exist only for clients that show apps."""
 MEDIA_ORIGINS = ("https://*.cdn-luma.com", "https://*.lumalabs.ai")
 """Where Luma keeps videos. The API's pages promise no host: for another one, the player falls back to links."""
 
@@ -40,6 +48,8 @@ _TOOL_PATHS = {
     "list_jobs": "M1,2h10v2H1zM1,5h10v2H1zM1,8h10v2H1z",
     "delete_job": "M1,2h3V1h4v1h3v1H1zM2,4h8l-1,7H3z",
     "join_videos": "M1,3h4v6H1zM7,3h4v6H7zM5,5h2v2H5z",
+    "add_picture": "M1,2h10v8H1zM2,9h8l-3-4-2,2-1-1z",
+    "upload_picture": "M1,9h10v1H1zM5,8h2V5h2l-3-3-3,3h2z",
     "list_options": "M1,3h10v1H1zM3,2h2v3H3zM1,8h10v1H1zM7,7h2v3H7z",
 }
 
@@ -52,8 +62,8 @@ def icons(name: str) -> list[Icon]:
     return [Icon(src=f"data:image/svg+xml,{uri}")]
 
 
-class PlayerPage(FileResource):
-    """The player's page, which learns from the server which API it uses, and whether there are previews of HDR."""
+class Page(FileResource):
+    """A page in the chat, which learns from the server which API it uses, and whether there are previews of HDR."""
 
     api: str
 
@@ -66,8 +76,8 @@ class PlayerPage(FileResource):
         return page.replace('data-previews="no"', 'data-previews="yes"', 1) if can_read_clips() else page
 
 
-def build_player(settings: Settings) -> Apps:
-    """Build the Apps extension with the player's page."""
+def build_pages(settings: Settings) -> Apps:
+    """Build the Apps extension with the pages in the chat."""
     api = urlsplit(settings.base_url)
     # A simulator serves its own stand-in clips.
     origins = [f"{api.scheme}://{api.netloc}"] if api.hostname in LOOPBACK else list(MEDIA_ORIGINS)
@@ -78,7 +88,7 @@ def build_player(settings: Settings) -> Apps:
     ui = {"csp": {"resourceDomains": origins}, "permissions": {"clipboardWrite": {}}, "prefersBorder": True}
     apps = Apps()
     apps.add_resource(
-        PlayerPage(
+        Page(
             api=settings.api,
             uri=PLAYER_URI,
             name="player",
@@ -87,6 +97,19 @@ def build_player(settings: Settings) -> Apps:
             mime_type=APP_MIME_TYPE,
             path=PLAYER,
             meta={"ui": ui},
+        )
+    )
+    apps.add_resource(
+        Page(
+            api=settings.api,
+            uri=PICTURE_URI,
+            name="picture",
+            title="Add a picture",
+            description="Lets the user choose, crop and upload a picture in the chat.",
+            mime_type=APP_MIME_TYPE,
+            path=PICTURE,
+            # It loads nothing from anywhere.
+            meta={"ui": {**ui, "csp": {"resourceDomains": []}}},
         )
     )
     return apps

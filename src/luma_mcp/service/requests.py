@@ -351,6 +351,27 @@ class RequestBuilder:
             params["keyframes"] = keyframes
         return VideoRequest.from_params(params | refs), uploaded
 
+    async def upload_picture(
+        self, name: str, picture: NormalizedImage, identity: str, email: str | None
+    ) -> UploadedImages:
+        """Upload a picture before its order, unless it was uploaded before; the arguments are those of `InputImage`.
+
+        Args:
+            name: the parameter that it is for.
+            picture: what is uploaded.
+            identity: as `InputImage` has it.
+            email: the account, if it was stated.
+
+        Raises:
+            InvalidArguments: the account is not configured, or the API does not accept the picture.
+            LumaError: the upload failed.
+        """
+        if email is not None and not self._names_accounts:
+            raise InvalidArguments([Problem("email", "not_needed", allowed=(_NO_CHOICE,))])
+        params = {} if email is None else {"email": email}
+        image = InputImage(Source(SourceKind.DATA, ""), identity, picture, size=picture.size)
+        return await self._upload_images(ValidatedRequest(params, {name: image}, email), _report_nothing)
+
     async def _read_image(self, name: str, source: Source, others: Mapping[str, InputImage]) -> InputImage:
         if source.kind is SourceKind.ASSET_OR_JOB:
             source = replace(source, kind=await self._resolve_id(source.text))
@@ -539,6 +560,10 @@ class RequestBuilder:
             unusable.all_accounts = True
             raise unusable
         return max(ranks, key=ranks.__getitem__)
+
+
+async def _report_nothing(step: ProgressStep, detail: str | None = None, /) -> None:
+    """Report no progress."""
 
 
 def list_keyframes(params: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -30,6 +30,7 @@ from luma_mcp.service.downloads import Downloads
 from luma_mcp.service.films import Films
 from luma_mcp.service.gate import GatedApi
 from luma_mcp.service.jobs import JobList, list_jobs
+from luma_mcp.service.pictures import PictureUploads
 from luma_mcp.service.prices import PriceEstimator
 from luma_mcp.service.reconcile import NEW_FOR, Reconciler
 from luma_mcp.service.requests import RequestBuilder
@@ -175,6 +176,7 @@ class VideoService:
             self.api, self.journal, self._http, decoder, self._clips, get_folder, journal_path(settings)
         )
         self.stored = self._open_store(settings)
+        self.pictures = PictureUploads(self.api, self.journal, requests, decoder)
         self.films = Films(self._clips, self.journal, decoder, get_folder, folders, self.now)
         self._pollers = Pollers(self._fetch, wall_clock, self.journal.replicas)
         # Methods that others implement, and document.
@@ -399,8 +401,9 @@ class VideoService:
         return DeletedJob(was_known=missing is None, saved_files=saved, is_stored=is_stored)
 
     async def recover(self) -> None:
-        """Finish what earlier processes left: orders without an answer, and files that are to be saved."""
+        """Finish what earlier processes left: orders without an answer, files to be saved, and pictures in parts."""
         await self.reconciler.recover_orders(before=self.started_at)
+        await self.journal.remove_parts()
         if not self._clips.has_local_files:
             return
         orders = await self.journal.list_missing_files(self.started_at - FILES_WANTED_FOR, self.started_at)

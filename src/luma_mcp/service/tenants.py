@@ -207,6 +207,7 @@ class TenantServices:
         async with self._use(owner) as service:
             # Whoever asks with this journal sees who has such orders.
             journal = service.journal
+            await journal.remove_parts()
             for tenant_id in sorted(await journal.list_unsettled_tenants()):
                 if journal.replicas and not await journal.replicas.acquire(_LEASE, _LEASE_SECONDS):
                     return

@@ -13,7 +13,9 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from mcp.server.apps import client_supports_apps
 from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
 from mcp.types import CallToolResult, ToolAnnotations
@@ -128,6 +130,16 @@ class RawArguments(ArgModelBase):
         return {"raw": dict(self.__pydantic_extra__ or {})}
 
 
+class AppsTool(Tool):
+    """A tool that does not exist for clients that show no apps. Who lists the tools leaves it out for them."""
+
+    async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:
+        """Run it, or answer as the SDK does where there is no tool of this name."""
+        if not client_supports_apps(context):
+            raise ToolError(f"Unknown tool: {self.name}")
+        return await super().run(arguments, context, convert_result)
+
+
 def build_tool(
     context: ServerContext,
     handle: Handler,
@@ -139,13 +151,16 @@ def build_tool(
     destructive: bool = False,
     idempotent: bool = True,
     open_world: bool = True,
+    needs_apps: bool = False,
     **fields: Any,
 ) -> Tool:
     """Build a tool. `handle` takes the context, `raw` and `ctx`; its errors become results that say what to do.
 
-    `fields`: the tool's title, description and `_meta`.
+    `needs_apps`: whether it exists only for clients that show apps. `fields`: the tool's title, description and
+    `_meta`.
     """
-    return Tool(
+    build = AppsTool if needs_apps else Tool
+    return build(
         # The SDK passes the arguments by keyword, as `RawArguments` names them.
         fn=partial(_call, name, handle, context),
         is_async=True,
