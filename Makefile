@@ -21,7 +21,7 @@ test-all:  ## the tests with every case of the slow ones
 	@$(MAKE) test ALL=1
 
 postgres-test: .venv/dev.stamp  ## the journal in a real PostgreSQL, which must be installed (Debian: apt-get install postgresql)
-	POSTGRES=1 $(BIN)/python -m pytest -n 2 -q tests/journal/test_journal.py tests/journal/test_limit.py tests/postgres
+	POSTGRES=1 $(BIN)/python -m pytest -n 2 -q tests/journal/test_journal.py tests/journal/test_limit.py tests/journal/test_parts.py tests/postgres
 
 cluster: .venv/dev.stamp  ## a whole deployment on this machine: PostgreSQL, nginx, two replicas, an identity provider (needs npm)
 	@$(BIN)/python -m scripts.cluster

@@ -4,7 +4,8 @@
 
 Generated are:
     the blocks of README.md and docs/ between `<!-- generated: NAME -->` and `<!-- end -->`,
-    a snapshot of each tool as the server lists it, in tests/server/snapshots; for the second API in agents/ there,
+    a snapshot of each tool as the server lists it, in tests/server/snapshots; for the second API in agents/ there, and
+    in apps/ of those that only clients that show apps see,
     the literal types in src/luma_mcp/catalog/useapi.py and agents.py, and the player's copy of both catalogs,
     the bundle's manifest and icon in packaging/, and the example of a configuration.
 A host without a page gets one.
@@ -20,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from mcp import Client
+from mcp.client import advertise
+from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
 from mcp.types import TextContent
 
 ROOT = Path(__file__).parent.parent
@@ -37,6 +40,7 @@ from luma_mcp.catalog import get_catalog  # noqa: E402
 from luma_mcp.hosts import HOSTS  # noqa: E402
 from luma_mcp.providers import PROVIDERS  # noqa: E402
 from luma_mcp.server.app import build_server  # noqa: E402
+from luma_mcp.server.ui import APPS_TOOLS  # noqa: E402
 from luma_mcp.settings import Settings  # noqa: E402
 
 if TYPE_CHECKING:
@@ -50,10 +54,25 @@ CATALOG_SOURCES = ROOT / "src" / "luma_mcp" / "catalog"
 # Without these markers the documents would silently lose their tables.
 REQUIRED_BLOCKS = {
     "README.md": ("registry name",),
-    "docs/reference.md": ("matrix", "matrix of agents", "tools", "tools of agents", "settings", "behaviors"),
+    "docs/reference.md": (
+        "matrix",
+        "matrix of agents",
+        "tools",
+        "tools with apps",
+        "tools of agents",
+        "settings",
+        "behaviors",
+    ),
     "docs/hosts/index.md": ("hosts",),
     "docs/choosing-an-api.md": ("offer of agents",),
 }
+
+
+async def fetch_apps_tools(catalog: Catalog) -> list[Tool]:
+    """Get the tools that only clients that show apps see."""
+    server = build_server(Settings(api=catalog.api), catalog=catalog)
+    async with Client(server, extensions=[advertise(EXTENSION_ID, {"mimeTypes": [APP_MIME_TYPE]})]) as client:
+        return [tool for tool in (await client.list_tools()).tools if tool.name in APPS_TOOLS]
 
 
 async def fetch_listings(catalog: Catalog) -> tuple[list[Tool], dict[str, tuple[Prompt, str]]]:
@@ -108,12 +127,13 @@ def generate() -> dict[Path, str]:
     # The bundle and the documents list the tools of the first API, and of the others what is different.
     first, *others = catalogs
     tools, prompts = anyio.run(fetch_listings, first)
-    files = snapshots(SNAPSHOTS, tools)
+    apps_tools = anyio.run(fetch_apps_tools, first)
+    files = snapshots(SNAPSHOTS, tools) | snapshots(SNAPSHOTS / "apps", apps_tools)
     other_tools: dict[str, list[Tool]] = {}
     for catalog in others:
         other_tools[catalog.api], _ = anyio.run(fetch_listings, catalog)
         files |= snapshots(SNAPSHOTS / catalog.api, other_tools[catalog.api])
-    files |= documents(blocks(catalogs, tools, other_tools))
+    files |= documents(blocks(catalogs, tools, apps_tools, other_tools))
     files[ROOT / "packaging" / "manifest.json"] = _format_json(manifest(tools, prompts))
     files[ROOT / "player" / "src" / "table.js"] = player_table(catalogs)
     for catalog in catalogs:

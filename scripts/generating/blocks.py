@@ -102,13 +102,21 @@ def behaviors_block(behaviors: Mapping[str, Behavior]) -> str:
     return "\n\n".join(parts)
 
 
-def blocks(catalogs: Sequence[Catalog], tools: list[Tool], other_tools: Mapping[str, list[Tool]]) -> dict[str, str]:
-    """Build all blocks, by the name in their markers. `tools`: those of the first API; `other_tools`: of the others."""
+def blocks(
+    catalogs: Sequence[Catalog], tools: list[Tool], apps_tools: list[Tool], other_tools: Mapping[str, list[Tool]]
+) -> dict[str, str]:
+    """Build all blocks, by the name in their markers.
+
+    `tools`: those of the first API; `apps_tools`: its others, which only clients that show apps see; `other_tools`:
+    those of the other APIs.
+    """
     first, *others = catalogs
     own_behaviors = {name: row for name, row in AGENTS_BEHAVIORS.items() if row != BEHAVIORS.get(name)}
     found = {
         "matrix": matrix_block(first),
         "tools": tools_block(tools),
+        # Nobody but a page calls the others.
+        "tools with apps": tools_block([tool for tool in apps_tools if tool.name == "add_picture"]),
         "settings": settings_block(VARIABLES.keys() - HOSTING_VARIABLES.keys()),
         "hosting settings": settings_block(HOSTING_VARIABLES),
         "behaviors": behaviors_block(BEHAVIORS),

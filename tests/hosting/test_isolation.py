@@ -34,6 +34,7 @@ from tests.results import read_result
 from tests.server.calls import call, order, order_error
 from tests.server.declaring import (
     AGREED,
+    APPS,
     TASKS,
     Person,
     answer_question,
@@ -42,6 +43,7 @@ from tests.server.declaring import (
     request_raw,
     task_request,
 )
+from tests.server.panel import Panel
 from tests.transports import Held, Unreliable
 
 from luma_mcp.api.protocol import VideoRequest
@@ -638,12 +640,121 @@ class NamedTenant:
 
 
 @asynccontextmanager
-async def connect_over_http(origin: str, tenant: str, mode: str) -> AsyncIterator[Client]:
-    async with (
-        httpx2.AsyncClient(headers={"X-Tenant": tenant}, timeout=60) as http,
-        Client(streamable_http_client(f"{origin}/mcp", http_client=http), mode=mode) as client,
-    ):
-        yield client
+async def connect_over_http(origin: str, tenant: str, mode: str, *extensions: str) -> AsyncIterator[Client]:
+    async with httpx2.AsyncClient(headers={"X-Tenant": tenant}, timeout=60) as http:
+        client = Client(streamable_http_client(f"{origin}/mcp", http_client=http), mode=mode)
+        async with declaring(client, *extensions) as connected:
+            yield connected
+
+
+# Pictures that arrive in parts.
+
+PICTURE = base64.b64decode(draw("red").partition(",")[2])
+
+
+async def try_upload(bob: Panel) -> list[Any]:
+    """All that Bob can do with the id of an upload: the answers."""
+    return [
+        await bob.call(offset=50, data=base64.b64encode(PICTURE[50:]).decode()),
+        await bob.call(action="preview"),
+        await bob.call(**bob.build_end(PICTURE)),
+        await bob.call(action="discard"),
+        await bob.count_received(),
+    ]
+
+
+@BOTH_APIS
+async def test_an_upload_of_another_tenant_is_not_reached(start: Start, simulator: Simulator, api: str) -> None:
+    server = start()
+    async with server.connect(ADA, APPS) as ada, server.connect(BOB, APPS) as bob:
+        of_ada, of_nobody = Panel.open(ada), Panel.open(bob)
+        await of_ada.send(PICTURE)
+        same = Panel(bob, of_ada.upload)
+        assert await try_upload(same) == await try_upload(of_nobody)
+        # It is all there for Ada. What Bob sends with the same id is his.
+        assert await of_ada.count_received() == len(PICTURE)
+        await same.send(PICTURE)
+        answers = [await of_ada.finish(PICTURE), await same.finish(PICTURE)]
+    # Nobody learns that somebody has uploaded the same picture, nor whose account it is.
+    assert answers[0]["asset"] != answers[1]["asset"]
+    assert simulator.requests["POST /assets/…" if api == "useapi" else "POST /files"] == 2
+    for answer in answers:
+        asset = answer.pop("asset")
+        assert EMAIL not in json.dumps(answer)
+        assert simulator.service.find_upload(asset) == PICTURE
+
+
+@BOTH_APIS
+async def test_a_picture_of_the_panel_is_its_tenants(start: Start) -> None:
+    server = start()
+    async with server.connect(ADA, APPS) as ada, server.connect(BOB, APPS) as bob:
+        panel = Panel.open(ada)
+        await panel.send(PICTURE)
+        asset = (await panel.finish(PICTURE))["asset"]
+        _, of_ada = await order(ada, image_start=asset)
+        error = await order_error(bob, image_start=asset)
+    assert of_ada["assets"] == {"image_start": asset}
+    assert (error["kind"], error["charged"]) == ("invalid_arguments", "no")
+
+
+@pytest.mark.parametrize("api", ["useapi"])
+async def test_the_account_of_the_operator_cannot_be_chosen(start: Start) -> None:
+    async with start().connect(ADA, APPS) as ada:
+        panel = Panel.open(ada)
+        await panel.send(PICTURE)
+        error = await panel.error(**panel.build_end(PICTURE), email=EMAIL)
+    assert [problem["field"] for problem in error["problems"]] == ["email"]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_picture_is_uploaded_over_http_at_any_replica(tmp_path: Path) -> None:
+    """Each part is as long as it may be, and reaches another replica than the one before."""
+    file = io.BytesIO()
+    Image.effect_noise((1000, 1000), 90).save(file, "PNG")
+    data = file.getvalue()
+    simulator = new_simulator(speed=1000)
+    with running(simulator) as url:
+        settings = Settings.from_environment(
+            {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_BASE_URL": url, "LUMA_MCP_JOURNAL": str(tmp_path / "journal.db")}
+        )
+        settings = replace(settings, has_local_files=False, thumbnails=False)
+
+        def build_replica() -> ASGIApp:
+            return NamedTenant(build_app(build_server(settings), settings, host="127.0.0.1"))
+
+        with serving(build_replica()) as one, serving(build_replica()) as two:
+            async with (
+                connect_over_http(one, "ada", ERAS[0], APPS) as first,
+                connect_over_http(two, "ada", ERAS[0], APPS) as second,
+                connect_over_http(two, "bob", ERAS[0], APPS) as bob,
+            ):
+                panel = Panel.open(first)
+                opened = await first.call_tool("add_picture", {})
+                assert opened.structured_content
+                part = opened.structured_content["part_bytes"]
+                for offset, client in zip(range(0, len(data), part), (first, second) * 9, strict=False):
+                    panel.client = client
+                    received = await panel.send_part(offset, data[offset : offset + part])
+                    assert received == min(len(data), offset + part)
+                assert await Panel(bob, panel.upload).count_received() == 0
+                done = await panel.finish(data)
+                _, made = await order(first, image_start=done["asset"])
+    assert simulator.service.find_upload(done["asset"]) == data
+    assert made["assets"] == {"image_start": done["asset"]}
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_over_http_the_older_protocol_has_no_panel(tmp_path: Path) -> None:
+    """There are no sessions, so no replica knows what a client declared in its first request."""
+    settings = Settings.from_environment({"USEAPI_TOKEN": TOKEN, "LUMA_MCP_JOURNAL": str(tmp_path / "journal.db")})
+    app = build_app(build_server(settings), settings, host="127.0.0.1")
+    with serving(app) as origin:
+        async with connect_over_http(origin, "ada", ERAS[1], APPS) as client:
+            listing = await request_raw(client, "tools/list")
+            answer = await call_raw(client, "upload_picture", upload="a" * 32)
+            unknown = await call_raw(client, "no_such_tool", upload="a" * 32)
+    assert "picture" not in json.dumps([tool["name"] for tool in listing["tools"]])
+    assert json.loads(json.dumps(unknown).replace("no_such_tool", "upload_picture")) == answer
 
 
 def test_tenants_share_the_limits_of_decoding() -> None:

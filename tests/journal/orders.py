@@ -143,7 +143,7 @@ async def degrade(journal: Journal, path: Path) -> None:
 def execute(place: Place, sql: str, *values: Any) -> list[tuple[Any, ...]]:
     """Execute a statement as another program would, in SQLite's dialect."""
     if not isinstance(place, Path):
-        return place.execute(re.sub(r"\b(orders|assets)\b", r"luma_\1", sql).replace("?", "%s"), *values)
+        return place.execute(re.sub(r"\b(orders|assets|parts)\b", r"luma_\1", sql).replace("?", "%s"), *values)
     with closing(sqlite3.connect(place, isolation_level=None)) as database:
         return database.execute(sql, values).fetchall()
 

@@ -10,7 +10,7 @@ from luma_mcp.errors import InvalidArguments, Problem
 from luma_mcp.server import messages, schemas
 from luma_mcp.server.arguments import ParsedArguments, parse_arguments
 from luma_mcp.server.results import build_result
-from luma_mcp.server.schemas import NUMBER, OBJECT, STRING, array
+from luma_mcp.server.schemas import STRING
 from luma_mcp.server.tools import CallToolResult, Context, ServerContext, Tool, build_tool
 from luma_mcp.server.ui import PICTURE_META
 from luma_mcp.text import without_none
@@ -19,12 +19,7 @@ DESCRIPTION = (
     "Open a panel in the chat where the user adds a picture: use it when they want their own picture, or one from the "
     "chat that you cannot pass on. Free. Their next message names the picture."
 )
-_OUTPUT: schemas.Schema = {
-    **dict.fromkeys(("state", "use_as", "aspect_ratio", "account", "next_action", "next_step"), STRING),
-    "uses": array(OBJECT),
-    "aspect_ratios": array(STRING),
-    **dict.fromkeys(("largest_bytes", "part_bytes"), NUMBER),
-}
+_OUTPUT: schemas.Schema = dict.fromkeys(("state", "next_action", "next_step"), STRING)
 # Bytes of a request beside the base64 of a part.
 _ENVELOPE = 8_192
 

@@ -39,10 +39,7 @@ _INPUT: schemas.Schema = {
     "sha256": STRING,
     "crop": {"type": "object", "properties": dict.fromkeys(_SHARES, NUMBER), "description": "Shares of the picture."},
 }
-_OUTPUT: schemas.Schema = {
-    **dict.fromkeys(("state", "asset", "use_as", "account", "changes", "expires_at"), STRING),
-    **dict.fromkeys(("received", "width", "height"), NUMBER),
-}
+_OUTPUT: schemas.Schema = {"state": STRING, "received": NUMBER, "asset": STRING}
 
 
 def definition(context: ServerContext) -> Tool:

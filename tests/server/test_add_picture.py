@@ -1,0 +1,200 @@
+"""`add_picture` opens the panel for a picture, for clients that show apps and for nobody else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.conftest import BOTH_APIS, ERAS
+from tests.results import read_result
+from tests.server.declaring import APPS, TASKS, call_raw, declaring, request_raw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mcp import Client
+
+    Server = Callable[..., Client]
+
+PAGE = "ui://luma-ray-mcp/picture.html"
+TOOLS = ("add_picture", "upload_picture")
+SNAPSHOTS = Path(__file__).parent / "snapshots" / "apps"
+USES = {
+    "useapi": ["image_start", "image_end", "image_character"],
+    "agents": ["image_start", "image_end"],
+}
+RATIOS = {"1:1", "3:4", "4:3", "9:16", "16:9", "21:9"}
+every_era = pytest.mark.parametrize("mode", ERAS)
+without_apps = pytest.mark.parametrize("declared", [(), (TASKS,)], ids=["nothing", "tasks"])
+
+
+async def open_panel(client: Client, **arguments: Any) -> dict[str, Any]:
+    """Call the tool, which succeeds; its structured content."""
+    result = await client.call_tool("add_picture", arguments)
+    assert not result.is_error, result.content
+    return read_result(result)[1]
+
+
+async def refuse(client: Client, **arguments: Any) -> dict[str, Any]:
+    """Call the tool, which refuses; the error."""
+    result = await client.call_tool("add_picture", arguments)
+    assert result.is_error
+    error: dict[str, Any] = read_result(result)[1]["error"]
+    return error
+
+
+@every_era
+async def test_the_tools_are_those_of_the_snapshots(connect: Server, mode: str) -> None:
+    """To accept a change: `make docs`, and read the difference."""
+    async with declaring(connect(mode=mode), APPS) as client:
+        tools = (await client.list_tools()).tools
+    assert tuple(tool.name for tool in tools[-2:]) == TOOLS
+    for tool in tools[-2:]:
+        snapshot = json.loads((SNAPSHOTS / f"{tool.name}.json").read_text(encoding="utf-8"))
+        assert tool.model_dump(mode="json", by_alias=True, exclude_none=True) == snapshot
+
+
+@every_era
+async def test_only_the_page_calls_the_second_tool(connect: Server, mode: str) -> None:
+    async with declaring(connect(mode=mode), APPS) as client:
+        tools = {tool.name: tool.meta for tool in (await client.list_tools()).tools}
+    assert tools["add_picture"] == {"ui": {"resourceUri": PAGE}}
+    assert tools["upload_picture"] == {"ui": {"visibility": ["app"]}}
+
+
+@BOTH_APIS
+@every_era
+@without_apps
+async def test_other_clients_see_nothing_of_it(connect: Server, mode: str, declared: tuple[str, ...]) -> None:
+    async with declaring(connect(mode=mode), *declared) as client:
+        listing = await request_raw(client, "tools/list")
+        resources = await request_raw(client, "resources/list")
+    text = json.dumps([listing, resources])
+    for hidden in ("_meta", "add_picture", "upload_picture", "picture.html", "panel"):
+        assert hidden not in text
+
+
+@every_era
+@without_apps
+@pytest.mark.parametrize("tool", TOOLS)
+async def test_for_other_clients_it_is_an_unknown_tool(
+    connect: Server, mode: str, declared: tuple[str, ...], tool: str
+) -> None:
+    arguments = {"upload": "a" * 32, "offset": 0, "data": ""}
+    async with declaring(connect(mode=mode), *declared) as client:
+        answer = await call_raw(client, tool, **arguments)
+        unknown = await call_raw(client, "no_such_tool", **arguments)
+    assert answer["isError"] is True
+    assert json.loads(json.dumps(unknown).replace("no_such_tool", tool)) == answer
+
+
+@BOTH_APIS
+@every_era
+async def test_the_panel_starts_from_the_catalog(connect: Server, api: str, mode: str) -> None:
+    async with declaring(connect(mode=mode), APPS) as client:
+        content = await open_panel(client)
+    assert content["state"] == "waiting_for_user"
+    assert [use["parameter"] for use in content["uses"]] == USES[api]
+    assert all(use["title"] for use in content["uses"])
+    assert content["use_as"] == "image_start"
+    assert set(content["aspect_ratios"]) == RATIOS
+    assert (content["largest_bytes"], content["part_bytes"]) == (20_000_000, 393_216)
+    assert content.keys().isdisjoint({"aspect_ratio", "account"})
+    assert content["next_action"] == "none"
+
+
+async def test_the_agent_learns_that_there_is_nothing_to_poll(connect: Server) -> None:
+    async with declaring(connect(), APPS) as client:
+        result = await client.call_tool("add_picture", {})
+    text, content = read_result(result)
+    assert content["next_step"] in text
+    assert "next message" in content["next_step"]
+    assert "nothing to poll" in content["next_step"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "chosen"),
+    [
+        ({"use_as": "image_character"}, {"use_as": "image_character"}),
+        ({"aspect_ratio": "9x16"}, {"aspect_ratio": "9:16"}),
+        ({"useAs": "image_end", "aspectRatio": "1:1"}, {"use_as": "image_end", "aspect_ratio": "1:1"}),
+        ({"email": "studio@example.com"}, {"account": "studio@example.com"}),
+    ],
+    ids=str,
+)
+async def test_what_the_agent_chose_is_preselected(
+    connect: Server, arguments: dict[str, str], chosen: dict[str, str]
+) -> None:
+    async with declaring(connect(), APPS) as client:
+        content = await open_panel(client, **arguments)
+    assert chosen.items() <= content.items()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field", "allowed"),
+    [
+        ({"use_as": "image_middle"}, "use_as", USES["useapi"]),
+        ({"aspect_ratio": "2:1"}, "aspect_ratio", ["9:16", "3:4", "1:1", "4:3", "16:9", "21:9"]),
+        ({"use_as": 7}, "use_as", USES["useapi"]),
+        ({"email": "no address"}, "email", None),
+        ({"prompt": "A fox"}, "prompt", None),
+    ],
+    ids=str,
+)
+async def test_bad_values_are_refused_with_what_would_work(
+    connect: Server, arguments: dict[str, Any], field: str, allowed: list[str] | None
+) -> None:
+    async with declaring(connect(), APPS) as client:
+        error = await refuse(client, **arguments)
+    [problem] = error["problems"]
+    assert (error["kind"], problem["field"], problem.get("allowed")) == ("invalid_arguments", field, allowed)
+
+
+@pytest.mark.parametrize("api", ["agents"])
+@pytest.mark.parametrize("arguments", [{"use_as": "image_character"}, {"email": "studio@example.com"}], ids=str)
+async def test_what_an_api_lacks_is_refused(connect: Server, arguments: dict[str, str]) -> None:
+    async with declaring(connect(), APPS) as client:
+        error = await refuse(client, **arguments)
+    assert [problem["field"] for problem in error["problems"]] == list(arguments)
+
+
+async def test_without_a_credential_there_is_no_panel(connect: Server) -> None:
+    async with declaring(connect(environment={}), APPS) as client:
+        error = await refuse(client)
+    assert error["kind"] == "not_configured"
+
+
+async def test_nothing_is_sent_to_the_api(connect: Server, simulator: Any) -> None:
+    async with declaring(connect(), APPS) as client:
+        await open_panel(client)
+    assert simulator.requests == {}
+
+
+@every_era
+async def test_the_page_loads_nothing_from_elsewhere(connect: Server, mode: str) -> None:
+    async with declaring(connect(mode=mode), APPS) as client:
+        [page] = (await client.read_resource(PAGE)).contents
+        [listed] = [each for each in (await client.list_resources()).resources if each.uri == PAGE]
+    for meta in (page.meta, listed.meta):
+        assert meta is not None
+        assert meta["ui"]["csp"] == {"resourceDomains": []}
+    assert page.mime_type == listed.mime_type == "text/html;profile=mcp-app"
+    assert 'data-api="useapi"' in page.model_dump()["text"]
+
+
+@pytest.mark.parametrize("api", ["agents"])
+async def test_the_page_learns_which_api_is_used(connect: Server) -> None:
+    async with declaring(connect(), APPS) as client:
+        [page] = (await client.read_resource(PAGE)).contents
+    assert 'data-api="agents"' in page.model_dump()["text"]
+
+
+async def test_parts_fit_into_the_longest_request(connect: Server) -> None:
+    credential = {"USEAPI_TOKEN": "user:4711-very-secret-token"}
+    async with declaring(connect(environment={**credential, "LUMA_MCP_MAX_BODY_BYTES": "100000"}), APPS) as client:
+        content = await open_panel(client)
+    # As base64, and with what is around it.
+    assert content["part_bytes"] * 4 / 3 < 100_000 - 2000
+    assert content["part_bytes"] > 50_000
