@@ -98,6 +98,8 @@ async def test_the_panel_starts_from_the_catalog(connect: Server, api: str, mode
     assert content["state"] == "waiting_for_user"
     assert [use["parameter"] for use in content["uses"]] == USES[api]
     assert all(use["title"] for use in content["uses"])
+    # A character is shown as it is; the others get the shape of the clip.
+    assert [use["is_frame"] for use in content["uses"]] == [True, True, False][: len(USES[api])]
     assert content["use_as"] == "image_start"
     assert set(content["aspect_ratios"]) == RATIOS
     assert (content["largest_bytes"], content["part_bytes"]) == (20_000_000, 393_216)

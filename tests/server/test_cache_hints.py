@@ -23,7 +23,12 @@ PUBLIC: dict[str, dict[str, str]] = {
     "resources/templates/list": {},
 } | {
     f"resources/read {uri}": {"uri": uri}
-    for uri in ("luma://options", "luma://schemas/generate_video", "ui://luma-ray-mcp/player.html")
+    for uri in (
+        "luma://options",
+        "luma://schemas/generate_video",
+        "ui://luma-ray-mcp/player.html",
+        "ui://luma-ray-mcp/picture.html",
+    )
 }
 PRIVATE = ("tools/list", "resources/list")
 clients = pytest.mark.parametrize("declared", [(), (APPS,)], ids=["no apps", "apps"])

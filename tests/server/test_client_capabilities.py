@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Server = Callable[..., Client]
 
-PLAYER = "ui://luma-ray-mcp/player.html"
+PLAYER, PICTURE = "ui://luma-ray-mcp/player.html", "ui://luma-ray-mcp/picture.html"
 DECLARED = {"nothing": (), "apps": (APPS,), "tasks": (TASKS,), "both": (APPS, TASKS)}
 every_declaration = pytest.mark.parametrize("declared", DECLARED.values(), ids=DECLARED)
 every_era = pytest.mark.parametrize("mode", ERAS)
@@ -80,10 +80,10 @@ async def test_the_player_is_listed_for_clients_that_show_apps(
         tools = {tool.name: tool.meta for tool in (await client.list_tools()).tools}
         uris = [resource.uri for resource in (await client.list_resources()).resources]
         templates = [template.uri_template for template in (await client.list_resource_templates()).resource_templates]
-    with_player = [name for name, meta in tools.items() if meta]
+    with_player = [name for name, meta in tools.items() if meta == {"ui": {"resourceUri": PLAYER}}]
     assert with_player == (["generate_video", "get_job"] if APPS in declared else [])
-    assert all(tools[name] == {"ui": {"resourceUri": PLAYER}} for name in with_player)
-    assert ([uri for uri in uris if uri.startswith("ui:")] == [PLAYER]) == (APPS in declared)
+    assert any(tools.values()) == (APPS in declared)
+    assert [uri for uri in uris if uri.startswith("ui:")] == ([PLAYER, PICTURE] if APPS in declared else [])
     assert {"luma://options", "luma://schemas/generate_video", "luma://jobs"} <= set(uris)
     assert templates == ["luma://jobs/{jobid}", "luma://jobs/{jobid}/preview"]
 

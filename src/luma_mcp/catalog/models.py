@@ -28,6 +28,8 @@ Duration = Literal["5s", "10s"]
 Combination = dict[str, str | bool]
 Condition = tuple[tuple[str, str | bool], ...]
 
+FRAME_IMAGES = ("image_start", "image_end")
+"""The images that become frames of a clip, and get its shape."""
 INHERITED = ("aspect_ratio", "dynamic_range", "resolution", "model")
 """What a clip takes over from the one that it continues, the most important first."""
 

@@ -197,17 +197,17 @@ class Decoder:
     # Of its own: images must not take the threads of files and name resolution. The slots limit their number.
     _threads: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, inf))
 
-    async def normalize(self, data: bytes, crop: Crop | None = None) -> NormalizedImage:
+    async def normalize(self, data: bytes) -> NormalizedImage:
         """Convert an image to what the API accepts, as `images.normalize` does.
 
         Raises:
             ImageError: it is unusable, or exceeds the limits. `retryable` if this machine is too busy.
         """
-        task: Task = "normalize"
-        if crop:
-            task, data = "crop", json.dumps(asdict(crop)).encode() + b"\n" + data
-        reply, result = await self._run(task, data)
-        return NormalizedImage(result, reply["media_type"], tuple(reply["changes"]), _parse_size(reply))
+        return _parse_image(*await self._run("normalize", data))
+
+    async def crop(self, data: bytes, crop: Crop) -> NormalizedImage:
+        """Convert a part of an image to what the API accepts. Raises what `normalize` does."""
+        return _parse_image(*await self._run("crop", json.dumps(asdict(crop)).encode() + b"\n" + data))
 
     async def make_image_preview(self, data: bytes) -> ImagePreview:
         """Build an upright JPEG of at most 200 kB and 768 pixels of an image. Raises what `normalize` does."""
@@ -388,6 +388,10 @@ async def _communicate(
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(worker.kill, limiter=threads)
     return _Output(first_line, line, result, exit_code)
+
+
+def _parse_image(reply: dict[str, Any], data: bytes) -> NormalizedImage:
+    return NormalizedImage(data, reply["media_type"], tuple(reply["changes"]), _parse_size(reply))
 
 
 def _parse_size(reply: dict[str, Any]) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import anyio.to_thread
 
@@ -15,7 +16,7 @@ from luma_mcp.journal.protocol import Journal
 from luma_mcp.media.decoder import Decoder
 from luma_mcp.media.images import LARGEST_UPLOAD, Crop, ImagePreview
 from luma_mcp.media.sources import ImageError
-from luma_mcp.service.requests import RequestBuilder, choose_remedy
+from luma_mcp.service.requests import RequestBuilder
 
 LARGEST_PART = 393_216
 """Bytes of one part, at most. As base64 and with what is around it, hosts and proxies let it through."""
@@ -106,14 +107,16 @@ class PictureUploads:
             data = await self.journal.read_parts(upload)
             if len(data) < size:
                 return len(data)
-            identity = await anyio.to_thread.run_sync(lambda: hashlib.sha256(data).hexdigest())
+            identity = await _compute_digest(data)
             if len(data) > size or digest not in (None, identity):
                 await self.journal.remove_parts(upload)
                 raise _reject(_CHANGED, is_passing=True)
             async with self._removing_unusable(upload):
-                picture = await self.decoder.normalize(data, crop)
                 if crop:
-                    identity = hashlib.sha256(picture.data).hexdigest()
+                    picture = await self.decoder.crop(data, crop)
+                    identity = await _compute_digest(picture.data)
+                else:
+                    picture = await self.decoder.normalize(data)
                 preview = await self.decoder.make_image_preview(picture.data)
                 uploaded = await self.requests.upload_picture(use_as, picture, identity, email)
             # Last, so that the page can go on if this is interrupted.
@@ -141,12 +144,16 @@ class PictureUploads:
         except InvalidArguments as error:
             if any(problem.code == "unusable_image" for problem in error.problems):
                 await self.journal.remove_parts(upload)
-                error.problems = [replace(each, field="data", code="unusable_file") for each in error.problems]
+                change = partial(replace, field="data", code="unusable_file", remedy=None)
+                error.problems = list(map(change, error.problems))
             raise
+
+
+async def _compute_digest(data: bytes) -> str:
+    return await anyio.to_thread.run_sync(lambda: hashlib.sha256(data).hexdigest())
 
 
 def _reject(reason: str, *, is_passing: bool = False) -> InvalidArguments:
     """Build the error about a picture that cannot be used; `is_passing`: not now."""
-    remedy = choose_remedy(ImageError(reason, retryable=is_passing))
-    problem = Problem("data", "unusable_file", reason=reason, remedy=remedy)
+    problem = Problem("data", "unusable_file", reason=reason)
     return InvalidArguments([problem], charged="no", retry="later" if is_passing else None)

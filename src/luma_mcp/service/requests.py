@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 
 from luma_mcp.api.protocol import Account, VideoApi, VideoRequest
-from luma_mcp.catalog.models import INHERITED, Catalog, ClipInput
+from luma_mcp.catalog.models import FRAME_IMAGES, INHERITED, Catalog, ClipInput
 from luma_mcp.catalog.validate import MAX_SHOWN, shorten, validate
 from luma_mcp.errors import (
     AccountSession,
@@ -620,7 +620,7 @@ def choose_remedy(error: ImageError) -> ImageRemedy:
 
 def _list_frame_sizes(params: Mapping[str, Any], images: Mapping[str, InputImage]) -> list[tuple[str, tuple[int, int]]]:
     """List the sizes of the first and the last frame and of keyframes by time, as far as they are given and known."""
-    names = ["image_start", "image_end"]
+    names = [*FRAME_IMAGES]
     names += [name for name, _ in sorted(list_keyframes(params), key=lambda item: float(item[1]["seconds"]))]
     found: list[tuple[str, tuple[int, int]]] = []
     for name in names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from luma_mcp.catalog.models import Catalog
+from luma_mcp.catalog.models import FRAME_IMAGES, Catalog
 from luma_mcp.catalog.validate import shorten, value_problems
 from luma_mcp.errors import InvalidArguments, Problem
 from luma_mcp.server import messages, schemas
@@ -63,10 +63,13 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
         problems.append(Problem("aspect_ratio", "not_offered", shorten(ratio), allowed=ratios))
     if problems:
         raise InvalidArguments(problems)
+    uses: list[dict[str, Any]] = []
+    for name, image in catalog.images.items():
+        uses.append({"parameter": name, "title": image.about, "is_frame": name in FRAME_IMAGES})
     longest = context.settings.max_body_bytes
     content = {
         "state": "waiting_for_user",
-        "uses": [{"parameter": name, "title": image.about} for name, image in catalog.images.items()],
+        "uses": uses,
         "use_as": parsed.params.get("use_as", next(iter(catalog.images))),
         "aspect_ratios": list(ratios),
         # Without it, the user chooses.
