@@ -51,7 +51,7 @@ def later_minor(path: Path) -> None:
     """A journal of a later version that adds things of which this one knows nothing."""
     make_journal(path)
     with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA user_version = 8")
+        database.execute("PRAGMA user_version = 9")
         database.execute("CREATE TABLE webhooks (url TEXT)")
         database.execute("ALTER TABLE orders ADD COLUMN cost REAL")
         database.execute("ALTER TABLE assets ADD COLUMN colour INTEGER NOT NULL DEFAULT 0")

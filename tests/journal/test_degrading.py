@@ -174,7 +174,7 @@ def test_file_of_a_later_minor_version_is_shared(path: Path) -> None:
 
     anyio.run(main)
     assert execute(path, "SELECT cost, json_extract(request, '$.seed') FROM orders") == [(1.5, "42")]
-    assert execute(path, "PRAGMA user_version") == [(8,)]
+    assert execute(path, "PRAGMA user_version") == [(9,)]
 
 
 async def test_file_of_a_later_minor_version_keeps_its_columns(path: Path) -> None:

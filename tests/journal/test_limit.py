@@ -188,4 +188,4 @@ async def test_file_of_an_earlier_version_gets_prices(path: Path) -> None:
         execute(path, EARLIER_INSERT)
         assert [order.get_spent(0.5) for order in await journal.list_counted(DAY_WINDOW)] == [0.5, 0.5]
         await assert_room(journal, 0.01, fits=False)
-    assert execute(path, "PRAGMA user_version") == [(7,)]
+    assert execute(path, "PRAGMA user_version") == [(8,)]

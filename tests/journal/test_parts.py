@@ -147,7 +147,7 @@ async def test_file_of_an_earlier_version_gets_the_table(path: Path) -> None:
     async with open_journal(path) as journal:
         await start_job(journal, "j1")
     execute(path, "DROP TABLE parts")
-    execute(path, "PRAGMA user_version = 6")
+    execute(path, "PRAGMA user_version = 7")
     async with open_journal(path) as journal:
         assert await add(journal, 0, b"abc") == 3
         assert await journal.owned_jobids() == {"j1"}
