@@ -90,11 +90,20 @@ ProblemCode = Literal[
 ]
 PriceBasis = Literal["price_list", "such_videos", "any_video"]
 ImageRemedy = Literal[
-    "wait_for_job", "try_later", "other_job", "other_image", "other_clip", "other_video", "same_range", "install_film"
+    "wait_for_job",
+    "try_later",
+    "other_job",
+    "other_image",
+    "other_clip",
+    "other_video",
+    "same_range",
+    "install_film",
+    "panel",
 ]
 """What helps with an image or a clip that cannot be used.
 
-`same_range`: all in HDR or all in SDR; `install_film`: this package's extra of that name.
+`same_range`: all in HDR or all in SDR; `install_film`: this package's extra of that name; `panel`: another
+image, which the user can also add in the chat.
 """
 
 

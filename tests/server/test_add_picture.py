@@ -134,6 +134,20 @@ async def test_what_the_agent_chose_is_preselected(
     assert chosen.items() <= content.items()
 
 
+@every_era
+@pytest.mark.parametrize("declared", [(), (APPS,)], ids=["nothing", "apps"])
+@pytest.mark.parametrize("value", ["sandbox:/mnt/data/fox.png", "attachment://fox.png", "/no/such/fox.png"])
+async def test_it_is_offered_for_a_picture_that_cannot_be_passed_on(
+    connect: Server, mode: str, declared: tuple[str, ...], value: str
+) -> None:
+    """Only to those who have it."""
+    async with declaring(connect(mode=mode), *declared) as client:
+        result = await client.call_tool("generate_video", {"prompt": "A fox", "image_start": value})
+    text, content = read_result(result)
+    assert ("add_picture" in text) == ("add_picture" in content["error"]["next_step"]) == (APPS in declared)
+    assert "another picture" in content["error"]["next_step"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "field", "allowed"),
     [

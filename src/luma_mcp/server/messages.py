@@ -168,6 +168,9 @@ _IMAGE_STEPS: Mapping[errors.ImageRemedy, str] = {
     "try_later": "Try again in a moment.",
     "other_job": "Pass a picture, or the jobid of a completed video; list_jobs shows them.",
     "other_image": "Ask the user for another picture or a working link.",
+    "panel": (
+        "Ask the user for another picture or a working link; or call add_picture, with which they add one in the chat."
+    ),
     "other_clip": (
         "Pass the jobid of another completed video, which list_jobs shows. A completed one can also be image_start: "
         "then the new clip begins with its last frame."

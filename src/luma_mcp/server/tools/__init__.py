@@ -23,7 +23,7 @@ from pydantic import ConfigDict
 
 from luma_mcp.api.polling import Waits
 from luma_mcp.catalog.models import Catalog
-from luma_mcp.errors import LumaError, NotConfigured, Upstream
+from luma_mcp.errors import InvalidArguments, LumaError, NotConfigured, Problem, Upstream
 from luma_mcp.hosts import DEFAULT_WAIT, WAIT_LIMITS, WAIT_MARGIN
 from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider
 from luma_mcp.server.messages import ResultContext
@@ -190,7 +190,19 @@ async def _call(tool: str, handle: Handler, context: ServerContext, **arguments:
             # The SDK would report it without a hint that something may have been ordered.
             logger.exception("%s failed", tool)
             failure = Upstream("internal", detail=type(error).__name__)
+        if tool == "generate_video" and client_supports_apps(arguments["ctx"]):
+            _offer_panel(failure)
         result = build_error_result(failure, tool, context.provider, simulated=context.settings.simulated)
     if context.on_result:
         context.on_result(tool, result)
     return result
+
+
+def _offer_panel(error: LumaError) -> None:
+    """Offer the panel instead of an image that cannot be used; clients that cannot show it never hear of it."""
+    if isinstance(error, InvalidArguments):
+        problems: list[Problem] = []
+        for problem in error.problems:
+            is_image = problem.code == "unusable_image" and problem.remedy == "other_image"
+            problems.append(replace(problem, remedy="panel") if is_image else problem)
+        error.problems = problems
