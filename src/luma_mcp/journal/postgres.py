@@ -478,7 +478,7 @@ class PostgresJournal:
             if sum(size for _, size in uploads.values()) + len(data) > most:
                 return None
             # Of two requests with the same part, the second one finds this row, and is repeated.
-            values = (self._api, upload, received, data, began_at)
+            values = (self._api, upload, received, began_at, data)
             db.execute("INSERT INTO luma_parts VALUES (%s, %s, %s, %s, %s)", values)
             return received + len(data)
 

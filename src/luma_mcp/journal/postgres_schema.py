@@ -74,8 +74,8 @@ MIGRATIONS = (
         # Not compressed: pictures are already.
         """
         CREATE TABLE luma_parts (
-            api text NOT NULL, upload text NOT NULL, position integer NOT NULL, data bytea NOT NULL,
-            began_at timestamptz NOT NULL, PRIMARY KEY (api, upload, position)
+            api text NOT NULL, upload text NOT NULL, position integer NOT NULL, began_at timestamptz NOT NULL,
+            data bytea NOT NULL, PRIMARY KEY (api, upload, position)
         );
         ALTER TABLE luma_parts ALTER COLUMN data SET STORAGE EXTERNAL;
         """,

@@ -113,6 +113,7 @@ COMPANIONS = ("-journal", "-wal", "-shm")
 """What SQLite appends to the name of a database for the files that it keeps beside it."""
 _MAJOR, _MINOR = 0, 8
 _APPLICATION_ID = 0x4C756D61
+# A part's bytes are its last column: SQLite reads through them to get to what follows.
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
 PRAGMA application_id = {_APPLICATION_ID};
@@ -131,7 +132,7 @@ CREATE TABLE IF NOT EXISTS assets (
     PRIMARY KEY (api, digest, account)
 );
 CREATE TABLE IF NOT EXISTS parts (
-    api TEXT NOT NULL, upload TEXT NOT NULL, position INTEGER NOT NULL, data BLOB NOT NULL, began_at REAL NOT NULL,
+    api TEXT NOT NULL, upload TEXT NOT NULL, position INTEGER NOT NULL, began_at REAL NOT NULL, data BLOB NOT NULL,
     PRIMARY KEY (api, upload, position)
 );
 COMMIT;
@@ -538,7 +539,7 @@ class SqliteJournal:
             if sum(size for _, size in uploads.values()) + len(data) > most:
                 return None
             # Not for the file while it is not in use: a page sends again what is missing.
-            db.execute("INSERT INTO parts VALUES (?, ?, ?, ?, ?)", (self._api, upload, received, data, began_at))
+            db.execute("INSERT INTO parts VALUES (?, ?, ?, ?, ?)", (self._api, upload, received, began_at, data))
             return received + len(data)
 
         return await self._write(add)
