@@ -9,10 +9,12 @@ import httpx2
 import psycopg
 import pytest
 from tests.journal.orders import API, Clock, build_order, insert, open_journal, send, start_job, states
+from tests.server.panel import draw_halves
 from tests.service.orders import place
 
 from luma_mcp.errors import JournalUnavailable
 from luma_mcp.journal.postgres import find_lock
+from luma_mcp.service.pictures import UploadedPicture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,6 +99,28 @@ async def test_order_whose_answer_comes_without_the_database_is_recorded_later(
     await wait_until_used(sender)
     assert database.execute("SELECT state, jobid, adopted FROM luma_orders") == [("running", ordered.job.jobid, True)]
     assert len(simulator.service.jobs) == 1
+
+
+async def test_a_picture_in_parts_goes_on_at_another_machine_after_a_failure(
+    start_service: StartService, simulator: Simulator, postgres: PostgresServer, database: Database
+) -> None:
+    one, other = start_service(), start_service()
+    data, upload = draw_halves(), "a" * 32
+    assert await one.pictures.receive(upload, 0, data[:50]) == 50
+    with postgres.stopped("immediate"):
+        with pytest.raises(JournalUnavailable) as refused:
+            await one.pictures.receive(upload, 50, data[50:])
+        with pytest.raises(JournalUnavailable):
+            await other.pictures.finish(upload, len(data), "image_start", digest=None, email=None, crop=None)
+        assert refused.value.retry == "later"
+        # What cannot be removed now expires.
+        await other.pictures.discard("b" * 32)
+    await wait_until_used(one, other)
+    assert await other.pictures.receive(upload, 50, data[50:]) == len(data)
+    done = await other.pictures.finish(upload, len(data), "image_start", digest=None, email=None, crop=None)
+    assert isinstance(done, UploadedPicture)
+    assert simulator.service.find_upload(done.asset_ref) == data
+    assert database.execute("SELECT count(*) FROM luma_parts") == [(0,)]
 
 
 async def test_record_that_was_missed_is_written_at_the_end(
