@@ -94,8 +94,9 @@ _SAME_CREDENTIAL = "split_part(api, '/', 1) = %s"
 _MODEL = """substring(request from '"model": "([^"]*)"')"""
 """Not read as JSON, which would fail at one row that is none. Within a prompt, quotation marks are escaped."""
 _FINISHED = "state IN ('completed', 'failed') AND NOT deleted AND jobid IS NOT NULL"
-_EXPIRED_PARTS = "DELETE FROM luma_parts WHERE began_at NOT BETWEEN %s AND %s"
-"""As in `sqlite.py`."""
+_LIFETIME = f"interval '{UPLOAD_LIFETIME.total_seconds():.0f} s'"
+_IS_KEPT = f"(began_at BETWEEN now() - {_LIFETIME} AND now() + {_LIFETIME})"
+"""Whether a part has not expired, by the database's clock, since those of the machines may differ."""
 _KEEP_CLAIM = f"claimed = claimed AND {OPEN}"
 """Set with every state that may open an order again: one that had ended must not take the claim of its successor."""
 _ALIVE = "alive_at = clock_timestamp()"
@@ -465,42 +466,36 @@ class PostgresJournal:
         await self._record(("DELETE FROM luma_assets WHERE asset_ref = %s", (asset_ref,)))
 
     async def add_part(self, upload: str, offset: int, data: bytes, *, most: int) -> int | None:
-        now, times = self._wall_clock(), self._get_upload_times()
-
         def add(db: Connection) -> int | None:
-            db.execute(_sql(_EXPIRED_PARTS), times)
-            uploads: dict[str, tuple[datetime, int]] = {}
+            db.execute(_sql(f"DELETE FROM luma_parts WHERE NOT {_IS_KEPT}"))
+            uploads: dict[str, tuple[datetime | None, int]] = {}
             for row in db.execute(_sql(f"{UPLOADS} FROM luma_parts WHERE api = %s GROUP BY upload"), (self._api,)):
                 uploads[row["upload"]] = (row["began_at"], row["size"])
-            began_at, received = uploads.get(upload, (now, 0))
+            began_at, received = uploads.get(upload, (None, 0))
             if not data or offset != received:
                 return received
             if sum(size for _, size in uploads.values()) + len(data) > most:
                 return None
             # Of two requests with the same part, the second one finds this row, and is repeated.
             values = (self._api, upload, received, began_at, data)
-            db.execute("INSERT INTO luma_parts VALUES (%s, %s, %s, %s, %s)", values)
+            db.execute("INSERT INTO luma_parts VALUES (%s, %s, %s, coalesce(%s, now()), %s)", values)
             return received + len(data)
 
         return await self._decide(self._keep(add))
 
     async def read_parts(self, upload: str) -> bytes:
-        condition = "api = %s AND upload = %s AND began_at BETWEEN %s AND %s"
-        sql = f"SELECT data FROM luma_parts WHERE {condition} ORDER BY position"
-        values = (self._api, upload, *self._get_upload_times())
+        sql = f"SELECT data FROM luma_parts WHERE api = %s AND upload = %s AND {_IS_KEPT} ORDER BY position"
 
         def read(db: Connection) -> bytes:
             # In binary form: as text, a picture would be twice as long.
-            return b"".join([row["data"] for row in db.execute(_sql(sql), values, binary=True)])
+            return b"".join([row["data"] for row in db.execute(_sql(sql), (self._api, upload), binary=True)])
 
         return await self._decide(self._keep(read))
 
     async def remove_parts(self, upload: str | None = None) -> None:
-        times = self._get_upload_times()
-
         def remove(db: Connection) -> None:
-            db.execute("DELETE FROM luma_parts WHERE api = %s AND upload = %s", (self._api, upload))
-            db.execute(_sql(_EXPIRED_PARTS), times)
+            sql = f"DELETE FROM luma_parts WHERE (api = %s AND upload = %s) OR NOT {_IS_KEPT}"
+            db.execute(_sql(sql), (self._api, upload))
 
         # What is left now expires.
         with suppress(Unusable):
@@ -509,11 +504,6 @@ class PostgresJournal:
     async def _keep(self, work: Callable[[Connection], _T]) -> _T:
         """Work on parts of pictures: without the lock of the API's orders, which these do not concern."""
         return await self._run(partial(self._database.run, work, use="read"))
-
-    def _get_upload_times(self) -> tuple[datetime, datetime]:
-        """Get when an upload that has not expired can have begun."""
-        now = self._wall_clock()
-        return now - UPLOAD_LIFETIME, now + UPLOAD_LIFETIME
 
     async def _find_asset(self, condition: str, *values: str, is_certain: bool = False) -> _Row | None:
         sql = f"SELECT * FROM luma_assets WHERE {self._mine} AND uploaded_at >= %s AND {condition} LIMIT 1"
