@@ -231,10 +231,10 @@ async def test_the_same_file_is_not_uploaded_again(server: Server, simulator: Si
 async def test_other_parts_of_a_picture_are_other_uploads(server: Server, simulator: Simulator) -> None:
     data, sizes = draw_halves((80, 40)), []
     async with declaring(server(), APPS) as client:
-        for arguments in ({"crop": RIGHT_HALF}, {"crop": RIGHT_HALF | {"height": 0.5}}, {}, {"crop": RIGHT_HALF}):
+        for crop in (RIGHT_HALF, RIGHT_HALF | {"height": 0.5}, {**RIGHT_HALF, "left": 0, "width": 1}, RIGHT_HALF):
             panel = Panel.open(client)
             await panel.send(data)
-            done = await panel.finish(data, **arguments)
+            done = await panel.finish(data, crop=crop)
             sizes.append(open_picture(get_upload(simulator, done["asset"])).size)
     assert sizes == [(40, 40), (40, 20), (80, 40), (40, 40)]
     assert simulator.requests[UPLOADS["useapi"]] == 3
