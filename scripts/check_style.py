@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 # They hold what has been reached, and rise only with features.
 MAX_FILES = 125
-MAX_LINES = 34_800
+MAX_LINES = 35_800
 MIN_COMMENTS = 0.025
 MAX_DENSE_PER_1000 = 30
 # A name should say what a value is, not that somebody communicated it.

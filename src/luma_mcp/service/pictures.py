@@ -36,6 +36,7 @@ class UploadedPicture:
         size: its width and height in pixels.
         changes: how it was changed before it was uploaded; empty if it was not.
         thumbnail: a small JPEG of it.
+        is_new: whether it was uploaded now, rather than before.
     """
 
     asset_ref: str
@@ -43,6 +44,7 @@ class UploadedPicture:
     size: tuple[int, int]
     changes: str
     thumbnail: bytes
+    is_new: bool
 
 
 @dataclass(slots=True)
@@ -123,7 +125,8 @@ class PictureUploads:
             await self.journal.remove_parts(upload)
         account = uploaded.account if self.api.features.accounts else None
         changes = ", ".join(picture.changes)
-        return UploadedPicture(uploaded.refs[use_as], account, preview.size, changes, preview.data)
+        is_new = not uploaded.reused
+        return UploadedPicture(uploaded.refs[use_as], account, preview.size, changes, preview.data, is_new)
 
     async def discard(self, upload: str) -> None:
         """Remove what has arrived of a picture."""

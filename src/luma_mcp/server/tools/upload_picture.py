@@ -118,7 +118,7 @@ async def _finish(
     if isinstance(picture, int):
         return _receiving(picture)
     expires_at = None
-    if days := context.provider.asset_days:
+    if picture.is_new and (days := context.provider.asset_days):
         expires_at = format_iso(context.require_service().now() + timedelta(days=days))
     content = {
         "state": "uploaded",
