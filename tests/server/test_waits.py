@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from tests.clock import pass_time
 from tests.conftest import ERAS
-from tests.server.calls import call
+from tests.server.calls import call, order
+from tests.transports import Held
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mcp import Client
+
+    from luma_mcp.simulator.app import Simulator
 
     Server = Callable[..., Client]
 
@@ -87,3 +91,23 @@ async def test_no_wait_exceeds_the_setting(
         assert anyio.current_time() == seconds
         await call(client, "get_job", jobid=content["jobid"], **stated)
     assert anyio.current_time() == 2 * seconds
+
+
+async def test_end_that_came_while_another_process_ordered_the_video(server: Server, simulator: Simulator) -> None:
+    """The wait is over when the jobid is known, and the video is there."""
+    held = Held(simulator)
+    contents: list[dict[str, Any]] = []
+
+    async def order_again(client: Client) -> None:
+        contents.append((await order(client, wait_seconds=7))[1])
+
+    async with server(transport=held) as first, server() as second, anyio.create_task_group() as tasks:
+        tasks.start_soon(order, first)
+        await held.delivered.wait()
+        tasks.start_soon(order_again, second)
+        [job] = simulator.service.jobs.values()
+        job.seconds = 5
+        await pass_time(10)
+        held.may_answer.set()
+    [content] = contents
+    assert (content["jobid"], content["outcome"], content["state"]) == (job.jobid, "duplicate", "completed")

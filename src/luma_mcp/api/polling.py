@@ -193,6 +193,8 @@ class Pollers:
             self._pollers[jobid] = poller
             if seen:
                 poller.record(seen)
+                # Whoever has it at hand may have had it for a while.
+                poller.polled_at = -math.inf
         end = anyio.current_time() + seconds
         poller.waiters += 1
         try:

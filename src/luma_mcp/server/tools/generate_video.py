@@ -91,12 +91,13 @@ async def handle(
     parsed = parse_arguments(context.catalog, raw, (*context.catalog.params, *options))
     seconds, allowed = context.wait_seconds(parsed.options, ctx)
     now = anyio.current_time()
-    call = _Call(context, ctx, parsed, decision, end=now + seconds, order_end=now + seconds, deadline=now + allowed)
+    end = now + seconds
+    call = _Call(context, ctx, parsed, decision, seconds > 0, end=end, order_end=end, deadline=now + allowed)
     try:
         with context.services.waiting(is_wanted=seconds > 0) as call.most_waits:
             if call.most_waits:
                 # It is ordered all the same.
-                call.end, call.order_end = now, now + min(ORDER_RETRY_TIMEOUT, seconds)
+                call.is_waiting, call.end, call.order_end = False, now, now + min(ORDER_RETRY_TIMEOUT, seconds)
             if parsed.options.get("takes", 1) > 1:
                 return await _order_takes(call)
             return await _order_one(call)
@@ -124,6 +125,7 @@ class _Call:
     """One call of the tool.
 
     Attributes:
+        is_waiting: whether it waits for the job.
         end, order_end: when its wait for the job is over, and that for a slot.
         deadline: until when its host takes the result.
         most_waits: how many calls of the tenant may wait, if that is why this one does not.
@@ -133,6 +135,7 @@ class _Call:
     ctx: Context[Any, Any]
     parsed: ParsedArguments
     decision: ConfirmationDecision
+    is_waiting: bool
     end: float
     order_end: float
     deadline: float
@@ -177,7 +180,9 @@ class _Call:
         result_context.misfits = validated.misfits
         result_context.is_unpriced, result_context.most_waits = submitted.is_unpriced, self.most_waits
         result_context.shows_player = client_supports_apps(self.ctx)
-        return JobFollower(self.context, submitted.job.jobid, reporter, result_context, self.end, submitted.job)
+        follower = JobFollower(self.context, submitted.job.jobid, reporter, result_context, self.end, submitted.job)
+        follower.is_record_old = self.is_waiting and submitted.outcome != "created"
+        return follower
 
 
 async def _order_one(call: _Call) -> CallToolResult:
@@ -189,7 +194,7 @@ async def _order_one(call: _Call) -> CallToolResult:
         as_task = supports_tasks(call.ctx)
         if as_task:
             # The client polls the job instead of waiting.
-            follower.end = anyio.current_time()
+            follower.end, follower.is_record_old = anyio.current_time(), False
             context.ordered[current_tenant.get().id, follower.jobid] = follower.result_context
             if len(context.ordered) > MAX_ORDERED:
                 del context.ordered[next(iter(context.ordered))]
