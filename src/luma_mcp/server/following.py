@@ -53,8 +53,8 @@ class JobFollower:
         result_context: what the result says besides the job; `follow` and `build_content` set the rest of it.
         end: the time, by the event loop's clock, when the wait is over.
         job: its record as it was last seen; None as long as it was not fetched.
-        is_record_old: whether the job may have ended since then, although the wait is over: another call had ordered
-            it, and this one has waited for that.
+        is_waiting: whether the call was to wait. Then the job is looked up even if ordering has used up the wait: it
+            may have ended meanwhile.
     """
 
     context: ServerContext
@@ -63,7 +63,7 @@ class JobFollower:
     result_context: ResultContext
     end: float
     job: Job | None = None
-    is_record_old: bool = False
+    is_waiting: bool = False
     _request: VideoRequest | None = None
     _stored: StoredFiles | None = None
     _is_delivered: bool = False
@@ -91,7 +91,7 @@ class JobFollower:
             age = (service.now() - order.ordered_at).total_seconds() if order else 0.0
             self.reporter.start_looking_up(expected, age=max(0.0, age))
         async with service.credits.refreshing():
-            if seconds or self.job is None or self.is_record_old:
+            if seconds or self.job is None or self.is_waiting:
                 options = {"order": order, "expected": expected, "unseen_timeout": UNSEEN_TIMEOUT}
                 job = self.job or self.jobid
                 self.job = await fetch_video(self.context, job, seconds, on_seen=self._start_progress, **options)

@@ -181,7 +181,7 @@ class _Call:
         result_context.is_unpriced, result_context.most_waits = submitted.is_unpriced, self.most_waits
         result_context.shows_player = client_supports_apps(self.ctx)
         follower = JobFollower(self.context, submitted.job.jobid, reporter, result_context, self.end, submitted.job)
-        follower.is_record_old = self.is_waiting and submitted.outcome != "created"
+        follower.is_waiting = self.is_waiting
         return follower
 
 
@@ -194,7 +194,7 @@ async def _order_one(call: _Call) -> CallToolResult:
         as_task = supports_tasks(call.ctx)
         if as_task:
             # The client polls the job instead of waiting.
-            follower.end, follower.is_record_old = anyio.current_time(), False
+            follower.end, follower.is_waiting = anyio.current_time(), False
             context.ordered[current_tenant.get().id, follower.jobid] = follower.result_context
             if len(context.ordered) > MAX_ORDERED:
                 del context.ordered[next(iter(context.ordered))]
