@@ -1,20 +1,11 @@
 /** The buttons that a card offers, and what they do. */
 
-import { copyText, createCopyField } from "./buttons.js";
+import { copyText } from "./buttons.js";
 import * as chat from "./chat.js";
-import { byId } from "./dom.js";
 import * as errors from "./errors.js";
 import { fileName, safeUrl } from "./links.js";
+import { showNotice } from "./notice.js";
 import * as view from "./view.js";
-
-/** @param {string} text @param {string} [copy] what can be copied by hand */
-export function showNotice(text, copy) {
-  byId("notice").replaceChildren(text);
-  if (copy === undefined) return;
-  const field = createCopyField(copy, text);
-  byId("notice").append(field);
-  field.focus();
-}
 
 /**
  * @param {view.Card} card
@@ -44,6 +35,7 @@ export function listActions(card, video) {
     ...files,
     { id: "continue", label: "Continue from the last frame", run: () => ask(chat.continueVideo(jobid, args)) },
     { id: "new-take", label: "Another take", run: () => ask(chat.newTake(jobid, args)) },
+    { id: "picture", label: "Start from my own picture", run: () => ask(chat.startFromPicture(args)) },
   ];
 }
 

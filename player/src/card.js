@@ -1,9 +1,10 @@
 /** One video of the page: its state, the area that shows it, and the polling of its job. */
 
 import { VideoArea } from "./area.js";
-import { listActions, showNotice } from "./actions.js";
+import { listActions } from "./actions.js";
 import { safeUrl } from "./links.js";
 import { MediaArea } from "./media.js";
+import { showNotice } from "./notice.js";
 import { pollUntilFinished } from "./polling.js";
 import { isTransient, mergeResults } from "./result.js";
 import * as view from "./view.js";

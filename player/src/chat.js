@@ -28,6 +28,33 @@ export function newTake(jobid, request) {
   return `Make another take of this video: call generate_video with ${toJson({ ...request, new_take: true })}`;
 }
 
+/** @param {Record<string, any>} request of the video that the person has seen */
+export function startFromPicture(request) {
+  const args = { use_as: "image_start", ...pick(request, ["aspect_ratio", "email"]) };
+  return `I want to start a new video from my own picture: call add_picture with ${toJson(args)}, so that I can upload it.`;
+}
+
+/**
+ * Names an uploaded picture.
+ *
+ * @param {string} asset its reference
+ * @param {string} title of what it is for, such as "Start frame"
+ * @param {string | null} ratio of the clip that it was cropped for
+ */
+export function useOwnPicture(asset, title, ratio) {
+  return `Use my picture as the ${title.toLowerCase()}${ratio ? ` of a ${ratio} clip` : ""}: ${asset}`;
+}
+
+/**
+ * What the model is told about an uploaded picture.
+ *
+ * @param {Record<string, string>} facts what it is for, and the arguments that use it
+ * @returns {[string, Record<string, unknown>]} as text and as facts
+ */
+export function describeOwnPicture({ use_as: use, ...args }) {
+  return [`The user has uploaded a picture. To use it, call generate_video with ${toJson(args)} and a prompt.`, { use_as: use, ...args }];
+}
+
 /** @param {string} jobid */
 export function showVideo(jobid) {
   return `Show me this video: call get_job with ${toJson({ jobid })}`;

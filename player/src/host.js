@@ -1,4 +1,4 @@
-/** What the player asks of the host that shows it. Whatever a host does not support returns false. */
+/** What a page asks of the host that shows it. Whatever a host does not support returns false. */
 
 import { applyDocumentTheme, applyHostFonts, applyHostStyleVariables } from "@modelcontextprotocol/ext-apps";
 import { BASE64, parseResult } from "./result.js";
@@ -21,7 +21,7 @@ export class Host {
     return this.app.getHostCapabilities() ?? {};
   }
 
-  /** Whether the player may call the server's tools. */
+  /** Whether the page may call the server's tools. */
   get canPoll() {
     return Boolean(this.capabilities.serverTools);
   }
@@ -43,8 +43,21 @@ export class Host {
    * @param {AbortSignal} signal
    */
   async getJob(jobid, seconds, signal) {
-    const call = { name: "get_job", arguments: { jobid, wait_seconds: seconds } };
-    return parseResult(await this.app.callServerTool(call, { timeout: (seconds + CALL_OVERHEAD) * 1000, signal }));
+    const timeout = (seconds + CALL_OVERHEAD) * 1000;
+    return parseResult(await this.callTool("get_job", { jobid, wait_seconds: seconds }, timeout, signal));
+  }
+
+  /**
+   * Calls a tool of the server, and returns its result as it is.
+   *
+   * @param {string} name
+   * @param {Record<string, unknown>} args
+   * @param {number} timeout in milliseconds
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<any>}
+   */
+  callTool(name, args, timeout, signal) {
+    return this.app.callServerTool({ name, arguments: args }, { timeout, signal });
   }
 
   /**
@@ -82,12 +95,16 @@ export class Host {
    *
    * @param {string} text
    * @param {Record<string, unknown>} facts
+   * @param {{ mimeType: string, data: string }} [picture]
    */
-  async updateModel(text, facts) {
+  async updateModel(text, facts, picture) {
     const supported = this.capabilities.updateModelContext;
     if (!supported) return false;
+    /** @type {any[]} */
+    const content = [{ type: "text", text }];
+    if (picture && supported.image) content.push({ type: "image", ...picture });
     const structured = supported.structuredContent ? { structuredContent: facts } : {};
-    return succeeded(this.app.updateModelContext({ content: [{ type: "text", text }], ...structured }));
+    return succeeded(this.app.updateModelContext({ content, ...structured }));
   }
 
   async toggleFullscreen() {

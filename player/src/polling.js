@@ -47,9 +47,10 @@ export function backoff(failures) {
   return Math.min(LONGEST_BACKOFF, 2 ** failures);
 }
 
-/** @param {number} seconds @param {AbortSignal} signal */
-function sleep(seconds, signal) {
+/** Waits, or returns at once when it is aborted. @param {number} seconds @param {AbortSignal} signal */
+export function sleep(seconds, signal) {
   return new Promise((resolve) => {
+    if (signal.aborted) return resolve(undefined);
     const timer = setTimeout(resolve, Math.max(0, seconds) * 1000);
     signal.addEventListener("abort", () => (clearTimeout(timer), resolve(undefined)), { once: true });
   });

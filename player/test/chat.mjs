@@ -61,11 +61,12 @@ async function serve(respond) {
 
 /** What the tests of one file share: the API, the server and the browser. */
 export class TestBed {
-  static async start() {
+  /** @param {string} [tool] whose page is shown */
+  static async start(tool) {
     const bed = new TestBed();
     bed.api = await SimulatedApi.start();
     bed.server = await Server.start(bed.api.baseUrl);
-    bed.page = await bed.server.page();
+    bed.page = await bed.server.page(tool);
     const bundle = await esbuild.build({ entryPoints: [fileURLToPath(new URL("host_page.mjs", import.meta.url))], bundle: true, format: "iife", write: false });
     const script = bundle.outputFiles[0].text.replaceAll("</script", "<\\/script");
     const style = "body{margin:16px;font:14px system-ui,sans-serif}iframe{display:block;width:100%;border:1px solid #8884;border-radius:12px;height:120px;box-sizing:border-box}";

@@ -24,10 +24,10 @@ export class Server {
     return this.client.callTool({ name, arguments: args }, { timeout: CALL_TIMEOUT });
   }
 
-  /** The page as the server delivers it, and what it asks of the host. */
-  async page() {
+  /** The page of a tool as the server delivers it, and what it asks of the host. @param {string} [name] */
+  async page(name = "generate_video") {
     const { tools } = await this.client.listTools();
-    const { _meta } = tools.find((tool) => tool.name === "generate_video");
+    const { _meta } = tools.find((tool) => tool.name === name);
     const [content] = (await this.client.readResource({ uri: _meta.ui.resourceUri })).contents;
     return { html: content.text, mimeType: content.mimeType, ui: content._meta.ui };
   }
