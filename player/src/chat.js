@@ -34,15 +34,20 @@ export function startFromPicture(request) {
   return `I want to start a new video from my own picture: call add_picture with ${toJson(args)}, so that I can upload it.`;
 }
 
+/** What a picture is for, within a sentence. @param {string} title such as "First frame" or "A character to show" */
+export function describeUse(title) {
+  return `the ${title.replace(/^an? /i, "").toLowerCase()}`;
+}
+
 /**
  * Names an uploaded picture.
  *
  * @param {string} asset its reference
- * @param {string} title of what it is for, such as "Start frame"
+ * @param {string} title of what it is for, such as "First frame"
  * @param {string | null} ratio of the clip that it was cropped for
  */
 export function useOwnPicture(asset, title, ratio) {
-  return `Use my picture as the ${title.toLowerCase()}${ratio ? ` of a ${ratio} clip` : ""}: ${asset}`;
+  return `Use my picture as ${describeUse(title)}${ratio ? ` of a ${ratio} clip` : ""}: ${asset}`;
 }
 
 /**

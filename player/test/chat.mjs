@@ -98,15 +98,18 @@ export class TestBed {
    * @param {number} [options.width] of the player
    * @param {object} [options.csp] instead of the resource's own
    * @param {(policy: string) => string} [options.policy] changes what is built of it
+   * @param {string} [options.allow] what else the frame may do
+   * @param {boolean} [options.hasClock] whether the test moves the time
    * @param {object} [options.browser] options of the browser context
    */
-  async chat({ capabilities = {}, context = {}, width = 640, csp = this.page.ui.csp, policy = (built) => built, browser = {} } = {}) {
+  async chat({ capabilities = {}, context = {}, width = 640, csp = this.page.ui.csp, policy = (built) => built, allow = "", hasClock = false, browser = {} } = {}) {
     const supported = Object.fromEntries(Object.entries({ ...ALL_CAPABILITIES, ...capabilities }).filter(([, value]) => value));
     const browserContext = await this.browser.newContext({ viewport: { width: width + FRAME, height: 900 }, ...browser });
     browserContext.setDefaultTimeout(TIMEOUT);
+    if (hasClock) await browserContext.clock.install();
     const chat = new Chat(this, await browserContext.newPage());
     const index = this.policies.push(policy(buildPolicy(csp))) - 1;
-    await chat.open({ frame: `${this.playerSite.origin}/${index}`, capabilities: supported, context, permissions: this.page.ui.permissions, label: "Luma" });
+    await chat.open({ frame: `${this.playerSite.origin}/${index}`, capabilities: supported, context, permissions: this.page.ui.permissions, allow, label: "Luma" });
     return chat;
   }
 }
@@ -121,6 +124,10 @@ export class Chat {
   /** What the player gets instead of the server's own resource. */
   resource = null;
   failures = 0;
+  /** Whether the host loses the server's answer to a call. */
+  losesAnswer = (_params) => false;
+  /** Characters of a call that the host still passes on. */
+  longestCall = Infinity;
 
   constructor(bed, page) {
     Object.assign(this, { bed, page });
@@ -150,8 +157,10 @@ export class Chat {
   /** A call that the player makes through the host. */
   async #call(params) {
     this.calls.push(params);
+    if (JSON.stringify(params).length > this.longestCall) throw new Error("The message is too large.");
     await this.#reachServer();
     const result = await this.bed.server.call(params.name, params.arguments);
+    if (this.losesAnswer(params)) throw new Error("The connection was closed.");
     this.results.push(result);
     return result;
   }
@@ -190,7 +199,7 @@ export class Chat {
     const { promise, resolve } = deferred();
     this.held = promise;
     return () => {
-      this.held = null;
+      if (this.held === promise) this.held = null;
       resolve();
     };
   }

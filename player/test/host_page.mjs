@@ -8,8 +8,8 @@ window.methods = [];
 window.addEventListener("message", ({ data }) => data?.method && window.methods.push(data.method));
 
 /** Shows the player. Its calls, reads and requests go to the test by `hostCall`, `hostRead` and `hostEvent`. */
-window.start = async ({ frame, capabilities, context, permissions, label }) => {
-  const iframe = Object.assign(document.createElement("iframe"), { title: label, allow: buildAllowAttribute(permissions) });
+window.start = async ({ frame, capabilities, context, permissions, allow, label }) => {
+  const iframe = Object.assign(document.createElement("iframe"), { title: label, allow: [buildAllowAttribute(permissions), allow].filter(Boolean).join("; ") });
   iframe.sandbox.add("allow-scripts");
   document.querySelector("#chat").append(iframe);
   bridge = new AppBridge(null, { name: "test host", version: "1" }, capabilities, { hostContext: context });

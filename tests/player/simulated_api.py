@@ -2,12 +2,14 @@
 
 Commands are JSON objects with `command`: `finish` (all running jobs, or `jobid`), `age` (make them `seconds` older),
 `fail` (let the running job `jobid` fail), `expire` (the links given so far stop working), `break_links` (`broken`:
-whether no link to a video works), `limit_orders` (after `orders` more, no credits are left; null: no limit), `report`
-(what was ordered and requested). Each command gets a line of output; the very first line names the base URL.
+whether no link to a video works), `limit_orders` (after `orders` more, no credits are left; null: no limit), `fault`
+(the next request with that `method` and `path` gets `status` and `body`), `picture` (of the upload `asset`, the size and
+the colors at `points`, which are shares of it), `report` (what was ordered and requested). Each command gets a line of output; the very first line names the base URL.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -16,10 +18,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from PIL import Image
 from starlette.responses import JSONResponse, Response
 
 from luma_mcp.catalog.useapi import USEAPI
-from luma_mcp.simulator.app import EMAIL, PREFIX, Simulator, running
+from luma_mcp.simulator.app import EMAIL, PREFIX, Fault, Simulator, running
 from luma_mcp.simulator.state import Service, SimulatedJob
 
 if TYPE_CHECKING:
@@ -78,9 +81,22 @@ class ControlledSimulator(Simulator):
                 self.generation += 1
             case "break_links":
                 self.broken = command["broken"]
+            case "fault":
+                body = json.dumps(command["body"]).encode()
+                self.faults.append(Fault(command["method"], command["path"], command["status"], body))
+            case "picture":
+                return self._describe_picture(command["asset"], command["points"])
             case "report":
                 return {"orders": self.orders, "requests": self.requests}
         return {}
+
+    def _describe_picture(self, asset: str, points: list[tuple[float, float]]) -> dict[str, Any]:
+        upload = self.service.uploads[asset]
+        with Image.open(io.BytesIO(upload.data)) as opened:
+            image = opened.convert("RGB")
+        pixels = [(int(x * (image.width - 1)), int(y * (image.height - 1))) for x, y in points]
+        colors = [image.getpixel(pixel) for pixel in pixels]
+        return {"media_type": upload.media_type, "size": image.size, "colors": colors, "bytes": len(upload.data)}
 
     def _get_jobs_of(self, command: dict[str, Any]) -> list[SimulatedJob]:
         """The job that a command names, or all running jobs."""

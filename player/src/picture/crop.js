@@ -40,7 +40,8 @@ export function center(picture, ratio) {
 export function getPart({ width, height }, { ratio, zoom, x, y }) {
   const pictureRatio = width / height;
   const part = { width: Math.min(1, ratio / pictureRatio) / zoom, height: Math.min(1, pictureRatio / ratio) / zoom };
-  return { left: x - part.width / 2, top: y - part.height / 2, ...part };
+  // What floating-point numbers lack is not outside of the picture.
+  return { left: Math.max(0, x - part.width / 2), top: Math.max(0, y - part.height / 2), ...part };
 }
 
 /** @param {Size} picture @param {number} ratio */

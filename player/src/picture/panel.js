@@ -203,8 +203,6 @@ export class PicturePanel {
     const part = view.part(this.state);
     const account = settings.account ? { email: settings.account } : {};
     try {
-      await upload.send(signal);
-      this.#update({ share: null });
       const result = await upload.finish({ use_as: use, ...account, ...(part ? { crop: part } : {}) }, signal);
       if (signal.aborted) return;
       this.#upload = null;

@@ -66,11 +66,6 @@ export class Upload {
     this.#partBytes = partBytes;
   }
 
-  /** Whether the server may have a part of it. */
-  get isStarted() {
-    return this.#isKnown;
-  }
-
   /**
    * @param {Record<string, unknown>} args
    * @param {number} timeout
@@ -90,7 +85,7 @@ export class Upload {
   }
 
   /** Sends what the server does not have yet. @param {AbortSignal} signal */
-  async send(signal) {
+  async #send(signal) {
     let failures = 0;
     // After a pause, only the server knows what has arrived, and whether it still has it.
     let isUncertain = this.#isKnown;
@@ -99,11 +94,11 @@ export class Upload {
       const before = this.#received;
       try {
         if (isUncertain) await this.#fetchReceived();
-        else await this.#sendPart();
-        const isStuck = !isUncertain && this.#received <= before;
-        failures = isStuck ? failures + 1 : 0;
+        else await this.#sendPart(signal);
+        if (this.#received > before) failures = 0;
+        else if (!isUncertain) failures += 1;
         isUncertain = false;
-        if (isStuck && failures > MOST_FAILURES) throw new UploadError(null);
+        if (failures > MOST_FAILURES) throw new UploadError(null);
         this.onConnection(false);
         this.onProgress(this.#received / this.blob.size);
       } catch (reason) {
@@ -118,9 +113,12 @@ export class Upload {
     }
   }
 
-  async #sendPart() {
+  /** @param {AbortSignal} signal */
+  async #sendPart(signal) {
     const offset = this.#received;
     const uri = await readDataUri(this.blob.slice(offset, offset + this.#partBytes));
+    // Nothing is sent after everything was removed.
+    signal.throwIfAborted();
     this.#isKnown = true;
     const { job } = await this.#call({ offset, data: uri.slice(uri.indexOf(",") + 1) }, PART_TIMEOUT);
     this.#received = this.#parseReceived(job);
@@ -168,14 +166,31 @@ export class Upload {
   }
 
   /**
+   * Sends what the server does not have, then makes a call about the whole picture.
+   *
+   * @param {Record<string, unknown>} args
+   * @param {number} timeout
+   * @param {AbortSignal} signal
+   */
+  async #complete(args, timeout, signal) {
+    for (let attempt = 0; attempt < MOST_FAILURES; attempt += 1) {
+      await this.#send(signal);
+      const result = await this.#repeat(() => this.#call(args, timeout, signal), signal);
+      // The server forgets parts after a while. Then they are sent again.
+      if (result.job.state !== "receiving") return result;
+      this.#received = this.#parseReceived(result.job);
+    }
+    throw new UploadError(null);
+  }
+
+  /**
    * Lets the server decode what this browser cannot.
    *
    * @param {AbortSignal} signal
    * @returns {Promise<{ picture: string, width: number, height: number }>} `picture`: a data: URI
    */
   async preview(signal) {
-    await this.send(signal);
-    const { job, picture } = await this.#repeat(() => this.#call({ action: "preview" }, DECODE_TIMEOUT, signal), signal);
+    const { job, picture } = await this.#complete({ action: "preview" }, DECODE_TIMEOUT, signal);
     if (!picture) throw new UploadError(null);
     return { picture, width: Number(job.width), height: Number(job.height) };
   }
@@ -190,7 +205,7 @@ export class Upload {
     const whole = { action: "finish", size: this.blob.size, ...args };
     const sha256 = await digest(this.blob);
     if (sha256) Object.assign(whole, { sha256 });
-    return this.#repeat(() => this.#call(whole, FINISH_TIMEOUT, signal), signal);
+    return this.#complete(whole, FINISH_TIMEOUT, signal);
   }
 
   /** Removes what the server has. It forgets it by itself after a while, so a failure does no harm. */

@@ -1,5 +1,6 @@
 /** What the panel shows: pure functions from its state, computed again whenever something changes. */
 
+import { describeUse } from "../chat.js";
 import * as errors from "../errors.js";
 import { getPart, toPixels } from "./crop.js";
 import { formatBytes } from "./files.js";
@@ -31,14 +32,8 @@ import { formatBytes } from "./files.js";
 
 const SMALL_SIDE = 480;
 const SIZE = ({ width, height }) => `${width}\u00a0×\u00a0${height} pixels`;
-/** Errors that are about the picture itself: the same one would fail again. */
-const ABOUT_PICTURE = ["invalid_arguments", "moderated"];
-const OWN_HEADLINES = {
-  invalid_arguments: "This picture cannot be used",
-  moderated: "Content moderation rejected this picture",
-  capacity: "Too many uploads at once",
-  not_found: "The upload was interrupted",
-};
+const OWN_HEADLINES = { invalid_arguments: "This picture cannot be used", moderated: "Content moderation rejected this picture" };
+const HEADLINES_BY_CODE = { too_many_uploads: "Too many uploads at once", unknown_account: "This account is not known" };
 
 /** @param {Panel} panel @returns {import("./settings.js").Use} */
 export function getUse({ settings, use }) {
@@ -75,7 +70,7 @@ export function headline(panel) {
 /** @param {Panel} panel */
 function failedHeadline({ error, text }) {
   if (!error) return text ? errors.headline(null) : "The picture could not be sent";
-  return OWN_HEADLINES[error.kind] ?? errors.headline(error);
+  return HEADLINES_BY_CODE[error.problems?.[0]?.code] ?? OWN_HEADLINES[error.kind] ?? errors.headline(error);
 }
 
 /** What went wrong, and what it cost. @param {Panel} panel */
@@ -92,16 +87,17 @@ export function problems({ error }) {
 }
 
 /** @param {Panel} panel */
-export function hint({ error }) {
+export function hint(panel) {
+  const { error } = panel;
   if (!error) return "";
-  if (ABOUT_PICTURE.includes(error.kind)) return "Choose another picture, or change this one.";
+  if (!canRetry(panel)) return "Choose another picture, or change this one.";
   // An upload is never charged.
   return errors.hint({ ...error, charged: "no" });
 }
 
-/** Whether the same upload may succeed later. @param {Panel} panel */
+/** Whether the same upload may succeed later: not if the picture itself is the problem. @param {Panel} panel */
 export function canRetry({ error }) {
-  return !error || !ABOUT_PICTURE.includes(error.kind);
+  return !error || error.retry === "later" || !(error.kind in OWN_HEADLINES);
 }
 
 /** The line below the drop zone. @param {Panel} panel */
@@ -137,7 +133,7 @@ export function uploadNote({ isDisturbed, share, picture }) {
 export function doneNote(panel) {
   const { job } = panel.result ?? { job: {} };
   const size = job.width > 0 && job.height > 0 ? `, ${SIZE(job)}` : "";
-  return `Uploaded as the ${getUse(panel).title.toLowerCase()}${size}.`;
+  return `Uploaded as ${describeUse(getUse(panel).title)}${size}.`;
 }
 
 /** How the server has changed the picture. @param {Panel} panel */

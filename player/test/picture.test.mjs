@@ -1,0 +1,335 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { CORNERS, PanelBed, QUARTERS, choose, listParts, radio, upload, waitForPhase, waitForProblem } from "./panel.mjs";
+
+/** @type {PanelBed} */
+let bed;
+before(async () => (bed = await PanelBed.start()));
+after(() => bed.stop());
+
+const isNear = (one, other) => one.every((value, index) => Math.abs(value - other[index]) <= 12);
+function assertColors(colors, expected) {
+  assert.ok(colors.every((color, index) => isNear(color, expected[index])), JSON.stringify({ colors, expected }));
+}
+
+/** A part begins and ends between pixels. */
+function assertSize(size, expected) {
+  assert.ok(size.every((value, index) => Math.abs(value - expected[index]) <= 1), JSON.stringify(size));
+}
+
+/** Drops what the text and the file say, as the browser does for a file that comes from outside. */
+async function drop(chat, { file, name = "", text = "" }) {
+  const bytes = file ? [...file] : null;
+  await chat.frame.evaluate(([content, fileName, link]) => {
+    const transfer = new DataTransfer();
+    if (content) transfer.items.add(new File([new Uint8Array(content)], fileName));
+    else transfer.setData("text/uri-list", link);
+    for (const type of ["dragenter", "dragover", "drop"]) {
+      document.querySelector("#panel").dispatchEvent(new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer: transfer }));
+    }
+  }, [bytes, name, text]);
+}
+
+test("a chosen picture reaches the API as it is, and the chat gets it", async () => {
+  const chat = await bed.choose("quarters.jpg");
+  await radio(chat, "Whole picture").check();
+  const { asset } = await upload(chat);
+  const picture = await bed.picture(asset);
+  assert.deepEqual([picture.media_type, picture.size, picture.bytes], ["image/jpeg", [1600, 1200], bed.read("quarters.jpg").length]);
+  assertColors(picture.colors, QUARTERS);
+  assert.deepEqual(listParts(chat), [[0, picture.bytes]]);
+  assert.equal(await chat.waitForMessage(), `Use my picture as the first frame: ${asset}`);
+  const context = await chat.waitForEvent("context");
+  assert.deepEqual(context.structuredContent, { use_as: "image_start", image_start: asset });
+  assert.deepEqual(context.content.map(({ type }) => type), ["text"]);
+  await chat.frame.getByText("Sent to the chat.").waitFor();
+  await chat.until(() => document.querySelector("#uploaded").naturalWidth > 0);
+  await chat.close();
+});
+
+test("a host that takes images gets the thumbnail for the model", async () => {
+  const capabilities = { updateModelContext: { text: {}, image: {} } };
+  const chat = await bed.choose("square.webp", {}, { capabilities });
+  await upload(chat);
+  const { content, structuredContent } = await chat.waitForEvent("context");
+  assert.equal(structuredContent, undefined);
+  assert.deepEqual([content[1].type, content[1].mimeType], ["image", "image/jpeg"]);
+  assert.ok(Buffer.from(content[1].data, "base64").length <= 200_000);
+  await chat.close();
+});
+
+test("a picture can be dropped anywhere on the panel", async () => {
+  const chat = await bed.open();
+  await chat.frame.evaluate(() => document.body.dispatchEvent(new DragEvent("dragenter", { bubbles: true })));
+  await chat.frame.getByText("Drop the picture", { exact: true }).waitFor();
+  await drop(chat, { file: bed.read("quarters.jpg"), name: "quarters.jpg" });
+  await waitForPhase(chat, "editing");
+  assert.equal(await chat.frame.getByText("Drop the picture", { exact: true }).isVisible(), false);
+  await drop(chat, { file: bed.read("small.png"), name: "no-name" });
+  await chat.frame.getByText(/Only .* the clip may look blurred/).waitFor();
+  await chat.close();
+});
+
+test("a picture can be pasted", async () => {
+  const chat = await bed.open({}, { browser: { permissions: ["clipboard-read", "clipboard-write"] } });
+  await chat.page.evaluate(async (base64) => {
+    const bytes = Uint8Array.from(atob(base64), (each) => each.charCodeAt(0));
+    await navigator.clipboard.write([new ClipboardItem({ "image/png": new Blob([bytes], { type: "image/png" }) })]);
+  }, bed.read("small.png").toString("base64"));
+  await chat.byId("choose").focus();
+  await chat.page.keyboard.press("Control+V");
+  await waitForPhase(chat, "editing");
+  await radio(chat, "Whole picture").check();
+  const { asset } = await upload(chat);
+  assert.deepEqual((await bed.picture(asset)).size, [200, 120]);
+  await chat.close();
+});
+
+test("a pasted text and a dropped link are no pictures", async () => {
+  const chat = await bed.open();
+  await chat.frame.evaluate(() => {
+    const clipboardData = new DataTransfer();
+    clipboardData.setData("text/plain", "a fox");
+    document.body.dispatchEvent(new ClipboardEvent("paste", { bubbles: true, cancelable: true, clipboardData }));
+  });
+  await waitForProblem(chat, "There is no picture to paste. Copy one first.");
+  await drop(chat, { text: "https://example.com/fox.jpg" });
+  await waitForProblem(chat, /That was a link or text, not a picture/);
+  assert.deepEqual(chat.calls, []);
+  await chat.close();
+});
+
+test("the button to paste is only offered where the clipboard may be read", async () => {
+  const chat = await bed.open();
+  assert.equal(await chat.button("Paste").count(), 0);
+  await chat.close();
+  const other = await bed.open({}, { allow: "clipboard-read" });
+  await other.frame.evaluate(() => {
+    const read = () => Promise.resolve([{ types: ["text/html", "image/png"], getType: () => Promise.resolve(window.copied) }]);
+    Object.defineProperty(navigator, "clipboard", { value: { read } });
+  });
+  await other.frame.evaluate((bytes) => (window.copied = new Blob([new Uint8Array(bytes)])), [...bed.read("small.png")]);
+  await other.button("Paste").click();
+  await waitForPhase(other, "editing");
+  await other.close();
+});
+
+test("the shape that the agent asks for is cropped from the middle", async () => {
+  const chat = await bed.choose("quarters.jpg", { aspect_ratio: "9:16", use_as: "image_end" });
+  assert.ok(await radio(chat, "9:16").isChecked());
+  assert.ok(await radio(chat, "Last frame").isChecked());
+  const { asset } = await upload(chat);
+  const picture = await bed.picture(asset);
+  assertSize(picture.size, [675, 1200]);
+  assertColors(picture.colors, QUARTERS);
+  assert.equal(await chat.waitForMessage(), `Use my picture as the last frame of a 9:16 clip: ${asset}`);
+  assert.deepEqual((await chat.waitForEvent("context")).structuredContent, { use_as: "image_end", image_end: asset, aspect_ratio: "9:16" });
+  await chat.close();
+});
+
+test("the picture is dragged under the frame", async () => {
+  const chat = await bed.choose("quarters.jpg", { aspect_ratio: "9:16" });
+  const box = await chat.byId("stage").boundingBox();
+  const middle = [box.x + box.width / 2, box.y + box.height / 2];
+  await chat.page.mouse.move(...middle);
+  await chat.page.mouse.down();
+  // To the right, as far as it goes: the left edge of the picture is used.
+  await chat.page.mouse.move(middle[0] + 400, middle[1], { steps: 5 });
+  await chat.page.mouse.up();
+  const { asset } = await upload(chat);
+  const picture = await bed.picture(asset);
+  assertSize(picture.size, [675, 1200]);
+  assertColors(picture.colors, [QUARTERS[0], QUARTERS[0], QUARTERS[2], QUARTERS[2]]);
+  await chat.close();
+});
+
+test("two fingers zoom around their middle", async () => {
+  const chat = await bed.choose("quarters.jpg", { aspect_ratio: "4:3" }, { browser: { hasTouch: true } });
+  const box = await chat.byId("stage").boundingBox();
+  const { x, y, width, height } = await chat.frame.locator(".frame").boundingBox();
+  assert.ok(x > box.x && width > 100);
+  const session = await chat.page.context().newCDPSession(chat.page);
+  const touch = (type, ...points) => session.send("Input.dispatchTouchEvent", { type, touchPoints: points.map(([left, top], id) => ({ x: left, y: top, id })) });
+  // Around the top left corner, so that only its quarter stays.
+  const corner = [x + 30, y + 30];
+  await touch("touchStart", [corner[0] - 10, corner[1] - 10], [corner[0] + 10, corner[1] + 10]);
+  for (const distance of [14, 20, 28, 36, 44]) await touch("touchMove", [corner[0] - distance, corner[1] - distance], [corner[0] + distance, corner[1] + distance]);
+  await touch("touchEnd");
+  assert.ok(height > 100);
+  const { asset, width: pixels } = await upload(chat);
+  assert.ok(pixels < 800, `${pixels}`);
+  assertColors((await bed.picture(asset)).colors, Array(4).fill(QUARTERS[0]));
+  await chat.close();
+});
+
+test("a finger scrolls the chat where the picture cannot move up and down", async () => {
+  const chat = await bed.choose("quarters.jpg", { aspect_ratio: "9:16" });
+  const touchAction = () => chat.byId("stage").evaluate((stage) => getComputedStyle(stage).touchAction);
+  assert.equal(await touchAction(), "pan-y");
+  await radio(chat, "21:9").check();
+  assert.equal(await touchAction(), "none");
+  await radio(chat, "Whole picture").check();
+  assert.equal(await touchAction(), "auto");
+  await chat.close();
+});
+
+test("the wheel zooms only once the picture has the focus", async () => {
+  const chat = await bed.choose("quarters.jpg", { aspect_ratio: "4:3" });
+  const zoom = () => chat.byId("zoom").inputValue();
+  const box = await chat.byId("stage").boundingBox();
+  await chat.byId("zoom").focus();
+  await chat.page.mouse.move(box.x + 100, box.y + 100);
+  await chat.page.mouse.wheel(0, -300);
+  await chat.frame.evaluate(() => new Promise(requestAnimationFrame));
+  assert.equal(await zoom(), "0");
+  await chat.byId("stage").focus();
+  await chat.page.mouse.wheel(0, -300);
+  await chat.until(() => Number(document.querySelector("#zoom").value) > 10);
+  await chat.close();
+});
+
+test("a photo that lies on its side is shown and cropped upright", async () => {
+  const chat = await bed.choose("turned.jpg", { aspect_ratio: "1:1" });
+  await chat.byId("stage").focus();
+  // Down: the top of the picture is used.
+  for (let step = 0; step < 6; step += 1) await chat.page.keyboard.press("Shift+ArrowDown");
+  const { asset } = await upload(chat);
+  const picture = await bed.picture(asset, [...CORNERS.slice(0, 2), [0.02, 0.8], [0.98, 0.8]]);
+  assert.deepEqual(picture.size, [900, 900]);
+  assertColors(picture.colors, [QUARTERS[0], QUARTERS[1], QUARTERS[0], QUARTERS[1]]);
+  await chat.close();
+});
+
+test("without a wish, the shape is the one that keeps most", async () => {
+  const chat = await bed.choose("tall.jpg");
+  assert.ok(await radio(chat, "9:16").isChecked());
+  await choose(chat, bed.path("square.webp"));
+  await chat.until(() => document.querySelector('input[value="1:1"]').checked);
+  const { asset } = await upload(chat);
+  // A picture that has the shape already is not encoded again.
+  assert.equal((await bed.picture(asset)).media_type, "image/webp");
+  assert.equal(await chat.waitForMessage(), `Use my picture as the first frame of a 1:1 clip: ${asset}`);
+  await chat.close();
+});
+
+test("a character is kept whole unless the person chooses a shape", async () => {
+  const chat = await bed.choose("quarters.jpg", { use_as: "image_character" });
+  assert.ok(await radio(chat, "Whole picture").isChecked());
+  await radio(chat, "First frame").check();
+  assert.ok(await radio(chat, "4:3").isChecked());
+  await radio(chat, "1:1").check();
+  await radio(chat, "A character to show").check();
+  assert.ok(await radio(chat, "1:1").isChecked());
+  await chat.close();
+});
+
+test("a picture becomes start frame, end frame and character of an order", async () => {
+  const refs = {};
+  for (const parameter of ["image_start", "image_end", "image_character"]) {
+    const chat = await bed.choose("quarters.jpg", { use_as: parameter, aspect_ratio: "16:9" });
+    await upload(chat);
+    refs[parameter] = (await chat.waitForMessage()).split(" ").at(-1);
+    await chat.close();
+  }
+  const order = { prompt: "The colors drift", aspect_ratio: "16:9", wait_seconds: 0 };
+  for (const images of [{ image_start: refs.image_start, image_end: refs.image_end }, { image_character: refs.image_character }]) {
+    const result = await bed.server.call("generate_video", { ...order, ...images });
+    assert.equal(result.structuredContent.state, "running", JSON.stringify(result.structuredContent));
+    const sent = JSON.stringify((await bed.api.orders()).at(-1));
+    for (const ref of Object.values(images)) assert.ok(sent.includes(ref), sent);
+  }
+});
+
+test("a HEIC photo is shown by the server, and its parts are sent once", async () => {
+  const chat = await bed.choose("phone.heic", { aspect_ratio: "1:1" });
+  assert.deepEqual(chat.calls.at(-1).arguments.action, "preview");
+  const { asset, changes } = await upload(chat);
+  assert.match(changes, /HEIF/);
+  const picture = await bed.picture(asset);
+  assert.deepEqual([picture.media_type, picture.size], ["image/jpeg", [1200, 1200]]);
+  assertColors(picture.colors, QUARTERS);
+  assert.equal(listParts(chat).length, 1);
+  await chat.close();
+});
+
+test("a picture of more than 20 MB is made smaller in the browser", async () => {
+  const chat = await bed.choose("large.png");
+  await chat.frame.getByText("The file has 21.6 MB. A smaller copy of 3000 × 2400 pixels is uploaded.").waitFor();
+  await radio(chat, "Whole picture").check();
+  const { asset } = await upload(chat);
+  const picture = await bed.picture(asset);
+  assert.deepEqual([picture.media_type, picture.size], ["image/jpeg", [3000, 2400]]);
+  assert.ok(picture.bytes < 20_000_000);
+  await chat.close();
+});
+
+test("of several files, the first is used", async () => {
+  const chat = await bed.open();
+  // The picker takes only one: several can only be dropped or pasted.
+  await chat.frame.evaluate(([one, other]) => {
+    const transfer = new DataTransfer();
+    for (const bytes of [one, other]) transfer.items.add(new File([new Uint8Array(bytes)], "a.png"));
+    document.body.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: transfer }));
+  }, [[...bed.read("small.png")], [...bed.read("quarters.jpg")]]);
+  await chat.frame.getByText("Only the first of the 2 files is used.").waitFor();
+  assert.match(await chat.byId("size-note").textContent(), /^Only 200/);
+  await chat.close();
+});
+
+test("another picture can be added after the first", async () => {
+  const chat = await bed.choose("quarters.jpg");
+  const first = await upload(chat);
+  await chat.button("Add another picture").click();
+  await waitForPhase(chat, "empty");
+  await choose(chat, bed.path("tall.jpg"));
+  await waitForPhase(chat, "editing");
+  await radio(chat, "Last frame").check();
+  const second = await upload(chat);
+  assert.notEqual(first.asset, second.asset);
+  assert.match(await chat.waitForMessage(2), /^Use my picture as the last frame/);
+  await chat.close();
+});
+
+test("the keyboard alone is enough from start to end", async () => {
+  const chat = await bed.open({ aspect_ratio: "9:16" });
+  const { keyboard } = chat.page;
+  const focused = () => chat.frame.evaluate(() => document.activeElement.id || document.activeElement.dataset.action || document.activeElement.value || document.activeElement.tagName);
+  const tabTo = async (name) => {
+    for (let steps = 0; (await focused()) !== name; steps += 1) {
+      assert.ok(steps < 20, `no way to ${name}`);
+      await keyboard.press("Tab");
+    }
+  };
+  await chat.page.locator("iframe").focus();
+  await tabTo("choose");
+  const picker = chat.page.waitForEvent("filechooser");
+  await keyboard.press("Enter");
+  await (await picker).setFiles(bed.path("quarters.jpg"));
+  await waitForPhase(chat, "editing");
+  assert.equal(await chat.byId("announcement").textContent(), "Adjust your picture");
+  assert.equal(await focused(), "headline");
+  await keyboard.press("Shift+Tab");
+  assert.equal(await focused(), "stage");
+  for (let step = 0; step < 20; step += 1) await keyboard.press("Shift+ArrowRight");
+  assert.equal(await chat.byId("announcement").textContent(), "Zoom 100%. Cut off at the left: 0%, at the top: 0%.");
+  await keyboard.press("+");
+  assert.match(await chat.byId("announcement").textContent(), /^Zoom 110%\./);
+  await keyboard.press("-");
+  await tabTo("image_start");
+  await keyboard.press("ArrowRight");
+  await tabTo("zoom");
+  assert.equal(await chat.byId("zoom").getAttribute("aria-valuetext"), "100%");
+  await tabTo("upload");
+  await keyboard.press("Enter");
+  await waitForPhase(chat, "done");
+  const { asset, use_as: use } = chat.results.at(-1).structuredContent;
+  assert.equal(use, "image_end");
+  assertColors((await bed.picture(asset)).colors, [QUARTERS[0], QUARTERS[0], QUARTERS[2], QUARTERS[2]]);
+  assert.equal(await focused(), "headline");
+  assert.match(await chat.byId("announcement").textContent(), /^Your picture is ready\. Uploaded as the last frame/);
+  await tabTo("restart");
+  await keyboard.press("Enter");
+  await waitForPhase(chat, "empty");
+  assert.equal(await focused(), "choose");
+  await chat.close();
+});
