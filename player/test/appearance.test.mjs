@@ -103,17 +103,17 @@ test("the keyboard reaches everything in reading order", async () => {
   await showFinished(chat, { prompt: LONG });
   const focusOrder = [];
   await chat.page.locator("iframe").focus();
-  while (focusOrder.at(-1) !== "new-take" && focusOrder.length < 40) {
+  while (focusOrder.at(-1) !== "picture" && focusOrder.length < 40) {
     await chat.page.keyboard.press("Tab");
     const focused = await chat.frame.evaluate(() => document.activeElement?.dataset?.action ?? (document.activeElement?.id || document.activeElement?.tagName));
     if (focused !== focusOrder.at(-1)) focusOrder.push(focused);
   }
-  assert.deepEqual(focusOrder.filter((name) => name !== "BODY"), ["video", "fullscreen", "more", "download", "open", "copy", "continue", "new-take"]);
+  assert.deepEqual(focusOrder.filter((name) => name !== "BODY"), ["video", "fullscreen", "more", "download", "open", "copy", "continue", "new-take", "picture"]);
   const ring = await chat.frame.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
   assert.equal(ring, "solid");
   await chat.page.keyboard.press("Enter");
-  assert.match(await chat.waitForMessage(), /"new_take":true/);
-  assert.equal(await chat.frame.evaluate(() => document.activeElement.dataset.action), "new-take");
+  assert.match(await chat.waitForMessage(), /call add_picture with/);
+  assert.equal(await chat.frame.evaluate(() => document.activeElement.dataset.action), "picture");
   await chat.close();
 });
 

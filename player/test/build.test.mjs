@@ -2,26 +2,31 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
-import { BUILT, build } from "../build.mjs";
+import { PAGES, build } from "../build.mjs";
 import { backoff } from "../src/polling.js";
 import { fileName, safeUrl } from "../src/links.js";
+import * as crop from "../src/picture/crop.js";
 import { formatTime, percent } from "../src/progress.js";
 import { PYTHON, ROOT } from "./api.mjs";
 
-test("the committed page is what its sources build", async () => {
-  const [once, twice, committed] = [await build(), await build(), await readFile(BUILT, "utf8")];
-  assert.equal(once, twice);
-  assert.ok(committed === once, "run `npm run build`");
-});
+for (const page of PAGES) {
+  const name = page.file.pathname.split("/").at(-1);
 
-test("the page is one small file that loads nothing else", async () => {
-  const html = await readFile(BUILT, "utf8");
-  assert.ok(Buffer.byteLength(html) < 500_000);
-  const style = /<style>(.*?)<\/style>/s.exec(html)[1];
-  assert.ok(!/<(script|link|img|iframe|video|source)[^>]*\s(src|href)=/.test(html));
-  assert.ok(!/@import|url\(/.test(style));
-  for (const name of ["@modelcontextprotocol/ext-apps", "@modelcontextprotocol/client", "zod"]) assert.ok(html.includes(name));
-});
+  test(`${name}: the committed page is what its sources build`, async () => {
+    const [once, twice, committed] = [await build(page), await build(page), await readFile(page.file, "utf8")];
+    assert.equal(once, twice);
+    assert.ok(committed === once, "run `npm run build`");
+  });
+
+  test(`${name} is one small file that loads nothing else`, async () => {
+    const html = await readFile(page.file, "utf8");
+    assert.ok(Buffer.byteLength(html) < 500_000);
+    const style = /<style>(.*?)<\/style>/s.exec(html)[1];
+    assert.ok(!/<(script|link|img|iframe|video|source)[^>]*\s(src|href)=/.test(html));
+    assert.ok(!/@import|url\(/.test(style));
+    for (const library of ["@modelcontextprotocol/ext-apps", "@modelcontextprotocol/client", "zod"]) assert.ok(html.includes(library));
+  });
+}
 
 test("the player and the server compute the same progress", () => {
   const pairs = [[0, 45], [10, 45], [45, 45], [46, 45], [300, 45], [90, 180]];
@@ -50,4 +55,25 @@ test("a file is named after the prompt", () => {
   assert.equal(fileName("../../..", "mp4"), "luma-video.mp4");
   assert.equal(fileName(undefined, "exr.zip"), "luma-video.exr.zip");
   assert.equal(fileName("狐狸在雪中", "mp4"), "狐狸在雪中.mp4");
+});
+
+test("the part of a picture never leaves it, and a point stays where it is zoomed", () => {
+  const picture = { width: 4000, height: 3000 };
+  for (const ratio of [9 / 16, 1, 4 / 3, 21 / 9]) {
+    let area = crop.center(picture, ratio);
+    for (const [right, down, factor, across] of [[3, -3, 1.5, 0], [-0.4, 0.2, 1.7, 1], [0, 9, 0.6, 0.3], [1, 1, 100, 0.5], [-9, -9, 0.001, 0]]) {
+      area = crop.zoomBy(picture, crop.move(picture, area, right, down), factor, across);
+      const { left, top, width, height } = crop.getPart(picture, area);
+      assert.ok(left >= 0 && top >= 0 && left + width <= 1 + 1e-9 && top + height <= 1 + 1e-9);
+      assert.ok(Math.abs((width * picture.width) / (height * picture.height) / ratio - 1) < 1e-9);
+      assert.ok(Math.min(width * picture.width, height * picture.height) >= 359);
+    }
+  }
+  const before = crop.center(picture, 1);
+  const after = crop.zoomBy(picture, before, 2, 0.75, 0.25);
+  const at = (area, across, down) => {
+    const { left, top, width, height } = crop.getPart(picture, area);
+    return [left + across * width, top + down * height].map((value) => value.toFixed(9));
+  };
+  assert.deepEqual(at(after, 0.75, 0.25), at(before, 0.75, 0.25));
 });

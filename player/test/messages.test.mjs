@@ -47,6 +47,17 @@ test("the call for another take orders a second job", async () => {
   await chat.close();
 });
 
+test("the server accepts the call to start from the user's own picture", async () => {
+  const { chat } = await finishedVideo({ prompt: "A fox by the sea", aspect_ratio: "9:16" });
+  await chat.button("Start from my own picture").click();
+  const text = await chat.waitForMessage();
+  const args = JSON.parse(/call add_picture with (\{.*?\})/.exec(text)[1]);
+  assert.deepEqual(args, { use_as: "image_start", aspect_ratio: "9:16" });
+  const { structuredContent } = await bed.server.call("add_picture", args);
+  assert.deepEqual([structuredContent.use_as, structuredContent.aspect_ratio], ["image_start", "9:16"]);
+  await chat.close();
+});
+
 test("a double click sends one message and orders nothing", async () => {
   const { chat } = await finishedVideo({ prompt: "A fox in the rain" });
   const before = (await bed.api.orders()).length;

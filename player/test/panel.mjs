@@ -86,6 +86,16 @@ export async function choose(chat, file) {
   await (await picker).setFiles(file);
 }
 
+/** Drags files or a link onto the panel, as from outside of the browser. @param {{ files?: string[], link?: string }} dragged @param {boolean} [isDropped] */
+export async function drag(chat, { files = [], link = "" }, isDropped = true) {
+  const session = await chat.page.context().newCDPSession(chat.page);
+  const { x, y } = await chat.byId("panel").boundingBox();
+  const items = link ? [{ mimeType: "text/uri-list", data: link }] : [];
+  for (const type of ["dragEnter", "dragOver", ...(isDropped ? ["drop"] : [])]) {
+    await session.send("Input.dispatchDragEvent", { type, x: x + 30, y: y + 30, data: { items, files, dragOperationsMask: 1 } });
+  }
+}
+
 /** Uploads what is in the panel. @returns the result of the last call */
 export async function upload(chat) {
   await chat.button("Upload").click();

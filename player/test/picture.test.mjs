@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { CORNERS, PanelBed, QUARTERS, choose, listParts, radio, upload, waitForPhase, waitForProblem } from "./panel.mjs";
+import { CORNERS, PanelBed, QUARTERS, choose, drag, listParts, radio, upload, waitForPhase, waitForProblem } from "./panel.mjs";
 
 /** @type {PanelBed} */
 let bed;
@@ -15,19 +15,6 @@ function assertColors(colors, expected) {
 /** A part begins and ends between pixels. */
 function assertSize(size, expected) {
   assert.ok(size.every((value, index) => Math.abs(value - expected[index]) <= 1), JSON.stringify(size));
-}
-
-/** Drops what the text and the file say, as the browser does for a file that comes from outside. */
-async function drop(chat, { file, name = "", text = "" }) {
-  const bytes = file ? [...file] : null;
-  await chat.frame.evaluate(([content, fileName, link]) => {
-    const transfer = new DataTransfer();
-    if (content) transfer.items.add(new File([new Uint8Array(content)], fileName));
-    else transfer.setData("text/uri-list", link);
-    for (const type of ["dragenter", "dragover", "drop"]) {
-      document.querySelector("#panel").dispatchEvent(new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer: transfer }));
-    }
-  }, [bytes, name, text]);
 }
 
 test("a chosen picture reaches the API as it is, and the chat gets it", async () => {
@@ -60,13 +47,15 @@ test("a host that takes images gets the thumbnail for the model", async () => {
 
 test("a picture can be dropped anywhere on the panel", async () => {
   const chat = await bed.open();
-  await chat.frame.evaluate(() => document.body.dispatchEvent(new DragEvent("dragenter", { bubbles: true })));
-  await chat.frame.getByText("Drop the picture", { exact: true }).waitFor();
-  await drop(chat, { file: bed.read("quarters.jpg"), name: "quarters.jpg" });
+  await drag(chat, { files: [bed.path("quarters.jpg")] }, false);
+  const note = chat.frame.getByText("Drop the picture", { exact: true });
+  await note.waitFor();
+  await drag(chat, { files: [bed.path("quarters.jpg")] });
   await waitForPhase(chat, "editing");
-  assert.equal(await chat.frame.getByText("Drop the picture", { exact: true }).isVisible(), false);
-  await drop(chat, { file: bed.read("small.png"), name: "no-name" });
-  await chat.frame.getByText(/Only .* the clip may look blurred/).waitFor();
+  assert.equal(await note.isVisible(), false);
+  await drag(chat, { files: [bed.path("small.png"), bed.path("tall.jpg")] });
+  await chat.frame.getByText("Only the first of the 2 files is used.").waitFor();
+  assert.match(await chat.byId("size-note").textContent(), /^Only 200.*: the clip may look blurred\.$/);
   await chat.close();
 });
 
@@ -93,7 +82,7 @@ test("a pasted text and a dropped link are no pictures", async () => {
     document.body.dispatchEvent(new ClipboardEvent("paste", { bubbles: true, cancelable: true, clipboardData }));
   });
   await waitForProblem(chat, "There is no picture to paste. Copy one first.");
-  await drop(chat, { text: "https://example.com/fox.jpg" });
+  await drag(chat, { link: "https://example.com/fox.jpg" });
   await waitForProblem(chat, /That was a link or text, not a picture/);
   assert.deepEqual(chat.calls, []);
   await chat.close();
@@ -260,19 +249,6 @@ test("a picture of more than 20 MB is made smaller in the browser", async () => 
   const picture = await bed.picture(asset);
   assert.deepEqual([picture.media_type, picture.size], ["image/jpeg", [3000, 2400]]);
   assert.ok(picture.bytes < 20_000_000);
-  await chat.close();
-});
-
-test("of several files, the first is used", async () => {
-  const chat = await bed.open();
-  // The picker takes only one: several can only be dropped or pasted.
-  await chat.frame.evaluate(([one, other]) => {
-    const transfer = new DataTransfer();
-    for (const bytes of [one, other]) transfer.items.add(new File([new Uint8Array(bytes)], "a.png"));
-    document.body.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: transfer }));
-  }, [[...bed.read("small.png")], [...bed.read("quarters.jpg")]]);
-  await chat.frame.getByText("Only the first of the 2 files is used.").waitFor();
-  assert.match(await chat.byId("size-note").textContent(), /^Only 200/);
   await chat.close();
 });
 

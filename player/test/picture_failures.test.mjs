@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { PanelBed, choose, listParts, radio, upload, waitForPhase, waitForProblem } from "./panel.mjs";
+import { PanelBed, choose, drag, listParts, radio, upload, waitForPhase, waitForProblem } from "./panel.mjs";
 import { Server } from "./server.mjs";
 
 /** @type {PanelBed} */
@@ -71,8 +71,7 @@ test("a damaged picture is refused by the server, and nothing of it is kept", as
 
 test("a picture over 20 MB that the browser cannot decode is refused", async () => {
   const chat = await bed.open();
-  const buffer = Buffer.concat([bed.read("phone.heic"), Buffer.alloc(21_000_000)]);
-  await choose(chat, { name: "phone.heic", mimeType: "image/heic", buffer });
+  await choose(chat, bed.path("large.heic"));
   await waitForProblem(chat, /^This picture has 21 MB, and this browser cannot make it smaller\. Save it as a JPEG of at most 20 MB/);
   assert.deepEqual(chat.calls, []);
   await chat.close();
@@ -201,11 +200,7 @@ test("another picture takes the place of one that is being read", async () => {
   await choose(chat, bed.path("phone.heic"));
   await chat.waitForCalls(1);
   await waitForPhase(chat, "reading");
-  await chat.frame.evaluate((bytes) => {
-    const transfer = new DataTransfer();
-    transfer.items.add(new File([new Uint8Array(bytes)], "tall.jpg"));
-    document.body.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: transfer }));
-  }, [...bed.read("tall.jpg")]);
+  await drag(chat, { files: [bed.path("tall.jpg")] });
   await waitForPhase(chat, "editing");
   assert.ok(await radio(chat, "9:16").isChecked());
   release();
@@ -263,7 +258,7 @@ test("a chat that lets no page call tools says what works instead", async () => 
   const chat = await bed.chats.chat({ capabilities: { serverTools: null } });
   await chat.call("add_picture", {});
   await waitForPhase(chat, "unavailable");
-  assert.match(await visibleText(chat), /This chat cannot upload pictures[^]*a path on this computer or a link/);
+  assert.match(await visibleText(chat), /This chat cannot upload pictures[^]*give a link to the picture in the chat/);
   assert.deepEqual(await labels(chat), []);
   await chat.close();
 });

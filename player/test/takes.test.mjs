@@ -213,7 +213,7 @@ test("the kept take has the buttons of a single video", async () => {
   const { chat, ids } = await showFinished({ count: 2, args: { takes: 2 } });
   await tile(chat, 2).getByRole("button", { name: "Keep this one", exact: true }).click();
   const labels = await chat.byId("buttons").getByRole("button").allTextContents();
-  assert.deepEqual(labels, ["Download", "Open in browser", "Copy link", "Continue from the last frame", "Another take", "Show all 2 takes"]);
+  assert.deepEqual(labels, ["Download", "Open in browser", "Copy link", "Continue from the last frame", "Another take", "Start from my own picture", "Show all 2 takes"]);
   await chat.button("Continue from the last frame").click();
   assert.ok((await chat.waitForMessage(2)).includes(`"image_start":"${ids[1]}"`));
   await chat.close();

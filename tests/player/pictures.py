@@ -55,6 +55,8 @@ def main(folder: Path) -> None:
     # Stored lying down; upright, it is 900 wide and 1600 high, with red at the top left.
     draw_quarters(900, 1600).rotate(90, expand=True).save(folder / "turned.jpg", exif=turned, quality=95)
     pillow_heif.from_pillow(draw_quarters(1600, 1200)).save(folder / "phone.heic", quality=90)
+    # What follows a picture is ignored.
+    (folder / "large.heic").write_bytes((folder / "phone.heic").read_bytes() + bytes(21_000_000))
     noise = Image.frombytes("RGB", (3000, 2400), os.urandom(3000 * 2400 * 3))
     noise.save(folder / "large.png", compress_level=0)
     noise.crop((0, 0, 800, 600)).save(folder / "noise.png")

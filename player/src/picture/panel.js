@@ -168,9 +168,11 @@ export class PicturePanel {
 
   /** @param {string} use */
   chooseUse(use) {
-    const { picture } = this.state;
+    const { picture, shape } = this.state;
     this.state.use = use;
-    this.#update(this.#isShapeChosen || !picture ? {} : this.#chooseFirstShape(picture));
+    const first = picture && !this.#isShapeChosen ? this.#chooseFirstShape(picture) : null;
+    // Where the shape stays, so does the part that the person has moved.
+    this.#update(first && first.shape !== shape ? first : {});
   }
 
   /** @param {string | null} shape null: the whole picture */

@@ -78,7 +78,7 @@ export function reason({ phase, error, text }) {
   if (error) return errors.describeError(error, text);
   if (text) return text;
   if (phase === "failed") return "The connection was lost. Nothing was charged. Try again: it continues where it stopped.";
-  return "It does not let the panel reach the server. Instead, write in the chat where the picture is: a path on this computer or a link.";
+  return "It does not let the panel reach the server. Instead, give a link to the picture in the chat, or its path if the server runs on this computer.";
 }
 
 /** @param {Panel} panel @returns {string[]} */
