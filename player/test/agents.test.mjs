@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { TestBed } from "./chat.mjs";
-import { Server } from "./server.mjs";
+import { CREDENTIALS, Server } from "./server.mjs";
 
 const JOBID = "2f6c0c1a-5b7e-4d3c-9a41-0d1f3b6f7c55";
 const KEYFRAMES = [{ image: "a.png", seconds: 0 }, { image: "b.png", seconds: 2.5 }, { image: "c.png", seconds: 5 }];
@@ -11,7 +11,7 @@ let bed;
 /** The page of a server that uses Luma's own Agents API. */
 before(async () => {
   bed = await TestBed.start();
-  const server = await Server.start(bed.api.baseUrl, { LUMA_AGENTS_API_KEY: "luma-api-simulated" });
+  const server = await Server.start(bed.api.baseUrl, CREDENTIALS.agents);
   bed.page = await server.page();
   await server.stop();
 });

@@ -8,9 +8,10 @@ export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 export const PYTHON = process.env.LUMA_MCP_PYTHON ?? `${ROOT}.venv/bin/python`;
 
 export class SimulatedApi {
-  static async start() {
+  /** @param {string} [name] of the API */
+  static async start(name = "useapi") {
     const api = new SimulatedApi();
-    api.process = spawn(PYTHON, [`${ROOT}tests/player/simulated_api.py`], { stdio: ["pipe", "pipe", "inherit"] });
+    api.process = spawn(PYTHON, [`${ROOT}tests/player/simulated_api.py`, name], { stdio: ["pipe", "pipe", "inherit"] });
     api.lines = createInterface({ input: api.process.stdout })[Symbol.asyncIterator]();
     api.baseUrl = (await api.#readLine()).base_url;
     api.origin = new URL(api.baseUrl).origin;

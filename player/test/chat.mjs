@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
 import { chromium } from "playwright-core";
 import { SimulatedApi } from "./api.mjs";
-import { CALL_TIMEOUT, Server } from "./server.mjs";
+import { CALL_TIMEOUT, CREDENTIALS, Server } from "./server.mjs";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome"];
 const PATHS = (process.env.PATH ?? "").split(delimiter).flatMap((folder) => NAMES.map((name) => join(folder, name)));
@@ -61,11 +61,11 @@ async function serve(respond) {
 
 /** What the tests of one file share: the API, the server and the browser. */
 export class TestBed {
-  /** @param {string} [tool] whose page is shown */
-  static async start(tool) {
+  /** @param {string} [tool] whose page is shown @param {"useapi" | "agents"} [api] */
+  static async start(tool, api = "useapi") {
     const bed = new TestBed();
-    bed.api = await SimulatedApi.start();
-    bed.server = await Server.start(bed.api.baseUrl);
+    bed.api = await SimulatedApi.start(api);
+    bed.server = await Server.start(bed.api.baseUrl, CREDENTIALS[api]);
     bed.page = await bed.server.page(tool);
     const bundle = await esbuild.build({ entryPoints: [fileURLToPath(new URL("host_page.mjs", import.meta.url))], bundle: true, format: "iife", write: false });
     const script = bundle.outputFiles[0].text.replaceAll("</script", "<\\/script");

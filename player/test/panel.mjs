@@ -12,11 +12,12 @@ export const QUARTERS = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0]];
 export const CORNERS = [[0.02, 0.02], [0.98, 0.02], [0.02, 0.98], [0.98, 0.98]];
 
 export class PanelBed {
-  static async start() {
+  /** @param {"useapi" | "agents"} [api] */
+  static async start(api) {
     const bed = new PanelBed();
     bed.folder = mkdtempSync(join(tmpdir(), "pictures-"));
     execFileSync(PYTHON, [`${ROOT}tests/player/pictures.py`, bed.folder]);
-    bed.chats = await TestBed.start("add_picture");
+    bed.chats = await TestBed.start("add_picture", api);
     return bed;
   }
 

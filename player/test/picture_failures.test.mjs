@@ -40,6 +40,26 @@ test("what is no picture is refused, whatever its name says", async () => {
   await chat.close();
 });
 
+test("a wrong file does not take the place of a picture", async () => {
+  const chat = await bed.choose("quarters.jpg", { aspect_ratio: "9:16" });
+  await chat.byId("stage").press("Shift+ArrowRight");
+  const moved = await chat.byId("announcement").textContent();
+  assert.match(moved, /at the left: 25%/);
+  await choose(chat, { name: "photo.jpg", mimeType: "image/jpeg", buffer: Buffer.from("%PDF-1.7") });
+  await chat.byId("notice").getByText(/^This is a PDF/).waitFor();
+  assert.ok(await radio(chat, "9:16").isChecked());
+  const release = chat.hold();
+  await choose(chat, bed.path("phone.heic"));
+  await waitForPhase(chat, "reading");
+  await chat.button("Cancel").click();
+  await waitForPhase(chat, "editing");
+  release();
+  await chat.byId("stage").press("+");
+  await chat.byId("stage").press("-");
+  assert.equal(await chat.byId("announcement").textContent(), moved);
+  await chat.close();
+});
+
 test("a picture without a name or a type is taken", async () => {
   const chat = await bed.open();
   await choose(chat, { name: "file", mimeType: "", buffer: bed.read("square.webp") });
@@ -239,7 +259,7 @@ test("an account that is not known is named with those that are", async () => {
   assert.match(await chat.byId("reason").textContent(), /^$/);
   await chat.button("Upload").click();
   await waitForPhase(chat, "failed");
-  assert.match(await visibleText(chat), /This account is not known[^]*use "studio@example\.com"/);
+  assert.match(await visibleText(chat), /This account is not known[^]*use "studio@example\.com"[^]*Tell the chat which account/);
   await chat.close();
 });
 

@@ -7,10 +7,12 @@ import { ROOT } from "./api.mjs";
 const UI = "io.modelcontextprotocol/ui";
 const LUMA_MCP = process.env.LUMA_MCP ?? `${ROOT}.venv/bin/luma-ray-mcp`;
 export const CALL_TIMEOUT = 120_000;
+/** What the server needs for each API. */
+export const CREDENTIALS = { useapi: { USEAPI_TOKEN: "user:0-simulated" }, agents: { LUMA_AGENTS_API_KEY: "luma-api-simulated" } };
 
 export class Server {
   /** @param {string} baseUrl of the API @param {Record<string, string>} [credential] */
-  static async start(baseUrl, credential = { USEAPI_TOKEN: "user:0-simulated" }) {
+  static async start(baseUrl, credential = CREDENTIALS.useapi) {
     const server = new Server();
     const capabilities = { extensions: { [UI]: { mimeTypes: ["text/html;profile=mcp-app"] } } };
     server.client = new Client({ name: "player-tests", version: "1" }, { capabilities });

@@ -4,7 +4,8 @@ Commands are JSON objects with `command`: `finish` (all running jobs, or `jobid`
 `fail` (let the running job `jobid` fail), `expire` (the links given so far stop working), `break_links` (`broken`:
 whether no link to a video works), `limit_orders` (after `orders` more, no credits are left; null: no limit), `fault`
 (the next request with that `method` and `path` gets `status` and `body`), `picture` (of the upload `asset`, the size and
-the colors at `points`, which are shares of it), `report` (what was ordered and requested). Each command gets a line of output; the very first line names the base URL.
+the colors at `points`, which are shares of it), `report` (what was ordered and requested). Each command gets a line of output; the very first line names the base URL. With the
+argument `agents`, it is Luma's own Agents API, which knows only the last two commands.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from urllib.parse import parse_qs
 from PIL import Image
 from starlette.responses import JSONResponse, Response
 
+from luma_mcp.catalog.agents import AGENTS
 from luma_mcp.catalog.useapi import USEAPI
+from luma_mcp.simulator.agents import AgentsService, AgentsSimulator
 from luma_mcp.simulator.app import EMAIL, PREFIX, Fault, Simulator, running
-from luma_mcp.simulator.state import Service, SimulatedJob
+from luma_mcp.simulator.state import Service, SimulatedJob, Upload
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
@@ -84,24 +87,44 @@ class ControlledSimulator(Simulator):
             case "fault":
                 body = json.dumps(command["body"]).encode()
                 self.faults.append(Fault(command["method"], command["path"], command["status"], body))
-            case "picture":
-                return self._describe_picture(command["asset"], command["points"])
-            case "report":
-                return {"orders": self.orders, "requests": self.requests}
+            case _:
+                return _inspect(self, command)
         return {}
-
-    def _describe_picture(self, asset: str, points: list[tuple[float, float]]) -> dict[str, Any]:
-        upload = self.service.uploads[asset]
-        with Image.open(io.BytesIO(upload.data)) as opened:
-            image = opened.convert("RGB")
-        pixels = [(int(x * (image.width - 1)), int(y * (image.height - 1))) for x, y in points]
-        colors = [image.getpixel(pixel) for pixel in pixels]
-        return {"media_type": upload.media_type, "size": image.size, "colors": colors, "bytes": len(upload.data)}
 
     def _get_jobs_of(self, command: dict[str, Any]) -> list[SimulatedJob]:
         """The job that a command names, or all running jobs."""
         jobid = command.get("jobid")
         return [self.service.jobs[jobid]] if jobid else self.service.executing()
+
+
+class InspectedSimulator(AgentsSimulator):
+    """A simulator that only says what it has received."""
+
+    def __init__(self) -> None:
+        service = AgentsService(AGENTS, clock=time.monotonic)
+        service.add_account(EMAIL, SLOTS)
+        super().__init__(service)
+
+    def run(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Run one command."""
+        return _inspect(self, command)
+
+
+def _inspect(simulator: Simulator, command: dict[str, Any]) -> dict[str, Any]:
+    match command["command"]:
+        case "picture":
+            return _describe_picture(simulator.service.uploads[command["asset"]], command["points"])
+        case "report":
+            return {"orders": simulator.orders, "requests": simulator.requests}
+    return {}
+
+
+def _describe_picture(upload: Upload, points: list[tuple[float, float]]) -> dict[str, Any]:
+    with Image.open(io.BytesIO(upload.data)) as opened:
+        image = opened.convert("RGB")
+    pixels = [(int(x * (image.width - 1)), int(y * (image.height - 1))) for x, y in points]
+    colors = [image.getpixel(pixel) for pixel in pixels]
+    return {"media_type": upload.media_type, "size": image.size, "colors": colors, "bytes": len(upload.data)}
 
 
 class _LinkSigner:
@@ -133,7 +156,7 @@ def _write(answer: dict[str, Any]) -> None:
 
 def main() -> None:
     """Serve until stdin ends."""
-    simulator = ControlledSimulator()
+    simulator = InspectedSimulator() if sys.argv[1:] == ["agents"] else ControlledSimulator()
     with running(simulator) as url:
         _write({"base_url": url})
         for line in sys.stdin:

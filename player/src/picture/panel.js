@@ -21,6 +21,8 @@ export class PicturePanel {
   /** @type {Upload | null} */
   #upload = null;
   #isShapeChosen = false;
+  /** What was in the panel before the file that is being read: a wrong file does not take its place. */
+  #previous = /** @type {Partial<view.Panel> | null} */ (null);
   /** @type {Record<string, unknown>} */
   arguments = {};
 
@@ -75,6 +77,8 @@ export class PicturePanel {
   async take(files) {
     if (this.state.phase === "uploading") return showNotice(BUSY);
     if (!this.state.settings) return;
+    const { phase, picture: before, shape, crop } = this.state;
+    if (phase !== "reading") this.#previous = phase === "editing" ? { phase, picture: before, shape, crop } : null;
     const signal = this.#begin();
     showNotice("");
     this.#update({ phase: "reading", problem: "", picture: null, share: null });
@@ -82,7 +86,7 @@ export class PicturePanel {
     try {
       const picture = await this.#read(files[0], signal);
       if (signal.aborted) return;
-      if (typeof picture === "string") return this.#update({ phase: "empty", problem: picture });
+      if (typeof picture === "string") return this.#returnToPrevious(picture);
       picture.note = [others, picture.note].filter(Boolean).join(" ");
       this.#isShapeChosen = false;
       this.state.picture = picture;
@@ -90,6 +94,12 @@ export class PicturePanel {
     } catch (reason) {
       this.#fail(reason, signal);
     }
+  }
+
+  /** @param {string} problem why there is no other picture */
+  #returnToPrevious(problem) {
+    this.#update(this.#previous ?? { phase: "empty" });
+    this.refuse(problem);
   }
 
   /** @param {string} problem */
@@ -251,7 +261,9 @@ export class PicturePanel {
     this.#work.abort();
     void this.#upload?.discard();
     this.#upload = null;
-    this.#update({ phase: picture ? "editing" : "empty", isDisturbed: false });
+    this.state.isDisturbed = false;
+    if (!picture) return this.#returnToPrevious("");
+    this.#update({ phase: "editing" });
     showNotice("Cancelled. Nothing was uploaded.");
   }
 

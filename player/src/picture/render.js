@@ -7,6 +7,7 @@ import { getFreedom, getLargestZoom, parseRatio } from "./crop.js";
 import * as view from "./view.js";
 
 const WHOLE = "whole";
+let announced = "";
 
 /**
  * @param {import("./panel.js").PicturePanel} panel
@@ -30,7 +31,9 @@ export function renderPanel(panel, stage) {
   byId("buttons").hidden = !actions.length;
   renderButtons(byId("buttons"), actions);
   const text = view.announcement(state);
-  if (text) setText("announcement", text);
+  // Only what is new: else it would replace what the keyboard has just moved.
+  if (text && text !== announced) setText("announcement", text);
+  announced = text;
   if (isNew && hadFocus && !isFocusVisible()) focusStart();
 }
 

@@ -90,6 +90,7 @@ export function problems({ error }) {
 export function hint(panel) {
   const { error } = panel;
   if (!error) return "";
+  if (error.problems?.[0]?.code === "unknown_account") return "Tell the chat which account to use, and ask for this panel again.";
   if (!canRetry(panel)) return "Choose another picture, or change this one.";
   // An upload is never charged.
   return errors.hint({ ...error, charged: "no" });
