@@ -56,10 +56,10 @@ conformance: .venv/dev.stamp  ## the official MCP conformance suite, for both pr
 clients: .venv/dev.stamp  ## the Inspector and the official TypeScript clients drive the server (needs npm)
 	$(BIN)/python -m scripts.clients
 
-player: player/node_modules/.stamp  ## builds the player into src/luma_mcp/server/player.html (needs npm)
+player: player/node_modules/.stamp  ## builds the player and the upload panel into src/luma_mcp/server/ (needs npm)
 	cd player && npm run --silent build
 
-player-test: .venv/dev.stamp player/node_modules/.stamp  ## the player in a real Chromium, over the real server
+player-test: .venv/dev.stamp player/node_modules/.stamp  ## the player and the upload panel in a real Chromium, over the real server
 	cd player && npm run --silent check && npm test
 
 player/node_modules/.stamp: player/package-lock.json

@@ -1,14 +1,10 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { fileURLToPath } from "node:url";
 import { after, before, test } from "node:test";
 import { TestBed } from "./chat.mjs";
-import { PYTHON } from "./api.mjs";
 
 const FOX = { prompt: "A red fox walks through fresh snow at dawn, breath in the cold air, the camera low and close, slow push in" };
 const SEA = { prompt: "The sun sinks towards a calm sea between dark hills, warm light on the water, the camera drifts slowly forward" };
 const LONG = `${FOX.prompt}. ${"Behind it the forest wakes, light falls in shafts between the firs, and ravens call. ".repeat(5)}`;
-const DOCS = fileURLToPath(new URL("../../docs/", import.meta.url));
 const JOB = { jobid: "j112226202314983476v-u12345-email:studio@example.com:cf5ccd06-7f34-4155-add1-bc4bce3b515d-bot:luma" };
 /** @type {TestBed} */
 let bed;
@@ -181,14 +177,8 @@ test("a right-to-left prompt does not reverse a path", async () => {
 
 test("the screenshots in docs/ can be taken", { skip: !process.env.DOCS }, async () => {
   const chat = await bed.chat({ width: 640, context: { theme: "light" }, browser: { deviceScaleFactor: 2, colorScheme: "light", reducedMotion: "reduce" } });
-  const QUANTIZE = "import sys; from PIL import Image; im = Image.open(sys.argv[1]).convert('RGB'); im.quantize(256, kmeans=5).save(sys.argv[1], optimize=True)";
-  const takeScreenshot = async (name) => {
-    const path = `${DOCS}player-${name}.png`;
-    await chat.page.locator("#chat").screenshot({ path });
-    execFileSync(PYTHON, ["-c", QUANTIZE, path]);
-  };
   const result = await STATES.running(chat, SEA);
-  await takeScreenshot("running");
+  await chat.saveForDocs("player-running");
   await bed.api.finish(result.structuredContent.jobid);
   await chat.waitForPhase("finished");
   await chat.until(() => document.querySelector("video").readyState > 0);
@@ -196,6 +186,6 @@ test("the screenshots in docs/ can be taken", { skip: !process.env.DOCS }, async
   await chat.until(() => document.querySelector("video").readyState >= 2 && !document.querySelector("video").seeking);
   // The browser fades out its own loading indicator, and no event reports the end.
   await chat.page.waitForTimeout(3000);
-  await takeScreenshot("finished");
+  await chat.saveForDocs("player-finished");
   await chat.close();
 });

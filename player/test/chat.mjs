@@ -1,6 +1,7 @@
 /** A chat in a real browser: a host page on one loopback origin, and the player in an iframe from another. */
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, readFile } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -9,7 +10,7 @@ import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
 import { chromium } from "playwright-core";
-import { SimulatedApi } from "./api.mjs";
+import { PYTHON, SimulatedApi } from "./api.mjs";
 import { CALL_TIMEOUT, CREDENTIALS, Server } from "./server.mjs";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome"];
@@ -17,6 +18,7 @@ const PATHS = (process.env.PATH ?? "").split(delimiter).flatMap((folder) => NAME
 const CHROMIUM = process.env.CHROMIUM ?? PATHS.find((path) => existsSync(path));
 const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core"), "utf8");
 const SCREENSHOTS = fileURLToPath(new URL("../screenshots/", import.meta.url));
+const QUANTIZE = "import sys; from PIL import Image; im = Image.open(sys.argv[1]).convert('RGB'); im.quantize(256, kmeans=5).save(sys.argv[1], optimize=True)";
 const ALL_CAPABILITIES = { serverTools: {}, serverResources: {}, openLinks: {}, downloadFile: {}, message: { text: {} }, updateModelContext: { text: {}, structuredContent: {} } };
 /** Pixels around the player: the page's margins and the frame's border. */
 const FRAME = 34;
@@ -261,6 +263,13 @@ export class Chat {
   async screenshot(name) {
     await mkdir(SCREENSHOTS, { recursive: true });
     await this.page.locator("#chat").screenshot({ path: `${SCREENSHOTS}${name}.png`, animations: "disabled" });
+  }
+
+  /** Saves a picture of the page for the documentation, in 256 colors. @param {string} name */
+  async saveForDocs(name) {
+    const path = fileURLToPath(new URL(`../../docs/${name}.png`, import.meta.url));
+    await this.page.locator("#chat").screenshot({ path });
+    execFileSync(PYTHON, ["-c", QUANTIZE, path]);
   }
 
   close() {

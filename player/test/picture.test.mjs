@@ -30,6 +30,7 @@ test("a chosen picture reaches the API as it is, and the chat gets it", async ()
   assert.deepEqual(context.structuredContent, { use_as: "image_start", image_start: asset });
   assert.deepEqual(context.content.map(({ type }) => type), ["text"]);
   await chat.frame.getByText("Sent to the chat.").waitFor();
+  await chat.frame.getByText(/^It can be used until \w{3} \d+, \d{4}\.$/).waitFor();
   await chat.until(() => document.querySelector("#uploaded").naturalWidth > 0);
   await chat.close();
 });

@@ -154,3 +154,11 @@ test("the picture keeps its place from the crop to the end", async () => {
   assert.deepEqual(await chat.byId("view").boundingBox(), place);
   await chat.close();
 });
+
+test("the panel's screenshot in docs/ can be taken", { skip: !process.env.DOCS }, async () => {
+  const chat = await bed.open({ aspect_ratio: "16:9" }, { width: 640, context: { theme: "light" }, browser: { deviceScaleFactor: 2, colorScheme: "light" } });
+  await choose(chat, bed.path("sea.jpg"));
+  await waitForPhase(chat, "editing");
+  await chat.saveForDocs("picture-panel");
+  await chat.close();
+});

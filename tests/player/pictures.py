@@ -26,7 +26,9 @@ def draw_quarters(width: int, height: int) -> Image.Image:
 
 
 def draw_sea(width: int, height: int) -> Image.Image:
-    """Draw a sun above the sea, for screenshots."""
+    """Draw a sun above the sea, for screenshots, with smooth edges."""
+    size = (width, height)
+    width, height = width * 2, height * 2
     image = Image.new("RGB", (width, height))
     draw = ImageDraw.Draw(image)
     horizon = height * 6 // 10
@@ -40,7 +42,7 @@ def draw_sea(width: int, height: int) -> Image.Image:
     draw.ellipse((center[0] - radius, center[1] - radius, center[0] + radius, center[1] + radius), fill=(255, 236, 190))
     draw.polygon([(0, horizon), (0, height * 4 // 10), (width * 3 // 10, horizon)], fill=(52, 48, 66))
     draw.polygon([(width, horizon), (width, height * 45 // 100), (width * 8 // 10, horizon)], fill=(44, 42, 60))
-    return image
+    return image.resize(size)
 
 
 def main(folder: Path) -> None:

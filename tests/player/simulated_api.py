@@ -3,9 +3,10 @@
 Commands are JSON objects with `command`: `finish` (all running jobs, or `jobid`), `age` (make them `seconds` older),
 `fail` (let the running job `jobid` fail), `expire` (the links given so far stop working), `break_links` (`broken`:
 whether no link to a video works), `limit_orders` (after `orders` more, no credits are left; null: no limit), `fault`
-(the next request with that `method` and `path` gets `status` and `body`), `picture` (of the upload `asset`, the size and
-the colors at `points`, which are shares of it), `report` (what was ordered and requested). Each command gets a line of output; the very first line names the base URL. With the
-argument `agents`, it is Luma's own Agents API, which knows only the last two commands.
+(the next request with that `method` and `path` gets `status` and `body`), `picture` (of the upload `asset`: its size,
+and its colors at `points`, which are shares of it), `report` (what was ordered and requested). Each command gets a line
+of output; the very first line names the base URL. With the argument `agents`, it is Luma's own Agents API, which knows
+only the last two commands.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ function renderStatus(state) {
   byId("problems").replaceChildren(...problems.map((problem) => createElement("li", problem)));
   byId("problems").hidden = !problems.length;
   setTextOrHide("reason", isOver ? view.reason(state) : phase === "done" ? view.doneNote(state) : "");
-  setTextOrHide("hint", isFailed ? view.hint(state) : phase === "done" ? view.changesNote(state) : "");
+  setTextOrHide("hint", isFailed ? view.hint(state) : phase === "done" ? view.afterNote(state) : "");
 }
 
 /** @param {import("./panel.js").PicturePanel} panel */

@@ -20,12 +20,13 @@ export class Stage {
   #frame = { left: 0, top: 0, width: 1, height: 1 };
 
   /**
-   * @param {HTMLElement} root with an element for the frame
+   * @param {HTMLElement} root with elements for the frame and for what dims the rest
    * @param {(crop: geometry.Crop, isKey: boolean) => void} onChange
    */
   constructor(root, onChange) {
     Object.assign(this, { root, onChange });
     this.frame = /** @type {HTMLElement} */ (root.querySelector(".frame"));
+    this.dim = /** @type {HTMLElement} */ (root.querySelector(".dim"));
     root.addEventListener("pointerdown", (event) => this.#onDown(event));
     root.addEventListener("pointermove", (event) => this.#onMove(event));
     for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) root.addEventListener(name, (event) => this.#onUp(/** @type {any} */ (event)));
@@ -43,7 +44,7 @@ export class Stage {
     Object.assign(picture?.shown ?? {}, { className: "picture" });
     this.#picture = picture;
     this.#crop = crop;
-    this.frame.hidden = !crop;
+    this.frame.hidden = this.dim.hidden = !crop;
     const freedom = picture && crop ? geometry.getFreedom(picture, crop) : { across: false, down: false };
     // Where the picture cannot move up and down, a finger scrolls the chat.
     this.root.style.touchAction = crop ? (freedom.down ? "none" : "pan-y") : "auto";
@@ -62,8 +63,12 @@ export class Stage {
     this.#frame = frame;
     const part = crop ? geometry.getPart(picture, crop) : { left: 0, top: 0, width: 1, height: 1 };
     const shown = { width: frame.width / part.width, height: frame.height / part.height };
+    const box = { ...shown, left: frame.left - part.left * shown.width, top: frame.top - part.top * shown.height };
     place(this.frame, frame);
-    place(picture.shown, { ...shown, left: frame.left - part.left * shown.width, top: frame.top - part.top * shown.height });
+    place(picture.shown, box);
+    place(this.dim, box);
+    const hole = `M${frame.left - box.left} ${frame.top - box.top}h${frame.width}v${frame.height}h${-frame.width}Z`;
+    this.dim.style.clipPath = `path(evenodd, "M0 0H${box.width}V${box.height}H0Z ${hole}")`;
   }
 
   get #isActive() {

@@ -137,11 +137,12 @@ export function doneNote(panel) {
   return `Uploaded as ${describeUse(getUse(panel).title)}${size}.`;
 }
 
-/** How the server has changed the picture. @param {Panel} panel */
-export function changesNote({ result }) {
-  const { changes } = result?.job ?? {};
-  const list = Array.isArray(changes) ? changes.join(", ") : changes;
-  return list ? `Changed for the upload: ${list}.` : "";
+/** How the server has changed the picture, and how long it can be used. @param {Panel} panel */
+export function afterNote({ result }) {
+  const { changes, expires_at: end } = result?.job ?? {};
+  const date = end ? new Date(end) : null;
+  const until = date && !Number.isNaN(date.getTime()) ? date.toLocaleDateString("en", { dateStyle: "medium" }) : "";
+  return [changes ? `Changed for the upload: ${changes}.` : "", until ? `It can be used until ${until}.` : ""].filter(Boolean).join(" ");
 }
 
 /** @param {Panel} panel */
