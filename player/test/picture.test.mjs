@@ -287,6 +287,7 @@ test("the keyboard alone is enough from start to end", async () => {
   assert.equal(await focused(), "headline");
   await keyboard.press("Shift+Tab");
   assert.equal(await focused(), "stage");
+  assert.equal(await chat.byId("view").evaluate((view) => getComputedStyle(view).outlineStyle), "solid");
   for (let step = 0; step < 20; step += 1) await keyboard.press("Shift+ArrowRight");
   assert.equal(await chat.byId("announcement").textContent(), "Zoom 100%. Cut off at the left: 0%, at the top: 0%.");
   await keyboard.press("+");

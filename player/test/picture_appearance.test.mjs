@@ -42,9 +42,9 @@ const STATES = {
   uploading: async (chat) => {
     await choose(chat, bed.path("noise.png"));
     await chat.until(() => document.querySelector("#size-note").textContent.startsWith("800"));
-    const release = chat.hold();
+    const [release, before] = [chat.hold(), chat.calls.length];
     await chat.button("Upload").click();
-    await chat.waitForCalls(chat.calls.length + 1);
+    await chat.waitForCalls(before + 1);
     const releaseSecond = chat.hold();
     release();
     await chat.frame.getByText(/^27% of/).waitFor();

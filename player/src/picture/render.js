@@ -40,7 +40,7 @@ export function renderPanel(panel, stage) {
 /** Whether the focused element is still shown. */
 function isFocusVisible() {
   const focused = document.activeElement;
-  return Boolean(focused && focused !== document.body && focused.checkVisibility());
+  return Boolean(focused && focused !== document.body && focused.getClientRects().length);
 }
 
 /** Puts the focus where the new phase begins, if its element has gone: else the keyboard would start over. */
