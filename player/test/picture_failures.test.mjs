@@ -174,6 +174,8 @@ test("a lost answer does no harm", async () => {
   await chat.frame.getByText("Reconnecting…").waitFor();
   await chat.page.clock.fastForward(2000);
   await waitForPhase(chat, "done");
+  const { asset } = chat.results.at(-1).structuredContent;
+  assert.ok(asset && (await chat.waitForMessage(2)).endsWith(asset));
   assert.equal(await countUploads(), before + 2);
   await chat.close();
 });

@@ -205,7 +205,9 @@ export class Upload {
     const whole = { action: "finish", size: this.blob.size, ...args };
     const sha256 = await digest(this.blob);
     if (sha256) Object.assign(whole, { sha256 });
-    return this.#complete(whole, FINISH_TIMEOUT, signal);
+    const result = await this.#complete(whole, FINISH_TIMEOUT, signal);
+    if (typeof result.job.asset !== "string") throw new UploadError(null, result.text);
+    return result;
   }
 
   /** Removes what the server has. It forgets it by itself after a while, so a failure does no harm. */
