@@ -140,6 +140,19 @@ test("a lost connection is noticed, and the upload goes on where it stopped", as
   await chat.close();
 });
 
+test("a chat that refuses the calls is not asked again and again", async () => {
+  const chat = await bed.choose("quarters.jpg", { aspect_ratio: "4:3" });
+  chat.ownAnswer = { isError: true, content: [{ type: "text", text: "The user did not allow this call." }] };
+  await chat.button("Upload").click();
+  await waitForPhase(chat, "failed");
+  assert.match(await visibleText(chat), /The picture could not be sent\s+The user did not allow this call\./);
+  assert.equal(chat.calls.length, 2);
+  chat.ownAnswer = null;
+  await chat.button("Try again").click();
+  await waitForPhase(chat, "done");
+  await chat.close();
+});
+
 test("a short disturbance needs nobody", async () => {
   const chat = await bed.choose("quarters.jpg", { aspect_ratio: "4:3" }, { hasClock: true });
   chat.failures = 2;

@@ -18,13 +18,13 @@ const DISCARD_TIMEOUT = 5_000;
 /**
  * An upload that did not succeed.
  *
- * `error`: the server's own; null if the host did not pass a call on.
+ * `error`: the server's own; null if the host did not pass a call on. `text`: what the host says then, if anything.
  */
 export class UploadError extends Error {
   /** @param {Record<string, any> | null} error @param {string} [text] */
   constructor(error, text = "") {
     super(error?.message ?? text);
-    this.error = error;
+    Object.assign(this, { error, text });
   }
 
   /** Whether the same call may succeed later. */
@@ -75,9 +75,9 @@ export class Upload {
   async #call(args, timeout, signal) {
     const call = this.host.callTool("upload_picture", { upload: this.#id, ...args }, timeout, signal);
     this.#pending = call.catch(() => {});
-    const result = await call.catch((reason) => {
+    const result = await call.catch(() => {
       signal?.throwIfAborted();
-      throw new UploadError(null, String(reason?.message ?? ""));
+      throw new UploadError(null);
     });
     const parsed = parseResult(result);
     if (result.isError || parsed.error) throw new UploadError(parsed.error, parsed.text);
@@ -105,7 +105,8 @@ export class Upload {
         if (!(reason instanceof UploadError) || !reason.isTransient) throw reason;
         if (!isUncertain && !reason.error && (await this.#canSendLess())) continue;
         failures += 1;
-        if (failures > MOST_FAILURES) throw reason;
+        // A host that gives a reason would only ask the person again.
+        if (failures > MOST_FAILURES || (!reason.error && reason.text)) throw reason;
         this.onConnection(true);
         await sleep(backoff(failures - 1), signal);
         isUncertain = true;
@@ -157,7 +158,7 @@ export class Upload {
       } catch (reason) {
         failures += 1;
         // The server has tried itself what it reports.
-        if (!(reason instanceof UploadError) || reason.error || failures > MOST_FAILURES) throw reason;
+        if (!(reason instanceof UploadError) || reason.error || reason.text || failures > MOST_FAILURES) throw reason;
       }
       this.onConnection(true);
       await sleep(backoff(failures - 1), signal);

@@ -68,8 +68,8 @@ export function headline(panel) {
 }
 
 /** @param {Panel} panel */
-function failedHeadline({ error, text }) {
-  if (!error) return text ? errors.headline(null) : "The picture could not be sent";
+function failedHeadline({ phase, error }) {
+  if (!error) return phase === "failed" ? "The picture could not be sent" : errors.headline(null);
   return HEADLINES_BY_CODE[error.problems?.[0]?.code] ?? OWN_HEADLINES[error.kind] ?? errors.headline(error);
 }
 
