@@ -20,7 +20,8 @@ export function renderPanel(panel, stage) {
   const hadFocus = document.hasFocus() && root.contains(document.activeElement);
   const isNew = root.dataset.phase !== phase;
   root.dataset.phase = phase;
-  root.setAttribute("aria-busy", String(["opening", "reading", "uploading"].includes(phase)));
+  // Only while there is nothing to operate: assistive technology may leave out what is busy.
+  root.setAttribute("aria-busy", String(phase === "opening"));
   renderPick(state);
   renderView(state, stage);
   byId("side").hidden = byId("pick").hidden === false;
