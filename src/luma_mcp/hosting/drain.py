@@ -78,7 +78,7 @@ def find_times(settings: Settings) -> DrainTimes:
     waits = end - min(RESULTS, end / 2)
     if isinstance(settings.journal, SecretStr):
         # Other replicas serve the clients meanwhile.
-        notice = min(NOTICE, end / 10)
+        notice = min(NOTICE, end / 3)
         return DrainTimes(notice, notice, waits, end)
     # Nobody else does: only those who come at the very end find it closed, so that none of their calls is cut.
     return DrainTimes(0, end - min(LAST_CALLS, end / 10), waits, end)
