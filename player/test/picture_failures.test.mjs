@@ -200,7 +200,7 @@ test("a cancelled upload leaves nothing behind", async () => {
   await chat.waitForCalls(1);
   await chat.button("Cancel").click();
   await waitForPhase(chat, "editing");
-  await chat.frame.getByText("Cancelled. Nothing was uploaded.").waitFor();
+  await chat.frame.getByText("Cancelled. Nothing was charged.").waitFor();
   release();
   await chat.waitForCalls(2, "results");
   assert.equal(chat.calls.at(-1).arguments.action, "discard");

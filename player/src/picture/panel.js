@@ -264,7 +264,7 @@ export class PicturePanel {
     this.state.isDisturbed = false;
     if (!picture) return this.#returnToPrevious("");
     this.#update({ phase: "editing" });
-    showNotice("Cancelled. Nothing was uploaded.");
+    showNotice("Cancelled. Nothing was charged.");
   }
 
   /** Begins with another picture. */

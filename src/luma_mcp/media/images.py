@@ -182,7 +182,6 @@ def normalize(data: bytes, max_pixels: int = MAX_PIXELS, crop: Crop | None = Non
         # What is cut off is measured in pixels of the input, which may have been scaled down.
         size = _get_size(_find_box(crop, size))
         converted = converted.crop(_find_box(crop, converted.size))
-        changes.append(f"cropped to {size[0]}x{size[1]}")
     encoded, target_format, result = encode(converted, LARGEST_UPLOAD)
     if result.size != size:
         changes.append(f"scaled to {result.width}x{result.height}")
