@@ -154,6 +154,7 @@ async def test_it_is_offered_for_a_picture_that_cannot_be_passed_on(
         ({"use_as": "image_middle"}, "use_as", USES["useapi"]),
         ({"aspect_ratio": "2:1"}, "aspect_ratio", ["9:16", "3:4", "1:1", "4:3", "16:9", "21:9"]),
         ({"use_as": 7}, "use_as", USES["useapi"]),
+        ({"use_as": ["image_start"]}, "use_as", USES["useapi"]),
         ({"email": "no address"}, "email", None),
         ({"prompt": "A fox"}, "prompt", None),
     ],

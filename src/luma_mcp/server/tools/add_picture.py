@@ -94,8 +94,10 @@ def find_problems(catalog: Catalog, parsed: ParsedArguments) -> list[Problem]:
     """Find what is wrong with the use of a picture and with its account."""
     problems: list[Problem] = []
     use_as, email = parsed.params.get("use_as"), parsed.params.get("email")
-    if use_as is not None and use_as not in catalog.images:
-        problems.append(Problem("use_as", "not_offered", shorten(use_as), allowed=tuple(catalog.images)))
+    uses = tuple(catalog.images)
+    # A list or an object is in no mapping: it cannot be looked up there.
+    if use_as is not None and use_as not in uses:
+        problems.append(Problem("use_as", "not_offered", shorten(use_as), allowed=uses))
     if email is not None:
         problems += value_problems(catalog, "email", email, catalog.texts["email"])
     return problems

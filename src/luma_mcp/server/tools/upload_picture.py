@@ -7,7 +7,6 @@ import binascii
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from luma_mcp.errors import InvalidArguments, LumaError, Problem
@@ -179,5 +178,5 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_share(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-    return is_number and 0 <= value <= 1 + _TOLERANCE
+    # No comparison with NaN is true.
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1 + _TOLERANCE
