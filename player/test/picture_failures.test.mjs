@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { copyFileSync, utimesSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { PanelBed, choose, drag, listParts, radio, upload, waitForPhase, waitForProblem } from "./panel.mjs";
 import { Server } from "./server.mjs";
@@ -244,6 +245,34 @@ test("another picture takes the place of one that is being read", async () => {
   await chat.close();
 });
 
+test("of two pictures at once, the one that is shown is uploaded", async () => {
+  const chat = await bed.open({ aspect_ratio: "9:16" });
+  // The browser tries to decode the first one while the second one arrives.
+  const files = ["phone.heic", "tall.jpg"].map((name) => bed.read(name).toString("base64"));
+  await chat.frame.evaluate((contents) => {
+    for (const content of contents) {
+      const data = new DataTransfer();
+      data.items.add(new File([Uint8Array.from(atob(content), (character) => character.charCodeAt(0))], "photo"));
+      document.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+    }
+  }, files);
+  await waitForPhase(chat, "editing");
+  const { asset } = await upload(chat);
+  assert.deepEqual((await bed.picture(asset)).size, [900, 1600]);
+  await chat.close();
+});
+
+test("what was shown is uploaded, even if the file changes meanwhile", async () => {
+  const path = bed.path("changing.jpg");
+  copyFileSync(bed.path("tall.jpg"), path);
+  const chat = await bed.choose("changing.jpg", { aspect_ratio: "9:16" });
+  writeFileSync(path, "The file has another content, and another time.");
+  utimesSync(path, 1, 1);
+  const { asset } = await upload(chat);
+  assert.deepEqual((await bed.picture(asset)).size, [900, 1600]);
+  await chat.close();
+});
+
 test("a picture that the moderation rejects is not tried again", async () => {
   const chat = await bed.choose("sea.jpg", { aspect_ratio: "1:1" });
   await bed.api.command("fault", { method: "POST", path: "/assets/", status: 422, body: { error: "This image violates the guidelines" } });
@@ -319,5 +348,11 @@ test("a message that the chat rejects can be copied", async () => {
   await chat.button("Copy").click();
   await chat.frame.getByText("Copied. Paste it into the chat.").waitFor();
   assert.equal(await chat.frame.evaluate(() => window.copied), `Use my picture as the first frame of a 16:9 clip: ${asset}`);
+  chat.rejected.message = false;
+  await drag(chat, { files: [bed.path("tall.jpg")] });
+  await waitForPhase(chat, "editing");
+  await upload(chat);
+  await chat.frame.getByText("Sent to the chat.").waitFor();
+  assert.deepEqual(await labels(chat), ["Add another picture"]);
   await chat.close();
 });

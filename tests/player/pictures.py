@@ -13,6 +13,10 @@ QUARTERS = ("red", "lime", "blue", "yellow")
 """Top left, top right, bottom left, bottom right."""
 TURNED = 6
 """The orientation of a picture that has to be turned to the right."""
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="%d"/></rdf:RDF></x:xmpmeta>' % TURNED
+)
 
 
 def draw_quarters(width: int, height: int) -> Image.Image:
@@ -55,7 +59,11 @@ def main(folder: Path) -> None:
     turned = Image.Exif()
     turned[0x0112] = TURNED
     # Stored lying down; upright, it is 900 wide and 1600 high, with red at the top left.
-    draw_quarters(900, 1600).rotate(90, expand=True).save(folder / "turned.jpg", exif=turned, quality=95)
+    lying = draw_quarters(900, 1600).rotate(90, expand=True)
+    lying.save(folder / "turned.jpg", exif=turned, quality=95)
+    # Browsers do not turn these.
+    lying.save(folder / "turned.webp", exif=turned, lossless=True)
+    lying.save(folder / "turned_by_xmp.jpg", xmp=XMP, quality=95)
     pillow_heif.from_pillow(draw_quarters(1600, 1200)).save(folder / "phone.heic", quality=90)
     # What follows a picture is ignored.
     (folder / "large.heic").write_bytes((folder / "phone.heic").read_bytes() + bytes(21_000_000))

@@ -106,7 +106,7 @@ export function findNearestShape({ width, height }, names) {
   return names.length ? names.reduce((best, name) => (distance(name) < distance(best) ? name : best)) : null;
 }
 
-/** A part's size in pixels. @param {Size} picture @param {Part} part */
+/** A part's size in pixels: at least one, as on the server. @param {Size} picture @param {Part} part */
 export function toPixels(picture, part) {
-  return { width: Math.round(part.width * picture.width), height: Math.round(part.height * picture.height) };
+  return { width: Math.max(1, Math.round(part.width * picture.width)), height: Math.max(1, Math.round(part.height * picture.height)) };
 }

@@ -26,7 +26,7 @@ const OTHERS = [
 export const ACCEPTED = "image/*,.heic,.heif,.avif";
 export const UNKNOWN_KIND = "This is not a picture that can be used. Choose a JPEG, PNG, WebP or HEIC file.";
 const EMPTY = "This file is empty.";
-const UNREADABLE = "This file could not be read. If it is only in the cloud, download it to this device first.";
+export const UNREADABLE = "This file could not be read. If it is only in the cloud, download it to this device first.";
 
 /** @param {Blob} file @returns {Promise<FileKind>} */
 export async function identify(file) {
@@ -37,6 +37,26 @@ export async function identify(file) {
   const type = brand ?? SIGNATURES.find(([start]) => start.test(head))?.[1];
   if (type) return { type };
   return { problem: OTHERS.find(([start]) => start.test(head))?.[1] ?? UNKNOWN_KIND };
+}
+
+/** How a picture is turned, other than not at all: by XMP, and by Exif. A JPEG's Exif is followed by every browser. */
+const TURNED_BY_XMP = /tiff:Orientation\s*(=\s*["']|>)\s*[2-8]/;
+const TURNED_BY_EXIF = /\x12\x01\x03\0\x01\0\0\0[\x02-\x08]\0|\x01\x12\0\x03\0\0\0\x01\0[\x02-\x08]|Raw profile type exif/;
+
+/**
+ * Reads a picture into memory: what was shown is uploaded, even if the file changes or goes away meanwhile.
+ *
+ * @param {Blob} file
+ * @param {string} type
+ * @returns {Promise<{ blob: Blob, isShownAlike: boolean } | null>} `isShownAlike`: whether every browser turns it as the
+ * server does; null if it cannot be read
+ */
+export async function load(file, type) {
+  const bytes = await file.arrayBuffer().catch(() => null);
+  if (!bytes) return null;
+  const text = new TextDecoder("latin1").decode(bytes);
+  const isTurned = TURNED_BY_XMP.test(text) || (type !== "image/jpeg" && TURNED_BY_EXIF.test(text));
+  return { blob: new Blob([bytes], { type }), isShownAlike: !isTurned };
 }
 
 /** The first bytes, one character each; null if the file cannot be read. @param {Blob} file */

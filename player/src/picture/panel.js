@@ -7,7 +7,7 @@ import { showNotice } from "../notice.js";
 import { parseResult } from "../result.js";
 import * as geometry from "./crop.js";
 import { decode, decodeUri, drawShown, shrink } from "./decode.js";
-import { formatBytes, identify } from "./files.js";
+import { UNREADABLE, formatBytes, identify, load } from "./files.js";
 import { choose } from "./intake.js";
 import { parseSettings } from "./settings.js";
 import { Upload, UploadError } from "./upload.js";
@@ -119,25 +119,32 @@ export class PicturePanel {
     const { largestBytes } = /** @type {import("./settings.js").Settings} */ (this.state.settings);
     const kind = await identify(file);
     if ("problem" in kind) return kind.problem;
-    const blob = file.slice(0, file.size, kind.type);
-    const decoded = await decode(blob);
-    const isLarge = blob.size > largestBytes;
-    if (decoded && !isLarge) return { blob, width: decoded.width, height: decoded.height, shown: drawShown(decoded), note: "" };
-    const smaller = decoded && (await shrink(decoded, largestBytes));
-    if (smaller) {
-      const note = `The file has ${formatBytes(blob.size)}. A smaller copy of ${smaller.width} × ${smaller.height} pixels is uploaded.`;
-      return { ...smaller, shown: drawShown(/** @type {any} */ (decoded)), note };
-    }
-    if (isLarge) {
-      return (
-        `This picture has ${formatBytes(blob.size)}, and this browser cannot make it smaller. ` +
-        `Save it as a JPEG of at most ${formatBytes(largestBytes)}, and choose that.`
-      );
-    }
+    if (file.size > largestBytes) return this.#shrink(file.slice(0, file.size, kind.type), largestBytes);
+    const loaded = await load(file, kind.type);
+    if (!loaded) return UNREADABLE;
+    const { blob, isShownAlike } = loaded;
+    const decoded = isShownAlike && (await decode(blob));
+    if (decoded) return { blob, width: decoded.width, height: decoded.height, shown: drawShown(decoded), note: "" };
+    // Another picture may have come, whose upload this one must not replace.
+    signal.throwIfAborted();
     return this.#readOnServer(blob, signal);
   }
 
-  /** Lets the server decode what this browser cannot. @param {Blob} blob @param {AbortSignal} signal @returns {Promise<view.Picture>} */
+  /** Makes a smaller copy; a sentence says why there is none. @param {Blob} blob @param {number} largest bytes @returns {Promise<view.Picture | string>} */
+  async #shrink(blob, largest) {
+    const decoded = await decode(blob);
+    const smaller = decoded && (await shrink(decoded, largest));
+    if (smaller) {
+      const note = `The file has ${formatBytes(blob.size)}. A smaller copy of ${smaller.width} × ${smaller.height} pixels is uploaded.`;
+      return { ...smaller, shown: drawShown(decoded), note };
+    }
+    return (
+      `This picture has ${formatBytes(blob.size)}, and this browser cannot make it smaller. ` +
+      `Save it as a JPEG of at most ${formatBytes(largest)}, and choose that.`
+    );
+  }
+
+  /** Lets the server decode what this browser cannot, or may turn in another way. @param {Blob} blob @param {AbortSignal} signal @returns {Promise<view.Picture>} */
   async #readOnServer(blob, signal) {
     const { picture: uri, width, height } = await this.#startUpload(blob).preview(signal);
     const decoded = await decodeUri(uri);
@@ -164,6 +171,7 @@ export class PicturePanel {
     this.#work = new AbortController();
     void this.#upload?.discard();
     this.#upload = null;
+    this.message = "";
     Object.assign(this.state, { isDisturbed: false, error: null, text: "", result: null, crop: null, shape: null });
     return this.#work.signal;
   }
@@ -270,7 +278,6 @@ export class PicturePanel {
   /** Begins with another picture. */
   restart() {
     this.#begin();
-    this.message = "";
     showNotice("");
     this.#update({ phase: "empty", problem: "", picture: null });
   }
