@@ -58,6 +58,19 @@ test("a wrong file does not take the place of a picture", async () => {
   await chat.byId("stage").press("+");
   await chat.byId("stage").press("-");
   assert.equal(await chat.byId("announcement").textContent(), moved);
+  await bed.api.command("fault", { method: "POST", path: "/assets/", status: 422, body: { error: "Not this one" } });
+  await chat.button("Upload").click();
+  await waitForPhase(chat, "failed");
+  await choose(chat, { name: "photo.jpg", mimeType: "image/jpeg", buffer: Buffer.from("%PDF-1.7") });
+  await waitForPhase(chat, "editing");
+  assert.ok(await radio(chat, "9:16").isChecked());
+  chat.rejected.message = true;
+  await upload(chat);
+  await chat.button("Copy").waitFor();
+  await drag(chat, { files: [bed.path("page.html")] });
+  await chat.byId("notice").getByText(/^This is a web page/).waitFor();
+  await waitForPhase(chat, "done");
+  assert.deepEqual(await labels(chat), ["Copy", "Add another picture"]);
   await chat.close();
 });
 

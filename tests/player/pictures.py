@@ -15,7 +15,7 @@ TURNED = 6
 """The orientation of a picture that has to be turned to the right."""
 XMP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-    b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="%d"/></rdf:RDF></x:xmpmeta>' % TURNED
+    b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
 )
 
 
@@ -70,6 +70,7 @@ def main(folder: Path) -> None:
     noise = Image.frombytes("RGB", (3000, 2400), os.urandom(3000 * 2400 * 3))
     noise.save(folder / "large.png", compress_level=0)
     noise.crop((0, 0, 800, 600)).save(folder / "noise.png")
+    (folder / "page.html").write_text("<!doctype html>")
     (folder / "broken.jpg").write_bytes((folder / "quarters.jpg").read_bytes()[:9000])
 
 

@@ -43,6 +43,7 @@ export class PicturePanel {
       error: null,
       text: "",
       result: null,
+      message: "",
     };
   }
 
@@ -77,8 +78,7 @@ export class PicturePanel {
   async take(files) {
     if (this.state.phase === "uploading") return showNotice(BUSY);
     if (!this.state.settings) return;
-    const { phase, picture: before, shape, crop } = this.state;
-    if (phase !== "reading") this.#previous = phase === "editing" ? { phase, picture: before, shape, crop } : null;
+    this.#remember();
     const signal = this.#begin();
     showNotice("");
     this.#update({ phase: "reading", problem: "", picture: null, share: null });
@@ -94,6 +94,14 @@ export class PicturePanel {
     } catch (reason) {
       this.#fail(reason, signal);
     }
+  }
+
+  #remember() {
+    const { phase, picture, shape, crop, result, message } = this.state;
+    if (phase === "reading") return;
+    // After a failure, the picture can be changed or sent again.
+    const earlier = phase === "failed" ? "editing" : phase;
+    this.#previous = picture && { phase: earlier, picture, shape, crop, result, message };
   }
 
   /** @param {string} problem why there is no other picture */
@@ -171,8 +179,7 @@ export class PicturePanel {
     this.#work = new AbortController();
     void this.#upload?.discard();
     this.#upload = null;
-    this.message = "";
-    Object.assign(this.state, { isDisturbed: false, error: null, text: "", result: null, crop: null, shape: null });
+    Object.assign(this.state, { isDisturbed: false, error: null, text: "", result: null, message: "", crop: null, shape: null });
     return this.#work.signal;
   }
 
@@ -254,14 +261,13 @@ export class PicturePanel {
     await this.host.updateModel(...chat.describeOwnPicture(facts), parseImage(result.picture));
     const text = chat.useOwnPicture(asset, view.getUse(this.state).title, shape);
     if (await this.host.sendMessage(text)) return showNotice("Sent to the chat. Now write what should happen in the clip.");
-    this.message = text;
+    this.#update({ message: text });
     showNotice("This chat takes no messages from the panel. Copy this into it:", text);
-    this.onChange();
   }
 
   async #copy() {
-    if (await copyText(this.message)) showNotice("Copied. Paste it into the chat.");
-    else showNotice("Copy this into the chat:", this.message);
+    if (await copyText(this.state.message)) showNotice("Copied. Paste it into the chat.");
+    else showNotice("Copy this into the chat:", this.state.message);
   }
 
   cancel() {
@@ -303,7 +309,7 @@ export class PicturePanel {
       case "done": {
         const copy = { id: "copy", label: "Copy", primary: true, isToggle: true, run: () => this.#copy() };
         const restart = { id: "restart", label: "Add another picture", isToggle: true, run: () => this.restart() };
-        return this.message ? [copy, restart] : [restart];
+        return this.state.message ? [copy, restart] : [restart];
       }
       case "unavailable":
         return this.host.canPoll ? [{ id: "retry", label: "Try again", primary: true, run: () => this.open() }] : [];

@@ -28,6 +28,7 @@ import { formatBytes } from "./files.js";
  * @property {Record<string, any> | null} error of the server; null: the host did not pass a call on
  * @property {string} text of an error result without an error
  * @property {import("../result.js").ToolResult | null} result of the upload
+ * @property {string} message for the chat, if the host did not take it; empty if it did
  */
 
 const SMALL_SIDE = 480;
