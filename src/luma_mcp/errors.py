@@ -462,12 +462,14 @@ class NotFound(LumaError):
         what: what it does not know; `order_input`: an asset or the account of an order; `address`: the request's URL.
         deleted: the job was deleted from here.
         unasked: the API was not asked, because none of the tenant's orders has it, and others use the same credential.
+        has_panel: the user can add the image again in the chat.
     """
 
     kind = "not_found"
     what: Subject
     deleted: bool = field(default=False, kw_only=True)
     unasked: bool = field(default=False, kw_only=True)
+    has_panel: bool = field(default=False, kw_only=True)
 
     def summary(self) -> str:
         if self.deleted:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.conftest import BOTH_APIS, ERAS
+from tests.conftest import BOTH_APIS, EMAIL, ERAS
 from tests.results import read_result
+from tests.server.calls import order_error
 from tests.server.declaring import APPS, TASKS, call_raw, declaring, request_raw
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ SNAPSHOTS = Path(__file__).parent / "snapshots" / "apps"
 USES = {
     "useapi": ["image_start", "image_end", "image_character"],
     "agents": ["image_start", "image_end"],
+}
+GONE = {
+    "useapi": f"u12345-email:{EMAIL}-image:00000000-0000-4000-8000-000000000000",
+    "agents": "00000000-0000-4000-8000-000000000000",
 }
 RATIOS = {"1:1", "3:4", "4:3", "9:16", "16:9", "21:9"}
 every_era = pytest.mark.parametrize("mode", ERAS)
@@ -146,6 +151,16 @@ async def test_it_is_offered_for_a_picture_that_cannot_be_passed_on(
     text, content = read_result(result)
     assert ("add_picture" in text) == ("add_picture" in content["error"]["next_step"]) == (APPS in declared)
     assert "another picture" in content["error"]["next_step"]
+
+
+@BOTH_APIS
+@pytest.mark.parametrize("declared", [(), (APPS,)], ids=["nothing", "apps"])
+async def test_it_is_offered_for_a_picture_that_is_gone(connect: Server, api: str, declared: tuple[str, ...]) -> None:
+    """The agent has only its reference."""
+    async with declaring(connect(), *declared) as client:
+        error = await order_error(client, image_start=GONE[api])
+    assert error["charged"] == "no"
+    assert ("call add_picture" in error["next_step"]) == (APPS in declared)
 
 
 @pytest.mark.parametrize(

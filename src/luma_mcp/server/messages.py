@@ -185,6 +185,8 @@ _IMAGE_STEPS: Mapping[errors.ImageRemedy, str] = {
     ),
 }
 
+_ADD_AGAIN = "If you do not have it, call add_picture, with which the user adds it again."
+
 PAYING_TOOLS = ("generate_video", "upload_picture")
 """The tools whose errors say what happened to the money."""
 # How to make the same call again.
@@ -551,12 +553,7 @@ def _advise(error: LumaError, tool: str, provider: Provider) -> tuple[NextAction
         case errors.NotFound(what="account"):
             return "fix_arguments", "Leave email out to use any account."
         case errors.NotFound():
-            if not provider.asset_days:
-                return "fix_arguments", f"Pass the image itself instead of the {provider.asset}."
-            return "fix_arguments", (
-                f"An {provider.asset} expires {provider.asset_days} days after its upload: pass the image itself "
-                "instead, and check email."
-            )
+            return "fix_arguments", _advise_on_missing_image(error, provider)
         case errors.Conflict(reason="just_finished"):
             return "list_jobs", "Call list_jobs to see how it ended. Order again only if the user wants another one."
         case errors.Conflict():
@@ -592,6 +589,15 @@ def _advise(error: LumaError, tool: str, provider: Provider) -> tuple[NextAction
             return "list_jobs", "Call list_jobs to see whether anything was ordered."
         case _:
             return _REPEAT.get(tool, "none"), "Try again in a moment."
+
+
+def _advise_on_missing_image(error: errors.NotFound, provider: Provider) -> str:
+    advice = f"Pass the image itself instead of the {provider.asset}."
+    if days := provider.asset_days:
+        advice = (
+            f"An {provider.asset} expires {days} days after its upload: pass the image itself instead, and check email."
+        )
+    return f"{advice} {_ADD_AGAIN}" if error.has_panel else advice
 
 
 def _advise_on_capacity(error: errors.Capacity, provider: Provider) -> tuple[NextAction, str]:

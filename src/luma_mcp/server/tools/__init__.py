@@ -23,7 +23,7 @@ from pydantic import ConfigDict
 
 from luma_mcp.api.polling import Waits
 from luma_mcp.catalog.models import Catalog
-from luma_mcp.errors import InvalidArguments, LumaError, NotConfigured, Problem, Upstream
+from luma_mcp.errors import InvalidArguments, LumaError, NotConfigured, NotFound, Problem, Upstream
 from luma_mcp.hosts import DEFAULT_WAIT, WAIT_LIMITS, WAIT_MARGIN
 from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider
 from luma_mcp.server.messages import ResultContext
@@ -199,8 +199,10 @@ async def _call(tool: str, handle: Handler, context: ServerContext, **arguments:
 
 
 def _offer_panel(error: LumaError) -> None:
-    """Offer the panel instead of an image that cannot be used; clients that cannot show it never hear of it."""
-    if isinstance(error, InvalidArguments):
+    """Offer the panel for an image that cannot be used or is gone; clients that cannot show it never hear of it."""
+    if isinstance(error, NotFound):
+        error.has_panel = True
+    elif isinstance(error, InvalidArguments):
         problems: list[Problem] = []
         for problem in error.problems:
             is_image = problem.code == "unusable_image" and problem.remedy == "other_image"
