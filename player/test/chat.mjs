@@ -122,6 +122,7 @@ export class Chat {
   results = [];
   events = [];
   console = [];
+  /** Which requests of the player the host refuses: true, or a promise of it. */
   rejected = {};
   /** What the player gets instead of the server's own resource. */
   resource = null;
@@ -143,9 +144,9 @@ export class Chat {
     page.on("pageerror", (error) => this.console.push(`pageerror: ${error.message}`));
     await page.exposeFunction("hostCall", (params) => this.#call(params));
     await page.exposeFunction("hostRead", (params) => this.#read(params));
-    await page.exposeFunction("hostEvent", (name, params) => {
+    await page.exposeFunction("hostEvent", async (name, params) => {
       this.events.push({ name, params });
-      return this.rejected[name] ? { isError: true } : {};
+      return (await this.rejected[name]) ? { isError: true } : {};
     });
     await page.addInitScript(() => {
       window.shifts = [];

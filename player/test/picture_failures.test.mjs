@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { copyFileSync, utimesSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
+import { deferred } from "./chat.mjs";
 import { PanelBed, choose, drag, listParts, radio, upload, waitForPhase, waitForProblem } from "./panel.mjs";
 import { Server } from "./server.mjs";
 
@@ -366,6 +367,25 @@ test("a message that the chat rejects can be copied", async () => {
   await waitForPhase(chat, "editing");
   await upload(chat);
   await chat.frame.getByText("Sent to the chat.").waitFor();
+  assert.deepEqual(await labels(chat), ["Add another picture"]);
+  await chat.close();
+});
+
+test("a message that is rejected late is not offered with the next picture", async () => {
+  const chat = await bed.choose("quarters.jpg", { aspect_ratio: "16:9" });
+  const { promise, resolve } = deferred();
+  chat.rejected.message = promise;
+  const { asset } = await upload(chat);
+  await chat.waitForEvent("message");
+  await drag(chat, { files: [bed.path("tall.jpg")] });
+  await waitForPhase(chat, "editing");
+  resolve(true);
+  // It can still be copied by hand.
+  const field = chat.frame.locator("textarea");
+  await field.waitFor();
+  assert.ok((await field.inputValue()).endsWith(asset));
+  chat.rejected.message = new Promise(() => {});
+  await upload(chat);
   assert.deepEqual(await labels(chat), ["Add another picture"]);
   await chat.close();
 });

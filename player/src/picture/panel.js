@@ -261,7 +261,8 @@ export class PicturePanel {
     await this.host.updateModel(...chat.describeOwnPicture(facts), parseImage(result.picture));
     const text = chat.useOwnPicture(asset, view.getUse(this.state).title, shape);
     if (await this.host.sendMessage(text)) return showNotice("Sent to the chat. Now write what should happen in the clip.");
-    this.#update({ message: text });
+    // Another picture may be in the panel by now.
+    if (this.state.result === result) this.#update({ message: text });
     showNotice("This chat takes no messages from the panel. Copy this into it:", text);
   }
 
