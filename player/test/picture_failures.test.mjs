@@ -389,3 +389,35 @@ test("a message that is rejected late is not offered with the next picture", asy
   assert.deepEqual(await labels(chat), ["Add another picture"]);
   await chat.close();
 });
+
+test("a picture that the server cannot read does not take the place of one", async () => {
+  const chat = await bed.choose("quarters.jpg", { aspect_ratio: "9:16" });
+  await choose(chat, { name: "photo.heic", mimeType: "image/heic", buffer: bed.read("phone.heic").subarray(0, 900) });
+  await waitForPhase(chat, "failed");
+  assert.deepEqual(await labels(chat), ["Change picture", "Back"]);
+  await chat.button("Back").click();
+  await waitForPhase(chat, "editing");
+  assert.ok(await radio(chat, "9:16").isChecked());
+  await upload(chat);
+  await chat.close();
+});
+
+test("a picture whose reading was interrupted is read again", async () => {
+  const chat = await bed.choose("tall.jpg");
+  const refusal = { isError: true, content: [{ type: "text", text: "The server is restarting." }] };
+  chat.ownAnswer = refusal;
+  await choose(chat, bed.path("phone.heic"));
+  await waitForPhase(chat, "failed");
+  assert.deepEqual(await labels(chat), ["Try again", "Back", "Change picture"]);
+  chat.ownAnswer = null;
+  await chat.button("Back").click();
+  assert.ok(await radio(chat, "9:16").isChecked());
+  chat.ownAnswer = refusal;
+  await choose(chat, bed.path("phone.heic"));
+  await waitForPhase(chat, "failed");
+  chat.ownAnswer = null;
+  await chat.button("Try again").click();
+  await waitForPhase(chat, "editing");
+  assert.ok(await radio(chat, "4:3").isChecked());
+  await chat.close();
+});

@@ -23,6 +23,8 @@ export class PicturePanel {
   #isShapeChosen = false;
   /** What was in the panel before the file that is being read: a wrong file does not take its place. */
   #previous = /** @type {Partial<view.Panel> | null} */ (null);
+  /** @type {File[]} those that were chosen last */
+  #files = [];
   /** @type {Record<string, unknown>} */
   arguments = {};
 
@@ -79,6 +81,7 @@ export class PicturePanel {
     if (this.state.phase === "uploading") return showNotice(BUSY);
     if (!this.state.settings) return;
     this.#remember();
+    this.#files = files;
     const signal = this.#begin();
     showNotice("");
     this.#update({ phase: "reading", problem: "", picture: null, share: null });
@@ -98,7 +101,8 @@ export class PicturePanel {
 
   #remember() {
     const { phase, picture, shape, crop, result, message } = this.state;
-    if (phase === "reading") return;
+    // A file that could not be read has taken nothing's place.
+    if (phase === "reading" || (phase === "failed" && !picture)) return;
     // After a failure, the picture can be changed or sent again.
     const earlier = phase === "failed" ? "editing" : phase;
     this.#previous = picture && { phase: earlier, picture, shape, crop, result, message };
@@ -106,7 +110,7 @@ export class PicturePanel {
 
   /** @param {string} problem why there is no other picture */
   #returnToPrevious(problem) {
-    this.#update(this.#previous ?? { phase: "empty" });
+    this.#update({ error: null, text: "", ...(this.#previous ?? { phase: "empty" }) });
     this.refuse(problem);
   }
 
@@ -322,9 +326,11 @@ export class PicturePanel {
   /** @param {import("../buttons.js").Action} another @returns {import("../buttons.js").Action[]} */
   #listFailedActions(another) {
     const { picture } = this.state;
-    const back = { id: "back", label: "Back", isToggle: true, run: () => this.#update({ phase: "editing", error: null, text: "" }) };
-    if (!view.canRetry(this.state) || !picture) return [{ ...another, primary: true }, ...(picture ? [back] : [])];
-    return [{ id: "retry", label: "Try again", primary: true, run: () => this.upload() }, back, another];
+    const goBack = () => (picture ? this.#update({ phase: "editing", error: null, text: "" }) : this.#returnToPrevious(""));
+    const back = picture || this.#previous ? [{ id: "back", label: "Back", isToggle: true, run: goBack }] : [];
+    if (!view.canRetry(this.state)) return [{ ...another, primary: true }, ...back];
+    const retry = () => (picture ? this.upload() : this.take(this.#files));
+    return [{ id: "retry", label: "Try again", primary: true, run: retry }, ...back, another];
   }
 }
 

@@ -75,10 +75,10 @@ function failedHeadline({ phase, error }) {
 }
 
 /** What went wrong, and what it cost. @param {Panel} panel */
-export function reason({ phase, error, text }) {
+export function reason({ phase, error, text, picture }) {
   if (error) return errors.describeError(error, text);
   if (text) return text;
-  if (phase === "failed") return "The connection was lost. Nothing was charged. Try again: it continues where it stopped.";
+  if (phase === "failed") return `The connection was lost. Nothing was charged. Try again${picture ? ": it continues where it stopped" : ""}.`;
   return "It does not let the panel reach the server. Instead, give a link to the picture in the chat, or its path if the server runs on this computer.";
 }
 
