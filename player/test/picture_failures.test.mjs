@@ -97,7 +97,7 @@ test("a damaged picture is refused by the server, and nothing of it is kept", as
   await chat.until(() => document.querySelector("#view").hidden);
   await waitForPhase(chat, "failed");
   assert.match(await visibleText(chat), message);
-  assert.deepEqual(await labels(chat), ["Change picture"]);
+  assert.deepEqual(await labels(chat), ["Change picture", "Back"]);
   assert.equal(await bed.countKept(chat), 0);
   await choose(chat, bed.path("quarters.jpg"));
   await waitForPhase(chat, "editing");
