@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { TestBed } from "./chat.mjs";
+import { TestBed, distribute } from "./chat.mjs";
 
 const FOX = { prompt: "A red fox walks through fresh snow at dawn, breath in the cold air, the camera low and close, slow push in" };
 const SEA = { prompt: "The sun sinks towards a calm sea between dark hills, warm light on the water, the camera drifts slowly forward" };
@@ -60,14 +60,9 @@ async function showFinished(chat, args) {
   await chat.until(() => document.querySelector("video").poster || document.querySelector("#still").src);
 }
 
-// The narrowest has every state, each of the others every second one; with ALL=1, every size has every state.
-const SIZES = [["light", 280], ["dark", 640], ["light", 900]];
-const NAMES = Object.keys(STATES);
-const statesAt = (width) => NAMES.filter((_, at) => process.env.ALL || width === 280 || at % 2 === (width === 640 ? 0 : 1));
-const ALL = ["light", "dark"].flatMap((theme) => [280, 640, 900].map((width) => [theme, width]));
-for (const [theme, width] of process.env.ALL ? ALL : SIZES) {
+for (const { theme, width, states } of distribute(Object.keys(STATES))) {
   test(`${theme}, ${width} px: states are accessible and fit`, async () => {
-    for (const state of statesAt(width)) {
+    for (const state of states) {
       const context = { theme, availableDisplayModes: ["inline", "fullscreen"], displayMode: "inline" };
       const chat = await bed.chat({ width, context, browser: { colorScheme: theme } });
       await STATES[state](chat);

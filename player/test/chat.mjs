@@ -19,6 +19,19 @@ const CHROMIUM = process.env.CHROMIUM ?? PATHS.find((path) => existsSync(path));
 const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core"), "utf8");
 const SCREENSHOTS = fileURLToPath(new URL("../screenshots/", import.meta.url));
 const QUANTIZE = "import sys; from PIL import Image; im = Image.open(sys.argv[1]).convert('RGB'); im.quantize(256, kmeans=5).save(sys.argv[1], optimize=True)";
+const SIZES = [["light", 280], ["dark", 640], ["light", 900]];
+
+/**
+ * Where states are looked at: each one in one size, in turn; with ALL=1, in every size, light and dark.
+ *
+ * @param {string[]} names of the states
+ * @returns {{ theme: string, width: number, states: string[] }[]}
+ */
+export function distribute(names) {
+  if (process.env.ALL) return ["light", "dark"].flatMap((theme) => SIZES.map(([, width]) => ({ theme, width, states: names })));
+  return SIZES.map(([theme, width], place) => ({ theme, width, states: names.filter((_, at) => at % SIZES.length === place) }));
+}
+
 const ALL_CAPABILITIES = { serverTools: {}, serverResources: {}, openLinks: {}, downloadFile: {}, message: { text: {} }, updateModelContext: { text: {}, structuredContent: {} } };
 /** Pixels around the player: the page's margins and the frame's border. */
 const FRAME = 34;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { TestBed } from "./chat.mjs";
+import { TestBed, distribute } from "./chat.mjs";
 
 const FOX = { prompt: "A red fox walks through fresh snow at dawn, breath in the cold air", dynamic_range: "hdr", wait_seconds: 0, new_take: true };
 const NOTE = "SDR preview: colors and brightness are reduced";
@@ -48,12 +48,11 @@ const STATES = {
   },
 };
 
-const SIZES = [["light", 280], ["dark", 640], ["light", 900]];
-for (const [theme, width] of process.env.ALL ? SIZES.flatMap(([, size]) => [["light", size], ["dark", size]]) : SIZES) {
+for (const { theme, width, states } of distribute(Object.keys(STATES))) {
   test(`${theme}, ${width} px: previews are accessible and fit`, async () => {
-    for (const [name, show] of Object.entries(STATES).filter((_, at) => process.env.ALL || width === 280 || at % 2 === (width === 640 ? 1 : 0))) {
+    for (const name of states) {
       const context = { theme, availableDisplayModes: ["inline", "fullscreen"], displayMode: "inline" };
-      const { chat, release } = await show({ width, context, browser: { colorScheme: theme } });
+      const { chat, release } = await STATES[name]({ width, context, browser: { colorScheme: theme } });
       await chat.checkAppearance(`${theme}-${width}-preview-${name}`);
       release?.();
       await chat.close();

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { TestBed } from "./chat.mjs";
+import { TestBed, distribute } from "./chat.mjs";
 
 const PROMPT = "A red fox walks through fresh snow at dawn, breath in the cold air, the camera low and close, slow push in";
 const FOX = { prompt: PROMPT, takes: 3, wait_seconds: 0 };
@@ -118,14 +118,9 @@ const STATES = {
   },
 };
 
-// The narrowest has every state, each of the others every second one; with ALL=1, every size has every state.
-const NAMES = Object.keys(STATES);
-const SIZES = [["light", 280], ["dark", 640], ["light", 900]];
-const ALL = ["light", "dark"].flatMap((theme) => [280, 640, 900].map((width) => [theme, width]));
-const statesAt = (width) => NAMES.filter((_, at) => process.env.ALL || width === 280 || at % 2 === (width === 640 ? 0 : 1));
-for (const [theme, width] of process.env.ALL ? ALL : SIZES) {
+for (const { theme, width, states } of distribute(Object.keys(STATES))) {
   test(`${theme}, ${width} px: takes are accessible and fit`, async () => {
-    for (const state of statesAt(width)) {
+    for (const state of states) {
       const context = { theme, availableDisplayModes: ["inline", "fullscreen"], displayMode: "inline" };
       const chat = await bed.chat({ width, context, browser: { colorScheme: theme } });
       await STATES[state](chat);
