@@ -61,10 +61,10 @@ export function inspects(way, era, reached) {
       assert.ok(printed[0].result.prompts.some((prompt) => prompt.name === "make_video"));
     });
 
-    test("finds the player of the tools that show a video", async () => {
+    test("finds the pages of the tools that show a video or take a picture", async () => {
       const { printed } = await inspect("tools/list", "--advertise-apps", "--app-info");
       const shown = printed.filter((tool) => tool.hasApp);
-      assert.deepEqual(shown.map((tool) => tool.toolName), ["generate_video", "get_job"]);
+      assert.deepEqual(shown.map((tool) => tool.toolName), ["generate_video", "get_job", "add_picture"]);
       assert.ok(shown.every((tool) => tool.resourceMimeType === "text/html;profile=mcp-app"));
     });
 
