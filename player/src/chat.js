@@ -51,7 +51,7 @@ export function useOwnPicture(asset, title, ratio) {
 }
 
 /**
- * What the model is told about an uploaded picture.
+ * Describes an uploaded picture for the model.
  *
  * @param {Record<string, string>} facts what it is for, and the arguments that use it
  * @returns {[string, Record<string, unknown>]} as text and as facts

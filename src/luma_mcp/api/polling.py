@@ -193,7 +193,7 @@ class Pollers:
             self._pollers[jobid] = poller
             if seen:
                 poller.record(seen)
-                # Whoever has it at hand may have had it for a while.
+                # The caller's record may be old, so it does not count as a poll.
                 poller.polled_at = -math.inf
         end = anyio.current_time() + seconds
         poller.waiters += 1

@@ -65,6 +65,7 @@ def icons(name: str) -> list[Icon]:
 class Page(FileResource):
     """A page in the chat, which learns from the server which API it uses, and whether there are previews of HDR."""
 
+    mime_type: str = APP_MIME_TYPE
     api: str
 
     async def read(self) -> str | bytes:
@@ -85,31 +86,32 @@ def build_pages(settings: Settings) -> Apps:
         from luma_mcp.media.store import list_origins
 
         origins += list_origins(settings.store, os.environ)
-    ui = {"csp": {"resourceDomains": origins}, "permissions": {"clipboardWrite": {}}, "prefersBorder": True}
     apps = Apps()
-    apps.add_resource(
-        Page(
-            api=settings.api,
-            uri=PLAYER_URI,
-            name="player",
-            title="Video player",
-            description="Shows a video job in the chat: its progress, then the video.",
-            mime_type=APP_MIME_TYPE,
-            path=PLAYER,
-            meta={"ui": ui},
-        )
+    player = Page(
+        api=settings.api,
+        uri=PLAYER_URI,
+        name="player",
+        title="Video player",
+        description="Shows a video job in the chat: its progress, then the video.",
+        path=PLAYER,
+        meta=_build_meta(origins),
     )
-    apps.add_resource(
-        Page(
-            api=settings.api,
-            uri=PICTURE_URI,
-            name="picture",
-            title="Add a picture",
-            description="Lets the user choose, crop and upload a picture in the chat.",
-            mime_type=APP_MIME_TYPE,
-            path=PICTURE,
-            # It loads nothing from anywhere.
-            meta={"ui": {**ui, "csp": {"resourceDomains": []}}},
-        )
+    picture = Page(
+        api=settings.api,
+        uri=PICTURE_URI,
+        name="picture",
+        title="Add a picture",
+        description="Lets the user choose, crop and upload a picture in the chat.",
+        path=PICTURE,
+        # It loads nothing from anywhere.
+        meta=_build_meta([]),
     )
+    for page in (player, picture):
+        apps.add_resource(page)
     return apps
+
+
+def _build_meta(origins: list[str]) -> dict[str, object]:
+    """Build the `_meta` of a page that loads media from these origins."""
+    ui = {"csp": {"resourceDomains": origins}, "permissions": {"clipboardWrite": {}}, "prefersBorder": True}
+    return {"ui": ui}
