@@ -16,6 +16,8 @@ import { CALL_TIMEOUT, CREDENTIALS, Server } from "./server.mjs";
 const NAMES = ["chromium", "chromium-browser", "google-chrome"];
 const PATHS = (process.env.PATH ?? "").split(delimiter).flatMap((folder) => NAMES.map((name) => join(folder, name)));
 const CHROMIUM = process.env.CHROMIUM ?? PATHS.find((path) => existsSync(path));
+// In a process of its own, the frame would lose a click that comes while it grows: the browser still has its old size.
+const ARGUMENTS = ["--no-sandbox", "--headless", "--disable-features=IsolateSandboxedIframes"];
 const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core"), "utf8");
 const SCREENSHOTS = fileURLToPath(new URL("../screenshots/", import.meta.url));
 const QUANTIZE = "import sys; from PIL import Image; im = Image.open(sys.argv[1]).convert('RGB'); im.quantize(256, kmeans=5).save(sys.argv[1], optimize=True)";
@@ -92,7 +94,7 @@ export class TestBed {
       return csp ? { body: bed.page.html, headers: { "content-security-policy": csp } } : null;
     });
     if (!CHROMIUM) throw new Error("No Chromium on PATH: install one, or name it in CHROMIUM.");
-    bed.browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--headless"] });
+    bed.browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGUMENTS });
     return bed;
   }
 
