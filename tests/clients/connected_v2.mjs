@@ -24,8 +24,8 @@ export const REACHED = {
 };
 
 /** A client that is connected, in the era that `mode` asks for. */
-export async function connected({ transport, away }, mode) {
-  const client = new Client(IDENTITY, { versionNegotiation: { mode } });
+export async function connected({ transport, away }, mode, capabilities = {}) {
+  const client = new Client(IDENTITY, { versionNegotiation: { mode }, capabilities });
   await client.connect(transport);
   return {
     client,

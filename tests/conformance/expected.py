@@ -108,7 +108,6 @@ class Known(NamedTuple):
 
 _CALLS_A_TOOL = "calls the suite's tool test_missing_capability; tested on the fixture server, which has it"
 _MUTATES = "needs a tool of the suite that changes a list; ours never change while the server runs"
-_SESSION = "warns that the server returns no session id: it keeps no sessions, which the protocol allows"
 
 _TOOLS_CHANGED = "sep-2575-server-sends-tools-list-changed-on-subscription"
 _PROMPTS_CHANGED = "sep-2575-server-sends-prompts-list-changed-on-subscription"
@@ -121,5 +120,4 @@ KNOWN = (
     Known("luma-ray-mcp", "2026-07-28", "server-stateless", _PROMPTS_CHANGED, _MUTATES),
     Known("fixture", "2026-07-28", "server-stateless", _TOOLS_CHANGED, _MUTATES),
     Known("fixture", "2026-07-28", "server-stateless", _PROMPTS_CHANGED, _MUTATES),
-    Known("luma-ray-mcp", "2025-11-25", "server-sse-multiple-streams", "server-sse-multiple-streams-session", _SESSION),
 )

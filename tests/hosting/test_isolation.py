@@ -743,20 +743,6 @@ async def test_a_picture_is_uploaded_over_http_at_any_replica(tmp_path: Path) ->
     assert made["assets"] == {"image_start": done["asset"]}
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_over_http_the_older_protocol_has_no_panel(tmp_path: Path) -> None:
-    """There are no sessions, so no replica knows what a client declared in its first request."""
-    settings = Settings.from_environment({"USEAPI_TOKEN": TOKEN, "LUMA_MCP_JOURNAL": str(tmp_path / "journal.db")})
-    app = build_app(build_server(settings), settings, host="127.0.0.1")
-    with serving(app) as origin:
-        async with connect_over_http(origin, "ada", ERAS[1], APPS) as client:
-            listing = await request_raw(client, "tools/list")
-            answer = await call_raw(client, "upload_picture", upload="a" * 32)
-            unknown = await call_raw(client, "no_such_tool", upload="a" * 32)
-    assert "picture" not in json.dumps([tool["name"] for tool in listing["tools"]])
-    assert json.loads(json.dumps(unknown).replace("no_such_tool", "upload_picture")) == answer
-
-
 def test_tenants_share_the_limits_of_decoding() -> None:
     """Each video that is read can take more than a gigabyte."""
     services = build_services(Settings(token=SecretStr(TOKEN)), USEAPI)

@@ -12,18 +12,26 @@ from urllib.parse import urlsplit
 
 import h11
 import uvicorn
-from mcp.server.transport_security import DEFAULT_MAX_REQUEST_BODY_SIZE, TransportSecuritySettings
-from starlette.responses import PlainTextResponse
+from mcp.server.transport_security import (
+    DEFAULT_MAX_REQUEST_BODY_SIZE,
+    RequestBodyLimitMiddleware,
+    TransportSecuritySettings,
+)
+from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
+from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse, Response
 
 from luma_mcp.hosting.authentication import PATH, WILDCARDS, Access, CallerCredential, Mode, OwnerToken
 from luma_mcp.hosting.drain import DrainingServer, DrainTimes, TimedProtocol
 from luma_mcp.hosting.operations import Operations
+from luma_mcp.server.clients import SESSION_HEADER, read_client
 from luma_mcp.service.webhooks import PREFIX
 from luma_mcp.settings import DEFAULT_PORTS, LOOPBACK, Settings
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from luma_mcp.hosting.hooks import Hooks
 
@@ -52,7 +60,9 @@ def build_app(
     hooks: ASGIApp | None = None,
     around: Sequence[Callable[[ASGIApp], ASGIApp]] = (),
 ) -> ASGIApp:
-    """Build the ASGI application: Streamable HTTP without sessions behind authentication, and what needs none.
+    """Build the ASGI application: Streamable HTTP behind authentication, and what needs none.
+
+    No replica keeps anything of a session.
 
     Args:
         server: the MCP server.
@@ -73,6 +83,7 @@ def build_app(
     # A redirect would name the address that the proxy uses, not that of the clients.
     served.router.redirect_slashes = settings.public_url is None
     app: ASGIApp = served
+    app = _Sessions(app, largest_body)
     access = access or Access()
     if access.mode is Mode.OWNER:
         app = OwnerToken(app, access.token or "")
@@ -88,6 +99,45 @@ def build_app(
     for wrap in reversed(around):
         app = wrap(app)
     return app
+
+
+class _Sessions:
+    """ASGI middleware for clients of protocol 2025-11-25 and older: a session id carries what they say of themselves.
+
+    There is nothing to listen to outside of a call, so no client holds a connection for that.
+    """
+
+    def __init__(self, app: ASGIApp, largest_body: int) -> None:
+        self._app = app
+        self._read_body = RequestBodyLimitMiddleware(self._begin, largest_body)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        headers = Headers(scope=scope) if scope["type"] == "http" and scope["path"] == PATH else None
+        if headers is not None and headers.get(MCP_PROTOCOL_VERSION_HEADER) in (None, *HANDSHAKE_PROTOCOL_VERSIONS):
+            if scope["method"] == "GET":
+                app = Response(status_code=405, headers={"Allow": "POST"})
+            elif scope["method"] == "POST" and SESSION_HEADER not in headers:
+                app = self._read_body
+        await app(scope, receive, send)
+
+    async def _begin(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request without a session id, and give it one if it begins a session."""
+        # The middleware before this one delivers the body as one message.
+        first = await receive()
+        unread = [first]
+
+        async def replay() -> Message:
+            return unread.pop() if unread else await receive()
+
+        client = read_client(first.get("body", b""))
+
+        async def send_with_session(message: Message) -> None:
+            if client and message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[SESSION_HEADER] = client.build_session_id()
+            await send(message)
+
+        await self._app(scope, replay, send_with_session)
 
 
 class _Branch:

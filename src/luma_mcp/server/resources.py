@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from mcp.server.apps import client_supports_apps
 from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.shared.exceptions import MCPError
@@ -17,6 +16,7 @@ from luma_mcp.errors import LumaError
 from luma_mcp.media import can_read_clips
 from luma_mcp.providers import Provider
 from luma_mcp.server import messages, schemas
+from luma_mcp.server.clients import supports_apps
 from luma_mcp.server.following import add_credits, fetch_video
 from luma_mcp.server.results import build_job_content
 from luma_mcp.server.tools import ServerContext, get_job, list_jobs, list_options
@@ -69,9 +69,9 @@ async def adapt_response(ctx: ServerRequestContext[Any, Any], call_next: CallNex
         return result
     if ctx.method == "resources/read" and "ttlMs" in result and (ctx.params or {}).get("uri") in STATIC_URIS:
         return result | {"ttlMs": HOUR_MS, "cacheScope": "public"}
-    if ctx.method == "resources/list" and not client_supports_apps(ctx):
+    if ctx.method == "resources/list" and not supports_apps(ctx):
         return result | {"resources": [each for each in result["resources"] if not each["uri"].startswith("ui:")]}
-    if ctx.method == "tools/list" and not client_supports_apps(ctx):
+    if ctx.method == "tools/list" and not supports_apps(ctx):
         listed = [tool for tool in result["tools"] if tool["name"] not in APPS_TOOLS]
         # All that a tool's `_meta` holds is about pages.
         tools = [{key: value for key, value in tool.items() if key != "_meta"} for tool in listed]

@@ -13,7 +13,6 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mcp.server.apps import client_supports_apps
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
@@ -26,6 +25,7 @@ from luma_mcp.catalog.models import Catalog
 from luma_mcp.errors import InvalidArguments, LumaError, NotConfigured, NotFound, Problem, Upstream
 from luma_mcp.hosts import DEFAULT_WAIT, WAIT_LIMITS, WAIT_MARGIN
 from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider
+from luma_mcp.server.clients import identify, supports_apps
 from luma_mcp.server.messages import ResultContext
 from luma_mcp.server.progress import INTERVAL
 from luma_mcp.server.results import build_error_result
@@ -98,9 +98,7 @@ class ServerContext:
         It waits as requested, else as long as its host allows; never longer than the settings, and not at all while the
         server is being stopped.
         """
-        client = ctx.session.client_params
-        name = client.client_info.name.casefold() if client else ""
-        allowed: float = WAIT_LIMITS.get(name, DEFAULT_WAIT)
+        allowed: float = WAIT_LIMITS.get(identify(ctx).name.casefold(), DEFAULT_WAIT)
         longest = 0 if self.waits.is_ending else self.settings.max_wait_seconds
         return min(options.get("wait_seconds", allowed), longest), allowed + WAIT_MARGIN
 
@@ -135,7 +133,7 @@ class AppsTool(Tool):
 
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:
         """Run it, or answer as the SDK does where there is no tool of this name."""
-        if not client_supports_apps(context):
+        if not supports_apps(context):
             raise ToolError(f"Unknown tool: {self.name}")
         return await super().run(arguments, context, convert_result)
 
@@ -190,7 +188,7 @@ async def _call(tool: str, handle: Handler, context: ServerContext, **arguments:
             # The SDK would report it without a hint that something may have been ordered.
             logger.exception("%s failed", tool)
             failure = Upstream("internal", detail=type(error).__name__)
-        if tool == "generate_video" and client_supports_apps(arguments["ctx"]):
+        if tool == "generate_video" and supports_apps(arguments["ctx"]):
             _offer_panel(failure)
         result = build_error_result(failure, tool, context.provider, simulated=context.settings.simulated)
     if context.on_result:

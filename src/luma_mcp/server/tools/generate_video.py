@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from mcp.server.apps import client_supports_apps
 
 from luma_mcp.errors import (
     BudgetReached,
@@ -24,6 +23,7 @@ from luma_mcp.errors import (
 )
 from luma_mcp.server import schemas
 from luma_mcp.server.arguments import VIDEO_OPTIONS, ParsedArguments, offered_options, parse_arguments
+from luma_mcp.server.clients import supports_apps
 from luma_mcp.server.following import JobFollower, follow_job
 from luma_mcp.server.messages import ResultContext
 from luma_mcp.server.progress import ProgressReporter
@@ -179,7 +179,7 @@ class _Call:
         result_context.chosen, result_context.continues = validated.chosen, validated.continues
         result_context.misfits = validated.misfits
         result_context.is_unpriced, result_context.most_waits = submitted.is_unpriced, self.most_waits
-        result_context.shows_player = client_supports_apps(self.ctx)
+        result_context.shows_player = supports_apps(self.ctx)
         follower = JobFollower(self.context, submitted.job.jobid, reporter, result_context, self.end, submitted.job)
         follower.is_waiting = self.is_waiting
         return follower
@@ -300,7 +300,7 @@ class _Takes:
             self.failed.append(FailedOrder(take, error))
             return
         result_context = ResultContext(save=self.call.parsed.options.get("save"), deadline=self.call.deadline)
-        result_context.shows_player = client_supports_apps(self.call.ctx)
+        result_context.shows_player = supports_apps(self.call.ctx)
         follower = JobFollower(self.call.context, error.jobid, ProgressReporter(None), result_context, self.call.end)
         self.followed.append(Followed(follower, f"Take {take}", take, error))
 

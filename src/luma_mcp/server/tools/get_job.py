@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import anyio
-from mcp.server.apps import client_supports_apps
 
 from luma_mcp.api.protocol import FEATURES
 from luma_mcp.catalog.validate import shorten
@@ -15,6 +14,7 @@ from luma_mcp.errors import Forbidden, InvalidArguments, LumaError, NotFound, Pr
 from luma_mcp.media import NEEDS_PYAV, can_read_clips
 from luma_mcp.server import schemas
 from luma_mcp.server.arguments import ParsedArguments, offered_options, parse_arguments
+from luma_mcp.server.clients import supports_apps
 from luma_mcp.server.following import JobFollower, follow_job
 from luma_mcp.server.messages import ResultContext
 from luma_mcp.server.progress import ProgressReporter
@@ -66,7 +66,7 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
     with context.services.waiting(is_wanted=seconds > 0) as most_waits:
         end = anyio.current_time() + (0 if most_waits else seconds)
         result_context = ResultContext(save=options.get("save"), frames=options.get("frames"), most_waits=most_waits)
-        result_context.shows_player = client_supports_apps(ctx)
+        result_context.shows_player = supports_apps(ctx)
         reporter = ProgressReporter(ctx)
         if len(jobids) > 1:
             return await _follow_several(context, jobids, reporter, result_context, end)

@@ -1,0 +1,77 @@
+"""What a client says of itself: its name, and whether it shows apps (MCP Apps).
+
+With protocol 2026-07-28, each request says it. In older versions only the first one does, `initialize`. Over HTTP, any
+replica may get the next request, so the session id that answers `initialize` carries what it said: clients send that id
+with each request, and no server keeps anything of a session.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import uuid4
+
+from mcp.server import ServerRequestContext
+from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID, client_supports_apps
+from mcp.server.mcpserver import Context
+from mcp.types import InitializeRequestParams
+
+SESSION_HEADER = "mcp-session-id"
+# Characters.
+_LONGEST_NAME, _LONGEST_ID = 64, 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client: `name` as it calls itself, empty if not known."""
+
+    name: str = ""
+    supports_apps: bool = False
+
+    def build_session_id(self) -> str:
+        """Build a new session id that carries these facts. It proves nothing: any client may claim them."""
+        facts = urlsafe_b64encode(json.dumps(asdict(self)).encode()).decode().rstrip("=")
+        return f"{uuid4().hex}.{facts}"
+
+    @classmethod
+    def from_session_id(cls, session_id: str) -> Client:
+        """Read what a session id carries; one of another server carries nothing."""
+        _, _, facts = session_id[:_LONGEST_ID].partition(".")
+        try:
+            found = json.loads(urlsafe_b64decode(facts + "=" * (-len(facts) % 4)))
+        except ValueError:
+            return cls()
+        if not isinstance(found, dict) or not isinstance(found.get("name"), str):
+            return cls()
+        return cls(found["name"], found.get("supports_apps") is True)
+
+
+def read_client(body: bytes) -> Client | None:
+    """Read what a client says of itself in a message; None if the message is not `initialize`."""
+    try:
+        message = json.loads(body)
+        if message["method"] != "initialize":
+            return None
+        params = InitializeRequestParams.model_validate(message["params"], by_name=False)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    apps = (params.capabilities.extensions or {}).get(EXTENSION_ID, {})
+    types = apps.get("mimeTypes")
+    return Client(params.client_info.name[:_LONGEST_NAME], isinstance(types, list) and APP_MIME_TYPE in types)
+
+
+def identify(ctx: Context[Any, Any] | ServerRequestContext[Any, Any]) -> Client:
+    """Find out which client makes a call."""
+    request = ctx.request_context if isinstance(ctx, Context) else ctx
+    session = request.session
+    if session.client_capabilities is None and request.request is not None:
+        return Client.from_session_id(request.request.headers.get(SESSION_HEADER, ""))
+    name = session.client_params.client_info.name if session.client_params else ""
+    return Client(name, client_supports_apps(request))
+
+
+def supports_apps(ctx: Context[Any, Any] | ServerRequestContext[Any, Any]) -> bool:
+    """Whether the client that makes a call shows apps."""
+    return identify(ctx).supports_apps
