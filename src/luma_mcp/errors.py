@@ -503,11 +503,13 @@ class Conflict(LumaError):
         return "A running job can be neither deleted nor stopped."
 
 
+@dataclass(eq=False, repr=False)
 class Moderated(LumaError):
-    """Content moderation rejected the prompt or an image."""
+    """Content moderation rejected the prompt or an image. `rejected`: which of them, where that is known."""
 
     kind = "moderated"
-    sentence = "Content moderation rejected the prompt or an image."
+    sentence = "Content moderation rejected {rejected}."
+    rejected: str = field(default="the prompt or an image", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -637,7 +637,10 @@ async def test_a_picture_that_moderation_rejects_is_not_kept(server: Server, sim
         panel = Panel.open(client)
         await panel.send(data)
         error = await panel.error(**panel.build_end(data))
-        assert (error["kind"], error["reason"]) == ("moderated", "Not this one")
+        assert (error["kind"], error["reason"], error["charged"]) == ("moderated", "Not this one", "no")
+        # There was no prompt.
+        assert "rejected the picture." in error["message"]
+        assert "prompt" not in str(error)
         assert await panel.count_received() == 0
 
 

@@ -481,7 +481,9 @@ def _advise(error: LumaError, tool: str, provider: Provider) -> tuple[NextAction
         case errors.InvalidArguments() if error.retry != "later":
             return "fix_arguments", _advise_correction(error, tool)
         case errors.Moderated():
-            return "fix_arguments", "Change the prompt or the image."
+            # A page uploads pictures alone.
+            changed = "the picture" if tool == "upload_picture" else "the prompt or the image"
+            return "fix_arguments", f"Change {changed}."
         case errors.JobFailed(retry="later"):
             return "order_later", (
                 "The same order may succeed: order it again in a minute, if the user wants that. It is a new job, and "

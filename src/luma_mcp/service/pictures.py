@@ -71,7 +71,7 @@ class PictureUploads:
         received = await self.journal.add_part(upload, offset, data, most=MOST_KEPT)
         if received is None:
             problem = Problem("upload", "too_many_uploads")
-            raise InvalidArguments([problem], charged="no", retry="later")
+            raise InvalidArguments([problem], retry="later")
         return received
 
     async def preview(self, upload: str) -> ImagePreview | None:
@@ -141,8 +141,9 @@ class PictureUploads:
             if not error.retryable:
                 await self.journal.remove_parts(upload)
             raise _reject(error.reason, is_passing=error.retryable) from None
-        except Moderated:
+        except Moderated as error:
             await self.journal.remove_parts(upload)
+            error.rejected = "the picture"
             raise
         except InvalidArguments as error:
             if any(problem.code == "unusable_image" for problem in error.problems):
@@ -159,4 +160,4 @@ async def _compute_digest(data: bytes) -> str:
 def _reject(reason: str, *, is_passing: bool = False) -> InvalidArguments:
     """Build the error about a picture that cannot be used; `is_passing`: not now."""
     problem = Problem("data", "unusable_file", reason=reason)
-    return InvalidArguments([problem], charged="no", retry="later" if is_passing else None)
+    return InvalidArguments([problem], retry="later" if is_passing else None)
