@@ -151,7 +151,7 @@ FOREIGN = [
     f"x.{encode({'supports_apps': True})}",
     f"x.{encode({'name': 5, 'supports_apps': True})}",
     f"x.{encode({'name': 'x', 'supports_apps': 'yes'})}",
-    f"x.{base64.urlsafe_b64encode(b'[' * 600).decode()}",
+    f"x.{base64.urlsafe_b64encode(b'[' * 1500).decode()}",
     f"x.{base64.urlsafe_b64encode(bytes([255, 254])).decode()}",
     f"x.{encode({'name': 'x' * 5000, 'supports_apps': True})}",
 ]
@@ -218,6 +218,26 @@ async def test_only_the_first_answer_has_a_session_id(replicas: list[str]) -> No
     assert {answer.status_code for answer in others} <= {200, 202, 405}
 
 
+JSON = {**ACCEPT, "Content-Type": "application/json"}
+REFUSED: list[tuple[dict[str, str], dict[str, Any], int]] = [
+    (JSON | {"Accept": "text/html"}, BEGUN, 406),
+    (JSON | {"Content-Type": "text/plain"}, BEGUN, 400),
+    (JSON | {"Origin": "https://example.com"}, BEGUN, 403),
+    (JSON, BEGUN | {"jsonrpc": "1.0"}, 400),
+    # A notification, which has no answer.
+    (JSON, {name: value for name, value in BEGUN.items() if name != "id"}, 202),
+]
+
+
+@pytest.mark.parametrize(("headers", "message", "status"), REFUSED, ids=range(len(REFUSED)))
+async def test_a_refused_initialize_begins_no_session(
+    replicas: list[str], headers: dict[str, str], message: dict[str, Any], status: int
+) -> None:
+    async with httpx2.AsyncClient() as http:
+        answer = await http.post(replicas[0], content=json.dumps(message), headers=headers)
+    assert (answer.status_code, SESSION_HEADER in answer.headers) == (status, False)
+
+
 async def test_a_session_begins_only_after_authentication(tmp_path: Path) -> None:
     token = "a-token-of-thirty-two-characters"
     with hosted("http://127.0.0.1:9", str(tmp_path / "journal.db"), Access(Mode.OWNER, token)) as url:
@@ -228,8 +248,10 @@ async def test_a_session_begins_only_after_authentication(tmp_path: Path) -> Non
     assert (served.status_code, SESSION_HEADER in served.headers) == (200, True)
 
 
-async def test_there_is_nothing_to_listen_to(replicas: list[str]) -> None:
-    """A client that tries would hold a connection for as long as it runs."""
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS", "PUT"])
+async def test_only_messages_are_taken(replicas: list[str], method: str) -> None:
+    """A client that listens would hold a connection for as long as it runs, and there is nothing to delete."""
+    session = {SESSION_HEADER: Declared("x").build_session_id()}
     async with httpx2.AsyncClient(headers={"Accept": "text/event-stream"}) as http:
-        answer = await http.get(replicas[0], headers={SESSION_HEADER: Declared("x").build_session_id()})
+        answer = await http.request(method, replicas[0], headers=session)
     assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")

@@ -12,11 +12,7 @@ from urllib.parse import urlsplit
 
 import h11
 import uvicorn
-from mcp.server.transport_security import (
-    DEFAULT_MAX_REQUEST_BODY_SIZE,
-    RequestBodyLimitMiddleware,
-    TransportSecuritySettings,
-)
+from mcp.server.transport_security import DEFAULT_MAX_REQUEST_BODY_SIZE, TransportSecuritySettings
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.datastructures import Headers, MutableHeaders
@@ -83,7 +79,7 @@ def build_app(
     # A redirect would name the address that the proxy uses, not that of the clients.
     served.router.redirect_slashes = settings.public_url is None
     app: ASGIApp = served
-    app = _Sessions(app, largest_body)
+    app = _Sessions(app)
     access = access or Access()
     if access.mode is Mode.OWNER:
         app = OwnerToken(app, access.token or "")
@@ -104,40 +100,41 @@ def build_app(
 class _Sessions:
     """ASGI middleware for clients of protocol 2025-11-25 and older: a session id carries what they say of themselves.
 
-    There is nothing to listen to outside of a call, so no client holds a connection for that.
+    There is nothing to listen to outside of a call, so no client holds a connection for that, and nothing to delete.
     """
 
-    def __init__(self, app: ASGIApp, largest_body: int) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._read_body = RequestBodyLimitMiddleware(self._begin, largest_body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
         headers = Headers(scope=scope) if scope["type"] == "http" and scope["path"] == PATH else None
         if headers is not None and headers.get(MCP_PROTOCOL_VERSION_HEADER) in (None, *HANDSHAKE_PROTOCOL_VERSIONS):
-            if scope["method"] == "GET":
+            if scope["method"] != "POST":
                 app = Response(status_code=405, headers={"Allow": "POST"})
-            elif scope["method"] == "POST" and SESSION_HEADER not in headers:
-                app = self._read_body
+            elif SESSION_HEADER not in headers:
+                app = self._begin
         await app(scope, receive, send)
 
     async def _begin(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request without a session id, and give it one if it begins a session."""
-        # The middleware before this one delivers the body as one message.
-        first = await receive()
-        unread = [first]
+        body = bytearray()
 
-        async def replay() -> Message:
-            return unread.pop() if unread else await receive()
-
-        client = read_client(first.get("body", b""))
+        async def receive_and_keep() -> Message:
+            message = await receive()
+            body.extend(message.get("body", b""))
+            return message
 
         async def send_with_session(message: Message) -> None:
-            if client and message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[SESSION_HEADER] = client.build_session_id()
+            if message["type"] == "http.response.start":
+                client = read_client(body) if message["status"] == 200 else None
+                # Otherwise it would be kept for as long as the call waits.
+                body.clear()
+                if client:
+                    MutableHeaders(scope=message)[SESSION_HEADER] = client.build_session_id()
             await send(message)
 
-        await self._app(scope, replay, send_with_session)
+        await self._app(scope, receive_and_keep, send_with_session)
 
 
 class _Branch:

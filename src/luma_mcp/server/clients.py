@@ -41,15 +41,18 @@ class Client:
         _, _, facts = session_id[:_LONGEST_ID].partition(".")
         try:
             found = json.loads(urlsafe_b64decode(facts + "=" * (-len(facts) % 4)))
-        except ValueError:
+        except (ValueError, RecursionError):
             return cls()
         if not isinstance(found, dict) or not isinstance(found.get("name"), str):
             return cls()
         return cls(found["name"], found.get("supports_apps") is True)
 
 
-def read_client(body: bytes) -> Client | None:
+def read_client(body: bytes | bytearray) -> Client | None:
     """Read what a client says of itself in a message; None if the message is not `initialize`."""
+    # Other messages may have megabytes of pictures, and need not be parsed here.
+    if b'"initialize"' not in body:
+        return None
     try:
         message = json.loads(body)
         if message["method"] != "initialize":
