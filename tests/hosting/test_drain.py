@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import re
 import signal
 import socket
@@ -11,6 +12,7 @@ import threading
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import anyio
 import httpx2
@@ -98,10 +100,10 @@ async def drain(process: subprocess.Popen[str], operator: str) -> None:
     """Send it the signal, and wait until it drains."""
     process.send_signal(signal.SIGTERM)
     with anyio.fail_after(STARTING):
-        async with httpx2.AsyncClient(base_url=operator) as http:
-            answer = await http.get("/readyz")
+        async with httpx2.AsyncClient(base_url=operator) as asking:
+            answer = await asking.get("/readyz")
             while answer.status_code == 200:
-                answer = await http.get("/readyz")
+                answer = await asking.get("/readyz")
         assert (answer.status_code, answer.text) == (503, "draining")
 
 
@@ -166,6 +168,22 @@ async def test_a_new_call_does_not_wait_during_the_drain(mode: str) -> None:
             await second.run(prompt="An owl simulate:stuck", wait_seconds=600)
             assert second.content["state"] == "running"
             assert not first.content, "it should go on waiting"
+            process.kill()
+
+
+async def test_a_client_that_tried_to_listen_keeps_its_connection() -> None:
+    """Clients of the older protocol try it at the beginning, and send their calls on the same connection."""
+    headers = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+    with served("--simulate", **HOSTED, **METRICS) as (url, process):
+        operator, connection = metrics_url(process), http.client.HTTPConnection(urlsplit(url).netloc)
+        async with calling(url, ERAS[1], **STUCK) as call:
+            await call.wait_begun()
+            connection.request("GET", "/mcp", headers=headers)
+            connection.getresponse().read()
+            await drain(process, operator)
+            connection.request("POST", "/mcp", '{"jsonrpc": "2.0", "id": 1, "method": "ping"}', headers)
+            assert connection.getresponse().status == 200
+            connection.close()
             process.kill()
 
 

@@ -247,6 +247,4 @@ class DrainingServer(uvicorn.Server):
 
 def _is_stream(scope: Any) -> bool:
     """Whether a request is for a stream of notifications, which has no end."""
-    if scope["method"] == "GET":
-        return any(name == b"accept" and b"text/event-stream" in value for name, value in scope["headers"])
     return _LISTEN in scope["headers"]
