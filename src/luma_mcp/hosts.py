@@ -56,6 +56,11 @@ class Host:
         """Whether an entry can be written for it."""
         return bool(self.paths)
 
+    @property
+    def http_wait(self) -> int:
+        """Seconds that a call over HTTP waits by default: `fields`, which may raise a limit, are in no such entry."""
+        return DEFAULT_WAIT if self.fields else self.wait
+
 
 def _on_every_system(path: str) -> dict[System, str]:
     return {"darwin": path, "win32": path, "linux": path}
@@ -154,5 +159,7 @@ HOSTS = (
 
 WAIT_LIMITS = {name: host.wait for host in HOSTS for name in host.client_names}
 """Seconds that one call waits by default, by the client's name in lower case; `DEFAULT_WAIT` for unknown clients."""
+HTTP_WAIT_LIMITS = {name: host.http_wait for host in HOSTS for name in host.client_names}
+"""The same over HTTP."""
 WAIT_MARGIN = 15
 """Seconds by which a host's limit is at least longer than that wait."""

@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import httpx2
 import pytest
 from tests.clock import pass_time
-from tests.conftest import ERAS
+from tests.conftest import ERAS, TOKEN
 from tests.server.calls import call, order
 from tests.transports import Held
+
+from luma_mcp.hosting.http import build_app
+from luma_mcp.server.app import build_server
+from luma_mcp.server.clients import SESSION_HEADER
+from luma_mcp.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +56,25 @@ async def test_default_wait_of_a_host(server: Server, *, mode: str, name: str, s
         # Whether the client asks for progress makes no difference.
         await client.call_tool("get_job", {"jobid": content["jobid"]}, progress_callback=listen)
         assert anyio.current_time() == 2 * seconds
+
+
+@pytest.mark.parametrize(("name", "seconds"), (WAITS | {"codex-mcp-client": 45}).items(), ids=range(len(WAITS)))
+async def test_default_wait_of_a_session_over_http(simulator: Simulator, name: str, seconds: int) -> None:
+    """Codex ends a call after 60 s. Only the entry that `install` writes says more, and that one is not for HTTP."""
+    settings = Settings.from_environment({"USEAPI_TOKEN": TOKEN, "LUMA_MCP_JOURNAL": "off"})
+    server = build_server(settings, transport=httpx2.ASGITransport(simulator))
+    transport = httpx2.ASGITransport(build_app(server, settings, host="127.0.0.1"))
+    headers = {"Accept": "application/json, text/event-stream"}
+    beginning = {"protocolVersion": ERAS[1], "capabilities": {}, "clientInfo": {"name": name, "version": "1"}}
+    begin = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": beginning}
+    ordering = {"name": "generate_video", "arguments": STUCK}
+    order = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": ordering}
+    url = "http://127.0.0.1:8787/mcp"
+    async with server.session_manager.run(), httpx2.AsyncClient(transport=transport, headers=headers) as http:
+        begun = await http.post(url, json=begin)
+        answer = await http.post(url, json=order, headers={SESSION_HEADER: begun.headers[SESSION_HEADER]})
+    assert '"state":"running"' in answer.text
+    assert anyio.current_time() == seconds
 
 
 @every_era

@@ -23,7 +23,7 @@ from pydantic import ConfigDict
 from luma_mcp.api.polling import Waits
 from luma_mcp.catalog.models import Catalog
 from luma_mcp.errors import InvalidArguments, LumaError, NotConfigured, NotFound, Problem, Upstream
-from luma_mcp.hosts import DEFAULT_WAIT, WAIT_LIMITS, WAIT_MARGIN
+from luma_mcp.hosts import DEFAULT_WAIT, HTTP_WAIT_LIMITS, WAIT_LIMITS, WAIT_MARGIN
 from luma_mcp.providers import BY_VARIABLE, PROVIDERS, Provider
 from luma_mcp.server.clients import identify, supports_apps
 from luma_mcp.server.messages import ResultContext
@@ -98,7 +98,8 @@ class ServerContext:
         It waits as requested, else as long as its host allows; never longer than the settings, and not at all while the
         server is being stopped.
         """
-        allowed: float = WAIT_LIMITS.get(identify(ctx).name.casefold(), DEFAULT_WAIT)
+        limits = WAIT_LIMITS if ctx.request_context.request is None else HTTP_WAIT_LIMITS
+        allowed: float = limits.get(identify(ctx).name.casefold(), DEFAULT_WAIT)
         longest = 0 if self.waits.is_ending else self.settings.max_wait_seconds
         return min(options.get("wait_seconds", allowed), longest), allowed + WAIT_MARGIN
 
