@@ -413,7 +413,7 @@ class Settings:
         "LUMA_MCP_DRAIN_SECONDS",
         _whole_number(0, LONGEST_DRAIN),
         60,
-        "How long, in seconds, a server that is being stopped finishes its calls. No call over HTTP waits that long.",
+        "How long, in seconds, a server for others finishes its calls when it is being stopped. None waits that long.",
     )
     has_local_files: bool = True
     """Whether callers may use files of this machine: paths as images, `save`, films."""
