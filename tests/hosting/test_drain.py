@@ -100,10 +100,10 @@ async def drain(process: subprocess.Popen[str], operator: str) -> None:
     """Send it the signal, and wait until it drains."""
     process.send_signal(signal.SIGTERM)
     with anyio.fail_after(STARTING):
-        async with httpx2.AsyncClient(base_url=operator) as asking:
-            answer = await asking.get("/readyz")
+        async with httpx2.AsyncClient(base_url=operator) as client:
+            answer = await client.get("/readyz")
             while answer.status_code == 200:
-                answer = await asking.get("/readyz")
+                answer = await client.get("/readyz")
         assert (answer.status_code, answer.text) == (503, "draining")
 
 
