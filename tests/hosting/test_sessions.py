@@ -23,7 +23,7 @@ from tests.server.panel import Panel, draw_noise
 from luma_mcp.hosting.authentication import Access, Mode
 from luma_mcp.hosting.http import build_app
 from luma_mcp.server.app import build_server
-from luma_mcp.server.clients import SESSION_HEADER, read_client
+from luma_mcp.server.clients import SESSION_HEADER, parse_client
 from luma_mcp.server.clients import Client as Declared
 from luma_mcp.settings import Settings
 from luma_mcp.simulator.app import new_simulator, running
@@ -179,7 +179,7 @@ EXTENSIONS: list[dict[str, Any]] = [{}, {APPS: SETTINGS[APPS]}, {APPS: {}}, {APP
 @pytest.mark.parametrize("extensions", EXTENSIONS, ids=range(len(EXTENSIONS)))
 def test_a_session_id_carries_the_name_and_whether_apps_are_shown(name: str, extensions: dict[str, Any]) -> None:
     """Its name decides how long a call waits for it."""
-    found = read_client(initialize(name, extensions))
+    found = parse_client(initialize(name, extensions))
     assert found
     session_id = found.build_session_id()
     assert Declared.from_session_id(session_id) == found == Declared(name[:64], extensions == {APPS: SETTINGS[APPS]})
@@ -205,7 +205,7 @@ NOT_BEGUN = [
 
 @pytest.mark.parametrize("body", NOT_BEGUN, ids=range(len(NOT_BEGUN)))
 def test_what_is_not_initialize_begins_no_session(body: bytes) -> None:
-    assert read_client(body) is None
+    assert parse_client(body) is None
 
 
 async def test_only_the_first_answer_has_a_session_id(replicas: list[str]) -> None:

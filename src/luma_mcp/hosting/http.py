@@ -21,7 +21,7 @@ from starlette.responses import PlainTextResponse, Response
 from luma_mcp.hosting.authentication import PATH, WILDCARDS, Access, CallerCredential, Mode, OwnerToken
 from luma_mcp.hosting.drain import DrainingServer, DrainTimes, TimedProtocol
 from luma_mcp.hosting.operations import Operations
-from luma_mcp.server.clients import SESSION_HEADER, read_client
+from luma_mcp.server.clients import SESSION_HEADER, parse_client
 from luma_mcp.service.webhooks import PREFIX
 from luma_mcp.settings import DEFAULT_PORTS, LOOPBACK, Settings
 
@@ -58,7 +58,7 @@ def build_app(
 ) -> ASGIApp:
     """Build the ASGI application: Streamable HTTP behind authentication, and what needs none.
 
-    No replica keeps anything of a session.
+    No replica stores sessions.
 
     Args:
         server: the MCP server.
@@ -98,9 +98,9 @@ def build_app(
 
 
 class _Sessions:
-    """ASGI middleware for clients of protocol 2025-11-25 and older: a session id carries what they say of themselves.
+    """ASGI middleware for clients of protocol 2025-11-25 and older, whose session id carries what they declare.
 
-    There is nothing to listen to outside of a call, so no client holds a connection for that, and nothing to delete.
+    The server sends nothing outside of calls and stores no sessions, so there is nothing to GET and nothing to DELETE.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -127,7 +127,7 @@ class _Sessions:
 
         async def send_with_session(message: Message) -> None:
             if message["type"] == "http.response.start":
-                client = read_client(body) if message["status"] == 200 else None
+                client = parse_client(body) if message["status"] == 200 else None
                 # Otherwise it would be kept for as long as the call waits.
                 body.clear()
                 if client:

@@ -1,8 +1,8 @@
-"""What a client says of itself: its name, and whether it shows apps (MCP Apps).
+"""What a client declares: its name, and whether it supports MCP Apps.
 
-With protocol 2026-07-28, each request says it. In older versions only the first one does, `initialize`. Over HTTP, any
-replica may get the next request, so the session id that answers `initialize` carries what it said: clients send that id
-with each request, and no server keeps anything of a session.
+With protocol 2026-07-28, every request declares it. In older versions, only `initialize` does. Over HTTP, any replica
+may get the next request, so the session id in the response to `initialize` carries the declaration. Clients send that
+id with every later request, and no server stores sessions.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Client:
 
     @classmethod
     def from_session_id(cls, session_id: str) -> Client:
-        """Read what a session id carries; one of another server carries nothing."""
+        """Parse a session id; one of another server carries nothing."""
         _, _, facts = session_id[:_LONGEST_ID].partition(".")
         try:
             found = json.loads(urlsafe_b64decode(facts + "=" * (-len(facts) % 4)))
@@ -48,8 +48,8 @@ class Client:
         return cls(found["name"], found.get("supports_apps") is True)
 
 
-def read_client(body: bytes | bytearray) -> Client | None:
-    """Read what a client says of itself in a message; None if the message is not `initialize`."""
+def parse_client(body: bytes | bytearray) -> Client | None:
+    """Parse what a client declares in a message; None if the message is not `initialize`."""
     # Other messages may have megabytes of pictures, and need not be parsed here.
     if b'"initialize"' not in body:
         return None
@@ -66,7 +66,7 @@ def read_client(body: bytes | bytearray) -> Client | None:
 
 
 def identify(ctx: Context[Any, Any] | ServerRequestContext[Any, Any]) -> Client:
-    """Find out which client makes a call."""
+    """Get the client that makes a call."""
     request = ctx.request_context if isinstance(ctx, Context) else ctx
     session = request.session
     if session.client_capabilities is None and request.request is not None:
@@ -76,5 +76,5 @@ def identify(ctx: Context[Any, Any] | ServerRequestContext[Any, Any]) -> Client:
 
 
 def supports_apps(ctx: Context[Any, Any] | ServerRequestContext[Any, Any]) -> bool:
-    """Whether the client that makes a call shows apps."""
+    """Whether the client that makes a call supports MCP Apps."""
     return identify(ctx).supports_apps
