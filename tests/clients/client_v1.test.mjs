@@ -1,32 +1,32 @@
-// The official TypeScript client of the older era: protocol 2025-11-25.
+// The official TypeScript client 1.x: protocol 2025-11-25.
 
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 
-import { COMMAND, SIMULATED, overHttp, surroundings } from "./server.mjs";
-import { story } from "./story.mjs";
+import { COMMAND, SIMULATE, createEnvironment, startHttpServer } from "./server.mjs";
+import { describeClient } from "./shared_tests.mjs";
 
-async function connected(transport, away) {
+async function connect(transport, stop) {
   const client = new Client({ name: "client-v1", version: "1" });
   await client.connect(transport);
   return {
-    // Tells the client the output schemas too: it checks each result against them from then on.
-    listed: async () => (await client.listTools()).tools,
-    call: (name, words, options) => client.callTool({ name, arguments: words }, undefined, options),
-    away: async () => {
+    // From the list, the client also learns the output schemas. It checks each later result against them.
+    listTools: async () => (await client.listTools()).tools,
+    callTool: (name, args, options) => client.callTool({ name, arguments: args }, undefined, options),
+    close: async () => {
       await client.close();
-      await away();
+      await stop();
     },
   };
 }
 
-story("@modelcontextprotocol/sdk 1.x over stdio", async () => {
-  const { env, away } = surroundings();
-  return connected(new StdioClientTransport({ command: COMMAND, args: SIMULATED, env, stderr: "ignore" }), away);
+describeClient("@modelcontextprotocol/sdk 1.x over stdio", async () => {
+  const { env, remove } = createEnvironment();
+  return connect(new StdioClientTransport({ command: COMMAND, args: SIMULATE, env, stderr: "ignore" }), remove);
 });
 
-story("@modelcontextprotocol/sdk 1.x over HTTP", async () => {
-  const { url, away } = await overHttp();
-  return connected(new StreamableHTTPClientTransport(new URL(url)), away);
+describeClient("@modelcontextprotocol/sdk 1.x over HTTP", async () => {
+  const { url, stop } = await startHttpServer();
+  return connect(new StreamableHTTPClientTransport(new URL(url)), stop);
 });

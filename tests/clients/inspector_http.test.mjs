@@ -1,7 +1,7 @@
-import { inspects } from "./inspector.mjs";
-import { overHttp } from "./server.mjs";
+import { describeInspector } from "./inspector.mjs";
+import { startHttpServer } from "./server.mjs";
 
-inspects("HTTP", "modern", async () => {
-  const { url, away } = await overHttp();
-  return { target: [url], away };
+describeInspector("HTTP", "modern", async () => {
+  const { url, stop } = await startHttpServer();
+  return { target: [url], stop };
 });

@@ -1,8 +1,8 @@
-import { inspects } from "./inspector.mjs";
-import { COMMAND, SIMULATED } from "./server.mjs";
+import { describeInspector } from "./inspector.mjs";
+import { COMMAND, SIMULATE } from "./server.mjs";
 
-inspects("stdio", "legacy", async (around) => {
-  // It hands no variable on that it is not told of.
-  const settings = Object.entries(around.own).flatMap(([name, value]) => ["-e", `${name}=${value}`]);
-  return { target: [...settings, COMMAND, ...SIMULATED] };
+describeInspector("stdio", "legacy", async ({ variables }) => {
+  // The Inspector passes on only the variables that it gets with -e.
+  const options = Object.entries(variables).flatMap(([name, value]) => ["-e", `${name}=${value}`]);
+  return { target: [...options, COMMAND, ...SIMULATE] };
 });

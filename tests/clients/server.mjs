@@ -1,4 +1,4 @@
-// Our server, as the tests start it: with the simulated API, and with nothing of this machine's user.
+// Starts our server for the tests: with the simulated API, and without this machine's settings and journal.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -11,33 +11,38 @@ import { fileURLToPath } from "node:url";
 /** The command, as a host would start it. */
 export const COMMAND = process.env.LUMA_MCP ?? fileURLToPath(new URL("../../.venv/bin/luma-ray-mcp", import.meta.url));
 
-/** A simulation that makes a draft in two seconds. */
-export const SIMULATED = ["--simulate", "--speed", "20"];
+/** Arguments for a simulation that makes a draft in two seconds. */
+export const SIMULATE = ["--simulate", "--speed", "20"];
 
-/** An environment with a home and a journal of its own, and `away()`, which removes them. */
-export function surroundings() {
+/**
+ * Creates an environment with its own home folder and journal.
+ *
+ * `env` is the whole environment of a process; `variables` are those that differ from this process. `remove()` deletes
+ * the home folder.
+ */
+export function createEnvironment() {
   const folder = mkdtempSync(join(tmpdir(), "luma-ray-mcp-clients-"));
-  const own = { HOME: folder, XDG_STATE_HOME: folder, LUMA_MCP_JOURNAL: join(folder, "journal.db") };
-  const env = { PATH: process.env.PATH, ...own };
-  return { folder, env, own, away: () => rmSync(folder, { recursive: true, force: true }) };
+  const variables = { HOME: folder, XDG_STATE_HOME: folder, LUMA_MCP_JOURNAL: join(folder, "journal.db") };
+  const env = { PATH: process.env.PATH, ...variables };
+  return { env, variables, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
-/** Starts the server on loopback: its URL, and `away()`, which ends it. */
-export async function overHttp() {
-  const around = surroundings();
-  const child = spawn(COMMAND, ["serve", ...SIMULATED, "--http", "--port", "0", "--no-auth"], {
-    env: around.env,
+/** Starts the server on loopback. Returns its URL, and `stop()`, which ends it. */
+export async function startHttpServer() {
+  const environment = createEnvironment();
+  const child = spawn(COMMAND, ["serve", ...SIMULATE, "--http", "--port", "0", "--no-auth"], {
+    env: environment.env,
     stdio: ["ignore", "pipe", "ignore"],
   });
-  const ended = once(child, "exit");
+  const exited = once(child, "exit");
   const [url] = await Promise.race([
     once(createInterface(child.stdout), "line"),
-    ended.then(() => Promise.reject(new Error(`${COMMAND} serve --http ended before it told its URL`))),
+    exited.then(() => Promise.reject(new Error(`${COMMAND} serve --http exited before it printed its URL`))),
   ]);
-  const away = async () => {
+  const stop = async () => {
     child.kill();
-    await ended;
-    around.away();
+    await exited;
+    environment.remove();
   };
-  return { url, away };
+  return { url, stop };
 }

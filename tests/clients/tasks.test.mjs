@@ -4,81 +4,81 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { createTaskSessionFromClient, resultFromTaskOutcome } from "@modelcontextprotocol/ext-tasks/client";
 
-import { FRAMING, IDENTITY, NEWER, REACHED, connected } from "./connected_v2.mjs";
-import { judgeRefusal, judgeVideo, IMPOSSIBLE } from "./story.mjs";
-import { judgeTasks } from "./tasks_schema.mjs";
-import { tapped } from "./wire.mjs";
+import { CLIENT_INFO, FRAMING, MODERN, TRANSPORTS, connect } from "./connect_v2.mjs";
+import { recordMessages } from "./recorder.mjs";
+import { INVALID_REQUEST, assertRefusal, assertVideo } from "./shared_tests.mjs";
+import { validateTaskMessages } from "./tasks_schema.mjs";
 
-const DECLARED = {
-  "io.modelcontextprotocol/protocolVersion": NEWER.pin,
-  "io.modelcontextprotocol/clientInfo": IDENTITY,
+const WITH_TASKS = {
+  "io.modelcontextprotocol/protocolVersion": MODERN.pin,
+  "io.modelcontextprotocol/clientInfo": CLIENT_INFO,
   "io.modelcontextprotocol/clientCapabilities": { extensions: { "io.modelcontextprotocol/tasks": {} } },
 };
-const UNDECLARED = { ...DECLARED, "io.modelcontextprotocol/clientCapabilities": {} };
+const WITHOUT_TASKS = { ...WITH_TASKS, "io.modelcontextprotocol/clientCapabilities": {} };
 
-for (const [way, reached] of Object.entries(REACHED)) {
-  describe(`tasks over ${way}`, () => {
-    let wire, host, session;
+for (const [transportName, openTransport] of Object.entries(TRANSPORTS)) {
+  describe(`tasks over ${transportName}`, () => {
+    let recorder, host, session;
     before(async () => {
-      const reach = await reached();
-      wire = tapped(reach.transport);
-      host = await connected(reach, NEWER);
-      const options = { endpointId: "luma", rawDispatch: wire.dispatch, v2RequestFraming: FRAMING };
+      const opened = await openTransport();
+      recorder = recordMessages(opened.transport);
+      host = await connect(opened, MODERN);
+      const options = { endpointId: "luma", rawDispatch: recorder.dispatch, v2RequestFraming: FRAMING };
       session = createTaskSessionFromClient(host.client, options);
     });
     after(async () => {
       await session?.close();
-      await host?.away();
+      await host?.close();
     });
 
-    test("a video comes as a task that is completed with the very result of the tool", async () => {
-      const seen = [];
+    test("generate_video returns a task, which completes with the tool's result", async () => {
+      const statuses = [];
       const execution = await session.callTool("generate_video", { prompt: "a fox as a task" });
       assert.equal(execution.kind, "task");
 
-      const { outcome } = await execution.settle({ onEvent: (event) => void seen.push(event.task?.status) });
+      const { outcome } = await execution.settle({ onEvent: (event) => void statuses.push(event.task?.status) });
 
       const result = resultFromTaskOutcome(outcome);
-      judgeVideo(result);
+      assertVideo(result);
       assert.equal(result.structuredContent.jobid, execution.handle.taskId);
-      assert.ok(seen.includes("working"));
+      assert.ok(statuses.includes("working"));
     });
 
-    test("a refusal is no task", async () => {
-      const execution = await session.callTool("generate_video", IMPOSSIBLE);
+    test("a refusal comes at once, without a task", async () => {
+      const execution = await session.callTool("generate_video", INVALID_REQUEST);
 
       assert.equal(execution.kind, "immediate");
-      judgeRefusal(resultFromTaskOutcome(await execution.result()));
+      assertRefusal(resultFromTaskOutcome(await execution.result()));
     });
 
-    test("a task that is cancelled is acknowledged, and its job can still be had", async () => {
+    test("cancelling a task is acknowledged, and its job goes on", async () => {
       const execution = await session.callTool("generate_video", { prompt: "an owl simulate:stuck" });
       assert.equal(execution.kind, "task");
       const { taskId } = execution.handle;
 
       await execution.cancel();
 
-      const task = await wire.dispatch({ method: "tasks/get", params: { taskId, _meta: DECLARED } });
-      assert.equal(task.result.status, "working", "nothing can stop a generation that runs");
-      const job = await host.call("get_job", { jobid: taskId, wait_seconds: 0 });
+      const task = await recorder.dispatch({ method: "tasks/get", params: { taskId, _meta: WITH_TASKS } });
+      assert.equal(task.result.status, "working", "a running generation cannot be stopped");
+      const job = await host.callTool("get_job", { jobid: taskId, wait_seconds: 0 });
       assert.equal(job.structuredContent.state, "running");
-      const params = { taskId, inputResponses: { nothing: { action: "accept" } }, _meta: DECLARED };
-      const updated = await wire.dispatch({ method: "tasks/update", params });
+      const params = { taskId, inputResponses: { nothing: { action: "accept" } }, _meta: WITH_TASKS };
+      const updated = await recorder.dispatch({ method: "tasks/update", params });
       assert.equal(updated.result.resultType, "complete");
     });
 
-    test("a task that is not known, and a client that takes none, are refused by their codes", async () => {
+    test("an unknown task and a client without the tasks capability get their error codes", async () => {
       const params = { taskId: "no-such-task", inputResponses: {} };
       for (const method of ["tasks/get", "tasks/update", "tasks/cancel"]) {
-        const unknown = await wire.dispatch({ method, params: { ...params, _meta: DECLARED } });
-        const undeclared = await wire.dispatch({ method, params: { ...params, _meta: UNDECLARED } });
-        assert.deepEqual([unknown.error?.code, undeclared.error?.code], [-32602, -32021], method);
+        const unknown = await recorder.dispatch({ method, params: { ...params, _meta: WITH_TASKS } });
+        const withoutTasks = await recorder.dispatch({ method, params: { ...params, _meta: WITHOUT_TASKS } });
+        assert.deepEqual([unknown.error?.code, withoutTasks.error?.code], [-32602, -32021], method);
       }
     });
 
-    test("everything about tasks that went over the wire fits the extension's schema", () => {
+    test("every message about tasks matches the extension's schema", () => {
       const kinds = ["CancelTask", "GetTask", "UpdateTask"].flatMap((kind) => [`${kind}Request`, `${kind}Result`]);
-      assert.deepEqual(judgeTasks(wire.messages), new Set(["CreateTaskResult", ...kinds]));
+      assert.deepEqual(validateTaskMessages(recorder.messages), new Set(["CreateTaskResult", ...kinds]));
     });
   });
 }

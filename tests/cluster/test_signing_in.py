@@ -205,7 +205,7 @@ def test_typescript_client_signs_in_and_makes_videos(cluster: Cluster) -> None:
         "STRANGER": "bob",
         "LUMA_MCP": "",
     }
-    command = [node(FOLDER), "--test", "--test-reporter=spec", "signing_in.mjs"]
+    command = [node(FOLDER), "--test", "--test-reporter=spec", "sign_in.mjs"]
     done = subprocess.run(
         command, cwd=FOLDER, env=environment, capture_output=True, text=True, timeout=180, check=False
     )
