@@ -1,4 +1,4 @@
-"""The documents of the repository and what is in them: fenced blocks, links, headings."""
+"""Finds the repository's documents, and the fenced blocks, links and headings in them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Block:
         return f"{self.page}:{self.line}"
 
 
-def blocks(*languages: str) -> list[Block]:
+def find_blocks(*languages: str) -> list[Block]:
     found = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -35,19 +35,19 @@ def blocks(*languages: str) -> list[Block]:
     return found
 
 
-def prose(page: Path) -> str:
-    """A page without its fenced blocks and code."""
+def remove_code(page: Path) -> str:
+    """The text of a page without fenced blocks and inline code."""
     text = re.sub(r"^( *)```.*?^\1```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     return re.sub(r"`[^`\n]*`", "", text)
 
 
-def links(page: Path) -> list[str]:
-    """Where a page's links and pictures lead."""
-    return re.findall(r"\]\(([^)\s]+)\)", prose(page))
+def find_links(page: Path) -> list[str]:
+    """The targets of a page's links and pictures."""
+    return re.findall(r"\]\(([^)\s]+)\)", remove_code(page))
 
 
-def anchors(page: Path) -> set[str]:
-    """The places in a page that a link may name, as GitHub and MkDocs make them of headings."""
+def find_anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, in the form that GitHub and MkDocs give them."""
     text = re.sub(r"^( *)```.*?^\1```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
     plain = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).strip().lower() for heading in headings]

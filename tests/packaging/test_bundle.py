@@ -1,4 +1,4 @@
-"""The bundle for Claude Desktop: what is in it, and what its manifest says. scripts/try_bundle.py starts it."""
+"""The bundle for Claude Desktop: its files and its manifest. scripts/try_bundle.py starts it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST: dict[str, Any] = json.loads((ROOT / "packaging" / "manifest.json").read_text(encoding="utf-8"))
-IN_A_CHECKOUT = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="it is packed of files that git knows")
+IN_A_CHECKOUT = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="the bundle contains the files that git tracks")
 ENVIRONMENT: dict[str, str] = MANIFEST["server"]["mcp_config"]["env"]
 
 
@@ -31,12 +31,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @IN_A_CHECKOUT
-def test_the_same_files_make_the_same_bundle(bundle: Path, tmp_path: Path) -> None:
+def test_bundle_is_reproducible(bundle: Path, tmp_path: Path) -> None:
     assert build(tmp_path).read_bytes() == bundle.read_bytes()
 
 
 @IN_A_CHECKOUT
-def test_it_carries_what_it_needs_and_nothing_else(bundle: Path) -> None:
+def test_bundle_has_only_the_necessary_files(bundle: Path) -> None:
     with zipfile.ZipFile(bundle) as archive:
         names = archive.namelist()
         pyproject = tomllib.loads(archive.read("pyproject.toml").decode())
@@ -52,7 +52,7 @@ def test_it_carries_what_it_needs_and_nothing_else(bundle: Path) -> None:
     assert manifest["server"]["entry_point"] in names
     assert not [name for name in names if "__pycache__" in name or ".venv" in name]
     assert manifest == MANIFEST
-    # What was tested is what uv installs, and no tools of developers.
+    # uv installs the tested versions, and no development tools.
     pins = pyproject["tool"]["uv"]["constraint-dependencies"]
     pinned = {re.split(r"==", pin)[0] for pin in pins}
     needed = {re.split(r"[><=]", dependency)[0] for dependency in pyproject["project"]["dependencies"]}
@@ -60,12 +60,12 @@ def test_it_carries_what_it_needs_and_nothing_else(bundle: Path) -> None:
     assert pyproject["tool"]["uv"]["default-groups"] == []
 
 
-def test_its_icon_is_a_picture_of_the_recommended_size() -> None:
+def test_icon_has_the_recommended_size() -> None:
     with Image.open(ROOT / "packaging" / MANIFEST["icon"]) as icon:
         assert (icon.format, icon.size, icon.mode) == ("PNG", (512, 512), "RGBA")
 
 
-def test_each_credential_is_asked_for_as_a_secret_and_none_is_required() -> None:
+def test_credentials_are_secret_and_optional_fields() -> None:
     for name, provider in (("useapi_token", PROVIDERS["useapi"]), ("agents_key", PROVIDERS["agents"])):
         field = MANIFEST["user_config"][name]
         assert (field["sensitive"], field["required"]) == (True, False)
@@ -73,37 +73,37 @@ def test_each_credential_is_asked_for_as_a_secret_and_none_is_required() -> None
     assert MANIFEST["user_config"]["output_dir"]["type"] == "directory"
 
 
-def test_every_field_reaches_a_variable_that_the_server_reads() -> None:
+def test_every_field_sets_a_variable_of_the_server() -> None:
     assert set(ENVIRONMENT) <= {row.metadata["name"] for row in VARIABLES.values()}
     used = re.findall(r"\$\{user_config\.(\w+)\}", json.dumps(ENVIRONMENT))
     assert sorted(used) == sorted(MANIFEST["user_config"])
 
 
-@pytest.mark.parametrize("left_empty", ["", "unexpanded"])
-def test_a_field_that_is_left_empty_counts_as_unset(left_empty: str) -> None:
-    """It arrives as an empty text, or as the placeholder itself."""
-    arrived = {name: "" if left_empty == "" else value for name, value in ENVIRONMENT.items()}
-    assert Settings.from_environment(arrived) == Settings()
-    assert Settings.from_environment(arrived | {"USEAPI_TOKEN": TOKEN}).output_dir is None
+@pytest.mark.parametrize("empty_value", ["", "unexpanded"])
+def test_empty_field_counts_as_unset(empty_value: str) -> None:
+    """Claude Desktop passes on an empty text, or the placeholder itself."""
+    environment = {name: "" if empty_value == "" else value for name, value in ENVIRONMENT.items()}
+    assert Settings.from_environment(environment) == Settings()
+    assert Settings.from_environment(environment | {"USEAPI_TOKEN": TOKEN}).output_dir is None
 
 
 @pytest.mark.parametrize("field", ["useapi_token", "agents_key"])
-def test_a_field_that_is_filled_in_is_read(field: str, tmp_path: Path) -> None:
+def test_filled_field_becomes_a_setting(field: str, tmp_path: Path) -> None:
     token = {"useapi_token": TOKEN, "agents_key": "luma-api-4711"}[field]
     filled = {field: token, "output_dir": str(tmp_path), "max_jobs_per_hour": "5", "budget_per_day": "0.5"}
-    arrived = {
-        # What was left empty arrives as the placeholder.
+    environment = {
+        # An empty field's variable contains the placeholder.
         name: re.sub(r"\$\{user_config\.(\w+)\}", lambda match: filled.get(match[1], match[0]), value)
         for name, value in ENVIRONMENT.items()
     }
-    settings = Settings.from_environment(arrived)
+    settings = Settings.from_environment(environment)
     assert settings.token is not None
     assert settings.token.get_secret_value() == token
     assert settings.api == ("useapi" if field == "useapi_token" else "agents")
     assert (settings.output_dir, settings.max_jobs_per_hour, settings.budget_per_day) == (tmp_path, 5, 0.5)
 
 
-def test_a_prompt_of_the_manifest_has_a_place_for_each_argument() -> None:
+def test_prompts_of_the_manifest_use_each_argument() -> None:
     for prompt in MANIFEST["prompts"]:
-        placed = re.findall(r"\$\{arguments\.(\w+)\}", prompt["text"])
-        assert sorted(set(placed)) == sorted(prompt["arguments"])
+        used = re.findall(r"\$\{arguments\.(\w+)\}", prompt["text"])
+        assert sorted(set(used)) == sorted(prompt["arguments"])

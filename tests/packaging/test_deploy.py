@@ -1,4 +1,4 @@
-"""What is in deploy/ agrees with the server, and has no secret in it. scripts/check_deploy.py builds and calls it."""
+"""The files in deploy/ match the server and have no secrets. scripts/check_deploy.py builds and runs them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from scripts.check_deploy import parse_dockerfile
 from scripts.generating.project import REGISTRY_NAME
-from tests.packaging.documents import ROOT, blocks
+from tests.packaging.documents import ROOT, find_blocks
 
 from luma_mcp import __version__
 from luma_mcp.hosting.drain import ORDERS
@@ -26,8 +26,8 @@ STEPS = parse_dockerfile(DOCKERFILE)
 COMPOSE = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
 NGINX = (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
 MANIFESTS = {path.name: path.read_text(encoding="utf-8") for path in (DEPLOY / "kubernetes").glob("*.yaml")}
-# Read by others: PostgreSQL's image, and obstore.
-OTHERS = {
+# For PostgreSQL's image and for obstore.
+OTHER_VARIABLES = {
     "POSTGRES_USER",
     "POSTGRES_DB",
     "POSTGRES_PASSWORD",
@@ -38,24 +38,24 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_every_variable_is_one_of_the_server(path: Path) -> None:
+def test_every_variable_is_known_to_the_server(path: Path) -> None:
     known = {row.metadata["name"] for row in VARIABLES.values()}
     named = set(re.findall(r"\b(?:LUMA|USEAPI|POSTGRES|AWS)_[A-Z_]+\b", path.read_text(encoding="utf-8")))
-    assert named <= known | OTHERS
+    assert named <= known | OTHER_VARIABLES
 
 
-def test_the_image_has_the_name_of_the_registry_and_runs_as_nobody_special() -> None:
+def test_image_has_the_registry_name_and_an_unprivileged_user() -> None:
     labels = " ".join(rest for name, rest in STEPS if name == "LABEL")
     assert f'io.modelcontextprotocol.server.name="{REGISTRY_NAME}"' in labels
     [user] = [rest for name, rest in STEPS if name == "USER"]
     assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", user)
-    # Each of them is started from the same base, whose tag one line names.
+    # Both stages have the same base image, named in one place.
     assert [rest.split()[0] for name, rest in STEPS if name == "FROM"] == ["${BASE}", "${BASE}"]
     # Releases pin it by digest.
     assert re.search(r"^ARG BASE=python:3\.\d+-slim-\w+(@sha256:[0-9a-f]{64})?$", DOCKERFILE, flags=re.MULTILINE)
 
 
-def test_the_image_installs_only_what_is_pinned_with_hashes() -> None:
+def test_image_installs_only_packages_pinned_by_hash() -> None:
     for name, rest in STEPS:
         if name == "RUN" and " install " in rest:
             assert "--require-hashes" in rest or "--no-deps dist/" in rest, rest
@@ -63,12 +63,12 @@ def test_the_image_installs_only_what_is_pinned_with_hashes() -> None:
     pinned = (ROOT / "requirements" / "server.txt").read_text(encoding="utf-8").casefold()
     needed = [*project["dependencies"], *project["optional-dependencies"]["server"]]
     for requirement in [*needed, *project["optional-dependencies"]["film"]]:
-        # With its extras.
+        # The name includes the extras.
         package = re.split(r"[<>=]", requirement)[0]
         assert f"\n{package}==" in f"\n{pinned}", package
 
 
-def test_what_is_pinned_for_the_image_is_what_the_tests_run_with() -> None:
+def test_image_has_the_versions_that_are_tested() -> None:
     def read(name: str) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
         text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
@@ -82,25 +82,25 @@ def test_what_is_pinned_for_the_image_is_what_the_tests_run_with() -> None:
             assert versions == tested[package], package
 
 
-def test_a_server_is_given_longer_to_stop_than_it_takes() -> None:
+def test_grace_period_is_longer_than_a_shutdown() -> None:
     longest = Settings().drain_seconds + ORDERS
     [compose] = re.findall(r"stop_grace_period: (\d+)s\n  depends_on:\n    migrate", COMPOSE)
     [kubernetes] = re.findall(r"terminationGracePeriodSeconds: (\d+)", MANIFESTS["server.yaml"])
     assert min(int(compose), int(kubernetes)) > longest
 
 
-def test_the_manifests_name_this_version_and_refer_to_secrets() -> None:
+def test_manifests_have_this_version_and_no_secret() -> None:
     text = "\n".join(MANIFESTS.values())
     assert set(re.findall(r"image: \S+:(\S+)", text)) == {__version__}
     assert "kind: Secret\n" not in text
     kinds = re.findall(r"^kind: (\w+)$", text, flags=re.MULTILINE)
     assert {"Deployment", "Service", "Ingress", "PodDisruptionBudget", "HorizontalPodAutoscaler"} <= set(kinds)
     assert {"Job", "NetworkPolicy", "ConfigMap"} <= set(kinds)
-    # Of the pods of both.
+    # The pods of the server and of the migration.
     assert text.count("readOnlyRootFilesystem: true") == text.count("runAsNonRoot: true") == 2
 
 
-def test_the_example_of_secrets_names_all_that_compose_reads_and_has_none() -> None:
+def test_env_example_has_every_variable_of_compose_and_no_secret() -> None:
     lines = (DEPLOY / ".env.example").read_text(encoding="utf-8").splitlines()
     example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     assert set(re.findall(r"\$\{(\w+)", COMPOSE)) == set(example)
@@ -109,7 +109,7 @@ def test_the_example_of_secrets_names_all_that_compose_reads_and_has_none() -> N
     assert {"deploy/.env", "deploy/tenants.toml", "deploy/tls/"} <= set(ignored)
 
 
-def test_nginx_never_sends_an_order_twice_and_streams_answers() -> None:
+def test_nginx_does_not_retry_orders_and_streams_responses() -> None:
     directives = re.sub(r"#.*", "", NGINX)
     assert "non_idempotent" not in directives
     assert (
@@ -123,7 +123,7 @@ def test_nginx_never_sends_an_order_twice_and_streams_answers() -> None:
         "proxy_read_timeout 300s;",
     ):
         assert directive in directives
-    # A setting of its own in a location would replace all of those above.
+    # A proxy_set_header in a location would replace all of those above.
     assert directives.rindex("proxy_set_header") < directives.index("listen 443")
     assert "$request " not in directives
     hooks = directives[directives.index("location /hooks/") :].partition("}")[0]
@@ -131,8 +131,8 @@ def test_nginx_never_sends_an_order_twice_and_streams_answers() -> None:
     assert "error_log /dev/null;" in hooks
 
 
-def test_the_tenants_file_of_the_documents_is_one(tmp_path: Path) -> None:
-    [block] = [each for each in blocks("toml") if each.page == "docs/hosting.md"]
+def test_tenants_file_in_the_documents_is_valid(tmp_path: Path) -> None:
+    [block] = [block for block in find_blocks("toml") if block.page == "docs/hosting.md"]
     path = tmp_path / "tenants.toml"
     path.write_text(block.text, encoding="utf-8")
     path.chmod(0o600)
@@ -145,11 +145,11 @@ def test_the_tenants_file_of_the_documents_is_one(tmp_path: Path) -> None:
     assert tenants.find("id", {"sub": "2", "groups": ["nobody"]}, frozenset()) is None
 
 
-def test_the_variables_of_the_documents_are_those_of_the_server() -> None:
+def test_variables_in_the_documents_are_known_to_the_server() -> None:
     known = {row.metadata["name"] for row in VARIABLES.values()}
-    lines = [line for block in blocks("sh") if block.page == "docs/hosting.md" for line in block.text.splitlines()]
-    set_here = dict(line.split("=", 1) for line in lines if re.match(r"[A-Z_]+=", line))
-    assert set_here.keys() <= known
-    for name, value in set_here.items():
+    lines = [line for block in find_blocks("sh") if block.page == "docs/hosting.md" for line in block.text.splitlines()]
+    variables = dict(line.split("=", 1) for line in lines if re.match(r"[A-Z_]+=", line))
+    assert variables.keys() <= known
+    for name, value in variables.items():
         if name == "LUMA_MCP_OAUTH_ISSUER":
             assert Settings.from_environment({name: value}).oauth_issuer == value

@@ -1,4 +1,4 @@
-"""No committed file runs our package by name from an index: the name is not ours there."""
+"""No committed file runs our package by its name from an index, where the name is not ours."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ RUNNERS = (
     rf"(?:uv tool (?:install|run)|pipx (?:install|run)|pip3? install)(?!.*{SOURCE})[^\n]*[ \"']{NAME}",
     rf'"identifier": "{NAME}',
 )
-HERE = "tests/"
-"""Tests hold such entries on purpose, to prove that they are refused."""
+EXCLUDED = "tests/"
+"""Tests contain such entries to prove that they are refused."""
 
 
-def decoded(text: str) -> Iterator[str]:
-    """A text, and what its links and base64 words hold, as far down as they go."""
+def decode(text: str) -> Iterator[str]:
+    """Yield a text, each form of it with URL encoding removed, and the base64 values in it, decoded."""
     yield text
     while (plain := unquote(text)) != text:
         text = plain
         yield text
-    for word in re.findall(r"[A-Za-z0-9+/_-]{40,}={0,2}", text):
+    for encoded in re.findall(r"[A-Za-z0-9+/_-]{40,}={0,2}", text):
         try:
-            yield base64.b64decode(word + "=" * (-len(word) % 4), altchars=b"-_", validate=False).decode()
+            yield base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=False).decode()
         except (binascii.Error, UnicodeDecodeError):
             continue
 
 
 def runs_from_index(text: str) -> bool:
-    return any(re.search(pattern, layer) for layer in decoded(text) for pattern in RUNNERS)
+    return any(re.search(pattern, decoded_text) for decoded_text in decode(text) for pattern in RUNNERS)
 
 
-def committed() -> list[str]:
+def list_committed_files() -> list[str]:
     listing = ["git", "ls-files"]
     listed = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True)
     return [
-        name for name in listed.stdout.split("\n") if name and not name.startswith(HERE) and (ROOT / name).is_file()
+        name for name in listed.stdout.split("\n") if name and not name.startswith(EXCLUDED) and (ROOT / name).is_file()
     ]
 
 
@@ -66,7 +66,7 @@ def committed() -> list[str]:
         '"identifier": "luma-ray-mcp"',
     ],
 )
-def test_such_a_text_is_recognised(text: str) -> None:
+def test_command_that_runs_from_an_index_is_recognised(text: str) -> None:
     assert runs_from_index(text)
 
 
@@ -79,13 +79,13 @@ def test_such_a_text_is_recognised(text: str) -> None:
         "pip install ./luma-ray-mcp",
     ],
 )
-def test_a_local_installation_is_none(text: str) -> None:
+def test_local_installation_is_allowed(text: str) -> None:
     assert not runs_from_index(text)
 
 
-def test_no_committed_file_runs_our_name_from_an_index() -> None:
+def test_no_committed_file_runs_our_package_from_an_index() -> None:
     found = []
-    for name in committed():
+    for name in list_committed_files():
         try:
             text = (ROOT / name).read_text(encoding="utf-8")
         except UnicodeDecodeError:
@@ -94,8 +94,8 @@ def test_no_committed_file_runs_our_name_from_an_index() -> None:
     assert found == []
 
 
-def test_release_files_are_written_outside_the_repository_only(tmp_path: Path) -> None:
+def test_release_files_are_not_committed(tmp_path: Path) -> None:
     server, links = write_release_files(tmp_path / "dist")
     assert runs_from_index(server.read_text(encoding="utf-8"))
     assert runs_from_index(links.read_text(encoding="utf-8"))
-    assert not {"server.json", "links.md"} & set(committed())
+    assert not {"server.json", "links.md"} & set(list_committed_files())

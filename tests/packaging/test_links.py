@@ -1,4 +1,4 @@
-"""The links that install with one click: decoded as the hosts decode them, they are entries that start."""
+"""The links for one-click installation: the hosts get a valid entry from them, which starts the server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from scripts.generating import links
-from tests.packaging.starting import tools_of
+from tests.packaging.launch import list_tools
 
 
 @pytest.fixture
@@ -17,52 +17,52 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def cursor_entry(link: str) -> dict[str, Any]:
-    said = parse_qs(urlsplit(link).query, strict_parsing=True)
-    assert said["name"] == ["luma"]
-    entry: dict[str, Any] = json.loads(base64.b64decode(said["config"][0], validate=True))
+def parse_cursor_link(link: str) -> dict[str, Any]:
+    query = parse_qs(urlsplit(link).query, strict_parsing=True)
+    assert query["name"] == ["luma"]
+    entry: dict[str, Any] = json.loads(base64.b64decode(query["config"][0], validate=True))
     return entry
 
 
-def vscode_entry(link: str, scheme: str = "vscode") -> dict[str, Any]:
+def parse_vscode_link(link: str, scheme: str = "vscode") -> dict[str, Any]:
     start, _, config = link.partition("?")
     assert start == f"{scheme}:mcp/install"
     entry: dict[str, Any] = json.loads(unquote(config))
     return entry
 
 
-def test_cursor_gets_name_and_entry() -> None:
+def test_cursor_link_has_the_name_and_the_entry() -> None:
     link = links.cursor()
     assert urlsplit(link)[:3] == ("cursor", "anysphere.cursor-deeplink", "/mcp/install")
-    assert cursor_entry(link) == {
+    assert parse_cursor_link(link) == {
         "command": "uvx",
         "args": ["luma-ray-mcp"],
         "env": {"USEAPI_TOKEN": "user:your-token-from-useapi.net"},
     }
-    assert cursor_entry(links.cursor_on_the_web()) == cursor_entry(link)
+    assert parse_cursor_link(links.cursor_on_the_web()) == parse_cursor_link(link)
 
 
-def test_vs_code_asks_for_the_token_as_for_a_password() -> None:
-    entry = vscode_entry(links.vscode())
+def test_vs_code_prompts_for_the_token_as_a_password() -> None:
+    entry = parse_vscode_link(links.vscode())
     assert (entry["name"], entry["command"], entry["args"]) == ("luma", "uvx", ["luma-ray-mcp"])
-    [asked] = entry["inputs"]
-    assert asked["type"] == "promptString"
-    assert asked["password"] is True
-    assert entry["env"] == {"USEAPI_TOKEN": f"${{input:{asked['id']}}}"}
+    [token_input] = entry["inputs"]
+    assert token_input["type"] == "promptString"
+    assert token_input["password"] is True
+    assert entry["env"] == {"USEAPI_TOKEN": f"${{input:{token_input['id']}}}"}
 
 
 @pytest.mark.parametrize(
-    ("scheme", "site"), [("vscode", "vscode.dev"), ("vscode-insiders", "insiders.vscode.dev")], ids=lambda word: word
+    ("scheme", "site"), [("vscode", "vscode.dev"), ("vscode-insiders", "insiders.vscode.dev")], ids=str
 )
-def test_the_link_for_web_pages_leads_to_the_same(scheme: str, site: str) -> None:
+def test_web_link_has_the_same_entry(scheme: str, site: str) -> None:
     link = urlsplit(links.vscode_on_the_web(scheme))
     assert (link.scheme, link.netloc, link.path) == ("https", site, "/redirect")
     [inner] = parse_qs(link.query, strict_parsing=True)["url"]
-    assert vscode_entry(inner, scheme) == vscode_entry(links.vscode())
+    assert parse_vscode_link(inner, scheme) == parse_vscode_link(links.vscode())
 
 
 @pytest.mark.parametrize(
-    "entry", [cursor_entry(links.cursor()), vscode_entry(links.vscode())], ids=["cursor", "vscode"]
+    "entry", [parse_cursor_link(links.cursor()), parse_vscode_link(links.vscode())], ids=["cursor", "vscode"]
 )
-async def test_what_a_link_installs_starts(entry: dict[str, Any]) -> None:
-    assert "generate_video" in await tools_of(entry)
+async def test_installed_entry_starts_the_server(entry: dict[str, Any]) -> None:
+    assert "generate_video" in await list_tools(entry)

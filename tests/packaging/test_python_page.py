@@ -1,4 +1,4 @@
-"""Every Python example in the documents runs, against the simulated API in virtual time, and type-checks."""
+"""Every Python example in the documents runs with the simulated API in virtual time, and type-checks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from PIL import Image
 from tests.conftest import TOKEN, resolve, wall_clock
-from tests.packaging.documents import ROOT, Block, blocks
+from tests.packaging.documents import ROOT, Block, find_blocks
 
 from luma_mcp.api.useapi.client import LumaClient
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from luma_mcp.simulator.app import Simulator
 
-IN_THE_EXAMPLES = 'LumaClient("user:your-token")'
-IN_THIS_TEST = "LumaClient(TOKEN, transport=TRANSPORT, wall_clock=WALL_CLOCK, resolve=RESOLVE)"
+CLIENT_IN_EXAMPLES = 'LumaClient("user:your-token")'
+CLIENT_IN_TEST = "LumaClient(TOKEN, transport=TRANSPORT, wall_clock=WALL_CLOCK, resolve=RESOLVE)"
 LAST_LINES = "\n\nanyio.run(main)\n"
-PRINTED = {
+EXPECTED_OUTPUT = {
     "A video": ("https://",),
     "A limited wait": ("is processing", "completed"),
     "Errors": ("ray-v3-reasoning", "'resolution': '720p'"),
@@ -47,14 +47,14 @@ VideoRequest(prompt="A fox", resolution="1080p", duration="10s")
 """Every call but the last one has a value that the API does not document, or an unknown parameter."""
 
 
-def heading(block: Block) -> str:
+def find_heading(block: Block) -> str:
     """The last heading above a block."""
     above = (ROOT / block.page).read_text(encoding="utf-8").splitlines()[: block.line]
     return [line for line in above if line.startswith("## ")][-1].removeprefix("## ")
 
 
-@pytest.mark.parametrize("block", blocks("python"), ids=str)
-async def test_an_example_runs(
+@pytest.mark.parametrize("block", find_blocks("python"), ids=str)
+async def test_example_runs(
     block: Block,
     simulator: Simulator,
     tmp_path: Path,
@@ -62,9 +62,9 @@ async def test_an_example_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     # Only the client's arguments and the start are replaced; an example with more clients would use the real API.
-    assert block.text.count("LumaClient(") == block.text.count(IN_THE_EXAMPLES) == 1
+    assert block.text.count("LumaClient(") == block.text.count(CLIENT_IN_EXAMPLES) == 1
     assert block.text.endswith(LAST_LINES)
-    code = block.text.replace(IN_THE_EXAMPLES, IN_THIS_TEST).removesuffix(LAST_LINES)
+    code = block.text.replace(CLIENT_IN_EXAMPLES, CLIENT_IN_TEST).removesuffix(LAST_LINES)
     image = io.BytesIO()
     Image.new("RGB", (64, 36), "orange").save(image, "JPEG")
     (tmp_path / "fox.jpg").write_bytes(image.getvalue())
@@ -78,16 +78,17 @@ async def test_an_example_runs(
     exec(compile(code, str(block), "exec"), names)  # noqa: S102 - our own documents
     await names["main"]()
     output = capsys.readouterr().out
-    for text in PRINTED.get(heading(block), ()):
+    for text in EXPECTED_OUTPUT.get(find_heading(block), ()):
         assert text in output
     assert output
 
 
-def test_every_part_of_the_page_has_an_example() -> None:
-    assert {heading(block) for block in blocks("python") if block.page == "docs/python.md"} == set(PRINTED)
+def test_every_section_of_the_page_has_an_example() -> None:
+    sections = {find_heading(block) for block in find_blocks("python") if block.page == "docs/python.md"}
+    assert sections == set(EXPECTED_OUTPUT)
 
 
-def class_example() -> str:
+def build_class_example() -> str:
     """The indented example of the class's docstring, as a program."""
     example = re.search(r"^(?: {4}.*\n)+", inspect.cleandoc(LumaClient.__doc__ or ""), flags=re.MULTILINE)
     assert example is not None
@@ -95,9 +96,9 @@ def class_example() -> str:
     return f"from luma_mcp import LumaClient, VideoRequest\n\nasync def main(token: str) -> None:\n{example[0]}"
 
 
-def test_examples_type_check_and_wrong_options_do_not(tmp_path: Path) -> None:
-    programs = {f"example_{number}.py": block.text for number, block in enumerate(blocks("python"))}
-    programs |= {"docstring.py": class_example(), "rejected.py": REJECTED.lstrip()}
+def test_examples_type_check_and_invalid_options_do_not(tmp_path: Path) -> None:
+    programs = {f"example_{number}.py": block.text for number, block in enumerate(find_blocks("python"))}
+    programs |= {"docstring.py": build_class_example(), "rejected.py": REJECTED.lstrip()}
     for name, text in programs.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     # Reading the types of other packages too would take three times as long.

@@ -1,4 +1,4 @@
-"""The workflows do with the rights that they have what they say. scripts/check_workflows.py judges their form."""
+"""The workflows: permissions, pinned actions, order of the jobs. scripts/check_workflows.py lints them."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ TESTS = (GITHUB / "workflows" / "tests.yml").read_text(encoding="utf-8")
 
 
 def jobs(workflow: str) -> dict[str, str]:
-    """The jobs by name."""
+    """The text of each job, by name."""
     parts = re.split(r"^  (\w+):\n", workflow.split("\njobs:\n")[1], flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: str(path.relative_to(GITHUB)))
-def test_actions_of_others_are_pinned_by_commit(path: Path) -> None:
+def test_external_actions_are_pinned_by_commit(path: Path) -> None:
     uses = re.findall(r"uses: (\S+)(.*)", path.read_text(encoding="utf-8"))
     for action, remark in uses:
         if action.startswith("./"):
             assert (ROOT / action / "action.yml").exists()
         else:
             assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action), action
-            assert re.fullmatch(r" # v\d+\.\d+\.\d+", remark), f"{action} does not say its version"
+            assert re.fullmatch(r" # v\d+\.\d+\.\d+", remark), f"{action} has no comment with its version"
 
 
-def test_an_action_has_one_version() -> None:
+def test_each_action_has_one_version() -> None:
     found: dict[str, set[str]] = {}
     for path in WORKFLOWS:
         for name, commit in re.findall(r"uses: ([\w./-]+)@(\w+)", path.read_text(encoding="utf-8")):
@@ -43,18 +43,18 @@ def test_an_action_has_one_version() -> None:
 
 
 @pytest.mark.parametrize("path", [p for p in WORKFLOWS if p.parent.name == "workflows"], ids=lambda path: path.name)
-def test_a_workflow_may_only_read_unless_a_job_says_otherwise(path: Path) -> None:
+def test_workflows_have_read_permission_by_default(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert "\npermissions:\n  contents: read\n\n" in text
     assert "pull_request_target" not in text
     assert "secrets." not in text
-    # What somebody else has written, such as a title, is no part of a command.
+    # Text from other people, such as a title, must not become part of a command.
     assert not re.search(r"run:.*\$\{\{ *github\.", text)
 
 
-def test_only_what_publishes_may_write() -> None:
-    writing = {name: set(re.findall(r"([\w-]+): write", text)) for name, text in jobs(RELEASE).items()}
-    assert {name: rights for name, rights in writing.items() if rights} == {
+def test_only_publishing_jobs_have_write_permission() -> None:
+    permissions = {name: set(re.findall(r"([\w-]+): write", text)) for name, text in jobs(RELEASE).items()}
+    assert {name: rights for name, rights in permissions.items() if rights} == {
         "publish": {"id-token"},
         "registry": {"id-token"},
         "release": {"contents"},
@@ -62,7 +62,7 @@ def test_only_what_publishes_may_write() -> None:
     assert "write" not in TESTS
 
 
-def test_nothing_is_published_before_it_was_tested() -> None:
+def test_only_tested_builds_are_published() -> None:
     needs = {name: re.findall(r"needs: \[?([\w, ]+)\]?", text) for name, text in jobs(RELEASE).items()}
     assert needs == {
         "build": [],
@@ -72,14 +72,14 @@ def test_nothing_is_published_before_it_was_tested() -> None:
         "registry": ["publish"],
         "release": ["publish"],
     }
-    # Built once: what is published is what was tested.
+    # There is one build, so the tested files are the published ones.
     assert len(re.findall(r"hatchling build", RELEASE)) == 1
     assert "environment: pypi" in jobs(RELEASE)["publish"]
 
 
-def test_the_tests_run_on_every_system_and_python_that_is_promised() -> None:
-    told = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    promised = re.findall(r"Python :: (3\.\d+)", told)
-    versions = ", ".join(f'"{version}"' for version in promised)
+def test_tests_run_on_every_supported_system_and_python() -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    supported = re.findall(r"Python :: (3\.\d+)", pyproject)
+    versions = ", ".join(f'"{version}"' for version in supported)
     assert f"python: [{versions}]" in TESTS
     assert "system: [ubuntu-latest, macos-latest, windows-latest]" in TESTS
