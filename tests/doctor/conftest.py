@@ -1,4 +1,4 @@
-"""A person's machine: a home, an environment, an API on loopback, and somebody who does what a fix says."""
+"""The machine that the checks examine: a home folder, an environment, an API on loopback, and a shell for the fixes."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from luma_mcp.doctor.checks import CheckResult, Environment
 
 T = TypeVar("T")
-SECONDS = 60.0
-"""How long a check may take on a busy machine."""
+CHECK_TIMEOUT = 60.0
+"""Seconds that a check may take, with room for a busy machine."""
 CERTIFICATE = Path(__file__).parent / "loopback.pem"
-ELSEWHERE = "127.0.0.2"
-"""This machine under an address that counts as another's: requests go through proxies, and over TLS."""
+REMOTE_ADDRESS = "127.0.0.2"
+"""An address of this machine that counts as that of another one: requests use proxies and TLS."""
 BIN = Path(sys.executable).parent
 QUICK_SERVER = ("-I", "-S", str(Path(__file__).with_name("quick_server.py")))
-"""Arguments of Python for a server that starts at once; then its name and its tool."""
+"""Arguments of Python for a server that starts quickly. The server's name and its tool follow."""
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -48,12 +48,12 @@ class Report:
     def failures(self) -> list[CheckResult]:
         return [result for result in self.results if result.status == "failed"]
 
-    def one(self, name: str) -> CheckResult:
+    def get(self, name: str) -> CheckResult:
         [result] = [result for result in self.results if result.name == name]
         return result
 
     def failure(self, name: str) -> CheckResult:
-        """The only failure, which has that name."""
+        """Get the only failure, and check its name."""
         [result] = self.failures
         assert result.name == name, result
         assert result.fix
@@ -61,7 +61,7 @@ class Report:
 
 
 class Machine:
-    """Its environment variables are those of this process."""
+    """The machine of a test. Its environment variables are those of this process."""
 
     def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.home = home
@@ -75,18 +75,19 @@ class Machine:
         self._patch.delenv(name)
 
     def environment(self, **changes: Any) -> Environment:
-        return replace(detect(seconds=SECONDS), **changes)
+        return replace(detect(seconds=CHECK_TIMEOUT), **changes)
 
     def check(self, *, server: bool = False, **changes: Any) -> Report:
-        """The results of all checks; that of the server, which takes long, only where a test is about it."""
-        here = self.environment(**changes)
+        """Run all checks. That of the server is slow, so it is off by default."""
+        environment = self.environment(**changes)
         rows = [row for row in CHECKS if server or row.name != "server"]
-        return Report(anyio.run(run_checks, here, [*rows, *host_checks(here)]))
+        return Report(anyio.run(run_checks, environment, [*rows, *host_checks(environment)]))
 
     def type(self, command: str, *, typed: str = "") -> None:
-        """Type a command exactly as it is printed into a shell; `typed` is piped in.
+        """Run a command in a shell exactly as it is printed, with `typed` on stdin.
 
-        The shell has no luma-ray-mcp on its PATH. It parses our own commands, too, and they run in this process.
+        The shell has no luma-ray-mcp on its PATH. It only splits our own commands into arguments. They run in this
+        process.
         """
         if not command.startswith(invocation()):
             self._shell(command)
@@ -96,20 +97,20 @@ class Machine:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def _shell(self, command: str) -> str:
-        done = subprocess.run(  # noqa: S602 - exactly as it is printed
+        done = subprocess.run(  # noqa: S602 - the command as it is printed
             command, shell=True, cwd=self.home, capture_output=True, text=True, check=True, timeout=TIMEOUT
         )
         return done.stdout
 
 
 def as_ordinary_user(function: Callable[[], T]) -> T:
-    """Call a function in a thread to which file modes apply, also where the tests run as root."""
+    """Call a function in a thread without root's privileges, so that file modes apply to it."""
     with ThreadPoolExecutor(1, initializer=drop_capabilities) as thread:
         return thread.submit(function).result()
 
 
 def drop_capabilities() -> None:
-    """Give up what lets root read and write everywhere; for this thread and those that it starts."""
+    """Drop the capabilities that let root read and write every file, for this thread and the threads that it starts."""
     if sys.platform == "linux":
         header = (ctypes.c_uint32 * 2)(LINUX_CAPABILITY_VERSION_3, 0)
         assert ctypes.CDLL(None).capset(header, (ctypes.c_uint32 * 6)()) == 0
@@ -122,7 +123,7 @@ def simulator() -> Simulator:
 
 @pytest.fixture
 def machine(simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    """A machine on which everything works."""
+    """A machine on which every check passes."""
     machine = Machine(tmp_path, monkeypatch)
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_VIDEOS_DIR"):
         monkeypatch.delenv(name, raising=False)
@@ -132,17 +133,17 @@ def machine(simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @contextmanager
-def over_tls(simulator: Simulator) -> Iterator[str]:
-    """The API at another address of this machine, with a certificate that nobody knows."""
+def serve_over_tls(simulator: Simulator) -> Iterator[str]:
+    """Serve the API over TLS at another address of this machine, with a certificate that is not trusted."""
     config = uvicorn.Config(
-        simulator, host=ELSEWHERE, port=0, log_config=None, lifespan="off", ssl_certfile=CERTIFICATE
+        simulator, host=REMOTE_ADDRESS, port=0, log_config=None, lifespan="off", ssl_certfile=CERTIFICATE
     )
     listener = config.bind_socket()
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="api over tls")
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="serve_over_tls")
     thread.start()
     try:
-        yield f"https://{ELSEWHERE}:{listener.getsockname()[1]}{PREFIX}"
+        yield f"https://{REMOTE_ADDRESS}:{listener.getsockname()[1]}{PREFIX}"
     finally:
         server.should_exit = True
         thread.join()

@@ -1,4 +1,4 @@
-"""An MCP server that starts at once: `python -I -S quick_server.py NAME TOOL`. It answers both kinds of clients."""
+"""An MCP server that starts quickly: `python -I -S quick_server.py NAME TOOL`. It supports both protocol versions."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ import sys
 name, tool = sys.argv[1:3]
 info = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": name, "version": "1"}}
 tools = [{"name": tool, "inputSchema": {"type": "object"}}] if tool else []
-# A client of 2026-07-28 requires more fields, and begins with this request.
+# The first request of a client of 2026-07-28, which requires more fields.
 listing = {"tools": tools, "resultType": "complete", "cacheScope": "private", "ttlMs": 0}
 for line in sys.stdin:
     message = json.loads(line)

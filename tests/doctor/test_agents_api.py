@@ -1,4 +1,4 @@
-"""The checks with Luma's own Agents API: each failure is caused on purpose and ended by its fix."""
+"""The checks for Luma's Agents API: each test causes a failure and applies its fix."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.conftest import TOKEN
 from tests.doctor.conftest import Machine
-from tests.doctor.test_hosts import OURS, write
+from tests.doctor.test_hosts import OUR_ENTRY, write
 
 from luma_mcp.simulator.app import Fault, Simulator, new_simulator, running
 
@@ -37,12 +37,12 @@ def machine(simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         yield machine
 
 
-def test_a_key_is_checked_at_no_cost(machine: Machine, simulator: Simulator) -> None:
+def test_check_of_the_key_is_free(machine: Machine, simulator: Simulator) -> None:
     report = machine.check()
     assert report.failures == []
-    assert report.one("key").detail == "the key of the environment is accepted (not shown)"
-    assert "$0.06 to $3.60 a video" in report.one("prices").detail
-    assert report.one("hdr").status == "note"
+    assert report.get("key").detail == "the key of the environment is accepted (not shown)"
+    assert "$0.06 to $3.60 a video" in report.get("prices").detail
+    assert report.get("hdr").status == "note"
     assert simulator.requests == {"GET /files": 1}
     assert [text for text in (KEY, "useapi") if text in repr(report.results)] == []
     assert "account" not in {result.name.split()[0] for result in report.results}
@@ -56,7 +56,7 @@ def test_a_key_is_checked_at_no_cost(machine: Machine, simulator: Simulator) -> 
         (403, "Check the state of your account at https://platform.lumalabs.ai."),
     ],
 )
-def test_a_key_that_cannot_be_used_is_a_failure(machine: Machine, simulator: Simulator, status: int, fix: str) -> None:
+def test_unusable_key_is_a_failure(machine: Machine, simulator: Simulator, status: int, fix: str) -> None:
     refusal = Fault("GET", "/files", status, b'{"detail": "No."}', times=9)
     simulator.faults.append(refusal)
     assert machine.check().failure("key").fix == fix
@@ -64,7 +64,7 @@ def test_a_key_that_cannot_be_used_is_a_failure(machine: Machine, simulator: Sim
     assert machine.check().failures == []
 
 
-def test_another_address_is_corrected(machine: Machine) -> None:
+def test_wrong_address_is_a_failure(machine: Machine) -> None:
     url = os.environ["LUMA_MCP_BASE_URL"]
     machine.set(LUMA_MCP_BASE_URL=url.removesuffix("/v1"))
     failure = machine.check().failure("key")
@@ -73,9 +73,9 @@ def test_another_address_is_corrected(machine: Machine) -> None:
     assert machine.check().failures == []
 
 
-def test_a_missing_credential_may_be_of_either_api(machine: Machine) -> None:
+def test_missing_credential_names_both_apis(machine: Machine) -> None:
     machine.unset("LUMA_AGENTS_API_KEY")
-    [failure] = [each for each in machine.check().failures if each.name == "token"]
+    [failure] = [result for result in machine.check().failures if result.name == "token"]
     for provider in ("Set USEAPI_TOKEN to ", "Set LUMA_AGENTS_API_KEY to ", "doctor --simulate"):
         assert provider in failure.fix
     machine.set(LUMA_MCP_API="agents", USEAPI_TOKEN=TOKEN)
@@ -86,7 +86,7 @@ def test_a_missing_credential_may_be_of_either_api(machine: Machine) -> None:
     assert machine.check().failures == []
 
 
-def test_two_credentials_are_a_note_that_says_which_is_used(machine: Machine) -> None:
+def test_note_on_two_credentials_names_the_one_in_use(machine: Machine) -> None:
     machine.set(USEAPI_TOKEN=TOKEN)
     notes = [result for result in machine.check().results if "are both set" in result.detail]
     assert [note.detail for note in notes] == ["USEAPI_TOKEN and LUMA_AGENTS_API_KEY are both set: useapi.net is used"]
@@ -98,7 +98,7 @@ def test_two_credentials_are_a_note_that_says_which_is_used(machine: Machine) ->
     assert "LUMA_MCP_EMAIL has no effect" in repr(report)
 
 
-def test_a_credential_in_the_wrong_variable_is_a_failure(machine: Machine) -> None:
+def test_credential_in_the_wrong_variable_is_a_failure(machine: Machine) -> None:
     machine.set(USEAPI_TOKEN=KEY)
     failure = machine.check().failure("settings")
     assert failure.detail == (
@@ -109,10 +109,10 @@ def test_a_credential_in_the_wrong_variable_is_a_failure(machine: Machine) -> No
     assert machine.check().failures == []
 
 
-def test_the_key_of_an_entry_is_used_and_others_must_not_read_it(machine: Machine) -> None:
+def test_key_of_an_entry_is_used_and_must_be_private(machine: Machine) -> None:
     env = machine.environment().variables
     ours = {name: env[name] for name in ("LUMA_AGENTS_API_KEY", "LUMA_MCP_BASE_URL")}
-    path = write(machine, json.dumps({"mcpServers": {"luma": {**OURS, "env": ours | {"USEAPI_TOKEN": TOKEN}}}}))
+    path = write(machine, json.dumps({"mcpServers": {"luma": {**OUR_ENTRY, "env": ours | {"USEAPI_TOKEN": TOKEN}}}}))
     machine.unset("LUMA_AGENTS_API_KEY")
     machine.unset("LUMA_MCP_BASE_URL")
     machine.set(LUMA_MCP_API="agents")
@@ -120,9 +120,9 @@ def test_the_key_of_an_entry_is_used_and_others_must_not_read_it(machine: Machin
     report = machine.check()
     assert "its entry has USEAPI_TOKEN and LUMA_AGENTS_API_KEY: useapi.net is used" in repr(report)
     assert KEY not in repr(report)
-    path.write_text(json.dumps({"mcpServers": {"luma": {**OURS, "env": ours}}}))
+    path.write_text(json.dumps({"mcpServers": {"luma": {**OUR_ENTRY, "env": ours}}}))
     report = machine.check()
     assert report.failures == []
-    assert report.one("key").detail == "the key of Cursor's entry is accepted (not shown)"
+    assert report.get("key").detail == "the key of Cursor's entry is accepted (not shown)"
     [readable] = [result for result in report.results if "can read it" in result.detail]
     assert "contains the key" in readable.detail

@@ -1,4 +1,4 @@
-"""The API, the token and the accounts: each failure is caused on purpose and ended by its fix."""
+"""The checks of the API, the token and the accounts: each test causes a failure and applies its fix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import httpx2
 import pytest
 from tests.cli.commands import COOKIE
 from tests.conftest import EMAIL, TOKEN
-from tests.doctor.conftest import CERTIFICATE, Machine, over_tls
+from tests.doctor.conftest import CERTIFICATE, Machine, serve_over_tls
 
 from luma_mcp.doctor.checks import CHECKS, proxy_of, run_checks
 from luma_mcp.install.command import invocation
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 API = [check for check in CHECKS if check.name == "api"]
-POSIX = pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is a machine's own on Linux alone")
-OTHER = "other@example.com"
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has 127.0.0.2")
+OTHER_EMAIL = "other@example.com"
 
 
 @contextmanager
-def answering(data: bytes) -> Iterator[int]:
-    """A port where something answers every connection with these bytes and closes it."""
+def respond_with(data: bytes) -> Iterator[int]:
+    """Listen at a port, answer every connection with these bytes, and close it."""
     listener = socket.create_server(("127.0.0.1", 0))
 
-    def answer() -> None:
+    def serve() -> None:
         while True:
             try:
                 connection, _ = listener.accept()
@@ -45,7 +45,7 @@ def answering(data: bytes) -> Iterator[int]:
                 connection.recv(1000)
                 connection.sendall(data)
 
-    thread = threading.Thread(target=answer)
+    thread = threading.Thread(target=serve)
     thread.start()
     try:
         yield listener.getsockname()[1]
@@ -56,37 +56,37 @@ def answering(data: bytes) -> Iterator[int]:
         thread.join()
 
 
-def closed_port() -> int:
+def find_closed_port() -> int:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         return int(listener.getsockname()[1])
 
 
-def test_a_working_machine_passes_and_no_secret_is_shown(machine: Machine) -> None:
+def test_working_setup_passes_without_secrets_in_the_report(machine: Machine) -> None:
     report = machine.check()
     assert report.failures == []
-    assert "0 of 4 slots in use; session until 20" in report.one(f"account {EMAIL}").detail
-    assert "credits 1200 of 10000 used" in report.one(f"account {EMAIL}").detail
+    assert "0 of 4 slots in use; session until 20" in report.get(f"account {EMAIL}").detail
+    assert "credits 1200 of 10000 used" in report.get(f"account {EMAIL}").detail
     assert TOKEN not in repr(report)
 
 
-def test_checks_order_nothing_and_change_nothing(machine: Machine, simulator: Simulator) -> None:
+def test_checks_only_read(machine: Machine, simulator: Simulator) -> None:
     before = sorted(machine.home.rglob("*"))
     machine.check()
     assert {call.split()[0] for call in simulator.requests} == {"GET"}
     assert sorted(machine.home.rglob("*")) == before
 
 
-def test_a_missing_token_does_not_hide_the_api(machine: Machine) -> None:
+def test_api_is_checked_without_a_token(machine: Machine) -> None:
     machine.unset("USEAPI_TOKEN")
     report = machine.check()
     failure = report.failure("token")
     assert failure.fix.startswith("Set USEAPI_TOKEN to the complete API token that https://useapi.net shows")
-    assert report.one("api").status == "passed"
+    assert report.get("api").status == "passed"
     machine.set(USEAPI_TOKEN=TOKEN)
     assert machine.check().failures == []
 
 
-def test_a_token_that_is_not_accepted_is_replaced(machine: Machine) -> None:
+def test_rejected_token(machine: Machine) -> None:
     machine.set(USEAPI_TOKEN="user:1-of-last-year")
     report = machine.check()
     assert report.failure("token").fix.startswith("Set USEAPI_TOKEN to the complete API token")
@@ -95,7 +95,7 @@ def test_a_token_that_is_not_accepted_is_replaced(machine: Machine) -> None:
     assert machine.check().failures == []
 
 
-def test_an_expired_subscription_is_renewed(machine: Machine, simulator: Simulator) -> None:
+def test_expired_subscription(machine: Machine, simulator: Simulator) -> None:
     unpaid = Fault("GET", "/accounts", 402, b'{"error": "Account has no subscription"}', times=1000)
     simulator.faults.append(unpaid)
     assert machine.check().failure("token").fix == "Renew the subscription at https://useapi.net."
@@ -103,24 +103,24 @@ def test_an_expired_subscription_is_renewed(machine: Machine, simulator: Simulat
     assert machine.check().failures == []
 
 
-def test_a_closed_port_is_to_be_opened(machine: Machine, simulator: Simulator) -> None:
-    port = closed_port()
+def test_closed_port(machine: Machine, simulator: Simulator) -> None:
+    port = find_closed_port()
     machine.set(LUMA_MCP_BASE_URL=f"http://127.0.0.1:{port}{PREFIX}")
     report = machine.check()
     failure = report.failure("api")
     assert "refused" in failure.detail
     assert failure.fix.startswith(f"Start the server that should answer at http://127.0.0.1:{port}{PREFIX}")
-    assert report.one("token").status == "note"
+    assert report.get("token").status == "note"
     with running(simulator) as url:
         machine.set(LUMA_MCP_BASE_URL=url)
         assert machine.check().failures == []
 
 
-def test_something_else_at_the_address_is_not_a_failing_api(machine: Machine, simulator: Simulator) -> None:
+def test_other_service_at_the_address_differs_from_a_failing_api(machine: Machine, simulator: Simulator) -> None:
     url = os.environ["LUMA_MCP_BASE_URL"]
     pages = (b"hello\r\n", b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/html\r\n\r\n<h1>Sign in</h1>")
     for page in pages:
-        with answering(page) as port:
+        with respond_with(page) as port:
             machine.set(LUMA_MCP_BASE_URL=f"http://127.0.0.1:{port}{PREFIX}")
             assert "unset LUMA_MCP_BASE_URL" in machine.check().failure("api").fix
     machine.set(LUMA_MCP_BASE_URL=url)
@@ -133,9 +133,9 @@ def test_something_else_at_the_address_is_not_a_failing_api(machine: Machine, si
     assert machine.check().failures == []
 
 
-@POSIX
-def test_an_unknown_certificate_is_added_by_a_variable(machine: Machine, simulator: Simulator) -> None:
-    with over_tls(simulator) as url:
+@LINUX
+def test_untrusted_certificate(machine: Machine, simulator: Simulator) -> None:
+    with serve_over_tls(simulator) as url:
         machine.set(LUMA_MCP_BASE_URL=url)
         failure = machine.check().failure("api")
         assert "TLS" in failure.detail
@@ -144,9 +144,9 @@ def test_an_unknown_certificate_is_added_by_a_variable(machine: Machine, simulat
         assert machine.check().failures == []
 
 
-@POSIX
-def test_a_missing_certificate_file_is_unset(machine: Machine, simulator: Simulator) -> None:
-    with over_tls(simulator) as url:
+@LINUX
+def test_missing_certificate_file(machine: Machine, simulator: Simulator) -> None:
+    with serve_over_tls(simulator) as url:
         machine.set(LUMA_MCP_BASE_URL=url, SSL_CERT_FILE=machine.home / "gone.pem")
         failure = machine.check().failure("api")
         assert failure.fix.startswith("Unset those of SSL_CERT_FILE")
@@ -154,11 +154,11 @@ def test_a_missing_certificate_file_is_unset(machine: Machine, simulator: Simula
         assert machine.check().failures == []
 
 
-@POSIX
-def test_a_broken_proxy_is_named_without_its_password(machine: Machine, simulator: Simulator) -> None:
-    with over_tls(simulator) as url, answering(b"HTTP/1.1 403 Forbidden\r\n\r\n") as refusing:
+@LINUX
+def test_broken_proxy_is_named_without_its_password(machine: Machine, simulator: Simulator) -> None:
+    with serve_over_tls(simulator) as url, respond_with(b"HTTP/1.1 403 Forbidden\r\n\r\n") as refusing:
         machine.set(LUMA_MCP_BASE_URL=url, SSL_CERT_FILE=CERTIFICATE)
-        for port in (refusing, closed_port()):
+        for port in (refusing, find_closed_port()):
             machine.set(HTTPS_PROXY=f"http://fox:hunter2@127.0.0.1:{port}")
             report = machine.check()
             fix = f"Set HTTPS_PROXY to a proxy that works (127.0.0.1:{port} does not), or unset it."
@@ -168,42 +168,42 @@ def test_a_broken_proxy_is_named_without_its_password(machine: Machine, simulato
         assert machine.check().failures == []
 
 
-def test_an_unknown_host_name_needs_another_network(machine: Machine, simulator: Simulator) -> None:
-    """Raised by the transport, because a real look-up would leave this machine."""
+def test_unknown_host_name(machine: Machine, simulator: Simulator) -> None:
+    """The transport raises the error, because a real look-up would leave this machine."""
 
-    class Nowhere(httpx2.AsyncBaseTransport):
+    class FailingLookup(httpx2.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
             fault = httpx2.ConnectError("Name or service not known", request=request)
             raise fault from socket.gaierror(socket.EAI_NONAME, os.strerror(errno.ENOENT))
 
     machine.set(LUMA_MCP_BASE_URL="https://api.luma.example/v1/luma")
-    failure = machine.check(transport=Nowhere()).failure("api")
+    failure = machine.check(transport=FailingLookup()).failure("api")
     assert failure.fix == "Correct LUMA_MCP_BASE_URL (api.luma.example is not known), or unset it."
     machine.unset("LUMA_MCP_BASE_URL")
-    failure = machine.check(transport=Nowhere()).failure("api")
+    failure = machine.check(transport=FailingLookup()).failure("api")
     assert failure.fix == "Connect this machine to a network whose DNS knows api.useapi.net."
     assert machine.check(transport=httpx2.ASGITransport(simulator)).failures == []
 
 
-async def test_a_slow_api_passes_with_more_time(machine: Machine, simulator: Simulator) -> None:
-    """On a virtual clock: it answers after 20 seconds, and a check has 8 unless it is given more."""
+async def test_slow_api_passes_with_more_time(machine: Machine, simulator: Simulator) -> None:
+    """In virtual time: the API answers after 20 seconds; a check may take 8 by default."""
 
-    class Slow(httpx2.ASGITransport):
+    class SlowTransport(httpx2.ASGITransport):
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
             await anyio.sleep(10)
             return await super().handle_async_request(request)
 
-    transport = Slow(simulator)
-    begun = anyio.current_time()
+    transport = SlowTransport(simulator)
+    started = anyio.current_time()
     [api, _] = await run_checks(machine.environment(transport=transport, seconds=8.0), API)
-    assert anyio.current_time() - begun < 10
+    assert anyio.current_time() - started < 10
     assert (api.status, api.fix) == ("failed", f"Allow more time: {invocation()} doctor --seconds 30")
     results = await run_checks(machine.environment(transport=transport, seconds=30.0), API)
     assert [result for result in results if result.status != "passed"] == []
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the commands are typed into a POSIX shell")
-def test_a_missing_account_is_added_by_the_printed_command(machine: Machine, simulator: Simulator) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="the commands run in a POSIX shell")
+def test_printed_command_adds_a_missing_account(machine: Machine, simulator: Simulator) -> None:
     simulator.service.accounts.clear()
     failure = machine.check().failure("accounts")
     assert failure.fix == f"{invocation()} accounts add"
@@ -211,11 +211,9 @@ def test_a_missing_account_is_added_by_the_printed_command(machine: Machine, sim
     assert machine.check().failures == []
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the commands are typed into a POSIX shell")
+@pytest.mark.skipif(sys.platform == "win32", reason="the commands run in a POSIX shell")
 @pytest.mark.parametrize("email", [EMAIL, "o'fox+luma@example.com"])
-def test_an_expired_session_is_renewed_by_the_printed_command(
-    machine: Machine, simulator: Simulator, email: str
-) -> None:
+def test_printed_command_renews_an_expired_session(machine: Machine, simulator: Simulator, email: str) -> None:
     simulator.service.accounts.clear()
     simulator.service.sessions[COOKIE] = email
     simulator.service.add_account(email).session_valid = False
@@ -234,7 +232,7 @@ def test_an_expired_session_is_renewed_by_the_printed_command(
         (200, b'{"error": "Unable to sign in"}'),
     ],
 )
-def test_each_report_of_an_expired_session_is_a_failure(
+def test_each_sign_of_an_expired_session_is_a_failure(
     machine: Machine, simulator: Simulator, answer: tuple[int, bytes]
 ) -> None:
     simulator.faults.append(Fault("GET", f"/accounts/{EMAIL.replace('@', '%40')}", *answer, times=9))
@@ -242,23 +240,23 @@ def test_each_report_of_an_expired_session_is_a_failure(
     assert machine.check().failure(f"account {EMAIL}").fix == f"{invocation()} accounts refresh {EMAIL}"
 
 
-def test_texts_of_the_api_contain_no_control_characters(machine: Machine, simulator: Simulator) -> None:
+def test_control_characters_of_the_api_are_removed(machine: Machine, simulator: Simulator) -> None:
     evil = "\x1b]0;pwned\x07\x1b[2J\x9b31mfox\u202e\r\n\tin the snow"
     rows = {f"{evil}@example.com": {"error": evil}}
     simulator.faults.append(Fault("GET", "/accounts", 200, json.dumps(rows).encode(), times=9))
-    result = machine.check().one("account ]0;pwned[2J31mfox\n\tin the snow@example.com")
+    result = machine.check().get("account ]0;pwned[2J31mfox\n\tin the snow@example.com")
     assert '"]0;pwned[2J31mfox\n\tin the snow"' in result.detail
 
 
-def test_an_account_that_could_not_be_fetched_is_a_note(machine: Machine, simulator: Simulator) -> None:
+def test_account_that_cannot_be_fetched_is_a_note(machine: Machine, simulator: Simulator) -> None:
     simulator.faults.append(Fault("GET", f"/accounts/{EMAIL}", 503, times=99))
-    result = machine.check().one(f"account {EMAIL}")
+    result = machine.check().get(f"account {EMAIL}")
     assert result.status == "note"
     assert "0 of 4 slots" in result.detail
 
 
-def test_an_unconfigured_account_of_the_settings_fails(machine: Machine) -> None:
-    machine.set(LUMA_MCP_EMAIL=OTHER)
+def test_setting_with_an_unknown_account_is_a_failure(machine: Machine) -> None:
+    machine.set(LUMA_MCP_EMAIL=OTHER_EMAIL)
     failure = machine.check().failure("accounts")
     assert failure.fix == f"Set LUMA_MCP_EMAIL to one of {EMAIL}, or unset it."
     machine.set(LUMA_MCP_EMAIL=EMAIL)
@@ -277,7 +275,7 @@ def test_an_unconfigured_account_of_the_settings_fails(machine: Machine) -> None
         ("http://127.0.0.1:9/v1", {"HTTP_PROXY": "http://proxy"}, None),
     ],
 )
-def test_the_proxy_of_requests_is_named(
+def test_proxy_of_requests_is_detected(
     monkeypatch: pytest.MonkeyPatch, url: str, environment: dict[str, str], proxy: str | None
 ) -> None:
     for name, value in environment.items():

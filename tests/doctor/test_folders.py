@@ -1,4 +1,4 @@
-"""Folders, the journal and the settings: each failure is caused on purpose and ended by its fix."""
+"""The checks of folders, the journal and the settings: each test causes a failure and applies its fix."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from tests.doctor.conftest import Machine
 
-POSIX = pytest.mark.skipif(sys.platform == "win32", reason="the commands are typed into a POSIX shell")
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="the commands run in a POSIX shell")
 
 
 @pytest.mark.parametrize("name", ["file", "file/deeper"])
-def test_an_output_folder_that_is_a_file_fails(machine: Machine, name: str) -> None:
+def test_output_folder_that_is_a_file_is_a_failure(machine: Machine, name: str) -> None:
     (machine.home / "file").touch()
     machine.set(LUMA_MCP_OUTPUT_DIR=machine.home / name)
     failure = machine.check().failure("output folder")
@@ -40,18 +40,18 @@ def test_an_output_folder_that_is_a_file_fails(machine: Machine, name: str) -> N
 
 
 @POSIX
-def test_a_read_only_output_folder_fails(machine: Machine) -> None:
-    theirs = machine.home / "theirs"
-    theirs.mkdir(mode=0o500)
-    machine.set(LUMA_MCP_OUTPUT_DIR=theirs)
+def test_read_only_output_folder_is_a_failure(machine: Machine) -> None:
+    read_only = machine.home / "read-only"
+    read_only.mkdir(mode=0o500)
+    machine.set(LUMA_MCP_OUTPUT_DIR=read_only)
     failure = as_ordinary_user(machine.check).failure("output folder")
-    assert failure.detail == f"{theirs} cannot be written to: Permission denied"
+    assert failure.detail == f"{read_only} cannot be written to: Permission denied"
     machine.set(LUMA_MCP_OUTPUT_DIR=machine.home)
     assert as_ordinary_user(machine.check).failures == []
 
 
 @POSIX
-def test_a_missing_input_folder_is_created_by_the_command(machine: Machine) -> None:
+def test_printed_command_creates_a_missing_input_folder(machine: Machine) -> None:
     missing = machine.home / "my pictures" / "it's new"
     machine.set(LUMA_MCP_INPUT_DIRS=os.pathsep.join([str(machine.home), str(missing)]))
     failure = machine.check().failure("input folders")
@@ -60,7 +60,7 @@ def test_a_missing_input_folder_is_created_by_the_command(machine: Machine) -> N
     assert machine.check().failures == []
 
 
-def test_an_input_folder_that_is_a_file_is_removed(machine: Machine) -> None:
+def test_input_folder_that_is_a_file_is_a_failure(machine: Machine) -> None:
     file = machine.home / "photo.png"
     file.touch()
     machine.set(LUMA_MCP_INPUT_DIRS=os.pathsep.join([str(machine.home), str(file)]))
@@ -70,7 +70,7 @@ def test_an_input_folder_that_is_a_file_is_removed(machine: Machine) -> None:
 
 
 @POSIX
-def test_a_closed_input_folder_is_opened_by_the_command(machine: Machine) -> None:
+def test_printed_command_makes_an_input_folder_readable(machine: Machine) -> None:
     closed = machine.home / "closed"
     closed.mkdir(mode=0)
     machine.set(LUMA_MCP_INPUT_DIRS=closed)
@@ -81,8 +81,8 @@ def test_a_closed_input_folder_is_opened_by_the_command(machine: Machine) -> Non
     assert as_ordinary_user(machine.check).failures == []
 
 
-def journal(machine: Machine) -> Path:
-    """A journal with two orders, as a server has left it."""
+def create_journal(machine: Machine) -> Path:
+    """Create a journal with two orders, as a server leaves it."""
     path = machine.home / "state" / "journal.db"
     machine.set(LUMA_MCP_JOURNAL=path)
     anyio.run(record_orders, path, 2)
@@ -97,24 +97,24 @@ async def record_orders(path: Path, count: int) -> None:
     await journal.aclose()
 
 
-def test_an_intact_journal_is_not_changed(machine: Machine) -> None:
-    path = journal(machine)
+def test_intact_journal_is_not_changed(machine: Machine) -> None:
+    path = create_journal(machine)
     before, files = path.read_bytes(), sorted(path.parent.iterdir())
-    result = machine.check().one("journal")
+    result = machine.check().get("journal")
     assert (result.status, "2 orders" in result.detail) == ("passed", True)
     assert path.read_bytes() == before
     assert sorted(path.parent.iterdir()) == files
 
 
-def test_a_damaged_copy_beside_the_journal_is_named(machine: Machine) -> None:
-    path = journal(machine)
+def test_damaged_copy_beside_the_journal_is_named(machine: Machine) -> None:
+    path = create_journal(machine)
     shutil.copy(path, f"{path}.damaged-20261122-120000")
-    assert "kept as journal.db.damaged-20261122-120000" in machine.check().one("journal").detail
+    assert "kept as journal.db.damaged-20261122-120000" in machine.check().get("journal").detail
 
 
 @pytest.mark.parametrize("lock", ["BEGIN EXCLUSIVE", "BEGIN IMMEDIATE"])
-def test_a_locked_journal_fails_while_it_is_locked(machine: Machine, lock: str) -> None:
-    path = journal(machine)
+def test_locked_journal_is_a_failure_while_it_is_locked(machine: Machine, lock: str) -> None:
+    path = create_journal(machine)
     with closing(sqlite3.connect(path, isolation_level=None)) as holder:
         holder.execute(lock)
         failure = machine.check().failure("journal")
@@ -123,28 +123,28 @@ def test_a_locked_journal_fails_while_it_is_locked(machine: Machine, lock: str) 
     assert machine.check().failures == []
 
 
-def overwritten(path: Path) -> None:
-    path.write_bytes(b"not a database, but long enough to be looked at. " * 100)
+def overwrite_file(path: Path) -> None:
+    path.write_bytes(b"not a database, but long enough to be examined.  " * 100)
 
 
-def scratched(path: Path) -> None:
+def overwrite_schema(path: Path) -> None:
     data = bytearray(path.read_bytes())
-    # The first page keeps its header; its list of tables is gone.
+    # Only the header of the first page stays. The list of tables after it is lost.
     data[100:4096] = b"\xff" * 3996
     path.write_bytes(data)
 
 
-def worn(path: Path) -> None:
+def overwrite_rows(path: Path) -> None:
     data = bytearray(path.read_bytes())
-    # The page of the orders. The file opens, and its tables can be listed.
+    # The page of the orders. The file can be opened, and its tables can be listed.
     data[4096:8192] = b"\xff" * 4096
     path.write_bytes(data)
 
 
 @POSIX
-@pytest.mark.parametrize("damage", [overwritten, scratched, worn])
-def test_a_damaged_journal_is_moved_by_the_command(machine: Machine, damage: Callable[[Path], None]) -> None:
-    path = journal(machine)
+@pytest.mark.parametrize("damage", [overwrite_file, overwrite_schema, overwrite_rows])
+def test_printed_command_moves_a_damaged_journal(machine: Machine, damage: Callable[[Path], None]) -> None:
+    path = create_journal(machine)
     for _ in range(2):
         damage(path)
         failure = machine.check().failure("journal")
@@ -152,10 +152,10 @@ def test_a_damaged_journal_is_moved_by_the_command(machine: Machine, damage: Cal
         machine.type(failure.fix)
         assert machine.check().failures == []
         assert not path.exists()
-        journal(machine)
+        create_journal(machine)
 
 
-def version(path: Path, pragma: str) -> None:
+def set_pragma(path: Path, pragma: str) -> None:
     with closing(sqlite3.connect(path)) as database:
         database.execute(pragma)
 
@@ -164,9 +164,9 @@ def version(path: Path, pragma: str) -> None:
     ("pragma", "problem"),
     [("PRAGMA user_version = 999000", "newer luma-ray-mcp"), ("PRAGMA application_id = 7", "another program")],
 )
-def test_a_journal_of_another_program_is_left_alone(machine: Machine, pragma: str, problem: str) -> None:
-    path = journal(machine)
-    version(path, pragma)
+def test_journal_of_another_program_is_not_changed(machine: Machine, pragma: str, problem: str) -> None:
+    path = create_journal(machine)
+    set_pragma(path, pragma)
     before = path.read_bytes()
     failure = machine.check().failure("journal")
     assert problem in failure.detail
@@ -177,8 +177,8 @@ def test_a_journal_of_another_program_is_left_alone(machine: Machine, pragma: st
 
 
 @POSIX
-def test_a_read_only_journal_is_opened_by_the_command(machine: Machine) -> None:
-    path = journal(machine)
+def test_printed_command_makes_a_journal_writable(machine: Machine) -> None:
+    path = create_journal(machine)
     path.chmod(0o400)
     path.parent.chmod(0o500)
     failure = as_ordinary_user(machine.check).failure("journal")
@@ -188,14 +188,14 @@ def test_a_read_only_journal_is_opened_by_the_command(machine: Machine) -> None:
     assert as_ordinary_user(machine.check).failures == []
 
 
-def test_a_folder_in_place_of_the_journal_fails(machine: Machine) -> None:
+def test_folder_in_place_of_the_journal_is_a_failure(machine: Machine) -> None:
     for place in (machine.home, machine.home / "file" / "journal.db"):
         (machine.home / "file").touch()
         machine.set(LUMA_MCP_JOURNAL=place)
         assert machine.check().failure("journal").fix == "Set LUMA_MCP_JOURNAL to another file, or to off."
     machine.set(LUMA_MCP_JOURNAL="off")
     assert machine.check().failures == []
-    assert machine.check().one("journal").status == "note"
+    assert machine.check().get("journal").status == "note"
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_folder_in_place_of_the_journal_fails(machine: Machine) -> None:
         ("LUMA_MCP_SCHEMA", "loose"),
     ],
 )
-def test_an_unusable_setting_is_reported(machine: Machine, name: str, value: str) -> None:
+def test_invalid_setting_is_a_failure(machine: Machine, name: str, value: str) -> None:
     machine.set(**{name: value})
     failure = machine.check().failure("settings")
     assert failure.fix == f"Set {name} as this line says, or unset it."
@@ -217,7 +217,7 @@ def test_an_unusable_setting_is_reported(machine: Machine, name: str, value: str
     assert machine.check().failures == []
 
 
-def test_a_server_that_ends_over_a_setting_is_reported(machine: Machine) -> None:
+def test_server_that_exits_because_of_a_setting_is_a_failure(machine: Machine) -> None:
     machine.set(LUMA_MCP_SCHEMA="loose")
     [settings, server] = machine.check(server=True).failures
     assert (settings.name, server.name) == ("settings", "server")
@@ -226,7 +226,7 @@ def test_a_server_that_ends_over_a_setting_is_reported(machine: Machine) -> None
     assert server.fix == "Set LUMA_MCP_SCHEMA as the lines above say, or unset them."
 
 
-def test_an_unusable_token_is_not_shown(machine: Machine) -> None:
+def test_invalid_token_is_not_shown(machine: Machine) -> None:
     machine.set(USEAPI_TOKEN="user:1 hunter2")
     report = machine.check(server=True)
     assert {failure.name for failure in report.failures} == {"settings", "token", "server"}
@@ -234,7 +234,7 @@ def test_an_unusable_token_is_not_shown(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("name", ["LUMA_MCP_EMAIL", "LUMA_MCP_OUTPUT_DIR", "LUMA_MCP_LOG_LEVEL"])
-def test_a_token_in_another_variable_is_not_shown(machine: Machine, name: str) -> None:
+def test_token_in_another_variable_is_not_shown(machine: Machine, name: str) -> None:
     machine.set(**{name: "user:1-hunter2@mine"})
     report = machine.check(server=True)
     [settings, server] = report.failures
@@ -257,8 +257,8 @@ def test_settings_are_shown_without_the_token(machine: Machine) -> None:
         assert part in details
 
 
-def test_a_package_in_a_wrong_version_is_reported(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The version is that of metadata which Python finds first."""
+def test_package_in_a_wrong_version_is_a_failure(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version comes from the metadata that Python finds first."""
     shadow = machine.home / "shadow" / "mcp-9.9.dist-info"
     shadow.mkdir(parents=True)
     (shadow / "METADATA").write_text("Metadata-Version: 2.1\nName: mcp\nVersion: 9.9\n")
@@ -279,7 +279,7 @@ def test_a_package_in_a_wrong_version_is_reported(machine: Machine, monkeypatch:
         ("journal", "LUMA_MCP_JOURNAL", "LUMA_MCP_JOURNAL"),
     ],
 )
-def test_a_path_in_a_closed_folder_is_a_failure(machine: Machine, name: str, variable: str, fix: str) -> None:
+def test_path_in_an_unreadable_folder_is_a_failure(machine: Machine, name: str, variable: str, fix: str) -> None:
     closed = machine.home / "closed"
     (closed / "deep").mkdir(parents=True)
     closed.chmod(0)
