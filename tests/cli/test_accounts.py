@@ -73,7 +73,7 @@ def test_a_typed_cookie_is_not_shown(home: Path, environment: dict[str, str]) ->
     with Terminal(command, environment=environment, cwd=home) as terminal:
         terminal.read("not shown")
         terminal.type(COOKIE)
-        assert terminal.end() == 0
+        assert terminal.wait() == 0
     assert f"{EMAIL} was refreshed" in terminal.screen
     assert "useapi.net's page on Luma accounts shows where to find it" in " ".join(terminal.screen.split())
     assert COOKIE not in terminal.screen

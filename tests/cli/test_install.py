@@ -16,7 +16,7 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 from tests.cli.commands import LUMA_MCP, TIMEOUT, interrupt_at_request
 from tests.conftest import EMAIL, TOKEN
-from tests.install.unprivileged import unprivileged
+from tests.install.unprivileged import run_unprivileged
 
 from luma_mcp.install.command import command_here, invocation
 
@@ -139,7 +139,7 @@ def test_a_typed_token_is_checked_once_and_never_shown(in_terminal: Open, cursor
         assert ('"USEAPI_TOKEN": "user:…"' in shown, str(cursor) in shown) == (True, True)
         assert cursor.read_text(encoding="utf-8") == NEIGHBOUR
         terminal.type("y")
-        assert terminal.end() == 0
+        assert terminal.wait() == 0
     assert simulator.requests == {"GET /accounts": 1}
     assert servers(cursor)["luma"]["env"]["USEAPI_TOKEN"] == TOKEN
     assert [secret for secret in (TOKEN, "4711", "ghp_neighbour") if secret in terminal.screen] == []
@@ -157,7 +157,7 @@ def test_a_wrong_token_can_be_corrected(in_terminal: Open, cursor: Path) -> None
             terminal.type(typed)
             terminal.read(answer)
         terminal.type("y")
-        assert terminal.end() == 0
+        assert terminal.wait() == 0
     assert servers(cursor)["luma"]["env"]["USEAPI_TOKEN"] == TOKEN
     assert "two words" not in terminal.screen
 
@@ -188,7 +188,7 @@ def test_an_unreachable_api_can_be_ignored(in_terminal: Open, home: Path) -> Non
     with in_terminal("install", "cursor", "--yes", USEAPI_TOKEN=TOKEN) as terminal:
         terminal.read("Continue without the check?")
         terminal.type("y")
-        assert terminal.end() == 0
+        assert terminal.wait() == 0
     assert "luma" in servers(home / FILES["cursor"])
 
 
@@ -278,7 +278,7 @@ def test_a_host_is_chosen_by_number_name_or_all(in_terminal: Open, home: Path, a
         shown = terminal.read("Which one")
         assert ("1  Cursor" in shown, "2  Codex" in shown, "Windsurf" in shown) == (True, True, False)
         terminal.type(answer)
-        assert terminal.end() == 0
+        assert terminal.wait() == 0
     assert state(home).keys() == {FILES[host] for host in hosts}
 
 
@@ -291,7 +291,7 @@ def test_an_unknown_answer_can_be_corrected(in_terminal: Open, home: Path) -> No
             terminal.read(error)
             terminal.read("Which one")
         terminal.type("1")
-        assert terminal.end() == 0
+        assert terminal.wait() == 0
     assert state(home).keys() == {FILES["cursor"]}
 
 
@@ -325,7 +325,7 @@ def test_ctrl_c_at_a_prompt_changes_nothing(in_terminal: Open, home: Path, argum
     with in_terminal(*arguments) as terminal:
         terminal.read(prompt)
         interrupt(terminal.process)
-        assert terminal.end() == 130
+        assert terminal.wait() == 130
     assert "Traceback" not in terminal.screen
     assert state(home) == before
 
@@ -343,7 +343,7 @@ def test_no_changes_nothing(in_terminal: Open, home: Path, cursor: Path) -> None
         with in_terminal("install", "cursor", "--simulate") as terminal:
             terminal.read("Write it? [y/N]")
             terminal.type(answer)
-            assert terminal.end() == 1
+            assert terminal.wait() == 1
         assert terminal.screen.count("Nothing was changed") == 1
     assert state(home) == before
     assert cursor.exists()
@@ -359,7 +359,7 @@ def test_a_file_changed_meanwhile_is_read_again(in_terminal: Open, cursor: Path)
         terminal.read("Once more")
         terminal.read("Write it?")
         terminal.type("y")
-        assert terminal.end() == 0
+        assert terminal.wait() == 0
     assert servers(cursor)["time"]["command"] == "npx"
     assert "luma" in servers(cursor)
     [backup] = cursor.parent.glob("*.luma-backup-*")
@@ -564,7 +564,7 @@ def test_an_unreadable_folder_is_an_error_of_its_host_only(home: Path, environme
     (home / ".cursor").chmod(0)
     try:
         for arguments in (["install", "--all", "--simulate", "--yes"], ["uninstall", "--all", "--yes"]):
-            done = unprivileged([*LUMA_MCP, *arguments], environment=environment, cwd=home)
+            done = run_unprivileged([*LUMA_MCP, *arguments], environment=environment, cwd=home)
             assert done.returncode == 1
             assert "Traceback" not in done.stderr
             assert f"{home / FILES['cursor']}: it cannot be read: Permission denied." in done.stderr

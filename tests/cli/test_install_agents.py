@@ -94,7 +94,7 @@ def test_what_is_typed_tells_which_api_it_is_for(
         terminal.type(KEY)
         terminal.read("Write it?")
         terminal.type("y")
-        assert terminal.end() == 0
+        assert terminal.wait() == 0
         assert KEY not in terminal.screen
     assert written(cursor) == {"LUMA_AGENTS_API_KEY": KEY, "LUMA_MCP_BASE_URL": api}
 

@@ -90,7 +90,7 @@ def test_printed_command_adds_a_missing_entry(machine: Machine) -> None:
     with Terminal(["/bin/sh", "-c", result.fix], environment=os.environ.copy(), cwd=machine.home) as terminal:
         terminal.read("Write it?")
         terminal.type("y")
-        assert terminal.end() == 0
+        assert terminal.wait() == 0
     assert read_entry(machine) == build_installed_entry()
 
 

@@ -1,4 +1,4 @@
-"""Configuration files as hosts and people write them, without an entry of ours: for each, its host and its text."""
+"""Configuration files without our entry, as hosts and people write them: the host and the text of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _text(text: str) -> str:
 
 
 CLAUDE_DESKTOP = {
-    "as Claude Desktop makes it": '{\n  "globalShortcut": "",\n  "mcpServers": {}\n}',
+    "as Claude Desktop creates it": '{\n  "globalShortcut": "",\n  "mcpServers": {}\n}',
     "two servers": _text("""
         {
           "mcpServers": {

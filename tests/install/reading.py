@@ -11,14 +11,14 @@ import tomlkit
 from tests.install.documents import BOM, KEYS
 
 
-def read(host: str, text: str) -> dict[str, Any]:
-    """The content as the host reads it. Comments and trailing commas are removed by a tokenizer of its own."""
+def parse(host: str, text: str) -> dict[str, Any]:
+    """Parse a file as its host does. A separate tokenizer removes comments and trailing commas."""
     text = text.removeprefix(BOM)
     if host == "codex":
         try:
             return tomllib.loads(text)
         except tomllib.TOMLDecodeError:
-            # The standard library reads version 1.0 only.
+            # The standard library parses only version 1.0.
             return tomlkit.parse(text).unwrap()
     if host in ("cursor", "vscode", "gemini-cli"):
         tokens = re.findall(r'"(?:[^"\\]|\\.)*"|//[^\r\n]*|/\*[\s\S]*?\*/|[^"/]+', text)
@@ -30,16 +30,16 @@ def read(host: str, text: str) -> dict[str, Any]:
     return value
 
 
-def servers(host: str, text: str) -> dict[str, Any]:
-    """The servers that the host starts."""
-    found = read(host, text).get(KEYS.get(host, "mcpServers"), {})
+def get_servers(host: str, text: str) -> dict[str, Any]:
+    """Get the servers that the host starts."""
+    found = parse(host, text).get(KEYS.get(host, "mcpServers"), {})
     assert isinstance(found, dict)
     return found
 
 
-def without_us(host: str, text: str) -> str:
-    """Everything else in the file; as a text, because there `nan` equals itself."""
-    data = read(host, text)
-    rest = {name: server for name, server in servers(host, text).items() if name != "luma"}
+def format_without_ours(host: str, text: str) -> str:
+    """Format the file's content without our entry. As a text, because the value `nan` is not equal to itself."""
+    data = parse(host, text)
+    rest = {name: server for name, server in get_servers(host, text).items() if name != "luma"}
     data.pop(KEYS.get(host, "mcpServers"), None)
     return repr(data) + repr(rest)

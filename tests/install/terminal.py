@@ -1,4 +1,4 @@
-"""A program in a terminal, and the person who uses it."""
+"""Runs a program in a terminal, and reads and types like a person."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-PATIENCE = 60.0
-"""Seconds that a text may take to appear on a busy machine."""
+TIMEOUT = 60.0
+"""Seconds to wait for a text, with room for a busy machine."""
 
 
 class Terminal:
-    """A program in a terminal of its own. `screen`: everything that it has shown, with what was typed and echoed."""
+    """A program in its own terminal. `screen`: all that it has shown, including the echo of typed text."""
 
     def __init__(self, command: list[str], *, environment: dict[str, str], cwd: Path) -> None:
         self.screen = ""
-        self._seen = 0
-        self._ours, theirs = pty.openpty()
+        self._position = 0
+        self._terminal, program_side = pty.openpty()
         try:
             self.process = subprocess.Popen(
                 command,
                 env=environment,
                 cwd=cwd,
-                stdin=theirs,
-                stdout=theirs,
-                stderr=theirs,
-                # Without a controlling terminal, a password is asked for in this one.
+                stdin=program_side,
+                stdout=program_side,
+                stderr=program_side,
+                # Without a controlling terminal, a password prompt uses this one.
                 start_new_session=True,
             )
         finally:
-            os.close(theirs)
+            os.close(program_side)
 
     def __enter__(self) -> Self:
         return self
@@ -47,36 +47,36 @@ class Terminal:
     ) -> None:
         self.process.kill()
         self.process.wait()
-        os.close(self._ours)
+        os.close(self._terminal)
 
     def read(self, until: str) -> str:
-        """Wait for a text; what the screen has shown since the previous one, up to its end."""
-        seen = self._seen
-        deadline = time.monotonic() + PATIENCE
-        while until not in self.screen[seen:]:
-            if not self._more(deadline):
-                raise AssertionError(f"{until!r} did not appear: {self.screen[seen:]!r}")
-        self._seen = self.screen.index(until, seen) + len(until)
-        return self.screen[seen : self._seen]
+        """Wait for a text. Return the screen from the end of the previous one to the end of this one."""
+        start = self._position
+        deadline = time.monotonic() + TIMEOUT
+        while until not in self.screen[start:]:
+            if not self._read_more(deadline):
+                raise AssertionError(f"{until!r} did not appear: {self.screen[start:]!r}")
+        self._position = self.screen.index(until, start) + len(until)
+        return self.screen[start : self._position]
 
     def type(self, line: str) -> None:
         """Type a line and Enter."""
-        os.write(self._ours, f"{line}\n".encode())
+        os.write(self._terminal, f"{line}\n".encode())
 
-    def end(self) -> int:
-        """Read to the end; the exit code."""
-        deadline = time.monotonic() + PATIENCE
-        while self._more(deadline):
+    def wait(self) -> int:
+        """Read until the program exits, and return its exit code."""
+        deadline = time.monotonic() + TIMEOUT
+        while self._read_more(deadline):
             pass
-        return self.process.wait(timeout=PATIENCE)
+        return self.process.wait(timeout=TIMEOUT)
 
-    def _more(self, deadline: float) -> bool:
-        if not select.select([self._ours], [], [], max(0.0, deadline - time.monotonic()))[0]:
+    def _read_more(self, deadline: float) -> bool:
+        if not select.select([self._terminal], [], [], max(0.0, deadline - time.monotonic()))[0]:
             return False
         try:
-            data = os.read(self._ours, 65536)
+            data = os.read(self._terminal, 65536)
         except OSError:
-            # This is how Linux reports that the other side is closed.
+            # Linux reports in this way that the program's side is closed.
             return False
         self.screen += re.sub(r"\x1b\[[0-9;]*m", "", data.decode(errors="replace")).replace("\r\n", "\n")
         return bool(data)

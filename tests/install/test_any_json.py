@@ -1,4 +1,4 @@
-"""JSON files of any shape: comments, commas, white space and nesting are random."""
+"""Random JSON files: comments, commas, white space and nesting vary."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from luma_mcp.hosts import HOSTS
 from luma_mcp.install.config import Config, JsonDocument, ParseError, Snapshot
 from luma_mcp.install.entry import Entry
 
-MANY = int(os.environ.get("SCENARIOS", "2000")) // 20
+EXAMPLES = int(os.environ.get("SCENARIOS", "2000")) // 20
 DERANDOMIZE = "SCENARIOS" not in os.environ
 PATH = ("mcpServers", "luma")
 ENTRY = {"command": "/opt/luma-ray-mcp", "env": {"USEAPI_TOKEN": "user:1-x"}}
@@ -36,8 +36,8 @@ ROOTS = st.dictionaries(NAMES.filter(lambda name: name != "mcpServers"), VALUES,
 
 
 @st.composite
-def written(draw: st.DrawFn, value: Any, *, comments: bool) -> str:
-    """A value in one of the many ways in which it can be written."""
+def format_randomly(draw: st.DrawFn, value: Any, *, comments: bool) -> str:
+    """A value as JSON, with random white space, commas and comments."""
 
     def gap() -> str:
         return draw(SPACES) + (draw(COMMENTS) + draw(SPACES) if comments else "")
@@ -60,7 +60,7 @@ def written(draw: st.DrawFn, value: Any, *, comments: bool) -> str:
 
 @st.composite
 def documents(draw: st.DrawFn, *, with_luma: bool = False) -> tuple[str, bool]:
-    """A file with servers, and whether it may have comments."""
+    """The text of a file with servers, and whether it may have comments."""
     servers = draw(SERVERS)
     if with_luma:
         names = [*servers, "luma"]
@@ -68,43 +68,43 @@ def documents(draw: st.DrawFn, *, with_luma: bool = False) -> tuple[str, bool]:
     root = draw(ROOTS)
     names = draw(st.permutations([*root, "mcpServers"]))
     comments = draw(st.booleans())
-    whole = {name: servers if name == "mcpServers" else root[name] for name in names}
-    return draw(written(whole, comments=comments)), comments
+    complete = {name: servers if name == "mcpServers" else root[name] for name in names}
+    return draw(format_randomly(complete, comments=comments)), comments
 
 
-def without_luma(text: str, *, comments: bool) -> dict[str, Any]:
+def remove_luma(text: str, *, comments: bool) -> dict[str, Any]:
     data = dict(JsonDocument.parse(text, comments=comments).value)
     data["mcpServers"] = {name: server for name, server in data["mcpServers"].items() if name != "luma"}
     return data
 
 
-@settings(max_examples=MANY, deadline=None, derandomize=DERANDOMIZE)
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=DERANDOMIZE)
 @given(documents())
 def test_adding_and_removing_restores_every_byte(example: tuple[str, bool]) -> None:
     text, comments = example
     after = JsonDocument.parse(text, comments=comments).set_value(PATH, ENTRY)
     assert JsonDocument.parse(after, comments=comments).value["mcpServers"]["luma"] == ENTRY
-    assert without_luma(after, comments=comments) == JsonDocument.parse(text, comments=comments).value
+    assert remove_luma(after, comments=comments) == JsonDocument.parse(text, comments=comments).value
     assert JsonDocument.parse(after, comments=comments).set_value(PATH, ENTRY) == after
     assert JsonDocument.parse(after, comments=comments).remove(PATH) == text
 
 
-@settings(max_examples=MANY, deadline=None, derandomize=DERANDOMIZE)
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=DERANDOMIZE)
 @given(documents(with_luma=True))
-def test_removing_takes_one_member_and_one_comma(example: tuple[str, bool]) -> None:
+def test_removing_removes_one_member_and_one_comma(example: tuple[str, bool]) -> None:
     text, comments = example
     document = JsonDocument.parse(text, comments=comments)
     start, end = document.locate(PATH)
     after = document.remove(PATH)
-    assert JsonDocument.parse(after, comments=comments).value == without_luma(text, comments=comments)
+    assert JsonDocument.parse(after, comments=comments).value == remove_luma(text, comments=comments)
     outside, left = ("".join(part.split()) for part in (text[:start] + text[end:], after))
     assert len(outside) - len(left) in (0, 1)
     assert any(outside[:n] + outside[n + 1 :] == left for n in range(len(outside))) or outside == left
 
 
-@settings(max_examples=MANY, deadline=None, derandomize=DERANDOMIZE)
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=DERANDOMIZE)
 @given(documents(with_luma=True), st.sampled_from(["/new", 'C:\\"x"', "ключ"]))
-def test_a_value_is_replaced_in_place(example: tuple[str, bool], command: str) -> None:
+def test_value_is_replaced_in_place(example: tuple[str, bool], command: str) -> None:
     text, comments = example
     document = JsonDocument.parse(text, comments=comments)
     start, end = document.locate((*PATH, "command"))
@@ -113,7 +113,7 @@ def test_a_value_is_replaced_in_place(example: tuple[str, bool], command: str) -
     assert (after[:start], after[len(after) - len(text) + end :]) == (text[:start], text[end:])
 
 
-@settings(max_examples=MANY, deadline=None, derandomize=DERANDOMIZE)
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=DERANDOMIZE)
 @given(st.text(alphabet='{}[]",:/*\\ \n1aluma', max_size=40))
 def test_invalid_json_is_a_parse_error_with_its_position(text: str) -> None:
     found = None
@@ -124,14 +124,14 @@ def test_invalid_json_is_a_parse_error_with_its_position(text: str) -> None:
     assert found is None or 0 <= found <= len(text)
 
 
-@settings(max_examples=MANY, deadline=None, derandomize=DERANDOMIZE)
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=DERANDOMIZE)
 @given(documents())
-def test_a_long_file_is_changed_like_a_short_one(example: tuple[str, bool]) -> None:
+def test_long_file_is_changed_like_a_short_one(example: tuple[str, bool]) -> None:
     text, comments = example
     host = next(host for host in HOSTS if host.format == ("jsonc" if comments else "json") and host.key == PATH[0])
     snapshot = Snapshot(Path("file"), Path("file"), text.encode())
-    whole, cut = Config.decode(host, snapshot), Config.decode(host, snapshot, limit=0)
-    added = whole.with_entry(Entry("/opt/luma-ray-mcp"))
-    assert cut.with_entry(Entry("/opt/luma-ray-mcp")).data == added.data
+    complete, shortened = Config.decode(host, snapshot), Config.decode(host, snapshot, limit=0)
+    added = complete.with_entry(Entry("/opt/luma-ray-mcp"))
+    assert shortened.with_entry(Entry("/opt/luma-ray-mcp")).data == added.data
     snapshot = Snapshot(Path("file"), Path("file"), added.data)
     assert Config.decode(host, snapshot, limit=0).without_entry().data == text.encode()

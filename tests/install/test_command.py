@@ -1,4 +1,4 @@
-"""How this installation is started: by a host, and by a person."""
+"""The commands that start this installation: in a host's entry, and in a terminal."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def resolve(
         ),
     ],
 )
-def test_the_script_beside_this_python_is_the_program(executable: str, system: System, command: str) -> None:
+def test_script_beside_this_python_is_the_program(executable: str, system: System, command: str) -> None:
     assert resolve(executable, system) == Command(command)
 
 
@@ -91,7 +91,7 @@ def test_without_a_script_this_python_runs_the_package() -> None:
         ("pipx", ("run", "--spec", "/srv/luma", "luma-ray-mcp")),
     ],
 )
-def test_an_ephemeral_environment_is_started_by_its_runner(
+def test_ephemeral_environment_is_started_by_its_runner(
     executable: str, system: System, runner: str, args: tuple[str, ...]
 ) -> None:
     found = resolve(executable, system, commands={runner: f"/usr/bin/{runner}"}, cache="/elsewhere", source="/srv/luma")
@@ -100,7 +100,7 @@ def test_an_ephemeral_environment_is_started_by_its_runner(
     assert f"/usr/bin/{runner}" in warning
 
 
-def test_an_ephemeral_environment_keeps_its_repository() -> None:
+def test_ephemeral_environment_is_started_from_its_repository() -> None:
     source = "git+https://example.com/luma-ray-mcp@main"
     found = resolve("/srv/.cache/uv/archive-v0/X/bin/python", commands={"uvx": "/usr/bin/uvx"}, source=source)
     assert found.args == ("--from", source, "luma-ray-mcp")
@@ -108,12 +108,12 @@ def test_an_ephemeral_environment_keeps_its_repository() -> None:
     assert found.args == ("run", "--spec", source, "luma-ray-mcp")
 
 
-def test_our_name_is_never_started_from_an_index() -> None:
+def test_package_is_never_started_from_an_index() -> None:
     found = resolve("/srv/.cache/uv/archive-v0/X/bin/python", commands={"uvx": "/usr/bin/uvx"})
     assert (found.program, found.args) == ("/srv/.cache/uv/archive-v0/X/bin/python", ("-m", "luma_mcp"))
 
 
-def test_an_ephemeral_environment_without_runner_is_warned_of() -> None:
+def test_warning_about_an_ephemeral_environment_without_runner() -> None:
     found = resolve("/srv/.cache/uv/archive-v0/X/bin/python")
     assert (found.program, found.args) == ("/srv/.cache/uv/archive-v0/X/bin/python", ("-m", "luma_mcp"))
     assert "temporary environment" in found.warnings[0]
@@ -132,12 +132,12 @@ def test_an_ephemeral_environment_without_runner_is_warned_of() -> None:
         (r"\\server\share\luma-ray-mcp\.venv\Scripts\python.exe", "win32", "protects"),
     ],
 )
-def test_temporary_and_protected_folders_are_warned_of(executable: str, system: System, reason: str) -> None:
+def test_warning_about_temporary_and_protected_folders(executable: str, system: System, reason: str) -> None:
     [warning] = resolve(executable, system).warnings
     assert reason in warning
 
 
-def test_an_environment_of_a_temporary_python_is_warned_of() -> None:
+def test_warning_about_an_environment_of_a_temporary_python() -> None:
     assert resolve("/opt/luma/bin/python", base="/tmp/python/bin/python3").warnings  # noqa: S108
     assert not resolve(f"{USERS}/ana/luma-ray-mcp/.venv/bin/python", "darwin").warnings
 
@@ -160,11 +160,11 @@ def test_an_environment_of_a_temporary_python_is_warned_of() -> None:
         ({"url": "https://me:secret@example.com/l.git", "vcs_info": {"vcs": "git"}}, None),
     ],
 )
-def test_the_source_is_what_the_installer_recorded(record: dict[str, Any] | str | None, source: str | None) -> None:
+def test_source_is_read_from_the_installers_record(record: dict[str, Any] | str | None, source: str | None) -> None:
     assert parse_source(json.dumps(record) if isinstance(record, dict) else record) == source
 
 
-def test_this_installation_is_found_with_an_absolute_path() -> None:
+def test_path_of_this_installation_is_absolute() -> None:
     found = command_here()
     assert Path(found.program).is_file()
     assert Path(found.program).is_absolute()
@@ -172,7 +172,7 @@ def test_this_installation_is_found_with_an_absolute_path() -> None:
 
 
 CLONE = Command("/srv/luma/.venv/bin/luma-ray-mcp")
-IN_A_FOLDER_WITH_BLANKS = Command(r"C:\My files\luma\.venv\Scripts\luma-ray-mcp.exe")
+WITH_SPACES_IN_ITS_PATH = Command(r"C:\My files\luma\.venv\Scripts\luma-ray-mcp.exe")
 
 
 @pytest.mark.parametrize(
@@ -187,19 +187,19 @@ IN_A_FOLDER_WITH_BLANKS = Command(r"C:\My files\luma\.venv\Scripts\luma-ray-mcp.
             {},
             r"C:\luma\.venv\Scripts\luma-ray-mcp.exe",
         ),
-        (IN_A_FOLDER_WITH_BLANKS, "win32", {}, r'& "C:\My files\luma\.venv\Scripts\luma-ray-mcp.exe"'),
-        (IN_A_FOLDER_WITH_BLANKS, "win32", {"PROMPT": "$P$G"}, r'"C:\My files\luma\.venv\Scripts\luma-ray-mcp.exe"'),
+        (WITH_SPACES_IN_ITS_PATH, "win32", {}, r'& "C:\My files\luma\.venv\Scripts\luma-ray-mcp.exe"'),
+        (WITH_SPACES_IN_ITS_PATH, "win32", {"PROMPT": "$P$G"}, r'"C:\My files\luma\.venv\Scripts\luma-ray-mcp.exe"'),
     ],
 )
-def test_a_person_types_a_quoted_path(
+def test_invocation_is_quoted_for_the_shell(
     command: Command, system: System, environment: dict[str, str], typed: str
 ) -> None:
     assert format_invocation(command, system, on_path=None, environment=environment) == typed
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="links as POSIX has them")
-def test_a_person_types_the_name_if_path_has_this_installation(tmp_path: Path) -> None:
-    """Both uv and pipx put a link to the script on PATH."""
+@pytest.mark.skipif(sys.platform == "win32", reason="symbolic links of POSIX")
+def test_invocation_is_the_name_if_path_has_this_installation(tmp_path: Path) -> None:
+    """Both uv and pipx create a link to the script in a folder of PATH."""
     script, other, link = tmp_path / "tool" / "luma-ray-mcp", tmp_path / "luma-ray-mcp", tmp_path / "link"
     script.parent.mkdir()
     script.write_text("#!/x/python", encoding="utf-8")
@@ -207,12 +207,12 @@ def test_a_person_types_the_name_if_path_has_this_installation(tmp_path: Path) -
     link.symlink_to(script)
     command = Command(str(script))
     assert format_invocation(command, "linux", on_path=str(link), environment={}) == "luma-ray-mcp"
-    # The installation of somebody else on PATH is not this one.
+    # PATH has another installation.
     assert format_invocation(command, "linux", on_path=str(other), environment={}) == str(script)
     assert format_invocation(command, "linux", on_path=str(tmp_path / "gone"), environment={}) == str(script)
 
 
-def test_a_copied_launcher_on_path_counts_as_the_same(tmp_path: Path) -> None:
+def test_copied_launcher_on_path_is_recognized(tmp_path: Path) -> None:
     """On Windows uv and pipx copy the launcher, which contains the path of its Python."""
     for folder in ("tool", "bin"):
         (tmp_path / folder).mkdir()
@@ -222,9 +222,9 @@ def test_a_copied_launcher_on_path_counts_as_the_same(tmp_path: Path) -> None:
     assert format_invocation(command, "win32", on_path=on_path, environment={}) == "luma-ray-mcp"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="typed into a POSIX shell")
+@pytest.mark.skipif(sys.platform == "win32", reason="the command runs in a POSIX shell")
 @pytest.mark.parametrize("on_path", [True, False])
-def test_the_printed_invocation_can_be_typed(tmp_path: Path, *, on_path: bool) -> None:
+def test_printed_invocation_works_in_a_shell(tmp_path: Path, *, on_path: bool) -> None:
     path = f"{BIN}:/usr/bin:/bin" if on_path else "/usr/bin:/bin"
     code = "from luma_mcp.install.command import invocation; print(invocation())"
     environment = {"PATH": path, "HOME": str(tmp_path)}
@@ -236,12 +236,12 @@ def test_the_printed_invocation_can_be_typed(tmp_path: Path, *, on_path: bool) -
     assert (done.returncode, done.stdout.strip().endswith(__version__)) == (0, True), done.stderr
 
 
-def test_the_invocation_needs_no_heavy_import() -> None:
-    heavy = ("tomlkit", "urllib.request", "importlib.metadata", "pydantic", "httpx2", "mcp")
+def test_invocation_imports_no_slow_modules() -> None:
+    slow = ("tomlkit", "urllib.request", "importlib.metadata", "pydantic", "httpx2", "mcp")
     code = (
         "import sys; before = set(sys.modules)\n"
         "from luma_mcp.install.command import invocation; invocation()\n"
-        f"print(*(set(sys.modules) - before) & {set(heavy)!r})"
+        f"print(*(set(sys.modules) - before) & {set(slow)!r})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -1,4 +1,4 @@
-"""Our entry is added to real files and removed again, and everything else stays as it is."""
+"""Our entry is added to realistic files and removed, and the rest of the file does not change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.install.documents import BOM, CASES, CODEX, DOCUMENTS
-from tests.install.reading import servers, without_us
+from tests.install.reading import format_without_ours, get_servers
 
 from luma_mcp.hosts import HOSTS
 from luma_mcp.install.config import Config, JsonDocument, Snapshot, Unparsable, parse_document
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 HOST = {host.id: host for host in HOSTS}
 OURS = Entry("/opt/luma/bin/luma-ray-mcp", (), {"USEAPI_TOKEN": "user:1-x", "LUMA_MCP_EMAIL": "fox@example.com"})
-TYPED = ("claude-code", "vscode")
+HOSTS_WITH_TYPE = ("claude-code", "vscode")
 
 
 def config(host: str, text: str) -> Config:
@@ -36,22 +36,24 @@ def config(host: str, text: str) -> Config:
     return Config.decode(HOST[host], Snapshot(path, path, text.encode()))
 
 
-def expected(host: str, entry: Entry = OURS) -> dict[str, object]:
+def build_expected(host: str, entry: Entry = OURS) -> dict[str, object]:
     fields: dict[str, object] = {"command": entry.command, "env": dict(entry.env)}
     if entry.args:
         fields["args"] = list(entry.args)
     return (
-        fields | ({"type": "stdio"} if host in TYPED else {}) | ({"tool_timeout_sec": 660} if host == "codex" else {})
+        fields
+        | ({"type": "stdio"} if host in HOSTS_WITH_TYPE else {})
+        | ({"tool_timeout_sec": 660} if host == "codex" else {})
     )
 
 
-def comments(text: str) -> list[str]:
-    """The comments on lines of their own."""
+def list_comments(text: str) -> list[str]:
+    """The comments that have their own line."""
     return [line.strip() for line in text.splitlines() if line.lstrip().startswith("#")]
 
 
-def is_part(less: str, more: str) -> bool:
-    """Whether one text is the other with something inserted."""
+def is_subsequence(less: str, more: str) -> bool:
+    """Return whether the longer text is the shorter one with insertions."""
     rest = iter(more)
     return all(character in rest for character in less)
 
@@ -60,9 +62,9 @@ def is_part(less: str, more: str) -> bool:
 def test_adding_the_entry_changes_nothing_else(host: str, name: str) -> None:
     before = DOCUMENTS[host][name]
     after = config(host, before).with_entry(OURS).text
-    assert servers(host, after)["luma"] == expected(host)
-    assert without_us(host, after) == without_us(host, before)
-    assert is_part("".join(before.split()), "".join(after.split()))
+    assert get_servers(host, after)["luma"] == build_expected(host)
+    assert format_without_ours(host, after) == format_without_ours(host, before)
+    assert is_subsequence("".join(before.split()), "".join(after.split()))
     assert (after.startswith(BOM), after.endswith("\n")) == (before.startswith(BOM), before.endswith("\n"))
     assert ("\r\n" in before) == ("\r\n" in after)
     assert not re.search(r"(?<!\r)\n", after) or "\r\n" not in before
@@ -70,27 +72,27 @@ def test_adding_the_entry_changes_nothing_else(host: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(("host", "name"), CASES)
-def test_adding_it_twice_changes_nothing(host: str, name: str) -> None:
+def test_adding_the_entry_again_changes_nothing(host: str, name: str) -> None:
     after = config(host, DOCUMENTS[host][name]).with_entry(OURS).text
     assert config(host, after).with_entry(OURS).text == after
 
 
 @pytest.mark.parametrize(("host", "name"), CASES)
-def test_removing_it_restores_every_byte(host: str, name: str) -> None:
+def test_removing_the_entry_restores_every_byte(host: str, name: str) -> None:
     before = DOCUMENTS[host][name]
     after = config(host, config(host, before).with_entry(OURS).text).without_entry().text
     assert after == before
 
 
 @pytest.mark.parametrize(("host", "name"), CASES)
-def test_later_changes_of_the_entry_are_removed_with_it(host: str, name: str) -> None:
+def test_later_changes_of_the_entry_are_removed_too(host: str, name: str) -> None:
     before = DOCUMENTS[host][name]
     first = config(host, before).with_entry(OURS).text
     other = Entry("/usr/bin/uvx", ("luma-ray-mcp", "--simulate"), {"LUMA_MCP_JOURNAL": "off"})
     second = config(host, first).with_entry(other).text
     merged = Entry(other.command, other.args, {**OURS.env, **other.env})
-    assert servers(host, second)["luma"] == expected(host, merged)
-    assert without_us(host, second) == without_us(host, before)
+    assert get_servers(host, second)["luma"] == build_expected(host, merged)
+    assert format_without_ours(host, second) == format_without_ours(host, before)
     assert config(host, second).without_entry().text == before
 
 
@@ -105,28 +107,28 @@ def test_toml_keeps_every_line(name: str) -> None:
 @pytest.mark.parametrize("text", ["", "\n", BOM, "  \n\n"])
 def test_empty_file_gets_only_the_entry(host: str, text: str) -> None:
     after = config(host, text).with_entry(OURS).text
-    assert servers(host, after) == {"luma": expected(host)}
-    assert servers(host, config(host, after).without_entry().text) == {}
+    assert get_servers(host, after) == {"luma": build_expected(host)}
+    assert get_servers(host, config(host, after).without_entry().text) == {}
 
 
 @pytest.mark.parametrize("host", [host for host in DOCUMENTS if host != "codex"])
 @pytest.mark.parametrize("text", ["{}", "{ }\n", "{\n}\n", '{"a": [1, 2.50]}', '{\n\t"a": "b"\n}'])
-def test_missing_servers_object_is_created_and_stays(host: str, text: str) -> None:
+def test_missing_servers_object_is_created_and_kept(host: str, text: str) -> None:
     after = config(host, text).with_entry(OURS).text
-    assert servers(host, after) == {"luma": expected(host)}
+    assert get_servers(host, after) == {"luma": build_expected(host)}
     left = config(host, after).without_entry().text
-    assert servers(host, left) == {}
-    assert without_us(host, left) == without_us(host, text)
+    assert get_servers(host, left) == {}
+    assert format_without_ours(host, left) == format_without_ours(host, text)
 
 
 @pytest.mark.parametrize("text", ["// mine\n", "/* nothing\n yet */"])
-def test_a_file_of_comments_keeps_them_above_the_entry(text: str) -> None:
+def test_comments_stay_above_the_entry(text: str) -> None:
     after = config("cursor", text).with_entry(OURS).text
     assert after.startswith(text)
-    assert servers("cursor", after) == {"luma": expected("cursor")}
+    assert get_servers("cursor", after) == {"luma": build_expected("cursor")}
 
 
-OWNED = {
+CUSTOMIZED = {
     "in one line": (
         "windsurf",
         """
@@ -192,8 +194,8 @@ OWNED = {
 }
 
 
-@pytest.mark.parametrize(("host", "text"), OWNED.values(), ids=OWNED)
-def test_our_entry_keeps_what_its_owner_has_added(host: str, text: str) -> None:
+@pytest.mark.parametrize(("host", "text"), CUSTOMIZED.values(), ids=CUSTOMIZED)
+def test_customized_entry_keeps_its_additions(host: str, text: str) -> None:
     text = dedent(text)
     before = config(host, text)
     entry = before.entry
@@ -201,15 +203,15 @@ def test_our_entry_keeps_what_its_owner_has_added(host: str, text: str) -> None:
     assert entry.is_ours
     after = before.with_entry(OURS).text
     merged = Entry(OURS.command, (), {**OURS.env, "LUMA_MCP_OUTPUT_DIR": "/srv/videos"})
-    assert servers(host, after)["luma"] == expected(host, merged) | {"disabled": True}
-    assert without_us(host, after) == without_us(host, text)
+    assert get_servers(host, after)["luma"] == build_expected(host, merged) | {"disabled": True}
+    assert format_without_ours(host, after) == format_without_ours(host, text)
     assert [comment for comment in ("// mine", "# mine", "for now") if comment in text and comment not in after] == []
 
 
-def test_a_comment_above_the_next_table_stays_there() -> None:
+def test_comment_above_the_next_table_stays_there() -> None:
     text = '[mcp_servers.luma]\r\ncommand = "luma-ray-mcp"\r\n\r\n# about tui\r\n[tui]\r\nx = 1\r\n'
     after = config("codex", text).with_entry(OURS).text
-    assert servers("codex", after)["luma"] == expected("codex")
+    assert get_servers("codex", after)["luma"] == build_expected("codex")
     assert after.endswith("\r\n\r\n# about tui\r\n[tui]\r\nx = 1\r\n")
     assert "\n" not in after.replace("\r\n", "")
 
@@ -302,20 +304,20 @@ SPELLINGS = {
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 @pytest.mark.parametrize("last", ["\n", ""])
 @pytest.mark.parametrize("text", SPELLINGS.values(), ids=SPELLINGS)
-def test_every_spelling_of_our_entry_is_changed_alone(text: str, last: str, newline: str) -> None:
+def test_change_of_any_spelling_affects_only_our_entry(text: str, last: str, newline: str) -> None:
     text = (dedent(text).strip() + last).replace("\n", newline)
     before = config("codex", text)
     after = before.with_entry(OURS).text
-    old = servers("codex", text)["luma"]
-    new = old | expected("codex") | {"env": old.get("env", {}) | OURS.env}
+    old = get_servers("codex", text)["luma"]
+    new = old | build_expected("codex") | {"env": old.get("env", {}) | OURS.env}
     new.pop("args", None)
-    assert servers("codex", after)["luma"] == new
-    assert without_us("codex", after) == without_us("codex", text)
+    assert get_servers("codex", after)["luma"] == new
+    assert format_without_ours("codex", after) == format_without_ours("codex", text)
     left = before.without_entry().text
-    assert "luma" not in servers("codex", left)
-    assert without_us("codex", left) == without_us("codex", text)
+    assert "luma" not in get_servers("codex", left)
+    assert format_without_ours("codex", left) == format_without_ours("codex", text)
     for result in (after, left):
-        assert comments(result) == comments(text)
+        assert list_comments(result) == list_comments(text)
         assert result.endswith("\n") == text.endswith("\n")
         assert result.count("\r") == (result.count("\n") if newline == "\r\n" else 0)
 
@@ -348,57 +350,57 @@ TOML_1_1 = {
 
 
 @pytest.mark.parametrize("text", TOML_1_1.values(), ids=TOML_1_1)
-def test_an_entry_in_toml_1_1_is_changed_alone(text: str) -> None:
+def test_change_in_toml_1_1_affects_only_our_entry(text: str) -> None:
     text = dedent(text)
     after = config("codex", text).with_entry(OURS).text
-    assert servers("codex", after)["luma"]["command"] == OURS.command
-    assert servers("codex", after)["luma"]["env"].items() >= OURS.env.items()
+    assert get_servers("codex", after)["luma"]["command"] == OURS.command
+    assert get_servers("codex", after)["luma"]["env"].items() >= OURS.env.items()
     left = config("codex", after).without_entry().text
-    assert "luma" not in servers("codex", left)
+    assert "luma" not in get_servers("codex", left)
     for result in (after, left):
-        assert without_us("codex", result) == without_us("codex", text)
+        assert format_without_ours("codex", result) == format_without_ours("codex", text)
         assert [
             line for line in text.splitlines() if line.startswith(("z =", "  # last", "[z]")) and line not in result
         ] == []
 
 
-def test_an_inline_table_of_servers_over_lines_gets_the_entry() -> None:
+def test_entry_is_added_to_a_multiline_inline_table() -> None:
     text = 'mcp_servers = {\n  time = { command = "x", }, # clock\n  # mine\n}\nz = "\\e"\n'
     after = config("codex", text).with_entry(OURS).text
-    assert servers("codex", after).keys() == {"time", "luma"}
-    assert is_part("".join(text.split()), "".join(after.split()))
+    assert get_servers("codex", after).keys() == {"time", "luma"}
+    assert is_subsequence("".join(text.split()), "".join(after.split()))
 
 
 @pytest.mark.parametrize(
     ("text", "line", "column"),
     [('a = "\\e"\nb = {\n c = 1,\n}\nd = ]\n', 5, 5), ('a = "\\e"\na = 1\n', 2, 1), ("a = 07:32\n[b\n", 2, 3)],
 )
-def test_a_mistake_in_toml_1_1_is_reported_at_its_place(text: str, line: int, column: int) -> None:
+def test_mistake_in_toml_1_1_is_reported_with_its_position(text: str, line: int, column: int) -> None:
     with pytest.raises(Unparsable, match="not valid TOML") as caught:
         _ = config("codex", text).entry
     assert (caught.value.line, caught.value.column) == (line, column)
 
 
-def cut(host: str, text: str) -> Config:
-    """The same as a file that is too long to be parsed as a whole."""
+def decode_as_long(host: str, text: str) -> Config:
+    """Decode a file as one that is too long to be parsed completely."""
     path = Path("file")
     return Config.decode(HOST[host], Snapshot(path, path, text.encode()), limit=0)
 
 
 @pytest.mark.parametrize(("host", "name"), [case for case in CASES if case[0] != "codex"])
-def test_a_long_file_is_changed_like_a_short_one(host: str, name: str) -> None:
+def test_long_file_is_changed_like_a_short_one(host: str, name: str) -> None:
     before = DOCUMENTS[host][name]
-    added = cut(host, before).with_entry(OURS)
+    added = decode_as_long(host, before).with_entry(OURS)
     assert added.text == config(host, before).with_entry(OURS).text
     assert added.entry == replace(OURS, numbers={})
-    assert cut(host, added.text).with_entry(OURS).text == added.text
+    assert decode_as_long(host, added.text).with_entry(OURS).text == added.text
     other = Entry("/usr/bin/uvx", ("luma-ray-mcp", "--simulate"), {"LUMA_MCP_JOURNAL": "off"})
-    assert cut(host, added.text).with_entry(other).text == config(host, added.text).with_entry(other).text
-    assert cut(host, added.text).without_entry().text == before
+    assert decode_as_long(host, added.text).with_entry(other).text == config(host, added.text).with_entry(other).text
+    assert decode_as_long(host, added.text).without_entry().text == before
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_long_and_many_members_are_cut_out(number: int) -> None:
+def test_members_of_a_long_file_are_left_out_of_parsing(number: int) -> None:
     before = {"é🦊": "x" * 900_000, **{f"{n}": {"a": [n, '"cut-0"', "// é"]} for n in range(10_000)}, "last": "y"}
     members = list(before.items())
     members.insert((0, 1, 8_000, len(members))[number], ("mcpServers", {"z": {"env": {"A": "z" * 300_000}}}))
@@ -407,7 +409,7 @@ def test_long_and_many_members_are_cut_out(number: int) -> None:
     assert len(long.short) < 50_000
     after = long.with_entry(OURS)
     servers_after = json.loads(after.text)["mcpServers"]
-    assert servers_after.pop("luma") == expected("cursor")
+    assert servers_after.pop("luma") == build_expected("cursor")
     assert json.loads(after.text) | {"mcpServers": servers_after} == json.loads(text)
     assert config("cursor", after.text).without_entry().text == text
 
@@ -426,16 +428,16 @@ INVALID = {
 
 
 @pytest.mark.parametrize("text", INVALID.values(), ids=INVALID)
-def test_mistakes_in_long_files_are_reported_alike(text: str) -> None:
+def test_mistakes_in_long_files_are_reported_like_in_short_ones(text: str) -> None:
     reports = []
-    for load in (config, cut):
+    for load in (config, decode_as_long):
         with pytest.raises(Unparsable) as caught:
             _ = load("windsurf", text).entry
         reports.append((str(caught.value), caught.value.line, caught.value.column))
     assert reports[0] == reports[1]
 
 
-def test_a_long_toml_file_is_restored() -> None:
+def test_long_toml_file_is_restored() -> None:
     text = "".join(f'[projects."/srv/{n}"]\ntrust_level = "yes" # {n}\n\n' for n in range(7_000))
     before = f"{text}[mcp_servers.a]\ncommand = 'a'\n\n{text.replace('projects', 'others')}"
     after = config("codex", before).with_entry(OURS).text
@@ -446,13 +448,13 @@ def test_a_long_toml_file_is_restored() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        # tomlkit does not repeat these spellings.
+        # tomlkit does not preserve this spelling.
         '[ mcp_servers.luma ]\ncommand = "luma-ray-mcp"\n[[mcp_servers.luma.h]]\na = 1\n',
-        # The first name is missing in what is to be changed.
+        # The part to change lacks the first name.
         '[mcp_servers]\nluma.command = "luma-ray-mcp"\nz.command = "z"\n[mcp_servers.luma.x]\ny = 1\n',
     ],
 )
-def test_a_spelling_that_cannot_be_changed_is_refused(text: str) -> None:
+def test_unsupported_spelling_is_refused(text: str) -> None:
     with pytest.raises(Unparsable):
         config("codex", text).with_entry(OURS)
 
@@ -461,16 +463,16 @@ def test_a_spelling_that_cannot_be_changed_is_refused(text: str) -> None:
 def test_variables_are_added_to_dotted_keys(head: str) -> None:
     text = f'{head}.command = "luma-ray-mcp"\n[tui]\nx = 1\n'
     after = config("codex", text).with_entry(OURS).text
-    assert servers("codex", after)["luma"] == expected("codex")
-    assert without_us("codex", after) == without_us("codex", text)
+    assert get_servers("codex", after)["luma"] == build_expected("codex")
+    assert format_without_ours("codex", after) == format_without_ours("codex", text)
 
 
-def test_an_owners_time_limit_and_further_arguments_stay() -> None:
+def test_customized_timeout_and_arguments_stay() -> None:
     text = (
         '[mcp_servers.luma]\ncommand = "luma-ray-mcp"\nargs = ["--simulate", "--speed", "20"]\ntool_timeout_sec = 90\n'
     )
     after = config("codex", text).with_entry(Entry("/new/luma-ray-mcp", ("--simulate",))).text
-    fields = servers("codex", after)["luma"]
+    fields = get_servers("codex", after)["luma"]
     assert fields == {"command": "/new/luma-ray-mcp", "args": ["--simulate", "--speed", "20"], "tool_timeout_sec": 90}
 
 
@@ -481,24 +483,24 @@ def test_an_owners_time_limit_and_further_arguments_stay() -> None:
         '{\n  "mcpServers": {\n    "a": {"command": "a"},\n    "luma": {"command": "npx", "args": ["luma"]}\n  }\n}',
     ],
 )
-def test_another_server_of_our_name_is_replaced_completely(text: str) -> None:
+def test_another_server_with_our_name_is_replaced_completely(text: str) -> None:
     before = config("windsurf", text)
     entry = before.entry
     assert entry
     assert not entry.is_ours
     after = before.with_entry(OURS).text
-    assert servers("windsurf", after)["luma"] == expected("windsurf")
-    assert without_us("windsurf", after) == without_us("windsurf", text)
+    assert get_servers("windsurf", after)["luma"] == build_expected("windsurf")
+    assert format_without_ours("windsurf", after) == format_without_ours("windsurf", text)
 
 
 @pytest.mark.parametrize("host", [host for host in HOSTS if host.is_installable])
 def test_snippet_is_a_complete_file_for_its_host(host: Host) -> None:
     text = snippet(host, command="/opt/luma-ray-mcp", args=["--simulate"], env={"USEAPI_TOKEN": USEAPI.placeholder})
     entry = Entry("/opt/luma-ray-mcp", ("--simulate",), {"USEAPI_TOKEN": USEAPI.placeholder})
-    assert servers(host.id, text) == {"luma": expected(host.id, entry)}
+    assert get_servers(host.id, text) == {"luma": build_expected(host.id, entry)}
 
 
-def test_a_written_entry_is_read_back(tmp_path: Path) -> None:
+def test_written_entry_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
     assert Config.load(HOST["cursor"], path).entry is None
     path.write_text(config("cursor", "").with_entry(OURS).text, encoding="utf-8")
@@ -509,7 +511,7 @@ def test_a_written_entry_is_read_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("host", "name"), CASES)
 def test_each_text_is_parsed_once(host: str, name: str) -> None:
-    """The file of an agent can have megabytes."""
+    """An agent's file can have several megabytes."""
     parsed: list[str] = []
 
     def parse(text: str, text_format: Format) -> JsonDocument | TomlDocument:
@@ -534,8 +536,8 @@ def test_each_text_is_parsed_once(host: str, name: str) -> None:
     assert parsed == [changed.removeprefix(BOM), before.removeprefix(BOM)]
 
 
-def test_a_change_decodes_only_our_entry_again() -> None:
-    """Decoded characters are counted by the numbers in the neighbours, of which each is decoded once per text."""
+def test_change_decodes_only_our_entry_again() -> None:
+    """The number in each neighbour shows how often the neighbour is decoded: once for each text."""
     neighbours = {f"/srv/{n}": {"cost": n} for n in range(500)}
     ours = {"command": "/old/luma-ray-mcp", "env": {"A": "b", "USEAPI_TOKEN": "user:0-old"}, "z": 1}
     text = json.dumps({"projects": neighbours, "mcpServers": {"luma": ours}}, indent=2)
@@ -553,16 +555,16 @@ def test_a_change_decodes_only_our_entry_again() -> None:
     assert 2 * 500 <= decoded < 2 * 500 + 50
 
 
-class Careless(JsonDocument):
-    """A document whose changes lose a neighbour."""
+class LossyDocument(JsonDocument):
+    """A document that loses a neighbour with each change."""
 
     def set_value(self, path: Sequence[str], value: Any) -> str:
         return super().set_value(path, value).replace('"time"', '"gone"')
 
 
-def test_a_change_that_touches_anything_else_is_refused() -> None:
+def test_change_that_affects_anything_else_is_refused() -> None:
     def parse(text: str, _: Format) -> JsonDocument:
-        return Careless.parse(text)
+        return LossyDocument.parse(text)
 
     before = replace(config("cursor", '{"mcpServers": {"time": {}}}'), parse=parse)
     with pytest.raises(Unparsable, match="cannot be changed safely"):

@@ -1,4 +1,4 @@
-"""Which entries are ours, where they take their server from, and what a screen shows of them."""
+"""Which entries are ours, the origin of their server, and how they are shown."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ SOURCE = "git+https://example.com/luma-ray-mcp"
         ("/opt/uvx", ("--python", "3.12", "--from", SOURCE, "luma-ray-mcp[all]==1.2"), "installed"),
         ("pipx", ("run", "--spec", "/srv/x.whl", "luma-ray-mcp"), "installed"),
         ("cmd", ("/c", "uvx", "--from", r"C:\\luma", "luma-ray-mcp"), "installed"),
-        # The former name, by a path.
+        # The former name, with a path.
         ("/srv/luma-mcp/.venv/bin/luma-mcp", (), "former"),
         (r"C:\luma\.venv\Scripts\luma-mcp.exe", (), "former"),
         ("uv", ("run", "--directory", "/srv/luma-mcp", "luma-mcp"), "former"),
         ("uvx", ("--from", "/srv/luma-mcp", "luma-mcp"), "former"),
-        # The module, which an unrelated project has as well.
+        # The module. An unrelated project has a module of that name.
         ("/venv/bin/python", ("-m", "luma_mcp", "--simulate"), "module"),
         ("uv", ("run", "--project", "/srv/x", "python", "-m", "luma_mcp"), "module"),
         ("uv", ("run", "-m", "luma_mcp"), "module"),
         ("uvx", ("--from", "/srv/x", "python", "-m", "luma_mcp"), "module"),
-        # Whatever an index has under one of the names.
+        # A package from an index, with one of the names.
         ("luma-mcp", (), "index"),
         ("luma-mcp.exe", (), "index"),
         ("uvx", ("luma-mcp",), "index"),
@@ -53,7 +53,7 @@ SOURCE = "git+https://example.com/luma-ray-mcp"
         ("uvx", ("--with", "luma-mcp", "python", "-m", "luma_mcp"), "index"),
         ("uvx", ("--from", "luma-ray-mcp", "another"), "index"),
         ("uvx", ("--index", "https://example.com/simple", "luma-ray-mcp"), "index"),
-        # Options behind the package are its own.
+        # Options after the package are for the package.
         ("uvx", ("luma-mcp", "--from", "/srv/x"), "index"),
         ("C:\\bin\\uv.exe", ("tool", "run", "--refresh", "luma-ray-mcp"), "index"),
         ("uv", ("run", "--with", "luma-mcp", "python", "-m", "luma_mcp"), "index"),
@@ -62,7 +62,7 @@ SOURCE = "git+https://example.com/luma-ray-mcp"
         ("pipx", ("run", "--spec", "luma-ray-mcp", "luma-ray-mcp"), "index"),
         ("python3", ("-m", "pipx", "run", "luma-ray-mcp"), "index"),
         ("cmd", ("/c", "uvx", "luma-ray-mcp"), "index"),
-        # Something else.
+        # Other servers.
         ("npx", ("-y", "@someone/luma-ray-mcp", "--project", "7"), "other"),
         ("npx", ("-y", "luma-ray-mcp"), "other"),
         ("uvx", ("@someone/luma-ray-mcp",), "other"),
@@ -80,22 +80,22 @@ SOURCE = "git+https://example.com/luma-ray-mcp"
         ("", (), "other"),
     ],
 )
-def test_an_entry_has_an_origin(command: str, args: tuple[str, ...], origin: Origin) -> None:
+def test_origin_of_an_entry(command: str, args: tuple[str, ...], origin: Origin) -> None:
     entry = Entry(command, args)
     assert entry.origin == origin
     assert entry.is_ours == (origin in ("installed", "former", "module"))
 
 
-def test_values_of_other_types_are_left_out() -> None:
+def test_values_of_other_types_are_ignored() -> None:
     entry = parse_entry({"command": ["x"], "args": "x", "env": {"A": "b", "C": 1}, "timeout": 60, "disabled": True})
     assert entry == Entry("", (), {"A": "b"}, {"timeout": 60})
 
 
 @pytest.mark.parametrize("provider", PROVIDERS.values(), ids=lambda provider: provider.name)
 @pytest.mark.parametrize("value", ["", " ", "${input:token}", None])
-def test_a_credential_that_is_still_to_be_filled_in_is_no_secret(provider: Provider, value: str | None) -> None:
-    to_fill_in = provider.placeholder if value is None else value
-    entry = Entry("luma-ray-mcp", (), {provider.variable: to_fill_in, "LUMA_MCP_EMAIL": "fox@example.com"})
+def test_placeholder_of_a_credential_is_not_a_secret(provider: Provider, value: str | None) -> None:
+    placeholder = provider.placeholder if value is None else value
+    entry = Entry("luma-ray-mcp", (), {provider.variable: placeholder, "LUMA_MCP_EMAIL": "fox@example.com"})
     assert entry.secrets == {}
     secret = f"{provider.begins}4711"
     filled = Entry("luma-ray-mcp", (), {**entry.env, provider.variable: secret})
@@ -112,18 +112,18 @@ def test_a_credential_that_is_still_to_be_filled_in_is_no_secret(provider: Provi
         ({"LUMA_AGENTS_API_KEY": "luma-api-1", "LUMA_MCP_API": "useapi"}, "useapi"),
     ],
 )
-def test_an_entry_uses_the_api_that_its_server_would_use(env: dict[str, str], api: str) -> None:
+def test_api_of_an_entry_is_that_of_its_server(env: dict[str, str], api: str) -> None:
     assert Entry("luma-ray-mcp", (), env).provider.name == api
 
 
 @pytest.mark.parametrize("host", ["cursor", "codex"])
-def test_a_screen_shows_what_is_written_and_no_secret(host: str) -> None:
+def test_entry_is_shown_without_secrets(host: str) -> None:
     credentials = {"USEAPI_TOKEN": TOKEN, "LUMA_AGENTS_API_KEY": "luma-api-SECRET"}
     ours = Entry("/a b/luma-ray-mcp", ("--simulate",), {**credentials, "LUMA_MCP_EMAIL": "fox@example.com"})
     proxy = {"HTTPS_PROXY": "http://bob:SECRET@proxy:8080", "LUMA_MCP_OUTPUT_DIR": "/SECRET"}
-    whole = Entry(ours.command, ("--simulate", "--key", "SECRET"), {**ours.env, **proxy})
-    shown = format_entry(HOST[host], masked(whole, ours))
-    for seen in (
+    complete = Entry(ours.command, ("--simulate", "--key", "SECRET"), {**ours.env, **proxy})
+    shown = format_entry(HOST[host], masked(complete, ours))
+    for text in (
         "/a b/luma-ray-mcp",
         "--simulate",
         "user:…",
@@ -132,7 +132,7 @@ def test_a_screen_shows_what_is_written_and_no_secret(host: str) -> None:
         "HTTPS_PROXY",
         "LUMA_MCP_OUTPUT_DIR",
     ):
-        assert seen in shown
+        assert text in shown
     assert [secret for secret in (TOKEN, "4711", "SECRET", "bob", "--key") if secret in shown] == []
 
 
@@ -148,6 +148,6 @@ def test_a_screen_shows_what_is_written_and_no_secret(host: str) -> None:
         ("", "no command"),
     ],
 )
-def test_a_command_is_shown_if_it_is_only_a_program(command: str, shown: str) -> None:
+def test_command_is_shown_only_if_it_is_a_program(command: str, shown: str) -> None:
     assert Entry(command).safe_command == shown
     assert masked(Entry(command), Entry("other")).command == shown

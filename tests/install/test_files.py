@@ -1,4 +1,4 @@
-"""A file is replaced completely or not at all, and a backup stays beside it."""
+"""A file is replaced completely or not at all, and a backup is kept beside it."""
 
 from __future__ import annotations
 
@@ -27,48 +27,48 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOON = datetime(2026, 11, 22, 12, 30, 5, tzinfo=UTC)
-on_posix = pytest.mark.skipif(sys.platform == "win32", reason="modes and links as POSIX has them")
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="file modes and links of POSIX")
 
 
-def files(folder: Path) -> dict[str, str]:
+def read_files(folder: Path) -> dict[str, str]:
     return {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir() if file.is_file()}
 
 
-def mode(path: Path) -> int:
+def get_mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_backup_stays_beside_the_file(tmp_path: Path) -> None:
+def test_backup_is_kept_beside_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
     path.write_text("old", encoding="utf-8")
     backup = replace(read(path), "new ключ\r\n".encode(), NOON)
     assert backup == tmp_path / "mcp.json.luma-backup-20261122-123005"
     assert path.read_bytes() == "new ключ\r\n".encode()
-    assert files(tmp_path).keys() == {"mcp.json", backup.name}
+    assert read_files(tmp_path).keys() == {"mcp.json", backup.name}
     assert backup.read_text(encoding="utf-8") == "old"
 
 
-def test_a_new_file_gets_folders_and_no_backup(tmp_path: Path) -> None:
+def test_new_file_gets_folders_and_no_backup(tmp_path: Path) -> None:
     path = tmp_path / "Claude" / "deep" / "config.json"
     assert replace(read(path), b"{}", NOON) is None
-    assert files(path.parent) == {"config.json": "{}"}
+    assert read_files(path.parent) == {"config.json": "{}"}
 
 
-@on_posix
-def test_modes_stay_and_new_files_are_private(tmp_path: Path) -> None:
+@POSIX
+def test_modes_are_kept_and_new_files_are_private(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
     path.write_text("old", encoding="utf-8")
     path.chmod(0o640)
     backup = replace(read(path), b"new", NOON)
     assert backup
-    assert (mode(path), mode(backup)) == (0o640, 0o600)
+    assert (get_mode(path), get_mode(backup)) == (0o640, 0o600)
     other = tmp_path / "other.json"
     replace(read(other), b"new", NOON)
-    assert mode(other) == 0o600
+    assert get_mode(other) == 0o600
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can give files away")
-def test_the_owner_stays(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can change a file's owner")
+def test_owner_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
     path.write_text("old", encoding="utf-8")
     os.chown(path, 12345, 23456)
@@ -76,26 +76,26 @@ def test_the_owner_stays(tmp_path: Path) -> None:
     assert (path.stat().st_uid, path.stat().st_gid) == (12345, 23456)
 
 
-def test_the_latest_backups_are_kept_and_nothing_else_deleted(tmp_path: Path) -> None:
+def test_only_older_backups_are_deleted(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
-    mine = {"mcp.json.luma-backup-of-mine": "x", "other.json.luma-backup-20200101-000000": "x", "mcp.json.bak": "x"}
-    for name in mine:
+    others = {"mcp.json.luma-backup-of-mine": "x", "other.json.luma-backup-20200101-000000": "x", "mcp.json.bak": "x"}
+    for name in others:
         (tmp_path / name).write_text("x", encoding="utf-8")
     for number in range(6):
         path.write_text(f"state {number}", encoding="utf-8")
         replace(read(path), b"new", NOON + timedelta(seconds=number // 2))
-    kept = {name: text for name, text in files(tmp_path).items() if name not in mine}
+    kept = {name: text for name, text in read_files(tmp_path).items() if name not in others}
     assert kept == {
         "mcp.json": "new",
         "mcp.json.luma-backup-20261122-123006-2": "state 3",
         "mcp.json.luma-backup-20261122-123007": "state 4",
         "mcp.json.luma-backup-20261122-123007-2": "state 5",
     }
-    assert mine.keys() <= files(tmp_path).keys()
+    assert others.keys() <= read_files(tmp_path).keys()
 
 
-@on_posix
-def test_a_link_stays_and_the_backup_is_beside_it(tmp_path: Path) -> None:
+@POSIX
+def test_link_is_kept_and_the_backup_is_beside_it(tmp_path: Path) -> None:
     dotfiles = tmp_path / "dotfiles"
     dotfiles.mkdir()
     (dotfiles / "cursor.json").write_text("old", encoding="utf-8")
@@ -106,13 +106,13 @@ def test_a_link_stays_and_the_backup_is_beside_it(tmp_path: Path) -> None:
     backup = replace(read(link), b"new", NOON)
     assert link.is_symlink()
     assert str(link.readlink()) == "../dotfiles/cursor.json"
-    assert files(dotfiles) == {"cursor.json": "new"}
+    assert read_files(dotfiles) == {"cursor.json": "new"}
     assert backup
     assert backup.parent == home
 
 
-@on_posix
-def test_a_dangling_link_gets_its_file(tmp_path: Path) -> None:
+@POSIX
+def test_target_of_a_dangling_link_is_created(tmp_path: Path) -> None:
     link = tmp_path / "mcp.json"
     link.symlink_to("real.json")
     replace(read(link), b"new", NOON)
@@ -121,40 +121,40 @@ def test_a_dangling_link_gets_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("meanwhile", ["newer", None])
-def test_a_file_changed_meanwhile_is_not_overwritten(tmp_path: Path, meanwhile: str | None) -> None:
+def test_file_changed_meanwhile_is_not_overwritten(tmp_path: Path, meanwhile: str | None) -> None:
     path = tmp_path / "mcp.json"
     path.write_text("old", encoding="utf-8")
-    seen = read(path)
+    snapshot = read(path)
     path.unlink()
     if meanwhile:
         path.write_text(meanwhile, encoding="utf-8")
     with pytest.raises(Changed):
-        replace(seen, b"ours", NOON)
-    assert files(tmp_path) == ({"mcp.json": meanwhile} if meanwhile else {})
+        replace(snapshot, b"ours", NOON)
+    assert read_files(tmp_path) == ({"mcp.json": meanwhile} if meanwhile else {})
 
 
-def test_a_file_created_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+def test_file_created_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
-    seen = read(path)
+    snapshot = read(path)
     path.write_text("somebody's", encoding="utf-8")
     with pytest.raises(Changed):
-        replace(seen, b"ours", NOON)
-    assert files(tmp_path) == {"mcp.json": "somebody's"}
+        replace(snapshot, b"ours", NOON)
+    assert read_files(tmp_path) == {"mcp.json": "somebody's"}
 
 
-@on_posix
-def test_a_read_only_file_is_left_alone(tmp_path: Path) -> None:
+@POSIX
+def test_read_only_file_is_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
     path.write_text("old", encoding="utf-8")
     path.chmod(0o444)
     with pytest.raises(InstallError, match="it is read-only") as caught:
         replace(read(path), b"new", NOON)
     assert str(path) in caught.value.fix
-    assert files(tmp_path) == {"mcp.json": "old"}
+    assert read_files(tmp_path) == {"mcp.json": "old"}
 
 
-@on_posix
-def test_a_read_only_folder_gets_no_file(tmp_path: Path) -> None:
+@POSIX
+def test_read_only_folder_gets_no_file(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     with pytest.raises(InstallError, match="its folder is read-only") as caught:
         replace(read(tmp_path / "mcp.json"), b"new", NOON)
@@ -162,8 +162,8 @@ def test_a_read_only_folder_gets_no_file(tmp_path: Path) -> None:
     assert str(tmp_path) in caught.value.fix
 
 
-@on_posix
-def test_a_file_in_a_read_only_folder_is_written_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@POSIX
+def test_file_in_a_read_only_folder_is_written_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home" / "state"))
     folder = tmp_path / "folder"
@@ -175,15 +175,15 @@ def test_a_file_in_a_read_only_folder_is_written_itself(tmp_path: Path, monkeypa
     copies = [replace(read(path), content, NOON) for content in (b"new", b"newer", b"", b"last")]
     folder.chmod(0o755)
     assert path.stat().st_ino == inode
-    assert files(folder) == {"mcp.json": "last"}
-    # An empty file needs none.
+    assert read_files(folder) == {"mcp.json": "last"}
+    # An empty file needs no backup.
     assert [copy and copy.read_text(encoding="utf-8") for copy in copies] == ["old, and longer", "new", "newer", None]
-    assert all(copy is None or (tmp_path / "home" in copy.parents and mode(copy) == 0o600) for copy in copies)
+    assert all(copy is None or (tmp_path / "home" in copy.parents and get_mode(copy) == 0o600) for copy in copies)
     assert backups_with(path, "longer") == copies[:1]
 
 
-@on_posix
-def test_the_other_names_of_a_file_get_the_content_as_well(tmp_path: Path) -> None:
+@POSIX
+def test_hard_links_of_a_file_get_the_new_content(tmp_path: Path) -> None:
     dotfiles = tmp_path / "dotfiles"
     dotfiles.mkdir()
     path = tmp_path / "mcp.json"
@@ -192,20 +192,20 @@ def test_the_other_names_of_a_file_get_the_content_as_well(tmp_path: Path) -> No
     (dotfiles / "cursor.json").hardlink_to(path)
     backup = replace(read(path), b"new", NOON)
     assert backup
-    assert files(dotfiles) == {"cursor.json": "new"}
-    assert files(tmp_path) == {"mcp.json": "new", backup.name: "old, and longer"}
-    assert mode(path) == 0o640
+    assert read_files(dotfiles) == {"cursor.json": "new"}
+    assert read_files(tmp_path) == {"mcp.json": "new", backup.name: "old, and longer"}
+    assert get_mode(path) == 0o640
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="attributes as Linux has them")
+@pytest.mark.skipif(sys.platform != "linux", reason="extended attributes of Linux")
 @pytest.mark.parametrize("links", [1, 2])
-def test_the_attributes_of_a_file_stay(tmp_path: Path, links: int) -> None:
+def test_extended_attributes_are_kept(tmp_path: Path, links: int) -> None:
     path = tmp_path / "mcp.json"
     path.write_text("old", encoding="utf-8")
     try:
         os.setxattr(path, "user.origin", b"dotfiles")
     except OSError as error:
-        pytest.skip(f"no attributes in {tmp_path}: {error}")
+        pytest.skip(f"no extended attributes in {tmp_path}: {error}")
     if links == 2:
         (tmp_path / "other").hardlink_to(path)
     replace(read(path), b"new", NOON)
@@ -213,30 +213,30 @@ def test_the_attributes_of_a_file_stay(tmp_path: Path, links: int) -> None:
     assert os.getxattr(path, "user.origin") == b"dotfiles"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="lists of rights as Linux has them")
-def test_a_file_gets_no_rights_from_its_folder(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="access control lists of Linux")
+def test_file_does_not_inherit_its_folders_access_list(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
     path.write_text("old", encoding="utf-8")
     path.chmod(0o640)
-    # Version 2; the owner, user 1234, the group, the limit and others, each with its kind, rights and number.
-    rights = [(1, 6, -1), (2, 4, 1234), (4, 4, -1), (16, 4, -1), (32, 0, -1)]
-    acl = struct.pack("<I", 2) + b"".join(starmap(partial(struct.pack, "<HHi"), rights))
+    # Version 2. For the owner, user 1234, the group, the mask and others: tag, permissions and ID.
+    permissions = [(1, 6, -1), (2, 4, 1234), (4, 4, -1), (16, 4, -1), (32, 0, -1)]
+    acl = struct.pack("<I", 2) + b"".join(starmap(partial(struct.pack, "<HHi"), permissions))
     try:
         os.setxattr(tmp_path, "system.posix_acl_default", acl)
     except OSError as error:
-        pytest.skip(f"no lists of rights in {tmp_path}: {error}")
+        pytest.skip(f"no access control lists in {tmp_path}: {error}")
     replace(read(path), b"new", NOON)
-    assert (path.read_bytes(), mode(path)) == (b"new", 0o640)
+    assert (path.read_bytes(), get_mode(path)) == (b"new", 0o640)
     assert "system.posix_acl_access" not in os.listxattr(path)
 
 
-FULL = """
+WRITE_TO_FULL_DISK = """
 import os, resource, sys
 from datetime import datetime
 from pathlib import Path
 from luma_mcp.install.config import InstallError, read, replace
 path = Path(sys.argv[1])
-# As on a full disk, a file can be no longer than this.
+# Limits the size of files, like a full disk.
 resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
 try:
     replace(read(path), b"new" * 5000, datetime(2026, 11, 22))
@@ -245,28 +245,30 @@ except InstallError as error:
 """
 
 
-@on_posix
+@POSIX
 @pytest.mark.parametrize("links", [1, 2])
-def test_a_failed_write_leaves_the_old_content(tmp_path: Path, links: int) -> None:
+def test_failed_write_keeps_the_old_content(tmp_path: Path, links: int) -> None:
     path = tmp_path / "mcp.json"
     path.write_text("old" * 1000, encoding="utf-8")
     if links == 2:
         (tmp_path / "other").hardlink_to(path)
-    before = files(tmp_path)
-    done = subprocess.run([sys.executable, "-c", FULL, path], capture_output=True, encoding="utf-8", check=True)
+    before = read_files(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", WRITE_TO_FULL_DISK, path], capture_output=True, encoding="utf-8", check=True
+    )
     assert "it cannot be written: File too large" in done.stdout
-    assert files(tmp_path) == before
+    assert read_files(tmp_path) == before
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="mounts as Linux has them")
-def test_a_mounted_file_is_written_itself(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts of Linux")
+def test_mounted_file_is_written_in_place(tmp_path: Path) -> None:
     outside, home = tmp_path / "outside.json", tmp_path / "home"
     (home / ".cursor").mkdir(parents=True)
     outside.write_text('{"a": 1}', encoding="utf-8")
     (home / ".cursor" / "mcp.json").write_text("", encoding="utf-8")
     separate = ["unshare", "--map-root-user", "--mount"]
     if subprocess.run([*separate, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this machine allows no mounts of its own")
+        pytest.skip("this machine does not allow mounts in a namespace")
     script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
     command = [sys.executable, "-m", "luma_mcp", "install", "cursor", "--simulate", "--yes"]
     done = subprocess.run(
@@ -282,21 +284,21 @@ def test_a_mounted_file_is_written_itself(tmp_path: Path) -> None:
     assert backup.read_text(encoding="utf-8") == '{"a": 1}'
 
 
-def test_a_folder_in_place_of_the_file_is_named(tmp_path: Path) -> None:
+def test_folder_in_place_of_the_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "mcp.json").mkdir()
     with pytest.raises(InstallError, match="a folder, not a file"):
         read(tmp_path / "mcp.json")
 
 
-def test_a_file_in_place_of_the_folder_stays(tmp_path: Path) -> None:
+def test_file_in_place_of_the_folder_is_kept(tmp_path: Path) -> None:
     (tmp_path / ".cursor").write_text("mine", encoding="utf-8")
     with pytest.raises(InstallError):
         replace(read(tmp_path / ".cursor" / "mcp.json"), b"new", NOON)
-    assert files(tmp_path) == {".cursor": "mine"}
+    assert read_files(tmp_path) == {".cursor": "mine"}
 
 
-@on_posix
-def test_a_circular_link_and_a_pipe_are_not_files(tmp_path: Path) -> None:
+@POSIX
+def test_circular_link_and_pipe_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "circle").symlink_to("circle")
     os.mkfifo(tmp_path / "pipe")
     for name in ("circle", "pipe"):
@@ -304,12 +306,12 @@ def test_a_circular_link_and_a_pipe_are_not_files(tmp_path: Path) -> None:
             read(tmp_path / name)
 
 
-@on_posix
-@pytest.mark.parametrize(("rights", "readable"), [(0o600, False), (0o640, True), (0o604, True), (0o700, False)])
-def test_a_file_is_readable_by_others_by_its_mode(tmp_path: Path, rights: int, *, readable: bool) -> None:
+@POSIX
+@pytest.mark.parametrize(("permissions", "readable"), [(0o600, False), (0o640, True), (0o604, True), (0o700, False)])
+def test_file_is_readable_by_others_if_its_mode_allows_it(tmp_path: Path, permissions: int, *, readable: bool) -> None:
     path = tmp_path / "mcp.json"
     path.write_text("x", encoding="utf-8")
-    path.chmod(rights)
+    path.chmod(permissions)
     assert is_readable_by_others(path) == readable
     assert not is_readable_by_others(tmp_path / "none")
 

@@ -1,4 +1,4 @@
-"""JSON texts are changed in place."""
+"""Changes of JSON texts in place."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ PATH = ("servers", "luma")
         ('{"servers": {\n  "a": 1,\n  "luma": {}\n}}', '{"servers": {\n  "a": 1\n}}'),
         ('{"servers": {\n  "a": 1,\n  "luma": {},\n}}', '{"servers": {\n  "a": 1,\n}}'),
         ('{"servers": {\n  "a": 1,\r\n  "luma": {}\r\n}}', '{"servers": {\n  "a": 1\r\n}}'),
-        # A brace must not get into the comment of the line before.
+        # The brace must not become part of the comment on the line before.
         ('{"servers": {\n  "a": 1, // a\n  "luma": {} }}', '{"servers": {\n  "a": 1 // a\n   }}'),
         ('{"servers": {\n  "a": 1, /* a */\n  "luma": {} }}', '{"servers": {\n  "a": 1 /* a */ }}'),
-        # Comments stay, also those about us.
+        # All comments stay, even those about our entry.
         ('{"servers": {\n  // us\n  "luma": {}, // us\n  "a": 1\n}}', '{"servers": {\n  // us\n  // us\n  "a": 1\n}}'),
         ('{"servers": {\n  // us\n  "luma": {}\n}}', '{"servers": {\n  // us\n}}'),
         ('{"servers": {"luma": {} /* us */ , "a": 1}}', '{"servers": {/* us */  "a": 1}}'),
@@ -35,7 +35,7 @@ PATH = ("servers", "luma")
         ("// nothing\n", "// nothing\n"),
     ],
 )
-def test_a_member_is_removed_with_its_line_and_comma(before: str, after: str) -> None:
+def test_member_is_removed_with_its_line_and_comma(before: str, after: str) -> None:
     assert JsonDocument.parse(before).remove(PATH) == after
     JsonDocument.parse(after)
 
@@ -52,17 +52,17 @@ def test_a_member_is_removed_with_its_line_and_comma(before: str, after: str) ->
         ('{"servers": {"luma": {"b" : /* old */ [ ] }}}', '{"servers": {"luma": {"b" : /* old */ ["c"] }}}'),
     ],
 )
-def test_new_values_look_like_their_surroundings(before: str, after: str) -> None:
+def test_new_values_have_the_format_of_the_text_around_them(before: str, after: str) -> None:
     assert JsonDocument.parse(before).set_value((*PATH, "b"), ["c"]) == after
     assert JsonDocument.parse(before).update(PATH, [(("b",), ["c"])]) == after
 
 
-def test_an_equal_value_stays_as_it_is_written() -> None:
+def test_equal_value_keeps_its_spelling() -> None:
     text = '{\n  "servers": {\n    "luma": {"b": [ "\\u0063", // c\n    ]}\n  }\n}'
     assert JsonDocument.parse(text).set_value((*PATH, "b"), ["c"]) == text
 
 
-def test_changes_of_one_member_follow_each_other() -> None:
+def test_several_changes_of_one_member() -> None:
     before = """{
     "servers": {
         "luma": {

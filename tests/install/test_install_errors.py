@@ -1,4 +1,4 @@
-"""Files that are left alone, with what is wrong and where."""
+"""Files that are not changed. The error has the reason and the position."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def load(host: str, text: str) -> Config:
         ("codex", 'a = "never ended', 1, 17, "unterminated"),
     ],
 )
-def test_an_unparsable_file_is_named_with_line_and_column(
+def test_invalid_file_is_reported_with_line_and_column(
     host: str, text: str, line: int, column: int, reason: str
 ) -> None:
     config = load(host, text)
@@ -70,7 +70,7 @@ def test_an_unparsable_file_is_named_with_line_and_column(
         ("codex", 'a = 1\nmcp_servers = { luma = "x" }\n', 2, 1, '"luma"'),
     ],
 )
-def test_other_content_in_our_place_is_left_alone(host: str, text: str, line: int, column: int, reason: str) -> None:
+def test_unexpected_content_is_not_changed(host: str, text: str, line: int, column: int, reason: str) -> None:
     config = load(host, text)
     for attempt in (lambda: config.entry, config.without_entry, lambda: config.with_entry(OURS)):
         with pytest.raises(InstallError) as caught:
@@ -79,27 +79,27 @@ def test_other_content_in_our_place_is_left_alone(host: str, text: str, line: in
         assert (caught.value.line, caught.value.column) == (line, column)
 
 
-def test_a_variable_that_occurs_twice_is_left_alone() -> None:
+def test_duplicate_variable_is_not_changed() -> None:
     text = '{"mcpServers": {"luma": {"command": "luma-ray-mcp", "env": {"USEAPI_TOKEN": "a", "USEAPI_TOKEN": "b"}}}}'
     with pytest.raises(InstallError, match="second time"):
         load("cursor", text).with_entry(OURS)
 
 
-def test_variables_that_are_not_an_object_are_left_alone() -> None:
+def test_variables_that_are_not_an_object_are_not_changed() -> None:
     text = '{"mcpServers": {"luma": {"command": "luma-ray-mcp", "env": ["USEAPI_TOKEN"]}}}'
     with pytest.raises(Unparsable, match="env"):
         load("cursor", text).with_entry(OURS)
 
 
 @pytest.mark.parametrize("data", ['{"a": 1}'.encode("utf-16"), b'{"a": "\xe4"}'])
-def test_text_that_is_not_utf_8_is_left_alone(data: bytes, tmp_path: Path) -> None:
+def test_text_that_is_not_utf_8_is_not_changed(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
     path.write_bytes(data)
     with pytest.raises(Unparsable, match="UTF-8"):
         Config.load(HOST["cursor"], path)
 
 
-def test_endless_nesting_is_an_error_like_any_other() -> None:
+def test_deep_nesting_is_a_parse_error() -> None:
     for host, text in (("cursor", '{"a":' * 100_000), ("codex", "a = " + "[" * 100_000)):
         with pytest.raises(Unparsable):
             _ = load(host, text).entry
@@ -112,12 +112,16 @@ def test_nesting_works_or_is_an_install_error(host: str) -> None:
         if host == "codex"
         else '{{"mcpServers": {{"luma": {{"command": "luma-ray-mcp", "x": {}}}}}}}'
     )
-    aside = "a = {}\n" if host == "codex" else '{{"a": {}}}'
+    beside_entry = "a = {}\n" if host == "codex" else '{{"a": {}}}'
     other = Entry("/new/luma-ray-mcp", ("--simulate",))
     errors = 0
     for depth in range(100, 1101, 10):
         nested = "[" * depth + "]" * depth
-        for text in (entry.format(nested), aside.format(nested), entry.replace("luma-ray-mcp", "npx").format(nested)):
+        for text in (
+            entry.format(nested),
+            beside_entry.format(nested),
+            entry.replace("luma-ray-mcp", "npx").format(nested),
+        ):
             config = load(host, text)
             for attempt in (
                 lambda config=config: config.entry,

@@ -1,4 +1,4 @@
-"""Where the hosts keep their files on every system, resolved on any."""
+"""The paths of the hosts' files on every system, resolved on this one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
-from tests.install.unprivileged import unprivileged
+from tests.install.unprivileged import run_unprivileged
 
 from luma_mcp.hosts import HOSTS
 from luma_mcp.install.paths import (
@@ -20,10 +20,10 @@ from luma_mcp.install.paths import (
 )
 
 HOST = {host.id: host for host in HOSTS}
-ANA = {"darwin": Path("/people/ana"), "linux": Path("/people/ana"), "win32": Path(r"C:\people\ana")}
+HOME = {"darwin": Path("/people/ana"), "linux": Path("/people/ana"), "win32": Path(r"C:\people\ana")}
 ROAMING = {"APPDATA": r"C:\people\ana\AppData\Roaming"}
 PATHS = {
-    # Each from the vendors' own pages.
+    # From the vendors' documentation.
     ("claude-desktop", "darwin"): "/people/ana/Library/Application Support/Claude/claude_desktop_config.json",
     ("claude-desktop", "linux"): "/people/ana/.config/Claude/claude_desktop_config.json",
     ("claude-desktop", "win32"): r"C:\people\ana\AppData\Roaming\Claude\claude_desktop_config.json",
@@ -48,17 +48,17 @@ PATHS = {
 }
 
 
-def pure(path: Path | None, system: str) -> PureWindowsPath | PurePosixPath:
+def to_pure_path(path: Path | None, system: str) -> PureWindowsPath | PurePosixPath:
     return PureWindowsPath(str(path)) if system == "win32" else PurePosixPath(str(path))
 
 
 @pytest.mark.parametrize(("host", "system"), PATHS)
-def test_config_path_is_where_the_vendor_says(host: str, system: str) -> None:
-    path = config_path(HOST[host], system, ROAMING if system == "win32" else {}, ANA[system])  # type: ignore[arg-type]
-    assert pure(path, system) == pure(Path(PATHS[host, system]), system)
+def test_config_path_is_the_documented_one(host: str, system: str) -> None:
+    path = config_path(HOST[host], system, ROAMING if system == "win32" else {}, HOME[system])  # type: ignore[arg-type]
+    assert to_pure_path(path, system) == to_pure_path(Path(PATHS[host, system]), system)
 
 
-def test_every_installable_host_has_paths_here() -> None:
+def test_every_installable_host_has_an_expected_path() -> None:
     assert {host for host, _ in PATHS} == {host.id for host in INSTALLABLE}
 
 
@@ -80,20 +80,20 @@ def test_every_installable_host_has_paths_here() -> None:
         ("cursor", {"CODEX_HOME": "/srv/codex"}, "/people/ana/.cursor/mcp.json"),
     ],
 )
-def test_variables_move_the_files_they_are_for(host: str, environment: dict[str, str], expected: str) -> None:
-    assert str(config_path(HOST[host], "linux", environment, ANA["linux"])) == str(Path(expected))
+def test_variables_change_the_paths_of_their_host(host: str, environment: dict[str, str], expected: str) -> None:
+    assert str(config_path(HOST[host], "linux", environment, HOME["linux"])) == str(Path(expected))
 
 
-def test_windows_falls_back_to_folders_in_the_home() -> None:
-    path = config_path(HOST["vscode"], "win32", {}, ANA["win32"])
-    assert pure(path, "win32") == PureWindowsPath(r"C:\people\ana\AppData\Roaming\Code\User\mcp.json")
+def test_windows_falls_back_to_folders_in_the_home_folder() -> None:
+    path = config_path(HOST["vscode"], "win32", {}, HOME["win32"])
+    assert to_pure_path(path, "win32") == PureWindowsPath(r"C:\people\ana\AppData\Roaming\Code\User\mcp.json")
 
 
-def test_a_host_without_local_servers_has_no_file() -> None:
-    assert config_path(HOST["chatgpt"], "linux", {}, ANA["linux"]) is None
+def test_host_without_local_servers_has_no_file() -> None:
+    assert config_path(HOST["chatgpt"], "linux", {}, HOME["linux"]) is None
 
 
-def test_packaged_claude_desktop_reads_its_own_copy(tmp_path: Path) -> None:
+def test_packaged_claude_desktop_has_its_own_file(tmp_path: Path) -> None:
     plain = tmp_path / "Roaming" / "Claude" / "claude_desktop_config.json"
     environment = {"LOCALAPPDATA": str(tmp_path / "Local"), "APPDATA": str(tmp_path / "Roaming")}
     # A Windows path is not absolute on other systems, so the default folders are used.
@@ -110,7 +110,7 @@ def test_packaged_claude_desktop_reads_its_own_copy(tmp_path: Path) -> None:
     assert not plain.exists()
 
 
-def test_a_host_is_present_by_its_file_or_its_own_folder(tmp_path: Path) -> None:
+def test_host_is_present_if_its_file_or_folder_exists(tmp_path: Path) -> None:
     cursor, claude = tmp_path / ".cursor" / "mcp.json", tmp_path / ".claude.json"
     assert not is_present(cursor, tmp_path)
     assert not is_present(claude, tmp_path)
@@ -146,20 +146,20 @@ def test_hosts_match_in_any_spelling(text: str, ids: list[str]) -> None:
     ("text", "host"),
     [("cursr", "cursor"), ("Windsruf", "windsurf"), ("vs-coed", "vscode"), ("claude desktp", "claude-desktop")],
 )
-def test_a_misspelled_host_has_a_closest_one(text: str, host: str) -> None:
+def test_closest_host_of_a_misspelled_name(text: str, host: str) -> None:
     closest = closest_host(text)
     assert closest
     assert closest.id == host
 
 
-def test_a_text_unlike_any_host_has_no_closest_one() -> None:
+def test_unknown_name_has_no_closest_host() -> None:
     assert closest_host("emacs") is None
     assert closest_host("") is None
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="file modes as POSIX has them")
-def test_an_unreadable_folder_raises_nothing(tmp_path: Path) -> None:
-    """In a process without the privileges of root, for which Path.exists raises PermissionError."""
+@pytest.mark.skipif(sys.platform == "win32", reason="file modes of POSIX")
+def test_unreadable_folder_raises_no_error(tmp_path: Path) -> None:
+    """In a process without root's privileges, Path.exists raises PermissionError there."""
     for folder in (".cursor", ".codex", ".codeium"):
         (tmp_path / folder).mkdir(mode=0)
     with_host = tmp_path / ".gemini"
@@ -170,7 +170,7 @@ def test_an_unreadable_folder_raises_nothing(tmp_path: Path) -> None:
         "print(*[host.id for host, _ in found])\n"
         f"print(find_config(HOSTS[0], 'win32', {{'LOCALAPPDATA': ''}}, Path({str(tmp_path / '.cursor')!r})))"
     )
-    done = unprivileged([sys.executable, "-c", code])
+    done = run_unprivileged([sys.executable, "-c", code])
     assert done.stderr == ""
     assert done.stdout.splitlines()[0] == "cursor codex gemini-cli"
 

@@ -1,4 +1,4 @@
-"""A process to which file modes apply, also where the tests run as root."""
+"""Runs a process without root's privileges, so that file modes apply to it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TIMEOUT = 120
-"""Seconds that a command may take on a busy machine."""
+"""Seconds for a command, with room for a busy machine."""
 DROP_PRIVILEGES = """
 import ctypes, os, sys
-# Without CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, with which root reads and writes everywhere.
+# Drops CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, which let root read and write every file.
 ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)
 ctypes.CDLL(None).prctl(24, 2, 0, 0, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-def unprivileged(
+def run_unprivileged(
     command: list[str], *, environment: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command, whose program is an absolute path."""
+    """Run a command. Its program is an absolute path."""
     if sys.platform == "linux":
         command = [sys.executable, "-c", DROP_PRIVILEGES, *command]
     return subprocess.run(

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.install.unprivileged import unprivileged
+from tests.install.unprivileged import run_unprivileged
 from tests.journal.files import (
     another_program,
     damaged,
@@ -107,7 +107,7 @@ def test_unreadable_folder(path: Path, exists: bool) -> None:
         make_journal(path)
     path.parent.chmod(0)
     try:
-        result = unprivileged([sys.executable, "-c", CHECK, str(path)], environment=python_environment())
+        result = run_unprivileged([sys.executable, "-c", CHECK, str(path)], environment=python_environment())
     finally:
         path.parent.chmod(0o700)
     assert result.returncode == 0, result.stderr
@@ -118,6 +118,6 @@ def test_unwritable_file(path: Path) -> None:
     path.parent.mkdir()
     make_journal(path)
     path.chmod(0o400)
-    result = unprivileged([sys.executable, "-c", CHECK, str(path)], environment=python_environment())
+    result = run_unprivileged([sys.executable, "-c", CHECK, str(path)], environment=python_environment())
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)[0] == "unusable"

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from tests.clock import pass_time
 from tests.conftest import ERAS
-from tests.install.unprivileged import unprivileged
+from tests.install.unprivileged import run_unprivileged
 from tests.journal.files import another_program, folder, later_major, make_journal
 from tests.journal.orders import execute, python_environment
 from tests.server.calls import call, order, order_error
@@ -230,7 +230,7 @@ def test_folder_that_cannot_be_written_to(journal: Path) -> None:
     for _ in range(2):
         journal.parent.chmod(0o500)
         try:
-            finished = unprivileged(command, environment=python_environment())
+            finished = run_unprivileged(command, environment=python_environment())
         finally:
             journal.parent.chmod(0o700)
         assert finished.returncode == 0, finished.stderr
