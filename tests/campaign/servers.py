@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from pathlib import Path
 
-STARTING = 60.0
+STEP_TIMEOUT = 60.0
 """Seconds that a step may take on a busy machine before it counts as hanging."""
 PROTOCOL = "2025-11-25"
 _SMALL_PIPE = 4096
@@ -225,18 +225,18 @@ class Server:
 
     def _wait(self) -> None:
         if isinstance(self._process, BaseProcess):
-            self._process.join(STARTING)
+            self._process.join(STEP_TIMEOUT)
             if self._process.is_alive():
                 self.problems.append("did not end when its input was closed")
                 self._process.kill()
-                self._process.join(STARTING)
+                self._process.join(STEP_TIMEOUT)
         else:
-            self._process.wait(STARTING)
+            self._process.wait(STEP_TIMEOUT)
 
     def _end(self) -> None:
         self._wait()
         self.continue_reading()
-        self._listening.join(STARTING)
+        self._listening.join(STEP_TIMEOUT)
         now = time.monotonic()
         for call in self._calls.values():
             if not call.is_over:

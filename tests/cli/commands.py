@@ -1,4 +1,4 @@
-"""Commands of the terminal, run in this process or in one of their own."""
+"""Runs commands of the terminal, in this process or in a separate one."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 LUMA_MCP = [sys.executable, "-m", "luma_mcp"]
 COOKIE = "s3cr3t-cookie-value-0123"
 TIMEOUT = 120
-"""Seconds that a command may take on a busy machine before it counts as hanging."""
+"""Seconds for a command, with room for a busy machine."""
 
 
-def simulated_api() -> Simulator:
-    """An API with one account, which the cookie belongs to. A thousand times as fast as Luma."""
+def build_simulator() -> Simulator:
+    """Build an API with one account, to which the cookie belongs. It is a thousand times as fast as Luma."""
     simulator = new_simulator(speed=1000)
     simulator.token = TOKEN
     simulator.service.sessions[COOKIE] = EMAIL
@@ -42,9 +42,9 @@ def simulated_api() -> Simulator:
 def run_command(
     *arguments: str, environment: Mapping[str, str], cwd: Path, typed: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command in this process, with `typed` piped in: a process of its own takes a second for its imports.
+    """Run a command in this process, with `typed` on stdin. A separate process would take a second for its imports.
 
-    It has the streams, the variables and the current folder of a process of its own, and ends like one.
+    The command has its own streams, variables and current folder, and it can exit.
     """
     stdin = io.TextIOWrapper(io.BytesIO(typed.encode()), encoding="utf-8")
     stdout = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n")
@@ -60,15 +60,15 @@ def run_command(
     ):
         try:
             main(list(arguments), prog_name="luma-ray-mcp")
-        except SystemExit as end:
-            code = int(end.code or 0)
+        except SystemExit as exit_request:
+            code = int(exit_request.code or 0)
     for stream in (stdout, stderr):
         stream.seek(0)
-    return checked(subprocess.CompletedProcess(list(arguments), code, stdout.read(), stderr.read()))
+    return check_output(subprocess.CompletedProcess(list(arguments), code, stdout.read(), stderr.read()))
 
 
 def run_process(*arguments: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a command in a process of its own, without a terminal."""
+    """Run a command in a separate process, without a terminal."""
     done = subprocess.run(
         [*LUMA_MCP, *arguments],
         env=environment,
@@ -78,17 +78,17 @@ def run_process(*arguments: str, environment: Mapping[str, str]) -> subprocess.C
         check=False,
         timeout=TIMEOUT,
     )
-    return checked(done)
+    return check_output(done)
 
 
-def checked(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
-    """What every command keeps to itself."""
+def check_output(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """Check that the output has no secret and no traceback."""
     assert [text for text in (TOKEN, COOKIE, "Traceback") if text in done.stdout + done.stderr] == []
     return done
 
 
 def interrupt_at_request(*arguments: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a command in a process of its own, and press Ctrl-C while the API does not answer its first request."""
+    """Run a command in a separate process, and press Ctrl-C while it waits for the answer to its first request."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}{PREFIX}"
         with subprocess.Popen(
@@ -103,4 +103,4 @@ def interrupt_at_request(*arguments: str, environment: Mapping[str, str]) -> sub
             with connection:
                 process.send_signal(signal.SIGINT)
                 printed, errors = process.communicate(timeout=TIMEOUT)
-    return checked(subprocess.CompletedProcess(list(arguments), process.returncode, printed, errors))
+    return check_output(subprocess.CompletedProcess(list(arguments), process.returncode, printed, errors))

@@ -1,11 +1,11 @@
-"""Somebody's home folder and terminal, with a simulated API."""
+"""A home folder, a terminal's environment and a simulated API."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.cli.commands import run_command, simulated_api
+from tests.cli.commands import build_simulator, run_command
 from tests.conftest import TOKEN
 
 from luma_mcp.simulator.app import running
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The one with real sockets and processes."""
+    """Sockets and processes are real, so it is asyncio."""
     return "asyncio"
 
 
 @pytest.fixture
 def simulator() -> Simulator:
-    return simulated_api()
+    return build_simulator()
 
 
 @pytest.fixture
@@ -40,14 +40,14 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(home: Path) -> dict[str, str]:
-    """The variables of the terminal. Nothing answers at its API's address."""
-    nowhere = "http://127.0.0.1:9/v1/luma"
-    return {"HOME": str(home), "USERPROFILE": str(home), "PATH": "/usr/bin:/bin", "LUMA_MCP_BASE_URL": nowhere}
+    """The variables of the terminal. Nothing answers at the API's address."""
+    unreachable = "http://127.0.0.1:9/v1/luma"
+    return {"HOME": str(home), "USERPROFILE": str(home), "PATH": "/usr/bin:/bin", "LUMA_MCP_BASE_URL": unreachable}
 
 
 @pytest.fixture
 def api(simulator: Simulator, environment: dict[str, str]) -> Iterator[str]:
-    """The URL of the simulated API, which the environment has from now on."""
+    """Serve the simulated API, and set its URL in the environment."""
     with running(simulator) as url:
         environment["LUMA_MCP_BASE_URL"] = url
         yield url
@@ -55,14 +55,14 @@ def api(simulator: Simulator, environment: dict[str, str]) -> Iterator[str]:
 
 @pytest.fixture
 def api_and_token(api: str, environment: dict[str, str]) -> str:
-    """The same, and its token."""
+    """Serve the simulated API, and set its URL and its token in the environment."""
     environment["USEAPI_TOKEN"] = TOKEN
     return api
 
 
 @pytest.fixture
 def run(home: Path, environment: dict[str, str]) -> Run:
-    """Run a command in the home folder; settings by name."""
+    """Run a command in the home folder. Settings are given by their names."""
 
     def run(*arguments: str, typed: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
         return run_command(*arguments, environment=environment | settings, cwd=home, typed=typed)

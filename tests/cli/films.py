@@ -1,10 +1,10 @@
-"""Films to make: files of shots, and a home folder with a journal."""
+"""Files of shots for the tests of films."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-THREE = """
+THREE_SHOTS = """
 title = "The fox"
 look = "35mm film."
 
@@ -22,8 +22,8 @@ continue_from = "waking"
 prompt = "A forest."
 transition = "crossfade"
 """
-"""Four orders; the film has 14.5 s."""
-TWO = """
+"""It takes four orders, and the film has 14.5 s."""
+TWO_SHOTS = """
 [[shots]]
 prompt = "A fox wakes."
 
@@ -32,7 +32,7 @@ prompt = "A forest."
 """
 
 
-def write_film(home: Path, text: str = THREE) -> str:
+def write_film(home: Path, text: str = THREE_SHOTS) -> str:
     """Write a film's file to the home folder, and return its name."""
     (home / "shots.toml").write_text(text, "utf-8")
     return "shots.toml"

@@ -1,4 +1,4 @@
-"""The program serving over HTTP, as its own process."""
+"""Runs the server over HTTP in a separate process."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from mcp.types import CallToolResult
 
 SERVE = [*LUMA_MCP, "serve"]
-STARTING = 60
-"""Seconds that a step may take on a busy machine before it counts as hanging."""
+STEP_TIMEOUT = 60
+"""Seconds for one step, with room for a busy machine."""
 
 
 @contextmanager
-def served(
+def run_server(
     *arguments: str, authenticate: bool = False, **environment: str
 ) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The program serving over HTTP at any port; its URL and its process, which is killed at the end."""
+    """Start the server over HTTP at a free port. Yield its URL and its process, which is killed at the end."""
     no_auth = () if authenticate else ("--no-auth",)
     with subprocess.Popen(
         [*SERVE, "--http", "--port", "0", *no_auth, *arguments],
@@ -46,9 +46,9 @@ def content(result: CallToolResult) -> dict[str, Any]:
 
 
 def read_to_end(connection: socket.socket) -> bytes:
-    """All that comes until the server closes the connection."""
+    """Read until the server closes the connection."""
     received = b""
-    # A reset, where something that was sent meanwhile is not read any more.
+    # The server resets the connection if it has not read everything that was sent.
     with suppress(ConnectionError):
         while part := connection.recv(65_536):
             received += part

@@ -1,4 +1,4 @@
-"""`luma-ray-mcp accounts`, as the owner of the accounts types it, against the simulated API over real HTTP."""
+"""`luma-ray-mcp accounts` with the simulated API over real HTTP."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_accounts_are_listed_with_their_errors(run: Run, simulator: Simulator, a
 
 @pytest.mark.parametrize("command", [("list",), ("remove", "x"), ("remove", EVIL), ("remove", f"x{EVIL}")])
 def test_control_characters_are_not_printed(run: Run, simulator: Simulator, command: tuple[str, ...]) -> None:
-    """Neither in texts, nor in an address in a command that somebody will paste."""
+    """Neither in texts nor in the addresses of printed commands, which people paste."""
     simulator.service.accounts.clear()
     simulator.service.add_account(EVIL)
     rows = {EVIL: {"email": EVIL, "concurrency": 4, "error": EVIL}}

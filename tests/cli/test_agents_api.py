@@ -1,4 +1,4 @@
-"""The commands with Luma's own Agents API, and which API they use where several could be meant."""
+"""The commands with Luma's Agents API, and which API they use with several credentials."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 KEY = "luma-api-4711-very-secret-key"
 BOTH = {"USEAPI_TOKEN": TOKEN, "LUMA_AGENTS_API_KEY": KEY}
-NEITHER_NAMES = ("useapi", "USEAPI", "credits", "account")
-"""What belongs to the other API."""
+OTHER_API_TERMS = ("useapi", "USEAPI", "credits", "account")
+"""Terms of the other API."""
 
 
 @pytest.fixture
@@ -35,15 +35,15 @@ def simulator() -> Simulator:
 
 @pytest.fixture
 def api(simulator: Simulator, environment: dict[str, str], home: Path) -> Iterator[str]:
-    """The simulated API, whose key and URL the environment has."""
+    """Serve the simulated API, and set its key and URL in the environment."""
     Image.new("RGB", (640, 360), "orange").save(home / "photo.jpg")
     with running(simulator) as url:
         environment |= {"LUMA_MCP_BASE_URL": url, "LUMA_AGENTS_API_KEY": KEY, "LUMA_MCP_JOURNAL": str(home / "j.db")}
         yield url
 
 
-def shown(done: subprocess.CompletedProcess[str]) -> str:
-    """All that a command has printed, which is no secret and nothing of the other API."""
+def get_output(done: subprocess.CompletedProcess[str]) -> str:
+    """Get all that a command has printed, and check that it has no secret."""
     text = done.stdout + done.stderr
     assert KEY not in text
     return text
@@ -65,7 +65,7 @@ def test_a_video_has_a_price(run: Run, simulator: Simulator) -> None:
     }
     [order] = simulator.orders
     assert (order["type"], order["video"]["loop"]) == ("video", True)
-    assert [name for name in NEITHER_NAMES if name in shown(done)] == []
+    assert [name for name in OTHER_API_TERMS if name in get_output(done)] == []
 
 
 @pytest.mark.usefixtures("api")
@@ -75,7 +75,7 @@ def test_several_videos_are_added_up(run: Run) -> None:
     assert "1. A red fox ($0.18)" in done.stderr
     assert "According to Luma's documentation, such a failure is not charged." in done.stderr
     assert "2 of 3 videos made. $0.36 by Luma's price list." in done.stderr
-    assert [name for name in NEITHER_NAMES if name in shown(done)] == []
+    assert [name for name in OTHER_API_TERMS if name in get_output(done)] == []
 
 
 @pytest.mark.usefixtures("api")
@@ -87,9 +87,9 @@ def test_keyframes_are_pictures_with_times(run: Run, simulator: Simulator) -> No
 
 
 @pytest.mark.usefixtures("api")
-def test_earlier_videos_and_uploaded_files_go_on(run: Run, simulator: Simulator) -> None:
+def test_earlier_videos_and_uploaded_files_can_be_continued(run: Run, simulator: Simulator) -> None:
     jobid = run("generate", "A fox", "--resolution", "540p", "--no-wait", "--image-start", "photo.jpg").stdout.strip()
-    # It takes a moment, however fast the simulation is.
+    # Jobs take some time, even in a fast simulation.
     run("get", jobid)
     first = simulator.orders[0]["video"]["start_frame"]
     for option in (["--extend", jobid], ["--image-end", first["file_id"]]):
@@ -100,7 +100,7 @@ def test_earlier_videos_and_uploaded_files_go_on(run: Run, simulator: Simulator)
 
 
 @pytest.mark.usefixtures("api")
-def test_a_list_says_what_happened_to_the_money(run: Run) -> None:
+def test_list_shows_what_was_charged(run: Run) -> None:
     run("generate", "A fox", "A sad fox simulate:fail", "A poor fox simulate:exhausted", "A lost fox simulate:lost")
     done = run("jobs")
     listed = done.stdout
@@ -108,7 +108,7 @@ def test_a_list_says_what_happened_to_the_money(run: Run) -> None:
     for ending in ("sdr $0.06", "sdr not charged", "sdr $0.06, whether it was charged is not known"):
         assert f"{ending}\n" in listed
     assert listed.count("whether it was charged is not known") == 2
-    # They were ordered at once, in any order.
+    # They were ordered concurrently, so their order varies.
     facts = map(json.loads, run("jobs", "--json").stdout.splitlines())
     assert {fact["prompt"]: fact.get("charged") for fact in facts} == {
         "A fox": None,
@@ -141,7 +141,7 @@ def test_an_invalid_request_is_not_ordered(
 ) -> None:
     done = run("generate", "A fox", *arguments)
     assert (done.returncode, done.stdout, simulator.orders) == (2, "", [])
-    assert [text for text in texts if text not in shown(done)] == []
+    assert [text for text in texts if text not in get_output(done)] == []
 
 
 @pytest.mark.parametrize("option", [["--loop"], ["--keyframe", "x.jpg@1"], ["--extend", "x"]], ids=str)
@@ -153,12 +153,12 @@ def test_an_option_of_the_other_api_is_refused(run: Run, option: list[str]) -> N
 
 @pytest.mark.parametrize("loss", ["lost", "dropped"])
 @pytest.mark.usefixtures("api")
-def test_a_lost_order_is_not_repeated_and_says_where_to_look(run: Run, simulator: Simulator, loss: str) -> None:
+def test_lost_order_is_not_repeated_and_names_the_console(run: Run, simulator: Simulator, loss: str) -> None:
     for _ in range(2):
         done = run("generate", f"A fox simulate:{loss}")
         assert (done.returncode, done.stdout) == (1, "")
         assert "Whether anything was charged is not known." in done.stderr
-        assert "See at https://platform.lumalabs.ai whether it was ordered; --new-take" in shown(done)
+        assert "See at https://platform.lumalabs.ai whether it was ordered; --new-take" in get_output(done)
         assert len(simulator.orders) == 1
 
 
@@ -169,7 +169,7 @@ def test_jobs_are_listed_and_fetched_again(run: Run) -> None:
     listed = run("jobs")
     assert [text for text in ("A fox in the snow", jobid, "ray-3.2", "$0.06") if text not in listed.stdout] == []
     assert json.loads(run("jobs", "--json").stdout)["price"] == 0.06
-    assert [name for name in NEITHER_NAMES if name in shown(listed)] == []
+    assert [name for name in OTHER_API_TERMS if name in get_output(listed)] == []
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_jobs_are_listed_and_fetched_again(run: Run) -> None:
 def test_what_the_api_does_not_offer_is_refused(run: Run, simulator: Simulator, command: tuple[str, ...]) -> None:
     done = run(*command, typed="cookie")
     assert (done.returncode, done.stdout, simulator.requests.total()) == (1, "", 0)
-    assert "Luma's Agents API" in shown(done)
+    assert "Luma's Agents API" in get_output(done)
 
 
 def test_help_and_tables_are_those_of_the_api_in_use(run: Run) -> None:
@@ -199,21 +199,21 @@ def test_a_simulation_is_of_the_api_in_use(run: Run) -> None:
     assert "$0.06 by Luma's price list (simulated, not charged)." in done.stderr
 
 
-def test_the_key_of_an_app_brings_its_api(run: Run, home: Path, api: str, environment: dict[str, str]) -> None:
+def test_key_of_an_entry_selects_its_api(run: Run, home: Path, api: str, environment: dict[str, str]) -> None:
     entry = {"command": "luma-ray-mcp", "env": {"LUMA_AGENTS_API_KEY": KEY, "LUMA_MCP_BASE_URL": api}}
     (home / ".cursor").mkdir()
     (home / ".cursor" / "mcp.json").write_text(json.dumps({"mcpServers": {"luma": entry}}), encoding="utf-8")
     del environment["LUMA_AGENTS_API_KEY"], environment["LUMA_MCP_BASE_URL"]
     done = run("generate", "A fox", "--loop")
     assert done.returncode == 0, done.stderr
-    assert shown(done).count("Using the key of Cursor's entry.") == 1
-    # It is not the credential of another API.
+    assert get_output(done).count("Using the key of Cursor's entry.") == 1
+    # A placeholder is not the credential of another API.
     other = run("generate", "A fox", LUMA_MCP_API="useapi")
     assert (other.returncode, "USEAPI_TOKEN is not set" in other.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("command", [("generate", "A fox"), ("get", "x")])
-def test_a_credential_of_another_api_is_named_and_not_used(run: Run, command: tuple[str, ...]) -> None:
+def test_credential_of_another_api_is_named_but_not_used(run: Run, command: tuple[str, ...]) -> None:
     done = run(*command, LUMA_MCP_API="agents", USEAPI_TOKEN=TOKEN)
     assert done.returncode == 1
     assert "LUMA_AGENTS_API_KEY is not set" in done.stderr
@@ -223,12 +223,12 @@ def test_a_credential_of_another_api_is_named_and_not_used(run: Run, command: tu
     assert "LUMA_AGENTS_API_KEY is not set" in facts["error"]["message"]
 
 
-def test_a_credential_in_the_wrong_variable_ends_every_command(run: Run) -> None:
+def test_credential_in_the_wrong_variable_stops_every_command(run: Run) -> None:
     for settings in ({"USEAPI_TOKEN": KEY}, {"LUMA_AGENTS_API_KEY": TOKEN}, {"LUMA_MCP_EMAIL": f"key={KEY}"}):
         for command in (("generate", "A fox"), ("jobs",), ("install", "cursor", "--yes"), ("serve",)):
             done = run(*command, **settings)
             assert (done.returncode, done.stdout) == (2, "")
-            assert f"{next(iter(settings))} looks like an API" in shown(done)
+            assert f"{next(iter(settings))} looks like an API" in get_output(done)
 
 
 @pytest.mark.parametrize(
@@ -241,12 +241,10 @@ def test_a_credential_in_the_wrong_variable_ends_every_command(run: Run) -> None
     ],
     ids=["both", "stated", "one", "wrong one"],
 )
-def test_the_start_says_which_api_is_used(
-    environment: dict[str, str], settings: dict[str, str], line: str | None
-) -> None:
+def test_server_logs_the_api_in_use(environment: dict[str, str], settings: dict[str, str], line: str | None) -> None:
     done = run_process("serve", environment=environment | settings)
     assert (done.returncode, done.stdout) == (0, "")
-    lines = shown(done).splitlines()
+    lines = get_output(done).splitlines()
     assert len(lines) == (0 if line is None else 1)
     assert line is None or lines[0].startswith(f"luma-ray-mcp: {line}")
 
@@ -256,18 +254,18 @@ def test_without_pyav_a_command_says_how_to_install_it(
     run: Run, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobid = run("generate", "A fox", "--no-wait").stdout.strip()
-    # Otherwise the job is still running on a fast machine, which is another refusal.
+    # Without waiting, the job could still be running, which is another error.
     run("get", jobid)
     monkeypatch.setitem(sys.modules, "av", None)
     done = run("generate", "It runs away", "--image-start", jobid)
     assert done.returncode != 0
     for text in ("PyAV, which is not installed", "Nothing was charged.", f"{sys.executable} -m pip install 'av>=18'"):
-        assert text in shown(done)
+        assert text in get_output(done)
     assert len(simulator.orders) == 1
 
 
 @pytest.mark.usefixtures("api")
-def test_an_id_of_the_other_api_is_no_file(run: Run, simulator: Simulator) -> None:
+def test_id_of_the_other_api_is_rejected(run: Run, simulator: Simulator) -> None:
     for value in ("u1-email:a@b.example-image:7", "j1-u1-x-bot:luma"):
         done = run("generate", "A fox", "--image-start", value)
         assert "of useapi.net, but this server orders from Luma's Agents API" in done.stderr

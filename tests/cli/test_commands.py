@@ -1,4 +1,4 @@
-"""The program's own options, and settings and options that it rejects."""
+"""The options of the program, and settings and options that it rejects."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_an_unusable_setting_is_one_line_and_exit_code_2(run: Run, name: str, va
 
 
 OAUTH = {"LUMA_MCP_OAUTH_ISSUER": "https://login.example.com", "LUMA_MCP_PUBLIC_URL": "https://video.example.com"}
-NEEDED = [
+OPTIONAL_PACKAGES = [
     ("psycopg", "psycopg[binary]", {"LUMA_MCP_JOURNAL": "postgresql://db.example.com/luma"}),
     ("obstore", "obstore", {"LUMA_MCP_STORE": "s3://bucket/without-obstore"}),
     ("jwt", "pyjwt[crypto]", {"USEAPI_TOKEN": TOKEN, **OAUTH}),
@@ -60,11 +60,13 @@ NEEDED = [
 ]
 
 
-@pytest.mark.parametrize(("module", "package", "environment"), NEEDED, ids=[module for module, *_ in NEEDED])
+@pytest.mark.parametrize(
+    ("module", "package", "environment"), OPTIONAL_PACKAGES, ids=[module for module, *_ in OPTIONAL_PACKAGES]
+)
 def test_a_package_that_a_setting_needs_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, package: str, environment: dict[str, str]
 ) -> None:
-    # As if it were not installed.
+    # Simulates a missing package.
     monkeypatch.setitem(sys.modules, module, None)
     environment = {"HOME": str(tmp_path), **environment}
     done = run_command("serve", "--http", "--port", "0", environment=environment, cwd=tmp_path)

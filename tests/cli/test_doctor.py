@@ -1,4 +1,4 @@
-"""`luma-ray-mcp doctor` as it is typed: its screen, its JSON, its exit code. tests/doctor is about its checks."""
+"""`luma-ray-mcp doctor`: its output, its JSON and its exit code. The checks are tested in tests/doctor."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 DOCTOR = ("doctor", "--seconds", "60")
 BROKEN = {"LUMA_MCP_LOG_LEVEL": "loud"}
-"""An unusable setting, over which the two servers end that the command starts; they take long to start."""
+"""An invalid setting, with which the two servers that the command starts exit at once. That saves time."""
 
 
 @pytest.mark.usefixtures("api_and_token")
-def test_a_working_machine_passes_on_one_screen(run: Run) -> None:
+def test_working_setup_fits_on_one_screen(run: Run) -> None:
     done = run(*DOCTOR)
     assert (done.returncode, done.stderr) == (0, "")
     marks = [line[0] for line in done.stdout.splitlines() if line[:1] in "✓✗–" and line]
@@ -90,7 +90,7 @@ def test_a_terminal_without_check_marks_gets_ascii(environment: dict[str, str]) 
     assert "-> Set USEAPI_TOKEN" in done.stdout
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_ctrl_c_ends_it_with_130_and_no_traceback(environment: dict[str, str]) -> None:
     done = interrupt_at_request(*DOCTOR, environment=environment)
     assert (done.returncode, done.stdout) == (130, "")

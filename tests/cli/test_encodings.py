@@ -1,4 +1,4 @@
-"""Terminals that lack characters, and names that are not UTF-8: commands end well, and every answer goes out."""
+"""Terminals that lack characters, and names that are not UTF-8: commands succeed, and every response is sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.cli.commands import LUMA_MCP, TIMEOUT
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes, as Linux has them")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux allows any bytes in names")
 ASCII = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
 TERMINALS = {
     "cp1252": {"PYTHONIOENCODING": "cp1252:strict"},
@@ -29,12 +29,12 @@ COMMANDS = (
     ["install", "cursor", "--simulate", "--yes"],
     ["generate", "日本 🦊", "--simulate", "--save"],
 )
-ODD = os.fsdecode(b"Vid\xe9os \xf0\x9f\xa6\x8a \xff")
-"""The name of a folder, in part Latin-1 and in part UTF-8."""
+ODD_NAME = os.fsdecode(b"Vid\xe9os \xf0\x9f\xa6\x8a \xff")
+"""The name of a folder, partly Latin-1 and partly UTF-8."""
 
 
-def surroundings(home: Path, **more: str) -> dict[str, str]:
-    """The variables of a person whose videos are in a folder with an odd name."""
+def build_environment(home: Path, **more: str) -> dict[str, str]:
+    """Build the variables of a terminal whose output folder has an unusual name."""
     (home / ".cursor").mkdir(parents=True, exist_ok=True)
     return {"HOME": str(home), "PATH": os.environ["PATH"], "LUMA_MCP_OUTPUT_DIR": str(home / "Vidéos 🦊"), **more}
 
@@ -54,22 +54,22 @@ def run(command: list[str], environment: dict[str, str], cwd: Path) -> subproces
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("terminal", TERMINALS)
-def test_commands_replace_what_a_terminal_lacks(tmp_path: Path, terminal: str) -> None:
-    environment = surroundings(tmp_path, **TERMINALS[terminal])
+def test_commands_replace_characters_that_a_terminal_lacks(tmp_path: Path, terminal: str) -> None:
+    environment = build_environment(tmp_path, **TERMINALS[terminal])
     for command in COMMANDS:
         done = run(command, environment, tmp_path)
         assert (done.returncode, b"Traceback" in done.stdout) == (0, False), (command, done.stdout)
     [video] = (tmp_path / "Vidéos 🦊").iterdir()
     assert video.stat().st_size > 1000
     entry = json.loads((tmp_path / ".cursor" / "mcp.json").read_text(encoding="utf-8"))["mcpServers"]["luma"]
-    # Whatever the terminal's encoding, the file contains the name of the folder.
+    # The file has the exact name of the folder, whatever the terminal's encoding is.
     assert entry["env"]["LUMA_MCP_OUTPUT_DIR"] == str(tmp_path / "Vidéos 🦊")
 
 
 def test_commands_work_in_folders_of_any_name(tmp_path: Path) -> None:
-    home = tmp_path / ODD
+    home = tmp_path / ODD_NAME
     home.mkdir()
-    environment = surroundings(home, LUMA_MCP_OUTPUT_DIR=str(home / "out"))
+    environment = build_environment(home, LUMA_MCP_OUTPUT_DIR=str(home / "out"))
     for command in (
         ["doctor", "--simulate", "--seconds", "60"],
         ["generate", "A fox", "--simulate", "--save"],
@@ -84,17 +84,17 @@ def test_commands_work_in_folders_of_any_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [["get"], ["delete", "--yes"]])
-def test_a_jobid_that_is_not_utf8_is_unknown(tmp_path: Path, command: list[str]) -> None:
-    # Nothing answers at this address, and it is asked nothing.
-    environment = surroundings(tmp_path, USEAPI_TOKEN="user:1-x", LUMA_MCP_BASE_URL="http://127.0.0.1:9")
-    done = run([*command, ODD], environment, tmp_path)
+def test_jobid_that_is_not_utf8_is_rejected(tmp_path: Path, command: list[str]) -> None:
+    # Nothing answers at this address. The command must not call it.
+    environment = build_environment(tmp_path, USEAPI_TOKEN="user:1-x", LUMA_MCP_BASE_URL="http://127.0.0.1:9")
+    done = run([*command, ODD_NAME], environment, tmp_path)
     assert b"Error: jobid is not valid" in done.stdout
     assert b"Traceback" not in done.stdout
 
 
 @pytest.mark.parametrize("option", ["--yes", "--print"])
-def test_a_setting_that_is_not_utf8_is_not_installed(tmp_path: Path, option: str) -> None:
-    environment = surroundings(tmp_path, LUMA_MCP_OUTPUT_DIR=str(tmp_path / ODD))
+def test_setting_that_is_not_utf8_is_not_installed(tmp_path: Path, option: str) -> None:
+    environment = build_environment(tmp_path, LUMA_MCP_OUTPUT_DIR=str(tmp_path / ODD_NAME))
     done = run(["install", "cursor", "--simulate", option], environment, tmp_path)
     assert done.returncode == 1
     assert done.stdout.startswith(b"Error: LUMA_MCP_OUTPUT_DIR is not UTF-8")
@@ -104,9 +104,9 @@ def test_a_setting_that_is_not_utf8_is_not_installed(tmp_path: Path, option: str
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("locale", [ASCII, {}], ids=["C", "UTF-8"])
-def test_a_paid_answer_goes_out_from_folders_of_any_name(tmp_path: Path, locale: dict[str, str]) -> None:
-    home = tmp_path / ODD
-    environment = surroundings(home, LUMA_MCP_OUTPUT_DIR=str(home / ODD), **locale)
+def test_paid_result_is_returned_from_folders_of_any_name(tmp_path: Path, locale: dict[str, str]) -> None:
+    home = tmp_path / ODD_NAME
+    environment = build_environment(home, LUMA_MCP_OUTPUT_DIR=str(home / ODD_NAME), **locale)
     order = {"prompt": "日本 é 🦊", "save": True, "wait_seconds": 60}
     client = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
     messages: list[dict[str, Any]] = [
@@ -128,5 +128,5 @@ def test_a_paid_answer_goes_out_from_folders_of_any_name(tmp_path: Path, locale:
     result = received[-1]["result"]["structuredContent"]
     assert result["state"] == "completed"
     assert len(result["saved_files"]) == 1
-    assert len(list((home / ODD).iterdir())) == 1
+    assert len(list((home / ODD_NAME).iterdir())) == 1
     assert server.returncode == 0

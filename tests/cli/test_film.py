@@ -1,4 +1,4 @@
-"""`luma-ray-mcp film`: orders shot by shot, goes on where it ended, and joins what is there."""
+"""`luma-ray-mcp film`: it orders each shot, continues after an interruption, and joins the clips."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
-from tests.cli.commands import LUMA_MCP, TIMEOUT, checked, run_process
-from tests.cli.films import THREE, TWO, write_film
+from tests.cli.commands import LUMA_MCP, TIMEOUT, check_output, run_process
+from tests.cli.films import THREE_SHOTS, TWO_SHOTS, write_film
 
 from luma_mcp.cli.messages import describe_error
 from luma_mcp.errors import OutcomeUnknown
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def places(home: Path, environment: dict[str, str]) -> None:
+def set_folders(home: Path, environment: dict[str, str]) -> None:
     environment |= {"LUMA_MCP_OUTPUT_DIR": str(home / "Luma"), "LUMA_MCP_JOURNAL": str(home / "journal.db")}
 
 
@@ -39,7 +39,7 @@ def count_frames(path: str | Path) -> int:
 
 
 def read_film(done: subprocess.CompletedProcess[str]) -> Path:
-    """The path of the film, which is all that is on stdout."""
+    """Get the path of the film, which is the only output on stdout."""
     assert done.returncode == 0, done.stderr
     [line] = done.stdout.splitlines()
     return Path(line)
@@ -56,29 +56,29 @@ def test_film_of_three_shots(run: Run, home: Path, simulator: Simulator) -> None
     assert (path.parent, path.name[10:19]) == (home / "Luma" / "the-fox", "_the-fox_")
     clips = [file for file in path.parent.iterdir() if file != path]
     assert len(clips) == 4
-    # 12 frames of each of the two overlap.
+    # The two clips overlap by 12 frames.
     assert count_frames(path) == 3 * count_frames(clips[0]) - 12
     firsts = [prompt.removesuffix(" 35mm film.") for prompt in list_prompts(simulator)]
     assert firsts == ["A fox wakes.", "A fox wakes.", "A forest.", "It runs."]
-    # The last frame of the take that is kept was uploaded.
+    # The last frame of the kept take was uploaded.
     [upload] = simulator.service.uploads
     assert [order.get("imageStart") for order in simulator.orders] == [None, None, None, upload]
     assert "4 of 4 videos made. 80 credits used." in done.stderr
-    # Everything is there.
+    # The film is complete.
     again = run("film", "shots.toml", "--yes")
     assert (read_film(again), len(simulator.orders)) == (path, 4)
     assert "There is nothing to order." in again.stderr
     assert "No credits were used now." in again.stderr
     assert len(list(path.parent.iterdir())) == 5
-    # Another take is ordered alone.
-    plan = run("film", write_film(home, THREE.replace("takes = 2", "takes = 3")), "--dry-run")
+    # Only the additional take is ordered.
+    plan = run("film", write_film(home, THREE_SHOTS.replace("takes = 2", "takes = 3")), "--dry-run")
     assert ("take 1: saved, /" in plan.stdout, "take 3: to order, 20 credits" in plan.stdout) == (True, True)
     assert "To order: 1 video: 20 credits by what such videos have used here." in plan.stdout
 
 
 @pytest.mark.usefixtures("api_and_token")
 def test_a_shot_that_fails_does_not_stop_the_others(run: Run, home: Path, simulator: Simulator) -> None:
-    text = THREE.replace("takes = 2\nkeep = 2", "").replace("A fox wakes.", "A fox wakes. simulate:fail")
+    text = THREE_SHOTS.replace("takes = 2\nkeep = 2", "").replace("A fox wakes.", "A fox wakes. simulate:fail")
     done = run("film", write_film(home, text), "--yes")
     assert (done.returncode, done.stdout) == (1, "")
     assert "Not ordered, and not charged: shot 1, which it continues, is not there." in done.stderr
@@ -96,14 +96,14 @@ def test_an_order_without_an_answer_needs_an_option() -> None:
 
 @pytest.mark.usefixtures("api_and_token")
 def test_json_is_one_object(run: Run, home: Path) -> None:
-    done = run("film", write_film(home, TWO), "--yes", "--json")
+    done = run("film", write_film(home, TWO_SHOTS), "--yes", "--json")
     facts: dict[str, Any] = json.loads(done.stdout)
     [path] = facts["saved_files"]
     assert facts["duration_seconds"] == pytest.approx(count_frames(path) / 24, abs=0.001)
     assert (facts["title"], facts["missing"], facts["reencoded"]) == ("shots", [], False)
     takes = [shot["takes"] for shot in facts["shots"]]
     assert [(take["prompt"], take["charged"]) for [take] in takes] == [("A fox wakes.", "yes"), ("A forest.", "yes")]
-    # What was removed is fetched again, and nothing is charged.
+    # Removed files are downloaded again at no cost.
     for file in Path(path).parent.iterdir():
         file.unlink()
     assert "made, not saved yet" in run("film", "shots.toml", "--dry-run").stdout
@@ -115,7 +115,7 @@ def test_json_is_one_object(run: Run, home: Path) -> None:
 
 @pytest.mark.usefixtures("api_and_token")
 def test_the_film_can_be_given_a_name(run: Run, home: Path, simulator: Simulator) -> None:
-    write_film(home, 'title = "../../etc/fox"\n' + TWO)
+    write_film(home, 'title = "../../etc/fox"\n' + TWO_SHOTS)
     path = read_film(run("film", "shots.toml", "--yes", "--output", "out/fox.mp4"))
     assert path == home / "out" / "fox.mp4"
     assert len(list((home / "out" / "fox").iterdir())) == 2
@@ -128,7 +128,7 @@ def test_the_film_can_be_given_a_name(run: Run, home: Path, simulator: Simulator
 
 @pytest.mark.usefixtures("api_and_token")
 def test_nothing_is_ordered_without_a_yes(run: Run, home: Path, environment: dict[str, str]) -> None:
-    done = run("film", write_film(home, TWO), typed="y\n")
+    done = run("film", write_film(home, TWO_SHOTS), typed="y\n")
     assert (done.returncode, "Pass --yes to order without it." in done.stderr) == (2, True)
     if sys.platform == "win32":
         return
@@ -139,7 +139,7 @@ def test_nothing_is_ordered_without_a_yes(run: Run, home: Path, environment: dic
 
 
 def answer_question(environment: dict[str, str], file: str, typed: str) -> int:
-    """Make a film in a terminal, and answer its question; return the exit code."""
+    """Make a film in a terminal, answer the question, and return the exit code."""
     import pty
 
     terminal, end = pty.openpty()
@@ -153,8 +153,8 @@ def answer_question(environment: dict[str, str], file: str, typed: str) -> int:
 
 
 @pytest.mark.usefixtures("api_and_token")
-def test_what_a_film_needs(run: Run, home: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_film(home, TWO)
+def test_requirements_of_a_film(run: Run, home: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_film(home, TWO_SHOTS)
     (home / "folder").mkdir()
     for settings, problem in (
         ({"LUMA_MCP_JOURNAL": "off"}, "LUMA_MCP_JOURNAL=off turns it off"),
@@ -171,18 +171,18 @@ def test_what_a_film_needs(run: Run, home: Path, simulator: Simulator, monkeypat
     assert simulator.orders == []
 
 
-def test_a_simulated_film_needs_nothing(run: Run, home: Path) -> None:
-    done = run("film", write_film(home, TWO.replace('"\n', ' simulate:instant"\n')), "--simulate")
+def test_simulated_film_has_no_requirements(run: Run, home: Path) -> None:
+    done = run("film", write_film(home, TWO_SHOTS.replace('"\n', ' simulate:instant"\n')), "--simulate")
     assert read_film(done).exists()
     assert "Simulated: nothing is generated or charged" in done.stderr
     assert not (home / "journal.db").exists()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a signal")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
 @pytest.mark.usefixtures("api_and_token")
 def test_ctrl_c_and_two_processes(run: Run, home: Path, environment: dict[str, str], simulator: Simulator) -> None:
     simulator.service.speed = 1
-    file = home / write_film(home, TWO)
+    file = home / write_film(home, TWO_SHOTS)
     with ExitStack() as stack:
         command = [*LUMA_MCP, "film", str(file), "--yes"]
         process = stack.enter_context(Popen(command, env=environment, stdout=PIPE, stderr=PIPE, text=True))
@@ -191,7 +191,7 @@ def test_ctrl_c_and_two_processes(run: Run, home: Path, environment: dict[str, s
         shown = ""
         while "shot 2: A forest.: ordered" not in shown:
             shown += process.stderr.readline()
-        # Another name of the same file.
+        # Another path of the same file.
         (home / "link.toml").symlink_to(file)
         for name in ("shots.toml", "link.toml"):
             busy = run("film", name, "--yes")
@@ -202,5 +202,5 @@ def test_ctrl_c_and_two_processes(run: Run, home: Path, environment: dict[str, s
     assert "2 jobs continue at Luma. Run the same command again to go on" in errors
     for job in simulator.service.jobs.values():
         job.seconds = 0
-    read_film(checked(run_process("film", str(file), "--yes", environment=environment)))
+    read_film(check_output(run_process("film", str(file), "--yes", environment=environment)))
     assert len(simulator.orders) == 2

@@ -1,4 +1,4 @@
-"""`luma-ray-mcp film` killed with SIGKILL at any step: run again, it orders nothing twice, and the film is complete."""
+"""`luma-ray-mcp film` is killed with SIGKILL at any step. The next run orders nothing twice and completes the film."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import av
 import pytest
-from tests.cli.films import THREE, write_film
+from tests.cli.films import THREE_SHOTS, write_film
 from tests.cli.killable import HOST, Address
-from tests.cli.serving import STARTING
+from tests.cli.serving import STEP_TIMEOUT
 from tests.conftest import EMAIL, TOKEN
 
 from luma_mcp.catalog.useapi import USEAPI
@@ -30,17 +30,18 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Receive, Scope, Send
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are forked")
-POLLS = 40.0
-"""Seconds by which each look at a job moves the API's time, so that a job takes a few of them."""
-CUTS = THREE.replace("crossfade", "cut")
-"""Joining takes hardly any time."""
-FRAMES = {CUTS: 3 * 121, THREE: 3 * 121 - 12}
-"""Of three clips, which overlap by 12."""
-BRIEFLY = 0.02
-"""Seconds between two looks at what a process has done."""
-LOST = "Whether anything was charged is not known."
-# The kind of a request, which one of its kind, and how far it gets.
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the tests fork processes")
+SECONDS_PER_POLL = 40.0
+"""Each poll advances the API's time by this much, so that a job takes a few polls."""
+CUTS = THREE_SHOTS.replace("crossfade", "cut")
+"""Without a crossfade, joining is fast."""
+FRAMES = {CUTS: 3 * 121, THREE_SHOTS: 3 * 121 - 12}
+"""Three clips. Those with a crossfade overlap by 12 frames."""
+CHECK_INTERVAL = 0.02
+"""Seconds."""
+OUTCOME_UNKNOWN = "Whether anything was charged is not known."
+# Each step: the kind of a request, its number among those of the kind, and whether it is held before or after it is
+# executed.
 STEPS = [
     (kind, number, stage)
     for kind, count in (("order", 4), ("job", 6), ("file", 5), ("asset", 1), ("accounts", 1), ("list", 2))
@@ -50,11 +51,11 @@ STEPS = [
 
 
 class Api(Simulator):
-    """The simulator on a time of its own. It can hold one request, until the connection is gone.
+    """The simulator with a manual clock. It can hold one request until the client disconnects.
 
     Attributes:
-        hold: which request it holds, by kind and number, before or after it is carried out.
-        held: it holds that.
+        hold: the request to hold: its kind, its number, and `before` or `after` its execution.
+        held: it holds that request.
     """
 
     def __init__(self) -> None:
@@ -68,29 +69,29 @@ class Api(Simulator):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = get_kind(scope)
         if kind == "job":
-            self.now += POLLS
+            self.now += SECONDS_PER_POLL
         self.counts[kind] += 1
         if self.hold == (kind, self.counts[kind], "before"):
-            await self._wait(receive)
+            await self._hold_request(receive)
         elif self.hold == (kind, self.counts[kind], "after"):
-            await super().__call__(scope, receive, nowhere)
-            await self._wait(receive)
+            await super().__call__(scope, receive, discard)
+            await self._hold_request(receive)
         else:
             await super().__call__(scope, receive, send)
 
-    async def _wait(self, receive: Receive) -> None:
+    async def _hold_request(self, receive: Receive) -> None:
         self.hold = None
         self.held.set()
         while (await receive())["type"] != "http.disconnect":
             pass
 
 
-async def nowhere(_: Message) -> None:
-    """Where a response goes that nobody gets."""
+async def discard(_: Message) -> None:
+    """Discard a message of a response."""
 
 
 def get_kind(scope: Scope) -> str:
-    """What a request is about."""
+    """Get the kind of a request."""
     first, *rest = scope["path"].removeprefix("/v1/luma").strip("/").split("/")
     if first == "media":
         return "file"
@@ -105,7 +106,7 @@ def api() -> Api:
 
 @pytest.fixture
 def settings(api: Api, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The variables of a terminal whose home has the file of a film, while the API is served."""
+    """Serve the API and write a film's file. Yield the variables of the terminal."""
     write_film(tmp_path, CUTS)
     with socket.socket() as listener:
         listener.bind((HOST, 0))
@@ -121,41 +122,41 @@ def settings(api: Api, tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 class Command:
-    """A process that makes the film of the test's folder. What it prints goes to files."""
+    """A process that makes the film in the test's folder. Its output goes to files."""
 
     def __init__(self, settings: dict[str, str], *options: str) -> None:
         self.folder = Path(settings["HOME"])
-        self._printed, self._shown = self.folder / "stdout", self.folder / "stderr"
+        self._stdout, self._stderr = self.folder / "stdout", self.folder / "stderr"
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__, "luma_mcp.cli.film", "luma_mcp.service.films"])
         arguments = ["film", str(self.folder / "shots.toml"), "--yes", *options]
         self.process: BaseProcess = context.Process(
-            target=run_film, args=(arguments, settings, str(self._printed), str(self._shown))
+            target=run_film, args=(arguments, settings, str(self._stdout), str(self._stderr))
         )
         self.process.start()
 
     @property
-    def printed(self) -> str:
-        return self._printed.read_text("utf-8")
+    def stdout(self) -> str:
+        return self._stdout.read_text("utf-8")
 
     @property
-    def shown(self) -> str:
-        return self._shown.read_text("utf-8")
+    def stderr(self) -> str:
+        return self._stderr.read_text("utf-8")
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.join(STARTING)
+        self.process.join(STEP_TIMEOUT)
 
-    def end(self) -> int | None:
-        """Wait for its end, and get its exit code."""
-        self.process.join(STARTING * 2)
-        assert self.process.exitcode is not None, self.shown
+    def wait(self) -> int | None:
+        """Wait until the process exits, and return its exit code."""
+        self.process.join(STEP_TIMEOUT * 2)
+        assert self.process.exitcode is not None, self.stderr
         return self.process.exitcode
 
 
-def run_film(arguments: list[str], environment: dict[str, str], printed: str, shown: str) -> None:
-    """Be `luma-ray-mcp` with these arguments, variables and files for its streams."""
-    for descriptor, path in ((1, printed), (2, shown)):
+def run_film(arguments: list[str], environment: dict[str, str], stdout: str, stderr: str) -> None:
+    """Run `luma-ray-mcp` in this process, with these arguments and variables, and these files as its streams."""
+    for descriptor, path in ((1, stdout), (2, stderr)):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, descriptor)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
@@ -166,10 +167,10 @@ def run_film(arguments: list[str], environment: dict[str, str], printed: str, sh
 
 
 def assert_complete(api: Api, command: Command, text: str = CUTS) -> None:
-    """The film is there and whole, with its clips and nothing else, and each take was ordered once."""
-    assert command.end() == 0, command.shown
-    [path] = map(Path, command.printed.splitlines())
-    # The empty file of a download that had just begun may be its writer's, so it stays for some days.
+    """Check that the film and its clips are complete, with no other files, and that each take was ordered once."""
+    assert command.wait() == 0, command.stderr
+    [path] = map(Path, command.stdout.splitlines())
+    # An empty partial file may belong to a download that has just begun, so it is kept for some days.
     files = [file for file in path.parent.iterdir() if file.suffix != ".part" or file.stat().st_size]
     assert [file.suffix for file in files] == [".mp4"] * 5
     with av.open(str(path)) as container:
@@ -183,14 +184,14 @@ def test_killed_at_a_request(api: Api, settings: dict[str, str], step: tuple[str
     api.hold = step
     first = Command(settings)
     while first.process.is_alive() and not api.held.is_set():
-        first.process.join(BRIEFLY)
+        first.process.join(CHECK_INTERVAL)
     first.kill()
     api.hold = None
     second = Command(settings)
-    if second.end() == 1:
-        # Nobody but this test knows that an order did not arrive whose answer was never read.
+    if second.wait() == 1:
+        # The order did not arrive, but the command cannot know that.
         assert (step[0], step[2], api.held.is_set()) == ("order", "before", True)
-        assert LOST in second.shown
+        assert OUTCOME_UNKNOWN in second.stderr
         assert len(api.service.jobs) < 4
         second = Command(settings, "--order-lost")
     assert_complete(api, second)
@@ -199,18 +200,18 @@ def test_killed_at_a_request(api: Api, settings: dict[str, str], step: tuple[str
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("size", [0, 1, 20_000, 100_000, 300_000])
 def test_killed_while_joining(api: Api, settings: dict[str, str], size: int) -> None:
-    write_film(Path(settings["HOME"]), THREE)
+    write_film(Path(settings["HOME"]), THREE_SHOTS)
     first = Command(settings)
     folder = Path(settings["LUMA_MCP_OUTPUT_DIR"])
-    while first.process.is_alive() and measure(folder.glob("*/.luma-film-*/*.mp4")) < size:
-        first.process.join(BRIEFLY)
+    while first.process.is_alive() and get_first_size(folder.glob("*/.luma-film-*/*.mp4")) < size:
+        first.process.join(CHECK_INTERVAL)
     first.kill()
     assert len(api.service.jobs) == 4
-    assert_complete(api, Command(settings), THREE)
+    assert_complete(api, Command(settings), THREE_SHOTS)
 
 
-def measure(files: Iterator[Path]) -> int:
-    """The size of the first of these files; -1 if there is none."""
+def get_first_size(files: Iterator[Path]) -> int:
+    """Get the size of the first file, or -1 if there is none."""
     for file in files:
         with suppress(FileNotFoundError):
             return file.stat().st_size

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from pydantic import SecretStr
-from tests.cli.films import THREE, TWO
+from tests.cli.films import THREE_SHOTS, TWO_SHOTS
 from tests.clock import ClockThatWaitsForThreads
 from tests.conftest import BOTH_APIS, CREDENTIALS, resolve, simulator_of, wall_clock
 from tests.service.faulty import Fault as Step
@@ -34,16 +34,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
-STEPS = 40
-"""More requests than a film of three shots makes."""
-FAILS = "simulate:fail"
+MAX_REQUESTS = 40
+"""A film of three shots makes fewer requests."""
+FAILING_PROMPT = "simulate:fail"
 
 
 class Make(Protocol):
-    """Makes a film, as a new process would."""
+    """A function that makes a film, like a new process."""
 
-    async def __call__(self, text: str = THREE, *script: Step, order_lost: bool = False, **settings: Any) -> FilmMaker:
-        """`script`: what becomes of its first requests."""
+    async def __call__(
+        self, text: str = THREE_SHOTS, *script: Step, order_lost: bool = False, **settings: Any
+    ) -> FilmMaker:
+        """Make the film of a text. `script`: what happens to the first requests."""
 
 
 @pytest.fixture
@@ -66,12 +68,12 @@ def api() -> str:
 def make(api: str, simulator: Simulator, tmp_path: Path) -> Make:
     folder = tmp_path / "film"
     folder.mkdir()
-    # Processes that join clips have a clock of their own; so these clips were joined before.
+    # The processes that join clips have another clock. With this file, the clips count as joined.
     (folder / "film.mp4").touch()
     catalog = get_catalog(api)
 
-    async def make(text: str = THREE, *script: Step, order_lost: bool = False, **settings: Any) -> FilmMaker:
-        given = {
+    async def make(text: str = THREE_SHOTS, *script: Step, order_lost: bool = False, **settings: Any) -> FilmMaker:
+        defaults = {
             "token": SecretStr(CREDENTIALS[api]),
             "api": api,
             "base_url": PROVIDERS[api].base_url,
@@ -79,7 +81,7 @@ def make(api: str, simulator: Simulator, tmp_path: Path) -> Make:
             "journal_required": True,
         }
         service = VideoService(
-            Settings(**{**given, **settings}),
+            Settings(**{**defaults, **settings}),
             catalog=catalog,
             wall_clock=wall_clock,
             transport=FaultyTransport(simulator, *script),
@@ -105,17 +107,17 @@ def list_prompts(simulator: Simulator) -> list[str]:
     return [str(job.request["prompt"]) for job in simulator.service.jobs.values()]
 
 
-async def test_shots_are_ordered_in_their_order(make: Make, simulator: Simulator) -> None:
+async def test_shots_are_ordered_in_sequence(make: Make, simulator: Simulator) -> None:
     maker = await make()
     assert maker.missing == []
-    # The one that continues another waits for that.
-    firsts = [prompt.split(". ")[0] for prompt in list_prompts(simulator)]
-    assert firsts == ["A fox wakes", "A fox wakes", "A forest", "It runs"]
+    # A shot that continues another one waits for it.
+    first_sentences = [prompt.split(". ")[0] for prompt in list_prompts(simulator)]
+    assert first_sentences == ["A fox wakes", "A fox wakes", "A forest", "It runs"]
     assert await is_complete(make, simulator, orders=4)
 
 
-async def is_complete(make: Make, simulator: Simulator, text: str = THREE, *, orders: int) -> bool:
-    """Whether another run has everything, and orders nothing."""
+async def is_complete(make: Make, simulator: Simulator, text: str = THREE_SHOTS, *, orders: int) -> bool:
+    """Make the film again. Return whether it is complete and nothing was ordered."""
     maker = await make(text)
     return maker.missing == [] and len(simulator.service.jobs) == orders
 
@@ -129,46 +131,46 @@ async def test_slots_are_waited_for(make: Make, simulator: Simulator) -> None:
 
 async def test_a_changed_shot_is_ordered_again(make: Make, simulator: Simulator) -> None:
     await make()
-    # The shot that continues it as well, since it begins with another frame. The third one stays.
-    changed = await make(THREE.replace("takes = 2\nkeep = 2", 'aspect_ratio = "1:1"'))
+    # So is the shot that continues it, because its first frame is different. The third one is not.
+    changed = await make(THREE_SHOTS.replace("takes = 2\nkeep = 2", 'aspect_ratio = "1:1"'))
     assert changed.missing == []
     assert [prompt.split(". ")[0] for prompt in list_prompts(simulator)[4:]] == ["A fox wakes", "It runs"]
-    # And what was made before is found again.
+    # The earlier clips are found again.
     assert await is_complete(make, simulator, orders=6)
 
 
 async def test_a_further_take_is_ordered_alone(make: Make, simulator: Simulator) -> None:
-    await make(TWO)
-    text = TWO.replace('wakes."', 'wakes."\ntakes = 3\nkeep = 3')
+    await make(TWO_SHOTS)
+    text = TWO_SHOTS.replace('wakes."', 'wakes."\ntakes = 3\nkeep = 3')
     assert await is_complete(make, simulator, text, orders=4)
 
 
 async def test_the_same_request_twice_is_two_clips(make: Make, simulator: Simulator) -> None:
-    text = TWO.replace("A forest", "A fox wakes")
+    text = TWO_SHOTS.replace("A forest", "A fox wakes")
     maker = await make(text)
     assert maker.clips[0].jobid != maker.clips[1].jobid
     assert await is_complete(make, simulator, text, orders=2)
 
 
 async def test_a_failure_stops_only_what_continues_it(make: Make, simulator: Simulator) -> None:
-    text = THREE.replace("A fox wakes.", f"A fox wakes. {FAILS}")
+    text = THREE_SHOTS.replace("A fox wakes.", f"A fox wakes. {FAILING_PROMPT}")
     maker = await make(text)
     assert (maker.missing, maker.clips[2].blocked_by) == ([1, 2], 1)
     assert len(simulator.service.jobs) == 3
-    # Failed takes are ordered again at once, and no other one.
+    # Only failed takes are ordered again.
     await make(text)
-    assert Counter(FAILS in prompt for prompt in list_prompts(simulator)) == {True: 4, False: 1}
+    assert Counter(FAILING_PROMPT in prompt for prompt in list_prompts(simulator)) == {True: 4, False: 1}
 
 
 async def test_a_failure_that_nobody_saw_is_ordered_again(make: Make, simulator: Simulator) -> None:
-    await make(TWO)
+    await make(TWO_SHOTS)
     for job in simulator.service.jobs.values():
         job.fails = "the model could not make this video"
-    for file in (path for path in make_folder(await make(TWO)) if path.name != "film.mp4"):
+    for file in (path for path in make_folder(await make(TWO_SHOTS)) if path.name != "film.mp4"):
         file.unlink()
-    maker = await make(TWO)
+    maker = await make(TWO_SHOTS)
     assert [type(clip.error) for clip in maker.clips] == [errors.JobFailed] * 2
-    assert (await make(TWO)).missing == []
+    assert (await make(TWO_SHOTS)).missing == []
     assert len(simulator.service.jobs) == 4
 
 
@@ -184,7 +186,7 @@ async def test_a_limit_leaves_the_rest_for_later(make: Make, simulator: Simulato
 
 
 async def test_a_rejected_shot_is_not_charged(make: Make, simulator: Simulator) -> None:
-    text = TWO.replace("A forest.", "A forest. simulate:moderate=60")
+    text = TWO_SHOTS.replace("A forest.", "A forest. simulate:moderate=60")
     maker = await make(text)
     assert maker.missing == [2]
     assert isinstance(maker.clips[1].error, errors.Moderated)
@@ -196,31 +198,31 @@ async def test_an_order_without_an_answer_is_not_sent_again(make: Make, simulato
     path = "/videos" if api == "useapi" else "/generations"
     simulator.faults.append(Fault("POST", path, 504))
     for seconds in (0, 3600):
-        simulator.service.clock = later(simulator, seconds)
-        maker = await make(TWO)
+        simulator.service.clock = shift_clock(simulator, seconds)
+        maker = await make(TWO_SHOTS)
         assert maker.missing == [1]
         assert isinstance(maker.clips[0].error, errors.OutcomeUnknown)
         assert list_prompts(simulator) == ["A forest."]
-    assert (await make(TWO, order_lost=True)).missing == []
+    assert (await make(TWO_SHOTS, order_lost=True)).missing == []
     # The order without an answer is still in the journal.
-    assert (await make(TWO, order_lost=True)).missing == []
+    assert (await make(TWO_SHOTS, order_lost=True)).missing == []
     assert list_prompts(simulator) == ["A forest.", "A fox wakes."]
 
 
-def later(simulator: Simulator, seconds: float) -> Any:
+def shift_clock(simulator: Simulator, seconds: float) -> Any:
     clock = simulator.service.clock
     return lambda: clock() + seconds
 
 
 @pytest.mark.sample(8)
-@pytest.mark.parametrize("step", range(STEPS))
+@pytest.mark.parametrize("step", range(MAX_REQUESTS))
 @pytest.mark.parametrize("when", [Step.KILLED_BEFORE, Step.KILLED_AFTER], ids=["before", "after"])
 @BOTH_APIS
 async def test_killed_at_each_request(make: Make, simulator: Simulator, api: str, when: Step, step: int) -> None:
-    """No take is ordered twice, and the film is there once the person has decided about an order without an answer."""
+    """No take is ordered twice. The film is complete after the user's decision about an order without a response."""
     was_killed = False
     try:
-        await make(THREE, *[Step.NONE] * step, when)
+        await make(THREE_SHOTS, *[Step.NONE] * step, when)
     except BaseException as error:
         if not contains_kill(error):
             raise
@@ -229,7 +231,7 @@ async def test_killed_at_each_request(make: Make, simulator: Simulator, api: str
     maker = await make()
     assert len(simulator.service.jobs) <= 4
     lost = [clip for clip in maker.clips if isinstance(clip.error, errors.OutcomeUnknown)]
-    # Where running jobs are listed, the lost one is among them; it is unknown only if it was never ordered.
+    # An API that lists running jobs shows the lost one. There, it is unknown only if it was never ordered.
     if lost:
         assert was_killed
         assert when is Step.KILLED_BEFORE or not FEATURES[api].list_running

@@ -1,4 +1,4 @@
-"""`luma-ray-mcp film --dry-run`: what the file of a film may say, what is wrong with it, and what the film costs."""
+"""`luma-ray-mcp film --dry-run`: the format of a film's file, the mistakes in it, and the cost of the film."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
-from tests.cli.films import THREE, TWO, write_film
+from tests.cli.films import THREE_SHOTS, TWO_SHOTS, write_film
 from tests.conftest import TOKEN
 
 from luma_mcp.catalog import get_catalog
@@ -28,7 +28,7 @@ AGENTS = {"LUMA_MCP_API": "agents"}
 
 
 @pytest.fixture(autouse=True)
-def places(home: Path, environment: dict[str, str]) -> None:
+def set_folders(home: Path, environment: dict[str, str]) -> None:
     environment |= {"LUMA_MCP_OUTPUT_DIR": str(home / "Luma"), "LUMA_MCP_JOURNAL": str(home / "journal.db")}
 
 
@@ -62,13 +62,13 @@ def test_plan_without_a_credential(run: Run, home: Path) -> None:
 
 
 def test_plan_with_prices(run: Run, home: Path) -> None:
-    done = run("film", write_film(home, f'resolution = "720p"\n{THREE}'), "--dry-run", **AGENTS)
+    done = run("film", write_film(home, f'resolution = "720p"\n{THREE_SHOTS}'), "--dry-run", **AGENTS)
     assert done.returncode == 0, done.stderr
     assert "take 1: to order, unless it was made before, $0.30" in done.stdout
     assert "To order: 4 videos: $1.20 by Luma's price list." in done.stdout
-    facts = plan(run, home, THREE.replace("[[shots]]", '[[shots]]\nduration = "10s"', 1), **AGENTS)
+    facts = plan(run, home, THREE_SHOTS.replace("[[shots]]", '[[shots]]\nduration = "10s"', 1), **AGENTS)
     assert facts["price"] == {"unit": "dollars", "at_least": 0.48, "at_most": 0.48}
-    # The second one continues the first one, but not its length.
+    # The second shot takes over the first one's options, except its length.
     assert [shot["request"]["duration"] for shot in facts["shots"]] == ["10s", "5s", "5s"]
 
 
@@ -82,7 +82,7 @@ def test_plan_with_credits_that_were_used(run: Run, home: Path, simulator: Simul
 
 def test_a_continued_shot_takes_over_the_options(run: Run, home: Path) -> None:
     stated = '[[shots]]\nmodel = "ray-v3"\naspect_ratio = "9:16"\nresolution = "720p"'
-    shots = plan(run, home, THREE.replace("[[shots]]", stated, 1))["shots"]
+    shots = plan(run, home, THREE_SHOTS.replace("[[shots]]", stated, 1))["shots"]
     assert [shot["request"]["aspect_ratio"] for shot in shots] == ["9:16", "9:16", "16:9"]
     assert [shot["request"]["model"] for shot in shots] == ["ray-v3", "ray-v3", "ray-v3-flash"]
     assert "image_start" not in shots[1]["request"]
@@ -92,7 +92,7 @@ def test_a_continued_shot_takes_over_the_options(run: Run, home: Path) -> None:
 
 def test_character_of_shots_without_a_frame(run: Run, home: Path) -> None:
     Image.new("RGB", (640, 360), "orange").save(home / "fox.png")
-    text = 'character = "fox.png"\n' + THREE + '\n[[shots]]\nprompt = "Snow."\nimage_end = "fox.png"\n'
+    text = 'character = "fox.png"\n' + THREE_SHOTS + '\n[[shots]]\nprompt = "Snow."\nimage_end = "fox.png"\n'
     requests = [shot["request"] for shot in plan(run, home, text)["shots"]]
     assert [request.get("image_character") for request in requests] == [str(home / "fox.png"), None] * 2
     text = refuse(run, home, text, **AGENTS)
@@ -133,17 +133,19 @@ def test_character_of_shots_without_a_frame(run: Run, home: Path) -> None:
     ],
 )
 def test_mistakes_in_the_file(run: Run, home: Path, before: str, after: str, problem: str) -> None:
-    assert before in THREE
-    assert problem in refuse(run, home, THREE.replace(before, after, 1))
+    assert before in THREE_SHOTS
+    assert problem in refuse(run, home, THREE_SHOTS.replace(before, after, 1))
 
 
-def test_the_length_of_crossfades_that_a_film_does_not_have(run: Run, home: Path) -> None:
-    text = refuse(run, home, f"crossfade_seconds = 1\n{THREE}".replace('"crossfade"', '"cut"'))
+def test_crossfade_seconds_without_a_crossfade(run: Run, home: Path) -> None:
+    text = refuse(run, home, f"crossfade_seconds = 1\n{THREE_SHOTS}".replace('"crossfade"', '"cut"'))
     assert 'crossfade_seconds has no meaning here: no shot has the transition "crossfade".' in text
 
 
 def test_all_mistakes_at_once(run: Run, home: Path) -> None:
-    text = refuse(run, home, THREE.replace("look", "lok").replace("takes = 2", "takes = 9").replace("crossfade", "x"))
+    text = refuse(
+        run, home, THREE_SHOTS.replace("look", "lok").replace("takes = 2", "takes = 9").replace("crossfade", "x")
+    )
     assert [problem in text for problem in ("lok", "shot 1: takes", "shot 1: keep", "shot 3: transition")] == [True] * 4
 
 
@@ -157,7 +159,7 @@ def test_pictures_are_found_beside_the_file(run: Run, home: Path, tmp_path: Path
     folder = tmp_path / "film"
     folder.mkdir()
     Image.new("RGB", (360, 640), "orange").save(folder / "fox.png")
-    (folder / "shots.toml").write_text(TWO.replace('wakes."', 'wakes."\nimage_start = "./fox.png"', 1), "utf-8")
+    (folder / "shots.toml").write_text(TWO_SHOTS.replace('wakes."', 'wakes."\nimage_start = "./fox.png"', 1), "utf-8")
     done = run("film", str(folder / "shots.toml"), "--dry-run", "--json")
     shots = json.loads(done.stdout)["shots"]
     assert [shot["request"]["aspect_ratio"] for shot in shots] == ["9:16", "16:9"]
@@ -169,19 +171,19 @@ def test_pictures_are_found_beside_the_file(run: Run, home: Path, tmp_path: Path
         assert done.returncode == 2
         assert "shot 1: image_start" in done.stderr
         assert problem in done.stderr
-    # Files of the home folder can be used from anywhere.
+    # Paths can begin with the home folder.
     Image.new("RGB", (360, 640), "orange").save(home / "fox.png")
     (folder / "other.toml").write_text(text.replace("./fox.png", "~/fox.png"), "utf-8")
     assert run("film", str(folder / "other.toml"), "--dry-run").returncode == 0
 
 
-def test_files_that_are_no_text(run: Run, home: Path) -> None:
+def test_files_that_are_not_text(run: Run, home: Path) -> None:
     (home / "film.toml").write_bytes(b"\xff\xfe title")
     done = run("film", "film.toml", "--dry-run")
     assert (done.returncode, "not text in UTF-8" in done.stderr) == (2, True)
     assert run("film", "none.toml").returncode == 2
-    # Some editors put a mark at the beginning.
-    (home / "film.toml").write_bytes(b"\xef\xbb\xbf" + TWO.encode())
+    # Some editors write a byte order mark.
+    (home / "film.toml").write_bytes(b"\xef\xbb\xbf" + TWO_SHOTS.encode())
     assert plan_title(run("film", "film.toml", "--dry-run")) == "film: 2 shots, about 10 s"
 
 

@@ -1,4 +1,4 @@
-"""`luma-ray-mcp generate`, `get` and `jobs`, as a person types them in a terminal."""
+"""`luma-ray-mcp generate`, `get` and `jobs` in a terminal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VIDEO = (MEDIA / "16x9-5s-sdr.mp4").read_bytes()
 
 @pytest.fixture(autouse=True)
 def home_with_files(home: Path, environment: dict[str, str]) -> None:
-    """A photo and a diary in the home folder, and the places where videos and the journal go."""
+    """Create a photo and a diary in the home folder, and set the paths of videos and the journal."""
     Image.new("RGB", (64, 36), "orange").save(home / "photo.heic", "HEIF")
     (home / "diary.txt").write_text("the diary of a fox")
     environment |= {"LUMA_MCP_OUTPUT_DIR": str(home / "Luma"), "LUMA_MCP_JOURNAL": str(home / "journal.db")}
@@ -189,7 +189,7 @@ def test_the_token_of_a_host_s_entry_serves_every_command(run: Run, home: Path, 
         assert done.returncode == 0, done.stderr
         assert "Using the token of Cursor's entry." in done.stderr
         assert TOKEN not in f"{done}"
-    # Quicker than a simulated video is what a simulation rejects.
+    # An order that the simulation rejects is faster than a video.
     simulated = run("generate", "A fox", "--dynamic-range", "hdr", "--duration", "10s", "--simulate", **bare)
     assert (simulated.returncode, "Cursor" in simulated.stderr) == (2, False)
     assert "Cursor" not in run("accounts").stderr
@@ -205,7 +205,7 @@ def test_a_reached_limit_costs_nothing(run: Run, simulator: Simulator, limited: 
     [name] = limited
     first = run("generate", "A fox", **limited)
     assert first.returncode == 0
-    # What the first video uses is not known before.
+    # The credits that the first video uses are not known in advance.
     assert ("LUMA_MCP_BUDGET_PER_DAY could not be checked" in first.stderr) == (name == "LUMA_MCP_BUDGET_PER_DAY")
     done = run("generate", "A cat", **limited)
     assert f"{name} sets this" in done.stderr

@@ -1,4 +1,4 @@
-"""`luma-ray-mcp serve --http`: the real program over real HTTP, for this machine alone."""
+"""`luma-ray-mcp serve --http`: the real server over real HTTP, for this machine only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from mcp import Client
 from tests.cli.commands import run_process
-from tests.cli.serving import STARTING, served
+from tests.cli.serving import STEP_TIMEOUT, run_server
 from tests.conftest import ERAS
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.cli.commands import Run
 
-AT_ONCE = 30
+EXIT_TIMEOUT = 30
 
 
 def has_ipv6() -> bool:
@@ -37,16 +37,16 @@ only_with_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with served("--simulate", "--speed", "20") as (url, _):
+    with run_server("--simulate", "--speed", "20") as (url, _):
         yield url
 
 
 def ping(url: str, **headers: str) -> int:
-    """The HTTP status that a request with these headers gets."""
+    """Send a request with these headers, and return the HTTP status."""
     client = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
     message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": client}
     accept = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
-    return httpx2.post(url, content=json.dumps(message), headers=accept | headers, timeout=STARTING).status_code
+    return httpx2.post(url, content=json.dumps(message), headers=accept | headers, timeout=STEP_TIMEOUT).status_code
 
 
 def test_a_web_page_cannot_use_it(url: str) -> None:
@@ -61,7 +61,7 @@ def test_a_web_page_cannot_use_it(url: str) -> None:
 
 @pytest.fixture
 def taken_port() -> Iterator[str]:
-    """A port at which nothing can be served: what is wrongly accepted ends as well."""
+    """A port in use, so that the server exits even if it wrongly accepts the options."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         yield str(taken.getsockname()[1])
 
@@ -102,7 +102,7 @@ def test_the_program_itself_does_not_serve_other_machines() -> None:
 
 @pytest.mark.parametrize("host", ["localhost", pytest.param("[::1]", marks=only_with_ipv6)])
 def test_other_names_of_this_machine_are_served(host: str) -> None:
-    with served("--simulate", "--host", host) as (url, _):
+    with run_server("--simulate", "--host", host) as (url, _):
         assert urlsplit(url).hostname == host.strip("[]")
         assert ping(url) == 200
 
@@ -116,13 +116,13 @@ def test_a_taken_port_is_reported_in_one_line(run: Run, taken_port: str) -> None
 
 
 def test_an_unusable_setting_ends_it_before_it_serves() -> None:
-    with served("--simulate", LUMA_MCP_LOG_LEVEL="LOUD") as (url, process):
-        assert (url, process.wait(STARTING)) == ("", 2)
+    with run_server("--simulate", LUMA_MCP_LOG_LEVEL="LOUD") as (url, process):
+        assert (url, process.wait(STEP_TIMEOUT)) == ("", 2)
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_ends_it_while_a_call_waits(signal_: signal.Signals) -> None:
-    with served("--simulate") as (url, process):
+    with run_server("--simulate") as (url, process):
         async with anyio.create_task_group() as calls:
             waiting = anyio.Event()
 
@@ -134,14 +134,14 @@ async def test_a_signal_ends_it_while_a_call_waits(signal_: signal.Signals) -> N
                     async with Client(url, mode=ERAS[0]) as client:
                         order = {"prompt": "A fox simulate:stuck", "wait_seconds": 600}
                         await client.call_tool("generate_video", order, progress_callback=on_progress)
-                except Exception:  # noqa: BLE001, S110 - it is cut off, in whichever way
+                except Exception:  # noqa: BLE001, S110 - the error depends on where the call is cut off
                     pass
 
             calls.start_soon(call)
-            with anyio.fail_after(STARTING):
+            with anyio.fail_after(STEP_TIMEOUT):
                 await waiting.wait()
             process.send_signal(signal_)
-            code = await anyio.to_thread.run_sync(process.wait, AT_ONCE)
+            code = await anyio.to_thread.run_sync(process.wait, EXIT_TIMEOUT)
             calls.cancel_scope.cancel()
         assert code in (0, -signal_, 128 + signal_)
 

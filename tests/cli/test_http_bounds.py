@@ -1,4 +1,4 @@
-"""What `luma-ray-mcp serve --http` does with requests that are never complete, too large, or too many."""
+"""`luma-ray-mcp serve --http` with requests that are never complete, too large, or too many."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from tests.cli.serving import STARTING, read_to_end, served
+from tests.cli.serving import STEP_TIMEOUT, read_to_end, run_server
 
 from luma_mcp.hosting.http import BoundedProtocol, listen
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 HEAD = b"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-NEVER_SENT = [
+INCOMPLETE_REQUESTS = [
     b"",
     b"P",
     b"POST /mcp HTTP/1.1\r\n",
@@ -36,13 +36,13 @@ NEVER_SENT = [
     HEAD + b"Content-Length: 5\r\n\r\n{}",
     HEAD + b"Transfer-Encoding: chunked\r\n\r\n",
     HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
-    # A complete request before it, on the same connection.
+    # After a complete request on the same connection.
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" + HEAD,
 ]
 
 
-class Hurried(BoundedProtocol):
-    """The same with little patience."""
+class ImpatientProtocol(BoundedProtocol):
+    """The protocol with short time limits."""
 
     head_timeout = body_timeout = answer_timeout = 0.3
     max_connections = 5
@@ -54,10 +54,12 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @contextmanager
-def hurried(app: ASGIApp = echo) -> Iterator[int]:
-    """A server with short limits, in a thread; its port."""
+def serve_with_short_limits(app: ASGIApp = echo) -> Iterator[int]:
+    """Run a server with short time limits in a thread, and yield its port."""
     listener = listen("127.0.0.1", 0)
-    config = uvicorn.Config(app, http=Hurried, ws="none", lifespan="off", log_config=None, timeout_keep_alive=STARTING)
+    config = uvicorn.Config(
+        app, http=ImpatientProtocol, ws="none", lifespan="off", log_config=None, timeout_keep_alive=STEP_TIMEOUT
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -68,16 +70,22 @@ def hurried(app: ASGIApp = echo) -> Iterator[int]:
         thread.join()
 
 
-@pytest.mark.parametrize("sent", NEVER_SENT, ids=repr)
+@pytest.mark.parametrize("sent", INCOMPLETE_REQUESTS, ids=repr)
 def test_a_request_that_is_never_complete_is_not_kept(sent: bytes) -> None:
-    with hurried() as port, socket.create_connection(("127.0.0.1", port), timeout=STARTING) as connection:
+    with (
+        serve_with_short_limits() as port,
+        socket.create_connection(("127.0.0.1", port), timeout=STEP_TIMEOUT) as connection,
+    ):
         connection.sendall(sent)
         assert b"500" not in read_to_end(connection)
-        assert httpx2.get(f"http://127.0.0.1:{port}/", timeout=STARTING).text == "nothing"
+        assert httpx2.get(f"http://127.0.0.1:{port}/", timeout=STEP_TIMEOUT).text == "nothing"
 
 
 def test_a_request_that_trickles_in_is_not_kept() -> None:
-    with hurried() as port, socket.create_connection(("127.0.0.1", port), timeout=STARTING) as connection:
+    with (
+        serve_with_short_limits() as port,
+        socket.create_connection(("127.0.0.1", port), timeout=STEP_TIMEOUT) as connection,
+    ):
         connection.sendall(HEAD)
         ended = threading.Event()
 
@@ -98,11 +106,11 @@ def test_a_request_that_trickles_in_is_not_kept() -> None:
 
 
 def test_half_sent_requests_keep_nobody_out() -> None:
-    with hurried() as port:
-        held = [socket.create_connection(("127.0.0.1", port), timeout=STARTING) for _ in range(50)]
+    with serve_with_short_limits() as port:
+        held = [socket.create_connection(("127.0.0.1", port), timeout=STEP_TIMEOUT) for _ in range(50)]
         for connection in held:
             connection.sendall(HEAD[:30])
-        assert httpx2.get(f"http://127.0.0.1:{port}/", timeout=STARTING).text == "nothing"
+        assert httpx2.get(f"http://127.0.0.1:{port}/", timeout=STEP_TIMEOUT).text == "nothing"
         for connection in held:
             with connection:
                 assert read_to_end(connection) == b""
@@ -118,13 +126,13 @@ def test_answers_that_nobody_reads_keep_nobody_out(last: bytes) -> None:
         if large:
             ended.release()
 
-    with hurried(answer) as port, ExitStack() as stack:
-        for _ in range(Hurried.max_connections + 3):
-            connection = socket.create_connection(("127.0.0.1", port), timeout=STARTING)
+    with serve_with_short_limits(answer) as port, ExitStack() as stack:
+        for _ in range(ImpatientProtocol.max_connections + 3):
+            connection = socket.create_connection(("127.0.0.1", port), timeout=STEP_TIMEOUT)
             stack.enter_context(connection)
             connection.sendall(b"GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\n" + last + b"\r\n")
-            assert ended.acquire(timeout=STARTING)
-        assert httpx2.get(f"http://127.0.0.1:{port}/", timeout=STARTING).text == "small"
+            assert ended.acquire(timeout=STEP_TIMEOUT)
+        assert httpx2.get(f"http://127.0.0.1:{port}/", timeout=STEP_TIMEOUT).text == "small"
 
 
 def test_one_call_too_many_is_refused_and_none_is_cut() -> None:
@@ -136,22 +144,22 @@ def test_one_call_too_many_is_refused_and_none_is_cut() -> None:
         await PlainTextResponse("done")(scope, receive, send)
 
     request = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
-    with hurried(hold) as port, ExitStack() as stack:
+    with serve_with_short_limits(hold) as port, ExitStack() as stack:
         connections: list[socket.socket] = []
-        for number in range(Hurried.max_connections + 3):
-            connection = socket.create_connection(("127.0.0.1", port), timeout=STARTING)
+        for number in range(ImpatientProtocol.max_connections + 3):
+            connection = socket.create_connection(("127.0.0.1", port), timeout=STEP_TIMEOUT)
             connections.append(stack.enter_context(connection))
             connection.sendall(request)
-            if number < Hurried.max_connections:
-                assert held.acquire(timeout=STARTING)
-        answers = [read_to_end(connection) for connection in connections[Hurried.max_connections :]]
+            if number < ImpatientProtocol.max_connections:
+                assert held.acquire(timeout=STEP_TIMEOUT)
+        answers = [read_to_end(connection) for connection in connections[ImpatientProtocol.max_connections :]]
         answered.set()
-        answers += [read_to_end(connection) for connection in connections[: Hurried.max_connections]]
-    assert [answer[9:12] for answer in answers] == [b"503"] * 3 + [b"200"] * Hurried.max_connections
+        answers += [read_to_end(connection) for connection in connections[: ImpatientProtocol.max_connections]]
+    assert [answer[9:12] for answer in answers] == [b"503"] * 3 + [b"200"] * ImpatientProtocol.max_connections
 
 
 async def test_answers_are_sent_at_once() -> None:
-    """Without Nagle's algorithm, with which the rest of an answer waits for the client's acknowledgement."""
+    """Nagle's algorithm is off: it would delay the rest of a response until the client's acknowledgement."""
     seen: list[int] = []
     ready = asyncio.Event()
 
@@ -169,7 +177,7 @@ async def test_answers_are_sent_at_once() -> None:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with served("--simulate") as (url, _):
+    with run_server("--simulate") as (url, _):
         yield url
 
 
@@ -178,13 +186,13 @@ def test_a_body_that_is_too_large_is_refused(url: str, framing: str) -> None:
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"a": "a" * 6_000_000}}).encode()
     content = body if framing == "length" else iter([body[:1_000_000], body[1_000_000:]])
     headers = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
-    # Or closed before everything was read.
+    # Or the server closes the connection before it has read everything.
     with suppress(httpx2.HTTPError):
-        assert httpx2.post(url, content=content, headers=headers, timeout=STARTING).status_code == 413
-    assert httpx2.get(url.removesuffix("/mcp"), timeout=STARTING).status_code == 404
+        assert httpx2.post(url, content=content, headers=headers, timeout=STEP_TIMEOUT).status_code == 413
+    assert httpx2.get(url.removesuffix("/mcp"), timeout=STEP_TIMEOUT).status_code == 404
 
 
 def test_a_head_that_is_too_large_is_refused(url: str) -> None:
-    with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0), timeout=STARTING) as connection:
+    with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0), timeout=STEP_TIMEOUT) as connection:
         connection.sendall(HEAD + b"X-Long: " + b"a" * 100_000)
         assert read_to_end(connection)[:13] in (b"HTTP/1.1 400 ", b"")

@@ -1,4 +1,4 @@
-"""Clients of `luma-ray-mcp serve --http`: both eras, several at once, and those that go away."""
+"""Clients of `luma-ray-mcp serve --http`: both protocol versions, several at once, and disconnects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import anyio
 import pytest
 from mcp import Client
 from mcp.types import ElicitResult
-from tests.cli.serving import STARTING, content, served
+from tests.cli.serving import STEP_TIMEOUT, content, run_server
 from tests.conftest import EMAIL, ERAS, TOKEN
 
 from luma_mcp.catalog.useapi import USEAPI
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with served("--simulate", "--speed", "100") as (url, _):
+    with run_server("--simulate", "--speed", "100") as (url, _):
         yield url
 
 
@@ -37,7 +37,7 @@ async def test_a_client_makes_a_video_at_the_printed_url(url: str, mode: str) ->
         seen.append(progress)
 
     assert urlsplit(url).hostname == "127.0.0.1"
-    with anyio.fail_after(STARTING):
+    with anyio.fail_after(STEP_TIMEOUT):
         async with Client(url, mode=mode) as client:
             assert client.protocol_version == ("2025-11-25" if mode == "legacy" else mode)
             arguments = {"prompt": f"A fox {mode}", "wait_seconds": 60}
@@ -48,8 +48,8 @@ async def test_a_client_makes_a_video_at_the_printed_url(url: str, mode: str) ->
     assert seen[-1] == 100
 
 
-class Held(Simulator):
-    """Its time passes when a test says so."""
+class ManualSimulator(Simulator):
+    """The simulator with a manual clock."""
 
     def __init__(self) -> None:
         super().__init__(Service(USEAPI, clock=lambda: self.now), token=TOKEN)
@@ -57,23 +57,23 @@ class Held(Simulator):
         self.now = 0.0
 
     def jobids(self, prompt: str) -> list[str]:
-        """Those of the jobs with that prompt."""
+        """Get the jobids of a prompt."""
         return [job.jobid for job in self.service.jobs.values() if job.request["prompt"] == prompt]
 
 
 @pytest.fixture(scope="module")
-def api() -> Iterator[tuple[Held, str]]:
-    """A simulated API, and the URL of a server that uses it, and asks before it orders."""
-    simulator = Held()
+def api() -> Iterator[tuple[ManualSimulator, str]]:
+    """A simulated API, and the URL of a server that uses it and requires confirmation."""
+    simulator = ManualSimulator()
     with (
         running(simulator) as base_url,
-        served(USEAPI_TOKEN=TOKEN, LUMA_MCP_BASE_URL=base_url, LUMA_MCP_CONFIRM="always") as (url, _),
+        run_server(USEAPI_TOKEN=TOKEN, LUMA_MCP_BASE_URL=base_url, LUMA_MCP_CONFIRM="always") as (url, _),
     ):
         yield simulator, url
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_two_clients_at_once_share_one_job(api: tuple[Held, str], mode: str) -> None:
+async def test_two_clients_at_once_share_one_job(api: tuple[ManualSimulator, str], mode: str) -> None:
     simulator, url = api
     jobids: list[str] = []
     prompt = f"A fox for two, {mode}"
@@ -83,7 +83,7 @@ async def test_two_clients_at_once_share_one_job(api: tuple[Held, str], mode: st
             result = await client.call_tool("generate_video", {"prompt": prompt, "wait_seconds": 0})
             jobids.append(content(result)["jobid"])
 
-    with anyio.fail_after(STARTING):
+    with anyio.fail_after(STEP_TIMEOUT):
         async with anyio.create_task_group() as clients:
             for _ in range(2):
                 clients.start_soon(order)
@@ -92,7 +92,7 @@ async def test_two_clients_at_once_share_one_job(api: tuple[Held, str], mode: st
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_a_client_that_disconnects_loses_nothing(api: tuple[Held, str], mode: str) -> None:
+async def test_a_client_that_disconnects_loses_nothing(api: tuple[ManualSimulator, str], mode: str) -> None:
     simulator, url = api
     waiting = anyio.Event()
     prompt = f"A fox that is left, {mode}"
@@ -105,7 +105,7 @@ async def test_a_client_that_disconnects_loses_nothing(api: tuple[Held, str], mo
             order = {"prompt": prompt, "wait_seconds": 600}
             await client.call_tool("generate_video", order, progress_callback=on_progress)
 
-    with anyio.fail_after(STARTING):
+    with anyio.fail_after(STEP_TIMEOUT):
         async with anyio.create_task_group() as calls:
             calls.start_soon(call)
             await waiting.wait()
@@ -120,7 +120,7 @@ async def test_a_client_that_disconnects_loses_nothing(api: tuple[Held, str], mo
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_a_client_that_disconnects_disturbs_no_other(api: tuple[Held, str], mode: str) -> None:
+async def test_a_client_that_disconnects_disturbs_no_other(api: tuple[ManualSimulator, str], mode: str) -> None:
     simulator, url = api
     waiting = anyio.Event()
     prompt = f"A fox that takes its time, {mode}"
@@ -135,7 +135,7 @@ async def test_a_client_that_disconnects_disturbs_no_other(api: tuple[Held, str]
             result = await client.call_tool("generate_video", order, progress_callback=on_progress)
             ends.append(content(result).get("state") or str(content(result)))
 
-    with anyio.fail_after(STARTING):
+    with anyio.fail_after(STEP_TIMEOUT):
         async with anyio.create_task_group() as calls:
             calls.start_soon(call)
             await waiting.wait()
@@ -146,15 +146,15 @@ async def test_a_client_that_disconnects_disturbs_no_other(api: tuple[Held, str]
     assert ends == ["completed"]
 
 
-async def test_elicitation_over_http_comes_before_an_order(api: tuple[Held, str]) -> None:
-    """On 2026-07-28 each request says so; before, the first one did, and here each request stands alone."""
+async def test_elicitation_over_http_comes_before_an_order(api: tuple[ManualSimulator, str]) -> None:
+    """With 2026-07-28, in which every request has the client's capabilities."""
     simulator, url = api
     prompt = "A fox that nobody wants"
 
     async def decline(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:  # noqa: ARG001
         return ElicitResult(action="decline")
 
-    with anyio.fail_after(STARTING):
+    with anyio.fail_after(STEP_TIMEOUT):
         async with Client(url, mode="2026-07-28", elicitation_callback=decline) as client:
             await client.call_tool("generate_video", {"prompt": prompt, "wait_seconds": 0})
     assert simulator.jobids(prompt) == []

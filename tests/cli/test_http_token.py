@@ -1,4 +1,4 @@
-"""The bearer token of `luma-ray-mcp serve --http`: who is served, and where the token is kept and shown."""
+"""The bearer token of `luma-ray-mcp serve --http`: who has access, and where the token is stored and shown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from tests.cli.serving import STARTING, content, read_to_end, served
+from tests.cli.serving import STEP_TIMEOUT, content, read_to_end, run_server
 from tests.conftest import ERAS
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.cli.commands import Run
 
-OWN = "an-own-token-0123456789-abcdefghijkl"
+CUSTOM_TOKEN = "a-custom-token-0123456789-abcdefghijkl"
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_options", "arguments": {}}}
 HEADERS = {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2025-11-25"}
 unix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file modes")
@@ -32,11 +32,11 @@ unix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no f
 
 def post(url: str, *authorization: str) -> httpx2.Response:
     headers = [*HEADERS.items(), *(("Authorization", value) for value in authorization)]
-    return httpx2.post(url, json=CALL, headers=headers, timeout=STARTING)
+    return httpx2.post(url, json=CALL, headers=headers, timeout=STEP_TIMEOUT)
 
 
 def read_snippet(process: subprocess.Popen[str]) -> str:
-    """What is printed after the URL, up to the last app's entry."""
+    """Read the output after the URL, up to the last app's entry."""
     assert process.stdout is not None
     lines: list[str] = []
     while '"type": "http"' not in (lines or [""])[-1]:
@@ -44,15 +44,15 @@ def read_snippet(process: subprocess.Popen[str]) -> str:
     return "".join(lines)
 
 
-def end(process: subprocess.Popen[str]) -> str:
-    """What went to stderr."""
+def stop(process: subprocess.Popen[str]) -> str:
+    """Stop the server, and return its stderr."""
     process.terminate()
-    return process.communicate(timeout=STARTING)[1]
+    return process.communicate(timeout=STEP_TIMEOUT)[1]
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with served("--simulate", authenticate=True, LUMA_MCP_HTTP_TOKEN=OWN) as (url, _):
+    with run_server("--simulate", authenticate=True, LUMA_MCP_HTTP_TOKEN=CUSTOM_TOKEN) as (url, _):
         yield url
 
 
@@ -62,61 +62,63 @@ def url() -> Iterator[str]:
         ((), "Bearer"),
         (("Bearer",), 'Bearer error="invalid_token"'),
         (("Bearer wrong",), 'Bearer error="invalid_token"'),
-        ((f"Bearer {OWN[:-1]}",), 'Bearer error="invalid_token"'),
-        ((f"Bearer {OWN}x",), 'Bearer error="invalid_token"'),
-        ((f"Bearer {OWN.upper()}",), 'Bearer error="invalid_token"'),
-        ((f"Basic {OWN}",), 'Bearer error="invalid_token"'),
-        ((OWN,), 'Bearer error="invalid_token"'),
-        ((f"Bearer {OWN}", "Bearer wrong"), 'Bearer error="invalid_token"'),
+        ((f"Bearer {CUSTOM_TOKEN[:-1]}",), 'Bearer error="invalid_token"'),
+        ((f"Bearer {CUSTOM_TOKEN}x",), 'Bearer error="invalid_token"'),
+        ((f"Bearer {CUSTOM_TOKEN.upper()}",), 'Bearer error="invalid_token"'),
+        ((f"Basic {CUSTOM_TOKEN}",), 'Bearer error="invalid_token"'),
+        ((CUSTOM_TOKEN,), 'Bearer error="invalid_token"'),
+        ((f"Bearer {CUSTOM_TOKEN}", "Bearer wrong"), 'Bearer error="invalid_token"'),
     ],
 )
 def test_without_the_token_nothing_is_served(url: str, authorization: tuple[str, ...], challenge: str) -> None:
     response = post(url, *authorization)
     assert (response.status_code, response.headers["www-authenticate"]) == (401, challenge)
-    assert OWN not in response.text
+    assert CUSTOM_TOKEN not in response.text
 
 
-@pytest.mark.parametrize("path", ["/", "/mcp/", "/other", f"/mcp?token={OWN}", f"/mcp?access_token={OWN}"])
+@pytest.mark.parametrize(
+    "path", ["/", "/mcp/", "/other", f"/mcp?token={CUSTOM_TOKEN}", f"/mcp?access_token={CUSTOM_TOKEN}"]
+)
 def test_no_path_is_open(url: str, path: str) -> None:
     for method in ("GET", "POST", "OPTIONS", "DELETE"):
-        response = httpx2.request(method, url.removesuffix("/mcp") + path, timeout=STARTING)
+        response = httpx2.request(method, url.removesuffix("/mcp") + path, timeout=STEP_TIMEOUT)
         assert response.status_code == 401
 
 
 def test_clients_find_no_oauth(url: str) -> None:
     for path in ("oauth-protected-resource", "oauth-protected-resource/mcp", "oauth-authorization-server"):
-        assert httpx2.get(f"{url.removesuffix('/mcp')}/.well-known/{path}", timeout=STARTING).status_code == 404
+        assert httpx2.get(f"{url.removesuffix('/mcp')}/.well-known/{path}", timeout=STEP_TIMEOUT).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/.well-known/oauth-protected-resource"])
 @pytest.mark.parametrize("authorization", ["", "Authorization: Bearer wrong\r\n"], ids=["none", "wrong"])
 def test_a_connection_without_the_token_ends_with_the_first_answer(url: str, path: str, authorization: str) -> None:
     request = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{authorization}Content-Length: 2\r\n\r\n{{}}"
-    with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0), timeout=STARTING) as connection:
+    with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0), timeout=STEP_TIMEOUT) as connection:
         connection.sendall(request.encode() * 2)
         assert read_to_end(connection).count(b"HTTP/1.1 40") == 1
 
 
 def test_the_refusal_of_a_large_request_is_seen(url: str) -> None:
     body = iter([b"a" * 1_000_000] * 20)
-    assert httpx2.post(url, content=body, timeout=STARTING).status_code == 401
+    assert httpx2.post(url, content=body, timeout=STEP_TIMEOUT).status_code == 401
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 def test_the_token_is_accepted(url: str, scheme: str) -> None:
-    assert post(url, f"{scheme} {OWN}").status_code == 200
+    assert post(url, f"{scheme} {CUSTOM_TOKEN}").status_code == 200
 
 
 def test_a_web_page_is_rejected_even_with_the_token(url: str) -> None:
-    headers = HEADERS | {"Authorization": f"Bearer {OWN}", "Origin": "https://evil.example.com"}
-    assert httpx2.post(url, json=CALL, headers=headers, timeout=STARTING).status_code == 403
+    headers = HEADERS | {"Authorization": f"Bearer {CUSTOM_TOKEN}", "Origin": "https://evil.example.com"}
+    assert httpx2.post(url, json=CALL, headers=headers, timeout=STEP_TIMEOUT).status_code == 403
 
 
 @pytest.mark.parametrize("mode", ERAS)
 async def test_a_client_with_the_token_is_served(url: str, mode: str) -> None:
-    with anyio.fail_after(STARTING):
+    with anyio.fail_after(STEP_TIMEOUT):
         async with (
-            httpx2.AsyncClient(headers={"Authorization": f"Bearer {OWN}"}) as http,
+            httpx2.AsyncClient(headers={"Authorization": f"Bearer {CUSTOM_TOKEN}"}) as http,
             Client(streamable_http_client(url, http_client=http), mode=mode) as client,
         ):
             assert content(await client.call_tool("list_options", {}))["models"]
@@ -125,7 +127,7 @@ async def test_a_client_with_the_token_is_served(url: str, mode: str) -> None:
 def test_a_generated_token_is_kept_and_shown_to_apps(tmp_path: Path) -> None:
     shown: list[str] = []
     for _ in range(2):
-        with served("--simulate", authenticate=True, XDG_STATE_HOME=str(tmp_path)) as (url, process):
+        with run_server("--simulate", authenticate=True, XDG_STATE_HOME=str(tmp_path)) as (url, process):
             snippet = read_snippet(process)
             [command] = re.findall(r"claude mcp add .*--header '?Authorization: Bearer ([\w-]+)", snippet)
             entries = [json.loads(line.partition(": ")[2]) for line in snippet.splitlines() if '"luma": ' in line]
@@ -134,7 +136,7 @@ def test_a_generated_token_is_kept_and_shown_to_apps(tmp_path: Path) -> None:
             assert tokens == {command}
             assert post(url, f"Bearer {command}").status_code == 200
             assert post(url).status_code == 401
-            assert command not in end(process)
+            assert command not in stop(process)
         shown.append(command)
     assert shown[0] == shown[1]
     assert len(shown[0]) >= 32
@@ -143,7 +145,7 @@ def test_a_generated_token_is_kept_and_shown_to_apps(tmp_path: Path) -> None:
 @unix_only
 def test_only_the_user_can_read_the_token(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    with served("--simulate", authenticate=True, XDG_STATE_HOME=str(state)):
+    with run_server("--simulate", authenticate=True, XDG_STATE_HOME=str(state)):
         pass
     [file] = (state / "luma-ray-mcp").iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
@@ -169,22 +171,22 @@ def make_empty(path: Path) -> None:
 
 @unix_only
 @pytest.mark.sample(1)
-@pytest.mark.parametrize("spoil", [make_readable, make_link, make_short, make_empty])
-def test_a_token_that_others_may_know_is_replaced(tmp_path: Path, spoil: object) -> None:
-    assert callable(spoil)
+@pytest.mark.parametrize("weaken", [make_readable, make_link, make_short, make_empty])
+def test_a_token_that_others_may_know_is_replaced(tmp_path: Path, weaken: object) -> None:
+    assert callable(weaken)
     file = tmp_path / "luma-ray-mcp" / "http-token"
     file.parent.mkdir()
-    file.write_text(f"{OWN}\n", encoding="utf-8")
+    file.write_text(f"{CUSTOM_TOKEN}\n", encoding="utf-8")
     file.chmod(0o600)
-    with served("--simulate", authenticate=True, XDG_STATE_HOME=str(tmp_path)) as (url, _):
-        assert post(url, f"Bearer {OWN}").status_code == 200
-    spoil(file)
-    with served("--simulate", authenticate=True, XDG_STATE_HOME=str(tmp_path)) as (url, process):
-        assert post(url, f"Bearer {OWN}").status_code == 401
+    with run_server("--simulate", authenticate=True, XDG_STATE_HOME=str(tmp_path)) as (url, _):
+        assert post(url, f"Bearer {CUSTOM_TOKEN}").status_code == 200
+    weaken(file)
+    with run_server("--simulate", authenticate=True, XDG_STATE_HOME=str(tmp_path)) as (url, process):
+        assert post(url, f"Bearer {CUSTOM_TOKEN}").status_code == 401
         new = file.read_text(encoding="utf-8").strip()
         assert post(url, f"Bearer {new}").status_code == 200
-        warnings = end(process)
-    assert (str(file) in warnings, OWN in warnings, new in warnings) == (True, False, False)
+        warnings = stop(process)
+    assert (str(file) in warnings, CUSTOM_TOKEN in warnings, new in warnings) == (True, False, False)
     assert file.stat().st_mode & 0o777 == 0o600
     assert not file.is_symlink()
 
@@ -192,14 +194,14 @@ def test_a_token_that_others_may_know_is_replaced(tmp_path: Path, spoil: object)
 def test_servers_that_start_at_once_share_the_token(tmp_path: Path) -> None:
     state = {"XDG_STATE_HOME": str(tmp_path)}
     with (
-        served("--simulate", authenticate=True, **state) as (first, _),
-        served("--simulate", authenticate=True, **state) as (second, _),
+        run_server("--simulate", authenticate=True, **state) as (first, _),
+        run_server("--simulate", authenticate=True, **state) as (second, _),
     ):
         token = (tmp_path / "luma-ray-mcp" / "http-token").read_text(encoding="utf-8").strip()
         assert [post(url, f"Bearer {token}").status_code for url in (first, second)] == [200, 200]
 
 
-@pytest.mark.parametrize("token", ["short", OWN[:31], "a" * 40, "password" * 5, f"{OWN} with spaces"])
+@pytest.mark.parametrize("token", ["short", CUSTOM_TOKEN[:31], "a" * 40, "password" * 5, f"{CUSTOM_TOKEN} with spaces"])
 def test_a_weak_token_is_refused_with_what_would_work(run: Run, token: str) -> None:
     done = run("serve", "--http", "--simulate", "--port", "0", LUMA_MCP_HTTP_TOKEN=token)
     assert (done.returncode, done.stdout) == (2, "")
@@ -220,20 +222,20 @@ def test_an_unusable_state_folder_is_one_line(run: Run, tmp_path: Path) -> None:
 
 
 def test_no_auth_serves_everybody_and_warns_in_one_line(tmp_path: Path) -> None:
-    with served("--simulate", XDG_STATE_HOME=str(tmp_path)) as (url, process):
+    with run_server("--simulate", XDG_STATE_HOME=str(tmp_path)) as (url, process):
         assert post(url).status_code == 200
-        [line] = end(process).splitlines()
+        [line] = stop(process).splitlines()
     assert ("--no-auth" in line, "credits" in line) == (True, True)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_log_never_has_the_token() -> None:
-    environment = {"LUMA_MCP_HTTP_TOKEN": OWN, "LUMA_MCP_LOG_LEVEL": "DEBUG"}
-    with served("--simulate", authenticate=True, **environment) as (url, process):
+    environment = {"LUMA_MCP_HTTP_TOKEN": CUSTOM_TOKEN, "LUMA_MCP_LOG_LEVEL": "DEBUG"}
+    with run_server("--simulate", authenticate=True, **environment) as (url, process):
         read_snippet(process)
-        assert post(url, f"Bearer {OWN}").status_code == 200
-        assert post(f"{url}?{OWN}", f"Bearer {OWN}", f"Bearer {OWN}").status_code == 401
+        assert post(url, f"Bearer {CUSTOM_TOKEN}").status_code == 200
+        assert post(f"{url}?{CUSTOM_TOKEN}", f"Bearer {CUSTOM_TOKEN}", f"Bearer {CUSTOM_TOKEN}").status_code == 401
         process.terminate()
-        printed, log = process.communicate(timeout=STARTING)
+        printed, log = process.communicate(timeout=STEP_TIMEOUT)
     assert log
-    assert OWN not in printed + log
+    assert CUSTOM_TOKEN not in printed + log

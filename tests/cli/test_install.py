@@ -1,4 +1,4 @@
-"""`luma-ray-mcp install` and `uninstall` as people type them; what was written is started as a host would."""
+"""`luma-ray-mcp install` and `uninstall` in a terminal. The tests start written entries as a host would."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ FILES = {
     "gemini-cli": ".gemini/settings.json",
 }
 NEIGHBOUR = '{\n  "mcpServers": {\n    "time": {"command": "uvx", "env": {"KEY": "ghp_neighbour"}}\n  }\n}\n'
-on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the files are where Linux has them")
-in_a_terminal = pytest.mark.skipif(sys.platform == "win32", reason="terminals as POSIX has them")
+on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="paths of Linux")
+in_a_terminal = pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
 pytestmark = on_linux
 
 
 @pytest.fixture(autouse=True)
 def cursor_folder(home: Path) -> Path:
-    """Cursor is there, and has no file yet."""
+    """Cursor's folder, without a configuration file."""
     folder = home / ".cursor"
     folder.mkdir()
     return folder
@@ -55,7 +55,7 @@ def cursor_folder(home: Path) -> Path:
 
 @pytest.fixture
 def cursor(home: Path) -> Path:
-    """Cursor's file, with another server in it."""
+    """Cursor's configuration file, with another server."""
     path = home / FILES["cursor"]
     path.write_text(NEIGHBOUR, encoding="utf-8")
     return path
@@ -63,14 +63,14 @@ def cursor(home: Path) -> Path:
 
 @pytest.fixture
 def in_terminal(home: Path, environment: dict[str, str]) -> Open:
-    """Run a command in a process of its own, and in a terminal."""
+    """Run a command in a separate process with a terminal."""
 
-    def opened(*arguments: str, **settings: str) -> Terminal:
+    def open_terminal(*arguments: str, **settings: str) -> Terminal:
         from tests.install.terminal import Terminal
 
         return Terminal([*LUMA_MCP, *arguments], environment=environment | settings, cwd=home)
 
-    return opened
+    return open_terminal
 
 
 def servers(path: Path) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def state(folder: Path) -> dict[str, bytes]:
 
 
 async def start(entry: dict[str, Any], home: Path) -> dict[str, Any]:
-    """Start an entry as an application that no shell has started: without its PATH. What `list_jobs` returns there."""
+    """Start an entry without a shell's PATH, as an app does. Return the result of `list_jobs`."""
     environment = {"PATH": "/nowhere", "HOME": str(home)} | entry.get("env", {})
     server = StdioServerParameters(
         command=entry["command"], args=entry.get("args", []), env=environment, cwd=Path(home.anchor)
@@ -296,7 +296,7 @@ def test_an_unknown_answer_can_be_corrected(in_terminal: Open, home: Path) -> No
 
 
 def interrupt(process: subprocess.Popen[Any]) -> None:
-    """Press Ctrl-C until the process has ended: a signal just before a blocking read of Python's is seen after it."""
+    """Press Ctrl-C until the process exits: Python handles a signal that comes just before a blocking read after it."""
     for _ in range(TIMEOUT):
         process.send_signal(signal.SIGINT)
         try:
@@ -417,11 +417,11 @@ def test_the_token_of_the_entry_is_used_again(run: Run, home: Path, cursor: Path
     assert TOKEN not in second.stdout + second.stderr
     assert simulator.requests == {"GET /accounts": 2}
     assert state(home) == before
-    # A host that has none yet gets the same one.
+    # A host without an entry gets the same token.
     (home / ".codex").mkdir()
     assert run("install", "--all", "--yes").returncode == 0
     assert servers(home / FILES["codex"])["luma"]["env"]["USEAPI_TOKEN"] == TOKEN
-    # A token that has been replaced is not accepted.
+    # The API rejects the replaced token.
     cursor.write_text(cursor.read_text(encoding="utf-8").replace(TOKEN, "user:1-gone"), encoding="utf-8")
     wrong = run("install", "cursor", "--yes")
     assert (wrong.returncode, "does not accept the token" in wrong.stderr) == (1, True)

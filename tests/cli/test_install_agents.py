@@ -1,4 +1,4 @@
-"""`luma-ray-mcp install` with either API's credential: what is written, checked and never shown."""
+"""`luma-ray-mcp install` with the credential of either API: what it writes, checks and never shows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.cli.commands import Run
 
 KEY = "luma-api-4711-very-secret-key"
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the files are where Linux has them")
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="paths of Linux")
 
 
 @pytest.fixture
@@ -44,13 +44,13 @@ def cursor(home: Path) -> Path:
 
 
 def write(path: Path, **env: str) -> None:
-    """Our entry with these variables, in a file that nobody else can read."""
+    """Write our entry with these variables, in a private file."""
     path.write_text(json.dumps({"mcpServers": {"luma": {"command": "luma-ray-mcp", "env": env}}}), encoding="utf-8")
     path.chmod(0o600)
 
 
-def written(path: Path) -> dict[str, Any]:
-    """The variables of our entry."""
+def read_variables(path: Path) -> dict[str, Any]:
+    """Read the variables of our entry."""
     env = json.loads(path.read_text(encoding="utf-8"))["mcpServers"]["luma"]["env"]
     assert isinstance(env, dict)
     return env
@@ -61,7 +61,7 @@ def test_a_key_is_checked_and_only_what_is_needed_is_written(
 ) -> None:
     done = run("install", "cursor", "--yes", LUMA_AGENTS_API_KEY=KEY)
     assert (done.returncode, "The key works." in done.stdout) == (0, True), done.stderr
-    assert written(cursor) == {"LUMA_AGENTS_API_KEY": KEY, "LUMA_MCP_BASE_URL": api}
+    assert read_variables(cursor) == {"LUMA_AGENTS_API_KEY": KEY, "LUMA_MCP_BASE_URL": api}
     assert '"LUMA_AGENTS_API_KEY": "luma-api-…"' in done.stdout
     assert simulator.requests == {"GET /files": 1}
     again = run("install", "cursor", "--yes")
@@ -81,7 +81,7 @@ def test_a_key_that_is_not_accepted_changes_nothing(run: Run, cursor: Path, api:
     assert "wrong" not in done.stdout + done.stderr
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="terminals as POSIX has them")
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
 def test_what_is_typed_tells_which_api_it_is_for(
     home: Path, environment: dict[str, str], cursor: Path, api: str
 ) -> None:
@@ -96,7 +96,7 @@ def test_what_is_typed_tells_which_api_it_is_for(
         terminal.type("y")
         assert terminal.wait() == 0
         assert KEY not in terminal.screen
-    assert written(cursor) == {"LUMA_AGENTS_API_KEY": KEY, "LUMA_MCP_BASE_URL": api}
+    assert read_variables(cursor) == {"LUMA_AGENTS_API_KEY": KEY, "LUMA_MCP_BASE_URL": api}
 
 
 def test_no_credential_names_both_ways(run: Run, cursor: Path) -> None:
@@ -113,20 +113,20 @@ def test_two_credentials_write_the_one_in_use(run: Run, cursor: Path, environmen
     del environment["LUMA_MCP_BASE_URL"]
     both = {"USEAPI_TOKEN": TOKEN, "LUMA_AGENTS_API_KEY": KEY}
     done = run("install", "cursor", "--yes", "--no-check", **both)
-    assert written(cursor) == {"USEAPI_TOKEN": TOKEN}
+    assert read_variables(cursor) == {"USEAPI_TOKEN": TOKEN}
     assert "USEAPI_TOKEN and LUMA_AGENTS_API_KEY are both set: the entry is for useapi.net." in done.stderr
     cursor.unlink()
     done = run("install", "cursor", "--yes", "--no-check", **both, LUMA_MCP_API="agents")
-    assert written(cursor) == {"LUMA_AGENTS_API_KEY": KEY, "LUMA_MCP_API": "agents"}
+    assert read_variables(cursor) == {"LUMA_AGENTS_API_KEY": KEY, "LUMA_MCP_API": "agents"}
     assert "are both set" not in done.stderr
 
 
 def test_a_switch_gives_no_credential_to_the_other_api(run: Run, cursor: Path, environment: dict[str, str]) -> None:
-    """What the entry has is kept, but it uses the API of the new credential, at that API's own address."""
+    """The entry keeps its credentials, but uses the API of the new one, at that API's address."""
     del environment["LUMA_MCP_BASE_URL"]
     write(cursor, USEAPI_TOKEN=TOKEN, LUMA_MCP_BASE_URL="https://proxy.example.com/luma", LUMA_MCP_CONFIRM="always")
     done = run("install", "cursor", "--yes", "--no-check", LUMA_AGENTS_API_KEY=KEY)
-    assert written(cursor) == {
+    assert read_variables(cursor) == {
         "USEAPI_TOKEN": TOKEN,
         "LUMA_MCP_CONFIRM": "always",
         "LUMA_AGENTS_API_KEY": KEY,
@@ -135,9 +135,9 @@ def test_a_switch_gives_no_credential_to_the_other_api(run: Run, cursor: Path, e
     }
     assert "It uses Luma's Agents API; before, it used useapi.net." in done.stdout
     assert "USEAPI_TOKEN stays in it, unused: remove it by hand if you do not need it there." in done.stdout
-    # And back.
+    # The same in the other direction.
     run("install", "cursor", "--yes", "--no-check", USEAPI_TOKEN=TOKEN)
-    env = written(cursor)
+    env = read_variables(cursor)
     assert (env["LUMA_MCP_API"], env["LUMA_MCP_BASE_URL"]) == ("useapi", "https://api.useapi.net/v1/luma")
 
 
@@ -150,7 +150,7 @@ def test_a_placeholder_is_that_of_the_api_in_use(run: Run) -> None:
 
 def test_a_simulated_entry_is_of_the_api_in_use(run: Run, cursor: Path) -> None:
     run("install", "cursor", "--simulate", "--yes", LUMA_AGENTS_API_KEY=KEY)
-    assert written(cursor) == {"LUMA_MCP_API": "agents"}
+    assert read_variables(cursor) == {"LUMA_MCP_API": "agents"}
 
 
 def test_backups_with_either_credential_are_named(run: Run, cursor: Path) -> None:

@@ -1,4 +1,4 @@
-"""Lines on stdin that are no JSON-RPC message: each is answered, and what follows is served."""
+"""Lines on stdin that are not JSON-RPC messages: each gets a response, and later lines are served."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARSE_ERROR, INVALID_REQUEST = -32700, -32600
 CALL = b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"list_options","arguments":{"model":%s}}}'
 PING = b'{"jsonrpc":"2.0","id":%s,"method":"ping"}'
 CLIENT = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
-# What is sent, the code of the answer and its id.
+# The line, and the code and the id of the response.
 INVALID = {
     "half an emoji of JavaScript": (CALL % rb'"\ud83e"', PARSE_ERROR, 7),
     "half an emoji in UTF-8": (CALL % b'"\xf0\x9f\xa6"', PARSE_ERROR, 7),
@@ -61,14 +61,14 @@ SERVED = {
 }
 UNANSWERED = {
     "a notification": b'{"jsonrpc":"2.0","method":"notifications/other","params":{"id":null}}',
-    # The client may have sent a request with this id, for which it would take the answer.
+    # The client may have sent a request with this id, and would take an error as its response.
     "an invalid response": b'{"jsonrpc":"2.0","id":7,"result":null}',
     "an unreadable response": b'{"jsonrpc":"2.0","id":7,"result":{"action":"\\ud83e"}}',
 }
 
 
 class Server:
-    """The program, after the handshake of the older protocol."""
+    """A server after the handshake of 2025-11-25."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -90,7 +90,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """One for all lines: none of them ends it."""
+    """One server for all lines, because no line may end it."""
     environment = {"LUMA_MCP_JOURNAL": "off", "USEAPI_TOKEN": TOKEN}
     with subprocess.Popen(
         LUMA_MCP, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
@@ -118,7 +118,7 @@ def test_an_unusual_line_is_served(server: Server, line: bytes) -> None:
 
 
 @pytest.mark.parametrize("line", UNANSWERED.values(), ids=UNANSWERED)
-def test_what_is_no_request_gets_no_answer(server: Server, line: bytes) -> None:
+def test_line_that_is_not_a_request_gets_no_response(server: Server, line: bytes) -> None:
     server.send(line)
     server.send(PING % b'"next"')
     assert server.receive()["id"] == "next"

@@ -1,4 +1,4 @@
-"""A picture that takes for ever, in a real server: it ends with the server, however that ends."""
+"""Decoding of a picture that never finishes, in a real server: it ends when the call or the server ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.cli.commands import LUMA_MCP
-from tests.cli.serving import STARTING
+from tests.cli.serving import STEP_TIMEOUT
 from tests.conftest import TOKEN
 from tests.media.hostile import endless_jpeg
 from tests.media.workers import find_worker, variables, wait_for_end
@@ -19,11 +19,11 @@ from tests.media.workers import find_worker, variables, wait_for_end
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes as Linux shows them")
+pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="the test reads /proc")
 
 
 class Server:
-    """The server on stdin and stdout, with an order whose picture is being decoded."""
+    """A server on stdin and stdout, which is decoding the picture of an order."""
 
     def __init__(self, folder: Path) -> None:
         (folder / "endless.jpg").write_bytes(endless_jpeg())
@@ -53,7 +53,7 @@ class Server:
         arguments = {"prompt": f"A fox {number}", **arguments}
         self.send(number, "tools/call", {"name": "generate_video", "arguments": {**arguments, "wait_seconds": 0}})
 
-    def answers(self) -> Iterator[dict[str, Any]]:
+    def read_responses(self) -> Iterator[dict[str, Any]]:
         assert self.process.stdout
         for line in self.process.stdout:
             message = json.loads(line)
@@ -62,7 +62,7 @@ class Server:
 
     def _wait_for_worker(self) -> int:
         while (number := find_worker(self.process.pid)) is None:
-            # Leaves the processor to the server.
+            # Gives the processor to the server.
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(0.02)
             assert self.process.returncode is None
@@ -79,30 +79,30 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.mark.sample(2)
 @pytest.mark.parametrize("end", ["killed", "terminated", "stdin closed", "Ctrl-C"])
-def test_the_end_of_the_server_ends_the_decoding(server: Server, end: str) -> None:
+def test_decoding_ends_with_the_server(server: Server, end: str) -> None:
     assert server.process.stdin
     if end == "stdin closed":
         server.process.stdin.close()
     else:
         server.process.send_signal({"Ctrl-C": signal.SIGINT, "terminated": signal.SIGTERM}.get(end, signal.SIGKILL))
-    server.process.wait(STARTING)
+    server.process.wait(STEP_TIMEOUT)
     wait_for_end(server.worker)
 
 
-def test_a_cancelled_call_ends_the_decoding(server: Server) -> None:
+def test_decoding_ends_with_a_cancelled_call(server: Server) -> None:
     server.send(None, "notifications/cancelled", {"requestId": 2})
     wait_for_end(server.worker)
 
 
-def test_other_calls_are_answered_first(server: Server) -> None:
+def test_other_calls_are_answered_during_decoding(server: Server) -> None:
     server.order(3)
-    answered = [message["id"] for _, message in zip(range(2), server.answers(), strict=False)]
+    answered = [message["id"] for _, message in zip(range(2), server.read_responses(), strict=False)]
     assert answered == [1, 3]
 
 
-def test_the_token_is_not_passed_on(server: Server) -> None:
+def test_worker_does_not_get_the_token(server: Server) -> None:
     assert TOKEN.encode() in variables(server.process.pid)
     assert TOKEN.encode() not in variables(server.worker)
-    # What the worker writes, nobody else reads.
+    # The worker does not share the server's stdout.
     streams = [Path(f"/proc/{process}/fd/1").readlink() for process in (server.process.pid, server.worker)]
     assert streams[0] != streams[1]

@@ -16,7 +16,7 @@ from subprocess import PIPE, Popen
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.cli.commands import LUMA_MCP, TIMEOUT, checked
+from tests.cli.commands import LUMA_MCP, TIMEOUT, check_output
 from tests.conftest import EMAIL, TOKEN
 
 from luma_mcp.simulator.app import Fault, Simulator
@@ -31,7 +31,7 @@ LONG_AGO = "2020-01-01T00:00:00.000Z"
 
 
 @pytest.fixture(autouse=True)
-def places(home: Path, environment: dict[str, str]) -> None:
+def set_folders(home: Path, environment: dict[str, str]) -> None:
     environment |= {"LUMA_MCP_OUTPUT_DIR": str(home / "Luma"), "LUMA_MCP_JOURNAL": str(home / "journal.db")}
 
 
@@ -41,8 +41,8 @@ def file(home: Path) -> str:
     return "prompts.txt"
 
 
-def objects(text: str) -> list[dict[str, Any]]:
-    """One JSON object per line."""
+def parse_lines(text: str) -> list[dict[str, Any]]:
+    """Parse one JSON object per line."""
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -67,7 +67,7 @@ def test_ten_prompts_with_four_slots_are_ten_videos(run: Run, simulator: Simulat
     assert done.returncode == 0, done.stderr
     paths = [Path(line) for line in done.stdout.splitlines()]
     assert [path.read_bytes() for path in paths] == [VIDEO] * 10
-    # In the order of the prompts.
+    # The order is that of the prompts.
     assert [re.findall(r"fox-(\d+)-in", path.name) for path in paths] == [[str(n)] for n in range(1, 11)]
     assert [order["prompt"] for order in simulator.orders if order["prompt"]][:4] == TEN[:4]
     assert "10 of 10 videos made. 200 credits used." in done.stderr
@@ -82,7 +82,7 @@ def test_waiting_for_a_slot_is_visible(run: Run, simulator: Simulator) -> None:
     assert "[1/2] A red fox: waiting for a free slot, 0 of 4 in use" in done.stderr
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a shell loop")
+@pytest.mark.skipif(sys.platform == "win32", reason="the test has a shell loop")
 @pytest.mark.usefixtures("api_and_token")
 def test_commands_at_once_wait_for_slots_too(environment: dict[str, str], simulator: Simulator) -> None:
     simulator.service.add_account(EMAIL, 1)
@@ -116,13 +116,13 @@ def test_one_that_fails_does_not_lose_the_others(run: Run, simulator: Simulator)
     ("status", "orders"), [(401, 1), (402, 2), (500, 2)], ids=["token", "no credits twice", "outcome unknown twice"]
 )
 @pytest.mark.usefixtures("api_and_token")
-def test_what_fails_for_all_is_tried_no_more(
+def test_failure_for_all_prompts_stops_further_orders(
     run: Run, simulator: Simulator, file: str, status: int, orders: int
 ) -> None:
     simulator.faults.append(Fault("POST", "/videos", status, b'{"error":"No"}', times=20))
     done = run("generate", "--file", file, "--json")
     assert (done.returncode, simulator.requests["POST /videos"]) == (1, orders)
-    charged = [each["error"]["charged"] for each in objects(done.stdout)]
+    charged = [each["error"]["charged"] for each in parse_lines(done.stdout)]
     assert charged == ["unknown"] * 2 + ["no"] * 8 if status == 500 else ["no"] * 10
 
 
@@ -191,17 +191,17 @@ def test_ctrl_c_names_every_job_and_what_was_not_ordered(
         assert any("[5/7] Fox 5 in the snow: waiting for a free slot" in line for line in waiting.stderr)
         waiting.send_signal(signal.SIGINT)
         out, shown = waiting.communicate(timeout=TIMEOUT)
-    checked(subprocess.CompletedProcess(command, waiting.returncode, out, shown))
+    check_output(subprocess.CompletedProcess(command, waiting.returncode, out, shown))
     jobids = list(simulator.service.jobs)
     assert (waiting.returncode, len(jobids)) == (130, 4)
     if as_json:
-        assert [each["jobid"] for each in objects(out)] == jobids
+        assert [each["jobid"] for each in parse_lines(out)] == jobids
     else:
         assert out == ""
     assert "4 jobs continue. Wait for them with: " in shown
     assert f"luma-ray-mcp get {' '.join(jobids)} --output '{home / 'my clips'}'\n" in shown
     assert "Not ordered, and not charged: 5 to 7 of 7 prompts." in shown
-    # The printed command does what it says.
+    # The printed command works.
     now[0] = 1000.0
     done = run("get", *jobids, "--output", str(home / "my clips"))
     assert (done.returncode, len(list((home / "my clips").iterdir()))) == (0, 4), done.stderr
@@ -213,7 +213,7 @@ def test_ctrl_c_while_an_order_is_on_its_way_names_its_job(environment: dict[str
     arrived, release = threading.Event(), threading.Event()
 
     def slow_clock() -> datetime:
-        """The API looks at it when it starts a job."""
+        """The API reads this clock when it starts a job."""
         if simulator.orders:
             arrived.set()
             release.wait(TIMEOUT)
@@ -237,7 +237,7 @@ def test_ctrl_c_while_an_order_is_on_its_way_names_its_job(environment: dict[str
     assert "Not ordered, and not charged: 2 of 2 prompts." in shown
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a pseudo-terminal")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 @pytest.mark.usefixtures("api_and_token")
 def test_a_terminal_shows_one_bar_that_fits(environment: dict[str, str]) -> None:
     import pty
@@ -259,14 +259,14 @@ def test_a_terminal_shows_one_bar_that_fits(environment: dict[str, str]) -> None
     assert process.returncode == 0
     assert max(map(len, rows)) <= 80
     assert sum("3/3 ready" in row and "100%" in row for row in rows) == 1
-    # Nothing of a bar is left in a line above it.
+    # No part of a bar remains in an earlier line.
     assert [row for row in rows if row.startswith("[") and "%" in row] == []
 
 
 @pytest.mark.usefixtures("api_and_token")
 def test_json_is_one_object_per_video(run: Run, home: Path, simulator: Simulator) -> None:
     done = run("generate", "A red fox", "A cat simulate:fail", "A dog simulate:moderate", "--json", "--output", "clips")
-    fox, cat, dog = objects(done.stdout)
+    fox, cat, dog = parse_lines(done.stdout)
     assert done.returncode == 1
     first, second = simulator.service.jobs
     assert (fox["prompt"], fox["jobid"], fox["state"], fox["charged"]) == ("A red fox", first, "completed", "yes")
@@ -276,9 +276,9 @@ def test_json_is_one_object_per_video(run: Run, home: Path, simulator: Simulator
     assert cat["error"]["charged"] == "unknown"
     assert ("jobid" in dog, dog["error"]["kind"], dog["error"]["charged"]) == (False, "moderated", "no")
     assert "null" not in done.stdout
-    [again] = objects(run("get", first, "--json").stdout)
+    [again] = parse_lines(run("get", first, "--json").stdout)
     assert (again["video"]["url"], again["prompt"]) == (fox["video"]["url"], "A red fox")
-    listed = objects(run("jobs", "--json").stdout)
+    listed = parse_lines(run("jobs", "--json").stdout)
     assert [job["jobid"] for job in listed] == [second, first]
     assert [job["state"] for job in listed] == ["failed", "completed"]
     assert listed[1]["saved_files"] == fox["saved_files"]
@@ -295,10 +295,10 @@ def test_json_is_one_object_per_video(run: Run, home: Path, simulator: Simulator
 @pytest.mark.usefixtures("api_and_token")
 def test_errors_are_json_too(run: Run, arguments: tuple[str, ...], kind: str, code: int) -> None:
     done = run(*arguments, "--json")
-    [facts] = objects(done.stdout)
+    [facts] = parse_lines(done.stdout)
     assert (done.returncode, facts["error"]["kind"], "Error" in done.stderr) == (code, kind, False)
     without = run(*arguments, "--json", USEAPI_TOKEN="")
-    [facts] = objects(without.stdout)
+    [facts] = parse_lines(without.stdout)
     assert (without.returncode, facts["error"]["kind"]) == (1, "not_configured")
 
 
@@ -307,7 +307,7 @@ def test_without_waiting_only_the_jobids_are_printed(run: Run, simulator: Simula
     simulator.service.clock = lambda: 0.0
     done = run("generate", "A red fox", "A grey fox", "--no-wait")
     assert (done.returncode, done.stdout.splitlines()) == (0, list(simulator.service.jobs))
-    [facts] = objects(run("generate", "A cat", "--no-wait", "--json").stdout)
+    [facts] = parse_lines(run("generate", "A cat", "--no-wait", "--json").stdout)
     assert "2 jobs continue. Wait for them with: " in done.stderr
     assert (facts["jobid"], facts["state"], facts["charged"]) == (list(simulator.service.jobs)[2], "running", "yes")
     assert len(run("jobs", "--state", "running").stdout.splitlines()) > 3
@@ -345,11 +345,11 @@ def test_a_job_that_may_never_end_is_not_waited_for(run: Run, simulator: Simulat
     assert (done.returncode, done.stdout) == (1, "")
     assert text in done.stderr
     assert "Whether it is charged is not known" in done.stderr
-    [facts] = objects(run("get", jobid, "--json").stdout)
+    [facts] = parse_lines(run("get", jobid, "--json").stdout)
     assert (facts["status"], facts["overdue"]) == (status, True)
 
 
-def test_nothing_is_claimed_about_a_job_that_was_not_seen(run: Run) -> None:
+def test_error_for_an_unreachable_job_claims_no_state(run: Run) -> None:
     done = run("get", "j1-u12345-x-bot:luma", USEAPI_TOKEN=TOKEN)
     assert (done.returncode, done.stdout) == (1, "")
     assert "Try it again with: " in done.stderr

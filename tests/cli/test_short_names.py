@@ -1,4 +1,4 @@
-"""Disks that accept only short names, such as encrypted homes, in a process of its own."""
+"""Disks that accept only short names, such as encrypted home folders, in a separate process."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.cli.commands import TIMEOUT
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Such a disk cannot be made here. The interpreter's own hook refuses what it would refuse, before the system is asked.
-DISK = """
+# Tests cannot create such a disk. Instead, an audit hook of the interpreter raises the disk's error.
+DISK_WITH_SHORT_NAMES = """
 import errno, os, sys
 limit, folder = int(sys.argv.pop(1)), sys.argv.pop(1)
 def refuse(event, arguments):
@@ -38,7 +38,18 @@ def test_a_video_is_saved_under_a_name_that_the_disk_accepts(
     folder = tmp_path / "videos"
     environment = {**os.environ, "LUMA_MCP_OUTPUT_DIR": str(folder), "LUMA_MCP_JOURNAL": "off", "PYTHONUTF8": "1"}
     value = [] if option == "--save" else [f"{folder}/"]
-    command = [sys.executable, "-c", DISK, str(limit), str(folder), "generate", "--simulate", prompt, option, *value]
+    command = [
+        sys.executable,
+        "-c",
+        DISK_WITH_SHORT_NAMES,
+        str(limit),
+        str(folder),
+        "generate",
+        "--simulate",
+        prompt,
+        option,
+        *value,
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False, timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
     [file] = folder.iterdir()

@@ -1,4 +1,4 @@
-"""The server as hosts start it: a subprocess on stdin and stdout, in both protocol eras, over real HTTP."""
+"""The server as hosts start it: a process on stdin and stdout, with both protocol versions. The API is real HTTP."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 from tests.cli.commands import LUMA_MCP
-from tests.cli.serving import STARTING, content
+from tests.cli.serving import STEP_TIMEOUT, content
 from tests.conftest import EMAIL, ERAS, TOKEN
 
 from luma_mcp.catalog.useapi import USEAPI
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 class Clock:
-    """Time that passes when the test says so."""
+    """A manual clock."""
 
     now = 0.0
 
@@ -55,14 +55,14 @@ def base_url(simulator: Simulator) -> Iterator[str]:
 
 
 def stdio(*arguments: str, **environment: str) -> StdioServerParameters:
-    surroundings = {"LUMA_MCP_JOURNAL": "off"} | environment
-    return StdioServerParameters(command=LUMA_MCP[0], args=[*LUMA_MCP[1:], *arguments], env=surroundings)
+    variables = {"LUMA_MCP_JOURNAL": "off"} | environment
+    return StdioServerParameters(command=LUMA_MCP[0], args=[*LUMA_MCP[1:], *arguments], env=variables)
 
 
 @pytest.mark.parametrize("mode", ERAS)
 async def test_a_prompt_becomes_a_file(base_url: str, clock: Clock, mode: str, tmp_path: Path) -> None:
     server = stdio(USEAPI_TOKEN=TOKEN, LUMA_MCP_BASE_URL=base_url, LUMA_MCP_OUTPUT_DIR=str(tmp_path / "Luma"))
-    with anyio.fail_after(STARTING):
+    with anyio.fail_after(STEP_TIMEOUT):
         async with Client(server, mode=mode) as client:
             assert client.protocol_version == ("2025-11-25" if mode == "legacy" else mode)
             ordered = content(await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0}))
@@ -77,7 +77,7 @@ async def test_a_prompt_becomes_a_file(base_url: str, clock: Clock, mode: str, t
 
 async def test_an_order_with_a_broken_response_is_found(base_url: str, simulator: Simulator) -> None:
     simulator.faults.append(Fault("POST", "/videos", 200, b'{"jobid":', {"content-length": "900"}, after=True))
-    with anyio.fail_after(STARTING):
+    with anyio.fail_after(STEP_TIMEOUT):
         async with Client(stdio(USEAPI_TOKEN=TOKEN, LUMA_MCP_BASE_URL=base_url)) as client:
             result = await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0})
     assert [content(result)["jobid"]] == list(simulator.service.jobs)
@@ -86,7 +86,7 @@ async def test_an_order_with_a_broken_response_is_found(base_url: str, simulator
 
 async def test_an_unreachable_api_is_a_network_error() -> None:
     server = stdio(USEAPI_TOKEN=TOKEN, LUMA_MCP_BASE_URL="http://127.0.0.1:9/v1/luma")
-    with anyio.fail_after(STARTING):
+    with anyio.fail_after(STEP_TIMEOUT):
         async with Client(server) as client:
             result = await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0})
     error = content(result)["error"]
@@ -94,7 +94,7 @@ async def test_an_unreachable_api_is_a_network_error() -> None:
 
 
 async def test_simulate_needs_no_token_and_is_announced() -> None:
-    with anyio.fail_after(STARTING):
+    with anyio.fail_after(STEP_TIMEOUT):
         async with Client(stdio("--simulate", "--speed", "1000000")) as client:
             assert "SIMULATED" in (client.instructions or "")
             ordered = content(await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0}))
@@ -112,19 +112,19 @@ async def test_the_example_configuration_starts_this_server() -> None:
     assert folder == "/path/to/luma-ray-mcp"
     command = Path(sys.executable).parent / name
     server = StdioServerParameters(command=str(command), args=entry.get("args", []), env=entry["env"])
-    with anyio.fail_after(STARTING):
+    with anyio.fail_after(STEP_TIMEOUT):
         async with Client(server) as client:
             names = [tool.name for tool in (await client.list_tools()).tools]
     assert names == ["generate_video", "get_job", "list_jobs", "delete_job", "list_options", "join_videos"]
 
 
-def test_stdout_has_protocol_lines_only_and_no_log_the_token(base_url: str) -> None:
+def test_stdout_has_only_messages_and_no_log_has_the_token(base_url: str) -> None:
     client = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
     order = {"name": "generate_video", "arguments": {"prompt": "A fox", "wait_seconds": 0}}
     messages: list[dict[str, Any]] = [
         {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": client},
         {"jsonrpc": "2.0", "method": "notifications/initialized"},
-        # The SDK logs the name of a tool that does not exist: a way to make somebody log the token.
+        # The SDK logs the name of an unknown tool. So a client could make the server log the token.
         {"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": {"name": TOKEN, "arguments": {}}},
         {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": order},
     ]
@@ -161,4 +161,4 @@ def test_ctrl_c_ends_the_server_while_stdin_is_open() -> None:
         server.stdin.flush()
         assert server.stdout.readline()
         server.send_signal(signal.SIGINT)
-        assert server.wait(timeout=STARTING) == 130
+        assert server.wait(timeout=STEP_TIMEOUT) == 130

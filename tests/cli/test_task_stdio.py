@@ -1,4 +1,4 @@
-"""A task over stdin and stdout: the next process serves it."""
+"""A task over stdin and stdout is continued by the next process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
-from tests.cli.serving import SERVE, STARTING
+from tests.cli.serving import SERVE, STEP_TIMEOUT
 from tests.conftest import EMAIL, TOKEN
 from tests.server.declaring import TASKS, call_raw, declaring, task_request
 
@@ -23,7 +23,7 @@ async def test_a_task_outlives_its_process(tmp_path: Path) -> None:
     now = [0.0]
     service = Service(USEAPI, clock=lambda: now[0])
     service.add_account(EMAIL)
-    with running(Simulator(service, token=TOKEN)) as base_url, anyio.fail_after(STARTING):
+    with running(Simulator(service, token=TOKEN)) as base_url, anyio.fail_after(STEP_TIMEOUT):
         environment = {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_BASE_URL": base_url, "LUMA_MCP_THUMBNAILS": "0"}
         environment |= {"LUMA_MCP_JOURNAL": str(tmp_path / "journal.db"), "LUMA_MCP_OUTPUT_DIR": str(tmp_path / "Luma")}
         server = StdioServerParameters(command=SERVE[0], args=SERVE[1:], env=environment)

@@ -1,4 +1,4 @@
-"""Traces: `opentelemetry-instrument` sends them where OpenTelemetry's variables say, without anything private."""
+"""Traces: `opentelemetry-instrument` sends them to the configured endpoint, without private data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 from mcp.shared.exceptions import MCPError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from tests.cli.serving import STARTING
+from tests.cli.serving import STEP_TIMEOUT
 from tests.conftest import TOKEN
 
 from luma_mcp.simulator.app import EMAIL, new_simulator, running
@@ -23,13 +23,13 @@ from luma_mcp.simulator.app import EMAIL, new_simulator, running
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FOREIGN = "j112226-u999-email:somebody@example.com:0000-bot:luma"
-PROMPT = "A fox that nobody else has to know of"
+UNKNOWN_JOBID = "j112226-u999-email:somebody@example.com:0000-bot:luma"
+PROMPT = "A fox in a private prompt"
 
 
 @contextmanager
-def collector() -> Iterator[tuple[str, list[bytes]]]:
-    """An OTLP endpoint on this machine, and what it receives."""
+def run_collector() -> Iterator[tuple[str, list[bytes]]]:
+    """Run an OTLP endpoint on this machine. Yield its URL and the list of bodies that it receives."""
     bodies: list[bytes] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -51,8 +51,8 @@ def collector() -> Iterator[tuple[str, list[bytes]]]:
             thread.join()
 
 
-def instrumented(**environment: str) -> StdioServerParameters:
-    """The server as the reference says to start it."""
+def build_command(**environment: str) -> StdioServerParameters:
+    """Build the command that the reference documents."""
     only_traces = {"OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none", "LUMA_MCP_JOURNAL": "off"}
     return StdioServerParameters(
         command=str(Path(sys.executable).with_name("opentelemetry-instrument")),
@@ -61,19 +61,19 @@ def instrumented(**environment: str) -> StdioServerParameters:
     )
 
 
-async def make_a_video(**environment: str) -> None:
-    """Make one, and fail in two ways."""
-    with running(new_simulator(speed=1000)) as base_url, anyio.fail_after(STARTING):
-        server = instrumented(USEAPI_TOKEN=TOKEN, LUMA_MCP_BASE_URL=base_url, LUMA_MCP_THUMBNAILS="0", **environment)
+async def make_video(**environment: str) -> None:
+    """Make a video, and cause two errors."""
+    with running(new_simulator(speed=1000)) as base_url, anyio.fail_after(STEP_TIMEOUT):
+        server = build_command(USEAPI_TOKEN=TOKEN, LUMA_MCP_BASE_URL=base_url, LUMA_MCP_THUMBNAILS="0", **environment)
         async with Client(server) as client:
             result = await client.call_tool("generate_video", {"prompt": PROMPT})
             assert not result.is_error
-            assert (await client.call_tool("get_job", {"jobid": FOREIGN})).is_error
+            assert (await client.call_tool("get_job", {"jobid": UNKNOWN_JOBID})).is_error
             with pytest.raises(MCPError):
-                await client.read_resource(f"luma://jobs/{FOREIGN}")
+                await client.read_resource(f"luma://jobs/{UNKNOWN_JOBID}")
 
 
-def spans(bodies: list[bytes]) -> list[tuple[str, dict[str, Any]]]:
+def parse_spans(bodies: list[bytes]) -> list[tuple[str, dict[str, Any]]]:
     return [
         (span.name, {a.key: a.value.string_value or a.value.int_value for a in span.attributes})
         for body in bodies
@@ -84,9 +84,9 @@ def spans(bodies: list[bytes]) -> list[tuple[str, dict[str, Any]]]:
 
 
 async def test_an_endpoint_gets_spans_of_calls_and_requests() -> None:
-    with collector() as (endpoint, bodies):
-        await make_a_video(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
-    found = spans(bodies)
+    with run_collector() as (endpoint, bodies):
+        await make_video(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+    found = parse_spans(bodies)
     names = [name for name, _ in found]
     assert "tools/call generate_video" in names
     assert names.count("POST /videos") == 1
@@ -99,16 +99,16 @@ async def test_an_endpoint_gets_spans_of_calls_and_requests() -> None:
     assert {attributes["error.type"] for attributes in rejected} == {"403"}
 
 
-async def test_traces_carry_no_token_account_or_prompt() -> None:
-    with collector() as (endpoint, bodies):
-        await make_a_video(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+async def test_traces_have_no_token_account_or_prompt() -> None:
+    with run_collector() as (endpoint, bodies):
+        await make_video(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
     everything = b"".join(bodies)
     assert b"/videos" in everything
-    for private in (TOKEN, EMAIL, PROMPT, FOREIGN, "somebody@example.com"):
+    for private in (TOKEN, EMAIL, PROMPT, UNKNOWN_JOBID, "somebody@example.com"):
         assert private.encode() not in everything
 
 
 async def test_nothing_is_sent_if_tracing_is_disabled() -> None:
-    with collector() as (endpoint, bodies):
-        await make_a_video(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_SDK_DISABLED="true")
+    with run_collector() as (endpoint, bodies):
+        await make_video(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_SDK_DISABLED="true")
     assert bodies == []

@@ -30,7 +30,7 @@ FIGURES = ("tenant", "name", "api", "orders", "completed", "failed", "running", 
 
 @pytest.fixture
 def journal(tmp_path: Path) -> str:
-    """A journal with the orders of two tenants, and of somebody with a credential of their own."""
+    """A journal with the orders of two tenants, and of a user with their own credential."""
     path = tmp_path / "journal.db"
 
     async def write() -> None:
@@ -104,7 +104,7 @@ def test_usage_since_a_time(run: Run, journal: str) -> None:
     assert (ada["name"], ada["orders"], ada["cost"]) == ("Ada Lovelace", 2, 20.0)
 
 
-UNUSABLE: dict[str, Callable[[Path], dict[str, str]]] = {
+UNREADABLE: dict[str, Callable[[Path], dict[str, str]]] = {
     "There is no record of orders": lambda _: {"LUMA_MCP_JOURNAL": "off"},
     "The record of orders cannot be read: the file is a database of another program.": lambda folder: {
         "LUMA_MCP_JOURNAL": str(folder / "other.db")
@@ -112,12 +112,12 @@ UNUSABLE: dict[str, Callable[[Path], dict[str, str]]] = {
 }
 
 
-@pytest.mark.parametrize(("text", "settings"), UNUSABLE.items(), ids=["none", "foreign"])
+@pytest.mark.parametrize(("text", "settings"), UNREADABLE.items(), ids=["none", "foreign"])
 def test_without_a_readable_journal(
     run: Run, tmp_path: Path, *, text: str, settings: Callable[[Path], dict[str, str]]
 ) -> None:
     with sqlite3.connect(tmp_path / "other.db") as database:
-        database.execute("CREATE TABLE theirs (id)")
+        database.execute("CREATE TABLE other_table (id)")
     done = run("usage", **settings(tmp_path))
     assert (done.returncode, done.stdout) == (1, "")
     assert text in done.stderr

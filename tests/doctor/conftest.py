@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 import pytest
 import uvicorn
-from tests.cli.commands import TIMEOUT, run_command, simulated_api
+from tests.cli.commands import TIMEOUT, build_simulator, run_command
 from tests.conftest import TOKEN
 
 from luma_mcp.doctor.checks import CHECKS, detect, host_checks, run_checks
@@ -118,7 +118,7 @@ def drop_capabilities() -> None:
 
 @pytest.fixture
 def simulator() -> Simulator:
-    return simulated_api()
+    return build_simulator()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from starlette.responses import PlainTextResponse
-from tests.cli.serving import STARTING, read_to_end, served
+from tests.cli.serving import STEP_TIMEOUT, read_to_end, run_server
 from tests.hosting.identity import IdentityProvider
 from tests.hosting.serving import serving
 
@@ -59,7 +59,7 @@ class Target:
 
     def send(self, raw: bytes) -> bytes:
         """All that is answered to these bytes until the server closes the connection."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=STARTING) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=STEP_TIMEOUT) as connection:
             # It may be refused, and the connection closed, before all of it was sent.
             with suppress(ConnectionError):
                 connection.sendall(raw)
@@ -120,7 +120,9 @@ def target() -> Iterator[Target]:
             "LUMA_MCP_CONFIRM": "always",
             "LUMA_MCP_SECRET_KEYS": SECRET_KEY,
         }
-        server, process = stack.enter_context(served("--simulate", "--speed", "50", authenticate=True, **environment))
+        server, process = stack.enter_context(
+            run_server("--simulate", "--speed", "50", authenticate=True, **environment)
+        )
         running = Target(urlsplit(server).port or 0, provider, [SECRET_KEY])
         assert process.stderr
         lines: list[str] = []
@@ -381,7 +383,7 @@ def test_a_path_below_hooks_never_reaches_the_server(path: str) -> None:
     app = build_app(build_server(settings), settings, host="127.0.0.1", access=Access(Mode.CALLER), hooks=hooks)
     with (
         serving(app) as url,
-        socket.create_connection(("127.0.0.1", urlsplit(url).port or 0), timeout=STARTING) as connection,
+        socket.create_connection(("127.0.0.1", urlsplit(url).port or 0), timeout=STEP_TIMEOUT) as connection,
     ):
         connection.sendall(
             f"POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
@@ -408,11 +410,11 @@ def test_slow_bodies_call_nothing(sent: bytes) -> None:
         head = build_request(
             "X-UseAPI-Token: user:1-mine", f"Content-Length: {len(BODY)}", body="", target="/mcp", host=host, token="x"
         )
-        with socket.create_connection(("127.0.0.1", port), timeout=STARTING) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=STEP_TIMEOUT) as connection:
             connection.sendall(head + sent)
             assert read_to_end(connection) == b""
         assert calls == []
-        with socket.create_connection(("127.0.0.1", port), timeout=STARTING) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=STEP_TIMEOUT) as connection:
             connection.sendall(head + BODY.encode())
             assert status_of(read_to_end(connection)) == 200
     assert calls == ["list_options"]

@@ -10,7 +10,7 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server.mcpserver import MCPServer
-from tests.cli.serving import STARTING
+from tests.cli.serving import STEP_TIMEOUT
 from tests.conftest import ERAS, KEY, TOKEN
 from tests.hosting.serving import serving
 from tests.hosting.test_oauth import CALL, show_tenant
@@ -191,7 +191,7 @@ class Meeting:
         self._missing -= 1
         if self._missing == 0:
             self._complete.set()
-        with anyio.fail_after(STARTING):
+        with anyio.fail_after(STEP_TIMEOUT):
             await self._complete.wait()
 
 
@@ -220,7 +220,7 @@ def anyio_backend() -> str:
 
 async def ask_who(url: str, credential: str, mode: str, found: dict[tuple[str, str], str]) -> None:
     async with (
-        httpx2.AsyncClient(headers={"X-UseAPI-Token": credential}, timeout=STARTING) as http,
+        httpx2.AsyncClient(headers={"X-UseAPI-Token": credential}, timeout=STEP_TIMEOUT) as http,
         Client(streamable_http_client(f"{url}/mcp", http_client=http), mode=mode) as client,
     ):
         result = await client.call_tool("who", {})

@@ -18,7 +18,7 @@ from mcp.client.auth.utils import (
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import ProtectedResourceMetadata
 from starlette.responses import JSONResponse
-from tests.cli.serving import STARTING, content
+from tests.cli.serving import STEP_TIMEOUT, content
 from tests.conftest import ERAS, IN_MEMORY, KEY, TOKEN
 from tests.hosting.identity import IdentityProvider
 from tests.hosting.serving import serving
@@ -86,7 +86,7 @@ def hosted(accounts: Accounts, access: Access, **environment: str) -> Iterator[s
 @asynccontextmanager
 async def connected(url: str, mode: str, **headers: str) -> AsyncIterator[Client]:
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=STARTING) as http,
+        httpx2.AsyncClient(headers=headers, timeout=STEP_TIMEOUT) as http,
         Client(streamable_http_client(url, http_client=http), mode=mode) as client,
     ):
         yield client

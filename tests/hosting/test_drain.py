@@ -20,7 +20,7 @@ import pytest
 from mcp import Client
 from pydantic import SecretStr
 from tests.cli.killable import Address, Api
-from tests.cli.serving import STARTING, content, served
+from tests.cli.serving import STEP_TIMEOUT, content, run_server
 from tests.conftest import ERAS, TOKEN
 
 from luma_mcp.api.polling import Waits
@@ -57,7 +57,7 @@ class Call:
 
     async def wait_begun(self) -> None:
         """Wait until its job was reported."""
-        with anyio.fail_after(STARTING):
+        with anyio.fail_after(STEP_TIMEOUT):
             await self._begun.wait()
 
     async def run(self, **arguments: Any) -> None:
@@ -84,7 +84,7 @@ async def calling(url: str, mode: str, **arguments: Any) -> AsyncIterator[Call]:
 
 
 async def wait_until_ended(process: subprocess.Popen[str]) -> int:
-    return await anyio.to_thread.run_sync(process.wait, STARTING)
+    return await anyio.to_thread.run_sync(process.wait, STEP_TIMEOUT)
 
 
 def metrics_url(process: subprocess.Popen[str]) -> str:
@@ -99,7 +99,7 @@ def metrics_url(process: subprocess.Popen[str]) -> str:
 async def drain(process: subprocess.Popen[str], operator: str) -> None:
     """Send it the signal, and wait until it drains."""
     process.send_signal(signal.SIGTERM)
-    with anyio.fail_after(STARTING):
+    with anyio.fail_after(STEP_TIMEOUT):
         async with httpx2.AsyncClient(base_url=operator) as client:
             answer = await client.get("/readyz")
             while answer.status_code == 200:
@@ -117,7 +117,7 @@ class SlowApi(Api):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "POST":
             self.ordered.set()
-            await asyncio.to_thread(self.released.wait, STARTING)
+            await asyncio.to_thread(self.released.wait, STEP_TIMEOUT)
         await super().__call__(scope, receive, send)
 
 
@@ -134,7 +134,7 @@ def serving(api: Api) -> Iterator[dict[str, Any]]:
 @MODES
 @pytest.mark.parametrize("settings", [{}, HOSTED | {"LUMA_MCP_DRAIN_SECONDS": "6"}], ids=["owner", "hosted"])
 async def test_a_long_wait_answers_that_the_job_still_runs(mode: str, settings: dict[str, Any]) -> None:
-    with served("--simulate", **settings) as (url, process):
+    with run_server("--simulate", **settings) as (url, process):
         async with calling(url, mode, **STUCK) as call:
             await call.wait_begun()
             process.send_signal(signal.SIGTERM)
@@ -147,7 +147,7 @@ async def test_a_long_wait_answers_that_the_job_still_runs(mode: str, settings: 
 @MODES
 async def test_a_job_that_ends_during_the_drain_is_returned(mode: str) -> None:
     api = Api()
-    with serving(api) as settings, served(**settings, **HOSTED) as (url, process):
+    with serving(api) as settings, run_server(**settings, **HOSTED) as (url, process):
         async with calling(url, mode, prompt="A fox", wait_seconds=40) as call:
             await call.wait_begun()
             process.send_signal(signal.SIGTERM)
@@ -158,7 +158,7 @@ async def test_a_job_that_ends_during_the_drain_is_returned(mode: str) -> None:
 
 @MODES
 async def test_a_new_call_does_not_wait_during_the_drain(mode: str) -> None:
-    with served("--simulate", **HOSTED, **METRICS) as (url, process):
+    with run_server("--simulate", **HOSTED, **METRICS) as (url, process):
         operator, second = metrics_url(process), Call(url, mode)
         async with calling(url, mode, **STUCK) as first:
             await first.wait_begun()
@@ -174,7 +174,7 @@ async def test_a_new_call_does_not_wait_during_the_drain(mode: str) -> None:
 async def test_a_client_that_tried_to_listen_keeps_its_connection() -> None:
     """Clients of the older protocol try it at the beginning, and send their calls on the same connection."""
     headers = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
-    with served("--simulate", **HOSTED, **METRICS) as (url, process):
+    with run_server("--simulate", **HOSTED, **METRICS) as (url, process):
         operator, connection = metrics_url(process), http.client.HTTPConnection(urlsplit(url).netloc)
         async with calling(url, ERAS[1], **STUCK) as call:
             await call.wait_begun()
@@ -190,9 +190,9 @@ async def test_a_client_that_tried_to_listen_keeps_its_connection() -> None:
 @MODES
 async def test_an_order_on_its_way_is_finished(mode: str) -> None:
     api = SlowApi()
-    with serving(api) as settings, served(**settings, **METRICS) as (url, process):
+    with serving(api) as settings, run_server(**settings, **METRICS) as (url, process):
         async with calling(url, mode, prompt="A fox", wait_seconds=40) as call:
-            assert await anyio.to_thread.run_sync(api.ordered.wait, STARTING)
+            assert await anyio.to_thread.run_sync(api.ordered.wait, STEP_TIMEOUT)
             await drain(process, metrics_url(process))
             api.released.set()
         assert call.content["outcome"] == "created"
@@ -207,9 +207,9 @@ async def test_an_order_that_takes_too_long_is_not_torn_from_its_answer(mode: st
     journal = {"LUMA_MCP_DRAIN_SECONDS": "0", "LUMA_MCP_JOURNAL": str(tmp_path / "journal.db")}
     with serving(api) as credential:
         settings = credential | HOSTED | journal
-        with served(**settings) as (url, process):
+        with run_server(**settings) as (url, process):
             async with calling(url, mode, **order) as call:
-                assert await anyio.to_thread.run_sync(api.ordered.wait, STARTING)
+                assert await anyio.to_thread.run_sync(api.ordered.wait, STEP_TIMEOUT)
                 process.send_signal(signal.SIGTERM)
             # The client was cut off, and the order goes on.
             assert not call.content
@@ -217,7 +217,7 @@ async def test_an_order_that_takes_too_long_is_not_torn_from_its_answer(mode: st
                 await anyio.to_thread.run_sync(process.wait, 1)
             api.released.set()
             await wait_until_ended(process)
-        with served(**settings) as (url, _):
+        with run_server(**settings) as (url, _):
             again = Call(url, mode)
             await again.run(**order)
     assert again.content["outcome"] == "duplicate"
@@ -226,7 +226,7 @@ async def test_an_order_that_takes_too_long_is_not_torn_from_its_answer(mode: st
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 async def test_a_second_signal_ends_it_at_once(second: signal.Signals) -> None:
-    with served("--simulate", **HOSTED, **METRICS) as (url, process):
+    with run_server("--simulate", **HOSTED, **METRICS) as (url, process):
         operator = metrics_url(process)
         async with calling(url, ERAS[1], **STUCK) as call:
             await call.wait_begun()
@@ -269,7 +269,7 @@ async def test_waits_end_together() -> None:
             await anyio.sleep(seconds + 1)
         ended.append(seconds)
 
-    with anyio.fail_after(STARTING):
+    with anyio.fail_after(STEP_TIMEOUT):
         async with anyio.create_task_group() as tasks:
             for seconds in (0.01, 600, 700):
                 tasks.start_soon(wait, seconds)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from mcp import Client
-from tests.cli.serving import STARTING, served
+from tests.cli.serving import STEP_TIMEOUT, run_server
 from tests.clock import pass_time
 from tests.conftest import BOTH_APIS, ERAS
 from tests.results import read_result
@@ -163,12 +163,12 @@ async def test_nothing_is_written_for_an_order_that_another_server_was_to_save(h
 async def test_few_copies_of_videos_stay_in_the_temporary_folder(tmp_path: Path) -> None:
     """Each of many tenants has some, on one disk."""
     environment: dict[str, Any] = {"LUMA_MCP_PUBLIC_URL": "http://127.0.0.1", "TMPDIR": str(tmp_path)}
-    with served("--simulate", **environment) as (url, process):
+    with run_server("--simulate", **environment) as (url, process):
         async with Client(url) as client:
             for number in range(5):
                 _, content = await order(client, f"Fox {number} simulate:instant")
                 await client.call_tool("get_job", {"jobid": content["jobid"], "frames": 1})
         assert len(list(tmp_path.rglob("*.mp4"))) == 4
         process.send_signal(signal.SIGTERM)
-        await anyio.to_thread.run_sync(process.wait, STARTING)
+        await anyio.to_thread.run_sync(process.wait, STEP_TIMEOUT)
     assert list(tmp_path.rglob("*.mp4")) == []

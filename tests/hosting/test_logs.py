@@ -15,7 +15,7 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from pydantic import BaseModel, SecretStr, ValidationError
-from tests.cli.serving import served
+from tests.cli.serving import run_server
 from tests.conftest import EMAIL, ERAS, TOKEN
 
 from luma_mcp.hosting.logs import HttpRequest, RequestLog, configure_logging, current_request
@@ -266,7 +266,7 @@ class TestProgram:
     @pytest.mark.parametrize("mode", ERAS)
     async def test_it_logs_requests_but_not_what_is_in_them(self, mode: str, log_format: str) -> None:
         settings = {"LUMA_MCP_LOG_FORMAT": log_format, "LUMA_MCP_LOG_LEVEL": "DEBUG"}
-        with served("--simulate", "--speed", "100", authenticate=True, **settings, LUMA_MCP_HTTP_TOKEN=KEY) as (
+        with run_server("--simulate", "--speed", "100", authenticate=True, **settings, LUMA_MCP_HTTP_TOKEN=KEY) as (
             url,
             process,
         ):

@@ -14,7 +14,7 @@ from mcp import Client, MCPError
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 from tests.cli.commands import run_process
-from tests.cli.serving import served
+from tests.cli.serving import run_server
 from tests.conftest import EMAIL, ERAS
 from tests.hosting.test_drain import METRICS, metrics_url
 
@@ -173,7 +173,7 @@ class TestProgram:
     @pytest.fixture
     def program(self) -> Iterator[tuple[str, str]]:
         """Its URL, and that for operating it."""
-        with served("--simulate", "--speed", "100", **METRICS) as (url, process):
+        with run_server("--simulate", "--speed", "100", **METRICS) as (url, process):
             yield url, metrics_url(process)
 
     @pytest.mark.parametrize("mode", ERAS)
