@@ -23,7 +23,7 @@ SESSION = SecretStr(COOKIE)
 
 
 @pytest.fixture(autouse=True)
-def signed_in(simulator: Simulator) -> None:
+def add_session(simulator: Simulator) -> None:
     simulator.service.sessions[COOKIE] = EMAIL
 
 
@@ -36,7 +36,7 @@ async def test_an_account_is_refreshed_removed_and_added(luma: LumaClient, simul
     assert list(simulator.service.accounts) == [EMAIL]
 
 
-async def test_a_session_that_may_have_arrived_is_not_repeated(simulator: Simulator) -> None:
+async def test_session_that_may_have_arrived_is_not_sent_again(simulator: Simulator) -> None:
     lost = httpx2.ReadError("broken")
     with pytest.raises(errors.NetworkError) as caught:
         await client_of(Unreliable(simulator, lost, delivered=True)).add_account(SESSION)
@@ -44,20 +44,20 @@ async def test_a_session_that_may_have_arrived_is_not_repeated(simulator: Simula
     assert simulator.requests["POST /accounts"] == 1
 
 
-async def test_a_session_that_did_not_arrive_is_repeated(simulator: Simulator) -> None:
+async def test_session_that_did_not_arrive_is_sent_again(simulator: Simulator) -> None:
     never = httpx2.ConnectError("refused")
     added = await client_of(Unreliable(simulator, never)).add_account(SESSION)
     assert (added.email, simulator.requests["POST /accounts"]) == (EMAIL, 1)
 
 
-async def test_a_removal_without_an_answer_is_not_repeated(simulator: Simulator) -> None:
-    """The second one would be answered with "not found"."""
+async def test_removal_without_a_response_is_not_repeated(simulator: Simulator) -> None:
+    """A second request would get "not found"."""
     with pytest.raises(errors.NetworkError):
         await client_of(Unreliable(simulator, httpx2.ReadError("broken"), delivered=True)).remove_account(EMAIL)
     assert simulator.requests["DELETE /accounts/…"] == 1
 
 
-async def test_a_removal_with_an_unreadable_answer_has_happened() -> None:
+async def test_removal_with_an_unreadable_response_succeeds() -> None:
     await client_of(Canned(200, b"<html>")).remove_account(EMAIL)
 
 

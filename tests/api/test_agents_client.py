@@ -1,4 +1,4 @@
-"""`AgentsClient` against the simulated Agents API, in memory and in virtual time."""
+"""`AgentsClient` with the simulated Agents API, in memory and in virtual time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OTHER_ID = "1d3bd9b5-9a9b-4c2f-8a58-7f4e6f7ac2d1"
 VIDEO = (MEDIA / "16x9-5s-sdr.mp4").read_bytes()
 
 
-async def finished(luma: AgentsClient, request: VideoRequest = FOX) -> Job:
+async def make_video(luma: AgentsClient, request: VideoRequest = FOX) -> Job:
     return await luma.wait(await luma.submit(request))
 
 
@@ -50,7 +50,7 @@ async def test_a_job_is_ordered_and_awaited(agents: AgentsClient) -> None:
     assert done.files.video
     assert done.files.video.media_type == "video/mp4"
     assert (done.files.video_hdr_exr, done.files.others) == (None, ())
-    # Within the time that the catalog states for it.
+    # Within the duration that the catalog expects.
     assert anyio.current_time() <= 65
 
 
@@ -68,25 +68,25 @@ async def test_a_wait_survives_an_outage(agents: AgentsClient, agents_simulator:
     assert (job.state, job.outage) == ("completed", None)
     stuck = await agents.submit(VideoRequest("A fox simulate:stuck"))
     agents_simulator.faults.append(Fault("GET", "/generations", 503, b"", times=100))
-    seen = await agents.wait(stuck, 60)
-    assert seen.outage
-    assert (seen.state, seen.outage.error.status) == ("running", 503)
+    job = await agents.wait(stuck, 60)
+    assert job.outage
+    assert (job.state, job.outage.error.status) == ("running", 503)
 
 
-def test_the_client_is_a_video_api(agents: AgentsClient) -> None:
+def test_client_is_a_video_api(agents: AgentsClient) -> None:
     api: VideoApi = agents
     assert (api.catalog, api.features) == (AGENTS, FEATURES["agents"])
     assert luma_mcp.AgentsClient is AgentsClient
 
 
 @pytest.mark.parametrize("key", ["", "two words", "line\nbreak"])
-def test_a_key_that_no_header_carries_is_refused(key: str) -> None:
+def test_key_that_is_not_a_valid_header_is_rejected(key: str) -> None:
     with pytest.raises(errors.NotConfigured) as caught:
         AgentsClient(key)
     assert caught.value.setting == "LUMA_AGENTS_API_KEY"
 
 
-async def test_a_key_is_checked_at_no_cost(agents: AgentsClient, agents_simulator: AgentsSimulator) -> None:
+async def test_check_of_the_key_is_free(agents: AgentsClient, agents_simulator: AgentsSimulator) -> None:
     await agents.check()
     assert agents_simulator.requests == {"GET /files": 1}
     other = AgentsClient("luma-api-other", transport=httpx2.ASGITransport(agents_simulator))
@@ -159,7 +159,7 @@ async def test_an_order_has_the_documented_fields(params: dict[str, Any], video:
     assert build_body(job.request) == json.loads(canned.requests[0].content)
 
 
-async def record_of(**record: Any) -> Job:
+async def parse_record(**record: Any) -> Job:
     return await agents_client_of(Canned(200, json.dumps({"id": FILE_ID} | record).encode())).get(FILE_ID)
 
 
@@ -179,7 +179,7 @@ async def record_of(**record: Any) -> Job:
         (None, "unknown"),
     ],
 )
-async def test_a_failed_job_says_whether_it_is_refunded(code: str | None, charged: str, tmp_path: Path) -> None:
+async def test_failed_job_says_whether_it_was_charged(code: str | None, charged: str, tmp_path: Path) -> None:
     canned = Canned(200, json.dumps({"id": FILE_ID, "state": "failed", "failure_code": code}).encode())
     luma = agents_client_of(canned)
     job = await luma.get(FILE_ID)
@@ -189,11 +189,11 @@ async def test_a_failed_job_says_whether_it_is_refunded(code: str | None, charge
     assert (caught.value.charged, caught.value.api_message) == (charged, code)
 
 
-async def test_a_failure_has_its_code_and_its_reason() -> None:
+async def test_failure_has_its_code_and_its_reason() -> None:
     reasons = {}
     for code, reason in (("c", "Why"), (None, "Why"), ("c", None), (None, None), (7, ["x"])):
         reasons[code, str(reason)] = (
-            await record_of(state="failed", failure_code=code, failure_reason=reason)
+            await parse_record(state="failed", failure_code=code, failure_reason=reason)
         ).failure_reason
     assert reasons == {
         ("c", "Why"): "c: Why",
@@ -202,7 +202,7 @@ async def test_a_failure_has_its_code_and_its_reason() -> None:
         (None, "None"): None,
         (7, "['x']"): None,
     }
-    running = await record_of(state="processing", failure_code=None, failure_reason=None)
+    running = await parse_record(state="processing", failure_code=None, failure_reason=None)
     assert (running.failure_reason, running.charged) == (None, None)
 
 
@@ -220,7 +220,7 @@ async def test_a_failure_has_its_code_and_its_reason() -> None:
     ],
 )
 async def test_records_are_read_tolerantly(record: dict[str, Any], state: str, kind: str | None) -> None:
-    job = await record_of(**record)
+    job = await parse_record(**record)
     assert (job.jobid, job.state, job.kind, job.created) == (FILE_ID, state, kind, None)
 
 
@@ -236,7 +236,7 @@ async def test_outputs_are_chosen_by_type() -> None:
         "https://a.b/text",
         None,
     ]
-    files = (await record_of(state="completed", output=outputs)).files
+    files = (await parse_record(state="completed", output=outputs)).files
     assert files.video
     assert files.video_hdr_exr
     assert (files.video.url, files.video.media_type) == ("https://a.b/first.mp4", "video/mp4")
@@ -248,7 +248,7 @@ async def test_outputs_are_chosen_by_type() -> None:
         (None, "no-type"),
         (None, "text"),
     ]
-    assert (await record_of(state="completed", output=outputs[:2])).files.video is None
+    assert (await parse_record(state="completed", output=outputs[:2])).files.video is None
 
 
 async def test_a_jobid_is_one_path_segment() -> None:
@@ -274,7 +274,7 @@ async def test_an_image_is_uploaded_and_used(agents: AgentsClient, agents_simula
     assert (asset.asset_ref, asset.email, asset.failure_reason) == (file.file_id, None, None)
     assert (file.mime_type, file.purpose, file.filename, file.size_bytes) == ("image/jpeg", "input", "image.jpeg", 3)
     assert (await agents.get_asset(asset.asset_ref)) == asset
-    job = await finished(agents, VideoRequest("It runs", image_start=asset.asset_ref))
+    job = await make_video(agents, VideoRequest("It runs", image_start=asset.asset_ref))
     assert job.state == "completed"
 
 
@@ -286,7 +286,7 @@ async def test_an_upload_survives_transient_failures(agents_simulator: AgentsSim
     assert asset.asset_ref in agents_simulator.service.files
 
 
-async def test_an_image_is_waited_for(agents: AgentsClient, agents_simulator: AgentsSimulator) -> None:
+async def test_upload_waits_for_the_check_of_an_image(agents: AgentsClient, agents_simulator: AgentsSimulator) -> None:
     agents_simulator.service.check_seconds = 30
     asset = await agents.upload(JPEG, "image/jpeg")
     assert 30 <= anyio.current_time() <= 34
@@ -336,7 +336,7 @@ async def test_a_new_image_may_not_be_found_at_first(agents: AgentsClient, agent
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-async def test_an_image_that_is_rejected_at_once_is_named(status: int) -> None:
+async def test_image_that_is_rejected_at_once_is_named(status: int) -> None:
     canned = Canned(status, b'{"detail":"Too large"}')
     with pytest.raises(errors.InvalidArguments) as caught:
         await agents_client_of(canned).upload(JPEG, "image/jpeg")
@@ -345,28 +345,28 @@ async def test_an_image_that_is_rejected_at_once_is_named(status: int) -> None:
 
 
 async def test_a_video_is_saved_with_its_frames(agents: AgentsClient, tmp_path: Path) -> None:
-    job = await finished(agents, VideoRequest("A fox", dynamic_range="hdr_exr"))
+    job = await make_video(agents, VideoRequest("A fox", dynamic_range="hdr_exr"))
     video, frames = await agents.download(job, tmp_path)
     assert video.read_bytes() == (MEDIA / "16x9-5s-hdr.mp4").read_bytes()
     assert (frames.suffix, zipfile.is_zipfile(frames)) == (".zip", True)
 
 
 async def test_an_expired_link_is_fetched_again(agents: AgentsClient, tmp_path: Path) -> None:
-    job = await finished(agents)
+    job = await make_video(agents)
     await pass_time(2 * 3600)
     [path] = await agents.download(job, tmp_path)
     assert path.read_bytes() == VIDEO
 
 
 async def test_a_link_that_cannot_be_renewed_is_an_error(agents: AgentsClient, tmp_path: Path) -> None:
-    job = await finished(agents, VideoRequest("A fox simulate:expired-link"))
+    job = await make_video(agents, VideoRequest("A fox simulate:expired-link"))
     with pytest.raises(errors.DownloadError) as caught:
         await agents.download(job, tmp_path)
     assert (caught.value.expired, caught.value.jobid) == (True, job.jobid)
 
 
 async def test_frames_in_one_file_are_saved_as_such(tmp_path: Path) -> None:
-    """Not documented: the frames can be an archive, or one EXR file, and a link need not show which."""
+    """The frames can be an archive or one EXR file, and the link may not show which. This is not documented."""
     exr = b"v/1\x01" + bytes(60)
 
     async def answer(request: httpx2.Request) -> httpx2.Response:
@@ -385,8 +385,8 @@ async def test_frames_in_one_file_are_saved_as_such(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-async def test_a_request_made_elsewhere_is_not_known(agents: AgentsClient, agents_simulator: AgentsSimulator) -> None:
-    job = await finished(agents)
+async def test_request_of_another_client_is_unknown(agents: AgentsClient, agents_simulator: AgentsSimulator) -> None:
+    job = await make_video(agents)
     other = agents_client_of(httpx2.ASGITransport(agents_simulator))
-    # Nor when it ended: only who waited for it has seen that.
+    # The end is unknown as well: only the client that waited for the job knows it.
     assert await other.get(job.jobid) == replace(await agents.get(job.jobid), request=None, updated=None)

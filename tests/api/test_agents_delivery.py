@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 FOX = VideoRequest(prompt="A fox in the snow")
 HDR = VideoRequest(prompt="A fox in the snow", dynamic_range="hdr")
-ORDERED = "POST /generations"
+SUBMIT = "POST /generations"
 
-LOST = [
+LOST_RESPONSES = [
     httpx2.ReadTimeout("no answer"),
     httpx2.ReadError("connection reset"),
     httpx2.RemoteProtocolError("Server disconnected without sending a response."),
     httpx2.WriteError("broken pipe"),
     httpx2.WriteTimeout("stuck"),
 ]
-NEVER_SENT = [httpx2.ConnectError("refused"), httpx2.ConnectTimeout("slow"), httpx2.PoolTimeout("busy")]
+SEND_FAILURES = [httpx2.ConnectError("refused"), httpx2.ConnectTimeout("slow"), httpx2.PoolTimeout("busy")]
 
 
 class Recorder:
@@ -73,12 +73,12 @@ class Recorder:
     ],
 )
 @pytest.mark.parametrize("body", [b"", b"<html>Oops</html>", b'{"detail": "Oops"}'])
-async def test_each_answer_to_an_order_has_its_error(
+async def test_error_of_each_response_to_an_order(
     status: int, body: bytes, kind: type[errors.LumaError], charged: errors.Charged
 ) -> None:
     canned, recorder = Canned(status, body), Recorder()
     with pytest.raises(kind) as caught:
-        # With time for repetitions, where they cannot order twice.
+        # There is time for retries. The client must not order twice.
         await agents_client_of(canned).submit(FOX, retry_timeout=0 if status == 429 else 600, observer=recorder)
     assert (caught.value.status, caught.value.charged) == (status, charged)
     assert caught.value.api_message == ("Oops" if b"detail" in body else None)
@@ -90,58 +90,56 @@ async def test_each_answer_to_an_order_has_its_error(
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"id": "6', b'{"id": 7}', b'{"id": ""}', b'["id"]', b"{}"])
-async def test_an_answer_without_an_id_leaves_the_outcome_unknown(body: bytes) -> None:
+async def test_outcome_of_a_response_without_an_id_is_unknown(body: bytes) -> None:
     canned = Canned(201, body)
     with pytest.raises(errors.OutcomeUnknown):
         await agents_client_of(canned).submit(FOX, retry_timeout=600)
     assert len(canned.requests) == 1
 
 
-@pytest.mark.parametrize("fault", LOST, ids=lambda fault: type(fault).__name__)
+@pytest.mark.parametrize("fault", LOST_RESPONSES, ids=lambda fault: type(fault).__name__)
 @pytest.mark.parametrize("delivered", [True, False])
-async def test_an_order_without_an_answer_is_not_repeated(
+async def test_order_without_a_response_is_not_repeated(
     agents_simulator: AgentsSimulator, fault: Exception, delivered: bool
 ) -> None:
     network = Unreliable(agents_simulator, fault, delivered=delivered)
     with pytest.raises(errors.OutcomeUnknown) as caught:
         await agents_client_of(network).submit(FOX, retry_timeout=600)
     assert (caught.value.retry, caught.value.charged) == ("never", "unknown")
-    assert len(agents_simulator.service.jobs) == agents_simulator.requests[ORDERED] == int(delivered)
+    assert len(agents_simulator.service.jobs) == agents_simulator.requests[SUBMIT] == int(delivered)
 
 
 @pytest.mark.parametrize("name", ["lost", "dropped", "truncated", "unstarted"])
-async def test_an_order_whose_answer_is_bad_is_not_repeated(
+async def test_order_with_a_bad_response_is_not_repeated(
     agents: AgentsClient, agents_simulator: AgentsSimulator, name: str
 ) -> None:
     with pytest.raises(errors.OutcomeUnknown):
         await agents.submit(VideoRequest(f"A fox simulate:{name}"), retry_timeout=600)
-    assert agents_simulator.requests[ORDERED] == 1
+    assert agents_simulator.requests[SUBMIT] == 1
     assert len(agents_simulator.service.jobs) == (name != "unstarted")
 
 
-async def test_an_endless_answer_leaves_the_outcome_unknown(agents_simulator: AgentsSimulator) -> None:
+async def test_outcome_of_an_endless_response_is_unknown(agents_simulator: AgentsSimulator) -> None:
     with pytest.raises(errors.OutcomeUnknown):
         await agents_client_of(Dripping(agents_simulator)).submit(FOX, retry_timeout=600)
     assert anyio.current_time() == 40
-    assert agents_simulator.requests[ORDERED] == 1
+    assert agents_simulator.requests[SUBMIT] == 1
 
 
-@pytest.mark.parametrize("fault", NEVER_SENT, ids=lambda fault: type(fault).__name__)
-async def test_an_order_that_was_not_sent_is_repeated(agents_simulator: AgentsSimulator, fault: Exception) -> None:
+@pytest.mark.parametrize("fault", SEND_FAILURES, ids=lambda fault: type(fault).__name__)
+async def test_order_that_was_not_sent_is_retried(agents_simulator: AgentsSimulator, fault: Exception) -> None:
     job = await agents_client_of(Unreliable(agents_simulator, fault, fault)).submit(FOX, retry_timeout=10)
     assert list(agents_simulator.service.jobs) == [job.jobid]
 
 
-async def test_an_order_that_cannot_be_sent_costs_nothing(agents_simulator: AgentsSimulator) -> None:
+async def test_order_that_cannot_be_sent_costs_nothing(agents_simulator: AgentsSimulator) -> None:
     network = Unreliable(agents_simulator, *[httpx2.ConnectError("refused")] * 100)
     with pytest.raises(errors.NetworkError) as caught:
         await agents_client_of(network).submit(FOX, retry_timeout=10)
     assert (caught.value.charged, agents_simulator.service.jobs) == ("no", {})
 
 
-async def test_a_full_account_is_waited_for_if_there_is_time(
-    agents: AgentsClient, agents_simulator: AgentsSimulator
-) -> None:
+async def test_order_waits_for_a_slot_if_there_is_time(agents: AgentsClient, agents_simulator: AgentsSimulator) -> None:
     [account] = agents_simulator.service.accounts.values()
     account.concurrency = 1
     await agents.submit(FOX)
@@ -149,9 +147,9 @@ async def test_a_full_account_is_waited_for_if_there_is_time(
         await agents.submit(FOX)
     assert (caught.value.charged, caught.value.retry, caught.value.retry_after) == ("no", "later", 60)
     assert caught.value.api_message == "Too many concurrent jobs"
-    # The API asks to wait for a minute, so it is not asked again before that.
+    # The API requires a wait of a minute, so the client sends nothing before that.
     await agents.submit(FOX, slot_timeout=600)
-    assert (anyio.current_time(), agents_simulator.requests[ORDERED]) == (60, 4)
+    assert (anyio.current_time(), agents_simulator.requests[SUBMIT]) == (60, 4)
 
 
 async def test_a_limit_of_requests_is_not_a_lack_of_slots(
@@ -179,14 +177,14 @@ RATE = {"x-ratelimit-limit": "30", "x-ratelimit-remaining": "0", "x-ratelimit-re
         (b'{"detail":"Too many concurrent jobs"}', {"retry-after": "60"}, errors.Capacity, 60),
         (b'{"detail":"Too many concurrent jobs"}', {}, errors.Capacity, None),
         (b"", {"retry-after": "60"}, errors.Capacity, 60),
-        # The window has a minute, so nobody waits for longer.
+        # The window is a minute, so a longer wait is not necessary.
         (b"", RATE, errors.Upstream, 60),
         (b"", RATE | {"x-ratelimit-reset": "1"}, errors.Upstream, 0),
         (b"", RATE | {"x-ratelimit-reset": "soon"}, errors.Upstream, None),
         (b"", {}, errors.Upstream, None),
     ],
 )
-async def test_both_kinds_of_429_are_told_apart(
+async def test_both_kinds_of_429_are_distinguished(
     body: bytes, headers: dict[str, str], kind: type[errors.LumaError], retry_after: float | None
 ) -> None:
     with pytest.raises(kind) as caught:
@@ -203,7 +201,7 @@ async def test_a_429_of_anything_else_is_about_requests() -> None:
 
 
 @pytest.mark.parametrize("hdr", [False, True])
-async def test_a_403_says_what_may_be_missing(agents_simulator: AgentsSimulator, hdr: bool) -> None:
+async def test_403_names_what_may_be_missing(agents_simulator: AgentsSimulator, hdr: bool) -> None:
     agents_simulator.faults.append(Fault("POST", "/generations", 403, b'{"detail":"Not allowed"}'))
     with pytest.raises(errors.AccessDenied) as caught:
         await agents_client_of(httpx2.ASGITransport(agents_simulator)).submit(HDR if hdr else FOX)
@@ -257,14 +255,14 @@ async def test_no_error_contains_the_key(status: int) -> None:
 
 
 async def test_redirects_are_not_followed() -> None:
-    """The key goes nowhere else, and an order is not sent twice."""
+    """The key is not sent to another host, and an order is not sent twice."""
     canned = Canned(307, headers={"location": "https://elsewhere.example.com/"})
     with pytest.raises(errors.Upstream):
         await agents_client_of(canned).submit(FOX, retry_timeout=600)
     assert [request.url.host for request in canned.requests] == ["agents.lumalabs.ai"]
 
 
-async def test_an_invalid_order_is_rejected_unsent(agents: AgentsClient, agents_simulator: AgentsSimulator) -> None:
+async def test_invalid_order_is_not_sent(agents: AgentsClient, agents_simulator: AgentsSimulator) -> None:
     with pytest.raises(errors.InvalidArguments) as caught:
         await agents.submit(VideoRequest("A fox", resolution="360p", dynamic_range="hdr"))
     assert caught.value.suggestion is not None

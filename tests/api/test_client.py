@@ -1,4 +1,4 @@
-"""`LumaClient` against the simulated service, over HTTP semantics but in memory, in virtual time."""
+"""`LumaClient` with the simulated service: HTTP in memory, in virtual time."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ async def test_a_job_is_ordered_and_awaited(luma: LumaClient) -> None:
     assert job.files.video.url.endswith(".mp4")
 
 
-def test_the_client_is_a_video_api(luma: LumaClient) -> None:
+def test_client_is_a_video_api(luma: LumaClient) -> None:
     api: VideoApi = luma
     assert api.catalog is USEAPI
     assert api.features == ApiFeatures(list_running=True, delete=True, accounts=True)
 
 
-async def test_every_value_is_sent_under_the_api_s_names(luma: LumaClient, simulator: Simulator) -> None:
+async def test_every_value_is_sent_with_the_api_s_name(luma: LumaClient, simulator: Simulator) -> None:
     ref = simulator.service.add_asset(EMAIL)
     request = VideoRequest(prompt="A fox", model="ray-v3-reasoning", image_start=ref, reply_url="https://example.com/x")
     job = await luma.submit(request)
@@ -72,7 +72,7 @@ async def test_every_value_is_sent_under_the_api_s_names(luma: LumaClient, simul
     )
 
 
-async def test_an_invalid_order_is_rejected_unsent(luma: LumaClient, simulator: Simulator) -> None:
+async def test_invalid_order_is_not_sent(luma: LumaClient, simulator: Simulator) -> None:
     with pytest.raises(errors.InvalidArguments) as caught:
         await luma.submit(VideoRequest(prompt="A fox", resolution="draft", dynamic_range="hdr"))
     assert caught.value.suggestion is not None
@@ -119,7 +119,7 @@ async def test_accounts_have_free_slots(luma: LumaClient, simulator: Simulator) 
 
 
 async def test_no_account_is_an_empty_list(luma: LumaClient, simulator: Simulator) -> None:
-    """The API answers 404 with an empty body."""
+    """The API then returns 404 with an empty body."""
     simulator.service.accounts.clear()
     assert await luma.accounts() == ()
     with pytest.raises(errors.NotFound) as caught:
@@ -165,7 +165,7 @@ async def test_a_jobid_is_one_path_segment() -> None:
         (201, b"{}", errors.OutcomeUnknown, "unknown"),
     ],
 )
-async def test_each_answer_to_an_order_has_its_error(
+async def test_error_of_each_response_to_an_order(
     status: int, body: bytes, kind: type[errors.LumaError], charged: errors.Charged
 ) -> None:
     canned = Canned(status, body, {"content-type": "application/json" if body[:1] == b"{" else "text/html"})
@@ -188,7 +188,7 @@ async def test_each_answer_to_an_order_has_its_error(
         (b'{"error":"Bad gateway"}', "application/json", "it was answered with no usable fields (502)"),
     ],
 )
-async def test_an_unknown_outcome_names_its_cause(body: bytes, content_type: str, cause: str) -> None:
+async def test_unknown_outcome_names_its_cause(body: bytes, content_type: str, cause: str) -> None:
     with pytest.raises(errors.OutcomeUnknown) as caught:
         await client_of(Canned(502, body, {"content-type": content_type})).submit(FOX)
     assert caught.value.cause == cause
@@ -227,18 +227,18 @@ async def test_an_unreadable_record_is_fetched_again(body: bytes) -> None:
     assert len(canned.requests) > 1
 
 
-LOST = [
+LOST_RESPONSES = [
     httpx2.ReadTimeout("no answer"),
     httpx2.ReadError("connection reset"),
     httpx2.RemoteProtocolError("Server disconnected without sending a response."),
     httpx2.WriteError("broken pipe"),
     httpx2.WriteTimeout("stuck"),
 ]
-NEVER_SENT = [httpx2.ConnectError("refused"), httpx2.ConnectTimeout("slow"), httpx2.PoolTimeout("busy")]
+SEND_FAILURES = [httpx2.ConnectError("refused"), httpx2.ConnectTimeout("slow"), httpx2.PoolTimeout("busy")]
 
 
-@pytest.mark.parametrize("fault", LOST, ids=lambda fault: type(fault).__name__)
-async def test_an_order_without_an_answer_is_not_repeated(simulator: Simulator, fault: Exception) -> None:
+@pytest.mark.parametrize("fault", LOST_RESPONSES, ids=lambda fault: type(fault).__name__)
+async def test_order_without_a_response_is_not_repeated(simulator: Simulator, fault: Exception) -> None:
     luma = client_of(Unreliable(simulator, fault, delivered=True))
     with pytest.raises(errors.OutcomeUnknown) as caught:
         await luma.submit(FOX, retry_timeout=600)
@@ -247,13 +247,13 @@ async def test_an_order_without_an_answer_is_not_repeated(simulator: Simulator, 
     assert len(simulator.service.jobs) == 1
 
 
-@pytest.mark.parametrize("fault", NEVER_SENT, ids=lambda fault: type(fault).__name__)
-async def test_an_order_that_was_not_sent_is_repeated(simulator: Simulator, fault: Exception) -> None:
+@pytest.mark.parametrize("fault", SEND_FAILURES, ids=lambda fault: type(fault).__name__)
+async def test_order_that_was_not_sent_is_retried(simulator: Simulator, fault: Exception) -> None:
     job = await client_of(Unreliable(simulator, fault, fault)).submit(FOX, retry_timeout=10)
     assert list(simulator.service.jobs) == [job.jobid]
 
 
-@pytest.mark.parametrize("fault", NEVER_SENT, ids=lambda fault: type(fault).__name__)
+@pytest.mark.parametrize("fault", SEND_FAILURES, ids=lambda fault: type(fault).__name__)
 async def test_an_order_that_cannot_be_sent_costs_nothing(simulator: Simulator, fault: Exception) -> None:
     luma = client_of(Unreliable(simulator, *[fault] * 100))
     with pytest.raises(errors.NetworkError) as caught:
@@ -263,7 +263,7 @@ async def test_an_order_that_cannot_be_sent_costs_nothing(simulator: Simulator, 
     assert simulator.service.jobs == {}
 
 
-@pytest.mark.parametrize("fault", [*LOST, *NEVER_SENT], ids=lambda fault: type(fault).__name__)
+@pytest.mark.parametrize("fault", [*LOST_RESPONSES, *SEND_FAILURES], ids=lambda fault: type(fault).__name__)
 async def test_fetching_a_job_survives_transient_failures(simulator: Simulator, fault: Exception) -> None:
     network = Unreliable(simulator)
     luma = client_of(network)
@@ -272,14 +272,14 @@ async def test_fetching_a_job_survives_transient_failures(simulator: Simulator, 
     assert (await luma.get(job.jobid, retry_timeout=10)).jobid == job.jobid
 
 
-async def test_an_order_is_repeated_at_the_api_s_pace(simulator: Simulator) -> None:
+async def test_order_is_retried_after_the_api_s_retry_after(simulator: Simulator) -> None:
     simulator.faults.append(Fault("POST", "/videos", 429, b'{"error":"full"}', {"retry-after": "7"}, times=2))
     await client_of(httpx2.ASGITransport(simulator)).submit(FOX, retry_timeout=20)
     assert anyio.current_time() == 14
     assert len(simulator.service.jobs) == 1
 
 
-async def test_a_pace_beyond_the_retry_timeout_is_not_waited_for(simulator: Simulator) -> None:
+async def test_retry_after_beyond_the_retry_timeout_is_an_error(simulator: Simulator) -> None:
     simulator.faults.append(Fault("POST", "/videos", 429, b'{"error":"full"}', {"retry-after": "60"}))
     with pytest.raises(errors.Capacity) as caught:
         await client_of(httpx2.ASGITransport(simulator)).submit(FOX, retry_timeout=20)
@@ -287,7 +287,7 @@ async def test_a_pace_beyond_the_retry_timeout_is_not_waited_for(simulator: Simu
     assert anyio.current_time() == 0
 
 
-async def test_a_slot_that_becomes_free_in_time_is_used(luma: LumaClient, simulator: Simulator) -> None:
+async def test_slot_that_becomes_free_in_time_is_used(luma: LumaClient, simulator: Simulator) -> None:
     for account in simulator.service.accounts.values():
         account.concurrency = 1
     await luma.submit(FOX)
@@ -306,7 +306,7 @@ async def test_no_error_contains_the_token() -> None:
 
 
 async def test_redirects_are_not_followed() -> None:
-    """The token goes nowhere else."""
+    """The token is not sent to another host."""
     canned = Canned(307, headers={"location": "https://elsewhere.example.com/"})
     with pytest.raises(errors.Upstream) as caught:
         await client_of(canned).get("j1", retry_timeout=0)
@@ -323,7 +323,7 @@ def test_every_exported_name_exists() -> None:
         _ = luma_mcp.Nonsense  # type: ignore[attr-defined]  # this is the test
 
 
-def test_the_options_types_are_the_catalogs_values() -> None:
+def test_literal_types_match_the_catalog() -> None:
     hints = get_type_hints(VideoRequest)
     for name in USEAPI.choices:
         values: set[str] = set()

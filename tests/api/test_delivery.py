@@ -27,7 +27,7 @@ FOX = VideoRequest(prompt="A fox in the snow")
 
 @pytest.fixture(params=["trio", "asyncio"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    """Users run asyncio, whose cancellation is not trio's."""
+    """Servers run on asyncio, whose cancellation differs from trio's."""
     options: dict[str, Any] = {}
     if request.param == "trio":
         options["clock"] = MockClock(autojump_threshold=0)
@@ -35,7 +35,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 
 
 class Recorder:
-    """Records the steps; `on_step` is called during each, like a journal's thread that takes its time."""
+    """Records the steps. `on_step` is called during each step, like a slow write to the journal."""
 
     def __init__(self, on_step: Callable[[str], Awaitable[None]] | None = None) -> None:
         self.steps: list[str] = []
@@ -54,7 +54,7 @@ class Recorder:
         self.steps.append(name)
 
 
-async def test_each_delivery_is_recorded_and_each_that_failed(simulator: Simulator) -> None:
+async def test_each_delivery_and_each_failure_is_recorded(simulator: Simulator) -> None:
     refused = httpx2.ConnectError("refused")
     full = Fault("POST", "/videos", 429, b'{"error":"full"}')
     simulator.faults.append(full)
@@ -73,7 +73,9 @@ async def test_each_delivery_is_recorded_and_each_that_failed(simulator: Simulat
         (302, ["sending"]),
     ],
 )
-async def test_only_a_sure_failure_is_recorded_as_one(simulator: Simulator, status: int, steps: list[str]) -> None:
+async def test_only_a_certain_failure_is_recorded_as_not_delivered(
+    simulator: Simulator, status: int, steps: list[str]
+) -> None:
     simulator.faults.append(Fault("POST", "/videos", status, b'{"error":"no"}'))
     recorder = Recorder()
     with pytest.raises(errors.LumaError):
@@ -81,7 +83,7 @@ async def test_only_a_sure_failure_is_recorded_as_one(simulator: Simulator, stat
     assert recorder.steps == steps
 
 
-async def test_an_observer_can_keep_an_order_from_being_sent(simulator: Simulator) -> None:
+async def test_observer_can_prevent_an_order(simulator: Simulator) -> None:
     async def refuse(_: str) -> None:
         raise LookupError
 
@@ -90,7 +92,7 @@ async def test_an_observer_can_keep_an_order_from_being_sent(simulator: Simulato
     assert simulator.requests.total() == 0
 
 
-async def test_a_cancelled_caller_sends_nothing(simulator: Simulator) -> None:
+async def test_cancelled_caller_sends_nothing(simulator: Simulator) -> None:
     recorder = Recorder()
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -99,8 +101,8 @@ async def test_a_cancelled_caller_sends_nothing(simulator: Simulator) -> None:
     assert simulator.requests.total() == 0
 
 
-async def test_cancelling_while_sending_is_recorded_delivers(simulator: Simulator) -> None:
-    """The record says that it was sent, so it is sent, and its job comes back."""
+async def test_order_is_delivered_if_cancelled_while_recorded(simulator: Simulator) -> None:
+    """The order is recorded as sent, so it is sent, and its job is returned."""
     jobids: list[str] = []
     with anyio.CancelScope() as scope:
 
@@ -133,7 +135,7 @@ async def test_cancelling_during_delivery_waits_for_the_answer(simulator: Simula
 
 
 async def test_cancelling_while_a_failure_is_recorded_ends_there(simulator: Simulator) -> None:
-    """The failed delivery is recorded, and no other one follows."""
+    """The failed delivery is recorded, and there is no retry."""
     with anyio.CancelScope() as scope:
 
         async def cancel(step: str) -> None:
@@ -171,13 +173,13 @@ async def test_cancelling_between_deliveries_ends_there(simulator: Simulator) ->
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_each_order_has_a_connection_of_its_own() -> None:
-    """On one that the API closes at the same moment, nobody could tell whether the order arrived."""
+async def test_each_order_has_its_own_connection() -> None:
+    """If the API closed a reused connection at that moment, the outcome of the order would be unknown."""
     async with counting_server(b'{"jobid":"j1"}') as (url, requests), LumaClient("user:1-abc", base_url=url) as luma:
         await luma.get("j1")
         await luma.submit(FOX)
         await luma.submit(FOX)
         await luma.delete("j1")
         await luma.get("j1")
-    # Reads share a connection, which shows that the server keeps connections open.
+    # Reads reuse a connection, so the server does keep connections open.
     assert requests == [("GET", 1), ("POST", 2), ("POST", 3), ("DELETE", 4), ("GET", 1)]

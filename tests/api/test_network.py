@@ -1,4 +1,4 @@
-"""Failures of real sockets: refused, broken off, no TLS, no such name."""
+"""Failures of real sockets: refused and broken connections, no TLS, unknown names."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def plain_listener() -> Iterator[int]:
-    """A port where something listens that does not speak TLS, nor HTTP: it says one line and hangs up."""
+    """A port with a server that supports neither TLS nor HTTP: it sends one line and closes the connection."""
     listener = socket.create_server(("127.0.0.1", 0))
 
-    def answer() -> None:
+    def serve() -> None:
         try:
             while True:
                 connection, _ = listener.accept()
@@ -41,7 +41,7 @@ def plain_listener() -> Iterator[int]:
         except OSError:
             return
 
-    thread = threading.Thread(target=answer)
+    thread = threading.Thread(target=serve)
     thread.start()
     yield listener.getsockname()[1]
     listener.shutdown(socket.SHUT_RDWR)
@@ -49,51 +49,51 @@ def plain_listener() -> Iterator[int]:
     thread.join()
 
 
-async def order_failure(base_url: str) -> errors.LumaError:
+async def submit_and_fail(base_url: str) -> errors.LumaError:
     async with LumaClient("user:1-abc", base_url=base_url) as luma:
         with pytest.raises(errors.LumaError) as caught:
             await luma.submit(FOX, retry_timeout=0)
     return caught.value
 
 
-async def test_a_refused_connection_costs_nothing() -> None:
-    error = await order_failure("http://127.0.0.1:9")
+async def test_refused_connection_costs_nothing() -> None:
+    error = await submit_and_fail("http://127.0.0.1:9")
     assert isinstance(error, errors.NetworkError)
     assert (error.stage, error.charged) == ("refused", "no")
 
 
-async def test_a_failed_tls_handshake_costs_nothing(plain_listener: int) -> None:
-    error = await order_failure(f"https://127.0.0.1:{plain_listener}")
+async def test_failed_tls_handshake_costs_nothing(plain_listener: int) -> None:
+    error = await submit_and_fail(f"https://127.0.0.1:{plain_listener}")
     assert isinstance(error, errors.NetworkError)
     assert (error.stage, error.charged) == ("tls", "no")
 
 
-async def test_an_order_to_something_else_than_http_is_unknown(plain_listener: int) -> None:
-    error = await order_failure(f"http://127.0.0.1:{plain_listener}")
+async def test_outcome_of_an_order_to_another_protocol_is_unknown(plain_listener: int) -> None:
+    error = await submit_and_fail(f"http://127.0.0.1:{plain_listener}")
     assert (error.kind, error.charged) == ("outcome_unknown", "unknown")
 
 
-async def test_an_unknown_name_costs_nothing() -> None:
-    """As the transport raises it: a real lookup would leave this machine."""
+async def test_unknown_name_costs_nothing() -> None:
+    """The transport raises the error, because a real lookup would leave this machine."""
 
-    class Nowhere(httpx2.AsyncBaseTransport):
+    class FailingLookup(httpx2.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
             fault = httpx2.ConnectError("[Errno -2] Name or service not known", request=request)
             raise fault from socket.gaierror(-2, "Name or service not known")
 
     with pytest.raises(errors.NetworkError) as caught:
-        await client_of(Nowhere()).submit(FOX, retry_timeout=0)
+        await client_of(FailingLookup()).submit(FOX, retry_timeout=0)
     assert (caught.value.stage, caught.value.charged) == ("dns", "no")
 
 
-async def test_an_api_on_this_machine_is_not_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_api_on_this_machine_is_called_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     with running(new_simulator()) as base_url:
         async with LumaClient("user:1-abc", base_url=base_url) as luma:
             assert (await luma.submit(FOX, retry_timeout=0)).state == "running"
 
 
-async def test_a_read_that_breaks_off_is_repeated() -> None:
+async def test_interrupted_read_is_repeated() -> None:
     simulator = new_simulator()
     with running(simulator) as base_url:
         async with LumaClient("user:1-abc", base_url=base_url, jitter=lambda: 0.0) as luma:

@@ -28,7 +28,7 @@ TYPICAL_SECONDS = USEAPI.typical_seconds
 
 
 def poll_ages(kind: str, seconds: float) -> list[float]:
-    """The ages at which a job of that kind is polled if it runs for so long."""
+    """List the ages at which a job of a kind is polled until it ends."""
     ages = [next_poll_delay(0, TYPICAL_SECONDS[kind])]
     while ages[-1] < seconds:
         ages.append(ages[-1] + next_poll_delay(ages[-1], TYPICAL_SECONDS[kind]))
@@ -36,7 +36,7 @@ def poll_ages(kind: str, seconds: float) -> list[float]:
 
 
 @pytest.mark.parametrize("kind", TYPICAL_SECONDS)
-def test_polls_are_densest_while_most_jobs_end(kind: str) -> None:
+def test_polls_are_most_frequent_when_most_jobs_end(kind: str) -> None:
     begin, end = TYPICAL_SECONDS[kind]
     ages = poll_ages(kind, 2 * end)
     gaps = {age: later - age for age, later in pairwise(ages)}
@@ -49,28 +49,28 @@ def test_a_job_of_unknown_kind_is_polled_every_few_seconds() -> None:
     assert [next_poll_delay(age, None) for age in (20, 80, 600)] == [3.0, 4.0, 6.0]
 
 
-async def test_a_job_s_end_is_seen_soon(luma: LumaClient, simulator: Simulator) -> None:
+async def test_end_of_a_job_is_detected_soon(luma: LumaClient, simulator: Simulator) -> None:
     job = await luma.submit(FOX)
     await luma.wait(job)
     lag = anyio.current_time() - simulator.service.jobs[job.jobid].seconds
     assert 0 <= lag <= next_poll_delay(45, TYPICAL_SECONDS["draft"])
 
 
-async def test_a_deadline_is_no_error(luma: LumaClient) -> None:
+async def test_deadline_is_not_an_error(luma: LumaClient) -> None:
     job = await luma.submit(VideoRequest(prompt="A fox", resolution="1080p"))
-    seen = await luma.wait(job, 45)
-    assert (seen.state, seen.status) == ("running", "processing")
+    job = await luma.wait(job, 45)
+    assert (job.state, job.status) == ("running", "processing")
     assert anyio.current_time() == 45
 
 
-async def test_an_end_just_before_the_deadline_is_seen(luma: LumaClient, simulator: Simulator) -> None:
+async def test_end_just_before_the_deadline_is_detected(luma: LumaClient, simulator: Simulator) -> None:
     job = await luma.submit(VideoRequest(prompt="A fox", resolution="1080p"))
     simulator.service.jobs[job.jobid].seconds = 44.0
     assert (await luma.wait(job, 45)).state == "completed"
 
 
-async def test_an_end_while_a_poll_is_held_up_is_seen() -> None:
-    """A record is as old as the question: whatever recorded it may have been slow."""
+async def test_end_during_a_slow_poll_is_detected() -> None:
+    """A record has the age of its request, because the response may be slow."""
     states = ["processing", "completed"]
 
     async def fetch(jobid: str) -> Job:
@@ -136,9 +136,9 @@ async def test_cancelling_ends_a_wait_and_its_polls_at_once(luma: LumaClient, si
     with anyio.move_on_after(7):
         await luma.wait(job.jobid)
     assert anyio.current_time() == 7
-    seen = simulator.requests[POLL]
+    polls = simulator.requests[POLL]
     await anyio.sleep_until(200)
-    assert simulator.requests[POLL] == seen
+    assert simulator.requests[POLL] == polls
 
 
 TRANSIENT = [
@@ -166,7 +166,7 @@ async def test_an_outage_of_a_minute_does_not_end_a_wait(simulator: Simulator) -
     assert (await luma.wait(job)).state == "completed"
 
 
-async def test_a_job_that_was_never_seen_is_awaited_too(simulator: Simulator) -> None:
+async def test_wait_for_a_jobid_without_a_record(simulator: Simulator) -> None:
     network = Unreliable(simulator)
     job = await client_of(network).submit(FOX)
     network.faults = [httpx2.ReadTimeout("slow")] * 10
@@ -182,7 +182,7 @@ async def test_a_wait_through_an_outage_returns_the_last_record(simulator: Simul
     assert 60 <= anyio.current_time() <= 65
 
 
-async def test_a_job_that_cannot_be_seen_is_a_network_error(simulator: Simulator) -> None:
+async def test_job_that_cannot_be_fetched_is_a_network_error(simulator: Simulator) -> None:
     luma = client_of(Unreliable(simulator, *[httpx2.ConnectError("no route")] * 1000))
     with pytest.raises(errors.NetworkError):
         await luma.wait("j1-bot:luma", 30)
@@ -190,7 +190,7 @@ async def test_a_job_that_cannot_be_seen_is_a_network_error(simulator: Simulator
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, errors.Unauthorized), (596, errors.AccountSession)])
-async def test_an_error_that_waiting_does_not_solve_ends_a_wait(
+async def test_permanent_error_ends_a_wait(
     luma: LumaClient, simulator: Simulator, status: int, kind: type[errors.LumaError]
 ) -> None:
     job = await luma.submit(FOX)
@@ -199,7 +199,7 @@ async def test_an_error_that_waiting_does_not_solve_ends_a_wait(
         await luma.wait(job)
 
 
-async def test_a_404_is_believed_the_third_time(luma: LumaClient, simulator: Simulator) -> None:
+async def test_third_404_in_a_row_is_an_error(luma: LumaClient, simulator: Simulator) -> None:
     job = await luma.submit(FOX)
     simulator.faults.append(Fault("GET", "/jobs", 404, b'{"error":"Job not found"}', times=1000))
     with pytest.raises(errors.NotFound):
@@ -210,11 +210,11 @@ async def test_an_unknown_status_is_running(luma: LumaClient, simulator: Simulat
     job = await luma.submit(FOX)
     body = f'{{"jobid":"{job.jobid}","type":"video","status":"dreaming","novel":{{"x":1}}}}'.encode()
     simulator.faults.append(Fault("GET", "/jobs", 200, body, times=1000))
-    seen = await luma.wait(job, 30)
-    assert (seen.state, seen.status) == ("running", "dreaming")
+    job = await luma.wait(job, 30)
+    assert (job.state, job.status) == ("running", "dreaming")
 
 
-async def test_polls_keep_the_api_s_pace(luma: LumaClient, simulator: Simulator) -> None:
+async def test_polls_respect_retry_after(luma: LumaClient, simulator: Simulator) -> None:
     job = await luma.submit(FOX)
     simulator.faults.append(Fault("GET", "/jobs", 429, b'{"error":"slow down"}', {"retry-after": "25"}))
     with anyio.move_on_after(2 + 24):
@@ -223,21 +223,21 @@ async def test_polls_keep_the_api_s_pace(luma: LumaClient, simulator: Simulator)
     assert (await luma.wait(job)).state == "completed"
 
 
-async def test_a_pace_of_a_day_counts_as_a_minute(luma: LumaClient, simulator: Simulator) -> None:
+async def test_retry_after_of_a_day_counts_as_a_minute(luma: LumaClient, simulator: Simulator) -> None:
     job = await luma.submit(FOX)
     simulator.faults.append(Fault("GET", "/jobs", 429, b'{"error":"slow down"}', {"retry-after": "86400"}))
     assert (await luma.wait(job)).state == "completed"
     assert anyio.current_time() <= 2 + 60
 
 
-async def test_an_early_failure_is_seen_early(luma: LumaClient, simulator: Simulator) -> None:
+async def test_early_failure_is_detected_early(luma: LumaClient, simulator: Simulator) -> None:
     job = await luma.submit(VideoRequest(prompt="A ghost simulate:fail", resolution="1080p"))
     simulator.service.jobs[job.jobid].seconds = 4.0
     assert (await luma.wait(job)).state == "failed"
     assert anyio.current_time() <= 6
 
 
-async def test_single_404s_are_not_counted_together(luma: LumaClient, simulator: Simulator) -> None:
+async def test_404s_that_are_not_in_a_row_are_ignored(luma: LumaClient, simulator: Simulator) -> None:
     job = await luma.submit(VideoRequest(prompt="A fox", resolution="1080p"))
     missing = b'{"error":"Job not found"}'
     there = f'{{"jobid":"{job.jobid}","status":"pending"}}'.encode()
@@ -258,18 +258,18 @@ async def test_an_old_job_is_polled_as_its_age_requires(luma: LumaClient, simula
     await pass_time(120)
     another_process = client_of(httpx2.ASGITransport(simulator))
     assert (await another_process.wait(job.jobid, 29)).state == "running"
-    # At the beginning, every 6 s, and at the end; a new job would have been polled after 2, 5 and 10 s as well.
+    # At the beginning, every 6 s, and at the end. A new job would also have been polled after 2, 5 and 10 s.
     assert simulator.requests[POLL] == 1 + 4 + 1
 
 
-async def test_a_404_of_a_job_at_hand_is_ignored(luma: LumaClient, simulator: Simulator) -> None:
+async def test_404_of_a_job_with_a_record_is_ignored(luma: LumaClient, simulator: Simulator) -> None:
     job = await luma.submit(FOX)
     simulator.faults.append(Fault("GET", "/jobs", 404, b'{"error":"Job not found"}', times=2))
     another_process = client_of(httpx2.ASGITransport(simulator))
     assert (await another_process.wait(job)).state == "completed"
 
 
-async def test_a_404_of_an_unknown_job_is_believed(luma: LumaClient, simulator: Simulator) -> None:
+async def test_404_of_an_unknown_job_is_an_error(luma: LumaClient, simulator: Simulator) -> None:
     simulator.faults.append(Fault("GET", "/jobs", 404, b'{"error":"Job not found"}'))
     with pytest.raises(errors.NotFound):
         await luma.wait("j1-bot:luma")

@@ -1,4 +1,4 @@
-"""Records are read tolerantly: one odd field never loses a job that was paid for."""
+"""Records are parsed tolerantly: an invalid field never loses a paid job."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_complete_record_becomes_a_job() -> None:
     ],
     ids=str,
 )
-def test_an_odd_field_is_absent(odd: dict[str, Any]) -> None:
+def test_invalid_field_is_absent(odd: dict[str, Any]) -> None:
     job = parse(COMPLETED | odd)
     assert job.state == "completed"
     assert job.request is None
@@ -75,7 +75,7 @@ def test_an_odd_field_is_absent(odd: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("odd", [None, 5, "none", [], {"video": {"url": ""}}, {"video": {"url": 7}}], ids=str)
-def test_files_that_cannot_be_read_are_absent(odd: object) -> None:
+def test_invalid_files_are_absent(odd: object) -> None:
     assert parse(COMPLETED | {"response": odd}).files == JobFiles()
 
 
@@ -105,7 +105,7 @@ def test_every_status_but_completed_and_failed_is_running(status: Any, state: st
     assert parse({"jobid": "j1", "status": status}).state == state
 
 
-def test_a_status_is_shown_as_it_is_but_not_endless() -> None:
+def test_long_status_is_shortened() -> None:
     assert parse({"jobid": "j1", "status": "dreaming" * 100}).status == ("dreaming" * 100)[:100]
 
 
@@ -120,7 +120,7 @@ def test_a_status_is_shown_as_it_is_but_not_endless() -> None:
         (None, None),
     ],
 )
-def test_times_are_read_in_all_the_api_s_forms(text: str | None, time: datetime | None) -> None:
+def test_times_are_parsed_in_each_format_of_the_api(text: str | None, time: datetime | None) -> None:
     assert parse_time(text) == time
 
 
@@ -135,7 +135,7 @@ def test_times_are_read_in_all_the_api_s_forms(text: str | None, time: datetime 
     ],
     ids=str,
 )
-def test_a_failure_s_reason_is_found_in_every_shape(record: dict[str, Any], reason: str | None) -> None:
+def test_reason_of_a_failure_is_found_in_each_shape(record: dict[str, Any], reason: str | None) -> None:
     assert parse({"jobid": "j1", "status": "failed"} | record).failure_reason == reason
 
 
@@ -191,7 +191,7 @@ def test_a_request_has_known_parameters_and_a_prompt(params: dict[str, str]) -> 
 
 
 @pytest.mark.parametrize("url", ["", "null", "/media/clip.mp4", "clip.mp4", "javascript:alert(1)"])
-def test_a_link_that_leads_nowhere_is_none(url: str) -> None:
+def test_invalid_link_is_absent(url: str) -> None:
     job = parse({"jobid": "j1", "status": "completed", "response": {"video": {"url": url}}})
     assert job.files.video is None
 
@@ -205,5 +205,5 @@ def test_a_link_that_leads_nowhere_is_none(url: str) -> None:
         ({"status": "processing", "error": "Slow today"}, "running"),
     ],
 )
-def test_an_unknown_status_is_judged_by_what_the_record_has(record: dict[str, Any], state: str) -> None:
+def test_state_of_an_unknown_status_depends_on_the_record(record: dict[str, Any], state: str) -> None:
     assert parse({"jobid": "j1", **record}).state == state

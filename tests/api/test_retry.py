@@ -1,4 +1,4 @@
-"""What may be sent again, and when."""
+"""Which requests are sent again, and when."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def test_a_final_outcome_is_not_repeated() -> None:
     assert delay(IDEMPOTENT, FINAL) is None
 
 
-def test_retry_after_is_kept_to_the_second() -> None:
+def test_delay_is_exactly_retry_after() -> None:
     assert delay(NON_IDEMPOTENT, REJECTED, retry_after=7) == 7
 
 
-def test_retry_after_beyond_the_remaining_time_ends_it_at_once() -> None:
+def test_retry_after_beyond_the_remaining_time_ends_the_retries() -> None:
     assert delay(NON_IDEMPOTENT, REJECTED, remaining=6, retry_after=7) is None
 
 
@@ -86,5 +86,5 @@ def test_jitter_spreads_delays_over_their_second_half() -> None:
         (None, None),
     ],
 )
-def test_retry_after_is_read_in_every_form(header: str | None, seconds: float | None) -> None:
+def test_retry_after_is_parsed_in_each_format(header: str | None, seconds: float | None) -> None:
     assert parse_retry_after(header, NOON) == seconds

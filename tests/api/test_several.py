@@ -34,7 +34,7 @@ VIDEO = (MEDIA / "16x9-5s-sdr.mp4").read_bytes()
 FOX = VideoRequest(prompt="A fox in the snow")
 
 
-async def finished(luma: LumaClient, request: VideoRequest = FOX) -> Job:
+async def make_video(luma: LumaClient, request: VideoRequest = FOX) -> Job:
     return await luma.wait(await luma.submit(request))
 
 
@@ -45,7 +45,7 @@ async def test_ten_orders_wait_for_four_slots(luma: LumaClient, simulator: Simul
     assert [result.jobid for result in results] == [job.jobid for job in jobs] == list(simulator.service.jobs)
 
 
-async def test_tasks_may_wait_for_slots_side_by_side(luma: LumaClient, simulator: Simulator) -> None:
+async def test_tasks_can_wait_for_slots_concurrently(luma: LumaClient, simulator: Simulator) -> None:
     async with anyio.create_task_group() as tasks:
         for number in range(10):
             request = VideoRequest(prompt=f"Fox {number}")
@@ -76,7 +76,7 @@ async def test_other_failures_are_not_retried_for_longer(luma: LumaClient, simul
     assert len(simulator.orders) == 1
 
 
-async def test_one_job_s_error_takes_its_place(luma: LumaClient) -> None:
+async def test_error_of_one_job_is_its_result(luma: LumaClient) -> None:
     first, last = await luma.submit(FOX), await luma.submit(VideoRequest(prompt="A cat simulate:fail"))
     missing = "j1-u12345-x-bot:luma"
     results = await luma.wait_all([first, missing, last.jobid])
@@ -85,7 +85,7 @@ async def test_one_job_s_error_takes_its_place(luma: LumaClient) -> None:
     assert [result.state for result in results if isinstance(result, Job)] == ["completed", "failed"]
 
 
-async def test_a_limit_of_time_holds_for_all(luma: LumaClient) -> None:
+async def test_time_limit_applies_to_all_jobs(luma: LumaClient) -> None:
     jobs = [await luma.submit(FOX), await luma.submit(VideoRequest(prompt="simulate:stuck"))]
     states = [result.state for result in await luma.wait_all(jobs, 600) if not isinstance(result, LumaError)]
     assert states == ["completed", "running"]
@@ -108,20 +108,20 @@ async def test_a_video_is_saved(luma: LumaClient, tmp_path: Path, given: str) ->
 
 
 async def test_the_frames_are_saved_too(luma: LumaClient, tmp_path: Path) -> None:
-    job = await finished(luma, VideoRequest(prompt="A fox", dynamic_range="hdr_exr"))
+    job = await make_video(luma, VideoRequest(prompt="A fox", dynamic_range="hdr_exr"))
     assert [path.suffix for path in await luma.download(job, tmp_path)] == [".mp4", ".zip"]
 
 
-async def test_a_relative_folder_is_one_of_the_current_folder(
+async def test_relative_folder_is_in_the_current_folder(
     luma: LumaClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    [path] = await luma.download(await finished(luma), "videos")
+    [path] = await luma.download(await make_video(luma), "videos")
     assert path.parent == tmp_path / "videos"
 
 
 async def test_another_file_is_not_overwritten(luma: LumaClient, tmp_path: Path) -> None:
-    job = await finished(luma)
+    job = await make_video(luma)
     [path] = await luma.download(job, tmp_path)
     path.write_text("mine")
     [other] = await luma.download(job, tmp_path)
@@ -130,7 +130,7 @@ async def test_another_file_is_not_overwritten(luma: LumaClient, tmp_path: Path)
 
 async def test_an_expired_link_is_fetched_again(simulator: Simulator, tmp_path: Path) -> None:
     luma = client_of(httpx2.ASGITransport(simulator))
-    job = await finished(luma)
+    job = await make_video(luma)
     assert job.files.video
     stale = Job(**{name: getattr(job, name) for name in ("jobid", "status", "created", "request")}, files=job.files)
     object.__setattr__(stale.files.video, "url", job.files.video.url.replace(".mp4", "-gone.mp4"))
@@ -138,8 +138,8 @@ async def test_an_expired_link_is_fetched_again(simulator: Simulator, tmp_path: 
     assert path.read_bytes() == VIDEO
 
 
-async def test_what_cannot_be_saved_is_an_error_with_the_jobid(luma: LumaClient, tmp_path: Path) -> None:
-    job = await finished(luma)
+async def test_error_while_saving_has_the_jobid(luma: LumaClient, tmp_path: Path) -> None:
+    job = await make_video(luma)
     (tmp_path / "file").write_text("")
     with pytest.raises(DownloadError) as caught:
         await luma.download(job, tmp_path / "file")
@@ -147,14 +147,14 @@ async def test_what_cannot_be_saved_is_an_error_with_the_jobid(luma: LumaClient,
     assert "LUMA_MCP" not in str(caught.value)
     with pytest.raises(Conflict):
         await luma.download(await luma.submit(VideoRequest(prompt="simulate:stuck")), tmp_path)
-    failed = await finished(luma, VideoRequest(prompt="simulate:fail"))
+    failed = await make_video(luma, VideoRequest(prompt="simulate:fail"))
     with pytest.raises(JobFailed) as refused:
         await luma.download(failed, tmp_path)
     assert refused.value.api_message == failed.failure_reason
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-async def test_a_link_into_this_network_is_not_followed(tmp_path: Path) -> None:
+async def test_link_into_the_private_network_is_not_followed(tmp_path: Path) -> None:
     record = b'{"jobid":"j1","type":"video","status":"completed","response":{"video":{"url":"http://10.0.0.1/a.mp4"}}}'
     canned = Canned(200, record)
     with pytest.raises(DownloadError):
@@ -163,7 +163,7 @@ async def test_a_link_into_this_network_is_not_followed(tmp_path: Path) -> None:
 
 
 async def test_a_finished_job_is_not_fetched_again(luma: LumaClient, simulator: Simulator, tmp_path: Path) -> None:
-    job = await finished(luma)
+    job = await make_video(luma)
     simulator.faults.append(Fault("GET", "/jobs/", 401, b'{"error":"Unauthorized"}'))
     [path] = await luma.download(job, tmp_path)
     assert path.exists()

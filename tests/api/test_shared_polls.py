@@ -1,4 +1,4 @@
-"""Processes that share a journal: one polls a job for all, news reach the others, and lost news only delay them."""
+"""Processes that share a journal: one polls a job and announces its end. Lost announcements only delay the others."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TYPICAL = (30.0, 60.0)
-SLOWEST = 20.0
+LONGEST_DELAY = 20.0
 """The longest delay between two polls of such a job."""
 
 
 @dataclass
 class Api:
-    """Has one job. `polls`: when it was polled, and by which process."""
+    """An API with one job. `polls`: the time and the process of each poll."""
 
     seconds: float = 50.0
     polls: list[tuple[float, str]] = field(default_factory=list)
@@ -46,17 +46,17 @@ class Api:
 
 @dataclass
 class Storage:
-    """The leases of all processes. `loses_news`: nothing that is announced arrives. `is_down`: it does not answer."""
+    """The leases of all processes. `loses_announcements`: announcements are lost. `is_down`: it does not respond."""
 
     leases: dict[str, tuple[str, float]] = field(default_factory=dict)
     subscribers: list[Callable[[str, bool], None]] = field(default_factory=list)
     announced: list[str] = field(default_factory=list)
-    loses_news: bool = False
+    loses_announcements: bool = False
     is_down: bool = False
 
 
 @dataclass
-class Shared:
+class FakeReplicas:
     """`luma_mcp.journal.protocol.Replicas` of one process."""
 
     storage: Storage
@@ -78,7 +78,7 @@ class Shared:
 
     async def announce(self, jobid: str, *, by_webhook: bool = False) -> None:
         self.storage.announced.append(jobid)
-        if not (self.storage.loses_news or self.storage.is_down):
+        if not (self.storage.loses_announcements or self.storage.is_down):
             for notify in self.storage.subscribers:
                 notify(jobid, by_webhook)
 
@@ -97,15 +97,15 @@ def storage() -> Storage:
     return Storage()
 
 
-def start(api: Api, storage: Storage | None, process: str = "one") -> Pollers:
+def build_pollers(api: Api, storage: Storage | None, process: str = "one") -> Pollers:
     async def fetch(jobid: str) -> Job:
         return await api.get(process, jobid)
 
-    return Pollers(fetch, wall_clock, Shared(storage, process) if storage else None)
+    return Pollers(fetch, wall_clock, FakeReplicas(storage, process) if storage else None)
 
 
 async def follow(pollers: Pollers, seconds: float = 600, *, has_webhook: bool = False) -> tuple[Job, float]:
-    """Wait for the job that was just ordered; it, and when that ended."""
+    """Wait for a job that was just ordered. Return it and the time of the end of the wait."""
     job = await pollers.wait(
         Job("j1", kind="video"), seconds, typical=TYPICAL, known_to_exist=True, has_webhook=has_webhook
     )
@@ -113,7 +113,7 @@ async def follow(pollers: Pollers, seconds: float = 600, *, has_webhook: bool = 
 
 
 async def follow_all(*all_pollers: Pollers, has_webhook: bool = False) -> list[float]:
-    """When each of them has seen the end."""
+    """Wait with all pollers. Return the times at which they got the end."""
     ends: list[float] = []
 
     async def follow_one(pollers: Pollers) -> None:
@@ -130,12 +130,12 @@ async def follow_all(*all_pollers: Pollers, has_webhook: bool = False) -> list[f
 async def count_alone() -> int:
     api, storage = Api(), Storage()
     api.seconds += anyio.current_time()
-    await follow(start(api, storage))
+    await follow(build_pollers(api, storage))
     return len(api.polls)
 
 
-async def test_one_process_polls_and_each_other_once(api: Api, storage: Storage) -> None:
-    ends = await follow_all(*(start(api, storage, name) for name in ("one", "two", "three")))
+async def test_one_process_polls_and_the_others_fetch_once(api: Api, storage: Storage) -> None:
+    ends = await follow_all(*(build_pollers(api, storage, name) for name in ("one", "two", "three")))
     polls = api.processes()
     [poller] = {name for name in polls if polls.count(name) > 1}
     assert sorted(set(polls) - {poller}) == sorted({"one", "two", "three"} - {poller})
@@ -145,19 +145,19 @@ async def test_one_process_polls_and_each_other_once(api: Api, storage: Storage)
     assert storage.leases == {}
 
 
-async def test_lost_news_only_delay(api: Api, storage: Storage) -> None:
-    storage.loses_news = True
-    ends = await follow_all(start(api, storage, "one"), start(api, storage, "two"))
+async def test_lost_announcements_only_delay(api: Api, storage: Storage) -> None:
+    storage.loses_announcements = True
+    ends = await follow_all(build_pollers(api, storage, "one"), build_pollers(api, storage, "two"))
     assert max(ends) - min(ends) <= LEASE_CHECK_DELAY
     assert len(api.polls) - 1 == await count_alone()
 
 
 async def test_process_that_was_killed_is_replaced(api: Api, storage: Storage) -> None:
-    two = start(api, storage, "two")
+    two = build_pollers(api, storage, "two")
     async with anyio.create_task_group() as tasks:
         with anyio.move_on_after(12):
             tasks.start_soon(follow, two)
-            # It holds the lease, and never gives it back.
+            # It holds the lease and never releases it.
             storage.leases["poll:j1"] = ("killed", 25.0)
             await pass_time(12)
         assert api.polls == []
@@ -167,7 +167,7 @@ async def test_process_that_was_killed_is_replaced(api: Api, storage: Storage) -
 
 async def test_lease_lasts_until_after_the_next_poll(api: Api, storage: Storage) -> None:
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(follow, start(api, storage))
+        tasks.start_soon(follow, build_pollers(api, storage))
         for _ in range(50):
             await pass_time(1)
             if api.polls and "poll:j1" in storage.leases:
@@ -176,11 +176,11 @@ async def test_lease_lasts_until_after_the_next_poll(api: Api, storage: Storage)
                 holder, until = storage.leases["poll:j1"]
                 assert holder == "one"
                 assert until == pytest.approx(polled_at + delay + LEASE_MARGIN)
-                assert delay <= SLOWEST
+                assert delay <= LONGEST_DELAY
 
 
 async def test_wait_that_ends_lets_the_other_process_poll(api: Api, storage: Storage) -> None:
-    one, two = start(api, storage, "one"), start(api, storage, "two")
+    one, two = build_pollers(api, storage, "one"), build_pollers(api, storage, "two")
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(follow, one, 15)
         await pass_time(1)
@@ -192,43 +192,43 @@ async def test_wait_that_ends_lets_the_other_process_poll(api: Api, storage: Sto
 
 async def test_cancelled_wait_gives_the_lease_back(api: Api, storage: Storage) -> None:
     with anyio.move_on_after(15):
-        await follow(start(api, storage))
+        await follow(build_pollers(api, storage))
     assert storage.leases == {}
 
 
 async def test_everybody_polls_without_the_database(api: Api, storage: Storage) -> None:
     storage.is_down = True
-    ends = await follow_all(start(api, storage, "one"), start(api, storage, "two"))
+    ends = await follow_all(build_pollers(api, storage, "one"), build_pollers(api, storage, "two"))
     polls = api.processes()
     assert polls.count("one") == polls.count("two") == await count_alone()
     assert max(ends) - min(ends) < 0.1
 
 
-async def test_record_at_a_wait_s_end_is_its_own(api: Api, storage: Storage) -> None:
-    """The other process knows that the job has ended; this one has heard nothing of it."""
+async def test_record_at_the_end_of_a_wait_is_current(api: Api, storage: Storage) -> None:
+    """The other process knows that the job has ended, but this one has not been notified."""
     storage.leases["poll:j1"] = ("other", 1000.0)
     api.seconds = 44
-    job, end = await follow(start(api, storage), 45)
+    job, end = await follow(build_pollers(api, storage), 45)
     assert (job.state, end) == ("completed", 45)
     assert len(api.polls) == 1
 
 
 async def test_jobid_alone_is_fetched_at_once(api: Api, storage: Storage) -> None:
     storage.leases["poll:j1"] = ("other", 1000.0)
-    await start(api, storage).wait("j1", 0, typical=TYPICAL, known_to_exist=True)
+    await build_pollers(api, storage).wait("j1", 0, typical=TYPICAL, known_to_exist=True)
     assert api.polls == [(0, "one")]
     assert storage.leases == {"poll:j1": ("other", 1000.0)}
 
 
-async def test_end_that_was_never_seen_running_is_no_news(api: Api, storage: Storage) -> None:
+async def test_end_of_a_job_never_polled_is_not_announced(api: Api, storage: Storage) -> None:
     api.seconds = 0
-    await start(api, storage).wait("j1", 0, typical=TYPICAL, known_to_exist=True)
+    await build_pollers(api, storage).wait("j1", 0, typical=TYPICAL, known_to_exist=True)
     assert storage.announced == []
 
 
-async def test_news_that_cannot_be_confirmed_now_are_confirmed_later(api: Api, storage: Storage) -> None:
+async def test_announcement_is_confirmed_as_soon_as_possible(api: Api, storage: Storage) -> None:
     storage.leases["poll:j1"] = ("other", 1000.0)
-    pollers = start(api, storage)
+    pollers = build_pollers(api, storage)
     api.seconds, api.failing_until = 5, 8
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(follow, pollers)
@@ -237,27 +237,27 @@ async def test_news_that_cannot_be_confirmed_now_are_confirmed_later(api: Api, s
     assert [time for time, _ in api.polls] == [6, 46]
 
 
-async def test_news_during_a_poll_are_confirmed_after_it(api: Api, storage: Storage) -> None:
-    """The record that is on its way may be older."""
+async def test_announcement_during_a_poll_is_confirmed_after_it(api: Api, storage: Storage) -> None:
+    """The record of the current poll may be older."""
     api.seconds, api.latency = 10.5, 1
-    pollers = start(api, storage)
+    pollers = build_pollers(api, storage)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(call_at, pollers, 10.6)
-        # The poll that is due after 10 s takes longer than that.
+        # The poll after 10 s takes longer than that.
         _, end = await follow(pollers)
     assert end <= 10 + 1 + 1 + 1
 
 
 async def test_lease_covers_the_api_s_pace(api: Api, storage: Storage) -> None:
     api.failing_until = 3
-    ends = await follow_all(start(api, storage, "one"), start(api, storage, "two"))
+    ends = await follow_all(build_pollers(api, storage, "one"), build_pollers(api, storage, "two"))
     assert [time for time, _ in api.polls][:2] == [2, 42]
     assert len(ends) == 2
 
 
-async def test_repeated_news_are_confirmed_once_a_second(api: Api, storage: Storage) -> None:
+async def test_repeated_announcements_are_confirmed_once_a_second(api: Api, storage: Storage) -> None:
     storage.leases["poll:j1"] = ("other", 1000.0)
-    pollers = start(api, storage)
+    pollers = build_pollers(api, storage)
     with anyio.move_on_after(20):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(follow, pollers)
@@ -269,15 +269,15 @@ async def test_repeated_news_are_confirmed_once_a_second(api: Api, storage: Stor
     assert times == pytest.approx([10, 11, 12, 13, 14, 15], abs=0.11)
 
 
-async def test_polls_after_a_gap_in_the_news_are_spread(api: Api, storage: Storage) -> None:
-    pollers = start(api, storage)
+async def test_polls_after_a_gap_in_the_announcements_are_spread(api: Api, storage: Storage) -> None:
+    pollers = build_pollers(api, storage)
     jobs = [f"j{number}" for number in range(100)]
     with anyio.move_on_after(30):
         async with anyio.create_task_group() as tasks:
             for jobid in jobs:
                 job = Job(jobid, kind="video")
                 tasks.start_soon(partial(pollers.wait, job, 600, typical=TYPICAL, known_to_exist=True))
-            # The next polls are due at 29.
+            # The next polls are at 29 s.
             await pass_time(21)
             api.polls.clear()
             pollers.notify("", False)
@@ -287,7 +287,7 @@ async def test_polls_after_a_gap_in_the_news_are_spread(api: Api, storage: Stora
 
 
 async def test_nothing_is_shared_in_a_process_alone(api: Api) -> None:
-    _, end = await follow(start(api, None))
+    _, end = await follow(build_pollers(api, None))
     assert len(api.polls) == await count_alone()
     assert end >= api.seconds
 
@@ -301,7 +301,7 @@ async def call_at(pollers: Pollers, seconds: float, jobid: str = "j1") -> None:
 
 
 async def test_webhook_is_confirmed_at_once(api: Api) -> None:
-    pollers = start(api, None)
+    pollers = build_pollers(api, None)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(call_at, pollers, api.seconds)
         _, end = await follow(pollers, has_webhook=True)
@@ -310,8 +310,8 @@ async def test_webhook_is_confirmed_at_once(api: Api) -> None:
 
 @pytest.mark.parametrize("has_webhook", [True, False])
 async def test_jobs_with_webhooks_are_polled_four_times_slower(api: Api, has_webhook: bool) -> None:
-    pollers = start(api, None)
-    # Of another job.
+    pollers = build_pollers(api, None)
+    # For another job.
     pollers.notify("j2", True)
     api.seconds = 90
     async with anyio.create_task_group() as tasks:
@@ -325,7 +325,7 @@ async def test_jobs_with_webhooks_are_polled_four_times_slower(api: Api, has_web
 
 
 async def test_lost_webhook_brings_the_pace_back(api: Api) -> None:
-    pollers = start(api, None)
+    pollers = build_pollers(api, None)
     pollers.notify("j2", True)
     await follow(pollers, has_webhook=True)
     slow = len(api.polls)
@@ -337,7 +337,7 @@ async def test_lost_webhook_brings_the_pace_back(api: Api) -> None:
 
 
 async def test_webhooks_of_long_ago_do_not_count(api: Api) -> None:
-    pollers = start(api, None)
+    pollers = build_pollers(api, None)
     pollers.notify("j2", True)
     await pass_time(3600)
     api.seconds += anyio.current_time()
@@ -346,8 +346,8 @@ async def test_webhooks_of_long_ago_do_not_count(api: Api) -> None:
 
 
 async def test_webhook_that_is_early_does_not_slow_the_polls(api: Api) -> None:
-    """The API may show the end a moment later than it calls."""
-    pollers = start(api, None)
+    """The API may send the webhook a moment before its records show the end."""
+    pollers = build_pollers(api, None)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(call_at, pollers, api.seconds - 0.5)
         _, end = await follow(pollers, has_webhook=True)

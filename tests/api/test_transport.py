@@ -1,4 +1,4 @@
-"""What an API, a gateway or a machine's settings can do to a request, and what must never come of it."""
+"""Requests with a misbehaving API, gateway or machine, and the harm that they must not cause."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FOX = VideoRequest(prompt="A fox in the snow")
 DEEP = b'{"jobid":' + b"[" * 200_000
 
 
-async def test_an_endless_answer_to_an_order_is_unknown_in_time(simulator: Simulator) -> None:
+async def test_endless_response_to_an_order_is_an_unknown_outcome(simulator: Simulator) -> None:
     with pytest.raises(errors.OutcomeUnknown) as caught:
         await client_of(Dripping(simulator)).submit(FOX)
     assert caught.value.cause == "no complete answer came in time"
@@ -38,7 +38,7 @@ async def test_an_endless_answer_to_an_order_is_unknown_in_time(simulator: Simul
     assert len(simulator.service.jobs) == 1
 
 
-async def test_an_endless_answer_to_a_read_ends_in_time(simulator: Simulator) -> None:
+async def test_endless_response_to_a_read_is_an_error(simulator: Simulator) -> None:
     with pytest.raises(errors.NetworkError) as caught:
         await client_of(Dripping(simulator)).get("j1-bot:luma", retry_timeout=0)
     assert caught.value.stage == "timeout"
@@ -46,14 +46,14 @@ async def test_an_endless_answer_to_a_read_ends_in_time(simulator: Simulator) ->
 
 
 @pytest.mark.parametrize("body", [DEEP, b'{"jobid":"' + b"x" * 3_000_000 + b'"}'], ids=["deep", "huge"])
-async def test_an_answer_too_deep_or_too_large_is_unreadable(body: bytes) -> None:
+async def test_response_that_is_too_deep_or_too_large_is_unreadable(body: bytes) -> None:
     with pytest.raises(errors.OutcomeUnknown):
         await client_of(Canned(200, body)).submit(FOX)
     with pytest.raises(errors.Upstream):
         await client_of(Canned(200, body)).get("j1", retry_timeout=0)
 
 
-async def test_half_a_character_in_an_answer_is_replaced(simulator: Simulator) -> None:
+async def test_incomplete_character_in_a_response_is_replaced(simulator: Simulator) -> None:
     simulator.faults.append(Fault("GET", "/jobs", 401, rb'{"error":"bad \ud83d token"}'))
     with pytest.raises(errors.Unauthorized) as caught:
         await client_of(httpx2.ASGITransport(simulator)).get("j1")
@@ -61,13 +61,13 @@ async def test_half_a_character_in_an_answer_is_replaced(simulator: Simulator) -
     str(caught.value).encode()
 
 
-async def test_control_characters_in_an_answer_are_removed() -> None:
+async def test_control_characters_in_a_response_are_removed() -> None:
     body = rb'{"jobid":"j1","status":"\u001b[31mred\u202e","error":["\u0007"]}'
     job = await client_of(Canned(200, body)).get("j1")
     assert job.status == "[31mred"
 
 
-async def test_a_short_token_stays_in_what_is_passed_on() -> None:
+async def test_short_token_is_masked_only_in_texts() -> None:
     body = b'{"jobid":"j1-email:joe@example.com","error":"joe","response":{"video":{"url":"https://x/joe.mp4"}}}'
     job = await LumaClient("joe", transport=Canned(200, body)).get("j1")
     assert job.files.video is not None
@@ -76,20 +76,20 @@ async def test_a_short_token_stays_in_what_is_passed_on() -> None:
 
 
 @pytest.mark.parametrize("number", ["NaN", "1e999", "-Infinity"])
-async def test_numbers_that_json_does_not_have_are_absent(number: str) -> None:
+async def test_numbers_that_json_does_not_allow_are_absent(number: str) -> None:
     body = f'{{"jobid":"j1","status":"completed","credits":{{"dm_usage":{number}}}}}'.encode()
     job = await client_of(Canned(200, body)).get("j1")
     assert (job.state, job.credits_used) == ("completed", None)
 
 
 @pytest.mark.parametrize("status", [408, 499, 502, 504, 522])
-async def test_a_gateway_s_failure_leaves_the_outcome_unknown(status: int) -> None:
+async def test_outcome_of_a_gateway_s_failure_is_unknown(status: int) -> None:
     with pytest.raises(errors.OutcomeUnknown) as caught:
         await client_of(Canned(status, b'{"error":"Gateway"}')).submit(FOX)
     assert (caught.value.status, caught.value.api_message) == (status, "Gateway")
 
 
-async def test_a_failed_order_is_not_to_be_repeated() -> None:
+async def test_failed_order_is_not_retryable() -> None:
     with pytest.raises(errors.Upstream) as ordering:
         await client_of(Canned(500, b'{"error":"oops"}')).submit(FOX)
     assert (ordering.value.retry, ordering.value.charged) == ("never", "unknown")
@@ -98,20 +98,20 @@ async def test_a_failed_order_is_not_to_be_repeated() -> None:
     assert (reading.value.retry, reading.value.charged) == ("later", None)
 
 
-async def test_a_retry_after_of_0_is_no_burst() -> None:
+async def test_retry_after_of_0_causes_no_burst() -> None:
     full = Canned(429, b'{"error":"full"}', {"retry-after": "0"})
     with pytest.raises(errors.Capacity):
         await client_of(full).submit(FOX, retry_timeout=20)
     assert 2 <= len(full.requests) <= 6
 
 
-async def test_429_without_a_pace_is_repeated_ever_less_often(simulator: Simulator) -> None:
+async def test_429_without_retry_after_is_retried_with_backoff(simulator: Simulator) -> None:
     simulator.faults.append(Fault("POST", "/videos", 429, b'{"error":"full"}', times=2))
     await client_of(httpx2.ASGITransport(simulator)).submit(FOX, retry_timeout=20)
     assert anyio.current_time() == 0.75 * 2 + 0.75 * 4
 
 
-async def test_a_deletion_without_an_answer_is_not_repeated(simulator: Simulator) -> None:
+async def test_deletion_without_a_response_is_not_repeated(simulator: Simulator) -> None:
     network = Unreliable(simulator, delivered=True)
     luma = client_of(network)
     job = await luma.submit(FOX)
@@ -122,7 +122,7 @@ async def test_a_deletion_without_an_answer_is_not_repeated(simulator: Simulator
     assert simulator.requests["DELETE /jobs/…"] == 1
 
 
-async def test_an_untrusted_certificate_is_not_tried_again(simulator: Simulator) -> None:
+async def test_untrusted_certificate_is_not_retried(simulator: Simulator) -> None:
     fault = httpx2.ConnectError("certificate verify failed")
     fault.__cause__ = ssl.SSLCertVerificationError("self-signed certificate")
     network = Unreliable(simulator, fault, fault)
@@ -133,7 +133,7 @@ async def test_an_untrusted_certificate_is_not_tried_again(simulator: Simulator)
     assert anyio.current_time() == 0
 
 
-async def test_a_circle_of_causes_is_followed_to_no_end(simulator: Simulator) -> None:
+async def test_circular_causes_of_an_error_are_handled(simulator: Simulator) -> None:
     fault, cause = httpx2.ConnectError("refused"), OSError("refused")
     fault.__cause__, cause.__cause__ = cause, fault
     with pytest.raises(errors.NetworkError) as caught:
@@ -142,7 +142,7 @@ async def test_a_circle_of_causes_is_followed_to_no_end(simulator: Simulator) ->
 
 
 @pytest.mark.parametrize("jobid", ["", ".", "..", "x" * 3000, "\ud800"], ids=lambda jobid: repr(jobid)[:9])
-async def test_what_cannot_be_a_jobid_is_not_sent(jobid: str) -> None:
+async def test_invalid_jobid_is_not_sent(jobid: str) -> None:
     canned = Canned(200, b"{}")
     for call in (client_of(canned).get, client_of(canned).delete):
         with pytest.raises(errors.InvalidArguments) as caught:
@@ -152,7 +152,7 @@ async def test_what_cannot_be_a_jobid_is_not_sent(jobid: str) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "user:1 abc", "user:1-äbc", "user:1-abc\n"], ids=repr)
-def test_a_token_that_no_header_can_carry_is_not_repeated(token: str) -> None:
+def test_token_that_is_not_a_valid_header_is_not_in_the_error(token: str) -> None:
     with pytest.raises(errors.NotConfigured) as caught:
         LumaClient(token)
     assert caught.value.setting == "USEAPI_TOKEN"
@@ -176,7 +176,7 @@ async def test_an_unusable_base_url_is_a_network_error() -> None:
     assert caught.value.stage == "unsendable"
 
 
-async def test_the_api_s_time_comes_from_an_answer_and_runs_on() -> None:
+async def test_time_of_the_api_is_that_of_a_response_plus_elapsed_time() -> None:
     canned = Canned(200, b'{"jobid":"j1"}', {"date": "Sun, 22 Nov 2026 00:01:30 GMT"})
     luma = client_of(canned)
     assert luma.now() is None
@@ -223,7 +223,7 @@ async def test_each_delivery_has_a_span(spans: InMemorySpanExporter, simulator: 
     ]
 
 
-async def test_an_unreadable_answer_s_span_names_the_error(spans: InMemorySpanExporter) -> None:
+async def test_span_of_an_unreadable_response_names_the_error(spans: InMemorySpanExporter) -> None:
     with pytest.raises(errors.OutcomeUnknown):
         await client_of(Canned(200, b"<html>")).submit(FOX)
     [span] = spans.get_finished_spans()
@@ -231,7 +231,7 @@ async def test_an_unreadable_answer_s_span_names_the_error(spans: InMemorySpanEx
     assert (attributes["http.response.status_code"], attributes["error.type"]) == (200, "OutcomeUnknown")
 
 
-async def test_spans_contain_nothing_private(spans: InMemorySpanExporter, simulator: Simulator) -> None:
+async def test_spans_contain_no_private_data(spans: InMemorySpanExporter, simulator: Simulator) -> None:
     luma = client_of(httpx2.ASGITransport(simulator))
     job = await luma.submit(VideoRequest(prompt=FOX.prompt, email=EMAIL))
     await luma.account(EMAIL)
