@@ -1,4 +1,4 @@
-"""The official SDK drives the simulated Agents API, and the SDK's types accept every order that the client sends."""
+"""The simulated Agents API works with the official SDK, whose types accept every order of our client."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ FOX: dict[str, Any] = {"prompt": "A fox", "model": "ray-3.2", "type": "video"}
 
 @with_config(ConfigDict(extra="forbid", strict=True))
 class Order(GenerationCreateParams):
-    """The SDK's type of an order, without any other field at any depth."""
+    """The SDK's type of an order. Other fields are forbidden at any depth."""
 
 
 ORDERS = TypeAdapter(Order)
 
 
-def sdk_of(simulator: AgentsSimulator, **options: Any) -> AsyncLuma:
+def build_sdk(simulator: AgentsSimulator, **options: Any) -> AsyncLuma:
     http = httpx.AsyncClient(transport=httpx.ASGITransport(simulator, raise_app_exceptions=False))
     base_url = "http://simulated/v1"
     return AsyncLuma(auth_token=KEY, base_url=base_url, http_client=http, _strict_response_validation=True, **options)
@@ -47,7 +47,7 @@ def sdk_of(simulator: AgentsSimulator, **options: Any) -> AsyncLuma:
 
 @pytest.fixture
 async def sdk(agents_simulator: AgentsSimulator) -> AsyncIterator[AsyncLuma]:
-    async with sdk_of(agents_simulator, max_retries=0) as client:
+    async with build_sdk(agents_simulator, max_retries=0) as client:
         yield client
 
 
@@ -60,7 +60,7 @@ async def api(agents_simulator: AgentsSimulator) -> AsyncIterator[httpx2.AsyncCl
 
 
 def assert_documented(record: BaseModel) -> None:
-    """No field is missing in the SDK's types. Types are checked by the SDK itself."""
+    """Check that the SDK's types have all fields of a record. The SDK itself checks their types."""
     assert not record.model_extra
     for value in vars(record).values():
         for item in value if isinstance(value, list) else [value]:
@@ -69,7 +69,7 @@ def assert_documented(record: BaseModel) -> None:
 
 
 def consume(value: Any) -> Any:
-    """Validate what pydantic validates only when it is read: iterables in typed dictionaries."""
+    """Read iterables in typed dictionaries, because pydantic validates them only when they are read."""
     if isinstance(value, dict):
         return {name: consume(item) for name, item in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, str):
@@ -85,7 +85,7 @@ async def upload(sdk: AsyncLuma, api: httpx2.AsyncClient, data: bytes = JPEG, **
     assert created.upload
     assert created.upload.method == "PUT"
     assert created.upload.headers
-    # Without the key: the real link leads to another host.
+    # Without the key, because the real link is on another host.
     headers = {**created.upload.headers, "Authorization": ""}
     assert (await api.put(created.upload.url, content=data, headers=headers)).status_code == 200
     assert (await sdk.files.complete(created.id)).state == "pending"
@@ -93,7 +93,7 @@ async def upload(sdk: AsyncLuma, api: httpx2.AsyncClient, data: bytes = JPEG, **
     return await sdk.files.get(created.id)
 
 
-async def test_the_sdk_orders_and_follows_a_video(sdk: AsyncLuma, api: httpx2.AsyncClient) -> None:
+async def test_sdk_orders_a_video_and_waits_for_it(sdk: AsyncLuma, api: httpx2.AsyncClient) -> None:
     ordered = await sdk.generations.create(**FOX, aspect_ratio="9:16", video={"resolution": "540p", "duration": "10s"})
     assert_documented(ordered)
     assert (ordered.state, ordered.output, ordered.type, ordered.model) == ("queued", [], "video", "ray-3.2")
@@ -111,7 +111,7 @@ async def test_the_sdk_orders_and_follows_a_video(sdk: AsyncLuma, api: httpx2.As
     assert "9x16-10s-sdr" in done.output[0].url
 
 
-async def test_the_sdk_learns_why_a_job_failed(sdk: AsyncLuma) -> None:
+async def test_sdk_gets_the_reason_of_a_failed_job(sdk: AsyncLuma) -> None:
     codes: dict[str, str | None] = {}
     for name in ("fail", "moderate", "exhausted", "unexplained"):
         ordered = await sdk.generations.create(**FOX | {"prompt": f"A fox simulate:{name} simulate:instant"})
@@ -150,7 +150,7 @@ async def test_the_sdk_uploads_lists_and_deletes_files(sdk: AsyncLuma, api: http
     assert [file.id for file in (await sdk.files.list(state="deleted")).data] == [first.id]
 
 
-async def test_an_uploaded_file_begins_a_video_until_it_is_deleted(sdk: AsyncLuma, api: httpx2.AsyncClient) -> None:
+async def test_uploaded_file_can_be_used_until_it_is_deleted(sdk: AsyncLuma, api: httpx2.AsyncClient) -> None:
     file = await upload(sdk, api)
     await sdk.generations.create(**FOX, video={"start_frame": {"file_id": file.id}})
     await sdk.files.delete(file.id)
@@ -268,7 +268,9 @@ async def test_orders_are_checked(
         assert list(response.json()) == ["detail"]
 
 
-async def test_what_is_left_out_is_as_documented(api: httpx2.AsyncClient, agents_simulator: AgentsSimulator) -> None:
+async def test_defaults_of_an_order_and_invalid_bodies(
+    api: httpx2.AsyncClient, agents_simulator: AgentsSimulator
+) -> None:
     await api.post("/generations", json=FOX)
     [job] = agents_simulator.service.jobs.values()
     assert job.request == {
@@ -315,7 +317,7 @@ async def test_links_work_for_an_hour_and_are_renewed(sdk: AsyncLuma, api: httpx
     assert (await api.get(f"{new[0].url}oops")).status_code == 200
 
 
-REFUSALS = {
+ORDER_ERRORS = {
     "unauthorized": luma_agents.AuthenticationError,
     "suspended": luma_agents.PermissionDeniedError,
     "no-hdr": luma_agents.PermissionDeniedError,
@@ -327,8 +329,8 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize(("name", "error"), REFUSALS.items())
-async def test_the_sdk_understands_each_refusal(
+@pytest.mark.parametrize(("name", "error"), ORDER_ERRORS.items())
+async def test_sdk_raises_its_error_for_each_refusal(
     sdk: AsyncLuma, agents_simulator: AgentsSimulator, name: str, error: type[luma_agents.APIStatusError]
 ) -> None:
     with pytest.raises(error) as caught:
@@ -340,12 +342,14 @@ async def test_the_sdk_understands_each_refusal(
     assert agents_simulator.service.jobs == {}
 
 
-def test_each_refusal_has_its_test() -> None:
+def test_each_refusal_has_a_test() -> None:
     names = {name for name, behavior in AGENTS_BEHAVIORS.items() if behavior.group == "order" and behavior.answer}
-    assert names == REFUSALS.keys()
+    assert names == ORDER_ERRORS.keys()
 
 
-async def test_the_account_s_state_refuses_orders(api: httpx2.AsyncClient, agents_simulator: AgentsSimulator) -> None:
+async def test_state_of_the_account_can_refuse_orders(
+    api: httpx2.AsyncClient, agents_simulator: AgentsSimulator
+) -> None:
     service = agents_simulator.service
     hdr = FOX | {"video": {"hdr": True}}
     service.has_hdr = False
@@ -364,14 +368,14 @@ async def test_the_account_s_state_refuses_orders(api: httpx2.AsyncClient, agent
 
 async def test_orders_are_limited_per_minute(api: httpx2.AsyncClient, agents_simulator: AgentsSimulator) -> None:
     agents_simulator.service.per_minute = 2
-    seen: list[tuple[int, str, str | None]] = []
+    responses: list[tuple[int, str, str | None]] = []
     for time in (0, 20, 40, 60, 61):
         await anyio.sleep_until(time)
         response = await api.post("/generations", json=FOX)
         remaining, retry_after = response.headers["x-ratelimit-remaining"], response.headers.get("retry-after")
-        seen.append((response.status_code, remaining, retry_after))
+        responses.append((response.status_code, remaining, retry_after))
         assert response.headers["x-ratelimit-limit"] == "2"
-    assert seen == [(201, "1", None), (201, "0", None), (429, "0", "20"), (201, "0", None), (429, "0", "19")]
+    assert responses == [(201, "1", None), (201, "0", None), (429, "0", "20"), (201, "0", None), (429, "0", "19")]
     assert response.headers["x-ratelimit-reset"] == "1795305680"
     assert response.json() == {"detail": "Rate limit exceeded"}
 
@@ -382,7 +386,9 @@ async def test_a_limit_can_refuse_every_order(api: httpx2.AsyncClient, agents_si
     assert (response.status_code, response.headers["retry-after"]) == (429, "60")
 
 
-async def test_every_answer_has_its_headers(api: httpx2.AsyncClient, agents_simulator: AgentsSimulator) -> None:
+async def test_every_response_has_the_documented_headers(
+    api: httpx2.AsyncClient, agents_simulator: AgentsSimulator
+) -> None:
     agents_simulator.faults.append(Fault("GET", "/generations", 502))
     for status, path in ((502, "/generations/x"), (404, "/generations/x"), (200, "/files")):
         response = await api.get(path, headers={"X-Request-Id": "mine"})
@@ -393,9 +399,9 @@ async def test_every_answer_has_its_headers(api: httpx2.AsyncClient, agents_simu
     assert len(response.headers["x-request-id"]) == 36
 
 
-async def test_the_sdk_pays_three_times_where_the_client_pays_once(agents_simulator: AgentsSimulator) -> None:
+async def test_sdk_pays_three_times_where_our_client_pays_once(agents_simulator: AgentsSimulator) -> None:
     prompt = "A fox simulate:lost"
-    async with sdk_of(agents_simulator) as sdk:
+    async with build_sdk(agents_simulator) as sdk:
         with pytest.raises(luma_agents.InternalServerError):
             await sdk.generations.create(**FOX | {"prompt": prompt})
     assert len(agents_simulator.service.jobs) == 3
@@ -410,7 +416,7 @@ async def test_the_sdk_s_types_accept_every_order(agents: AgentsClient, agents_s
     service.per_minute, service.accounts[EMAIL].concurrency = 10_000, 10_000
     files = [(await agents.upload(JPEG, "image/jpeg")).asset_ref for _ in range(2)]
     clip = await agents.submit(VideoRequest("A fox simulate:instant"))
-    given: dict[str, Any] = {
+    values: dict[str, Any] = {
         "image_start": files[0],
         "image_end": "https://example.com/end.jpg",
         "loop": True,
@@ -424,7 +430,7 @@ async def test_the_sdk_s_types_accept_every_order(agents: AgentsClient, agents_s
             if name in AGENTS.choices:
                 params[name] = value
             elif value:
-                params[name] = given[name]
+                params[name] = values[name]
         await agents.submit(VideoRequest("A fox", **params))
     orders = agents_simulator.orders
     for ratio in AGENTS.choices["aspect_ratio"].values:
@@ -436,7 +442,7 @@ async def test_the_sdk_s_types_accept_every_order(agents: AgentsClient, agents_s
 
 
 @pytest.mark.parametrize("wrong", [{"seed": 1}, {"video": {"seed": 1}}, {"video": {"duration": "7s"}}, {"prompt": 7}])
-def test_the_sdk_s_types_refuse_what_is_not_documented(wrong: dict[str, Any]) -> None:
+def test_types_of_the_sdk_reject_undocumented_values(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         ORDERS.validate_python(FOX | wrong)
 
@@ -448,7 +454,7 @@ def test_the_sdk_s_types_check_each_keyframe(wrong: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_real_server_serves_it() -> None:
+async def test_simulator_runs_on_a_real_server() -> None:
     with running(new_simulator(api="agents")) as url:
         async with httpx2.AsyncClient(headers={"Authorization": "Bearer any"}) as http:
             response = await http.get(f"{url}/files")

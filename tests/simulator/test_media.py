@@ -1,4 +1,4 @@
-"""The simulated service's media are real: checked byte by byte, and served by a real HTTP server."""
+"""The media of the simulated service: their bytes, and downloads from a real HTTP server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RATIOS = [(ratio, ratio.replace(":", "x")) for ratio in SIZES]
 
 
 def box(data: bytes, *path: bytes) -> bytes:
-    """The content of an MP4 box (ISO/IEC 14496-12) at that path."""
+    """Get the content of the MP4 box (ISO/IEC 14496-12) at a path."""
     for name in path:
         offset = 0
         while data[offset + 4 : offset + 8] != name:
@@ -49,7 +49,7 @@ def test_clips_have_a_thumbnail_and_a_last_frame(ratio: str, stem: str) -> None:
         assert (width, height) == SIZES[ratio]
 
 
-def test_clips_and_exr_frames_are_served_whole() -> None:
+def test_clips_and_exr_frames_are_served_completely() -> None:
     with running(new_simulator()) as base_url:
         media_url = base_url.removesuffix("/v1/luma") + "/media/any"
         clip = httpx2.get(f"{media_url}/16x9-5s-sdr.mp4", trust_env=False)

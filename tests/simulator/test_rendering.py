@@ -1,4 +1,4 @@
-"""Clips that the simulated service makes for each job: what was ordered, frame by frame."""
+"""Clips that the simulated service renders for each job match the order, frame by frame."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
     from luma_mcp.simulator.app import Simulator
 
-# Means of absolute differences of colors, from 0 to 255: what compression changes, and what other pictures differ by.
-SAME, OTHER = 4, 15
+# Mean absolute differences of colors, from 0 to 255: the most for the same picture, and the least for other ones.
+SAME_PICTURE, OTHER_PICTURE = 4, 15
 FOX = "A fox in the snow simulate:instant"
 HARBOR = "A harbor at night simulate:instant"
 
 
 class Customer:
-    """Orders videos of a simulated service that makes clips of its own for each."""
+    """Orders videos from a simulated service that renders a clip for each job."""
 
     def __init__(self, simulator: Simulator, http: httpx2.AsyncClient) -> None:
         self.simulator = simulator
         self.http = http
 
     async def order(self, prompt: str = FOX, **body: Any) -> dict[str, Any]:
-        """Order a video that is finished at once; its record."""
+        """Order a video that is finished at once, and return its record."""
         response = await self.http.post("/v1/luma/videos", json={"prompt": prompt, **body})
         assert response.status_code == 200, response.text
         record = await self.http.get(f"/v1/luma/jobs/{response.json()['jobid']}")
@@ -53,7 +53,7 @@ class Customer:
         return str(response.json()["id"])
 
     async def fetch_output(self, jobid: str) -> list[Image.Image]:
-        """Fetch the video of a job of the Agents API; its frames."""
+        """Fetch the video of a job of the Agents API, and return its frames."""
         generation = (await self.http.get(f"/v1/generations/{jobid}")).json()
         [output] = generation["output"]
         return decode((await self.http.get(output["url"])).content)
@@ -95,7 +95,7 @@ def difference(one: Image.Image, other: Image.Image) -> float:
 
 
 def photo(color: str, size: tuple[int, int] = (300, 300)) -> bytes:
-    """A JPEG of stripes."""
+    """Make a JPEG with a stripe."""
     picture = Image.new("RGB", size, color)
     picture.paste("white", (size[0] // 3, 0, size[0] // 2, size[1]))
     buffer = io.BytesIO()
@@ -103,8 +103,8 @@ def photo(color: str, size: tuple[int, int] = (300, 300)) -> bytes:
     return buffer.getvalue()
 
 
-def cut(data: bytes) -> Image.Image:
-    """The middle of a square picture in 16:9."""
+def crop(data: bytes) -> Image.Image:
+    """Crop a square picture to its middle in 16:9."""
     picture = Image.open(io.BytesIO(data))
     margin = round(picture.height * 7 / 32)
     return picture.crop((0, margin, picture.width, picture.height - margin))
@@ -146,16 +146,16 @@ async def test_a_clip_has_the_ordered_length(customer: Customer) -> None:
 async def test_stills_are_the_first_and_the_last_frame(customer: Customer) -> None:
     record = await customer.order()
     first, *_, last = await customer.fetch_frames(record)
-    assert difference(first, await customer.fetch_picture(record["thumbnail"])) < SAME
-    assert difference(last, await customer.fetch_picture(record["last_frame"])) < SAME
-    assert difference(first, last) > SAME
+    assert difference(first, await customer.fetch_picture(record["thumbnail"])) < SAME_PICTURE
+    assert difference(last, await customer.fetch_picture(record["last_frame"])) < SAME_PICTURE
+    assert difference(first, last) > SAME_PICTURE
 
 
 async def test_other_prompts_and_other_takes_look_different(customer: Customer) -> None:
     fox, take, harbor = [await customer.order(prompt) for prompt in (FOX, FOX, HARBOR)]
     stills = [await customer.fetch_picture(record["thumbnail"]) for record in (fox, take, harbor)]
-    assert difference(stills[0], stills[2]) > OTHER
-    assert difference(stills[0], stills[1]) > SAME
+    assert difference(stills[0], stills[2]) > OTHER_PICTURE
+    assert difference(stills[0], stills[1]) > SAME_PICTURE
 
 
 async def test_an_hdr_clip_looks_like_its_stills(customer: Customer, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ async def test_an_hdr_clip_looks_like_its_stills(customer: Customer, tmp_path: P
         assert tags == (9, 16, 9, 1)
         assert stream.frames == 121
     last, _ = read_clip(str(path), 10_000_000)
-    assert difference(last, await customer.fetch_picture(record["last_frame"])) < SAME
+    assert difference(last, await customer.fetch_picture(record["last_frame"])) < SAME_PICTURE
 
 
 async def test_a_clip_begins_and_ends_with_its_pictures(customer: Customer) -> None:
@@ -182,13 +182,13 @@ async def test_a_clip_begins_and_ends_with_its_pictures(customer: Customer) -> N
         for name, data in (("imageStart", start), ("imageEnd", end))
     }
     frames = await customer.fetch_frames(await customer.order(**pictures))
-    assert difference(cut(start), frames[0]) < SAME
-    assert difference(cut(end), frames[-1]) < SAME
-    # It is cut to the shape, not squeezed.
-    assert difference(cut(start), frames[60]) > OTHER
-    assert difference(cut(end), frames[60]) > OTHER
-    # Nothing jumps.
-    assert max(difference(one, following) for one, following in pairwise(frames)) < OTHER
+    assert difference(crop(start), frames[0]) < SAME_PICTURE
+    assert difference(crop(end), frames[-1]) < SAME_PICTURE
+    # The picture is cropped to the shape, not squeezed.
+    assert difference(crop(start), frames[60]) > OTHER_PICTURE
+    assert difference(crop(end), frames[60]) > OTHER_PICTURE
+    # No two neighbouring frames differ much.
+    assert max(difference(one, following) for one, following in pairwise(frames)) < OTHER_PICTURE
 
 
 async def test_a_clip_continues_another_in_any_size(customer: Customer) -> None:
@@ -198,8 +198,8 @@ async def test_a_clip_continues_another_in_any_size(customer: Customer) -> None:
     record = await customer.order(HARBOR, imageStart=ref, resolution="540p")
     *_, last = await customer.fetch_frames(earlier)
     first, *_, end = await customer.fetch_frames(record)
-    assert (first.size, difference(last, first) < SAME) == ((960, 540), True)
-    assert difference(last, end) > OTHER
+    assert (first.size, difference(last, first) < SAME_PICTURE) == ((960, 540), True)
+    assert difference(last, end) > OTHER_PICTURE
 
 
 async def test_a_picture_that_cannot_be_decoded_is_left_out(customer: Customer) -> None:
@@ -214,7 +214,7 @@ async def test_frames_of_an_order_to_the_agents_api(customer: Customer) -> None:
     end = {"url": "https://example.com/a.jpg"}
     frames = await customer.fetch_output(await customer.order_from_agents(start_frame=start, end_frame=end))
     assert (len(frames), frames[0].size) == (121, (640, 360))
-    assert difference(cut(photo("red")), frames[0]) < SAME
+    assert difference(crop(photo("red")), frames[0]) < SAME_PICTURE
 
 
 @FROM_AGENTS
@@ -226,8 +226,8 @@ async def test_keyframes_are_shown_at_their_times(customer: Customer) -> None:
     jobid = await customer.order_from_agents(keyframes=pictures, keyframe_indexes=list(colors))
     frames = await customer.fetch_output(jobid)
     for index, color in colors.items():
-        assert difference(cut(photo(color)), frames[index]) < SAME
-    # Between two that are twelve frames apart, each frame takes about a twelfth of the way.
+        assert difference(crop(photo(color)), frames[index]) < SAME_PICTURE
+    # Between two keyframes that are twelve frames apart, each frame changes by about a twelfth.
     assert max(difference(one, following) for one, following in pairwise(frames)) < 1.5 * 255 / 12
 
 
@@ -238,9 +238,9 @@ async def test_a_longer_clip_contains_the_earlier_one(customer: Customer) -> Non
     before, after = await customer.fetch_output(jobid), await customer.fetch_output(longer)
     assert (len(before), len(after)) == (121, 241)
     for number in (0, 60, 120):
-        assert difference(before[number], after[number]) < SAME
-    assert difference(before[-1], after[121]) < SAME
-    assert difference(before[-1], after[-1]) > OTHER
+        assert difference(before[number], after[number]) < SAME_PICTURE
+    assert difference(before[-1], after[121]) < SAME_PICTURE
+    assert difference(before[-1], after[-1]) > OTHER_PICTURE
 
 
 async def test_parts_of_a_file(customer: Customer) -> None:
@@ -269,7 +269,7 @@ async def test_links_end_with_their_job(customer: Customer, prompt: str) -> None
     assert (await customer.http.get(record["video"]["url"])).status_code == status
 
 
-def test_files_are_kept_up_to_a_limit_and_made_again_alike() -> None:
+def test_files_are_kept_up_to_a_limit_and_rendered_again_identically() -> None:
     shot = Shot("A fox", "1", clip_size("draft", "16:9"), 3)
     others = [Shot("A fox", str(number), shot.size, 3) for number in range(2, 5)]
     renderer = Renderer(max_bytes=2 * len(render(shot, "thumbnail.jpg")))
@@ -280,18 +280,18 @@ def test_files_are_kept_up_to_a_limit_and_made_again_alike() -> None:
     again = renderer.get(shot, "thumbnail.jpg")
     assert again is not first
     assert again == first
-    # A download that was cut off goes on in a file that was made again.
+    # An interrupted download can continue after the file was rendered again.
     assert render(shot, "video.mp4") == render(shot, "video.mp4")
 
 
-def test_a_file_that_several_want_is_made_once() -> None:
+def test_file_for_several_requests_is_rendered_once() -> None:
     shot, renderer = Shot("A fox", "1", clip_size("draft", "16:9"), 24), Renderer()
     with ThreadPoolExecutor(4) as pool:
         first, *others = pool.map(renderer.get, [shot] * 4, ["video.mp4"] * 4)
     assert all(other is first for other in others)
 
 
-def test_a_prompt_of_any_kind_can_be_drawn() -> None:
+def test_any_prompt_can_be_rendered() -> None:
     for prompt in ("狐狸在雪中", "x" * 5000, "\n\t", "🦊"):
         shot = Shot(prompt, "", clip_size("draft", "9:16"), 2)
         assert Image.open(io.BytesIO(render(shot, "thumbnail.jpg"))).size == shot.size
@@ -299,7 +299,7 @@ def test_a_prompt_of_any_kind_can_be_drawn() -> None:
 
 @pytest.mark.parametrize("api", CREDENTIALS)
 @pytest.mark.parametrize("is_installed", [True, False])
-def test_without_pyav_clips_are_the_stored_ones(
+def test_without_pyav_the_stored_clips_are_served(
     monkeypatch: pytest.MonkeyPatch, api: str, *, is_installed: bool
 ) -> None:
     if not is_installed:

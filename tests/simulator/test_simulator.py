@@ -1,4 +1,4 @@
-"""The simulated service behaves as the API's pages say, endpoint by endpoint."""
+"""Each endpoint of the simulated service behaves as the API's documentation says."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def post_rejected(api: httpx2.AsyncClient, **body: Any) -> tuple[int, Any]
     return response.status_code, response.json()
 
 
-async def test_an_order_is_answered_with_its_record(api: httpx2.AsyncClient) -> None:
+async def test_response_to_an_order_is_its_record(api: httpx2.AsyncClient) -> None:
     record = await submit(api)
     assert record.keys() == {"jobid", "type", "status", "created", "request"}
     assert (record["type"], record["status"], record["created"]) == ("video", "created", "2026-11-22T00:00:00.000Z")
@@ -230,7 +230,7 @@ async def test_a_prompt_can_request_a_failure(
 ) -> None:
     response = await api.post("/videos", json={"prompt": f"A fox simulate:{name}"})
     assert response.status_code == status
-    # Only the answer of a lost order is lost; its job runs.
+    # Only the response to a lost order is lost. Its job runs.
     assert len(simulator.service.jobs) == (name == "lost")
 
 
@@ -244,18 +244,18 @@ def test_only_documented_behaviors_are_requested() -> None:
 
 
 def test_documented_behaviors_exist() -> None:
-    words = set(re.findall(r"simulate:([a-z-]+)", (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")))
-    assert words == BEHAVIORS.keys() | AGENTS_BEHAVIORS.keys()
+    documented = set(re.findall(r"simulate:([a-z-]+)", (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")))
+    assert documented == BEHAVIORS.keys() | AGENTS_BEHAVIORS.keys()
 
 
-async def test_a_fault_replaces_one_answer(api: httpx2.AsyncClient, simulator: Simulator) -> None:
+async def test_fault_replaces_one_response(api: httpx2.AsyncClient, simulator: Simulator) -> None:
     simulator.faults.append(Fault("GET", "/jobs", 503, b"{}", times=2))
     statuses = [(await api.get("/jobs")).status_code for _ in range(3)]
     assert (statuses, simulator.faults) == ([503, 503, 200], [])
     assert simulator.requests == {"GET /jobs": 3}
 
 
-async def test_a_fault_after_the_order_loses_only_its_answer(api: httpx2.AsyncClient, simulator: Simulator) -> None:
+async def test_fault_after_the_order_loses_only_the_response(api: httpx2.AsyncClient, simulator: Simulator) -> None:
     simulator.faults.append(Fault("POST", "/videos", 500, after=True))
     assert (await api.post("/videos", json=FOX)).status_code == 500
     assert (len(simulator.orders), len(simulator.service.jobs)) == (1, 1)
@@ -279,14 +279,14 @@ async def test_the_test_account_can_have_an_expired_session(api: httpx2.AsyncCli
 
 
 async def get_record(api: httpx2.AsyncClient, prompt: str) -> dict[str, Any]:
-    """Order a video and fetch its job's record after three hours."""
+    """Order a video, and fetch its job's record three hours later."""
     jobid = (await submit(api, prompt=prompt))["jobid"]
     await pass_time(10_000)
     return dict((await api.get(f"/jobs/{jobid}")).json())
 
 
 async def post_each(api: httpx2.AsyncClient, prompt: str, *times: float) -> list[int]:
-    """The statuses of the same order, sent at these times."""
+    """Send the same order at these times, and return the statuses."""
     statuses: list[int] = []
     for time in times:
         await anyio.sleep_until(time)
@@ -301,11 +301,13 @@ async def test_a_rejection_can_end(api: httpx2.AsyncClient) -> None:
     assert response.headers["retry-after"] == "8"
 
 
-@pytest.mark.parametrize(("words", "jobs"), [("dropped", 1), ("truncated", 1), ("unstarted", 0), ("lost foreign", 2)])
-async def test_an_answer_can_be_lost_in_several_ways(
-    api: httpx2.AsyncClient, simulator: Simulator, words: str, jobs: int
+@pytest.mark.parametrize(
+    ("behaviors", "jobs"), [("dropped", 1), ("truncated", 1), ("unstarted", 0), ("lost foreign", 2)]
+)
+async def test_response_can_be_lost_in_several_ways(
+    api: httpx2.AsyncClient, simulator: Simulator, behaviors: str, jobs: int
 ) -> None:
-    prompt = "A fox " + " ".join(f"simulate:{word}" for word in words.split())
+    prompt = "A fox " + " ".join(f"simulate:{name}" for name in behaviors.split())
     answer = None
     with suppress(httpx2.ReadError, ValueError):
         answer = (await api.post("/videos", json={"prompt": prompt})).json()
@@ -338,13 +340,13 @@ def test_a_server_closes_a_broken_connection() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "seconds"),
+    ("behaviors", "seconds"),
     [("instant", 0), ("takes=7", 7), ("instant late=700", 700), ("stuck", math.inf), ("takes=9 slow", 9)],
 )
 async def test_a_prompt_can_set_how_long_its_job_takes(
-    api: httpx2.AsyncClient, simulator: Simulator, words: str, seconds: float
+    api: httpx2.AsyncClient, simulator: Simulator, behaviors: str, seconds: float
 ) -> None:
-    await submit(api, prompt="A fox " + " ".join(f"simulate:{word}" for word in words.split()))
+    await submit(api, prompt="A fox " + " ".join(f"simulate:{name}" for name in behaviors.split()))
     [job] = simulator.service.jobs.values()
     assert job.seconds == seconds
 
@@ -383,7 +385,7 @@ async def test_links_can_be_unusable(api: httpx2.AsyncClient, name: str, url: st
     assert (await get_record(api, "A fox simulate:no-link"))["response"] is None
 
 
-async def test_links_can_lead_nowhere_and_expire(api: httpx2.AsyncClient) -> None:
+async def test_links_can_be_dead_and_expire(api: httpx2.AsyncClient) -> None:
     dead = (await get_record(api, "A fox simulate:dead-link"))["response"]["video"]["url"]
     assert (await api.get(dead)).status_code == 404
     jobid = (await submit(api, prompt="A fox simulate:expired-link=60 simulate:instant"))["jobid"]
@@ -394,14 +396,14 @@ async def test_links_can_lead_nowhere_and_expire(api: httpx2.AsyncClient) -> Non
 
 
 async def test_a_job_can_be_unknown_at_first_and_later(api: httpx2.AsyncClient) -> None:
-    words = "simulate:lagging=10 simulate:unlisted=20 simulate:takes=30 simulate:forgotten=60"
-    jobid = (await submit(api, prompt=f"A fox {words}"))["jobid"]
-    seen: list[tuple[int, int]] = []
+    behaviors = "simulate:lagging=10 simulate:unlisted=20 simulate:takes=30 simulate:forgotten=60"
+    jobid = (await submit(api, prompt=f"A fox {behaviors}"))["jobid"]
+    responses: list[tuple[int, int]] = []
     for time in (9, 11, 21, 89, 91):
         await anyio.sleep_until(time)
         status = (await api.get(f"/jobs/{jobid}")).status_code
-        seen.append((status, (await api.get("/jobs")).json()["executing"]))
-    assert seen == [(404, 0), (200, 0), (200, 1), (200, 0), (404, 0)]
+        responses.append((status, (await api.get("/jobs")).json()["executing"]))
+    assert responses == [(404, 0), (200, 0), (200, 1), (200, 0), (404, 0)]
 
 
 async def test_a_finished_job_can_hold_its_slot(api: httpx2.AsyncClient, simulator: Simulator) -> None:
