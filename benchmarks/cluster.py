@@ -1,18 +1,18 @@
-"""What a deployment carries: calls beside those of a plain server, calls of one replica and of two, and waiting calls.
+"""Load of a deployment: calls compared with a plain server, one replica compared with two, and waiting calls.
 
     python -m benchmarks.cluster [calls] [replicas] [waits]
 
-Runs the deployment of `scripts/cluster.py`, with sign-in, PostgreSQL, nginx, logs and metrics as a team has them.
+Runs the deployment of `scripts/cluster.py`, with sign-in, PostgreSQL, nginx, logs and metrics, as a team has it.
 
-- calls: of `list_options`, for the processor time of a replica, against that of a server of the same SDK which has one
-  tool and no sign-in, gives the same answer, and is served by the SDK itself. Both log each request.
-- replicas: a mix of calls that read and write the shared database, sent to nginx. Each replica gets the same share of a
-  core as a container does: a process that has used it up is stopped until the next period.
-- waits: calls with progress that wait, each on a connection of its own, for the jobs of forty people. Their memory, and
-  how often a job is polled for which many calls wait, compared with one for which a single call waits.
+- calls: the processor time of a replica for `list_options`, compared with a server that the SDK itself runs: with one
+  tool, the same result and no sign-in. Both log each request.
+- replicas: a mix of calls that read and write the shared database, sent to nginx. Each replica gets a
+  share of a core, like a container: a process that has used its share is stopped until the next period.
+- waits: calls with progress that wait for the jobs of forty people, each on its own connection. Measures their memory,
+  and how often a job with many waiting calls is polled, compared with a job with one.
 
-The marks are ratios, except that of the memory, which hardly depends on the machine. It is for calls of 2026-07-28: for
-one of 2025-11-25, the SDK alone takes twice as much. Linux only. Exits with 1 if a mark is missed.
+The targets are ratios, except that of the memory, which hardly depends on the machine. That one is for calls of
+2026-07-28: for one of 2025-11-25, the SDK alone takes twice as much. Linux only. Exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 OLD, NEW = "2025-11-25", "2026-07-28"
-CALLS_MARK = 0.8
+CALLS_TARGET = 0.8
 BATCHES, BATCH = 100, 10
-REPLICAS_MARK = 1.8
+REPLICAS_TARGET = 1.8
 SHARE, PERIOD, CLIENTS, SECONDS, ROUNDS = 0.3, 0.05, 16, 10.0, 3
 WAITS, MEGABYTES, STREAMS = 2000, 150, 1.1
-PEOPLE, LONELY_JOBS, SHARED_JOBS = 40, 2, 3
-"""Of each person: jobs with one waiting call, and jobs with sixteen."""
+PEOPLE, SINGLE_JOBS, SHARED_JOBS = 40, 2, 3
+"""For each person: jobs with one waiting call, and jobs with many."""
 WATCHED_SECONDS, WAIT_SECONDS = 20.0, 75
 STARTS = 50
-"""Calls that begin at the same time."""
+"""Calls that start at the same time."""
 _Arguments = dict[str, Any]
 META = {
     "io.modelcontextprotocol/protocolVersion": NEW,
@@ -174,8 +174,8 @@ def plain_server(answer: dict[str, Any]) -> Iterator[tuple[str, int]]:
 
 
 async def measure_calls() -> bool:
-    """Print the processor time of calls, and the ratios; whether the mark is held."""
-    held = True
+    """Print the processor time of calls and the ratios. Return whether the target is met."""
+    is_met = True
     with ExitStack() as stack:
         cluster = stack.enter_context(running_cluster(replicas=1))
         token, replica = cluster.mint(), cluster.replicas[0]
@@ -187,15 +187,15 @@ async def measure_calls() -> bool:
         for protocol in (OLD, NEW):
             async with Client(replica.url, token, protocol) as ours, Client(url, token, protocol) as theirs:
                 servers = list(zip((ours, theirs), clocks, strict=True))
-                held &= await _compare(protocol, servers)
-    return held
+                is_met &= await _compare(protocol, servers)
+    return is_met
 
 
 async def _compare(protocol: str, servers: list[tuple[Client, Callable[[], float]]]) -> bool:
-    """Print the processor time of calls to two servers; whether the first one holds the mark. Each has a clock."""
+    """Print the processor time of calls to two servers with their clocks. Return whether the first meets the target."""
     used: list[list[float]] = [[] for _ in servers]
     own = other = ratio = 0.0
-    # A mark that is missed is measured on, and judged by all batches.
+    # If the target is missed, more batches are measured, and all of them count.
     for _ in range(ROUNDS):
         for _ in range(BATCHES):
             for (client, clock), seconds in zip(servers, used, strict=True):
@@ -203,14 +203,14 @@ async def _compare(protocol: str, servers: list[tuple[Client, Callable[[], float
                 for _ in range(BATCH):
                     await client.call("list_options")
                 seconds.append((clock() - before) / BATCH)
-        # The tenth that other work on the machine, which empties the caches, has disturbed least.
+        # The 10th percentile: other work on the machine, which empties the caches, has affected these batches least.
         own, other = (statistics.quantiles(seconds, n=10)[0] for seconds in used)
         ratio = other / own
-        if ratio >= CALLS_MARK:
+        if ratio >= CALLS_TARGET:
             break
     print(f"list_options, {protocol}: {own * 1000:.2f} ms, plain {other * 1000:.2f} ms", end="; ")
-    print(f"ratio of calls {ratio:.2f} (mark: {CALLS_MARK})")
-    return ratio >= CALLS_MARK
+    print(f"ratio of calls {ratio:.2f} (target: {CALLS_TARGET})")
+    return ratio >= CALLS_TARGET
 
 
 async def _wait_for(url: str) -> None:
@@ -240,7 +240,7 @@ def limited(pids: list[int], share: float) -> Iterator[None]:
             if time.monotonic() >= next_period:
                 next_period = time.monotonic() + PERIOD
                 for pid, clock in clocks.items():
-                    # What was not used is lost, and what was used too much is missing in the next period.
+                    # Unused time is lost. Excess time is deducted from the next period.
                     limits[pid] = min(limits[pid], clock()) + share * PERIOD
             for pid, clock in clocks.items():
                 is_over = clock() >= limits[pid]
@@ -260,7 +260,7 @@ def limited(pids: list[int], share: float) -> Iterator[None]:
 
 
 async def measure_replicas() -> bool:
-    """Print the calls for each second, and their ratio; whether the mark is held."""
+    """Print the calls per second and their ratio. Return whether the target is met."""
     rates: dict[int, list[float]] = {1: [], 2: []}
     ratio = 0.0
     with running_cluster(speed=1000, slots=64, environment={"LUMA_MCP_THUMBNAILS": "0"}) as cluster:
@@ -269,8 +269,8 @@ async def measure_replicas() -> bool:
         pids = [replica.popen.pid for replica in cluster.replicas]
         clocks = [get_clock(pid) for pid in pids]
         with limited(pids, SHARE):
-            # A mark that is missed is measured on, and judged by all pairs.
-            while len(rates[2]) < ROUNDS or (ratio < REPLICAS_MARK and len(rates[2]) < 3 * ROUNDS):
+            # If the target is missed, more pairs are measured, and all of them count.
+            while len(rates[2]) < ROUNDS or (ratio < REPLICAS_TARGET and len(rates[2]) < 3 * ROUNDS):
                 for count, measured in rates.items():
                     await _route(cluster, count)
                     before = [clock() for clock in clocks]
@@ -279,8 +279,8 @@ async def measure_replicas() -> bool:
                     shares = " and ".join(f"{each:.2f}" for each in used)
                     print(f"{count} of 2 replicas: {measured[-1]:.0f} calls/s with {shares} of a core")
                 ratio = statistics.median(two / one for one, two in zip(*rates.values(), strict=True))
-    print(f"two replicas: {ratio:.2f} times the calls of one (mark: {REPLICAS_MARK})")
-    return bool(ratio >= REPLICAS_MARK)
+    print(f"two replicas: {ratio:.2f} times the calls of one (target: {REPLICAS_TARGET})")
+    return bool(ratio >= REPLICAS_TARGET)
 
 
 async def _order(url: str, token: str, prompt: str, wait_seconds: int = 30) -> str:
@@ -297,12 +297,12 @@ async def _route(cluster: Cluster, count: int) -> None:
         text = text.replace(f"server {replica.address} max_fails=0;", f"server {replica.address} down;")
     config.write_text(text)
     cluster.nginx.send(signal.SIGHUP)
-    # Until the workers have changed.
+    # nginx needs some time to replace its workers.
     await asyncio.sleep(1)
 
 
 async def _count_calls(url: str, tokens: list[str], jobids: list[str]) -> float:
-    """Count the calls that are answered in each second, when everybody calls again as soon as they have an answer."""
+    """Count the calls per second, when every client calls again as soon as it has a result."""
     calls = 0
     end = time.monotonic() + SECONDS
 
@@ -350,7 +350,7 @@ def read_megabytes(pid: int, name: str) -> float:
 
 
 async def measure_waits(protocol: str) -> bool:
-    """Print the memory of the waiting calls, and the polls; whether the marks are held."""
+    """Print the memory of the waiting calls, and the polls. Return whether the targets are met."""
     simulator = CountingSimulator(new_simulator(concurrency=WAITS).service)
     simulator.polls = Counter()
     settings = {"LUMA_MCP_MAX_WAITS": str(WAITS // PEOPLE), "LUMA_MCP_DRAIN_SECONDS": str(2 * WAIT_SECONDS)}
@@ -360,17 +360,17 @@ async def measure_waits(protocol: str) -> bool:
     ):
         replica = cluster.replicas[0]
         pid, clock = replica.popen.pid, get_clock(replica.popen.pid)
-        lonely: list[str] = []
+        single: list[str] = []
         shared: list[str] = []
         calls: list[tuple[str, str]] = []
         for person in range(PEOPLE):
             token = cluster.mint(f"person-{person}")
-            for number in range(LONELY_JOBS + SHARED_JOBS):
+            for number in range(SINGLE_JOBS + SHARED_JOBS):
                 jobid = await _order(replica.url, token, f"A fox {number} simulate:stuck", wait_seconds=0)
-                is_lonely = number < LONELY_JOBS
-                (lonely if is_lonely else shared).append(jobid)
-                callers = (WAITS // PEOPLE - LONELY_JOBS) // SHARED_JOBS
-                calls += [(token, jobid)] * (1 if is_lonely else callers)
+                is_single = number < SINGLE_JOBS
+                (single if is_single else shared).append(jobid)
+                callers = (WAITS // PEOPLE - SINGLE_JOBS) // SHARED_JOBS
+                calls += [(token, jobid)] * (1 if is_single else callers)
         idle = read_megabytes(pid, "VmRSS")
         waiting: list[asyncio.Task[str]] = []
         for token, jobid in calls:
@@ -381,16 +381,16 @@ async def measure_waits(protocol: str) -> bool:
                 await asyncio.sleep(0.05)
         before, used = simulator.polls.copy(), clock()
         await asyncio.sleep(WATCHED_SECONDS)
-        seen = simulator.polls - before
+        polls = simulator.polls - before
         used = (clock() - used) / WATCHED_SECONDS
         states = Counter(await asyncio.gather(*waiting))
         peak = read_megabytes(pid, "VmHWM")
-    alone, together = (statistics.fmean(seen[jobid] for jobid in jobids) for jobids in (lonely, shared))
-    mark = f" (mark: {MEGABYTES})" if protocol == NEW else ""
-    print(f"{len(calls)} waiting calls, {protocol}: {peak - idle:.0f} MB above {idle:.0f} MB{mark}, ", end="")
+    alone, together = (statistics.fmean(polls[jobid] for jobid in jobids) for jobids in (single, shared))
+    target = f" (target: {MEGABYTES})" if protocol == NEW else ""
+    print(f"{len(calls)} waiting calls, {protocol}: {peak - idle:.0f} MB above {idle:.0f} MB{target}, ", end="")
     print(f"{used:.2f} of a core; jobs in the answers: {dict(states)}")
     print(f"polls of a job: {alone:.2f} with one waiting call, {together:.2f} with {callers}: ", end="")
-    print(f"{together / alone:.2f} times as many (mark: {STREAMS})")
+    print(f"{together / alone:.2f} times as many (target: {STREAMS})")
     is_small = protocol == OLD or peak - idle < MEGABYTES
     return is_small and together / alone <= STREAMS and states == {"running": WAITS}
 
@@ -411,20 +411,20 @@ async def _read_waits(metrics: str) -> int:
 
 
 async def main() -> int:
-    """Measure what was named, or everything; 0 if all marks are held."""
+    """Measure the named parts, or everything. Return 0 if all targets are met."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # For the connections of the waiting calls.
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 3 * WAITS) if hard > 0 else 3 * WAITS, hard))
     chosen = sys.argv[1:] or ["calls", "replicas", "waits"]
-    held = True
+    is_met = True
     if "calls" in chosen:
-        held &= await measure_calls()
+        is_met &= await measure_calls()
     if "replicas" in chosen:
-        held &= await measure_replicas()
+        is_met &= await measure_replicas()
     if "waits" in chosen:
         for protocol in (NEW, OLD):
-            held &= await measure_waits(protocol)
-    return 0 if held else 1
+            is_met &= await measure_waits(protocol)
+    return 0 if is_met else 1
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""How much processor time contact sheets and films take, and how much memory.
+"""Processor time and memory of contact sheets and films.
 
     python -m benchmarks.films
 
-Works on two clips of ten seconds in 1080p, in processes of their own as the server does. Joining them without encoding
+Works on two clips of ten seconds in 1080p, in separate processes like the server. Joining them without encoding
 must be so many times faster than encoding them again, a contact sheet must take less than half the playing time of its
 clip, and neither may take too much memory. Time is that of the processor, so that other work on the machine does not
-count: alone on two processors, it takes less. Exits with 1 if a mark is missed.
+count: alone on two processors, it takes less. Exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ def write(path: Path) -> str:
 
 
 async def ignore(share: float) -> None:
-    """Take no notice of progress."""
+    """Ignore progress."""
 
 
 def measure(action: str, *paths: str) -> tuple[float, float]:
-    """Run an action of the decoder in a process of its own; the seconds and megabytes of the decoder's process."""
+    """Run an action of the decoder in a separate process. Return the seconds and megabytes of the decoder's process."""
     output = subprocess.run(
         [sys.executable, "-m", "benchmarks.films", action, *paths], check=True, capture_output=True, text=True
     ).stdout
@@ -81,7 +81,7 @@ def run(action: str, *paths: str) -> None:
 
 
 def main() -> int:
-    """Print what was measured; 0 if all marks are held."""
+    """Print the measurements. Return 0 if all targets are met."""
     with tempfile.TemporaryDirectory() as folder:
         clip = write(Path(folder, "clip.mp4"))
         print(f"two clips of {SECONDS} s in 1080p, {Path(clip).stat().st_size / 1e6:.1f} MB each")
@@ -90,10 +90,10 @@ def main() -> int:
         encoded = measure("encode", clip, clip, str(Path(folder, "encoded.mp4")))
     faster = encoded[0] / copied[0]
     limit = SECONDS * SHARE_OF_PLAYING_TIME
-    print(f"contact sheet    {sheet[0]:7.2f} s {sheet[1]:5.0f} MB (marks: {limit:g} s, {MEGABYTES} MB)")
-    print(f"joined by copying{copied[0]:7.2f} s {copied[1]:5.0f} MB (mark: {MEGABYTES} MB)")
+    print(f"contact sheet    {sheet[0]:7.2f} s {sheet[1]:5.0f} MB (targets: {limit:g} s, {MEGABYTES} MB)")
+    print(f"joined by copying{copied[0]:7.2f} s {copied[1]:5.0f} MB (target: {MEGABYTES} MB)")
     print(f"encoded again    {encoded[0]:7.2f} s {encoded[1]:5.0f} MB")
-    print(f"copying is {faster:.0f} times faster (mark: {FASTER})")
+    print(f"copying is {faster:.0f} times faster (target: {FASTER})")
     is_good = sheet[0] < limit and faster >= FASTER
     return 0 if is_good and max(sheet[1], copied[1]) < MEGABYTES else 1
 

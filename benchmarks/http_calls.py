@@ -1,10 +1,10 @@
-"""Seconds per call of `serve --http` on a kept-alive connection, against new ones and a server of the same SDK.
+"""Seconds per call of `serve --http` on a kept-alive connection, compared with new ones and a plain server.
 
     python benchmarks/http_calls.py
 
-Each call is `list_options`. The plain server has recorded our own answer and returns it as it is. Calls alternate, so
-that what else the machine does falls on all alike. Prints the medians of the ratios; exits with 1 if one misses its
-mark: a kept-alive call takes hardly longer than one on a new connection, and ours not much longer than the plain one.
+Each call is `list_options`. The plain server, of the same SDK, returns a recorded result of ours. Calls alternate, so
+that other work on the machine affects all alike. Prints the medians of the ratios; exits with 1 if one misses its
+target: a kept-alive call takes hardly longer than one on a new connection, and ours not much longer than the plain one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 CALLS, ROUNDS = 200, 3
-MARKS = {"kept alive / new connection": 1.3, "ours / plain server": 1.25}
+TARGETS = {"kept alive / new connection": 1.3, "ours / plain server": 1.25}
 TOKEN = "benchmark-0123456789-abcdefghijklmnop"  # noqa: S105 - of a server that lives for seconds
 BODY = json.dumps(
     {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_options", "arguments": {}}}
@@ -110,7 +110,7 @@ def wait_for(caller: Caller) -> None:
 
 
 def main() -> int:
-    """Print the ratios; return 0 if both marks are held."""
+    """Print the ratios; return 0 if both targets are met."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = start(stack, "-m", "luma_mcp", "serve", "--http", "--simulate", "--port", "0")
@@ -120,21 +120,21 @@ def main() -> int:
         plain = Caller(start(stack, "-c", PLAIN, str(answer)), keep_alive=True)
         wait_for(plain)
         taken: dict[str, list[float]] = {"kept": [], "new": [], "plain": []}
-        ratios = dict.fromkeys(MARKS, float("inf"))
-        # A mark that is missed is measured on, and judged by all calls.
+        ratios = dict.fromkeys(TARGETS, float("inf"))
+        # If the target is missed, more calls are measured, and all of them count.
         for _ in range(ROUNDS):
             for _ in range(CALLS):
                 for name, caller in (("kept", kept), ("new", new), ("plain", plain)):
                     taken[name].append(caller.seconds())
-            for name, other in zip(MARKS, ("new", "plain"), strict=True):
+            for name, other in zip(TARGETS, ("new", "plain"), strict=True):
                 ratios[name] = statistics.median(map(float.__truediv__, taken["kept"], taken[other]))
-            if all(ratios[name] <= mark for name, mark in MARKS.items()):
+            if all(ratios[name] <= target for name, target in TARGETS.items()):
                 break
     for name, seconds in taken.items():
         print(f"{name:<30}{statistics.median(seconds) * 1000:>8.2f} ms")
     for name, ratio in ratios.items():
-        print(f"{name:<30}{ratio:>8.2f} (mark: {MARKS[name]})")
-    return 0 if all(ratios[name] <= mark for name, mark in MARKS.items()) else 1
+        print(f"{name:<30}{ratio:>8.2f} (target: {TARGETS[name]})")
+    return 0 if all(ratios[name] <= target for name, target in TARGETS.items()) else 1
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ try:
 finally:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "linux" else 1024)
     if sys.platform == "linux":
-        # The other number includes what the parent had.
+        # Not the maximum that getrusage reports, because that includes the parent's memory.
         peak = int(re.search("VmHWM:[^0-9]*([0-9]+)", Path("/proc/self/status").read_text())[1])
     print(time.process_time(), peak / 1024, file=sys.stderr)
 """
@@ -43,7 +43,7 @@ def build_history(size: int) -> dict[str, Any]:
 
 
 def measure(name: str, home: Path, *command: str) -> bool:
-    """Run a command, and print what it took; whether that was acceptable."""
+    """Run a command, and print its time and memory. Return whether they are acceptable."""
     environment = {**os.environ, "HOME": str(home), "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, *command, "--yes"], env=environment, capture_output=True, text=True, check=False
@@ -54,14 +54,14 @@ def measure(name: str, home: Path, *command: str) -> bool:
 
 
 def main() -> None:
-    """Measure each file, and compare it afterwards with what it was."""
+    """Measure each file, and compare it with its original content afterwards."""
     size = int((sys.argv[1:] or ["40"])[0]) * 1_000_000
     history = build_history(size)
     text = json.dumps(history, ensure_ascii=False, indent=2)
     short = {f"member {number}": "x" * 380 for number in range(size // 400)} | {"mcpServers": {}, "last": 1}
     files = {
         "as Claude Code writes it": ("claude-code", ".claude.json", text),
-        "with comments": ("cursor", ".cursor/mcp.json", text.replace('"display"', '// asked\n"display"') + "// end\n"),
+        "with comments": ("cursor", ".cursor/mcp.json", text.replace('"display"', '// prompt\n"display"') + "// end\n"),
         "many short members": ("claude-code", ".claude.json", json.dumps(short, indent=2)),
     }
     acceptable = True

@@ -1,10 +1,10 @@
-"""How long other orders take while a hostile picture is decoded, compared with how long they take alone.
+"""Duration of other orders while a hostile picture is decoded, compared with their duration alone.
 
     python -m benchmarks.pictures
 
 Starts a server with a simulated API. While it decodes a picture of the table of `tests/media/hostile.py`, one order
 without a picture and one with a small picture are placed. Prints the longest delays; exits with 1 if one is above the
-mark.
+target.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 from tests.media.hostile import PICTURES, small
 
-MARK, ALONE = 1.0, 5
+TARGET, ALONE = 1.0, 5
 COMMAND = [sys.executable, "-m", "luma_mcp", "--simulate", "--speed", "1000000"]
 CLIENT = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "benchmark", "version": "1"}}
 
@@ -44,7 +44,7 @@ class Server:
         self.send("notifications/initialized", {}, number=None)
 
     def send(self, method: str, params: dict[str, Any], number: int | None = 0) -> int:
-        """Send a request, or a notification if `number` is None; its number."""
+        """Send a request, or a notification if `number` is None. Return its number."""
         if self.process.stdin is None:
             raise RuntimeError("the server has no pipes")
         message: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "params": params}
@@ -55,12 +55,12 @@ class Server:
         return number or 0
 
     def order(self, **images: str) -> int:
-        """Send an order of its own kind; its number."""
+        """Send an order that differs from all others. Return its number."""
         arguments = {"prompt": f"A fox {time.perf_counter()}", "wait_seconds": 0, **images}
         return self.send("tools/call", {"name": "generate_video", "arguments": arguments})
 
     def answer(self, number: int) -> None:
-        """Wait for an answer; others are skipped."""
+        """Wait for a response, and skip others."""
         if self.process.stdout is None:
             raise RuntimeError("the server has no pipes")
         for line in self.process.stdout:
@@ -77,7 +77,7 @@ class Server:
 
 
 def main() -> int:
-    """Print the longest delays; 0 if the mark is held."""
+    """Print the longest delays. Return 0 if the target is met."""
     delays: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -95,8 +95,8 @@ def main() -> int:
     for title, delay in sorted(delays.items(), key=lambda row: -row[1])[:5]:
         print(f"{title:<40}{delay * 1000:>8.0f} ms")
     worst = max(delays.values())
-    print(f"{len(delays)} pictures; alone {alone * 1000:.0f} ms, longest delay {worst:.3f} s (mark: {MARK:g} s)")
-    return 0 if worst <= MARK else 1
+    print(f"{len(delays)} pictures; alone {alone * 1000:.0f} ms, longest delay {worst:.3f} s (target: {TARGET:g} s)")
+    return 0 if worst <= TARGET else 1
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""How late a finished job is seen, and how often the API is polled, compared with fixed intervals.
+"""Delay until a finished job is detected, and number of polls, compared with fixed intervals.
 
     python benchmarks/polling.py
 
 Simulates jobs with a fake clock, each followed from its creation to the first poll that finds it finished: draft 30 to
 60 s, 540p around 90, 720p around 120, 1080p around 180, each ±25 % evenly; 5 % of all are outliers of 0.4 to 2.5 times
-that. A poll takes no time. Exits with 1 if the schedule misses its marks: no more polls than the 5 s interval, at most
-half its mean lag, and a 99th percentile of at most 6 s.
+that. A poll takes no time. Exits with 1 if the schedule misses its targets: no more polls than the 5 s interval, at
+most half its mean lag, and a 99th percentile of at most 6 s.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def jobs(rng: random.Random) -> Iterator[tuple[str, float]]:
 
 
 def follow(schedule: Schedule, resolution: str, seconds: float) -> tuple[float, int]:
-    """Return the lag from the job's end to the poll that sees it, and the number of polls."""
+    """Return the lag from the job's end to the poll that detects it, and the number of polls."""
     now, polls = 0.0, 0
     while now < seconds:
         now += schedule(resolution, now)
@@ -56,7 +56,7 @@ def measure(name: str, schedule: Schedule) -> tuple[float, float, float]:
 
 
 def main() -> int:
-    """Print the table; return 0 if the schedule reaches its marks."""
+    """Print the table; return 0 if the schedule meets its targets."""
     print(f"{JOBS} jobs{'':<12}{'mean lag':>12}{'99 % below':>14}{'worst':>12}{'polls per job':>14}")
     ours = measure("adaptive", lambda resolution, age: next_poll_delay(age, USEAPI.typical_seconds[resolution]))
     measure("adaptive, kind unknown", lambda _, age: next_poll_delay(age, None))

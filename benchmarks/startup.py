@@ -1,9 +1,9 @@
-"""From spawn to an answered `tools/list`, against a server of the same SDK with one small tool.
+"""Time from the start of the process to the result of `tools/list`, compared with a server of the same SDK.
 
     python benchmarks/startup.py
 
-Runs alternate in one environment, so that what else the machine does falls on both alike. Prints the median of
-the pairs' ratios; exits with 1 if it is above its mark.
+The other server has one small tool. Runs alternate, so that other work on the machine affects both alike. Prints the
+median of the pairs' ratios. Exits with 1 if it is above its target.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import time
 
 RUNS, ROUNDS = 15, 3
-MARK = 1.15
+TARGET = 1.15
 ONE_TOOL = """
 from mcp.server import MCPServer
 server = MCPServer("one-tool")
@@ -35,7 +35,7 @@ MESSAGES = (
 
 
 def seconds_to_list(command: list[str]) -> float:
-    """Starts the server, asks for its tools, and ends it."""
+    """Start the server, list its tools, and stop it."""
     begun = time.perf_counter()
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -54,10 +54,10 @@ def seconds_to_list(command: list[str]) -> float:
 
 
 def main() -> int:
-    """Prints medians and ratio; 0 if the mark is held."""
+    """Print the medians and the ratio. Return 0 if the target is met."""
     taken: dict[str, list[float]] = {name: [] for name in SERVERS}
     ratio = float("inf")
-    # The first pair warms the disk cache up. A mark that is missed is measured on, and judged by all pairs.
+    # The first pair warms up the disk cache. If the target is missed, more pairs are measured, and all of them count.
     run_pair(taken)
     for runs in taken.values():
         runs.clear()
@@ -65,16 +65,16 @@ def main() -> int:
         for _ in range(RUNS):
             run_pair(taken)
         ratio = statistics.median(ours / theirs for theirs, ours in zip(*taken.values(), strict=True))
-        if ratio <= MARK:
+        if ratio <= TARGET:
             break
     for name, runs in taken.items():
         print(f"{name:<18}{statistics.median(runs) * 1000:>8.0f} ms")
-    print(f"ratio {ratio:.3f} (mark: {MARK})")
-    return 0 if ratio <= MARK else 1
+    print(f"ratio {ratio:.3f} (target: {TARGET})")
+    return 0 if ratio <= TARGET else 1
 
 
 def run_pair(taken: dict[str, list[float]]) -> None:
-    """Starts each server once, one after the other."""
+    """Start each server once, one after the other."""
     for name, command in SERVERS.items():
         taken[name].append(seconds_to_list(command))
 

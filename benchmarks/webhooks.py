@@ -1,11 +1,11 @@
-"""How late a waiting agent learns of a job's end, with the API's webhooks and by polling alone.
+"""Delay until a waiting agent gets a job's result, with the API's webhooks and with polling alone.
 
     python benchmarks/webhooks.py
 
-Two servers follow draft jobs of 30 to 60 s at the same time, in real time, each at a simulator of its own. One has a
+Two servers follow draft jobs of 30 to 60 s at the same time, in real time, each with its own simulator. One has a
 public URL on this machine, which its simulator calls over HTTP at the end of each job. Prints the delays from the end
 of a job to the end of its wait, and the polls per job. Exits with 1 if the median with webhooks is more than a tenth of
-that without, or if webhooks do not spare polls.
+that without, or if webhooks do not save polls.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ POLL = "GET /jobs/…"
 
 @dataclass
 class Side:
-    """One server and its simulator. `delays`: in seconds, of each job."""
+    """One server and its simulator. `delays`: seconds for each job."""
 
     name: str
     simulator: Simulator
@@ -70,7 +70,7 @@ class Side:
 
 
 async def _ignore(step: str, detail: str | None = None, /) -> None:
-    """Nobody watches."""
+    """Ignore progress."""
 
 
 def start(name: str, folder: str, stack: ExitStack, public_url: str | None = None) -> tuple[Side, Settings]:
@@ -109,7 +109,7 @@ async def measure(stack: ExitStack) -> tuple[Side, Side]:
 
 
 def main() -> int:
-    """Print the table; return 0 if the marks are reached."""
+    """Print the table; return 0 if the targets are met."""
     with ExitStack() as stack:
         called, polling = anyio.run(measure, stack)
     print(f"{JOBS} jobs{'':<9}{'median':>12}{'worst':>12}{'polls per job':>14}")
