@@ -1,4 +1,4 @@
-// Prints the server's configuration as a host makes it of a manifest and of what a person filled in:
+// Prints the server's configuration that a host builds from a manifest and the values of its fields:
 //   node substitute.mjs FOLDER-OF-THE-BUNDLE '{"useapi_token": "…"}'
 import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
@@ -6,13 +6,13 @@ import { join, sep } from "node:path";
 
 import { getMcpConfigForManifest } from "@anthropic-ai/mcpb/node";
 
-const [, , folder, filled] = process.argv;
+const [, , folder, values] = process.argv;
 const manifest = JSON.parse(await readFile(join(folder, "manifest.json"), "utf8"));
 const config = await getMcpConfigForManifest({
   manifest,
   extensionPath: folder,
   systemDirs: { HOME: homedir() },
-  userConfig: JSON.parse(filled),
+  userConfig: JSON.parse(values),
   pathSeparator: sep,
 });
 console.log(JSON.stringify(config ?? null));

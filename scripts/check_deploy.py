@@ -2,9 +2,9 @@
 
     python -m scripts.check_deploy
 
-Judges the Dockerfile, the compose file and the Kubernetes manifests by their own tools, which `make deploy-test`
-installs in .venv/deploy. Runs the steps of the Dockerfile as a script in an empty folder, starts what they built as the
-image does, and calls it through nginx with deploy/nginx.conf, if nginx is installed. Everything is on loopback.
+Lints the Dockerfile, the compose file and the Kubernetes manifests with their own tools, which `make deploy-test`
+installs in .venv/deploy. Runs the steps of the Dockerfile as a script in an empty folder, starts the result like the
+image, and calls it through nginx with deploy/nginx.conf, if nginx is installed. Everything is on loopback.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ DEPLOY = ROOT / "deploy"
 TOOLS = ROOT / ".venv" / "deploy" / "bin"
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 60.0
-# Of this machine, but an address like that of another one to the server: it needs a token, and uses no local files.
+# An address of this machine that the server treats as another's: it requires a token, and uses no local files.
 ADDRESS = "127.0.0.2"
 HOST = "video.example.com"
 TOKEN = "check-deploy-0123456789-abcdefghij"  # noqa: S105 - of this run only
 SECRET_KEY = "check-deploy-9876543210-zyxwvutsrq"  # noqa: S105 - likewise
 HOOK = "/hooks/0123456789/proof-that-stays-out-of-logs"
-# Its host name is that of this machine.
+# For the host name of this machine.
 CERTIFICATE = ROOT / "tests" / "doctor" / "loopback.pem"
-# They need more rights than a script should have, and change nothing that the rest depends on.
+# These commands need root, and the other steps do not depend on them.
 NOT_RUN = ("groupadd", "useradd")
-# By way of JSON, in which merged keys are merged.
+# Converted to JSON, which resolves merged keys.
 COMPOSE = "import json, sys, yaml, compose_spec as c; c.PyCompose.from_json(json.dumps(yaml.safe_load(sys.stdin)))"
 
 
 @dataclass(slots=True)
 class Image:
-    """What the steps of a Dockerfile build, in a folder that stands for the file system of the image."""
+    """The result of a Dockerfile's steps, in a folder that represents the image's file system."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -64,12 +64,12 @@ class Image:
 
     @property
     def root(self) -> Path:
-        """The folder that stands for /."""
+        """The folder for /."""
         return self.folder / "root"
 
     @property
     def tmp(self) -> Path:
-        """The folder that stands for /tmp, the only one that is writable."""
+        """The folder for /tmp, the only writable one."""
         return self.folder / "tmp"
 
     def move(self, text: str) -> str:
@@ -104,7 +104,7 @@ def build(folder: Path) -> Image:  # noqa: C901 - a case per instruction
     for name, rest in parse_dockerfile((DEPLOY / "Dockerfile").read_text(encoding="utf-8")):
         match name:
             case "FROM":
-                # What an earlier stage has built is there only if it is copied.
+                # A stage has files of an earlier one only if it copies them.
                 if image.root.exists():
                     image.root.rename(folder / "build-stage")
                 image.root.mkdir()
@@ -133,18 +133,18 @@ def build(folder: Path) -> Image:  # noqa: C901 - a case per instruction
     return image
 
 
-def _copy(image: Image, words: list[str], working: Path) -> None:
-    sources = [word for word in words[:-1] if not word.startswith("--")]
-    target = Path(image.move(words[-1])) if words[-1].startswith("/") else working / words[-1]
-    from_stage = words[0].startswith("--from=")
+def _copy(image: Image, arguments: list[str], working: Path) -> None:
+    sources = [argument for argument in arguments[:-1] if not argument.startswith("--")]
+    target = Path(image.move(arguments[-1])) if arguments[-1].startswith("/") else working / arguments[-1]
+    from_stage = arguments[0].startswith("--from=")
     if not from_stage:
         check_context(sources)
     for source in sources:
         place = image.folder / "build-stage" / source.lstrip("/") if from_stage else ROOT / source
-        into = target / place.name if words[-1].endswith("/") else target
+        into = target / place.name if arguments[-1].endswith("/") else target
         into.parent.mkdir(parents=True, exist_ok=True)
         if from_stage:
-            # Not copied: the scripts in it name their interpreter by its path.
+            # Moved, because the scripts in it contain the path of their interpreter.
             place.rename(into)
         elif place.is_dir():
             shutil.copytree(place, into, ignore=shutil.ignore_patterns("__pycache__"))
@@ -153,7 +153,7 @@ def _copy(image: Image, words: list[str], working: Path) -> None:
 
 
 def check_context(sources: list[str]) -> None:
-    """Check that the files are part of what is sent to the container engine."""
+    """Check that the build context includes the files."""
     lines = (DEPLOY / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     included = [line[1:] for line in lines if line.startswith("!")]
     for source in sources:
@@ -162,14 +162,14 @@ def check_context(sources: list[str]) -> None:
 
 
 def _get_pip_settings() -> dict[str, str]:
-    """Get where this machine's pip looks for packages."""
+    """Get the variables that configure this machine's pip."""
     names = [name for name in os.environ if name.startswith("PIP_") or name.lower().endswith("_proxy")]
     return {name: os.environ[name] for name in (*names, "SSL_CERT_FILE") if name in os.environ}
 
 
 @contextmanager
 def serving(image: Image, ports: tuple[int, int]) -> Iterator[str]:
-    """Start the image's command for as long as the block lasts; the URL of its probes."""
+    """Run the image's command during the block. Yields the URL of its probes."""
     port, metrics_port = ports
     environment = {
         **image.environment,
@@ -246,7 +246,7 @@ def write_nginx_config(folder: Path, port: int, server_port: int) -> Path:
 
 @contextmanager
 def proxying(program: str, folder: Path, port: int, server_port: int) -> Iterator[httpx2.Client]:
-    """Run nginx with our configuration for as long as the block lasts; a client that speaks TLS with it."""
+    """Run nginx with our configuration during the block. Yields a client that connects to it with TLS."""
     config = write_nginx_config(folder, port, server_port)
     command = [program, "-p", str(folder), "-e", f"{folder}/error.log", "-c", str(config)]
     subprocess.run([*command, "-t", "-q"], check=True)
@@ -270,7 +270,7 @@ def proxying(program: str, folder: Path, port: int, server_port: int) -> Iterato
 
 
 def call_through_nginx(client: httpx2.Client, folder: Path) -> None:
-    """Check who gets which answer through nginx, and what it logs."""
+    """Check the responses through nginx, and its logs."""
     headers = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     authorized = headers | {"Authorization": f"Bearer {TOKEN}", "MCP-Protocol-Version": "2025-06-18"}
@@ -296,13 +296,13 @@ def call_through_nginx(client: httpx2.Client, folder: Path) -> None:
 
 
 def main() -> int:
-    """Return 0 if everything is as it should be."""
-    print("the Dockerfile, by hadolint", flush=True)
+    """Return 0 if all checks pass."""
+    print("hadolint: the Dockerfile", flush=True)
     subprocess.run([TOOLS / "hadolint", DEPLOY / "Dockerfile"], check=True)
-    print("compose.yaml, by the Compose Specification", flush=True)
+    print("Compose Specification: compose.yaml", flush=True)
     with (DEPLOY / "compose.yaml").open() as file:
         subprocess.run([TOOLS / "python", "-c", COMPOSE], stdin=file, check=True)
-    print("the manifests, by the schemas of Kubernetes", flush=True)
+    print("Kubernetes schemas: the manifests", flush=True)
     manifests = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
     subprocess.run([TOOLS / "kubernetes-validate", "--strict", "--quiet", *manifests], check=True)
     print("the steps of the Dockerfile", flush=True)
@@ -310,7 +310,7 @@ def main() -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="luma-deploy-")))
         image = build(folder)
         port, metrics_port, front = _find_free_ports(3)
-        print("what they built, as the image starts it", flush=True)
+        print("the result, started like the image", flush=True)
         probes = stack.enter_context(serving(image, (port, metrics_port)))
         if httpx2.get(f"{probes}/readyz").status_code != 200:
             sys.exit("/readyz does not say that the server takes calls")

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-# Put together from parts, so that this file does not name them itself.
+# Concatenated, so that this file does not match itself.
 HOSTS = ("pypi" + ".org", "python" + "hosted.org", "registry.npm" + "js", "deb.deb" + "ian")
 FORBIDDEN = {
     "a package registry's host": "|".join(map(re.escape, HOSTS)),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-# They hold what has been reached, and rise only with features.
+# The current values. Raise them only for features.
 MAX_FILES = 125
 MAX_LINES = 35_800
 MIN_COMMENTS = 0.025
@@ -25,7 +25,7 @@ MAX_DENSE_PER_1000 = 30
 FORBIDDEN = frozenset({"told", "asked", "said", "words"})
 DENSEST_SHOWN = 5
 _DENSE = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.IfExp)
-# Instructions for tools, which tell a reader nothing.
+# Instructions for tools, not for readers.
 _NOT_COMMENTS = ("# noqa", "# type:", "# mypy:", "# pragma:")
 
 

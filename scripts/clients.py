@@ -22,7 +22,7 @@ def main() -> int:
     install(FOLDER)
     command = os.environ.get("LUMA_MCP") or str(Path(sys.executable).with_name("luma-ray-mcp"))
     tests = sorted(str(path) for path in FOLDER.glob("*.test.mjs"))
-    # The test files mostly wait.
+    # The test files mostly wait for the server, so more of them run than the machine has cores.
     run = [node(FOLDER), "--test", "--test-reporter=spec", "--test-concurrency=3", *tests]
     return subprocess.run(run, cwd=FOLDER, env=os.environ | {"LUMA_MCP": command}, check=False).returncode
 

@@ -83,7 +83,7 @@ class Process:
     def launch(self) -> None:
         """Start it, without waiting."""
         with self.log.open("ab") as output:
-            # A group of its own: Ctrl-C is for this script, which ends them one after the other.
+            # Its own process group, so that Ctrl-C reaches only this script, which stops them one after the other.
             self._popen = subprocess.Popen(
                 self.command, env=dict(self.environment), stdout=output, stderr=output, start_new_session=True
             )
@@ -242,7 +242,7 @@ def running_cluster(
             f"127.0.0.1:{front}",
         )
         everything = [simulator, identity, *servers, proxy]
-        # The newest first: nobody calls what has ended.
+        # The newest first, so that no process calls one that has ended.
         for process in everything:
             stack.callback(process.stop)
         _start_all([simulator, identity])
@@ -284,7 +284,7 @@ def _free_ports(count: int) -> list[int]:
 
 def main() -> int:
     """Run until Ctrl-C."""
-    # Also where a shell has started it in the background, with Ctrl-C ignored.
+    # A shell that starts it in the background makes it ignore Ctrl-C.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     with suppress(KeyboardInterrupt), running_cluster() as cluster:

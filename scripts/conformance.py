@@ -61,7 +61,7 @@ async def run_suite(url: str, version: str, output: Path, scenario: str | None =
     """Run the suite once: everything at a version, or one scenario of an extension."""
     selection = ["--scenario", scenario, "--force"] if scenario else ["--suite", "all"]
     options = ["--url", url, *selection, "--spec-version", version, "--output-dir", str(output)]
-    # Its exit code is of no use: it has also run what is tested on the other server.
+    # The exit code is ignored, because this run includes tests that need the other server.
     await anyio.run_process([node(FOLDER), str(SUITE), "server", *options], cwd=FOLDER, check=False)
 
 

@@ -100,7 +100,7 @@ test("a jobid that is known from elsewhere counts as the error's own", () => {
   }
 });
 
-test("an order that was surely not charged can be tried again", () => {
+test("an order that was certainly not charged can be tried again", () => {
   const errors = [["network", "later"], ["capacity", "later"], ["unauthorized", "after_change"], ["payment_required", "after_change"]];
   for (const [kind, retry] of errors) {
     const buttons = listButtons(failedCard({ kind, message: "m", retry, charged: "no" }));
@@ -108,7 +108,7 @@ test("an order that was surely not charged can be tried again", () => {
   }
 });
 
-test("what is tried again is all takes, or the one that was not ordered", () => {
+test("a retry orders all takes, or only the one that was not ordered", () => {
   const error = { kind: "network", message: "m", retry: "later", charged: "no" };
   const parse = ([{ message }]) => JSON.parse(/generate_video with (\{.*\})/.exec(message)[1]);
   assert.deepEqual(parse(listButtons(failedCard(error, { args: { ...ARGS, takes: 3 } }))), { ...ARGS, takes: 3 });

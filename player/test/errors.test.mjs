@@ -20,10 +20,10 @@ test("a rejection shows every problem and offers the suggestion", async () => {
   await chat.waitForPhase("failed");
   const { problems, suggestion } = result.structuredContent.error;
   assert.equal(problems.length, 2);
-  const seen = await visibleText(chat);
-  for (const { message, allowed } of problems) assert.ok([message, ...allowed].every((part) => seen.includes(part)));
-  assert.match(seen, /Nothing was charged\./);
-  assert.match(seen, /This would work: ray-v3-reasoning · 720p \(not draft\) · 16:9 · 5s \(not 10s\) · hdr/);
+  const text = await visibleText(chat);
+  for (const { message, allowed } of problems) assert.ok([message, ...allowed].every((part) => text.includes(part)));
+  assert.match(text, /Nothing was charged\./);
+  assert.match(text, /This would work: ray-v3-reasoning · 720p \(not draft\) · 16:9 · 5s \(not 10s\) · hdr/);
   assert.equal(await chat.byId("media").isVisible(), false);
   await chat.button("Make this instead").click();
   const message = await chat.waitForMessage();

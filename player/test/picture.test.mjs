@@ -35,7 +35,7 @@ test("a chosen picture reaches the API as it is, and the chat gets it", async ()
   await chat.close();
 });
 
-test("a host that takes images gets the thumbnail for the model", async () => {
+test("a host that accepts images gets the thumbnail for the model", async () => {
   const capabilities = { updateModelContext: { text: {}, image: {} } };
   const chat = await bed.choose("square.webp", {}, { capabilities });
   await upload(chat);
@@ -75,7 +75,7 @@ test("a picture can be pasted", async () => {
   await chat.close();
 });
 
-test("a pasted text and a dropped link are no pictures", async () => {
+test("a pasted text and a dropped link are refused", async () => {
   const chat = await bed.open();
   await chat.frame.evaluate(() => {
     const clipboardData = new DataTransfer();
@@ -194,7 +194,7 @@ test("a photo that lies on its side is shown and cropped upright", async () => {
   }
 });
 
-test("without a wish, the shape is the one that keeps most", async () => {
+test("without a requested shape, the one that keeps most of the picture is used", async () => {
   const chat = await bed.choose("tall.jpg");
   assert.ok(await radio(chat, "9:16").isChecked());
   await choose(chat, bed.path("square.webp"));

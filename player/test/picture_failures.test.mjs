@@ -31,7 +31,7 @@ const WRONG = {
   "another file": ["PK\x03\x04 a document", /^This is not a picture that can be used\. Choose a JPEG, PNG, WebP or HEIC file\.$/],
   "an empty file": ["", /^This file is empty\.$/],
 };
-test("what is no picture is refused, whatever its name says", async () => {
+test("a file that is not a picture is refused, whatever its name is", async () => {
   const chat = await bed.open();
   for (const [content, problem] of Object.values(WRONG)) {
     await choose(chat, { name: "photo.jpg", mimeType: "image/jpeg", buffer: Buffer.from(content, "latin1") });
@@ -123,7 +123,7 @@ test("a host that refuses large messages gets smaller parts", async () => {
   await chat.close();
 });
 
-test("a host that passes nothing large on ends with a message", async () => {
+test("an upload to a host that rejects every part ends with a message", async () => {
   const chat = await bed.choose("noise.png", {}, { hasClock: true });
   chat.longestCall = 5000;
   await chat.button("Upload").click();
@@ -155,7 +155,7 @@ test("a lost connection is noticed, and the upload goes on where it stopped", as
   await chat.close();
 });
 
-test("a chat that refuses the calls is not asked again and again", async () => {
+test("the panel stops calling a chat that refuses the calls", async () => {
   const chat = await bed.choose("quarters.jpg", { aspect_ratio: "4:3" });
   chat.ownAnswer = { isError: true, content: [{ type: "text", text: "The user did not allow this call." }] };
   await chat.button("Upload").click();
@@ -168,7 +168,7 @@ test("a chat that refuses the calls is not asked again and again", async () => {
   await chat.close();
 });
 
-test("a short disturbance needs nobody", async () => {
+test("a short interruption is retried automatically", async () => {
   const chat = await bed.choose("quarters.jpg", { aspect_ratio: "4:3" }, { hasClock: true });
   chat.failures = 2;
   await chat.button("Upload").click();
@@ -178,7 +178,7 @@ test("a short disturbance needs nobody", async () => {
   await chat.close();
 });
 
-test("a lost answer does no harm", async () => {
+test("a lost response does not upload anything twice", async () => {
   const countUploads = async () => (await bed.api.command("report")).requests["POST /assets/…"] ?? 0;
   const loseOnce = (chat, matches) => {
     chat.losesAnswer = ({ arguments: args }) => {
@@ -287,7 +287,7 @@ test("what was shown is uploaded, even if the file changes meanwhile", async () 
   await chat.close();
 });
 
-test("a picture that the moderation rejects is not tried again", async () => {
+test("no retry is offered for a picture that moderation rejects", async () => {
   const chat = await bed.choose("sea.jpg", { aspect_ratio: "1:1" });
   await bed.api.command("fault", { method: "POST", path: "/assets/", status: 422, body: { error: "This image violates the guidelines" } });
   await chat.button("Upload").click();
@@ -321,7 +321,7 @@ test("an account that is not known is named with those that are", async () => {
   await chat.close();
 });
 
-test("a server that is not set up says so", async () => {
+test("the panel says that the server is not set up", async () => {
   const server = await Server.start(bed.api.baseUrl, {});
   const result = await server.call("add_picture", {});
   await server.stop();
@@ -332,7 +332,7 @@ test("a server that is not set up says so", async () => {
   await chat.close();
 });
 
-test("a chat that lets no page call tools says what works instead", async () => {
+test("the panel of a chat without tool calls names an alternative", async () => {
   const chat = await bed.chats.chat({ capabilities: { serverTools: null } });
   await chat.call("add_picture", {});
   await waitForPhase(chat, "unavailable");

@@ -121,7 +121,7 @@ test("a preview of a deleted video is a failure", async () => {
   await chat.close();
 });
 
-test("a preview that is no video is a failure", async () => {
+test("a preview that is not a video is a failure", async () => {
   for (const contents of [[], [{ uri: "luma://", mimeType: "text/html", blob: "AAAA" }], [{ uri: "luma://", mimeType: "video/mp4", blob: "AAAA" }]]) {
     const { chat } = await showHdr();
     chat.resource = { contents };

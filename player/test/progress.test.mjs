@@ -98,7 +98,7 @@ test("the bar never moves back", async () => {
   await chat.close();
 });
 
-test("the model is told once that the video is ready", async () => {
+test("the model gets one message that the video is ready", async () => {
   const chat = await bed.chat();
   const result = await chat.call("generate_video", FOX);
   await chat.waitForPhase("running");
@@ -205,7 +205,7 @@ test("a known job is polled although its wait was cancelled", async () => {
   await chat.close();
 });
 
-test("a page that is torn down polls no more", async () => {
+test("a page that is closed stops polling", async () => {
   const chat = await bed.chat();
   const release = chat.hold();
   const result = await chat.call("generate_video", FOX);

@@ -148,7 +148,7 @@ test("takes have their places before the result, and nothing moves", async () =>
   await chat.close();
 });
 
-test("each running take is polled by itself, and the model is told once that all have ended", async () => {
+test("each running take is polled, and the model gets one message when all have ended", async () => {
   const result = await orderTakes(2);
   const [first, second] = jobids(result);
   const chat = await showTakes(result, { args: { takes: 2 } });
@@ -194,7 +194,7 @@ test("the take that is kept is named in the chat, and nothing is deleted", async
   await chat.close();
 });
 
-test("a choice that the chat does not take can be copied", async () => {
+test("a choice that the chat rejects can be copied", async () => {
   const { chat, ids } = await showFinished({ count: 2, args: { takes: 2 } });
   chat.rejected.message = true;
   await tile(chat, 1).getByRole("button", { name: "Keep this one", exact: true }).click();
@@ -345,7 +345,7 @@ test("a player that cannot poll asks for all takes in the chat", async () => {
   await chat.close();
 });
 
-test("the takes of a torn down page are polled no more", async () => {
+test("a page with takes that is closed stops polling", async () => {
   const result = await orderTakes(2);
   const chat = await bed.chat();
   const release = chat.hold();

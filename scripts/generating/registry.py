@@ -55,7 +55,7 @@ def _build_variable(name: str, row: Field[Any]) -> dict[str, Any]:
         "name": row.metadata["name"],
         "description": row.metadata["about"].replace("`", ""),
         "format": FORMATS.get(name, "string"),
-        # One of the two credentials is, which the format cannot say.
+        # One of two credentials is required. The format cannot express that.
         "isRequired": False,
         "isSecret": name in SECRET,
     }

@@ -165,8 +165,8 @@ class Books:
         problems: list[str] = []
         for call in calls:
             owners = set(PROMPT.findall(call.text))
-            asked = str(call.arguments.get("jobid", ""))
-            for jobid in set(JOBIDS[self.api.contract.api].findall(call.text)) - {asked}:
+            requested_jobid = str(call.arguments.get("jobid", ""))
+            for jobid in set(JOBIDS[self.api.contract.api].findall(call.text)) - {requested_jobid}:
                 job = self.api.jobs.get(jobid)
                 if job:
                     owners |= set(PROMPT.findall(job.prompt))
