@@ -1,4 +1,4 @@
-"""Transports and servers that fail as networks do."""
+"""Transports and servers that fail like networks."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from luma_mcp.simulator.app import Simulator
 
 
-class Unreliable(httpx2.AsyncBaseTransport):
-    """Carries requests to the simulator; `faults` are raised first, in order, once each. None: no fault.
+class UnreliableTransport(httpx2.AsyncBaseTransport):
+    """Sends requests to the simulator, but raises each of the `faults` first, in order. None: no fault.
 
-    With `delivered`, a request reaches the service before its fault: only the answer is lost.
+    With `delivered`, a request reaches the service before its fault, so only the response is lost.
     """
 
     def __init__(self, simulator: Simulator, *faults: Exception | None, delivered: bool = False) -> None:
@@ -38,7 +38,7 @@ class Unreliable(httpx2.AsyncBaseTransport):
         raise fault
 
 
-class Canned(httpx2.AsyncBaseTransport):
+class CannedTransport(httpx2.AsyncBaseTransport):
     """Answers every request with the same bytes, and records the requests."""
 
     def __init__(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
@@ -51,8 +51,8 @@ class Canned(httpx2.AsyncBaseTransport):
         return httpx2.Response(status, headers=headers, content=body)
 
 
-class Dripping(httpx2.AsyncBaseTransport):
-    """Delivers to the simulator, and then answers a byte every two seconds, without an end."""
+class DrippingTransport(httpx2.AsyncBaseTransport):
+    """Sends requests to the simulator, and responds with a byte every two seconds, without an end."""
 
     def __init__(self, simulator: Simulator) -> None:
         self._simulated = httpx2.ASGITransport(simulator)
@@ -68,8 +68,8 @@ class Dripping(httpx2.AsyncBaseTransport):
         return httpx2.Response(200, content=drip())
 
 
-class Held(httpx2.ASGITransport):
-    """Delivers an order to the simulator, sets `delivered`, and keeps the answer until `may_answer` is set."""
+class HoldingTransport(httpx2.ASGITransport):
+    """Sends an order to the simulator, sets `delivered`, and holds the response until `may_answer` is set."""
 
     def __init__(self, simulator: Simulator) -> None:
         super().__init__(simulator)

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 from tests.conftest import EMAIL, client_of
-from tests.transports import Canned, Unreliable
+from tests.transports import CannedTransport, UnreliableTransport
 
 from luma_mcp import errors
 from luma_mcp.api.protocol import VideoRequest
@@ -39,31 +39,33 @@ async def test_an_account_is_refreshed_removed_and_added(luma: LumaClient, simul
 async def test_session_that_may_have_arrived_is_not_sent_again(simulator: Simulator) -> None:
     lost = httpx2.ReadError("broken")
     with pytest.raises(errors.NetworkError) as caught:
-        await client_of(Unreliable(simulator, lost, delivered=True)).add_account(SESSION)
+        await client_of(UnreliableTransport(simulator, lost, delivered=True)).add_account(SESSION)
     assert caught.value.stage == "broken"
     assert simulator.requests["POST /accounts"] == 1
 
 
 async def test_session_that_did_not_arrive_is_sent_again(simulator: Simulator) -> None:
     never = httpx2.ConnectError("refused")
-    added = await client_of(Unreliable(simulator, never)).add_account(SESSION)
+    added = await client_of(UnreliableTransport(simulator, never)).add_account(SESSION)
     assert (added.email, simulator.requests["POST /accounts"]) == (EMAIL, 1)
 
 
 async def test_removal_without_a_response_is_not_repeated(simulator: Simulator) -> None:
     """A second request would get "not found"."""
     with pytest.raises(errors.NetworkError):
-        await client_of(Unreliable(simulator, httpx2.ReadError("broken"), delivered=True)).remove_account(EMAIL)
+        await client_of(UnreliableTransport(simulator, httpx2.ReadError("broken"), delivered=True)).remove_account(
+            EMAIL
+        )
     assert simulator.requests["DELETE /accounts/…"] == 1
 
 
 async def test_removal_with_an_unreadable_response_succeeds() -> None:
-    await client_of(Canned(200, b"<html>")).remove_account(EMAIL)
+    await client_of(CannedTransport(200, b"<html>")).remove_account(EMAIL)
 
 
 @pytest.mark.parametrize("status", [400, 402, 500, 200])
 async def test_no_error_contains_the_session(status: int) -> None:
-    canned = Canned(status, f'{{"error": "What is {COOKIE}? Parameter session ({COOKIE})"}}'.encode())
+    canned = CannedTransport(status, f'{{"error": "What is {COOKIE}? Parameter session ({COOKIE})"}}'.encode())
     with pytest.raises(errors.LumaError) as caught:
         await client_of(canned).add_account(SESSION, retry_timeout=0)
     shown = [str(caught.value), repr(caught.value.__dict__), repr(caught.value.__cause__)]
@@ -113,5 +115,5 @@ async def test_a_network_error_names_its_stage(
     simulator: Simulator, fault: Exception, stage: errors.FailureStage
 ) -> None:
     with pytest.raises(errors.NetworkError) as caught:
-        await client_of(Unreliable(simulator, fault)).accounts(retry_timeout=0)
+        await client_of(UnreliableTransport(simulator, fault)).accounts(retry_timeout=0)
     assert caught.value.stage == stage

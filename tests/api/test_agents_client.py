@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from tests.clock import pass_time
 from tests.conftest import KEY, agents_client_of, resolve, wall_clock
-from tests.transports import Canned, Unreliable
+from tests.transports import CannedTransport, UnreliableTransport
 
 import luma_mcp
 from luma_mcp import errors
@@ -146,7 +146,7 @@ START, END = {"file_id": FILE_ID}, {"url": "https://example.com/end.jpg"}
     ],
 )
 async def test_an_order_has_the_documented_fields(params: dict[str, Any], video: dict[str, Any]) -> None:
-    canned = Canned(201, json.dumps({"id": OTHER_ID, "state": "queued"}).encode())
+    canned = CannedTransport(201, json.dumps({"id": OTHER_ID, "state": "queued"}).encode())
     job = await agents_client_of(canned).submit(VideoRequest("A fox", aspect_ratio="9:16", **params))
     assert json.loads(canned.requests[0].content) == {
         "model": "ray-3.2",
@@ -160,7 +160,7 @@ async def test_an_order_has_the_documented_fields(params: dict[str, Any], video:
 
 
 async def parse_record(**record: Any) -> Job:
-    return await agents_client_of(Canned(200, json.dumps({"id": FILE_ID} | record).encode())).get(FILE_ID)
+    return await agents_client_of(CannedTransport(200, json.dumps({"id": FILE_ID} | record).encode())).get(FILE_ID)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ async def parse_record(**record: Any) -> Job:
     ],
 )
 async def test_failed_job_says_whether_it_was_charged(code: str | None, charged: str, tmp_path: Path) -> None:
-    canned = Canned(200, json.dumps({"id": FILE_ID, "state": "failed", "failure_code": code}).encode())
+    canned = CannedTransport(200, json.dumps({"id": FILE_ID, "state": "failed", "failure_code": code}).encode())
     luma = agents_client_of(canned)
     job = await luma.get(FILE_ID)
     assert (job.state, job.charged, job.failure_reason) == ("failed", charged, code)
@@ -252,7 +252,7 @@ async def test_outputs_are_chosen_by_type() -> None:
 
 
 async def test_a_jobid_is_one_path_segment() -> None:
-    canned = Canned(404, b'{"detail":"Generation not found"}')
+    canned = CannedTransport(404, b'{"detail":"Generation not found"}')
     with pytest.raises(errors.NotFound) as caught:
         await agents_client_of(canned).get("../files?limit=1#")
     assert (caught.value.what, caught.value.charged) == ("job", None)
@@ -261,7 +261,7 @@ async def test_a_jobid_is_one_path_segment() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"id": "6', b'{"state": "completed"}'])
 async def test_an_unreadable_record_is_fetched_again(body: bytes) -> None:
-    canned = Canned(200, body)
+    canned = CannedTransport(200, body)
     with pytest.raises(errors.Upstream) as caught:
         await agents_client_of(canned).get(FILE_ID, retry_timeout=3)
     assert (caught.value.fault, caught.value.charged) == ("unreadable", None)
@@ -280,7 +280,7 @@ async def test_an_image_is_uploaded_and_used(agents: AgentsClient, agents_simula
 
 async def test_an_upload_survives_transient_failures(agents_simulator: AgentsSimulator) -> None:
     lost = httpx2.ReadError("connection reset")
-    luma = agents_client_of(Unreliable(agents_simulator, lost, None, lost))
+    luma = agents_client_of(UnreliableTransport(agents_simulator, lost, None, lost))
     agents_simulator.faults.append(Fault("GET", "/files/", 503))
     asset = await luma.upload(JPEG, "image/jpeg")
     assert asset.asset_ref in agents_simulator.service.files
@@ -321,7 +321,7 @@ async def test_an_image_that_fails_its_check_is_refused(
 @pytest.mark.parametrize("reason", ["Not allowed", None])
 async def test_an_image_that_fails_at_once_has_its_reason(reason: str | None) -> None:
     file = {"id": FILE_ID, "state": "failed", "failure_reason": reason}
-    canned = Canned(201, json.dumps({"id": FILE_ID, "state": "failed", "file": file, "upload": None}).encode())
+    canned = CannedTransport(201, json.dumps({"id": FILE_ID, "state": "failed", "file": file, "upload": None}).encode())
     with pytest.raises(errors.InvalidArguments) as caught:
         await agents_client_of(canned).upload(JPEG, "image/jpeg")
     assert (caught.value.api_message, len(canned.requests)) == (reason, 1)
@@ -337,7 +337,7 @@ async def test_a_new_image_may_not_be_found_at_first(agents: AgentsClient, agent
 
 @pytest.mark.parametrize("status", [400, 413, 422])
 async def test_image_that_is_rejected_at_once_is_named(status: int) -> None:
-    canned = Canned(status, b'{"detail":"Too large"}')
+    canned = CannedTransport(status, b'{"detail":"Too large"}')
     with pytest.raises(errors.InvalidArguments) as caught:
         await agents_client_of(canned).upload(JPEG, "image/jpeg")
     assert str(caught.value) == 'image was rejected by the API. The API says: "Too large".'

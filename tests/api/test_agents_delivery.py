@@ -8,7 +8,7 @@ import anyio
 import httpx2
 import pytest
 from tests.conftest import KEY, agents_client_of
-from tests.transports import Canned, Dripping, Unreliable
+from tests.transports import CannedTransport, DrippingTransport, UnreliableTransport
 
 from luma_mcp import errors
 from luma_mcp.api.protocol import VideoRequest
@@ -76,7 +76,7 @@ class Recorder:
 async def test_error_of_each_response_to_an_order(
     status: int, body: bytes, kind: type[errors.LumaError], charged: errors.Charged
 ) -> None:
-    canned, recorder = Canned(status, body), Recorder()
+    canned, recorder = CannedTransport(status, body), Recorder()
     with pytest.raises(kind) as caught:
         # There is time for retries. The client must not order twice.
         await agents_client_of(canned).submit(FOX, retry_timeout=0 if status == 429 else 600, observer=recorder)
@@ -91,7 +91,7 @@ async def test_error_of_each_response_to_an_order(
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"id": "6', b'{"id": 7}', b'{"id": ""}', b'["id"]', b"{}"])
 async def test_outcome_of_a_response_without_an_id_is_unknown(body: bytes) -> None:
-    canned = Canned(201, body)
+    canned = CannedTransport(201, body)
     with pytest.raises(errors.OutcomeUnknown):
         await agents_client_of(canned).submit(FOX, retry_timeout=600)
     assert len(canned.requests) == 1
@@ -102,7 +102,7 @@ async def test_outcome_of_a_response_without_an_id_is_unknown(body: bytes) -> No
 async def test_order_without_a_response_is_not_repeated(
     agents_simulator: AgentsSimulator, fault: Exception, delivered: bool
 ) -> None:
-    network = Unreliable(agents_simulator, fault, delivered=delivered)
+    network = UnreliableTransport(agents_simulator, fault, delivered=delivered)
     with pytest.raises(errors.OutcomeUnknown) as caught:
         await agents_client_of(network).submit(FOX, retry_timeout=600)
     assert (caught.value.retry, caught.value.charged) == ("never", "unknown")
@@ -121,19 +121,19 @@ async def test_order_with_a_bad_response_is_not_repeated(
 
 async def test_outcome_of_an_endless_response_is_unknown(agents_simulator: AgentsSimulator) -> None:
     with pytest.raises(errors.OutcomeUnknown):
-        await agents_client_of(Dripping(agents_simulator)).submit(FOX, retry_timeout=600)
+        await agents_client_of(DrippingTransport(agents_simulator)).submit(FOX, retry_timeout=600)
     assert anyio.current_time() == 40
     assert agents_simulator.requests[SUBMIT] == 1
 
 
 @pytest.mark.parametrize("fault", SEND_FAILURES, ids=lambda fault: type(fault).__name__)
 async def test_order_that_was_not_sent_is_retried(agents_simulator: AgentsSimulator, fault: Exception) -> None:
-    job = await agents_client_of(Unreliable(agents_simulator, fault, fault)).submit(FOX, retry_timeout=10)
+    job = await agents_client_of(UnreliableTransport(agents_simulator, fault, fault)).submit(FOX, retry_timeout=10)
     assert list(agents_simulator.service.jobs) == [job.jobid]
 
 
 async def test_order_that_cannot_be_sent_costs_nothing(agents_simulator: AgentsSimulator) -> None:
-    network = Unreliable(agents_simulator, *[httpx2.ConnectError("refused")] * 100)
+    network = UnreliableTransport(agents_simulator, *[httpx2.ConnectError("refused")] * 100)
     with pytest.raises(errors.NetworkError) as caught:
         await agents_client_of(network).submit(FOX, retry_timeout=10)
     assert (caught.value.charged, agents_simulator.service.jobs) == ("no", {})
@@ -188,13 +188,13 @@ async def test_both_kinds_of_429_are_distinguished(
     body: bytes, headers: dict[str, str], kind: type[errors.LumaError], retry_after: float | None
 ) -> None:
     with pytest.raises(kind) as caught:
-        await agents_client_of(Canned(429, body, headers)).submit(FOX, retry_timeout=0)
+        await agents_client_of(CannedTransport(429, body, headers)).submit(FOX, retry_timeout=0)
     assert type(caught.value) is kind
     assert (caught.value.retry_after, caught.value.charged) == (retry_after, "no")
 
 
 async def test_a_429_of_anything_else_is_about_requests() -> None:
-    canned = Canned(429, b'{"detail":"Too many concurrent jobs"}', {"retry-after": "60"})
+    canned = CannedTransport(429, b'{"detail":"Too many concurrent jobs"}', {"retry-after": "60"})
     with pytest.raises(errors.Upstream) as caught:
         await agents_client_of(canned).get("j1", retry_timeout=0)
     assert (caught.value.fault, caught.value.charged) == ("throttled", None)
@@ -231,20 +231,20 @@ async def test_403_names_what_may_be_missing(agents_simulator: AgentsSimulator, 
 )
 async def test_a_detail_can_have_any_shape(detail: bytes, message: str | None) -> None:
     with pytest.raises(errors.InvalidArguments) as caught:
-        await agents_client_of(Canned(422, detail)).submit(FOX)
+        await agents_client_of(CannedTransport(422, detail)).submit(FOX)
     assert (caught.value.api_message, caught.value.charged) == (message, "no")
 
 
 async def test_a_long_detail_is_cut() -> None:
     with pytest.raises(errors.InvalidArguments) as caught:
-        await agents_client_of(Canned(400, b'{"detail": "%s"}' % (b"x" * 9_000))).submit(FOX)
+        await agents_client_of(CannedTransport(400, b'{"detail": "%s"}' % (b"x" * 9_000))).submit(FOX)
     assert caught.value.api_message == "x" * 300
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 429, 500])
 async def test_no_error_contains_the_key(status: int) -> None:
     body = f'{{"detail": [{{"loc": ["{KEY}"], "msg": "Unknown key {KEY}"}}]}}'.encode()
-    canned = Canned(status, body)
+    canned = CannedTransport(status, body)
     luma = agents_client_of(canned)
     for call in (luma.submit(FOX, retry_timeout=0), luma.get("j1", retry_timeout=0)):
         with pytest.raises(errors.LumaError) as caught:
@@ -256,7 +256,7 @@ async def test_no_error_contains_the_key(status: int) -> None:
 
 async def test_redirects_are_not_followed() -> None:
     """The key is not sent to another host, and an order is not sent twice."""
-    canned = Canned(307, headers={"location": "https://elsewhere.example.com/"})
+    canned = CannedTransport(307, headers={"location": "https://elsewhere.example.com/"})
     with pytest.raises(errors.Upstream):
         await agents_client_of(canned).submit(FOX, retry_timeout=600)
     assert [request.url.host for request in canned.requests] == ["agents.lumalabs.ai"]

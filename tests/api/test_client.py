@@ -12,7 +12,7 @@ import anyio
 import httpx2
 import pytest
 from tests.conftest import EMAIL, TOKEN, client_of
-from tests.transports import Canned, Unreliable
+from tests.transports import CannedTransport, UnreliableTransport
 
 import luma_mcp
 from luma_mcp import errors
@@ -128,7 +128,7 @@ async def test_no_account_is_an_empty_list(luma: LumaClient, simulator: Simulato
 
 
 async def test_a_jobid_is_one_path_segment() -> None:
-    canned = Canned(404)
+    canned = CannedTransport(404)
     with pytest.raises(errors.NotFound) as caught:
         await client_of(canned).get("j1/../x-email:a@b.c?d#e%20 f")
     assert caught.value.what == "job"
@@ -168,7 +168,7 @@ async def test_a_jobid_is_one_path_segment() -> None:
 async def test_error_of_each_response_to_an_order(
     status: int, body: bytes, kind: type[errors.LumaError], charged: errors.Charged
 ) -> None:
-    canned = Canned(status, body, {"content-type": "application/json" if body[:1] == b"{" else "text/html"})
+    canned = CannedTransport(status, body, {"content-type": "application/json" if body[:1] == b"{" else "text/html"})
     with pytest.raises(kind) as caught:
         await client_of(canned).submit(FOX, retry_timeout=0)
     assert type(caught.value) is kind
@@ -190,27 +190,27 @@ async def test_error_of_each_response_to_an_order(
 )
 async def test_unknown_outcome_names_its_cause(body: bytes, content_type: str, cause: str) -> None:
     with pytest.raises(errors.OutcomeUnknown) as caught:
-        await client_of(Canned(502, body, {"content-type": content_type})).submit(FOX)
+        await client_of(CannedTransport(502, body, {"content-type": content_type})).submit(FOX)
     assert caught.value.cause == cause
 
 
 async def test_a_404_to_an_order_is_about_its_input() -> None:
     with pytest.raises(errors.NotFound) as caught:
-        await client_of(Canned(404, b'{"error":"Asset not found"}')).submit(FOX)
+        await client_of(CannedTransport(404, b'{"error":"Asset not found"}')).submit(FOX)
     assert caught.value.what == "order_input"
 
 
 async def test_a_400_names_the_field_and_its_values() -> None:
     body = b'{"error":"Parameter imageStart (u9) valid values: u1:a, u1:b"}'
     with pytest.raises(errors.InvalidArguments) as caught:
-        await client_of(Canned(400, body)).submit(FOX)
+        await client_of(CannedTransport(400, body)).submit(FOX)
     assert list(caught.value.problems) == [
         errors.Problem("image_start", "not_accepted", value="u9", allowed=("u1:a", "u1:b"))
     ]
 
 
 async def test_a_400_about_a_job_is_about_its_jobid() -> None:
-    luma = client_of(Canned(400, b'{"error":"Invalid jobid"}'))
+    luma = client_of(CannedTransport(400, b'{"error":"Invalid jobid"}'))
     for call in (luma.get, luma.delete):
         with pytest.raises(errors.InvalidArguments) as caught:
             await call("j1")
@@ -220,7 +220,7 @@ async def test_a_400_about_a_job_is_about_its_jobid() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"jobid": "j1', b'{"status": "completed"}'])
 async def test_an_unreadable_record_is_fetched_again(body: bytes) -> None:
-    canned = Canned(200, body)
+    canned = CannedTransport(200, body)
     with pytest.raises(errors.Upstream) as caught:
         await client_of(canned).get("j1", retry_timeout=3)
     assert (caught.value.fault, caught.value.charged) == ("unreadable", None)
@@ -239,7 +239,7 @@ SEND_FAILURES = [httpx2.ConnectError("refused"), httpx2.ConnectTimeout("slow"), 
 
 @pytest.mark.parametrize("fault", LOST_RESPONSES, ids=lambda fault: type(fault).__name__)
 async def test_order_without_a_response_is_not_repeated(simulator: Simulator, fault: Exception) -> None:
-    luma = client_of(Unreliable(simulator, fault, delivered=True))
+    luma = client_of(UnreliableTransport(simulator, fault, delivered=True))
     with pytest.raises(errors.OutcomeUnknown) as caught:
         await luma.submit(FOX, retry_timeout=600)
     assert (caught.value.retry, caught.value.charged) == ("never", "unknown")
@@ -249,13 +249,13 @@ async def test_order_without_a_response_is_not_repeated(simulator: Simulator, fa
 
 @pytest.mark.parametrize("fault", SEND_FAILURES, ids=lambda fault: type(fault).__name__)
 async def test_order_that_was_not_sent_is_retried(simulator: Simulator, fault: Exception) -> None:
-    job = await client_of(Unreliable(simulator, fault, fault)).submit(FOX, retry_timeout=10)
+    job = await client_of(UnreliableTransport(simulator, fault, fault)).submit(FOX, retry_timeout=10)
     assert list(simulator.service.jobs) == [job.jobid]
 
 
 @pytest.mark.parametrize("fault", SEND_FAILURES, ids=lambda fault: type(fault).__name__)
 async def test_an_order_that_cannot_be_sent_costs_nothing(simulator: Simulator, fault: Exception) -> None:
-    luma = client_of(Unreliable(simulator, *[fault] * 100))
+    luma = client_of(UnreliableTransport(simulator, *[fault] * 100))
     with pytest.raises(errors.NetworkError) as caught:
         await luma.submit(FOX, retry_timeout=10)
     assert caught.value.charged == "no"
@@ -265,7 +265,7 @@ async def test_an_order_that_cannot_be_sent_costs_nothing(simulator: Simulator, 
 
 @pytest.mark.parametrize("fault", [*LOST_RESPONSES, *SEND_FAILURES], ids=lambda fault: type(fault).__name__)
 async def test_fetching_a_job_survives_transient_failures(simulator: Simulator, fault: Exception) -> None:
-    network = Unreliable(simulator)
+    network = UnreliableTransport(simulator)
     luma = client_of(network)
     job = await luma.submit(FOX)
     network.faults = [fault, fault]
@@ -296,7 +296,7 @@ async def test_slot_that_becomes_free_in_time_is_used(luma: LumaClient, simulato
 
 
 async def test_no_error_contains_the_token() -> None:
-    canned = Canned(401, f'{{"error":"Unknown token {TOKEN}"}}'.encode())
+    canned = CannedTransport(401, f'{{"error":"Unknown token {TOKEN}"}}'.encode())
     luma = client_of(canned)
     with pytest.raises(errors.Unauthorized) as caught:
         await luma.get("j1")
@@ -307,7 +307,7 @@ async def test_no_error_contains_the_token() -> None:
 
 async def test_redirects_are_not_followed() -> None:
     """The token is not sent to another host."""
-    canned = Canned(307, headers={"location": "https://elsewhere.example.com/"})
+    canned = CannedTransport(307, headers={"location": "https://elsewhere.example.com/"})
     with pytest.raises(errors.Upstream) as caught:
         await client_of(canned).get("j1", retry_timeout=0)
     assert caught.value.fault == "unexpected_status"

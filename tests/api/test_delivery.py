@@ -9,7 +9,7 @@ import anyio.lowlevel
 import httpx2
 import pytest
 from tests.conftest import client_of
-from tests.transports import Held, Unreliable, counting_server
+from tests.transports import HoldingTransport, UnreliableTransport, counting_server
 from trio.testing import MockClock
 
 from luma_mcp import errors
@@ -59,7 +59,7 @@ async def test_each_delivery_and_each_failure_is_recorded(simulator: Simulator) 
     full = Fault("POST", "/videos", 429, b'{"error":"full"}')
     simulator.faults.append(full)
     recorder = Recorder()
-    await client_of(Unreliable(simulator, refused)).submit(FOX, observer=recorder)
+    await client_of(UnreliableTransport(simulator, refused)).submit(FOX, observer=recorder)
     assert recorder.steps == ["sending", "not delivered", "sending", "not delivered", "sending"]
     assert len(simulator.service.jobs) == 1
 
@@ -119,7 +119,7 @@ async def test_order_is_delivered_if_cancelled_while_recorded(simulator: Simulat
 
 
 async def test_cancelling_during_delivery_waits_for_the_answer(simulator: Simulator) -> None:
-    network = Held(simulator)
+    network = HoldingTransport(simulator)
     jobids: list[str] = []
 
     async def order() -> None:
@@ -143,7 +143,7 @@ async def test_cancelling_while_a_failure_is_recorded_ends_there(simulator: Simu
                 scope.cancel()
 
         recorder = Recorder(cancel)
-        await client_of(Unreliable(simulator, httpx2.ConnectError("refused"))).submit(FOX, observer=recorder)
+        await client_of(UnreliableTransport(simulator, httpx2.ConnectError("refused"))).submit(FOX, observer=recorder)
     assert scope.cancelled_caught
     assert recorder.steps == ["sending", "not delivered"]
     assert simulator.requests.total() == 0
@@ -152,7 +152,7 @@ async def test_cancelling_while_a_failure_is_recorded_ends_there(simulator: Simu
 async def test_cancelling_between_deliveries_ends_there(simulator: Simulator) -> None:
     failed = anyio.Event()
     recorder = Recorder()
-    luma = client_of(Unreliable(simulator, httpx2.ConnectError("refused")))
+    luma = client_of(UnreliableTransport(simulator, httpx2.ConnectError("refused")))
 
     async def watch(step: str) -> None:
         if step == "not delivered":

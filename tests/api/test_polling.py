@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from tests.clock import pass_time
 from tests.conftest import client_of, wall_clock
-from tests.transports import Unreliable
+from tests.transports import UnreliableTransport
 
 from luma_mcp import errors
 from luma_mcp.api.polling import Pollers, next_poll_delay
@@ -159,7 +159,7 @@ async def test_a_transient_failure_does_not_end_a_wait(luma: LumaClient, simulat
 
 
 async def test_an_outage_of_a_minute_does_not_end_a_wait(simulator: Simulator) -> None:
-    network = Unreliable(simulator)
+    network = UnreliableTransport(simulator)
     luma = client_of(network)
     job = await luma.submit(FOX)
     network.faults = [httpx2.ConnectError("no route")] * 20
@@ -167,14 +167,14 @@ async def test_an_outage_of_a_minute_does_not_end_a_wait(simulator: Simulator) -
 
 
 async def test_wait_for_a_jobid_without_a_record(simulator: Simulator) -> None:
-    network = Unreliable(simulator)
+    network = UnreliableTransport(simulator)
     job = await client_of(network).submit(FOX)
     network.faults = [httpx2.ReadTimeout("slow")] * 10
     assert (await client_of(network).wait(job.jobid, 300)).state == "completed"
 
 
 async def test_a_wait_through_an_outage_returns_the_last_record(simulator: Simulator) -> None:
-    network = Unreliable(simulator)
+    network = UnreliableTransport(simulator)
     luma = client_of(network)
     job = await luma.submit(FOX)
     network.faults = [httpx2.ConnectError("no route")] * 1000
@@ -183,7 +183,7 @@ async def test_a_wait_through_an_outage_returns_the_last_record(simulator: Simul
 
 
 async def test_job_that_cannot_be_fetched_is_a_network_error(simulator: Simulator) -> None:
-    luma = client_of(Unreliable(simulator, *[httpx2.ConnectError("no route")] * 1000))
+    luma = client_of(UnreliableTransport(simulator, *[httpx2.ConnectError("no route")] * 1000))
     with pytest.raises(errors.NetworkError):
         await luma.wait("j1-bot:luma", 30)
     assert 30 <= anyio.current_time() <= 35

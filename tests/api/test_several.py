@@ -11,7 +11,7 @@ import anyio
 import httpx2
 import pytest
 from tests.conftest import EMAIL, client_of
-from tests.transports import Canned
+from tests.transports import CannedTransport
 
 from luma_mcp import (
     Capacity,
@@ -156,7 +156,7 @@ async def test_error_while_saving_has_the_jobid(luma: LumaClient, tmp_path: Path
 
 async def test_link_into_the_private_network_is_not_followed(tmp_path: Path) -> None:
     record = b'{"jobid":"j1","type":"video","status":"completed","response":{"video":{"url":"http://10.0.0.1/a.mp4"}}}'
-    canned = Canned(200, record)
+    canned = CannedTransport(200, record)
     with pytest.raises(DownloadError):
         await client_of(canned).download("j1", tmp_path)
     assert {request.url.host for request in canned.requests} == {"api.useapi.net"}

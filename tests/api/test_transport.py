@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from tests.clock import pass_time
 from tests.conftest import EMAIL, MIDNIGHT, TOKEN, client_of
-from tests.transports import Canned, Dripping, Unreliable
+from tests.transports import CannedTransport, DrippingTransport, UnreliableTransport
 
 from luma_mcp import errors
 from luma_mcp.api.protocol import VideoRequest
@@ -32,7 +32,7 @@ DEEP = b'{"jobid":' + b"[" * 200_000
 
 async def test_endless_response_to_an_order_is_an_unknown_outcome(simulator: Simulator) -> None:
     with pytest.raises(errors.OutcomeUnknown) as caught:
-        await client_of(Dripping(simulator)).submit(FOX)
+        await client_of(DrippingTransport(simulator)).submit(FOX)
     assert caught.value.cause == "no complete answer came in time"
     assert anyio.current_time() == 40
     assert len(simulator.service.jobs) == 1
@@ -40,7 +40,7 @@ async def test_endless_response_to_an_order_is_an_unknown_outcome(simulator: Sim
 
 async def test_endless_response_to_a_read_is_an_error(simulator: Simulator) -> None:
     with pytest.raises(errors.NetworkError) as caught:
-        await client_of(Dripping(simulator)).get("j1-bot:luma", retry_timeout=0)
+        await client_of(DrippingTransport(simulator)).get("j1-bot:luma", retry_timeout=0)
     assert caught.value.stage == "timeout"
     assert anyio.current_time() == 15
 
@@ -48,9 +48,9 @@ async def test_endless_response_to_a_read_is_an_error(simulator: Simulator) -> N
 @pytest.mark.parametrize("body", [DEEP, b'{"jobid":"' + b"x" * 3_000_000 + b'"}'], ids=["deep", "huge"])
 async def test_response_that_is_too_deep_or_too_large_is_unreadable(body: bytes) -> None:
     with pytest.raises(errors.OutcomeUnknown):
-        await client_of(Canned(200, body)).submit(FOX)
+        await client_of(CannedTransport(200, body)).submit(FOX)
     with pytest.raises(errors.Upstream):
-        await client_of(Canned(200, body)).get("j1", retry_timeout=0)
+        await client_of(CannedTransport(200, body)).get("j1", retry_timeout=0)
 
 
 async def test_incomplete_character_in_a_response_is_replaced(simulator: Simulator) -> None:
@@ -63,13 +63,13 @@ async def test_incomplete_character_in_a_response_is_replaced(simulator: Simulat
 
 async def test_control_characters_in_a_response_are_removed() -> None:
     body = rb'{"jobid":"j1","status":"\u001b[31mred\u202e","error":["\u0007"]}'
-    job = await client_of(Canned(200, body)).get("j1")
+    job = await client_of(CannedTransport(200, body)).get("j1")
     assert job.status == "[31mred"
 
 
 async def test_short_token_is_masked_only_in_texts() -> None:
     body = b'{"jobid":"j1-email:joe@example.com","error":"joe","response":{"video":{"url":"https://x/joe.mp4"}}}'
-    job = await LumaClient("joe", transport=Canned(200, body)).get("j1")
+    job = await LumaClient("joe", transport=CannedTransport(200, body)).get("j1")
     assert job.files.video is not None
     assert (job.jobid, job.files.video.url) == ("j1-email:joe@example.com", "https://x/joe.mp4")
     assert job.failure_reason == "***"
@@ -78,28 +78,28 @@ async def test_short_token_is_masked_only_in_texts() -> None:
 @pytest.mark.parametrize("number", ["NaN", "1e999", "-Infinity"])
 async def test_numbers_that_json_does_not_allow_are_absent(number: str) -> None:
     body = f'{{"jobid":"j1","status":"completed","credits":{{"dm_usage":{number}}}}}'.encode()
-    job = await client_of(Canned(200, body)).get("j1")
+    job = await client_of(CannedTransport(200, body)).get("j1")
     assert (job.state, job.credits_used) == ("completed", None)
 
 
 @pytest.mark.parametrize("status", [408, 499, 502, 504, 522])
 async def test_outcome_of_a_gateway_s_failure_is_unknown(status: int) -> None:
     with pytest.raises(errors.OutcomeUnknown) as caught:
-        await client_of(Canned(status, b'{"error":"Gateway"}')).submit(FOX)
+        await client_of(CannedTransport(status, b'{"error":"Gateway"}')).submit(FOX)
     assert (caught.value.status, caught.value.api_message) == (status, "Gateway")
 
 
 async def test_failed_order_is_not_retryable() -> None:
     with pytest.raises(errors.Upstream) as ordering:
-        await client_of(Canned(500, b'{"error":"oops"}')).submit(FOX)
+        await client_of(CannedTransport(500, b'{"error":"oops"}')).submit(FOX)
     assert (ordering.value.retry, ordering.value.charged) == ("never", "unknown")
     with pytest.raises(errors.Upstream) as reading:
-        await client_of(Canned(500, b'{"error":"oops"}')).get("j1", retry_timeout=0)
+        await client_of(CannedTransport(500, b'{"error":"oops"}')).get("j1", retry_timeout=0)
     assert (reading.value.retry, reading.value.charged) == ("later", None)
 
 
 async def test_retry_after_of_0_causes_no_burst() -> None:
-    full = Canned(429, b'{"error":"full"}', {"retry-after": "0"})
+    full = CannedTransport(429, b'{"error":"full"}', {"retry-after": "0"})
     with pytest.raises(errors.Capacity):
         await client_of(full).submit(FOX, retry_timeout=20)
     assert 2 <= len(full.requests) <= 6
@@ -112,7 +112,7 @@ async def test_429_without_retry_after_is_retried_with_backoff(simulator: Simula
 
 
 async def test_deletion_without_a_response_is_not_repeated(simulator: Simulator) -> None:
-    network = Unreliable(simulator, delivered=True)
+    network = UnreliableTransport(simulator, delivered=True)
     luma = client_of(network)
     job = await luma.submit(FOX)
     await luma.wait(job)
@@ -125,7 +125,7 @@ async def test_deletion_without_a_response_is_not_repeated(simulator: Simulator)
 async def test_untrusted_certificate_is_not_retried(simulator: Simulator) -> None:
     fault = httpx2.ConnectError("certificate verify failed")
     fault.__cause__ = ssl.SSLCertVerificationError("self-signed certificate")
-    network = Unreliable(simulator, fault, fault)
+    network = UnreliableTransport(simulator, fault, fault)
     with pytest.raises(errors.NetworkError) as caught:
         await client_of(network).submit(FOX, retry_timeout=60)
     assert (caught.value.stage, caught.value.charged) == ("tls", "no")
@@ -137,13 +137,13 @@ async def test_circular_causes_of_an_error_are_handled(simulator: Simulator) -> 
     fault, cause = httpx2.ConnectError("refused"), OSError("refused")
     fault.__cause__, cause.__cause__ = cause, fault
     with pytest.raises(errors.NetworkError) as caught:
-        await client_of(Unreliable(simulator, fault)).get("j1", retry_timeout=0)
+        await client_of(UnreliableTransport(simulator, fault)).get("j1", retry_timeout=0)
     assert caught.value.stage == "refused"
 
 
 @pytest.mark.parametrize("jobid", ["", ".", "..", "x" * 3000, "\ud800"], ids=lambda jobid: repr(jobid)[:9])
 async def test_invalid_jobid_is_not_sent(jobid: str) -> None:
-    canned = Canned(200, b"{}")
+    canned = CannedTransport(200, b"{}")
     for call in (client_of(canned).get, client_of(canned).delete):
         with pytest.raises(errors.InvalidArguments) as caught:
             await call(jobid)
@@ -177,7 +177,7 @@ async def test_an_unusable_base_url_is_a_network_error() -> None:
 
 
 async def test_time_of_the_api_is_that_of_a_response_plus_elapsed_time() -> None:
-    canned = Canned(200, b'{"jobid":"j1"}', {"date": "Sun, 22 Nov 2026 00:01:30 GMT"})
+    canned = CannedTransport(200, b'{"jobid":"j1"}', {"date": "Sun, 22 Nov 2026 00:01:30 GMT"})
     luma = client_of(canned)
     assert luma.now() is None
     await luma.get("j1")
@@ -203,7 +203,7 @@ def spans(exporter: InMemorySpanExporter) -> Iterator[InMemorySpanExporter]:
 
 
 async def test_each_delivery_has_a_span(spans: InMemorySpanExporter, simulator: Simulator) -> None:
-    network = Unreliable(simulator, httpx2.ConnectError("refused"))
+    network = UnreliableTransport(simulator, httpx2.ConnectError("refused"))
     luma = client_of(network)
     job = await luma.submit(FOX)
     with pytest.raises(errors.Conflict):
@@ -225,7 +225,7 @@ async def test_each_delivery_has_a_span(spans: InMemorySpanExporter, simulator: 
 
 async def test_span_of_an_unreadable_response_names_the_error(spans: InMemorySpanExporter) -> None:
     with pytest.raises(errors.OutcomeUnknown):
-        await client_of(Canned(200, b"<html>")).submit(FOX)
+        await client_of(CannedTransport(200, b"<html>")).submit(FOX)
     [span] = spans.get_finished_spans()
     attributes = dict(span.attributes or {})
     assert (attributes["http.response.status_code"], attributes["error.type"]) == (200, "OutcomeUnknown")
@@ -238,7 +238,7 @@ async def test_spans_contain_no_private_data(spans: InMemorySpanExporter, simula
     with pytest.raises(errors.Conflict):
         await luma.delete(job.jobid)
     with anyio.move_on_after(1):
-        await client_of(Dripping(simulator)).get(job.jobid)
+        await client_of(DrippingTransport(simulator)).get(job.jobid)
     everything = "".join(span.to_json() for span in spans.get_finished_spans())
     assert everything.count('"error.type"') == 2
     for private in (job.jobid, EMAIL, FOX.prompt, TOKEN, "Cannot delete"):

@@ -15,7 +15,7 @@ from tests.cli.films import THREE_SHOTS, TWO_SHOTS
 from tests.clock import ClockThatWaitsForThreads
 from tests.conftest import BOTH_APIS, CREDENTIALS, resolve, simulator_of, wall_clock
 from tests.service.faulty import Fault as Step
-from tests.service.faulty import FaultyTransport, Killed
+from tests.service.faulty import FaultyTransport, ProcessKilled
 from trio.testing import MockClock
 
 from luma_mcp import errors
@@ -245,4 +245,4 @@ async def test_killed_at_each_request(make: Make, simulator: Simulator, api: str
 def contains_kill(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return any(map(contains_kill, error.exceptions))
-    return isinstance(error, Killed)
+    return isinstance(error, ProcessKilled)

@@ -1,4 +1,4 @@
-"""A server whose callers are elsewhere, for all tests of hosting."""
+"""A server for remote callers, for all tests of hosting."""
 
 from __future__ import annotations
 

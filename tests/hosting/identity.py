@@ -1,4 +1,4 @@
-"""An identity provider for tests: it publishes its metadata and keys, and signs whatever tokens a test wants."""
+"""An identity provider for tests: it publishes its metadata and keys, and signs any token."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def publish(key: Any, kid: str | None, **fields: Any) -> dict[str, Any]:
 
 
 class IdentityProvider:
-    """An ASGI application with the provider's documents; `requests` counts what is fetched."""
+    """An ASGI application with the provider's documents. `requests` counts the requests for each."""
 
     def __init__(self, issuer: str = ISSUER, *, path: str = METADATA) -> None:
         self.issuer = issuer
@@ -57,7 +57,7 @@ class IdentityProvider:
         await answer(scope, receive, send)
 
     def move(self, issuer: str) -> IdentityProvider:
-        """Become the provider of this address, at which it is served."""
+        """Change the address in the documents and tokens to the one at which the provider is served."""
         self.issuer = issuer
         self.documents = {"/.well-known/openid-configuration": {"issuer": issuer, "jwks_uri": f"{issuer}/keys"}}
         return self
@@ -80,6 +80,6 @@ class IdentityProvider:
 
 
 def assemble(header: Any, claims: Any, signature: bytes = b"") -> str:
-    """A token of these parts, as no library would make it."""
+    """Build a token from these parts, which a library would reject."""
     parts = [json.dumps(header).encode(), json.dumps(claims).encode(), signature]
     return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)

@@ -1,4 +1,4 @@
-"""A small object store on this machine that speaks as much of S3 as obstore needs, and records what it was sent."""
+"""A small object store on this machine. It supports the part of S3 that obstore needs, and records requests."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ COMPLETED = '<R><ETag>"1"</ETag></R>'
 
 @dataclass(slots=True)
 class Bucket:
-    """What is in the bucket by key, and, by the upload's id, the parts of what is being uploaded.
+    """The objects by key, and the parts of unfinished uploads by the upload's id.
 
-    `types`: their media types. `refuses`: answer uploads with this status. `is_open`: cleared to answer none.
+    `types`: their media types. `refuses`: the status for uploads. `is_open`: requests wait while it is not set.
     """
 
     url: str = ""
@@ -36,7 +36,7 @@ class Bucket:
 
     @property
     def uploads(self) -> list[str]:
-        """The keys of the uploads that were begun."""
+        """The keys of the uploads that have been started."""
         return [path.partition("?")[0] for method, path in self.requests if method == "POST" and "?uploads" in path]
 
     def answer(self, method: str, path: str, body: bytes, media_type: str) -> tuple[int, str]:
@@ -65,7 +65,7 @@ class Bucket:
 
 @contextmanager
 def running_bucket() -> Iterator[Bucket]:
-    """Run the store for as long as the block lasts."""
+    """Run the store during the block."""
     bucket = Bucket()
     bucket.is_open.set()
 

@@ -20,7 +20,7 @@ HOST = "127.0.0.1"
 
 @contextmanager
 def serving(app: ASGIApp, *, port: int = 0, protocol: type[BoundedProtocol] = BoundedProtocol) -> Iterator[str]:
-    """Serve an application in a thread while the block runs; its URL."""
+    """Serve an application in a thread during the block. Yields its URL."""
     listener = listen(HOST, port)
     server = uvicorn.Server(uvicorn.Config(app, http=protocol, ws="none", log_config=None, access_log=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

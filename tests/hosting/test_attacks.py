@@ -1,4 +1,4 @@
-"""What attackers send to a server with sign-in, over a real socket: nothing of it succeeds, and no secret gets out.
+"""Attacks on a server with sign-in, over a real socket: none succeeds, and no secret is disclosed.
 
 The requests have a valid token where that makes the attack stronger.
 """
@@ -52,13 +52,13 @@ class Target:
     secrets: list[str] = field(default_factory=list)
 
     def sign(self, sub: str = "anna", **claims: Any) -> str:
-        """A valid token, which must appear nowhere."""
+        """A valid token, which must not appear in any output."""
         token = self.provider.sign(sub=sub, aud=AUDIENCE, **claims)
         self.secrets.append(token)
         return token
 
     def send(self, raw: bytes) -> bytes:
-        """All that is answered to these bytes until the server closes the connection."""
+        """Send these bytes, and read until the server closes the connection."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=STEP_TIMEOUT) as connection:
             # It may be refused, and the connection closed, before all of it was sent.
             with suppress(ConnectionError):
@@ -68,11 +68,11 @@ class Target:
     def request(
         self, *headers: str, body: str = BODY, target: str = "/mcp", host: str = PUBLIC_HOST, token: str | None = None
     ) -> bytes:
-        """Send a POST with these headers beside the usual ones, or in place of them; its answer."""
+        """Send a POST with the usual headers and these, which take precedence. Return the response."""
         return self.send(build_request(*headers, body=body, target=target, host=host, token=token or self.sign()))
 
     def call(self, token: str, message: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Send a call of the newest protocol; its status and its message."""
+        """Send a call of 2026-07-28. Return the status and the message."""
         params = message["params"]
         named = [f"Mcp-Name: {params['name']}"] if "name" in params else []
         headers = [f"MCP-Protocol-Version: {MODERN}", f"Mcp-Method: {message['method']}", *named]
@@ -101,7 +101,7 @@ def build_request(*headers: str, body: str, target: str, host: str, token: str) 
 
 
 def status_of(answer: bytes) -> int:
-    """The status of the first answer; 0 without one."""
+    """The status of the first response, or 0 if there is none."""
     return int(answer[9:12]) if answer else 0
 
 
@@ -142,7 +142,7 @@ def target() -> Iterator[Target]:
     assert "\x1b" not in log
 
 
-def test_an_honest_request_is_served(target: Target) -> None:
+def test_valid_request_is_served(target: Target) -> None:
     for host in (PUBLIC_HOST, f"{PUBLIC_HOST}:443", f"127.0.0.1:{target.port}", f"localhost:{target.port}"):
         assert status_of(target.request(host=host)) == 200
     assert status_of(target.request(f"Origin: https://{PUBLIC_HOST}")) == 200
@@ -168,7 +168,7 @@ HOSTS = [
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_other_names_of_the_server(target: Target, host: str) -> None:
-    """DNS rebinding: a web page reaches the server under a name of its own."""
+    """DNS rebinding: a web page calls the server with the page's host name."""
     assert status_of(target.request(host=host)) in (400, 421)
 
 
@@ -182,11 +182,11 @@ ORIGINS = [
 
 
 @pytest.mark.parametrize("origin", ORIGINS)
-def test_web_pages_of_others(target: Target, origin: str) -> None:
+def test_foreign_web_pages(target: Target, origin: str) -> None:
     assert status_of(target.request(f"Origin: {origin}")) == 403
 
 
-def test_headers_of_proxies_change_nothing(target: Target) -> None:
+def test_headers_of_proxies_are_ignored(target: Target) -> None:
     headers = [
         "X-Forwarded-Host: evil.example.com",
         "Forwarded: host=evil.example.com;proto=http",
@@ -232,7 +232,7 @@ LENGTHS: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize(("headers", "body"), LENGTHS.values(), ids=LENGTHS)
-def test_requests_whose_end_or_host_is_not_clear(target: Target, headers: list[str], body: str) -> None:
+def test_requests_with_an_ambiguous_end_or_host(target: Target, headers: list[str], body: str) -> None:
     """Request smuggling: a proxy and the server see different requests in the same bytes."""
     keep = ["Connection: keep-alive"] if body.endswith(SMUGGLED) else []
     answer = target.request(*keep, *headers, body=body)
@@ -242,7 +242,7 @@ def test_requests_whose_end_or_host_is_not_clear(target: Target, headers: list[s
 
 
 def test_lines_that_end_differently_are_one_request(target: Target) -> None:
-    """A bare line feed ends a line here as well, so that nothing can hide behind it."""
+    """A bare line feed ends a line as well, so it cannot hide a header."""
     raw = build_request("Connection: close", body=BODY, target="/mcp", host=PUBLIC_HOST, token=target.sign())
     head, _, body = raw.partition(b"\r\n\r\n")
     answer = target.send(head.replace(b"\r\n", b"\n") + b"\n\n" + body)
@@ -305,7 +305,7 @@ def test_bodies_that_are_not_read(
     assert status_of(target.request()) == 200
 
 
-def test_a_long_body_without_a_token_is_refused_unread(target: Target) -> None:
+def test_long_body_without_a_token_is_not_read(target: Target) -> None:
     assert status_of(target.request("Authorization: Bearer x", body=" " * 1_000_000)) == 401
 
 
@@ -361,7 +361,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_other_paths_lead_nowhere(target: Target, path: str) -> None:
+def test_other_paths_are_not_found(target: Target, path: str) -> None:
     for headers in ([], ["Authorization: Bearer x"]):
         lines = [f"POST {path} HTTP/1.1", f"Host: {PUBLIC_HOST}", *headers, "Connection: close", "Content-Length: 0"]
         answer = target.send("\r\n".join([*lines, "", ""]).encode())
@@ -392,8 +392,8 @@ def test_a_path_below_hooks_never_reaches_the_server(path: str) -> None:
     assert len(seen) == 1
 
 
-class Hurried(BoundedProtocol):
-    """The same with little patience."""
+class ImpatientProtocol(BoundedProtocol):
+    """The protocol with short time limits."""
 
     head_timeout = body_timeout = answer_timeout = 0.3
 
@@ -404,7 +404,7 @@ def test_slow_bodies_call_nothing(sent: bytes) -> None:
     calls: list[str] = []
     server = build_server(settings, on_result=lambda name, _: calls.append(name))
     app = build_app(server, settings, host="127.0.0.1", access=Access(Mode.CALLER))
-    with serving(app, protocol=Hurried) as url:
+    with serving(app, protocol=ImpatientProtocol) as url:
         port = urlsplit(url).port or 0
         host = f"127.0.0.1:{port}"
         head = build_request(
@@ -433,8 +433,8 @@ INJECTED = [
 
 
 @pytest.mark.parametrize("header", INJECTED)
-def test_headers_make_no_lines_in_the_log(target: Target, header: str) -> None:
-    """The log is looked at when the server has ended."""
+def test_headers_cannot_add_lines_to_the_log(target: Target, header: str) -> None:
+    """The log is read after the server has exited."""
     answer = target.request(header.format("b"))
     assert b"\x1b" not in answer
     for name in ("a\nlevel: CRITICAL", "\x1b[31m", "\u2028CRITICAL"):
@@ -467,7 +467,7 @@ def list_jobids(target: Target, token: str) -> set[str]:
     return {job["jobid"] for job in message["result"]["structuredContent"]["jobs"]}
 
 
-def test_a_replayed_confirmation_orders_nothing_more(target: Target) -> None:
+def test_replayed_confirmation_orders_nothing(target: Target) -> None:
     token = target.sign("carla")
     question = ask(target, token)
     before = list_jobids(target, token)
@@ -479,7 +479,7 @@ def test_a_replayed_confirmation_orders_nothing_more(target: Target) -> None:
     assert list_jobids(target, token) - before == {first}
 
 
-def test_a_confirmation_of_somebody_else_is_refused(target: Target) -> None:
+def test_confirmation_of_another_user_is_refused(target: Target) -> None:
     question = ask(target, target.sign("dora"))
     status, message = agree(target, target.sign("eve"), question)
     assert (status, message["error"]["code"]) == (400, -32602)
@@ -493,7 +493,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("changed", CHANGES.values(), ids=CHANGES)
-def test_a_confirmation_of_something_else_is_refused(target: Target, changed: dict[str, Any]) -> None:
+def test_confirmation_of_another_order_is_refused(target: Target, changed: dict[str, Any]) -> None:
     token = target.sign("frida")
     status, message = agree(target, token, ask(target, token), **changed)
     assert (status, message["error"]["code"]) == (400, -32602)
@@ -511,7 +511,7 @@ def test_a_changed_state_is_refused(target: Target, position: int) -> None:
     assert (status, message["error"]["code"]) == (400, -32602)
 
 
-def test_a_made_up_state_is_refused(target: Target) -> None:
+def test_invented_state_is_refused(target: Target) -> None:
     token = target.sign("hanna")
     question = ask(target, token)
     forged = {"question": {"id": "1", "text": "?", "key": "1", "takes": [1, 2, 3, 4]}, "state": "{}"}

@@ -1,4 +1,4 @@
-"""Who may call a server over HTTP: what must be set for an address, and callers with a credential of their own."""
+"""Who may call a server over HTTP: the required settings for an address, and callers with their own credential."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ REFUSED: list[tuple[str, dict[str, str], tuple[str, ...]]] = [
 
 
 @pytest.mark.parametrize(("host", "environment", "mode"), MODES)
-def test_the_settings_decide_who_is_served(host: str, environment: dict[str, str], mode: Mode) -> None:
+def test_settings_determine_who_is_served(host: str, environment: dict[str, str], mode: Mode) -> None:
     assert choose_mode(Settings.from_environment(environment), host) is mode
 
 
 @pytest.mark.parametrize(("host", "environment", "named"), REFUSED)
-def test_what_is_missing_is_named(host: str, environment: dict[str, str], named: tuple[str, ...]) -> None:
+def test_missing_setting_is_named(host: str, environment: dict[str, str], named: tuple[str, ...]) -> None:
     with pytest.raises(SettingsError) as raised:
         choose_mode(Settings.from_environment(environment), host)
     lines = str(raised.value).splitlines()
@@ -150,9 +150,7 @@ def unusable(api: str) -> list[list[tuple[str, str]]]:
 
 @every_api
 @pytest.mark.parametrize("number", range(len(unusable("useapi"))))
-async def test_a_credential_that_cannot_be_one_is_refused(
-    api: str, number: int, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_malformed_credential_is_refused(api: str, number: int, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     headers = unusable(api)[number]
     encoded = [(name.encode(), value.encode()) for name, value in headers]
@@ -180,8 +178,8 @@ async def test_a_credential_in_the_url_is_refused(url: str) -> None:
 # What handlers see
 
 
-class Meeting:
-    """Where calls wait until so many are there."""
+class Barrier:
+    """Lets calls wait until a number of them are running."""
 
     def __init__(self, size: int) -> None:
         self._missing = size
@@ -196,16 +194,16 @@ class Meeting:
 
 
 def build_test_server(size: int) -> MCPServer[Any]:
-    """A server with a tool that says whose call it is, once so many calls are running at the same time."""
+    """A server with a tool that returns the tenant of its call, once a number of calls are running."""
     server = MCPServer[Any]("test")
-    meetings: list[Meeting] = []
+    meetings: list[Barrier] = []
 
     @server.tool()
     async def who() -> str:
         """Say whose call it is."""
         before = current_tenant.get().id
         if not meetings:
-            meetings.append(Meeting(size))
+            meetings.append(Barrier(size))
         await meetings[0].join()
         assert current_tenant.get().id == before
         return before

@@ -1,4 +1,4 @@
-"""Two callers of one server over real HTTP, with the official client: own credentials, and sign-in."""
+"""Two callers of one server over real HTTP, with the official client: with their own credentials, and with sign-in."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def anyio_backend() -> str:
 
 
 class Accounts:
-    """The API as it is: each credential has an account of its own. `headers`: all that was sent to it."""
+    """The API, in which each credential has its own account. `headers`: those of all requests."""
 
     def __init__(self, api: str, credentials: list[str]) -> None:
         self.by_credential: dict[str, Simulator] = {}
@@ -70,13 +70,13 @@ class Accounts:
         await account(scope, receive, send)
 
     def count_orders(self) -> dict[str, int]:
-        """By credential, how many orders came."""
+        """The number of orders by credential."""
         return {credential: len(each.orders) for credential, each in self.by_credential.items()}
 
 
 @contextmanager
 def hosted(accounts: Accounts, access: Access, **environment: str) -> Iterator[str]:
-    """A server over real HTTP; the URL of its endpoint."""
+    """Run a server over real HTTP. Yields the URL of its endpoint."""
     settings = Settings.from_environment({**IN_MEMORY, "LUMA_MCP_PUBLIC_URL": PUBLIC_URL, **environment})
     server = build_server(settings, transport=httpx2.ASGITransport(accounts))
     with serving(build_app(server, settings, host="127.0.0.1", access=access)) as url:

@@ -1,4 +1,4 @@
-"""How many connections a server for many takes."""
+"""The number of connections that a hosted server accepts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ print(build_shared_protocol().max_connections, *resource.getrlimit(resource.RLIM
         (15_000, 20_000, 10_000, 15_000),
     ],
 )
-def test_the_limit_of_open_files_decides(soft: int, hard: int, connections: int, raised: int) -> None:
+def test_connection_limit_depends_on_the_limit_of_open_files(
+    soft: int, hard: int, connections: int, raised: int
+) -> None:
     import resource
 
     _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""A server that is being stopped finishes its calls, in both versions of the protocol: the real program."""
+"""A server that is being stopped finishes its calls, with both versions of the protocol. It is the real program."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class Call:
         self._begun = anyio.Event()
         self.content: dict[str, Any] = {}
 
-    async def wait_begun(self) -> None:
-        """Wait until its job was reported."""
+    async def wait_until_started(self) -> None:
+        """Wait until progress names the job."""
         with anyio.fail_after(STEP_TIMEOUT):
             await self._begun.wait()
 
@@ -76,7 +76,7 @@ class Call:
 
 @asynccontextmanager
 async def calling(url: str, mode: str, **arguments: Any) -> AsyncIterator[Call]:
-    """A call that runs beside the block, which lasts until both have ended."""
+    """Run a call concurrently with the block, and wait for both."""
     call = Call(url, mode)
     async with anyio.create_task_group() as calls:
         calls.start_soon(partial(call.run, **arguments))
@@ -88,7 +88,7 @@ async def wait_until_ended(process: subprocess.Popen[str]) -> int:
 
 
 def metrics_url(process: subprocess.Popen[str]) -> str:
-    """Where the program says that it serves its metrics."""
+    """Get the URL of the metrics from the program's output."""
     assert process.stderr
     for line in process.stderr:
         if found := re.search(r"http://\S+(?=/metrics)", line):
@@ -97,7 +97,7 @@ def metrics_url(process: subprocess.Popen[str]) -> str:
 
 
 async def drain(process: subprocess.Popen[str], operator: str) -> None:
-    """Send it the signal, and wait until it drains."""
+    """Send the signal, and wait until the server drains."""
     process.send_signal(signal.SIGTERM)
     with anyio.fail_after(STEP_TIMEOUT):
         async with httpx2.AsyncClient(base_url=operator) as client:
@@ -108,7 +108,7 @@ async def drain(process: subprocess.Popen[str], operator: str) -> None:
 
 
 class SlowApi(Api):
-    """An API that answers an order when it is released."""
+    """An API that responds to an order when a test releases it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class SlowApi(Api):
 
 @contextmanager
 def serving(api: Api) -> Iterator[dict[str, Any]]:
-    """Serve an API; the settings for it."""
+    """Serve an API. Yields the settings for it."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         address = Address(listener)
@@ -133,10 +133,10 @@ def serving(api: Api) -> Iterator[dict[str, Any]]:
 
 @MODES
 @pytest.mark.parametrize("settings", [{}, HOSTED | {"LUMA_MCP_DRAIN_SECONDS": "6"}], ids=["owner", "hosted"])
-async def test_a_long_wait_answers_that_the_job_still_runs(mode: str, settings: dict[str, Any]) -> None:
+async def test_long_wait_returns_the_running_job(mode: str, settings: dict[str, Any]) -> None:
     with run_server("--simulate", **settings) as (url, process):
         async with calling(url, mode, **STUCK) as call:
-            await call.wait_begun()
+            await call.wait_until_started()
             process.send_signal(signal.SIGTERM)
         assert call.content.get("state") == "running", call.content
         assert call.content["jobid"]
@@ -149,7 +149,7 @@ async def test_a_job_that_ends_during_the_drain_is_returned(mode: str) -> None:
     api = Api()
     with serving(api) as settings, run_server(**settings, **HOSTED) as (url, process):
         async with calling(url, mode, prompt="A fox", wait_seconds=40) as call:
-            await call.wait_begun()
+            await call.wait_until_started()
             process.send_signal(signal.SIGTERM)
             api.now += 600
         assert call.content["state"] == "completed"
@@ -161,7 +161,7 @@ async def test_a_new_call_does_not_wait_during_the_drain(mode: str) -> None:
     with run_server("--simulate", **HOSTED, **METRICS) as (url, process):
         operator, second = metrics_url(process), Call(url, mode)
         async with calling(url, mode, **STUCK) as first:
-            await first.wait_begun()
+            await first.wait_until_started()
             await drain(process, operator)
             assert httpx2.get(f"{operator}/livez").status_code == 200
             assert "luma_mcp_draining 1.0" in httpx2.get(f"{operator}/metrics").text
@@ -177,7 +177,7 @@ async def test_a_client_that_tried_to_listen_keeps_its_connection() -> None:
     with run_server("--simulate", **HOSTED, **METRICS) as (url, process):
         operator, connection = metrics_url(process), http.client.HTTPConnection(urlsplit(url).netloc)
         async with calling(url, ERAS[1], **STUCK) as call:
-            await call.wait_begun()
+            await call.wait_until_started()
             connection.request("GET", "/mcp", headers=headers)
             connection.getresponse().read()
             await drain(process, operator)
@@ -188,7 +188,7 @@ async def test_a_client_that_tried_to_listen_keeps_its_connection() -> None:
 
 
 @MODES
-async def test_an_order_on_its_way_is_finished(mode: str) -> None:
+async def test_order_in_flight_is_finished(mode: str) -> None:
     api = SlowApi()
     with serving(api) as settings, run_server(**settings, **METRICS) as (url, process):
         async with calling(url, mode, prompt="A fox", wait_seconds=40) as call:
@@ -201,7 +201,7 @@ async def test_an_order_on_its_way_is_finished(mode: str) -> None:
 
 
 @MODES
-async def test_an_order_that_takes_too_long_is_not_torn_from_its_answer(mode: str, tmp_path: Path) -> None:
+async def test_order_that_takes_too_long_still_gets_its_response(mode: str, tmp_path: Path) -> None:
     api = SlowApi()
     order: dict[str, Any] = {"prompt": "A fox", "wait_seconds": 0}
     journal = {"LUMA_MCP_DRAIN_SECONDS": "0", "LUMA_MCP_JOURNAL": str(tmp_path / "journal.db")}
@@ -229,7 +229,7 @@ async def test_a_second_signal_ends_it_at_once(second: signal.Signals) -> None:
     with run_server("--simulate", **HOSTED, **METRICS) as (url, process):
         operator = metrics_url(process)
         async with calling(url, ERAS[1], **STUCK) as call:
-            await call.wait_begun()
+            await call.wait_until_started()
             await drain(process, operator)
             process.send_signal(second)
             assert await wait_until_ended(process) == 128 + second

@@ -1,4 +1,4 @@
-"""The API's calls at the end of jobs: hints from somebody who has our keys, whatever else comes."""
+"""The API's webhooks at the end of jobs: authenticated hints, which are confirmed by a poll."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from tests.clock import pass_time
 from tests.conftest import TOKEN, resolve, wall_clock
 from tests.service.orders import place
-from tests.transports import Held
+from tests.transports import HoldingTransport
 
 from luma_mcp.catalog import get_catalog
 from luma_mcp.hosting.hooks import LARGEST_BODY, Hooks, build_hooks
@@ -43,7 +43,7 @@ def build_settings(tmp_path: Path | None, *keys: str, public_url: str | None = P
 
 
 def build_urls(key: str) -> WebhookUrls:
-    """Build what makes and verifies addresses with a key."""
+    """Build the object that creates and verifies webhook URLs with a key."""
     urls = build_webhook_urls(build_settings(None, key), get_catalog("useapi"))
     assert urls
     return urls
@@ -81,7 +81,7 @@ async def call(hooks: Hooks, url: str, method: str = "POST", body: bytes = b"{}"
 
 
 def reply_url_of(simulator: Simulator) -> str:
-    """Where the last order has the API call."""
+    """The webhook URL in the last order."""
     return str(simulator.orders[-1]["replyUrl"])
 
 
@@ -104,8 +104,8 @@ async def test_call_is_confirmed_by_one_poll_at_once(hooks: Hooks, service: Vide
     assert simulator.requests[POLL] == seen + 1
 
 
-async def test_body_is_believed_in_nothing(hooks: Hooks, service: VideoService, simulator: Simulator) -> None:
-    """It says that the job has failed; and it says so too early."""
+async def test_body_is_not_trusted(hooks: Hooks, service: VideoService, simulator: Simulator) -> None:
+    """The body says that the job has failed, and it comes too early."""
     job = (await place(service, "A fox simulate:takes=55")).job
     ends: list[tuple[str, float]] = []
     async with anyio.create_task_group() as tasks:
@@ -117,12 +117,12 @@ async def test_body_is_believed_in_nothing(hooks: Hooks, service: VideoService, 
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"[" * 60_000, b"x" * LARGEST_BODY])
-async def test_any_body_will_do(hooks: Hooks, service: VideoService, simulator: Simulator, body: bytes) -> None:
+async def test_any_body_is_accepted(hooks: Hooks, service: VideoService, simulator: Simulator, body: bytes) -> None:
     await place(service)
     assert (await call(hooks, reply_url_of(simulator), body=body)).status_code == 204
 
 
-async def test_repeated_and_late_calls_are_answered_alike(
+async def test_repeated_and_late_calls_get_the_same_response(
     hooks: Hooks, service: VideoService, simulator: Simulator
 ) -> None:
     job = (await place(service)).job
@@ -190,7 +190,7 @@ async def test_only_post_is_allowed(hooks: Hooks, service: VideoService, simulat
 
 
 @pytest.mark.parametrize("states_length", [True, False])
-async def test_megabyte_is_refused_unread(
+async def test_megabyte_is_not_read(
     hooks: Hooks, service: VideoService, simulator: Simulator, states_length: bool
 ) -> None:
     await place(service)
@@ -215,7 +215,7 @@ async def test_megabyte_is_refused_unread(
 
 
 async def test_call_before_the_answer_is_recorded_waits_for_it(settings: Settings, simulator: Simulator) -> None:
-    held = Held(simulator)
+    held = HoldingTransport(simulator)
     service = start(settings, held)
     hooks = build_hooks(settings, lambda: [service])
     assert hooks
@@ -268,7 +268,7 @@ async def test_key_after_rotation(tmp_path: Path, simulator: Simulator) -> None:
     await service.aclose()
 
 
-async def test_address_is_no_part_of_the_order(service: VideoService, simulator: Simulator) -> None:
+async def test_address_is_not_part_of_the_order(service: VideoService, simulator: Simulator) -> None:
     result = await place(service, "A fox")
     url = reply_url_of(simulator)
     job = await service.wait(result.job.jobid, 600)
@@ -337,20 +337,20 @@ async def test_order_that_is_sent_again_keeps_its_address(simulator: Simulator) 
     [{"public_url": None}, {"secret_keys": ()}, {"public_url": f"https://{'x' * 60}.example/{'y' * 1000}"}],
     ids=["no URL", "no keys", "long URL"],
 )
-async def test_without_them_orders_have_no_address(simulator: Simulator, change: dict[str, Any]) -> None:
+async def test_without_webhooks_orders_have_no_address(simulator: Simulator, change: dict[str, Any]) -> None:
     service = start(build_settings(None, **change), httpx2.ASGITransport(simulator))
     await place(service)
     assert "replyUrl" not in simulator.orders[-1]
     await service.aclose()
 
 
-def test_api_that_calls_nobody_has_none() -> None:
+def test_api_without_webhooks_gets_no_address() -> None:
     settings = build_settings(None, api="agents")
     assert build_webhook_urls(settings, get_catalog("agents")) is None
     assert build_hooks(settings, list) is None
 
 
-async def test_mac_is_of_the_order_and_of_this_purpose() -> None:
+async def test_mac_depends_on_the_order_and_the_purpose() -> None:
     urls = build_urls(KEY)
     one, two = ((urls.build(digit * 64) or "").rsplit("/", 1)[1] for digit in "01")
     assert urls.is_valid("0" * 64, one)
@@ -395,7 +395,7 @@ async def test_path_is_in_no_log(
 
 
 class Caller(HTTPServer):
-    """Takes the calls of a simulator. `bodies`: what they contained."""
+    """Receives the webhooks of a simulator. `bodies`: their bodies."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

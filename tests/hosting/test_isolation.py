@@ -1,7 +1,7 @@
-"""Two tenants order with one credential: neither can learn of, use or change anything of the other.
+"""Two tenants with one credential: neither can see, use or change anything of the other.
 
-Each attempt of Bob's is made twice: with what is Ada's, and with ids of the same form that nobody has. He must not be
-able to tell one from the other.
+Each attempt by Bob is made twice: with ids of Ada, and with ids of the same form that nobody has. He must not be
+able to distinguish the results.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from tests.server.declaring import (
     task_request,
 )
 from tests.server.panel import Panel
-from tests.transports import Held, Unreliable
+from tests.transports import HoldingTransport, UnreliableTransport
 
 from luma_mcp.api.protocol import VideoRequest
 from luma_mcp.catalog.useapi import USEAPI
@@ -86,14 +86,14 @@ FLASH = {
 
 
 def draw(colour: str) -> str:
-    """A picture, as a data: URI."""
+    """Make a picture as a data: URI."""
     file = io.BytesIO()
     Image.new("RGB", (320, 180), colour).save(file, "PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-class Recording(httpx2.AsyncBaseTransport):
-    """Carries requests to the simulator, and records their addresses and bodies."""
+class RecordingTransport(httpx2.AsyncBaseTransport):
+    """Sends requests to the simulator, and records their URLs and bodies."""
 
     def __init__(self, simulator: Simulator) -> None:
         self._simulated = httpx2.ASGITransport(simulator)
@@ -107,22 +107,22 @@ class Recording(httpx2.AsyncBaseTransport):
 
 @dataclass
 class Server:
-    """One server, as its operator runs it for several tenants."""
+    """One server for several tenants."""
 
     server: MCPServer[Any]
-    transport: Recording
+    transport: RecordingTransport
 
     def __post_init__(self) -> None:
         self.server.middleware.insert(0, identify)
 
     def connect(self, tenant: Tenant, *extensions: str, asks: Person | None = None) -> Client:
-        """Connects a client whose calls are the tenant's."""
+        """Connect a client of a tenant."""
         named = Implementation(name=tenant.id, version="1")
         return declaring(Client(self.server), *extensions, asks=asks, named=named)
 
 
 async def identify(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Middleware that stands for the layer that authenticates requests: a client is whom it claims to be."""
+    """Middleware in place of authentication: it trusts the tenant that a client names."""
     client = ctx.session.client_params
     token = current_tenant.set(TENANTS[client.client_info.name] if client else OWNER)
     try:
@@ -136,9 +136,9 @@ Start = Callable[..., Server]
 
 @pytest.fixture
 def start(api: str, simulator: Simulator, tmp_path: Path) -> Start:
-    """Starts a server on the simulator and the test's journal; variables by name.
+    """Start a server with the simulator and the test's journal. Variables are given by name.
 
-    `settles`: whether it settles orders of failed machines.
+    `settles`: whether the server settles orders of failed machines.
     """
 
     def start_server(
@@ -146,7 +146,7 @@ def start(api: str, simulator: Simulator, tmp_path: Path) -> Start:
     ) -> Server:
         own = {PROVIDERS[api].variable: CREDENTIALS[api], "LUMA_MCP_JOURNAL": str(tmp_path / "journal.db")}
         settings = replace(Settings.from_environment(IN_MEMORY | own | variables), has_local_files=False)
-        recording = Recording(simulator)
+        recording = RecordingTransport(simulator)
         server = build_server(
             settings,
             transport=transport or recording,
@@ -161,7 +161,7 @@ def start(api: str, simulator: Simulator, tmp_path: Path) -> Start:
 
 @dataclass(frozen=True)
 class Target:
-    """What an attempt is about: a finished and a running job, an uploaded image, a prompt, and an account."""
+    """The targets of an attempt: a finished and a running job, an uploaded image, a prompt and an account."""
 
     finished: str
     running: str
@@ -175,15 +175,15 @@ class Target:
 
 
 async def prepare(ada: Client) -> Target:
-    """Let Ada order a video with a picture, and one that goes on running."""
+    """Let Ada order a video with a picture, and one that keeps running."""
     _, made = await order(ada, SECRET, image_start=draw("red"), wait_seconds=300)
     assert made["state"] == "completed"
     _, running = await order(ada, f"{SECRET} simulate:stuck")
     return Target(made["jobid"], running["jobid"], made["assets"]["image_start"], SECRET, EMAIL)
 
 
-def make_up(target: Target) -> Target:
-    """Ids of the same form that nobody has."""
+def invent(target: Target) -> Target:
+    """Invent ids of the same form, which nobody has."""
 
     def change(text: str) -> str:
         changed = text
@@ -200,7 +200,7 @@ Attempt = Callable[[Client, Target], Awaitable[Any]]
 
 
 def tool(name: str, /, **arguments: str | int | list[Any]) -> Attempt:
-    """Call a tool. In its arguments, `{finished}` and the like stand for what the attempt is about."""
+    """Build an attempt that calls a tool. Placeholders such as `{finished}` in the arguments name its target."""
 
     async def attempt(bob: Client, target: Target) -> Any:
         return await call_raw(bob, name, **fill(arguments, target))
@@ -235,7 +235,7 @@ def task(method: str, jobid: str, **params: Any) -> Attempt:
 
 
 def fill(value: Any, target: Target) -> Any:
-    """Fill in what an attempt is about."""
+    """Replace the placeholders of an attempt."""
     if isinstance(value, dict):
         return {name: fill(each, target) for name, each in value.items()}
     if isinstance(value, list):
@@ -318,12 +318,12 @@ ATTEMPTS: dict[str, Attempt] = {
 }
 
 
-def test_attempts_are_many() -> None:
+def test_there_are_many_attempts() -> None:
     assert len(ATTEMPTS) >= 40
 
 
 async def describe(attempt: Attempt, bob: Client, target: Target) -> str:
-    """The whole answer to an attempt as text, with what it is about left out."""
+    """Format the whole result of an attempt, without the ids of its target."""
     try:
         answer = await attempt(bob, target)
     except MCPError as error:
@@ -338,12 +338,12 @@ async def describe(attempt: Attempt, bob: Client, target: Target) -> str:
 
 
 @BOTH_APIS
-async def test_nothing_of_another_tenant_is_reached(start: Start, simulator: Simulator) -> None:
+async def test_no_attempt_reaches_another_tenant(start: Start, simulator: Simulator) -> None:
     server = start()
     differing: dict[str, tuple[str, str]] = {}
     async with server.connect(ADA) as ada, server.connect(BOB, TASKS) as bob:
         target = await prepare(ada)
-        made_up = make_up(target)
+        made_up = invent(target)
         before = dict(simulator.service.jobs), simulator.requests["DELETE /jobs/…"]
         for name, attempt in ATTEMPTS.items():
             of_nobody = await describe(attempt, bob, made_up)
@@ -414,8 +414,8 @@ async def test_full_slots_name_no_job_of_others(start: Start, simulator: Simulat
 
 
 async def test_lost_order_names_no_job_of_others(start: Start, simulator: Simulator) -> None:
-    """Somebody else's job is one of two that it may be."""
-    lost = Unreliable(simulator, httpx2.ReadError(""), delivered=True)
+    """One of the two possible jobs is another tenant's."""
+    lost = UnreliableTransport(simulator, httpx2.ReadError(""), delivered=True)
     server = start(lost)
     async with server.connect(BOB) as bob:
         elsewhere = simulator.service.start(FLASH, EMAIL, webhook=False)
@@ -430,7 +430,7 @@ async def test_lost_order_names_no_job_of_others(start: Start, simulator: Simula
 
 
 async def test_lost_job_is_found_beside_those_of_others(start: Start, simulator: Simulator) -> None:
-    server = start(Unreliable(simulator, None, httpx2.ReadError(""), delivered=True))
+    server = start(UnreliableTransport(simulator, None, httpx2.ReadError(""), delivered=True))
     async with server.connect(ADA) as ada, server.connect(BOB) as bob:
         _, of_ada = await order(ada)
         _, of_bob = await order(bob)
@@ -439,14 +439,14 @@ async def test_lost_job_is_found_beside_those_of_others(start: Start, simulator:
 
 
 async def test_job_that_another_tenant_may_have_ordered_is_not_adopted(start: Start, simulator: Simulator) -> None:
-    """Ada's order is on its way, and its job is in the list, when Bob's order gets lost."""
-    held, server = Held(simulator), start()
+    """Ada's order is in flight, and its job is in the list, when the response to Bob's order is lost."""
+    held, server = HoldingTransport(simulator), start()
     slow = start(held)
     async with slow.connect(ADA) as ada, anyio.create_task_group() as tasks:
         tasks.start_soon(order, ada)
         await held.delivered.wait()
         # Bob's order never arrives, although it was sent.
-        server = start(Unreliable(simulator, httpx2.ReadError("")))
+        server = start(UnreliableTransport(simulator, httpx2.ReadError("")))
         async with server.connect(BOB) as bob:
             error = await order_error(bob)
         held.may_answer.set()
@@ -514,13 +514,13 @@ async def test_unusable_journal_says_so_instead_of_not_found(
 
 
 @pytest.mark.parametrize("state_of", ["ada", "bob"])
-async def test_agreement_counts_for_the_tenant_who_was_asked(start: Start, simulator: Simulator, state_of: str) -> None:
+async def test_confirmation_counts_only_for_its_tenant(start: Start, simulator: Simulator, state_of: str) -> None:
     server = start(LUMA_MCP_CONFIRM="always")
     arguments = {"prompt": "A fox", "wait_seconds": 0}
     async with server.connect(ADA, asks=Person()) as ada, server.connect(BOB, asks=Person()) as bob:
-        asked = {"ada": ada, "bob": bob}[state_of]
-        question = await call_raw(asked, "generate_video", **arguments)
-        if asked is bob:
+        caller = {"ada": ada, "bob": bob}[state_of]
+        question = await call_raw(caller, "generate_video", **arguments)
+        if caller is bob:
             await answer_question(bob, "generate_video", question, AGREED, **arguments)
             assert len(simulator.service.jobs) == 1
             return
@@ -578,7 +578,7 @@ async def test_who_ordered_is_recorded_for_the_operator(start: Start, tmp_path: 
 
 @BOTH_APIS
 async def test_orders_of_a_failed_machine_are_settled(start: Start, simulator: Simulator, tmp_path: Path) -> None:
-    """Its process ended while the answer was on its way; nobody of that tenant calls again."""
+    """Its process ended before the response arrived, and nobody of that tenant calls again."""
     api = simulator.service.catalog.api
     credential = api_id(PROVIDERS[api].base_url, CREDENTIALS[api])
     journal = SqliteJournal(tmp_path / "journal.db", api=join_api(credential, "ada"), wall_clock=wall_clock)
@@ -605,7 +605,7 @@ async def test_orders_of_a_failed_machine_are_settled(start: Start, simulator: S
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("mode", ERAS)
-async def test_tenants_are_apart_over_http(tmp_path: Path, mode: str) -> None:
+async def test_tenants_are_isolated_over_http(tmp_path: Path, mode: str) -> None:
     """The tenant of a request is that of its handler, in both versions of the protocol."""
     simulator = new_simulator(speed=1000)
     with running(simulator) as url:
@@ -625,7 +625,7 @@ async def test_tenants_are_apart_over_http(tmp_path: Path, mode: str) -> None:
 
 
 class NamedTenant:
-    """ASGI middleware that stands for authentication: a request is whose it claims to be."""
+    """ASGI middleware in place of authentication: it trusts the tenant that a request names."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -653,7 +653,7 @@ PICTURE = base64.b64decode(draw("red").partition(",")[2])
 
 
 async def try_upload(bob: Panel) -> list[Any]:
-    """All that Bob can do with the id of an upload: the answers."""
+    """Let Bob try everything with the id of an upload. Return the results."""
     return [
         await bob.call(offset=50, data=base64.b64encode(PICTURE[50:]).decode()),
         await bob.call(action="preview"),
@@ -708,7 +708,7 @@ async def test_the_account_of_the_operator_cannot_be_chosen(start: Start) -> Non
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_picture_is_uploaded_over_http_at_any_replica(tmp_path: Path) -> None:
-    """Each part is as long as it may be, and reaches another replica than the one before."""
+    """Each part has the maximum size, and each goes to another replica than the previous one."""
     file = io.BytesIO()
     Image.effect_noise((1000, 1000), 90).save(file, "PNG")
     data = file.getvalue()
@@ -744,7 +744,7 @@ async def test_a_picture_is_uploaded_over_http_at_any_replica(tmp_path: Path) ->
 
 
 def test_tenants_share_the_limits_of_decoding() -> None:
-    """Each video that is read can take more than a gigabyte."""
+    """Decoding a video can take more than a gigabyte."""
     services = build_services(Settings(token=SecretStr(TOKEN)), USEAPI)
     decoders = []
     for tenant in (ADA, BOB):

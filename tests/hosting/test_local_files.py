@@ -1,4 +1,4 @@
-"""A server whose callers are elsewhere uses no files of its machine for them, and says so everywhere."""
+"""A server for remote callers uses no files of its machine for them, and its descriptions say so."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OF_THE_MACHINE = ("save", "path", "disk", "this machine", "folder", "join_videos
 
 
 async def list_texts(client: Client) -> str:
-    """All that a client is shown before its first call."""
+    """All texts that a client gets before its first call."""
     tools, prompts = await client.list_tools(), await client.list_prompts()
     resources, templates = await client.list_resources(), await client.list_resource_templates()
     shown = [tools, prompts, resources, templates]
@@ -47,7 +47,7 @@ async def list_texts(client: Client) -> str:
 
 @BOTH_APIS
 @pytest.mark.parametrize(("mode", "schema"), [(ERAS[0], "portable"), (ERAS[1], "exact")])
-async def test_nothing_that_is_listed_speaks_of_files(hosted: Hosted, mode: str, schema: str) -> None:
+async def test_descriptions_do_not_mention_files(hosted: Hosted, mode: str, schema: str) -> None:
     async with hosted(mode, LUMA_MCP_SCHEMA=schema) as client:
         shown = await list_texts(client)
         names = {tool.name for tool in (await client.list_tools()).tools}
@@ -83,7 +83,7 @@ async def test_a_path_is_refused_whether_or_not_it_exists(hosted: Hosted, tmp_pa
     assert "an absolute path" not in text
 
 
-async def test_a_relative_file_link_is_not_taken_for_an_uploaded_image(hosted: Hosted, simulator: Simulator) -> None:
+async def test_relative_file_link_is_not_an_uploaded_image(hosted: Hosted, simulator: Simulator) -> None:
     async with hosted() as client:
         error = await order_error(client, image_start="file:a.jpg")
     assert "starts with file: and must be" in error["message"]
@@ -116,7 +116,7 @@ async def test_links_and_data_are_still_images(hosted: Hosted) -> None:
     assert refs[0] == refs[1]
 
 
-async def test_save_is_refused_with_what_works_instead(hosted: Hosted) -> None:
+async def test_refusal_of_save_names_an_alternative(hosted: Hosted) -> None:
     async with hosted() as client:
         error = await order_error(client, save=True)
         follow = await client.call_tool("get_job", {"jobid": "j1-bot:luma", "save": True})
@@ -161,7 +161,7 @@ async def test_nothing_is_written_for_an_order_that_another_server_was_to_save(h
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_few_copies_of_videos_stay_in_the_temporary_folder(tmp_path: Path) -> None:
-    """Each of many tenants has some, on one disk."""
+    """Many tenants share one disk."""
     environment: dict[str, Any] = {"LUMA_MCP_PUBLIC_URL": "http://127.0.0.1", "TMPDIR": str(tmp_path)}
     with run_server("--simulate", **environment) as (url, process):
         async with Client(url) as client:

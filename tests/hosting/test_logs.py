@@ -1,4 +1,4 @@
-"""What a server that is reached over HTTP logs: one line for each request, and nothing secret or personal."""
+"""The log of a server over HTTP: one line for each request, without secrets or personal data."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ KEY = "secret-key-0123456789-abcdefghijkl"
 
 @contextmanager
 def logging_as(log_format: str, level: str = "DEBUG", **settings: Any) -> Iterator[Callable[[], str]]:
-    """Logging is configured as for the program; what was logged."""
+    """Configure logging as the program does. Yields the log."""
     root = logging.getLogger()
     loggers = [root, *(each for each in root.manager.loggerDict.values() if isinstance(each, logging.Logger))]
     before = [(each, each.level) for each in loggers]
@@ -64,7 +64,7 @@ def handling(request: HttpRequest, tenant: Tenant = OWNER) -> Iterator[None]:
 
 
 async def answer(scope: Scope, app: ASGIApp) -> list[Message]:
-    """What the middleware around an application sends for a request."""
+    """Send a request through the middleware, and return the response."""
     sent: list[Message] = []
 
     async def collect(message: Message) -> None:
@@ -131,7 +131,7 @@ def test_secrets_are_masked_wherever_they_are(log_format: str, secret: str) -> N
 
 
 @FORMATS
-def test_no_caller_can_make_a_line_that_looks_like_another_record(log_format: str) -> None:
+def test_callers_cannot_forge_log_records(log_format: str) -> None:
     forged = 'ERROR x: forged\r{"level": "ERROR"}\x1b[2K\x85\u2028ERROR x: forged'
     with logging_as(log_format) as logged:
         logging.getLogger("x").error("name: %s", f"a\nb\n{forged}")
@@ -145,7 +145,7 @@ def test_no_caller_can_make_a_line_that_looks_like_another_record(log_format: st
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", "\n".join(lines))
 
 
-def test_what_pydantic_refuses_is_not_repeated() -> None:
+def test_values_that_pydantic_rejects_are_not_logged() -> None:
     class Request(BaseModel):
         prompt: int
 
@@ -158,7 +158,7 @@ def test_what_pydantic_refuses_is_not_repeated() -> None:
         assert "lighthouse" not in logged()
 
 
-def test_a_huge_line_is_masked_in_no_time() -> None:
+def test_huge_line_is_masked_quickly() -> None:
     # It would take hours if each character were looked at more than a few times.
     with logging_as("json") as logged:
         logging.getLogger("x").error("%s", "x" * 3_000_000 + "@" + "y" * 3_000_000)
@@ -246,7 +246,7 @@ async def test_a_request_that_fails_or_whose_client_leaves_has_a_line_as_well() 
 @pytest.mark.parametrize(
     ("log_format", "level", "lines"), [("text", "WARNING", 0), ("json", "ERROR", 0), ("text", "INFO", 1)]
 )
-async def test_whoever_wants_fewer_lines_gets_none_of_requests(log_format: str, level: str, lines: int) -> None:
+async def test_lower_log_level_hides_request_lines(log_format: str, level: str, lines: int) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         """Nothing."""
 
@@ -256,7 +256,7 @@ async def test_whoever_wants_fewer_lines_gets_none_of_requests(log_format: str, 
 
 
 class TestProgram:
-    """The real program, at its most talkative."""
+    """The real program, with the most detailed log level."""
 
     @pytest.fixture
     def anyio_backend(self) -> str:

@@ -1,4 +1,4 @@
-"""Access tokens: which are accepted, and what a client learns about one that is not."""
+"""Access tokens: which ones are accepted, and the responses to the others."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
 
 
 class Clock:
-    """Seconds that pass when a test says so."""
+    """A manual clock, in seconds."""
 
     now = 0.0
 
@@ -67,7 +67,7 @@ class Clock:
 
 
 async def show_tenant(scope: Scope, receive: Receive, send: Send) -> None:
-    """What the MCP server would see: the tenant, the headers and the body."""
+    """Return what the MCP server would get: the tenant, the headers and the body."""
     tenant = current_tenant.get()
     content = {
         "id": tenant.id,
@@ -81,7 +81,7 @@ async def show_tenant(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class Resource(httpx2.AsyncBaseTransport):
-    """A protected resource, its identity provider, and a client's view of both."""
+    """A protected resource and its identity provider, with a client for both."""
 
     def __init__(self, provider: IdentityProvider | None = None, **settings: str) -> None:
         self.provider = provider or IdentityProvider()
@@ -109,7 +109,7 @@ class Resource(httpx2.AsyncBaseTransport):
 
 
 def challenge(response: httpx2.Response) -> dict[str, str]:
-    """The parameters of the challenge, which is of the scheme Bearer."""
+    """Parse the parameters of a Bearer challenge."""
     scheme, _, rest = response.headers["www-authenticate"].partition(" ")
     assert scheme == "Bearer"
     return dict(re.findall(r'(\w+)="([^"]*)"', rest))
@@ -140,7 +140,7 @@ VALID: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("claims", VALID.values(), ids=VALID)
-async def test_what_providers_differ_in_is_accepted(claims: dict[str, Any]) -> None:
+async def test_differences_between_providers_are_accepted(claims: dict[str, Any]) -> None:
     resource = Resource()
     # The table was built when the tests were collected, which may be minutes ago.
     since = int(time.time()) - NOW
@@ -158,18 +158,18 @@ def encode(data: bytes) -> str:
 
 
 def forge(header: dict[str, Any]) -> str:
-    """A token that somebody else signed, with this header."""
+    """Build a token with this header, signed with a foreign key."""
     return assemble(header, CLAIMS, jwt.get_algorithm_by_name("RS256").sign(b"anything", OTHER_RSA))
 
 
 def sign_by_hmac() -> str:
-    """A token whose secret is the provider's public key, for a verifier that lets the token choose the algorithm."""
+    """Build a token signed by HMAC with the public key, for a verifier that lets the token choose the algorithm."""
     text = assemble({"alg": "HS256", "typ": "at+jwt", "kid": "rsa"}, CLAIMS).rpartition(".")[0]
     return f"{text}.{encode(hmac.digest(PUBLIC_PEM, text.encode(), 'sha256'))}"
 
 
 def swap_claims() -> str:
-    """A token with the claims of another one."""
+    """Build a token with the claims of another one."""
     header, _, signature = SIGN().split(".")
     return ".".join((header, SIGN(sub="bob").split(".")[1], signature))
 
@@ -343,7 +343,7 @@ async def test_nothing_without_the_scope_for_reading(scopes: str) -> None:
 
 
 @pytest.mark.parametrize("value", [{"scope": 7}, {"scope": None, "scp": {"luma:read": 1}}, {"scope": [["luma:read"]]}])
-async def test_scopes_that_cannot_be_read_are_none(value: dict[str, Any]) -> None:
+async def test_unreadable_scopes_are_ignored(value: dict[str, Any]) -> None:
     resource = Resource()
     assert (await resource.call(resource.provider.sign(**value))).status_code == 403
 
@@ -404,7 +404,7 @@ async def test_a_public_url_with_a_path() -> None:
     assert (await resource.call(resource.provider.sign(aud="https://tools.example.com/luma/mcp"))).status_code == 200
 
 
-async def test_an_audience_of_its_own() -> None:
+async def test_custom_audience() -> None:
     resource = Resource(LUMA_MCP_OAUTH_AUDIENCE="api://film")
     assert (await resource.call(resource.provider.sign())).status_code == 401
     assert (await resource.call(resource.provider.sign(aud="api://film"))).status_code == 200
@@ -428,7 +428,7 @@ async def test_the_tenant_is_the_issuer_and_the_sub() -> None:
     assert len(set(ids)) == 3
 
 
-async def test_the_token_ends_at_the_door() -> None:
+async def test_token_is_not_passed_on() -> None:
     resource = Resource()
     headers = {"Cookie": "a=b", "X-UseAPI-Token": "user:1-mine", "Mcp-Method": "tools/list"}
     passed_on = (await resource.call(resource.provider.sign(), **headers)).json()["headers"]
@@ -566,7 +566,7 @@ ROOT_METADATA = "/.well-known/oauth-authorization-server"
         ("https://film.example.com/", "/.well-known/openid-configuration"),
     ],
 )
-async def test_metadata_is_found_wherever_providers_have_it(issuer: str, path: str) -> None:
+async def test_metadata_is_found_at_each_well_known_address(issuer: str, path: str) -> None:
     provider = IdentityProvider(issuer, path=path)
     provider.documents[path]["jwks_uri"] = "https://keys.example.com/keys"
     assert (await Resource(provider).call(provider.sign())).status_code == 200

@@ -1,4 +1,4 @@
-"""What operates a server asks it: whether it lives, whether it takes calls, and its metrics."""
+"""The endpoints for operators: liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def connected(operations: Operations) -> httpx2.AsyncClient:
 
 
 @pytest.mark.parametrize(("path", "content"), [("/livez", "ok"), ("/readyz", "ok"), ("/metrics", "luma_mcp_waits 0.0")])
-async def test_it_answers_reads_only(path: str, content: str) -> None:
+async def test_only_reads_are_answered(path: str, content: str) -> None:
     async with connected(Operations(LOCAL)) as http:
         answer = await http.get(path)
         assert answer.status_code == 200
@@ -57,7 +57,7 @@ async def test_nothing_else_is_served_there(path: str) -> None:
     assert sent[0]["status"] == 404
 
 
-async def test_a_server_that_is_being_stopped_lives_but_is_not_ready() -> None:
+async def test_server_that_is_being_stopped_is_live_but_not_ready() -> None:
     operations = Operations(LOCAL)
     operations.waits.end(anyio.current_time() + 30)
     async with connected(operations) as http:
@@ -67,7 +67,7 @@ async def test_a_server_that_is_being_stopped_lives_but_is_not_ready() -> None:
         assert "luma_mcp_draining 1.0" in (await http.get("/metrics")).text
 
 
-async def test_a_server_without_its_database_lives_but_is_not_ready() -> None:
+async def test_server_without_its_database_is_live_but_not_ready() -> None:
     operations = Operations(Settings(metrics_address=("127.0.0.1", 0), journal=SecretStr(CLOSED)))
     async with connected(operations) as http:
         assert (await http.get("/livez")).status_code == 200
@@ -84,22 +84,22 @@ async def test_a_journal_in_a_file_is_not_checked() -> None:
     assert find_database_check(Settings()) is None
 
 
-async def test_the_database_is_asked_once_in_a_while() -> None:
-    problems, asked = ["down", None], 0
+async def test_database_is_checked_at_most_once_per_interval() -> None:
+    problems, checks = ["down", None], 0
 
     async def check() -> str | None:
-        nonlocal asked
-        asked += 1
+        nonlocal checks
+        checks += 1
         await anyio.sleep(0.1)
-        return problems[asked - 1]
+        return problems[checks - 1]
 
     readiness = Readiness(Waits(), check)
     async with anyio.create_task_group() as tasks:
         for _ in range(10):
             tasks.start_soon(readiness.find_problem)
-    assert (asked, await readiness.find_problem()) == (1, "down")
+    assert (checks, await readiness.find_problem()) == (1, "down")
     await anyio.sleep(FRESH)
-    assert (await readiness.find_problem(), asked) == (None, 2)
+    assert (await readiness.find_problem(), checks) == (None, 2)
 
 
 TRACED = """
@@ -127,13 +127,13 @@ anyio.run(call)
 """
 
 
-def test_calls_are_traced_if_somebody_wants_traces() -> None:
+def test_calls_are_traced_if_tracing_is_on() -> None:
     # In a process of its own, because that cannot be undone.
     done = subprocess.run([sys.executable, "-c", TRACED], capture_output=True, text=True, check=False)
     assert "tools/call list_options" in done.stdout, done.stderr
 
 
-def test_nobody_needs_prometheus_without_the_address() -> None:
+def test_prometheus_is_not_required_without_the_address() -> None:
     code = (
         "import sys; from luma_mcp.hosting.operations import Operations; from luma_mcp.settings import Settings; "
         "Operations(Settings()); print(*sys.modules)"
@@ -172,7 +172,7 @@ class TestProgram:
 
     @pytest.fixture
     def program(self) -> Iterator[tuple[str, str]]:
-        """Its URL, and that for operating it."""
+        """The URL of the server, and that of its endpoints for operators."""
         with run_server("--simulate", "--speed", "100", **METRICS) as (url, process):
             yield url, metrics_url(process)
 

@@ -37,13 +37,13 @@ OLDER = ERAS[1]
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The one that serves HTTP."""
+    """HTTP is served on asyncio."""
     return "asyncio"
 
 
 @contextmanager
 def hosted(url: str, journal: str, access: Access | None = None) -> Iterator[str]:
-    """One replica; its address."""
+    """Run one replica. Yields its address."""
     names = {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_BASE_URL": url, "LUMA_MCP_JOURNAL": journal, "LUMA_MCP_THUMBNAILS": "0"}
     settings = Settings.from_environment(names)
     with serving(build_app(build_server(settings), settings, host="127.0.0.1", access=access)) as origin:
@@ -58,7 +58,7 @@ def replicas(tmp_path: Path) -> Iterator[list[str]]:
         yield [first, second]
 
 
-class InTurn(httpx2.AsyncHTTPTransport):
+class RoundRobin(httpx2.AsyncHTTPTransport):
     """A load balancer: each request goes to the next replica."""
 
     def __init__(self, replicas: list[str]) -> None:
@@ -77,7 +77,7 @@ class InTurn(httpx2.AsyncHTTPTransport):
 
 @asynccontextmanager
 async def connected(
-    balancer: InTurn, *extensions: str, name: str = "a client", mode: str = OLDER
+    balancer: RoundRobin, *extensions: str, name: str = "a client", mode: str = OLDER
 ) -> AsyncIterator[Client]:
     async with httpx2.AsyncClient(transport=balancer, timeout=60) as http:
         client = Client(streamable_http_client(balancer.replicas[0], http_client=http), mode=mode)
@@ -87,7 +87,7 @@ async def connected(
 
 @pytest.mark.parametrize("mode", ERAS)
 async def test_every_replica_knows_that_a_client_shows_apps(replicas: list[str], mode: str) -> None:
-    async with connected(InTurn(replicas), APPS, mode=mode) as client:
+    async with connected(RoundRobin(replicas), APPS, mode=mode) as client:
         listings = [await request_raw(client, "tools/list") for _ in range(2)]
         resources = [await request_raw(client, "resources/list") for _ in range(2)]
     for listing in listings:
@@ -100,7 +100,7 @@ async def test_every_replica_knows_that_a_client_shows_apps(replicas: list[str],
 
 async def test_a_picture_is_uploaded_with_the_older_protocol(replicas: list[str]) -> None:
     data = draw_noise(400)
-    async with connected(InTurn(replicas), APPS) as client:
+    async with connected(RoundRobin(replicas), APPS) as client:
         panel = Panel.open(client)
         await panel.send(data)
         done = await panel.finish(data)
@@ -109,7 +109,7 @@ async def test_a_picture_is_uploaded_with_the_older_protocol(replicas: list[str]
 
 
 async def test_a_client_that_declares_no_apps_sees_what_one_without_a_session_sees(replicas: list[str]) -> None:
-    async with connected(InTurn(replicas)) as client:
+    async with connected(RoundRobin(replicas)) as client:
         listing = await request_raw(client, "tools/list")
         answer = await call_raw(client, "upload_picture", upload="a" * 32)
         unknown = await call_raw(client, "no_such_tool", upload="a" * 32)
@@ -204,12 +204,12 @@ NOT_BEGUN = [
 
 
 @pytest.mark.parametrize("body", NOT_BEGUN, ids=range(len(NOT_BEGUN)))
-def test_what_is_not_initialize_begins_no_session(body: bytes) -> None:
+def test_only_initialize_begins_a_session(body: bytes) -> None:
     assert parse_client(body) is None
 
 
 async def test_only_the_first_answer_has_a_session_id(replicas: list[str]) -> None:
-    balancer = InTurn(replicas)
+    balancer = RoundRobin(replicas)
     async with connected(balancer, APPS) as client:
         await client.list_tools()
     [first, *others] = balancer.answers
@@ -249,7 +249,7 @@ async def test_a_session_begins_only_after_authentication(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS", "PUT"])
-async def test_only_messages_are_taken(replicas: list[str], method: str) -> None:
+async def test_only_post_is_allowed(replicas: list[str], method: str) -> None:
     """A client that listens would hold a connection for as long as it runs, and there is nothing to delete."""
     session = {SESSION_HEADER: Declared("x").build_session_id()}
     async with httpx2.AsyncClient(headers={"Accept": "text/event-stream"}) as http:

@@ -58,7 +58,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
 
 @pytest.fixture
 def store(bucket: Bucket, tmp_path: Path) -> str:
-    """The URL of the store in the bucket, different in each test: a process opens a store once."""
+    """The URL of a store in the bucket. It differs in each test, because a process opens each store once."""
     assert bucket.url
     return f"s3://{BUCKET}/{tmp_path.name}"
 
@@ -117,7 +117,7 @@ async def test_a_large_file_arrives_whole_in_parts(bucket: Bucket, store: str, t
     assert sum(method == "PUT" for method, _ in bucket.requests) == 3
 
 
-async def test_nothing_is_left_of_a_file_that_breaks_off(bucket: Bucket, store: str) -> None:
+async def test_nothing_remains_of_an_interrupted_file(bucket: Bucket, store: str) -> None:
     async def fetch(write: Callable[[bytes], Any]) -> None:
         await write(b"x" * 6_000_000)
         raise EOFError
@@ -148,7 +148,7 @@ async def test_an_error_page_is_not_copied(hosted: Hosted, simulator: Simulator,
 
 
 class Lease:
-    """The lease of another machine, which has it until it is given back."""
+    """The lease of another machine, which has it until it is released."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -182,7 +182,7 @@ def finished_job() -> Job:
     return Job("j1-bot:luma", "completed", files=JobFiles(video=MediaFile(link)))
 
 
-async def test_a_file_that_another_machine_copies_is_left_to_it(
+async def test_file_is_not_copied_while_another_machine_copies_it(
     simulator: Simulator, bucket: Bucket, store: str
 ) -> None:
     files, journal = file_store(simulator, store)
@@ -195,7 +195,7 @@ async def test_a_file_that_another_machine_copies_is_left_to_it(
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_store_that_hangs_delays_nobody(simulator: Simulator, bucket: Bucket, store: str) -> None:
+async def test_hanging_store_causes_no_delay(simulator: Simulator, bucket: Bucket, store: str) -> None:
     files, journal = file_store(simulator, store)
     journal.replicas.is_free = True
     bucket.is_open.clear()
@@ -292,7 +292,7 @@ async def test_no_signature_and_no_key_is_logged(
 
 
 @pytest.mark.parametrize("url", ["ftp://host/x", "https://host.example.com/x", "file://relative", "az://container"])
-def test_a_store_that_is_none_is_refused_at_the_start(tmp_path: Path, url: str) -> None:
+def test_invalid_store_is_refused_at_startup(tmp_path: Path, url: str) -> None:
     done = run_command("serve", environment={"LUMA_MCP_STORE": url, "HOME": str(tmp_path)}, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("luma-ray-mcp: LUMA_MCP_STORE cannot be used: ")
@@ -300,7 +300,7 @@ def test_a_store_that_is_none_is_refused_at_the_start(tmp_path: Path, url: str) 
     assert len(done.stderr.splitlines()) == 1
 
 
-async def test_a_store_that_cannot_be_asked_is_an_error_without_parameters() -> None:
+async def test_error_of_a_store_has_no_url_parameters() -> None:
     store = VideoStore("memory:///")
     with pytest.raises(StoreError) as raised:
         await store.sign("a?X-Amz-Signature=secret")

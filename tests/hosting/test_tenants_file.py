@@ -41,7 +41,7 @@ max_waits = 1
 
 
 def write(path: Path, text: str | bytes) -> Path:
-    """Replace the file as a whole, as operators and clusters do."""
+    """Replace the file atomically, as operators and clusters do."""
     new = path.with_name("new")
     new.write_bytes(text.encode() if isinstance(text, str) else text)
     new.chmod(0o640)
@@ -49,7 +49,7 @@ def write(path: Path, text: str | bytes) -> Path:
     return path
 
 
-def opened(path: Path, **environment: str) -> TenantsFile:
+def load_file(path: Path, **environment: str) -> TenantsFile:
     return TenantsFile(path, Settings.from_environment({"USEAPI_TOKEN": TOKEN} | environment))
 
 
@@ -97,19 +97,19 @@ USERS: dict[str, tuple[dict[str, Any], tuple[str | None, int | None, float | Non
 
 @pytest.mark.parametrize(("claims", "expected"), USERS.values(), ids=USERS)
 def test_users_and_groups_have_credentials_and_limits(path: Path, claims: dict[str, Any], expected: Any) -> None:
-    assert limits(find(opened(path), **claims)) == expected
+    assert limits(find(load_file(path), **claims)) == expected
 
 
-def test_a_tenant_is_its_identity_and_never_owns_the_credential(path: Path) -> None:
-    tenant = find(opened(path), email="anna@example.com", email_verified=True)
+def test_tenant_id_is_the_identity_and_not_the_credential(path: Path) -> None:
+    tenant = find(load_file(path), email="anna@example.com", email_verified=True)
     assert tenant
     assert (tenant.id, tenant.owns_credential, tenant.scopes) == ("digest", False, SCOPES)
     assert "user:1-anna" not in repr(tenant)
 
 
-def test_only_those_who_are_listed(path: Path) -> None:
+def test_only_listed_users_are_tenants(path: Path) -> None:
     write(path, f'allow = "listed"\n{TEAM}')
-    file = opened(path)
+    file = load_file(path)
     assert find(file) is None
     assert find(file, roles=["others"]) is None
     assert find(file, roles=["film"])
@@ -125,7 +125,7 @@ def test_without_a_credential_of_the_server_only_those_with_one(path: Path) -> N
 
 def test_a_claim_that_the_operator_names_is_trusted(path: Path) -> None:
     write(path, f'user_claim = "upn"\n{TEAM}')
-    file = opened(path)
+    file = load_file(path)
     assert limits(find(file, upn="anna@example.com"))[1] == 10
     assert limits(find(file, email="anna@example.com", email_verified=True))[1] is None
     assert limits(find(file, upn=["anna@example.com"]))[1] is None
@@ -162,7 +162,7 @@ INVALID: dict[str, tuple[str | bytes, str, str]] = {
 def test_an_invalid_file_names_the_line_and_no_secret(path: Path, text: str | bytes, line: str, named: str) -> None:
     write(path, text)
     with pytest.raises(SettingsError) as raised:
-        opened(path)
+        load_file(path)
     reason = str(raised.value)
     assert reason.startswith(f"LUMA_MCP_TENANTS_FILE {line}")
     assert named in reason
@@ -177,14 +177,14 @@ def test_a_file_that_is_not_there(path: Path, *, is_folder: bool) -> None:
     if is_folder:
         path.mkdir()
     with pytest.raises(SettingsError, match="LUMA_MCP_TENANTS_FILE cannot be read"):
-        opened(path)
+        load_file(path)
 
 
 @unix_only
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o440, 0o640])
 def test_a_file_that_its_group_may_read_is_used(path: Path, mode: int) -> None:
     path.chmod(mode)
-    assert find(opened(path))
+    assert find(load_file(path))
 
 
 @unix_only
@@ -192,14 +192,14 @@ def test_a_file_that_its_group_may_read_is_used(path: Path, mode: int) -> None:
 def test_a_file_that_others_can_read_or_change_is_not_used(path: Path, mode: int) -> None:
     path.chmod(mode)
     with pytest.raises(SettingsError, match="chmod 640"):
-        opened(path)
+        load_file(path)
 
 
 # Changes
 
 
 def test_a_changed_file_is_read_again(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    file = opened(path)
+    file = load_file(path)
     write(path, TEAM.replace("max_jobs_per_hour = 10", "max_jobs_per_hour = 11"))
     anna: dict[str, Any] = {"email": "anna@example.com", "email_verified": True}
     assert limits(find(file, **anna))[1] == 11
@@ -213,7 +213,7 @@ def test_a_mounted_secret_that_is_swapped_is_read_again(tmp_path: Path) -> None:
         write(tmp_path / name / "tenants.toml", f"[users.a]\nmax_waits = {number}\n")
     (tmp_path / "data").symlink_to("first")
     (tmp_path / "tenants.toml").symlink_to("data/tenants.toml")
-    file = opened(tmp_path / "tenants.toml")
+    file = load_file(tmp_path / "tenants.toml")
     assert limits(find(file, "a"))[3] == 1
     (tmp_path / "new").symlink_to("second")
     (tmp_path / "new").replace(tmp_path / "data")
@@ -221,7 +221,7 @@ def test_a_mounted_secret_that_is_swapped_is_read_again(tmp_path: Path) -> None:
 
 
 def test_an_unchanged_file_is_not_read_again(path: Path) -> None:
-    file = opened(path)
+    file = load_file(path)
     before = path.stat()
     # The same length, and the same times: what no content shows.
     path.write_text(TEAM.replace("max_jobs_per_hour = 10", "max_jobs_per_hour = 99"), encoding="utf-8")
@@ -240,7 +240,7 @@ BROKEN: dict[str, Any] = {
 @unix_only
 @pytest.mark.parametrize("spoil", BROKEN.values(), ids=BROKEN)
 def test_a_file_that_became_unusable_changes_nothing(path: Path, caplog: pytest.LogCaptureFixture, spoil: Any) -> None:
-    file = opened(path)
+    file = load_file(path)
     spoil(path)
     for _ in range(3):
         assert limits(find(file, "sub-of-bob"))[2] == 2.5

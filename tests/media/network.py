@@ -93,8 +93,8 @@ def redirect(location: str, status: int = 302) -> Answer:
 
 
 @dataclass
-class Received:
-    """A request as it came over a connection."""
+class ReceivedRequest:
+    """A request that a server has received."""
 
     url: str
     headers: dict[str, str]
@@ -120,7 +120,7 @@ class Hosts(httpcore2.AsyncNetworkBackend):
         self.refusing = set(refusing)
         self.attempts: list[str] = []
         self.ports: list[int] = []
-        self.received: list[Received] = []
+        self.received: list[ReceivedRequest] = []
         self.accepted = self.open = 0
 
     async def connect_tcp(
@@ -178,7 +178,7 @@ class _Connection(httpcore2.AsyncNetworkStream):
         headers = {name.casefold(): value for name, _, value in (line.partition(": ") for line in lines)}
         scheme = "http" if self._server_name is None else "https"
         url = f"{scheme}://{headers['host']}{start.split()[1]}"
-        self._hosts.received.append(Received(url, headers, self._server_name))
+        self._hosts.received.append(ReceivedRequest(url, headers, self._server_name))
         answer = self._hosts.answers.get(url, Answer())
         fields = encode_headers({"content-length": str(len(answer.body)), **answer.headers})
         head = [b"HTTP/1.1 %d OK" % answer.status, *(b"%b: %b" % pair for pair in fields)]

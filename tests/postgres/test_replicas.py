@@ -20,9 +20,9 @@ from tests.clock import pass_time
 from tests.conftest import wall_clock
 from tests.journal.orders import API, build_order, insert, send, send_line, wait_for_line
 from tests.postgres.conftest import race, start_machines
-from tests.service.faulty import Fault, FaultyOrders, Killed
+from tests.service.faulty import Fault, FaultyOrders, ProcessKilled
 from tests.service.orders import place
-from tests.transports import Held
+from tests.transports import HoldingTransport
 
 from luma_mcp.errors import LimitReached, OutcomeUnknown
 from luma_mcp.hosting.hooks import build_hooks
@@ -440,8 +440,8 @@ async def test_journals_that_wait_for_a_lock_stop_no_other(database: Database) -
 APART = pytest.mark.parametrize("ahead", [60, -60])
 
 
-class Dated(FaultyOrders):
-    """Its answers show the time of the API, as those of real servers do."""
+class DatedTransport(FaultyOrders):
+    """Its responses have the API's time, like those of real servers."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await super().handle_async_request(request)
@@ -466,11 +466,11 @@ async def test_limit_holds_though_clocks_differ(
 async def test_order_of_a_killed_server_is_found_though_clocks_differ(
     start_service: StartService, simulator: Simulator, database: Database, ahead: float
 ) -> None:
-    killed = start_service(Dated(simulator, Fault.KILLED_AFTER), clock_ahead=ahead)
-    with pytest.raises((Killed, BaseExceptionGroup)):
+    killed = start_service(DatedTransport(simulator, Fault.KILLED_AFTER), clock_ahead=ahead)
+    with pytest.raises((ProcessKilled, BaseExceptionGroup)):
         await place(killed)
     await pass_time(5)
-    other = start_service(Dated(simulator), clock_ahead=-ahead)
+    other = start_service(DatedTransport(simulator), clock_ahead=-ahead)
     await other.reconciler.recover_orders()
     found = database.execute("SELECT state, adopted FROM luma_orders")
     assert found == [("running", True)]
@@ -484,7 +484,7 @@ async def test_order_is_not_repeated_though_clocks_differ(
 ) -> None:
     """Nothing shows when it was placed: its server was killed, and the API shows no time."""
     killed = start_service(FaultyOrders(simulator, Fault.KILLED_AFTER), clock_ahead=ahead)
-    with pytest.raises((Killed, BaseExceptionGroup)):
+    with pytest.raises((ProcessKilled, BaseExceptionGroup)):
         await place(killed)
     await pass_time(5)
     with suppress(OutcomeUnknown):
@@ -496,7 +496,7 @@ async def test_order_is_not_repeated_though_clocks_differ(
 async def test_heartbeats_are_compared_by_change(
     start_service: StartService, simulator: Simulator, ahead: float
 ) -> None:
-    held = Held(simulator)
+    held = HoldingTransport(simulator)
     one, two = start_service(held, clock_ahead=ahead), start_service(clock_ahead=-ahead)
     outcomes: list[str] = []
 

@@ -9,9 +9,9 @@ import pytest
 from psycopg.errors import UniqueViolation
 from tests.clock import pass_time
 from tests.postgres.conftest import race
-from tests.service.faulty import Fault, FaultyOrders, Killed
+from tests.service.faulty import Fault, FaultyOrders, ProcessKilled
 from tests.service.orders import place
-from tests.transports import Held
+from tests.transports import HoldingTransport
 
 from luma_mcp.errors import LimitReached
 from luma_mcp.journal.postgres_schema import VERSION
@@ -76,7 +76,7 @@ async def test_order_of_a_killed_process_is_settled_by_another(
     start_service: StartService, simulator: Simulator, fault: Fault, database: Database
 ) -> None:
     killed = start_service(FaultyOrders(simulator, fault))
-    with pytest.raises((Killed, BaseExceptionGroup)):
+    with pytest.raises((ProcessKilled, BaseExceptionGroup)):
         await place(killed)
     [(state,)] = database.execute("SELECT state FROM luma_orders")
     await pass_time(5)
@@ -106,7 +106,7 @@ async def test_job_of_one_service_is_followed_by_another(start_service: StartSer
 async def test_order_that_another_service_is_delivering_is_waited_for(
     start_service: StartService, simulator: Simulator
 ) -> None:
-    held = Held(simulator)
+    held = HoldingTransport(simulator)
     one, two = start_service(held), start_service()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(place, one)

@@ -11,9 +11,9 @@ import pytest
 from pydantic import SecretStr
 from tests.clock import pass_time
 from tests.conftest import TOKEN, resolve, wall_clock
-from tests.service.faulty import Fault, FaultyOrders, Killed
+from tests.service.faulty import Fault, FaultyOrders, ProcessKilled
 from tests.service.orders import place
-from tests.transports import Held
+from tests.transports import HoldingTransport
 
 from luma_mcp.errors import JournalUnavailable, NotFound
 from luma_mcp.server.app import build_services
@@ -66,7 +66,7 @@ async def test_one_machine_settles_what_a_failed_one_has_left(
     start: Start, simulator: Simulator, database: Database
 ) -> None:
     killed = start(FaultyOrders(simulator, Fault.KILLED_AFTER))
-    with pytest.raises((Killed, BaseExceptionGroup)):
+    with pytest.raises((ProcessKilled, BaseExceptionGroup)):
         await place(of(killed, ADA), "A fox simulate:stuck")
     await pass_time(5)
     leading, following = start(), start()
@@ -93,7 +93,7 @@ def _get_credential_id(database: Database) -> str:
 
 
 async def test_an_order_is_made_once_while_its_caller_changes(start: Start, simulator: Simulator) -> None:
-    held = Held(simulator)
+    held = HoldingTransport(simulator)
     machines = [start(held), start()]
     changed = [replace(ADA, name="ada@example.com"), replace(ADA, name="ada@example.org", max_jobs_per_hour=9)]
     found: list[str] = []

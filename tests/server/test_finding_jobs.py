@@ -10,7 +10,7 @@ import pytest
 from tests.clock import pass_time
 from tests.conftest import EMAIL, MIDNIGHT, TOKEN, wall_clock
 from tests.server.calls import call, order
-from tests.transports import Unreliable
+from tests.transports import UnreliableTransport
 
 from luma_mcp.api.protocol import VideoRequest
 from luma_mcp.journal.protocol import Order
@@ -197,7 +197,7 @@ async def test_no_old_job_is_listed_as_running(
     await add_orders(tmp_path, ages, state="running", seconds=None, credits=None)
     transport = None
     if not reachable:
-        transport = Unreliable(simulator, *[httpx2.ConnectError("gone")] * 10_000)
+        transport = UnreliableTransport(simulator, *[httpx2.ConnectError("gone")] * 10_000)
     else:
         # The jobs themselves cannot be looked up.
         simulator.faults.append(Fault("GET", "/jobs/", 503, b"{}", times=10_000))

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from tests.conftest import EMAIL, ERAS, TOKEN
 from tests.results import read_result
 from tests.server.calls import call, order, order_error
-from tests.transports import Unreliable
+from tests.transports import UnreliableTransport
 
 from luma_mcp.providers import AGENTS, PROVIDERS, USEAPI, Provider
 from luma_mcp.simulator.app import Fault
@@ -216,7 +216,7 @@ async def test_a_free_slot_is_waited_for(connect: Connect, simulator: Simulator)
 
 
 async def test_order_whose_answer_is_lost_is_recovered(connect: Connect, simulator: Simulator) -> None:
-    lossy = Unreliable(simulator, httpx2.ReadTimeout("no answer"), delivered=True)
+    lossy = UnreliableTransport(simulator, httpx2.ReadTimeout("no answer"), delivered=True)
     async with connect(transport=lossy) as client:
         text, content = await order(client, wait_seconds=45)
     [jobid] = simulator.service.jobs

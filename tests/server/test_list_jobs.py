@@ -12,7 +12,7 @@ from tests.clock import pass_time
 from tests.conftest import BOTH_APIS, EMAIL, ERAS, TOKEN
 from tests.results import read_result
 from tests.server.calls import call, order, order_error
-from tests.transports import Unreliable
+from tests.transports import UnreliableTransport
 
 from luma_mcp.simulator.app import Fault
 
@@ -101,7 +101,7 @@ async def test_limit_and_state(server: Server, arguments: dict[str, Any], prompt
 async def test_without_the_api_the_list_is_local_history(server: Server, simulator: Simulator) -> None:
     async with server() as client:
         await order(client)
-    unreachable = Unreliable(simulator, *[httpx2.ConnectError("gone")] * 1000)
+    unreachable = UnreliableTransport(simulator, *[httpx2.ConnectError("gone")] * 1000)
     async with server(transport=unreachable) as client:
         text, content = await call(client, "list_jobs")
     assert content["jobs"][0]["prompt"] == "A fox"
@@ -213,7 +213,7 @@ async def test_unknown_outcome_blocks_a_repetition(
 ) -> None:
     # Where no jobs are listed, the first request asks for the API's time.
     first: tuple[Exception | None, ...] = (None,) if api == "agents" else ()
-    async with server(transport=Unreliable(simulator, *first, httpx2.ReadTimeout("no answer"))) as client:
+    async with server(transport=UnreliableTransport(simulator, *first, httpx2.ReadTimeout("no answer"))) as client:
         results = [await order(client)]
         if process == "the same":
             results += [await order(client)]
@@ -234,7 +234,7 @@ async def test_unknown_outcome_blocks_a_repetition(
 
 
 async def test_lost_order_is_recovered_by_the_next_process(server: Server, simulator: Simulator) -> None:
-    lossy = Unreliable(simulator, httpx2.ReadTimeout("no answer"), delivered=True)
+    lossy = UnreliableTransport(simulator, httpx2.ReadTimeout("no answer"), delivered=True)
     async with server(transport=lossy) as client:
         simulator.faults.append(Fault("GET", "/jobs", 503, b"{}", times=1000))
         error = await order_error(client)

@@ -69,8 +69,8 @@ VIDEOS: dict[str, dict[str, Any]] = {
 }
 
 
-class Altered(httpx2.AsyncBaseTransport):
-    """Carries requests to the simulator, and changes the record of a job in its answers.
+class AlteringTransport(httpx2.AsyncBaseTransport):
+    """Sends requests to the simulator, and changes jobs' records in its responses.
 
     `record`: what is changed in answers about a job. `video`: the same in the description of its video. `thumbnail`:
     the answer to requests for the thumbnail.
@@ -124,7 +124,7 @@ def assert_complete(result: CallToolResult, simulator: Simulator, *, pictures: i
 
 @pytest.mark.parametrize("problem", THUMBNAILS)
 async def test_thumbnail_that_cannot_be_shown(server: Server, simulator: Simulator, problem: str) -> None:
-    transport = Altered(simulator, thumbnail=THUMBNAILS[problem])
+    transport = AlteringTransport(simulator, thumbnail=THUMBNAILS[problem])
     async with server(transport=transport, LUMA_MCP_THUMBNAILS="1") as client:
         content = assert_complete(await client.call_tool("generate_video", READY), simulator)
     assert (content["outcome"], content["charged"]) == ("created", "yes")
@@ -180,7 +180,7 @@ async def test_jobid_that_is_not_text(server: Server, tool: str) -> None:
 
 @pytest.mark.parametrize("record", RECORDS)
 async def test_odd_record_of_a_finished_job(server: Server, simulator: Simulator, record: str) -> None:
-    async with server(transport=Altered(simulator, RECORDS[record]), LUMA_MCP_THUMBNAILS="1") as client:
+    async with server(transport=AlteringTransport(simulator, RECORDS[record]), LUMA_MCP_THUMBNAILS="1") as client:
         started = await client.call_tool("generate_video", {**READY, "wait_seconds": 0, "save": True})
         assert_sendable(started)
         _, content = read_result(started)
@@ -198,7 +198,7 @@ async def test_odd_record_of_a_finished_job(server: Server, simulator: Simulator
 async def test_odd_record_of_a_video(server: Server, simulator: Simulator, video: str, fault: bool) -> None:
     if fault:
         simulator.faults.append(Fault("POST", "/videos", 504, after=True))
-    async with server(transport=Altered(simulator, video=VIDEOS[video])) as client:
+    async with server(transport=AlteringTransport(simulator, video=VIDEOS[video])) as client:
         result = await client.call_tool("generate_video", READY)
     assert_sendable(result)
     text, content = read_result(result)
@@ -214,7 +214,7 @@ async def test_odd_record_of_a_video(server: Server, simulator: Simulator, video
 @pytest.mark.parametrize("mode", ERAS)
 async def test_job_that_is_no_video_any_more(server: Server, simulator: Simulator, tmp_path: Path, mode: str) -> None:
     """The record of a paid order contradicts it."""
-    async with server(mode, transport=Altered(simulator, {"type": "image"})) as client:
+    async with server(mode, transport=AlteringTransport(simulator, {"type": "image"})) as client:
         result = await client.call_tool("generate_video", READY)
     assert_sendable(result)
     text, content = read_result(result)

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from tests.clock import pass_time
 from tests.conftest import ERAS, TOKEN, wall_clock
 from tests.server.calls import call, order, order_error
-from tests.transports import Held, Unreliable
+from tests.transports import HoldingTransport, UnreliableTransport
 
 from luma_mcp.server.app import build_server
 from luma_mcp.settings import Settings
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 async def test_lost_order_is_not_a_job_known_to_be_another(connect: Connect, simulator: Simulator) -> None:
-    lossy = Unreliable(simulator)
+    lossy = UnreliableTransport(simulator)
     async with connect(transport=lossy) as client:
         await order(client)
         await order(client, model="ray-v3")
@@ -45,7 +45,7 @@ async def test_lost_order_is_not_a_job_known_to_be_another(connect: Connect, sim
 async def test_lost_order_is_not_a_job_of_another_model(connect: Connect, simulator: Simulator) -> None:
     async with connect() as another_process:
         await order(another_process, model="ray-v3")
-    lossy = Unreliable(simulator, httpx2.ReadTimeout("no answer"), delivered=True)
+    lossy = UnreliableTransport(simulator, httpx2.ReadTimeout("no answer"), delivered=True)
     async with connect(transport=lossy) as client:
         text, content = await order(client)
     another, lost = simulator.service.jobs
@@ -68,7 +68,7 @@ async def test_server_closes_its_connections(connect: Connect, simulator: Simula
 
 async def test_jobs_that_cannot_be_listed_are_not_said_to_be_none(connect: Connect, simulator: Simulator) -> None:
     gone = httpx2.ConnectError("gone")
-    async with connect(transport=Unreliable(simulator, httpx2.ReadTimeout("no answer"), gone, gone)) as client:
+    async with connect(transport=UnreliableTransport(simulator, httpx2.ReadTimeout("no answer"), gone, gone)) as client:
         text, content = await order(client)
     assert content["error"]["kind"] == "outcome_unknown"
     assert "could not be looked up" in text
@@ -93,7 +93,7 @@ async def test_failure_with_a_body_names_the_possible_jobs(connect: Connect, sim
 async def test_cancelled_order_leaves_its_jobid_in_the_log(
     connect: Connect, simulator: Simulator, caplog: pytest.LogCaptureFixture, mode: str
 ) -> None:
-    held = Held(simulator)
+    held = HoldingTransport(simulator)
     with caplog.at_level(logging.WARNING):
         async with connect(mode=mode, transport=held) as client, anyio.create_task_group() as tasks:
             tasks.start_soon(order, client)

@@ -13,7 +13,7 @@ from tests import table
 from tests.clock import pass_time
 from tests.conftest import BOTH_APIS, ERAS, TOKEN
 from tests.server.calls import call, order
-from tests.transports import Canned
+from tests.transports import CannedTransport
 
 from luma_mcp.simulator.app import Fault
 
@@ -179,7 +179,7 @@ async def test_an_api_error_is_an_error_of_the_server(server: Server, simulator:
 async def test_the_list_needs_no_api(server: Server) -> None:
     async with server() as client:
         jobid = (await order(client))[1]["jobid"]
-    async with server(transport=Canned(503)) as client:
+    async with server(transport=CannedTransport(503)) as client:
         jobs = await read(client, "luma://jobs")
     assert [job["jobid"] for job in jobs["jobs"]] == [jobid]
     assert jobs["problem"]

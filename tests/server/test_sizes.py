@@ -13,7 +13,7 @@ from tests.clock import pass_time
 from tests.conftest import EMAIL, MIDNIGHT, TOKEN, wall_clock
 from tests.results import read_result
 from tests.server.calls import call, order
-from tests.transports import Unreliable
+from tests.transports import UnreliableTransport
 
 from luma_mcp.api.protocol import VideoRequest
 from luma_mcp.journal.protocol import Order, OrderState
@@ -168,7 +168,7 @@ async def test_lost_answer_with_two_hundred_candidates(server: Server, simulator
     for number in range(200):
         request = {"prompt": f"{number}", "model": "ray-v3-flash", "resolution": "1080p"}
         simulator.service.start(request, EMAIL, webhook=False)
-    async with server(transport=Unreliable(simulator, httpx2.ReadTimeout("no answer"))) as client:
+    async with server(transport=UnreliableTransport(simulator, httpx2.ReadTimeout("no answer"))) as client:
         text, content = await short_call(client, "generate_video", prompt="A fox", wait_seconds=0)
     error = content["error"]
     assert (error["kind"], len(error["running"]), error["running_not_shown"]) == ("outcome_unknown", 5, 195)

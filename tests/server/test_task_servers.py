@@ -14,7 +14,7 @@ from mcp.shared.exceptions import MCPError
 from PIL import Image
 from tests.clock import pass_time
 from tests.server.declaring import TASKS, call_raw, declaring, task_request
-from tests.transports import Unreliable
+from tests.transports import UnreliableTransport
 
 from luma_mcp.simulator.app import Fault
 from luma_mcp.simulator.state import MEDIA
@@ -94,7 +94,7 @@ async def test_files_that_nobody_requested_are_not_saved(tasks: Server, folder: 
 async def test_a_network_error_does_not_end_the_task(
     tasks: Server, simulator: Simulator, *, known: bool, seconds: int
 ) -> None:
-    network = Unreliable(simulator)
+    network = UnreliableTransport(simulator)
     async with tasks(transport=network) as client:
         task = await call_raw(client, "generate_video", prompt="A fox")
         if known:
@@ -142,7 +142,7 @@ async def test_the_poll_interval_needs_few_requests(tasks: Server, simulator: Si
 
 
 async def test_an_order_that_is_recovered_becomes_a_task(tasks: Server, simulator: Simulator) -> None:
-    network = Unreliable(simulator, httpx2.ReadTimeout("no answer"), delivered=True)
+    network = UnreliableTransport(simulator, httpx2.ReadTimeout("no answer"), delivered=True)
     async with tasks(transport=network) as client:
         task = await call_raw(client, "generate_video", prompt="A fox")
         working = await task_request(client, "tasks/get", task["taskId"])

@@ -13,7 +13,7 @@ from tests.conftest import resolve, wall_clock
 from tests.server.calls import call, order, order_error
 from tests.service.faulty import Fault as Lost
 from tests.service.faulty import FaultyTransport
-from tests.service.test_clocks import Dated
+from tests.service.test_clocks import DatedTransport
 
 from luma_mcp.providers import PROVIDERS
 from luma_mcp.server.app import build_server
@@ -117,15 +117,17 @@ async def test_another_take_does_not_release_a_lost_order(connect: Connect, agen
 async def test_no_clock_of_a_machine_releases_a_lost_order(
     connect: Connect, agents_simulator: AgentsSimulator, minutes_ahead: float
 ) -> None:
-    async with connect(Dated(agents_simulator, Lost.NONE, Lost.DROPPED_AFTER), minutes_ahead=minutes_ahead) as client:
+    async with connect(
+        DatedTransport(agents_simulator, Lost.NONE, Lost.DROPPED_AFTER), minutes_ahead=minutes_ahead
+    ) as client:
         assert_unknown(await order_error(client))
     # Each server is new, as a command in a terminal is.
-    async with connect(Dated(agents_simulator), minutes_ahead=-minutes_ahead) as client:
+    async with connect(DatedTransport(agents_simulator), minutes_ahead=-minutes_ahead) as client:
         assert_unknown(await order_error(client))
     await pass_time(16 * MINUTE)
     async with connect(FaultyTransport(agents_simulator, Lost.GATEWAY_BEFORE), minutes_ahead=minutes_ahead) as client:
         assert_unknown(await order_error(client))
-    async with connect(Dated(agents_simulator), minutes_ahead=-minutes_ahead) as client:
+    async with connect(DatedTransport(agents_simulator), minutes_ahead=-minutes_ahead) as client:
         assert (await order(client))[1]["outcome"] == "created"
 
 

@@ -18,7 +18,7 @@ from tests.install.unprivileged import run_unprivileged
 from tests.journal.files import another_program, folder, later_major, make_journal
 from tests.journal.orders import execute, python_environment
 from tests.server.calls import call, order, order_error
-from tests.transports import Unreliable
+from tests.transports import UnreliableTransport
 
 from luma_mcp.settings import Settings, SettingsError
 from luma_mcp.simulator.app import Fault
@@ -141,7 +141,7 @@ async def test_locked_journal_warns(server: Server, journal: Path) -> None:
 
 async def test_error_of_unknown_outcome_warns(server: Server, simulator: Simulator, journal: Path) -> None:
     await anyio.to_thread.run_sync(another_program, journal)
-    lossy = Unreliable(simulator, httpx2.ReadTimeout("no answer"))
+    lossy = UnreliableTransport(simulator, httpx2.ReadTimeout("no answer"))
     async with server(transport=lossy) as client:
         for _ in range(2):
             text, content = await order(client)

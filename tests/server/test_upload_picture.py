@@ -20,7 +20,7 @@ from tests.conftest import BOTH_APIS, CREDENTIALS, EMAIL, ERAS, wall_clock
 from tests.server.calls import order
 from tests.server.declaring import APPS, declaring
 from tests.server.panel import PART, Panel, draw_halves, draw_noise
-from tests.transports import Unreliable
+from tests.transports import UnreliableTransport
 
 from luma_mcp.journal.sqlite import SqliteJournal
 from luma_mcp.providers import PROVIDERS
@@ -619,7 +619,7 @@ async def test_an_api_that_fails_is_tried_again_with_what_was_sent(
 
 async def test_a_lost_connection_is_tried_again_with_what_was_sent(server: Server, simulator: Simulator) -> None:
     data = draw_halves()
-    transport = Unreliable(simulator)
+    transport = UnreliableTransport(simulator)
     async with declaring(server(transport=transport), APPS) as client:
         panel = Panel.open(client)
         await panel.send(data)

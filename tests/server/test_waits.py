@@ -10,7 +10,7 @@ import pytest
 from tests.clock import pass_time
 from tests.conftest import ERAS, TOKEN
 from tests.server.calls import call, order
-from tests.transports import Held
+from tests.transports import HoldingTransport
 
 from luma_mcp.hosting.http import build_app
 from luma_mcp.server.app import build_server
@@ -120,7 +120,7 @@ async def test_no_wait_exceeds_the_setting(
 
 async def test_end_that_came_while_the_video_was_being_ordered(server: Server, simulator: Simulator) -> None:
     """The wait is over when the jobid is known, here and in another process, and the video is there."""
-    held = Held(simulator)
+    held = HoldingTransport(simulator)
     contents: list[dict[str, Any]] = []
 
     async def order_and_wait(client: Client) -> None:

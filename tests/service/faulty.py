@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from luma_mcp.simulator.app import Simulator
 
 
-class Killed(BaseException):
-    """The process ends here and now: our code must not catch this and go on."""
+class ProcessKilled(BaseException):
+    """The process is killed. Our code must not catch this."""
 
 
 class Fault(Enum):
@@ -42,7 +42,7 @@ _RAISED_BEFORE: dict[Fault, Callable[[], BaseException]] = {
     Fault.REFUSED: lambda: httpx2.ConnectError("refused"),
     Fault.DROPPED_BEFORE: lambda: httpx2.WriteError("broken pipe"),
     Fault.TIMED_OUT_BEFORE: lambda: httpx2.ReadTimeout("no answer"),
-    Fault.KILLED_BEFORE: Killed,
+    Fault.KILLED_BEFORE: ProcessKilled,
 }
 _ANSWERED_BEFORE: dict[Fault, Callable[[], httpx2.Response]] = {
     Fault.GATEWAY_BEFORE: lambda: httpx2.Response(502, text="<html>Bad gateway</html>"),
@@ -53,7 +53,7 @@ _ANSWERED_BEFORE: dict[Fault, Callable[[], httpx2.Response]] = {
 _RAISED_AFTER: dict[Fault, Callable[[], BaseException]] = {
     Fault.DROPPED_AFTER: lambda: httpx2.ReadError("connection reset"),
     Fault.TIMED_OUT_AFTER: lambda: httpx2.ReadTimeout("no answer"),
-    Fault.KILLED_AFTER: Killed,
+    Fault.KILLED_AFTER: ProcessKilled,
 }
 _ANSWERED_AFTER: dict[Fault, Callable[[], httpx2.Response]] = {
     Fault.GATEWAY_AFTER: lambda: httpx2.Response(504),

@@ -14,7 +14,7 @@ from tests.clock import pass_time
 from tests.conftest import EMAIL, MIDNIGHT, TOKEN, resolve, simulator_of, wall_clock
 from tests.service.faulty import Fault, FaultyTransport
 from tests.service.orders import place
-from tests.service.test_clocks import Dated
+from tests.service.test_clocks import DatedTransport
 from tests.service.virtual_time import BACKENDS, backend_options
 
 from luma_mcp.catalog.agents import AGENTS
@@ -328,15 +328,15 @@ async def test_budget_and_hourly_limit_hold_together(start: Start) -> None:
 @EACH_CATALOG
 @pytest.mark.parametrize("ahead", [-TWO_YEARS, TWO_YEARS], ids=["behind", "ahead"])
 async def test_wrong_clock_neither_frees_nor_blocks_the_budget(start: Start, catalog: Catalog, ahead: float) -> None:
-    await complete(start(None, Dated), "Fox")
+    await complete(start(None, DatedTransport), "Fox")
     budget = 1.5 * CHEAPEST[catalog.api]
-    wrong, right = start(budget, Dated, ahead=ahead), start(budget, Dated)
+    wrong, right = start(budget, DatedTransport, ahead=ahead), start(budget, DatedTransport)
     for service in (wrong, right):
         error = await refusal_of(service)
         assert error.spent == CHEAPEST[catalog.api]
         assert error.next_at == MIDNIGHT + timedelta(days=1)
     await pass_time(DAY)
-    assert await outcome_of(start(budget, Dated, ahead=ahead), "Cat") == "created"
+    assert await outcome_of(start(budget, DatedTransport, ahead=ahead), "Cat") == "created"
     assert await outcome_of(wrong, "Hen") == "budget_reached"
     assert await outcome_of(right, "Hen") == "budget_reached"
     await pass_time(DAY + 60)
@@ -347,8 +347,8 @@ async def test_wrong_clock_neither_frees_nor_blocks_the_budget(start: Start, cat
 async def test_lost_order_of_a_wrong_clock_counts(start: Start, ahead: float) -> None:
     """Its process learns the API's time before it sends the order, and the next one as well."""
     faults = [Fault.NONE, Fault.TIMED_OUT_BEFORE]
-    assert await outcome_of(start(0.1, Dated, *faults, ahead=ahead), "Fox") == "outcome_unknown"
+    assert await outcome_of(start(0.1, DatedTransport, *faults, ahead=ahead), "Fox") == "outcome_unknown"
     for clock_ahead in (0, ahead):
-        error = await refusal_of(start(0.1, Dated, ahead=clock_ahead))
+        error = await refusal_of(start(0.1, DatedTransport, ahead=clock_ahead))
         assert error.next_at
         assert timedelta(hours=23) < error.next_at - wall_clock() <= timedelta(hours=24, minutes=1)

@@ -14,7 +14,7 @@ from tests.clock import pass_time
 from tests.conftest import client_of, resolve, wall_clock
 from tests.service.faulty import Fault, FaultyTransport
 from tests.service.orders import ignore_progress, place
-from tests.transports import Held
+from tests.transports import HoldingTransport
 
 from luma_mcp.catalog.useapi import USEAPI
 from luma_mcp.errors import Moderated
@@ -230,7 +230,7 @@ async def test_a_call_cancelled_while_the_slots_are_full_is_forgotten(
 async def test_a_call_cancelled_in_flight_keeps_its_job(
     start_service: StartService, simulator: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    held = Held(simulator)
+    held = HoldingTransport(simulator)
     with caplog.at_level(logging.WARNING):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(place, start_service(held))
@@ -270,7 +270,7 @@ async def test_a_job_that_cannot_be_recorded_is_returned(
 
 
 async def test_a_failing_heartbeat_does_not_tear_the_delivery(journal: SqliteJournal, simulator: Simulator) -> None:
-    held = Held(simulator)
+    held = HoldingTransport(simulator)
     results: list[SubmitResult] = []
 
     async def order() -> None:
@@ -289,7 +289,7 @@ async def test_an_order_torn_by_asyncio_itself_is_found_again(
     start_service: StartService, simulator: Simulator
 ) -> None:
     """`Task.cancel` ignores the shield, which the documentation says; still nothing is ordered twice."""
-    held = Held(simulator)
+    held = HoldingTransport(simulator)
     call = asyncio.create_task(place(start_service(held)))
     await held.delivered.wait()
     call.cancel()

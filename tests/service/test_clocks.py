@@ -26,8 +26,8 @@ MINUTE, HOUR = 60.0, 3600.0
 SLOTS = 30
 
 
-class Dated(FaultyTransport):
-    """Its answers show the time of the API, as those of real servers do."""
+class DatedTransport(FaultyTransport):
+    """Its responses have the API's time, like those of real servers."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await super().handle_async_request(request)
@@ -35,8 +35,8 @@ class Dated(FaultyTransport):
         return response
 
 
-class DatedLookUps(FaultyTransport):
-    """Only its answers to orders do not show the time."""
+class DatedLookUpsTransport(FaultyTransport):
+    """Its responses have the API's time, except those to orders."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await super().handle_async_request(request)
@@ -47,7 +47,7 @@ class DatedLookUps(FaultyTransport):
 
 Transport = type[FaultyTransport]
 WRONG = pytest.mark.parametrize("ahead", [-TWO_YEARS, TWO_YEARS], ids=["behind", "ahead"])
-ANSWERS = pytest.mark.parametrize("transport", [Dated, FaultyTransport], ids=["dated", "undated"])
+ANSWERS = pytest.mark.parametrize("transport", [DatedTransport, FaultyTransport], ids=["dated", "undated"])
 
 
 @pytest.fixture(autouse=True)
@@ -172,14 +172,14 @@ async def test_a_finished_job_that_a_wrong_clock_ordered_is_returned(
     start_service: StartService, simulator: Simulator, ahead: float, fault: Fault
 ) -> None:
     """Its record shows when it ran. Once somebody has received it, the same order makes another one."""
-    wrong = start_service(DatedLookUps(simulator, fault), clock_ahead=ahead)
+    wrong = start_service(DatedLookUpsTransport(simulator, fault), clock_ahead=ahead)
     first = await place(wrong)
     await pass_time(5 * MINUTE)
     await wrong.wait(first.job.jobid, 0)
     [order] = await wrong.journal.list_latest(1)
     assert order.by_api_clock
     assert abs(order.ordered_at - MIDNIGHT) < timedelta(minutes=1)
-    corrected = start_service(Dated(simulator))
+    corrected = start_service(DatedTransport(simulator))
     again = await place(corrected)
     assert (again.outcome, again.job.jobid) == ("duplicate", first.job.jobid)
     await corrected.mark_delivered(first.job.jobid)
@@ -191,14 +191,14 @@ async def test_a_wrong_clock_does_not_end_the_repeat_window(
     start_service: StartService, simulator: Simulator, ahead: float
 ) -> None:
     """Before the order, the API shows its time."""
-    right = start_service(Dated(simulator))
+    right = start_service(DatedTransport(simulator))
     first = await place(right)
     await pass_time(5 * MINUTE)
     await right.wait(first.job.jobid, 0)
-    again = await place(start_service(Dated(simulator), clock_ahead=ahead))
+    again = await place(start_service(DatedTransport(simulator), clock_ahead=ahead))
     assert (again.outcome, again.job.jobid) == ("duplicate", first.job.jobid)
     await pass_time(10 * MINUTE)
-    assert (await place(start_service(Dated(simulator), clock_ahead=ahead))).outcome == "created"
+    assert (await place(start_service(DatedTransport(simulator), clock_ahead=ahead))).outcome == "created"
 
 
 @WRONG
@@ -222,11 +222,11 @@ async def test_the_hourly_limit_is_not_bypassed(
     start_service: StartService, simulator: Simulator, ahead: float, fault: Fault
 ) -> None:
     """The API's answers show its time, also if the order itself got none."""
-    wrong = start_service(Dated(simulator, fault), clock_ahead=ahead, max_jobs_per_hour=1)
+    wrong = start_service(DatedTransport(simulator, fault), clock_ahead=ahead, max_jobs_per_hour=1)
     error = await error_of(wrong, "A fox")
     assert error is None or isinstance(error, OutcomeUnknown)
     await pass_time(MINUTE)
-    assert await is_limited(start_service(Dated(simulator), max_jobs_per_hour=1), "A cat")
+    assert await is_limited(start_service(DatedTransport(simulator), max_jobs_per_hour=1), "A cat")
     assert await is_limited(wrong, "A cat")
     await pass_time(HOUR)
     assert not await is_limited(wrong, "A cat")
@@ -236,8 +236,8 @@ async def test_the_hourly_limit_is_not_bypassed(
 async def test_orders_before_a_clock_became_wrong_count(
     start_service: StartService, simulator: Simulator, ahead: float
 ) -> None:
-    await place(start_service(Dated(simulator), max_jobs_per_hour=1), "A fox")
-    wrong = start_service(Dated(simulator), clock_ahead=ahead, max_jobs_per_hour=1)
+    await place(start_service(DatedTransport(simulator), max_jobs_per_hour=1), "A fox")
+    wrong = start_service(DatedTransport(simulator), clock_ahead=ahead, max_jobs_per_hour=1)
     assert await is_limited(wrong, "A cat")
     assert simulator.requests["POST /videos"] == 1
 
@@ -246,7 +246,7 @@ async def test_orders_before_a_clock_became_wrong_count(
 async def test_recorded_times_are_those_of_the_api(
     start_service: StartService, simulator: Simulator, ahead: float
 ) -> None:
-    service = start_service(Dated(simulator), clock_ahead=ahead)
+    service = start_service(DatedTransport(simulator), clock_ahead=ahead)
     await pass_time(MINUTE)
     await place(service)
     [order] = await service.journal.list_latest(1)

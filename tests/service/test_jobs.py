@@ -10,7 +10,7 @@ from tests.clock import pass_time
 from tests.conftest import EMAIL
 from tests.service.faulty import Fault, FaultyTransport
 from tests.service.orders import place
-from tests.transports import Unreliable
+from tests.transports import UnreliableTransport
 
 from luma_mcp.errors import NetworkError, NotFound, OutcomeUnknown
 from luma_mcp.service.concurrency import periodic
@@ -95,7 +95,7 @@ async def test_the_list_can_be_limited(service: VideoService, limit: int, state:
 
 async def test_without_the_api_the_list_is_the_journals(start_service: StartService, simulator: Simulator) -> None:
     jobid = (await place(start_service())).job.jobid
-    offline = start_service(Unreliable(simulator, *[httpx2.ConnectError("gone")] * 1000))
+    offline = start_service(UnreliableTransport(simulator, *[httpx2.ConnectError("gone")] * 1000))
     result = await offline.list_jobs(9)
     assert [job.jobid for job in result.jobs] == [jobid]
     assert isinstance(result.problem, NetworkError)

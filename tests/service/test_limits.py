@@ -13,7 +13,7 @@ from tests.clock import pass_time
 from tests.conftest import EMAIL, MIDNIGHT
 from tests.service.faulty import Fault, FaultyTransport
 from tests.service.orders import place
-from tests.transports import Held, Unreliable
+from tests.transports import HoldingTransport, UnreliableTransport
 
 from luma_mcp.errors import InvalidArguments, LimitReached, LumaError
 
@@ -146,7 +146,7 @@ async def test_an_order_that_never_arrived_does_not_count(start: Start, simulato
 @pytest.mark.parametrize("faults", [1, 30], ids=["found", "not found"])
 async def test_an_order_without_an_answer_counts(start: Start, simulator: Simulator, faults: int) -> None:
     # Without a fault: the look-up that shows the API's time.
-    transport = Unreliable(simulator, None, *[httpx2.ReadTimeout("no answer")] * faults, delivered=True)
+    transport = UnreliableTransport(simulator, None, *[httpx2.ReadTimeout("no answer")] * faults, delivered=True)
     service = start(1, transport)
     lost = await outcome_of(service, "Fox")
     transport.faults = []
@@ -193,7 +193,7 @@ async def test_of_ten_orders_at_once_the_allowed_number_is_placed(
 
 
 async def test_an_order_in_flight_counts(start: Start, simulator: Simulator) -> None:
-    held = Held(simulator)
+    held = HoldingTransport(simulator)
     service = start(1, held)
     outcomes: list[str] = []
 

@@ -31,7 +31,7 @@ from hypothesis.stateful import (
 from pydantic import SecretStr
 from tests.clock import ClockThatWaitsForThreads
 from tests.conftest import EMAIL, MIDNIGHT, TOKEN, resolve
-from tests.service.faulty import TRANSIENT, Fault, FaultyTransport, Killed
+from tests.service.faulty import TRANSIENT, Fault, FaultyTransport, ProcessKilled
 from tests.service.orders import place
 from trio.testing import MockClock
 
@@ -127,8 +127,8 @@ class Orders(RuleBasedStateMachine):
         except LumaError as error:
             self.named.update(jobids_of(error))
             return error
-        except (Killed, BaseExceptionGroup) as killed:
-            if isinstance(killed, BaseExceptionGroup) and killed.split(Killed)[1]:
+        except (ProcessKilled, BaseExceptionGroup) as killed:
+            if isinstance(killed, BaseExceptionGroup) and killed.split(ProcessKilled)[1]:
                 raise
             self.transport.script = []
             self.restart()

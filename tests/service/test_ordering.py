@@ -15,7 +15,7 @@ from tests.clock import pass_time
 from tests.conftest import EMAIL, wall_clock
 from tests.service.faulty import Fault, FaultyTransport
 from tests.service.orders import place
-from tests.transports import Held
+from tests.transports import HoldingTransport
 
 from luma_mcp.errors import (
     AccountSession,
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 ELSEWHERE = {"prompt": "of another machine", "model": "ray-v3-flash", "resolution": "1080p"}
 
 
-class Dated(FaultyTransport):
-    """Its answers carry the date, as those of real servers do."""
+class DatedTransport(FaultyTransport):
+    """Its responses have the API's time, like those of real servers."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await super().handle_async_request(request)
@@ -135,7 +135,7 @@ async def test_identical_orders_are_placed_one_at_a_time(service: VideoService, 
 
 
 async def test_different_orders_do_not_wait_for_each_other(start_service: StartService, simulator: Simulator) -> None:
-    held = Held(simulator)
+    held = HoldingTransport(simulator)
     service = start_service(held)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(place, service, "A fox")
@@ -147,7 +147,7 @@ async def test_different_orders_do_not_wait_for_each_other(start_service: StartS
 
 
 async def test_another_process_finds_an_order_in_flight(start_service: StartService, simulator: Simulator) -> None:
-    held = Held(simulator)
+    held = HoldingTransport(simulator)
     first, second = start_service(held), start_service()
     results: list[SubmitResult] = []
 
@@ -165,7 +165,7 @@ async def test_another_process_finds_an_order_in_flight(start_service: StartServ
 
 async def test_a_living_sender_is_waited_for(start_service: StartService, simulator: Simulator) -> None:
     """Its heartbeats continue while it is shielded from a cancelled call, so no other process looks for its job."""
-    held = Held(simulator)
+    held = HoldingTransport(simulator)
     first, second = start_service(held), start_service()
     results: list[SubmitResult] = []
 
@@ -308,11 +308,11 @@ async def test_a_call_that_came_before_the_end_means_the_same_video(
     start_service: StartService, simulator: Simulator, window: int
 ) -> None:
     """Whatever its clock shows before the API has shown the time."""
-    waiting = Waiting(start_service(Dated(simulator), clock_ahead=3600, repeat_window_seconds=window))
+    waiting = Waiting(start_service(DatedTransport(simulator), clock_ahead=3600, repeat_window_seconds=window))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(waiting.place)
         await waiting.arrived.wait()
-        other = start_service(Dated(simulator))
+        other = start_service(DatedTransport(simulator))
         first = await place(other)
         await deliver(other, first.job.jobid)
         waiting.may_continue.set()
@@ -603,7 +603,7 @@ async def test_a_lost_order_is_found_with_a_wrong_clock(
     start_service: StartService, simulator: Simulator, ahead: float
 ) -> None:
     """The API's answers show its time."""
-    result = await place(start_service(Dated(simulator, Fault.TIMED_OUT_AFTER), clock_ahead=ahead))
+    result = await place(start_service(DatedTransport(simulator, Fault.TIMED_OUT_AFTER), clock_ahead=ahead))
     assert (result.outcome, [result.job.jobid]) == ("recovered", [*simulator.service.jobs])
 
 

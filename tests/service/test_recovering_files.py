@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 JOBS = 24
 
 
-class Counted(httpx2.AsyncBaseTransport):
-    """Counts the requests for media, and how many there are at once. Each takes `seconds`."""
+class CountingTransport(httpx2.AsyncBaseTransport):
+    """Counts the requests for media, and how many run at the same time. Each takes `seconds`."""
 
     def __init__(self, simulator: Simulator, seconds: float = 1) -> None:
         self._simulated = httpx2.ASGITransport(simulator)
@@ -66,7 +66,7 @@ async def saved(service: VideoService, jobids: list[str]) -> list[int]:
 
 async def test_a_few_files_are_saved_at_a_time(start_service: StartService, simulator: Simulator) -> None:
     jobids = await order_all(start_service(), simulator)
-    media = Counted(simulator)
+    media = CountingTransport(simulator)
     restarted = start_service(media)
     await restarted.recover()
     assert await saved(restarted, jobids) == [1] * JOBS
@@ -77,7 +77,7 @@ async def test_each_file_is_saved_by_one_of_several_processes(
     start_service: StartService, simulator: Simulator, tmp_path: Path
 ) -> None:
     jobids = await order_all(start_service(), simulator)
-    media = Counted(simulator)
+    media = CountingTransport(simulator)
     restarted = [start_service(media) for _ in range(3)]
     async with anyio.create_task_group() as tasks:
         for service in restarted:
@@ -90,7 +90,7 @@ async def test_each_file_is_saved_by_one_of_several_processes(
 
 async def test_another_process_continues_when_one_is_killed(start_service: StartService, simulator: Simulator) -> None:
     jobids = await order_all(start_service(), simulator, 6)
-    stuck, other = start_service(Counted(simulator, seconds=5000)), start_service()
+    stuck, other = start_service(CountingTransport(simulator, seconds=5000)), start_service()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_recover_within, stuck, killed := anyio.CancelScope())
         await pass_time(5)
@@ -112,7 +112,7 @@ async def test_a_call_waits_for_the_process_that_saves_its_file(
     start_service: StartService, simulator: Simulator
 ) -> None:
     [jobid] = await order_all(start_service(), simulator, 1)
-    media = Counted(simulator, seconds=20)
+    media = CountingTransport(simulator, seconds=20)
     first, second = start_service(media), start_service(media)
     files: list[tuple[str, ...]] = []
 

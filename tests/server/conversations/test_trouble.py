@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx2
 from tests.clock import pass_time
 from tests.conftest import BOTH_APIS
-from tests.transports import Unreliable
+from tests.transports import UnreliableTransport
 
 from luma_mcp.simulator.app import Fault
 
@@ -116,7 +116,7 @@ async def test_job_fails(chat: StartChat, simulator: Simulator) -> None:
     assert len(simulator.orders) == 1
 
 
-class DeadLink(Unreliable):
+class DeadLink(UnreliableTransport):
     """The host of the link answers 404; everything else goes to the simulator."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
