@@ -1,4 +1,4 @@
-"""Services as processes of their own on one journal; every test runs on trio and on asyncio, in virtual time."""
+"""Services that share one journal, as separate processes would. Tests run on trio and asyncio, in virtual time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class StartService(Protocol):
-    """Starts a service of its own, as another process would, on the test's one journal."""
+    """Starts a service on the test's journal, as another process would."""
 
     def __call__(
         self,
@@ -34,7 +34,7 @@ class StartService(Protocol):
         clock_ahead: float = 0,
         **settings: Any,
     ) -> VideoService:
-        """`transport`: else straight to the simulator. `clock_ahead`: how many seconds its wall clock is wrong."""
+        """Start a service, by default on the simulator. Its wall clock is `clock_ahead` seconds fast."""
 
 
 @pytest.fixture(params=BACKENDS)
@@ -49,7 +49,7 @@ def journal_path(tmp_path: Path) -> str:
 
 @pytest.fixture
 def find_journal(journal_path: str) -> Callable[[], str | SecretStr]:
-    """Finds the journal of each service that is started: all have the same."""
+    """Gets the journal of a new service. It is the same for all services of a test."""
     return lambda: journal_path
 
 
@@ -62,9 +62,14 @@ async def start_service(
     def start(
         transport: httpx2.AsyncBaseTransport | None = None, *, clock_ahead: float = 0, **settings: Any
     ) -> VideoService:
-        own = {"token": SecretStr(TOKEN), "journal": find_journal(), "input_dirs": (tmp_path,), "output_dir": tmp_path}
+        defaults = {
+            "token": SecretStr(TOKEN),
+            "journal": find_journal(),
+            "input_dirs": (tmp_path,),
+            "output_dir": tmp_path,
+        }
         service = VideoService(
-            Settings(**{**own, **settings}),
+            Settings(**{**defaults, **settings}),
             catalog=USEAPI,
             wall_clock=partial(_wrong_clock, clock_ahead),
             transport=transport or httpx2.ASGITransport(simulator),

@@ -1,4 +1,4 @@
-"""A transport to the simulator on which everything goes wrong that can, as its script says."""
+"""A transport to the simulator that injects scripted faults."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class ProcessKilled(BaseException):
-    """The process is killed. Our code must not catch this."""
+    """The process was killed. Our code must not catch this."""
 
 
 class Fault(Enum):
-    """What becomes of one request. BEFORE: it never arrives; AFTER: it arrives, and its answer is lost."""
+    """What happens to one request. BEFORE: it never arrives. AFTER: it arrives, but its response is lost."""
 
     NONE = "nothing"
     REFUSED = "the connection is refused"
@@ -38,31 +38,31 @@ class Fault(Enum):
 
 
 TRANSIENT = tuple(fault for fault in Fault if not fault.name.startswith("KILLED"))
-_RAISED_BEFORE: dict[Fault, Callable[[], BaseException]] = {
+_ERRORS_BEFORE: dict[Fault, Callable[[], BaseException]] = {
     Fault.REFUSED: lambda: httpx2.ConnectError("refused"),
     Fault.DROPPED_BEFORE: lambda: httpx2.WriteError("broken pipe"),
     Fault.TIMED_OUT_BEFORE: lambda: httpx2.ReadTimeout("no answer"),
     Fault.KILLED_BEFORE: ProcessKilled,
 }
-_ANSWERED_BEFORE: dict[Fault, Callable[[], httpx2.Response]] = {
+_RESPONSES_BEFORE: dict[Fault, Callable[[], httpx2.Response]] = {
     Fault.GATEWAY_BEFORE: lambda: httpx2.Response(502, text="<html>Bad gateway</html>"),
     Fault.FAILED_BEFORE: lambda: httpx2.Response(500, json={"error": "Internal error"}),
     Fault.FULL: lambda: httpx2.Response(429, json={"error": "full", "code": 429}),
     Fault.FULL_WITH_DELAY: lambda: httpx2.Response(429, json={"error": "full"}, headers={"Retry-After": "3"}),
 }
-_RAISED_AFTER: dict[Fault, Callable[[], BaseException]] = {
+_ERRORS_AFTER: dict[Fault, Callable[[], BaseException]] = {
     Fault.DROPPED_AFTER: lambda: httpx2.ReadError("connection reset"),
     Fault.TIMED_OUT_AFTER: lambda: httpx2.ReadTimeout("no answer"),
     Fault.KILLED_AFTER: ProcessKilled,
 }
-_ANSWERED_AFTER: dict[Fault, Callable[[], httpx2.Response]] = {
+_RESPONSES_AFTER: dict[Fault, Callable[[], httpx2.Response]] = {
     Fault.GATEWAY_AFTER: lambda: httpx2.Response(504),
     Fault.FAILED_AFTER: lambda: httpx2.Response(500, json={"error": "Internal error"}),
 }
 
 
 class FaultyTransport(httpx2.AsyncBaseTransport):
-    """Carries requests to the simulator. `script`: what becomes of the next ones; those after it succeed."""
+    """Sends requests to the simulator. `script` has a fault for each of the next requests; later ones succeed."""
 
     def __init__(self, simulator: Simulator, *script: Fault) -> None:
         self._simulated = httpx2.ASGITransport(simulator)
@@ -70,17 +70,17 @@ class FaultyTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         fault = self.script.pop(0) if self.script else Fault.NONE
-        if fault in _RAISED_BEFORE:
-            not_sent = _RAISED_BEFORE[fault]()
+        if fault in _ERRORS_BEFORE:
+            not_sent = _ERRORS_BEFORE[fault]()
             raise not_sent
-        if fault in _ANSWERED_BEFORE:
-            return _ANSWERED_BEFORE[fault]()
+        if fault in _RESPONSES_BEFORE:
+            return _RESPONSES_BEFORE[fault]()
         response = await self._simulated.handle_async_request(request)
-        if fault in _RAISED_AFTER:
-            lost = _RAISED_AFTER[fault]()
+        if fault in _ERRORS_AFTER:
+            lost = _ERRORS_AFTER[fault]()
             raise lost
-        if fault in _ANSWERED_AFTER:
-            return _ANSWERED_AFTER[fault]()
+        if fault in _RESPONSES_AFTER:
+            return _RESPONSES_AFTER[fault]()
         if fault is Fault.TRUNCATED:
             body = await response.aread()
             return httpx2.Response(response.status_code, content=body[: len(body) // 2])
@@ -88,7 +88,7 @@ class FaultyTransport(httpx2.AsyncBaseTransport):
 
 
 class FaultyOrders(FaultyTransport):
-    """The same, but the script is about orders alone; all other requests succeed."""
+    """Applies the script to orders only; all other requests succeed."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         if request.method == "POST":

@@ -1,4 +1,4 @@
-"""Orders as the server and the commands place them: validated first, then submitted."""
+"""Order videos as the server and the commands do: validate first, then submit."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ RETRY_TIMEOUT = 20.0
 
 
 async def ignore_progress(step: ProgressStep, detail: str | None = None, /) -> None:
-    """Nobody watches."""
+    """Ignore progress."""
 
 
 async def place(
     service: VideoService, prompt: str = "A fox", *, retry_timeout: float = RETRY_TIMEOUT, **given: Any
 ) -> SubmitResult:
-    """Order a video. Options of `submit` go there, `take` is which one it is, and everything else is a parameter."""
+    """Order a video. `given` has options of `submit`, the number of the `take`, and parameters of the request."""
     options = {name: given.pop(name) for name in ("allow_duplicate", "reuse_only", "any_age", "save") if name in given}
     take = given.pop("take", 1)
     validated = replace(await service.validate({"prompt": prompt, **given}), take=take)

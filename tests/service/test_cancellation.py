@@ -1,4 +1,4 @@
-"""Whenever a call is cancelled while it orders, the journal says what is true."""
+"""Calls that are cancelled while they order: the journal stays correct."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class CancellingJournal:
                 self._scope.cancel()
             result = await method(*args, **options)
             if self._when == "after":
-                # As a journal would do that notices the cancellation when its answer has come over the network.
+                # A journal on the network would notice the cancellation only after its response.
                 self._scope.cancel()
                 await anyio.lowlevel.checkpoint()
             return result
@@ -80,7 +80,7 @@ async def journal(tmp_path: Path) -> AsyncIterator[SqliteJournal]:
 
 
 class FailingJournal:
-    """A journal of which one step fails. The real one does not, but a paid job must not depend on that."""
+    """A journal that fails at one step. The real one never does, but a paid job must not depend on that."""
 
     def __init__(self, journal: SqliteJournal, step: str) -> None:
         self._journal = journal
@@ -101,7 +101,7 @@ async def expect(_: VideoRequest) -> float | None:
 
 
 async def submit(journal: Any, transport: httpx2.AsyncBaseTransport, prompt: str = "A fox") -> SubmitResult:
-    """Place an order with a journal of the test."""
+    """Submit an order with the given journal."""
     api = client_of(transport)
     http = SafeHttpClient(transport=transport, resolve=resolve)
     requests = RequestBuilder(
@@ -141,7 +141,7 @@ async def submit(journal: Any, transport: httpx2.AsyncBaseTransport, prompt: str
 
 @pytest.fixture(params=["before", "after"])
 def order_cancelled_at(request: pytest.FixtureRequest, journal: SqliteJournal) -> OrderCancelledAt:
-    """Places an order in a scope that is cancelled before or after a step."""
+    """Submits an order in a scope that is cancelled before or after a step."""
 
     async def order(step: str, transport: httpx2.AsyncBaseTransport, prompt: str = "A fox") -> None:
         with anyio.CancelScope() as scope:
@@ -152,8 +152,8 @@ def order_cancelled_at(request: pytest.FixtureRequest, journal: SqliteJournal) -
     return order
 
 
-async def recorded(journal: SqliteJournal) -> list[Order]:
-    """All orders, pending ones too."""
+async def list_orders(journal: SqliteJournal) -> list[Order]:
+    """List all orders, including pending ones."""
     long_ago = wall_clock() - timedelta(days=1)
     return await journal.list_counted(RateWindow(1, since=long_ago, pending_since=long_ago, until=wall_clock()))
 
@@ -164,11 +164,11 @@ async def test_a_call_cancelled_before_sending_orders_nothing(
 ) -> None:
     await order_cancelled_at(step, httpx2.ASGITransport(simulator))
     assert simulator.requests["POST /videos"] == 0
-    assert await recorded(journal) == []
+    assert await list_orders(journal) == []
 
 
 @pytest.mark.parametrize("step", ["mark_sending", "record_job"])
-async def test_a_call_cancelled_from_then_on_orders_and_records_its_job(
+async def test_a_call_cancelled_after_sending_records_its_job(
     order_cancelled_at: OrderCancelledAt,
     journal: SqliteJournal,
     simulator: Simulator,
@@ -178,48 +178,48 @@ async def test_a_call_cancelled_from_then_on_orders_and_records_its_job(
     with caplog.at_level(logging.WARNING):
         await order_cancelled_at(step, httpx2.ASGITransport(simulator))
     [jobid] = simulator.service.jobs
-    [order] = await recorded(journal)
+    [order] = await list_orders(journal)
     assert (order.jobid, order.state) == (jobid, "running")
     assert jobid in caplog.text
 
 
-async def test_a_call_cancelled_when_rejected_for_now_leaves_nothing(
+async def test_a_call_cancelled_on_429_leaves_nothing(
     order_cancelled_at: OrderCancelledAt, journal: SqliteJournal, simulator: Simulator
 ) -> None:
     await order_cancelled_at("mark_not_delivered", FaultyTransport(simulator, Fault.FULL_WITH_DELAY))
     assert simulator.requests["POST /videos"] == 0
-    assert await recorded(journal) == []
+    assert await list_orders(journal) == []
 
 
-async def test_a_call_cancelled_when_rejected_leaves_nothing(
+async def test_a_call_cancelled_on_rejection_leaves_nothing(
     order_cancelled_at: OrderCancelledAt, journal: SqliteJournal, simulator: Simulator
 ) -> None:
     with pytest.raises(Moderated):
         await order_cancelled_at("drop", httpx2.ASGITransport(simulator), "A fox simulate:moderate")
-    assert await recorded(journal) == []
+    assert await list_orders(journal) == []
 
 
-async def test_a_call_cancelled_without_an_answer_leaves_an_unknown_order(
+async def test_a_lost_order_of_a_cancelled_call_is_recorded(
     order_cancelled_at: OrderCancelledAt, journal: SqliteJournal, simulator: Simulator
 ) -> None:
     await order_cancelled_at("mark_unknown", FaultyTransport(simulator, Fault.TIMED_OUT_AFTER))
-    assert [order.state for order in await recorded(journal)] == ["unknown"]
+    assert [order.state for order in await list_orders(journal)] == ["unknown"]
 
 
-async def test_a_call_cancelled_when_its_job_is_found_records_it(
+async def test_a_call_cancelled_during_recovery_records_its_job(
     order_cancelled_at: OrderCancelledAt, journal: SqliteJournal, simulator: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
         await order_cancelled_at("adopt", FaultyTransport(simulator, Fault.TIMED_OUT_AFTER))
     [jobid] = simulator.service.jobs
-    assert [order.jobid for order in await recorded(journal)] == [jobid]
+    assert [order.jobid for order in await list_orders(journal)] == [jobid]
     assert jobid in caplog.text
 
 
-async def test_a_call_cancelled_while_the_slots_are_full_is_forgotten(
+async def test_a_call_cancelled_while_slots_are_full_leaves_nothing(
     start_service: StartService, simulator: Simulator
 ) -> None:
-    # Without a fault: the look-up that shows the API's time.
+    # The first request, which reads the API's time, succeeds.
     service = start_service(FaultyTransport(simulator, Fault.NONE, Fault.FULL_WITH_DELAY), max_jobs_per_hour=1)
     with anyio.move_on_after(1):
         await place(service)
@@ -246,7 +246,7 @@ async def test_a_call_cancelled_in_flight_keeps_its_job(
 
 
 @pytest.mark.parametrize("when", ["preparing", "ordering"])
-async def test_a_call_cancelled_by_its_progress_orders_nothing(
+async def test_a_call_cancelled_in_a_progress_callback_orders_nothing(
     start_service: StartService, simulator: Simulator, when: str
 ) -> None:
     service = start_service()
@@ -269,7 +269,7 @@ async def test_a_job_that_cannot_be_recorded_is_returned(
     assert result.job.jobid in caplog.text
 
 
-async def test_a_failing_heartbeat_does_not_tear_the_delivery(journal: SqliteJournal, simulator: Simulator) -> None:
+async def test_a_failing_heartbeat_does_not_interrupt_delivery(journal: SqliteJournal, simulator: Simulator) -> None:
     held = HoldingTransport(simulator)
     results: list[SubmitResult] = []
 
@@ -285,10 +285,10 @@ async def test_a_failing_heartbeat_does_not_tear_the_delivery(journal: SqliteJou
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
-async def test_an_order_torn_by_asyncio_itself_is_found_again(
+async def test_an_order_interrupted_by_task_cancel_is_recovered(
     start_service: StartService, simulator: Simulator
 ) -> None:
-    """`Task.cancel` ignores the shield, which the documentation says; still nothing is ordered twice."""
+    """`Task.cancel` ignores the shield, as documented. Still nothing is ordered twice."""
     held = HoldingTransport(simulator)
     call = asyncio.create_task(place(start_service(held)))
     await held.delivered.wait()

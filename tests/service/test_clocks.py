@@ -1,4 +1,4 @@
-"""A clock of this machine that was wrong by years: nothing is ordered twice, forgotten, or blocked for years."""
+"""A local clock that is wrong by years: no order is repeated, forgotten, or blocked for years."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SLOTS = 30
 
 
 class DatedTransport(FaultyTransport):
-    """Its responses have the API's time, like those of real servers."""
+    """Adds the API's time to its responses, as real servers do."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await super().handle_async_request(request)
@@ -35,8 +35,8 @@ class DatedTransport(FaultyTransport):
         return response
 
 
-class DatedLookUpsTransport(FaultyTransport):
-    """Its responses have the API's time, except those to orders."""
+class DatedReadsTransport(FaultyTransport):
+    """Adds the API's time to responses to GET requests, but not to those to orders."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await super().handle_async_request(request)
@@ -46,8 +46,8 @@ class DatedLookUpsTransport(FaultyTransport):
 
 
 Transport = type[FaultyTransport]
-WRONG = pytest.mark.parametrize("ahead", [-TWO_YEARS, TWO_YEARS], ids=["behind", "ahead"])
-ANSWERS = pytest.mark.parametrize("transport", [DatedTransport, FaultyTransport], ids=["dated", "undated"])
+EACH_WRONG_CLOCK = pytest.mark.parametrize("ahead", [-TWO_YEARS, TWO_YEARS], ids=["behind", "ahead"])
+EACH_TRANSPORT = pytest.mark.parametrize("transport", [DatedTransport, FaultyTransport], ids=["dated", "undated"])
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ async def error_of(service: VideoService, prompt: str) -> LumaError | None:
 
 
 async def is_blocked(service: VideoService) -> bool:
-    """Whether an order of unknown outcome keeps the same order from going out."""
+    """Whether an order of unknown outcome blocks an identical one."""
     error = await error_of(service, "A fox")
     if isinstance(error, OutcomeUnknown):
         assert error.age is not None
@@ -84,13 +84,13 @@ async def is_limited(service: VideoService, prompt: str) -> bool:
     return False
 
 
-@ANSWERS
-@WRONG
+@EACH_TRANSPORT
+@EACH_WRONG_CLOCK
 @pytest.mark.parametrize("knows_time", [True, False])
-async def test_an_order_without_an_answer_blocks_for_a_quarter_of_an_hour(
+async def test_a_lost_order_blocks_for_a_quarter_of_an_hour(
     start_service: StartService, simulator: Simulator, transport: Transport, ahead: float, knows_time: bool
 ) -> None:
-    """Of the time after the clock was corrected, unless an earlier answer showed the time."""
+    """Counted from the correction of the clock, unless an earlier response showed the API's time."""
     faults = [Fault.NONE] * knows_time + [Fault.TIMED_OUT_BEFORE]
     wrong = start_service(transport(simulator, *faults), clock_ahead=ahead)
     if knows_time:
@@ -107,9 +107,9 @@ async def test_an_order_without_an_answer_blocks_for_a_quarter_of_an_hour(
     assert simulator.requests["POST /videos"] == 1 + knows_time
 
 
-@WRONG
-@ANSWERS
-async def test_a_clock_that_becomes_wrong_releases_nothing(
+@EACH_WRONG_CLOCK
+@EACH_TRANSPORT
+async def test_a_clock_that_becomes_wrong_unblocks_no_order(
     start_service: StartService, simulator: Simulator, transport: Transport, ahead: float
 ) -> None:
     with pytest.raises(OutcomeUnknown):
@@ -124,12 +124,12 @@ async def test_a_clock_that_becomes_wrong_releases_nothing(
     assert simulator.requests["POST /videos"] == 1
 
 
-@WRONG
-@ANSWERS
+@EACH_WRONG_CLOCK
+@EACH_TRANSPORT
 async def test_a_wrong_clock_removes_no_order(
     start_service: StartService, simulator: Simulator, transport: Transport, ahead: float
 ) -> None:
-    """Orders of today seem to be years old, and those of the wrong clock later."""
+    """To the wrong clock, today's orders are years old; later, its own orders are years old."""
     faulty = transport(simulator)
     service = start_service(faulty)
     finished = (await place(service, "Finished")).job.jobid
@@ -154,8 +154,8 @@ async def test_a_wrong_clock_removes_no_order(
     assert (await place(corrected, "Running simulate:stuck")).job.jobid == running
 
 
-@WRONG
-@ANSWERS
+@EACH_WRONG_CLOCK
+@EACH_TRANSPORT
 async def test_a_running_job_is_found_again_with_a_wrong_clock(
     start_service: StartService, simulator: Simulator, transport: Transport, ahead: float
 ) -> None:
@@ -166,13 +166,13 @@ async def test_a_running_job_is_found_again_with_a_wrong_clock(
     assert simulator.requests["POST /videos"] == 1
 
 
-@WRONG
+@EACH_WRONG_CLOCK
 @pytest.mark.parametrize("fault", [Fault.NONE, Fault.TIMED_OUT_AFTER])
-async def test_a_finished_job_that_a_wrong_clock_ordered_is_returned(
+async def test_a_finished_job_ordered_with_a_wrong_clock_is_returned(
     start_service: StartService, simulator: Simulator, ahead: float, fault: Fault
 ) -> None:
-    """Its record shows when it ran. Once somebody has received it, the same order makes another one."""
-    wrong = start_service(DatedLookUpsTransport(simulator, fault), clock_ahead=ahead)
+    """Its record shows when it ran. Once it has been delivered, an identical order starts a new job."""
+    wrong = start_service(DatedReadsTransport(simulator, fault), clock_ahead=ahead)
     first = await place(wrong)
     await pass_time(5 * MINUTE)
     await wrong.wait(first.job.jobid, 0)
@@ -186,11 +186,11 @@ async def test_a_finished_job_that_a_wrong_clock_ordered_is_returned(
     assert (await place(corrected)).outcome == "created"
 
 
-@WRONG
+@EACH_WRONG_CLOCK
 async def test_a_wrong_clock_does_not_end_the_repeat_window(
     start_service: StartService, simulator: Simulator, ahead: float
 ) -> None:
-    """Before the order, the API shows its time."""
+    """The API shows its time before the order."""
     right = start_service(DatedTransport(simulator))
     first = await place(right)
     await pass_time(5 * MINUTE)
@@ -201,9 +201,9 @@ async def test_a_wrong_clock_does_not_end_the_repeat_window(
     assert (await place(start_service(DatedTransport(simulator), clock_ahead=ahead))).outcome == "created"
 
 
-@WRONG
-@ANSWERS
-async def test_the_hourly_limit_is_not_blocked_for_years(
+@EACH_WRONG_CLOCK
+@EACH_TRANSPORT
+async def test_a_wrong_clock_does_not_block_the_limit_for_years(
     start_service: StartService, simulator: Simulator, transport: Transport, ahead: float
 ) -> None:
     wrong = start_service(transport(simulator), clock_ahead=ahead, max_jobs_per_hour=1)
@@ -216,12 +216,12 @@ async def test_the_hourly_limit_is_not_blocked_for_years(
     assert not await is_limited(wrong, "A hen")
 
 
-@WRONG
+@EACH_WRONG_CLOCK
 @pytest.mark.parametrize("fault", [Fault.NONE, Fault.TIMED_OUT_AFTER, Fault.TIMED_OUT_BEFORE, Fault.FAILED_BEFORE])
-async def test_the_hourly_limit_is_not_bypassed(
+async def test_a_wrong_clock_does_not_bypass_the_hourly_limit(
     start_service: StartService, simulator: Simulator, ahead: float, fault: Fault
 ) -> None:
-    """The API's answers show its time, also if the order itself got none."""
+    """The API's responses show its time, even if the order itself got no response."""
     wrong = start_service(DatedTransport(simulator, fault), clock_ahead=ahead, max_jobs_per_hour=1)
     error = await error_of(wrong, "A fox")
     assert error is None or isinstance(error, OutcomeUnknown)
@@ -232,8 +232,8 @@ async def test_the_hourly_limit_is_not_bypassed(
     assert not await is_limited(wrong, "A cat")
 
 
-@WRONG
-async def test_orders_before_a_clock_became_wrong_count(
+@EACH_WRONG_CLOCK
+async def test_orders_from_before_the_clock_became_wrong_count(
     start_service: StartService, simulator: Simulator, ahead: float
 ) -> None:
     await place(start_service(DatedTransport(simulator), max_jobs_per_hour=1), "A fox")
@@ -242,8 +242,8 @@ async def test_orders_before_a_clock_became_wrong_count(
     assert simulator.requests["POST /videos"] == 1
 
 
-@WRONG
-async def test_recorded_times_are_those_of_the_api(
+@EACH_WRONG_CLOCK
+async def test_the_journal_records_the_api_s_time(
     start_service: StartService, simulator: Simulator, ahead: float
 ) -> None:
     service = start_service(DatedTransport(simulator), clock_ahead=ahead)

@@ -1,4 +1,4 @@
-"""Whatever the network does, and whenever the process is killed: nothing is ordered twice, and nothing is lost.
+"""Random network faults and kills: nothing is ordered twice, and nothing is lost.
 
     make scenarios
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 SCENARIOS = int(os.environ.get("SCENARIOS", "200"))
 CHUNKS = 20
-"""So that several workers share the scenarios."""
+"""Parts of the scenarios, so that several test workers can share them."""
 REQUESTS = {
     "useapi": [
         {"prompt": "A fox", "model": "ray-v3-flash"},
@@ -67,15 +67,15 @@ REQUESTS = {
 }
 APIS = {"useapi": (Service, Simulator), "agents": (AgentsService, AgentsSimulator)}
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 - only as a place for temporary folders of their own
-"""Where there is such a place: thousands of journals are written, and each write is flushed to its disk."""
+"""Used where it exists: thousands of journals are written, and each write is flushed to disk."""
 
 
-def some(faults: Iterable[Fault]) -> st.SearchStrategy[list[Fault]]:
+def lists_of(faults: Iterable[Fault]) -> st.SearchStrategy[list[Fault]]:
     return st.lists(st.sampled_from(tuple(faults)), max_size=4)
 
 
 class Orders(RuleBasedStateMachine):
-    """A person who orders, waits, deletes, restarts and is killed, on a bad network."""
+    """Orders, waits, deletions, restarts and kills on an unreliable network."""
 
     api: ClassVar[str]
 
@@ -120,7 +120,7 @@ class Orders(RuleBasedStateMachine):
         return trio.run(call, clock=self.clock, instruments=[ClockThatWaitsForThreads(self.clock)])
 
     def attempt(self, call: Callable[[], Awaitable[Any]], faults: list[Fault]) -> Any:
-        """What a call returns or raises with these faults; a process that was killed is started again."""
+        """Return the result or the error of a call with these faults. A killed process is started again."""
         self.transport.script = list(faults)
         try:
             return self.run(call)
@@ -141,11 +141,11 @@ class Orders(RuleBasedStateMachine):
         return self.simulator.service.jobs
 
     def running(self, request: dict[str, str]) -> list[str]:
-        """The jobs of that order that are running in truth."""
+        """The jobs of the request that are running at the API."""
         api = self.simulator.service
         return [i for i, job in self.jobs.items() if request.items() <= job.request.items() and not api.finished(job)]
 
-    @rule(number=st.integers(0, 2), allow_duplicate=st.booleans(), faults=some(Fault))
+    @rule(number=st.integers(0, 2), allow_duplicate=st.booleans(), faults=lists_of(Fault))
     def order(self, number: int, faults: list[Fault], *, allow_duplicate: bool) -> None:
         request = REQUESTS[self.api][number]
         before, same = len(self.jobs), self.running(request)
@@ -156,7 +156,7 @@ class Orders(RuleBasedStateMachine):
         if not allow_duplicate and any(jobid in same for jobid in self.running(request)):
             assert not created, "a second job while the first one is running"
         if isinstance(result, SubmitResult):
-            # Without a new job, it may have ended meanwhile: nobody has got its video.
+            # The result may be an earlier job that has ended but was not delivered.
             assert created in ([], [result.job.jobid])
             assert request.items() <= self.jobs[result.job.jobid].request.items()
         elif isinstance(result, LumaError) and result.charged == "no":
@@ -173,23 +173,23 @@ class Orders(RuleBasedStateMachine):
         start = self.clock.current_time()
         result = self.attempt(partial(self.service.wait, jobid, seconds), faults)
         if isinstance(result, LumaError) or result.state == "running":
-            # Less what is lost where floating-point times are subtracted.
+            # The tolerance is for rounding in the subtraction.
             assert self.clock.current_time() - start >= seconds - 1e-6, "a transient failure ended a wait"
 
     @precondition(lambda self: self.jobs and FEATURES[self.api].delete)
-    @rule(data=st.data(), faults=some(TRANSIENT))
+    @rule(data=st.data(), faults=lists_of(TRANSIENT))
     def delete(self, data: st.DataObject, faults: list[Fault]) -> None:
         jobid = data.draw(st.sampled_from(list(self.jobs)))
         job = self.jobs[jobid]
         result = self.attempt(partial(self.service.delete, jobid), faults)
         if isinstance(result, DeletedJob):
-            assert self.simulator.service.finished(job), "a running job passes for deleted"
+            assert self.simulator.service.finished(job), "a running job is reported as deleted"
 
     @rule(seconds=st.sampled_from([1, 20, 70, 1000]))
     def pass_time(self, seconds: float) -> None:
         self.clock.jump(seconds)
 
-    @rule(faults=some(TRANSIENT))
+    @rule(faults=lists_of(TRANSIENT))
     def restart(self, faults: list[Fault] | None = None) -> None:
         self.run(self.service.aclose)
         self.service = self.start()
@@ -203,12 +203,12 @@ class Orders(RuleBasedStateMachine):
         for request in REQUESTS[self.api]:
             missing = [jobid for jobid in self.running(request) if jobid not in listed]
             unknown = [row for row in rows if row.jobid is None and request.items() <= row.request.to_dict().items()]
-            # A job whose answer was lost is found only where the API lists jobs; elsewhere its order is listed.
+            # A job whose answer was lost is found only if the API lists jobs; otherwise its order is listed.
             assert len(missing) <= (0 if FEATURES[self.api].list_running else len(unknown))
 
     @invariant()
     def every_job_is_known(self) -> None:
-        """It belongs to an order, or was named; or there is an order of unknown outcome for each that does not."""
+        """Each job belongs to an order, was named in an error, or has an order of unknown outcome."""
         if not hasattr(self, "service"):
             return
         orders = self.run(partial(self.service.journal.list_latest, 1000))
@@ -217,7 +217,7 @@ class Orders(RuleBasedStateMachine):
         for request in REQUESTS[self.api]:
             lost = [i for i, job in self.jobs.items() if request.items() <= job.request.items() and i not in owned]
             unknown = [o for o in orders if o.jobid is None and request.items() <= o.request.to_dict().items()]
-            assert len([i for i in lost if i not in self.named]) <= len(unknown), "a job that nobody knows of"
+            assert len([i for i in lost if i not in self.named]) <= len(unknown), "a job without an order"
         for order in orders:
             if order.jobid and order.jobid in self.jobs:
                 request = self.jobs[order.jobid].request
@@ -225,7 +225,7 @@ class Orders(RuleBasedStateMachine):
 
 
 def jobids_of(error: LumaError) -> set[str]:
-    """The jobs that an error names."""
+    """Get the jobids that an error names."""
     jobids: set[str] = set()
     if error.jobid:
         jobids.add(error.jobid)
@@ -238,10 +238,10 @@ def jobids_of(error: LumaError) -> set[str]:
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_no_order_is_billed_twice_and_none_is_lost(chunk: int) -> None:
     is_usual = "SCENARIOS" not in os.environ
-    # Every other one is about the other API.
+    # Chunks alternate between the APIs.
     machine = type(f"Orders{chunk}", (Orders,), {"api": list(APIS)[chunk % len(APIS)]})
     if is_usual:
-        # Without a seed of its own, each chunk would run the same scenarios.
+        # Without its own seed, each chunk would run the same scenarios.
         seed(chunk)(machine)
     run_state_machine_as_test(
         machine,

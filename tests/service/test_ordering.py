@@ -1,4 +1,4 @@
-"""Orders that meet: at once in one process, from two processes, and after one whose outcome is unknown."""
+"""Concurrent and repeated orders: in one process, from two processes, and after an unknown outcome."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
     from luma_mcp.service.submit import SubmitResult
     from luma_mcp.simulator.app import Simulator
 
-ELSEWHERE = {"prompt": "of another machine", "model": "ray-v3-flash", "resolution": "1080p"}
+FOREIGN_REQUEST = {"prompt": "of another machine", "model": "ray-v3-flash", "resolution": "1080p"}
 
 
 class DatedTransport(FaultyTransport):
-    """Its responses have the API's time, like those of real servers."""
+    """Adds the API's time to its responses, as real servers do."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await super().handle_async_request(request)
@@ -52,8 +52,8 @@ class DatedTransport(FaultyTransport):
         return response
 
 
-class WithoutEnds(FaultyTransport):
-    """Its records do not say when a job ended, as those of Luma's Agents API."""
+class WithoutEndTimes(FaultyTransport):
+    """Removes the end times from job records, because those of Luma's Agents API have none."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await super().handle_async_request(request)
@@ -62,8 +62,8 @@ class WithoutEnds(FaultyTransport):
         return httpx2.Response(response.status_code, json=record)
 
 
-class Waiting:
-    """An order whose call has arrived, and waits at its first step, or at another one."""
+class PausedOrder:
+    """An order that stops at a step until `may_continue` is set."""
 
     def __init__(self, service: VideoService, *, step: ProgressStep = "preparing", **options: Any) -> None:
         self.service = service
@@ -72,7 +72,7 @@ class Waiting:
         self.arrived, self.may_continue = anyio.Event(), anyio.Event()
         self.result: SubmitResult | None = None
 
-    async def place(self) -> None:
+    async def submit(self) -> None:
         validated = await self.service.validate({"prompt": "A fox"})
         self.result = await self.service.submit(
             validated, retry_timeout=0, on_progress=self._on_progress, **self.options
@@ -85,13 +85,13 @@ class Waiting:
 
 
 async def deliver(service: VideoService, jobid: str) -> None:
-    """Let the job end, and somebody receive it."""
+    """Let the job finish, and mark its result as delivered."""
     await pass_time(100)
     await service.wait(jobid, 0)
     await service.mark_delivered(jobid)
 
 
-async def test_two_of_the_same_at_once_are_one_job(service: VideoService, simulator: Simulator) -> None:
+async def test_two_identical_orders_at_once_are_one_job(service: VideoService, simulator: Simulator) -> None:
     results: list[SubmitResult] = []
 
     async def order() -> None:
@@ -105,7 +105,7 @@ async def test_two_of_the_same_at_once_are_one_job(service: VideoService, simula
     assert len(simulator.service.jobs) == 1
 
 
-async def test_identical_orders_are_placed_one_at_a_time(service: VideoService, simulator: Simulator) -> None:
+async def test_identical_orders_are_submitted_one_at_a_time(service: VideoService, simulator: Simulator) -> None:
     steps: list[ProgressStep] = []
     results: list[SubmitResult] = []
     go_on = anyio.Event()
@@ -124,7 +124,7 @@ async def test_identical_orders_are_placed_one_at_a_time(service: VideoService, 
         tasks.start_soon(order)
         await pass_time(1)
         with anyio.move_on_after(1):
-            # A waiter that leaves must not take the lock away from the others.
+            # A cancelled waiter must not break the lock for the others.
             await order()
         tasks.start_soon(order)
         await pass_time(1)
@@ -163,8 +163,8 @@ async def test_another_process_finds_an_order_in_flight(start_service: StartServ
     assert [result.job.jobid for result in results] == [*simulator.service.jobs] * 2
 
 
-async def test_a_living_sender_is_waited_for(start_service: StartService, simulator: Simulator) -> None:
-    """Its heartbeats continue while it is shielded from a cancelled call, so no other process looks for its job."""
+async def test_an_order_waits_while_the_sender_is_alive(start_service: StartService, simulator: Simulator) -> None:
+    """The sender's heartbeats continue after its call is cancelled, so no other process searches for its job."""
     held = HoldingTransport(simulator)
     first, second = start_service(held), start_service()
     results: list[SubmitResult] = []
@@ -187,10 +187,10 @@ async def test_a_living_sender_is_waited_for(start_service: StartService, simula
     assert [result.outcome for result in results] == ["duplicate"]
 
 
-async def test_a_pending_order_that_was_taken_over_is_not_sent(
+async def test_a_pending_order_is_not_sent_after_an_identical_one(
     start_service: StartService, simulator: Simulator
 ) -> None:
-    """The first waits for a free slot; meanwhile the second places the same order."""
+    """The first process waits for a free slot. Meanwhile the second one sends the same order."""
     first, second = start_service(FaultyTransport(simulator, Fault.FULL_WITH_DELAY)), start_service()
     results: list[SubmitResult] = []
 
@@ -205,7 +205,7 @@ async def test_a_pending_order_that_was_taken_over_is_not_sent(
     assert [(result.outcome, result.job.jobid) for result in results] == [("created", jobid), ("duplicate", jobid)]
 
 
-async def test_a_finished_job_that_nobody_got_is_returned(service: VideoService, simulator: Simulator) -> None:
+async def test_an_undelivered_finished_job_is_returned(service: VideoService, simulator: Simulator) -> None:
     first = await place(service)
     await pass_time(100)
     second = await place(service)
@@ -215,7 +215,7 @@ async def test_a_finished_job_that_nobody_got_is_returned(service: VideoService,
 
 
 @pytest.mark.parametrize("reason", ["delivered", "window passed", "deleted"])
-async def test_after_it_finished_the_same_is_a_new_job(
+async def test_an_identical_order_after_the_first_is_a_new_job(
     service: VideoService, simulator: Simulator, reason: str
 ) -> None:
     first = await place(service)
@@ -233,10 +233,8 @@ async def test_after_it_finished_the_same_is_a_new_job(
     assert simulator.requests["POST /videos"] == 2
 
 
-async def test_a_server_for_many_returns_a_video_whose_answer_may_be_lost(
-    start_service: StartService, simulator: Simulator
-) -> None:
-    """Whoever repeats an order within a minute may have got no answer: a proxy or a replica has failed meanwhile."""
+async def test_a_hosted_server_returns_a_recent_video_again(start_service: StartService, simulator: Simulator) -> None:
+    """A client that repeats an order within a minute may have lost the answer, as when a proxy or a replica fails."""
     services = [start_service(has_local_files=False) for _ in range(2)]
     first = await place(services[0])
     await deliver(services[0], first.job.jobid)
@@ -244,7 +242,7 @@ async def test_a_server_for_many_returns_a_video_whose_answer_may_be_lost(
     for service in services:
         again = await place(service)
         assert (again.outcome, again.job.jobid, again.job.state) == ("duplicate", first.job.jobid, "completed")
-    # The answer to that may be lost as well.
+    # That answer may be lost as well.
     await services[1].mark_delivered(first.job.jobid)
     await pass_time(50)
     assert (await place(services[0])).outcome == "duplicate"
@@ -253,7 +251,7 @@ async def test_a_server_for_many_returns_a_video_whose_answer_may_be_lost(
     assert simulator.requests["POST /videos"] == 2
 
 
-async def test_a_server_for_many_makes_another_attempt_after_a_failure(
+async def test_a_hosted_server_orders_again_after_a_failed_job(
     start_service: StartService, simulator: Simulator
 ) -> None:
     service = start_service(has_local_files=False)
@@ -263,9 +261,11 @@ async def test_a_server_for_many_makes_another_attempt_after_a_failure(
     assert simulator.requests["POST /videos"] == 2
 
 
-async def test_the_end_of_a_job_is_not_assumed_too_early(start_service: StartService, simulator: Simulator) -> None:
-    """Where its record does not say it, it may have ended a quarter of an hour after the order."""
-    service = start_service(WithoutEnds(simulator))
+async def test_the_repeat_window_allows_for_an_unknown_end_time(
+    start_service: StartService, simulator: Simulator
+) -> None:
+    """A job without an end time in its record may have run for a quarter of an hour."""
+    service = start_service(WithoutEndTimes(simulator))
     first = await place(service)
     await pass_time(24 * 60)
     again = await place(service)
@@ -274,7 +274,7 @@ async def test_the_end_of_a_job_is_not_assumed_too_early(start_service: StartSer
     assert (await place(service)).outcome == "created"
 
 
-@pytest.mark.parametrize("transport", [FaultyTransport, WithoutEnds])
+@pytest.mark.parametrize("transport", [FaultyTransport, WithoutEndTimes])
 async def test_a_repeat_window_of_0_returns_no_finished_job(
     start_service: StartService, simulator: Simulator, transport: type[FaultyTransport]
 ) -> None:
@@ -286,102 +286,102 @@ async def test_a_repeat_window_of_0_returns_no_finished_job(
 
 
 @pytest.mark.parametrize("fault", [Fault.FAILED_AFTER, Fault.TIMED_OUT_AFTER])
-async def test_a_call_that_waited_behind_a_lost_order_orders_nothing(
+async def test_a_call_that_waited_for_a_recovered_order_reuses_it(
     start_service: StartService, simulator: Simulator, fault: Fault
 ) -> None:
-    """Even if the first job has finished and was returned when its turn comes."""
+    """Even if the first job has finished and was delivered in the meantime."""
     service = start_service(FaultyTransport(simulator, fault))
-    waiting = Waiting(service)
+    paused = PausedOrder(service)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(waiting.place)
-        await waiting.arrived.wait()
+        tasks.start_soon(paused.submit)
+        await paused.arrived.wait()
         first = await place(service)
         await deliver(service, first.job.jobid)
-        waiting.may_continue.set()
-    assert waiting.result is not None
-    assert (waiting.result.outcome, waiting.result.job.jobid) == ("duplicate", first.job.jobid)
+        paused.may_continue.set()
+    assert paused.result is not None
+    assert (paused.result.outcome, paused.result.job.jobid) == ("duplicate", first.job.jobid)
     assert (await place(service)).outcome == "created"
 
 
 @pytest.mark.parametrize("window", [600, 0])
-async def test_a_call_that_came_before_the_end_means_the_same_video(
+async def test_a_call_made_before_the_job_ended_gets_its_video(
     start_service: StartService, simulator: Simulator, window: int
 ) -> None:
-    """Whatever its clock shows before the API has shown the time."""
-    waiting = Waiting(start_service(DatedTransport(simulator), clock_ahead=3600, repeat_window_seconds=window))
+    """Even if its clock was wrong until the API's first response."""
+    paused = PausedOrder(start_service(DatedTransport(simulator), clock_ahead=3600, repeat_window_seconds=window))
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(waiting.place)
-        await waiting.arrived.wait()
+        tasks.start_soon(paused.submit)
+        await paused.arrived.wait()
         other = start_service(DatedTransport(simulator))
         first = await place(other)
         await deliver(other, first.job.jobid)
-        waiting.may_continue.set()
-    assert waiting.result is not None
-    assert waiting.result.job.jobid == first.job.jobid
+        paused.may_continue.set()
+    assert paused.result is not None
+    assert paused.result.job.jobid == first.job.jobid
     assert simulator.requests["POST /videos"] == 1
 
 
 async def test_identical_calls_at_once_get_the_same_finished_job(
     start_service: StartService, simulator: Simulator
 ) -> None:
-    """Also the one that looks for it after the other has received it."""
+    """Including the call that searches for the job after the other one has received it."""
     service = start_service()
     first = await place(service)
     await pass_time(100)
-    waiting = Waiting(start_service())
+    paused = PausedOrder(start_service())
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(waiting.place)
-        await waiting.arrived.wait()
+        tasks.start_soon(paused.submit)
+        await paused.arrived.wait()
         assert (await place(service)).outcome == "duplicate"
         await deliver(service, first.job.jobid)
-        waiting.may_continue.set()
-    assert waiting.result is not None
-    assert waiting.result.job.jobid == first.job.jobid
+        paused.may_continue.set()
+    assert paused.result is not None
+    assert paused.result.job.jobid == first.job.jobid
     assert simulator.requests["POST /videos"] == 1
 
 
-async def test_an_order_that_began_and_ended_during_the_uploads_is_found(
+async def test_an_order_made_and_finished_during_uploads_is_found(
     start_service: StartService, simulator: Simulator
 ) -> None:
-    waiting = Waiting(start_service(), step="ordering")
+    paused = PausedOrder(start_service(), step="ordering")
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(waiting.place)
-        await waiting.arrived.wait()
+        tasks.start_soon(paused.submit)
+        await paused.arrived.wait()
         other = start_service()
         first = await place(other)
         await deliver(other, first.job.jobid)
-        waiting.may_continue.set()
-    assert waiting.result is not None
-    assert waiting.result.job.jobid == first.job.jobid
+        paused.may_continue.set()
+    assert paused.result is not None
+    assert paused.result.job.jobid == first.job.jobid
     assert simulator.requests["POST /videos"] == 1
-    # The pending order that was recorded meanwhile does not count any more.
+    # The pending order of the paused call was removed.
     assert [order.jobid for order in await other.journal.list_latest(9)] == [first.job.jobid]
 
 
-async def test_a_finished_job_is_found_in_a_journal_that_was_locked_before(
+async def test_a_finished_job_is_found_once_the_journal_is_unlocked(
     start_service: StartService, simulator: Simulator, journal_path: str
 ) -> None:
-    """An order waits for the file, and then looks again for what it shows. Takes the time that SQLite waits."""
+    """An order waits for the file, and then searches it again. The test takes as long as SQLite's lock timeout."""
     service = start_service()
     first = await place(service)
     await deliver(service, first.job.jobid)
     await pass_time(3600)
-    waiting = Waiting(start_service(), step="ordering", any_age=True, patience=1000)
+    paused = PausedOrder(start_service(), step="ordering", any_age=True, patience=1000)
     async with anyio.create_task_group() as tasks:
         with closing(sqlite3.connect(journal_path, isolation_level=None)) as holder:
             holder.execute("BEGIN EXCLUSIVE")
-            tasks.start_soon(waiting.place)
-            await waiting.arrived.wait()
-            assert waiting.service.journal.problem is not None
-        waiting.may_continue.set()
-    assert waiting.result is not None
-    assert waiting.result.job.jobid == first.job.jobid
-    assert waiting.service.journal.problem is None
+            tasks.start_soon(paused.submit)
+            await paused.arrived.wait()
+            assert paused.service.journal.problem is not None
+        paused.may_continue.set()
+    assert paused.result is not None
+    assert paused.result.job.jobid == first.job.jobid
+    assert paused.service.journal.problem is None
     assert simulator.requests["POST /videos"] == 1
 
 
 @pytest.mark.parametrize("received", ["first", "second"])
-async def test_of_two_finished_jobs_the_one_that_nobody_got_is_returned(
+async def test_the_undelivered_one_of_two_finished_jobs_is_returned(
     service: VideoService, simulator: Simulator, received: str
 ) -> None:
     first = await place(service)
@@ -400,7 +400,7 @@ async def test_of_two_finished_jobs_the_one_that_nobody_got_is_returned(
 
 
 @pytest.mark.parametrize("given", [{"duration": "10s"}, {"aspect_ratio": "9:16"}, {"prompt": "A cat"}], ids=str)
-async def test_what_differs_is_another_order(
+async def test_different_parameters_make_a_new_order(
     service: VideoService, simulator: Simulator, given: dict[str, Any]
 ) -> None:
     await place(service)
@@ -408,7 +408,7 @@ async def test_what_differs_is_another_order(
     assert len(simulator.service.jobs) == 2
 
 
-async def test_a_duplicate_that_is_allowed_is_another_job(service: VideoService, simulator: Simulator) -> None:
+async def test_an_allowed_duplicate_is_a_new_job(service: VideoService, simulator: Simulator) -> None:
     await place(service)
     assert (await place(service, allow_duplicate=True)).outcome == "created"
     assert len(simulator.service.jobs) == 2
@@ -431,7 +431,7 @@ async def test_reuse_only_orders_nothing(service: VideoService, simulator: Simul
     assert simulator.requests["POST /videos"] == 1
 
 
-async def test_an_order_is_looked_up_once(service: VideoService, simulator: Simulator) -> None:
+async def test_a_duplicate_is_looked_up_once(service: VideoService, simulator: Simulator) -> None:
     await place(service)
     before = simulator.requests["GET /jobs/…"]
     await place(service)
@@ -468,7 +468,7 @@ async def test_an_unknown_outcome_blocks_the_same_order_for_a_while(
 
 
 async def test_a_failure_with_a_message_proves_nothing(start_service: StartService, simulator: Simulator) -> None:
-    """It blocks the same order as well, because a job of it may be running."""
+    """It blocks identical orders as well, because its job may be running."""
     service = start_service(FaultyTransport(simulator, Fault.FAILED_BEFORE))
     for age in (None, pytest.approx(2, abs=3)):
         with pytest.raises(OutcomeUnknown) as unknown:
@@ -476,12 +476,12 @@ async def test_a_failure_with_a_message_proves_nothing(start_service: StartServi
         assert unknown.value.age == age
         assert (unknown.value.charged, unknown.value.retry) == ("unknown", "later")
     assert simulator.requests["POST /videos"] == 0
-    # A job that the API started all the same would be listed by now.
+    # If the API had started a job, it would be listed by now.
     await pass_time(120)
     assert (await place(service)).outcome == "created"
 
 
-async def test_the_failure_is_quoted(start_service: StartService, simulator: Simulator) -> None:
+async def test_an_unknown_outcome_quotes_the_api_error(start_service: StartService, simulator: Simulator) -> None:
     service = start_service(FaultyTransport(simulator, Fault.FAILED_BEFORE))
     with pytest.raises(OutcomeUnknown) as unknown:
         await place(service)
@@ -498,15 +498,15 @@ async def test_the_job_of_a_lost_answer_is_recovered(
     assert result.job.request.prompt == "A fox"
 
 
-async def test_jobs_that_it_may_be_are_named(start_service: StartService, simulator: Simulator) -> None:
-    jobs = [simulator.service.start(ELSEWHERE, EMAIL, webhook=False) for _ in range(2)]
+async def test_an_unknown_outcome_names_the_possible_jobs(start_service: StartService, simulator: Simulator) -> None:
+    jobs = [simulator.service.start(FOREIGN_REQUEST, EMAIL, webhook=False) for _ in range(2)]
     service = start_service(FaultyTransport(simulator, Fault.FAILED_BEFORE))
     with pytest.raises(OutcomeUnknown) as unknown:
         await place(service)
     assert unknown.value.candidates == tuple(job.jobid for job in jobs)
 
 
-async def test_a_job_that_two_lost_orders_may_have_is_given_to_neither(
+async def test_a_job_that_fits_two_lost_orders_is_adopted_by_neither(
     start_service: StartService, simulator: Simulator
 ) -> None:
     service = start_service(FaultyTransport(simulator, Fault.TIMED_OUT_BEFORE))
@@ -535,27 +535,25 @@ async def test_jobs_that_cannot_be_listed_are_not_reported_as_none(
     assert unknown.value.candidates is None
 
 
-async def test_an_earlier_job_is_not_taken_for_the_lost_one(start_service: StartService, simulator: Simulator) -> None:
+async def test_an_earlier_job_is_no_candidate(start_service: StartService, simulator: Simulator) -> None:
     await pass_time(1000)
-    simulator.service.start(ELSEWHERE, EMAIL, webhook=False)
+    simulator.service.start(FOREIGN_REQUEST, EMAIL, webhook=False)
     await pass_time(60)
     with pytest.raises(OutcomeUnknown) as lost:
         await place(start_service(FaultyTransport(simulator, Fault.TIMED_OUT_BEFORE)))
     assert lost.value.candidates == ()
 
 
-async def test_a_job_of_another_account_is_not_taken_for_the_lost_one(
-    start_service: StartService, simulator: Simulator
-) -> None:
+async def test_a_job_of_another_account_is_no_candidate(start_service: StartService, simulator: Simulator) -> None:
     simulator.service.add_account("b@example.com")
-    simulator.service.start(ELSEWHERE, "b@example.com", webhook=False)
+    simulator.service.start(FOREIGN_REQUEST, "b@example.com", webhook=False)
     with pytest.raises(OutcomeUnknown) as lost:
         await place(start_service(FaultyTransport(simulator, Fault.TIMED_OUT_BEFORE), email=EMAIL))
     assert lost.value.candidates == ()
 
 
-async def test_a_single_404_of_a_young_job_makes_no_second_one(service: VideoService, simulator: Simulator) -> None:
-    """A replica lags behind: neither the list nor the same order takes the job for gone."""
+async def test_a_single_404_of_a_young_job_orders_no_second_one(service: VideoService, simulator: Simulator) -> None:
+    """A replica lags behind: neither the list nor an identical order treats the job as gone."""
     jobid = (await place(service)).job.jobid
     simulator.faults.append(ApiFault("GET", "/jobs", 200, b'{"executing":0,"jobs":[]}'))
     simulator.faults.append(ApiFault("GET", f"/jobs/{jobid}", 404, b'{"error":"Job not found"}', times=2))
@@ -577,7 +575,7 @@ async def test_a_running_job_that_cannot_be_fetched_is_named(service: VideoServi
     assert simulator.requests["POST /videos"] == 1
 
 
-async def test_the_default_account_is_the_same_named_or_not(start_service: StartService) -> None:
+async def test_the_default_account_is_the_same_stated_or_not(start_service: StartService) -> None:
     service = start_service(email=EMAIL)
     assert (await place(service)).outcome == "created"
     assert (await place(service, email=EMAIL)).outcome == "duplicate"
@@ -585,14 +583,14 @@ async def test_the_default_account_is_the_same_named_or_not(start_service: Start
 
 
 @pytest.mark.parametrize("ahead", [-3600, 3600])
-async def test_a_wall_clock_that_is_set_delays_nobody(
+async def test_a_changed_wall_clock_delays_no_order(
     start_service: StartService, simulator: Simulator, ahead: float
 ) -> None:
-    """Killed while an order was in flight, and the clock is set before the restart."""
+    """The process is killed while an order is in flight, and the clock is changed before the restart."""
     with pytest.raises(BaseExceptionGroup):
         await place(start_service(FaultyTransport(simulator, Fault.KILLED_BEFORE), clock_ahead=ahead))
     start = anyio.current_time()
-    # With a clock that was an hour behind, the order looks too old to block another one.
+    # If the clock was an hour behind, the order looks too old to block another one.
     with suppress(OutcomeUnknown):
         await place(start_service())
     assert anyio.current_time() - start < 30
@@ -602,7 +600,7 @@ async def test_a_wall_clock_that_is_set_delays_nobody(
 async def test_a_lost_order_is_found_with_a_wrong_clock(
     start_service: StartService, simulator: Simulator, ahead: float
 ) -> None:
-    """The API's answers show its time."""
+    """The API's responses show its time."""
     result = await place(start_service(DatedTransport(simulator, Fault.TIMED_OUT_AFTER), clock_ahead=ahead))
     assert (result.outcome, [result.job.jobid]) == ("recovered", [*simulator.service.jobs])
 
@@ -642,10 +640,10 @@ async def test_full_slots_are_explained(service: VideoService, simulator: Simula
     assert full.value.running == (JobReference(running, "A fox that runs through a forest of fort…"),)
     assert (full.value.in_use, full.value.slots, full.value.deletable) == (1, 1, ())
     assert full.value.seconds is not None
-    # Only the API's own numbers show that finished jobs hold slots.
+    # Only the API's own numbers show that finished jobs occupy slots.
     row = {"email": EMAIL, "concurrency": 2, "executing": 2}
     simulator.faults.append(ApiFault("GET", "/accounts", 200, json.dumps({EMAIL: row}).encode()))
     simulator.faults.append(ApiFault("POST", "/videos", 429, b'{"error":"full"}'))
-    with pytest.raises(Capacity) as held:
+    with pytest.raises(Capacity) as occupied:
         await place(service, "A cat", retry_timeout=0)
-    assert held.value.deletable == (JobReference(finished, "A finished fox"),)
+    assert occupied.value.deletable == (JobReference(finished, "A finished fox"),)

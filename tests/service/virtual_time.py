@@ -28,7 +28,7 @@ def backend_options(backend: str) -> dict[str, Any]:
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """asyncio's loop with a clock that begins at 0 and jumps."""
+    """asyncio event loop whose clock starts at 0 and jumps to the next timer."""
 
     def __init__(self) -> None:
         self._now = 0.0
@@ -42,7 +42,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 class _JumpingSelector(selectors.BaseSelector):
-    """Where the loop would sleep until its next timer, it moves the loop's clock instead."""
+    """Moves the loop's clock forward instead of sleeping until the next timer."""
 
     def __init__(self, loop: VirtualTimeLoop) -> None:
         self._loop = loop
@@ -52,7 +52,7 @@ class _JumpingSelector(selectors.BaseSelector):
         if timeout is None or timeout <= 0:
             return self._selector.select(timeout)
         if _is_thread_busy(self._loop):
-            # It wakes the loop when it has finished.
+            # The thread wakes the loop when it has finished.
             return self._selector.select(None)
         ready = self._selector.select(0)
         if not ready:
@@ -75,13 +75,12 @@ class _JumpingSelector(selectors.BaseSelector):
 def _is_thread_busy(loop: VirtualTimeLoop) -> bool:
     """Whether a worker thread of anyio is working for the loop.
 
-    anyio has no function for this, but each of its threads has the list of those that are idle, which only the event
-    loop changes.
+    anyio has no function for this. Each of its threads has the list of idle threads, which only the event loop changes.
     """
     for thread in threading.enumerate():
         if getattr(thread, "loop", None) is not loop:
             continue
-        # Those that were idle for long are stopped, and may live on for a moment.
+        # anyio stops threads that were idle for long; they may still be alive for a moment.
         if not getattr(thread, "stopping", True) and thread not in getattr(thread, "idle_workers", ()):
             return True
     return False
