@@ -1,4 +1,4 @@
-"""LUMA_MCP_BUDGET_PER_DAY: what the orders of 24 hours may cost, in dollars or in credits."""
+"""LUMA_MCP_BUDGET_PER_DAY: the maximum cost of the orders of 24 hours, in dollars or credits."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ DAY = 24 * 3600.0
 TWO_YEARS = 2 * 365 * DAY
 SLOTS = 30
 EACH_CATALOG = pytest.mark.parametrize("catalog", [USEAPI, AGENTS], ids=lambda catalog: catalog.api)
-# What such a video costs: 20 credits, once one has been completed, and 0.06 dollars.
+# The cost of the cheapest video: 20 credits, known once one has been completed, or 0.06 dollars.
 CHEAPEST: dict[str, float] = {"useapi": 20, "agents": 0.06}
 
 
 @pytest.fixture(params=BACKENDS[:1])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    """One is enough: what the journal does is tested on both."""
+    """One event loop is enough: the journal's tests run on both."""
     return request.param, backend_options(request.param)
 
 
@@ -63,7 +63,7 @@ def simulator(catalog: Catalog) -> Simulator:
 
 @pytest.fixture
 async def start(catalog: Catalog, simulator: Simulator, tmp_path: Path) -> AsyncIterator[Start]:
-    """Starts a service as another process would, on one journal."""
+    """Starts a service on the test's journal, as another process would."""
     started: list[VideoService] = []
 
     def start_service(
@@ -71,9 +71,9 @@ async def start(catalog: Catalog, simulator: Simulator, tmp_path: Path) -> Async
         transport: type[FaultyTransport] = FaultyTransport,
         *faults: Fault,
         ahead: float = 0,
-        **own: Any,
+        **options: Any,
     ) -> VideoService:
-        values: dict[str, Any] = {"journal": str(tmp_path / "journal.db"), **own}
+        values: dict[str, Any] = {"journal": str(tmp_path / "journal.db"), **options}
         values |= {"api": catalog.api, "base_url": PROVIDERS[catalog.api].base_url}
         settings = Settings(token=SecretStr(TOKEN), budget_per_day=budget, **values)
         service = VideoService(
@@ -96,7 +96,7 @@ def _wrong_clock(ahead: float) -> datetime:
 
 
 async def outcome_of(service: VideoService, prompt: str, **given: Any) -> str:
-    """The kind of the error, or else the outcome of the order."""
+    """Order a video, and return the outcome or the kind of the error."""
     try:
         return (await place(service, prompt, retry_timeout=0, **given)).outcome
     except LumaError as error:
@@ -122,7 +122,7 @@ def count_jobs(simulator: Simulator) -> int:
 @EACH_CATALOG
 async def test_orders_beyond_the_budget_are_refused(start: Start, simulator: Simulator, catalog: Catalog) -> None:
     price = CHEAPEST[catalog.api]
-    # Nobody knows what the first one uses where there is no price list.
+    # Without a price list, the cost of the first video is unknown.
     service = start(3 * price)
     await complete(service, "Fox 0")
     for number in (1, 2):
@@ -141,12 +141,12 @@ async def test_orders_beyond_the_budget_are_refused(start: Start, simulator: Sim
     assert count_jobs(simulator) == 3
 
 
-async def test_enough_is_available_when_the_error_says(start: Start) -> None:
+async def test_an_order_is_allowed_at_the_time_that_the_error_states(start: Start) -> None:
     service = start(1.0)
     for resolution in ("360p", "720p", "720p", "720p"):
         await place(service, f"At {anyio.current_time()}", resolution=resolution)
         await pass_time(3601.5)
-    # The cheapest and one of the others must have left: 0.96 - 0.06 - 0.30 + 0.30.
+    # The cheapest and one of the others must be older than a day: 0.96 - 0.06 - 0.30 + 0.30.
     error = await refusal_of(service, resolution="720p")
     assert error.next_at == MIDNIGHT + timedelta(days=1, hours=1, minutes=1)
     seconds = (error.next_at - MIDNIGHT).total_seconds()
@@ -161,7 +161,7 @@ async def test_cheaper_request_that_fits_is_suggested(start: Start) -> None:
     service = start(1.0)
     await place(service, "Fox", resolution="720p")
     error = await refusal_of(service, "Hen", resolution="1080p", duration="10s", aspect_ratio="1:1")
-    # It is more than the whole budget.
+    # The price exceeds the whole budget.
     assert (error.price, error.next_at, error.retry, error.retry_after) == (3.6, None, "after_change", None)
     assert error.suggestion
     assert error.suggestion_price == AGENTS.price(error.suggestion)
@@ -170,14 +170,14 @@ async def test_cheaper_request_that_fits_is_suggested(start: Start) -> None:
     assert await outcome_of(service, **suggestion) == "created"
 
 
-def test_suggestion_keeps_images_and_may_not_exist() -> None:
+def test_suggestion_keeps_images_and_may_be_missing() -> None:
     keyframes = [
         {"image": "https://example.com/a.jpg", "seconds": 0},
         {"image": "https://example.com/a.jpg", "seconds": 9},
     ]
     params: dict[str, Any] = {"prompt": "Fox", "model": "ray-3.2", "resolution": "1080p", "aspect_ratio": "1:1"}
     params |= {"duration": "10s", "dynamic_range": "sdr", "keyframes": keyframes}
-    # Only ten seconds have room for the second picture; 0.18 is the price of the cheapest.
+    # The second picture needs ten seconds, of which the cheapest video costs 0.18.
     assert find_cheaper(AGENTS, params, 0.18) == {**params, "resolution": "360p"}
     assert find_cheaper(AGENTS, params, 0.17) is None
     assert find_cheaper(USEAPI, {"prompt": "Fox", **USEAPI_DEFAULTS}, 1000) is None
@@ -202,8 +202,8 @@ async def test_two_processes_at_once_share_the_budget(start: Start, simulator: S
 
 
 @EACH_CATALOG
-async def test_new_process_knows_what_was_spent(start: Start, catalog: Catalog) -> None:
-    # Without a budget, orders are recorded with their prices all the same.
+async def test_new_process_counts_what_was_spent(start: Start, catalog: Catalog) -> None:
+    # Prices are recorded even without a budget.
     await complete(start(None), "Fox")
     restarted = start(1.5 * CHEAPEST[catalog.api])
     assert await outcome_of(restarted, "Cat") == "budget_reached"
@@ -213,11 +213,11 @@ async def test_new_process_knows_what_was_spent(start: Start, catalog: Catalog) 
 
 @pytest.mark.parametrize("fault", [Fault.TIMED_OUT_BEFORE, Fault.TIMED_OUT_AFTER, Fault.FAILED_BEFORE])
 async def test_unknown_outcome_counts(start: Start, fault: Fault) -> None:
-    # The first request asks for the time.
+    # The first request reads the API's time.
     service = start(0.10, FaultyTransport, Fault.NONE, fault)
     assert await outcome_of(service, "Fox") == "outcome_unknown"
     assert (await refusal_of(service)).spent == 0.06
-    # Nor does it become free when it does not block identical orders any more.
+    # It still counts once it no longer blocks identical orders.
     await pass_time(3600)
     await service.list_jobs(9)
     assert (await refusal_of(service)).spent == 0.06
@@ -247,7 +247,7 @@ async def test_refused_connection_does_not_count(start: Start) -> None:
 async def test_failed_job_counts_unless_it_is_refunded(
     start: Start, behavior: str, spent: float, is_seen: bool
 ) -> None:
-    """Also if nobody has looked at the job since."""
+    """Whether or not the failure has been seen."""
     service = start(0.06)
     job = (await place(service, f"Fox simulate:{behavior}")).job
     await pass_time(600)
@@ -261,7 +261,7 @@ async def test_failed_job_counts_unless_it_is_refunded(
     ("used", "outcome"), [("credits", "budget_reached"), ("credits=0", "created"), ("credits=3", "created")]
 )
 async def test_failed_job_counts_the_credits_that_it_used(start: Start, used: str, outcome: str) -> None:
-    """Twenty are expected of each."""
+    """Each video is expected to use 20 credits."""
     await complete(start(None), "Known")
     service = start(43)
     behaviors = "simulate:fail" if used == "credits" else f"simulate:fail simulate:{used}"
@@ -275,7 +275,7 @@ async def test_credits_that_were_used_replace_the_estimate(start: Start) -> None
     first = await place(service, "Large", resolution="720p")
     assert first.is_unpriced
     await service.wait(first.job, 600)
-    # Nothing is known of drafts, so each counts as much as the most expensive video so far.
+    # The cost of drafts is unknown, so each counts as much as the most expensive video so far.
     draft = await place(service, "Draft")
     assert not draft.is_unpriced
     error = await refusal_of(service, "Another draft")
@@ -293,20 +293,20 @@ async def test_credits_that_were_used_replace_the_estimate(start: Start) -> None
 
 
 @pytest.mark.parametrize("catalog", [USEAPI])
-async def test_orders_of_unknown_price_are_let_through(start: Start) -> None:
+async def test_orders_of_unknown_price_are_allowed(start: Start) -> None:
     service = start(1)
     for number in range(2):
         assert (await place(service, f"Fox {number}")).is_unpriced
     duplicate = await place(service, "Fox 1")
     assert (duplicate.outcome, duplicate.is_unpriced) == ("duplicate", False)
     assert not (await place(start(None), "Cat")).is_unpriced
-    # They count as soon as it is known what they used.
+    # They count as soon as their cost is known.
     await complete(service, "Fox 1")
     error = await refusal_of(service)
     assert (error.spent, error.price, error.basis) == (60, 20, "such_videos")
 
 
-async def test_without_a_file_one_process_is_counted(start: Start) -> None:
+async def test_without_a_journal_file_only_one_process_is_counted(start: Start) -> None:
     service, other = start(0.06, journal="off"), start(0.06, journal="off")
     await place(service, "Fox")
     error = await refusal_of(service)
@@ -316,7 +316,7 @@ async def test_without_a_file_one_process_is_counted(start: Start) -> None:
     assert await outcome_of(other, "Cat") == "created"
 
 
-async def test_budget_and_hourly_limit_hold_together(start: Start) -> None:
+async def test_budget_and_hourly_limit_both_apply(start: Start) -> None:
     service = start(0.12, max_jobs_per_hour=1)
     outcomes = [await outcome_of(service, "Fox"), await outcome_of(service, "Cat")]
     for number in range(2):
@@ -327,7 +327,7 @@ async def test_budget_and_hourly_limit_hold_together(start: Start) -> None:
 
 @EACH_CATALOG
 @pytest.mark.parametrize("ahead", [-TWO_YEARS, TWO_YEARS], ids=["behind", "ahead"])
-async def test_wrong_clock_neither_frees_nor_blocks_the_budget(start: Start, catalog: Catalog, ahead: float) -> None:
+async def test_wrong_clock_does_not_change_the_budget(start: Start, catalog: Catalog, ahead: float) -> None:
     await complete(start(None, DatedTransport), "Fox")
     budget = 1.5 * CHEAPEST[catalog.api]
     wrong, right = start(budget, DatedTransport, ahead=ahead), start(budget, DatedTransport)
@@ -344,8 +344,8 @@ async def test_wrong_clock_neither_frees_nor_blocks_the_budget(start: Start, cat
 
 
 @pytest.mark.parametrize("ahead", [-TWO_YEARS, TWO_YEARS], ids=["behind", "ahead"])
-async def test_lost_order_of_a_wrong_clock_counts(start: Start, ahead: float) -> None:
-    """Its process learns the API's time before it sends the order, and the next one as well."""
+async def test_lost_order_with_a_wrong_clock_counts(start: Start, ahead: float) -> None:
+    """Each process reads the API's time before it sends an order."""
     faults = [Fault.NONE, Fault.TIMED_OUT_BEFORE]
     assert await outcome_of(start(0.1, DatedTransport, *faults, ahead=ahead), "Fox") == "outcome_unknown"
     for clock_ahead in (0, ahead):

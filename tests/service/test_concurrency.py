@@ -1,4 +1,4 @@
-"""Functions that are called at intervals while a block runs."""
+"""Functions that are called periodically while a block runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def ticker() -> AsyncIterator[Ticker]:
 
 
 class Calls:
-    """Records when it is called, and takes as long as is wanted."""
+    """Records the times of its calls. Each call takes `seconds` or raises `error`."""
 
     def __init__(self, seconds: float = 0.0, error: Exception | None = None) -> None:
         self.times: list[float] = []
@@ -52,7 +52,7 @@ async def test_a_function_is_called_while_the_block_runs(ticker: Ticker) -> None
     assert late.times == [2, 4]
 
 
-async def test_a_slow_function_delays_no_other_and_is_not_called_twice_at_once(ticker: Ticker) -> None:
+async def test_a_slow_function_delays_no_other_and_never_overlaps(ticker: Ticker) -> None:
     slow, quick = Calls(5), Calls()
     with ticker.ticking(slow), ticker.ticking(quick):
         await anyio.sleep(11)
@@ -68,7 +68,7 @@ async def test_a_call_ends_with_its_block(ticker: Ticker) -> None:
     assert (slow.times, slow.returned) == ([2], 0)
 
 
-async def test_an_error_ends_neither_the_block_nor_the_others(ticker: Ticker, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_stops_no_block_and_no_other_function(ticker: Ticker, caplog: pytest.LogCaptureFixture) -> None:
     failing, other = Calls(error=ValueError("no reason")), Calls()
     with ticker.ticking(failing), ticker.ticking(other):
         await anyio.sleep(5)

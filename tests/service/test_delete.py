@@ -1,4 +1,4 @@
-"""Deleting jobs: a single 404 is not believed, neither of a job that is deleted nor of one that was."""
+"""Deleting jobs: a single 404 does not prove that a job is gone."""
 
 from __future__ import annotations
 
@@ -18,28 +18,26 @@ if TYPE_CHECKING:
     from luma_mcp.simulator.app import Simulator
 
 
-def missing(method: str, jobid: str = "", times: int = 1) -> Fault:
+def not_found(method: str, jobid: str = "", times: int = 1) -> Fault:
     return Fault(method, f"/jobs/{jobid}", 404, b'{"error":"Job not found"}', times=times)
 
 
-async def make_job(service: VideoService) -> str:
-    """A finished job that the journal knows to be finished."""
+async def finish_job(service: VideoService) -> str:
+    """Order a video, wait until it has finished, and return its jobid."""
     result = await place(service)
     return (await service.wait(result.job, 100)).jobid
 
 
 async def test_a_finished_job_is_deleted(service: VideoService, simulator: Simulator) -> None:
-    jobid = await make_job(service)
+    jobid = await finish_job(service)
     assert await service.delete(jobid) == DeletedJob(was_known=True)
     assert simulator.service.jobs == {}
     assert (await service.list_jobs(9)).jobs == []
     assert [job.jobid for job in (await service.list_jobs(9, "deleted")).jobs] == [jobid]
 
 
-async def test_after_its_job_was_deleted_the_same_order_is_a_new_one(
-    service: VideoService, simulator: Simulator
-) -> None:
-    jobid = await make_job(service)
+async def test_an_identical_order_after_a_deletion_is_a_new_job(service: VideoService, simulator: Simulator) -> None:
+    jobid = await finish_job(service)
     await service.delete(jobid)
     assert (await place(service)).outcome == "created"
     assert jobid not in simulator.service.jobs
@@ -54,9 +52,9 @@ async def test_a_running_job_is_not_deleted(service: VideoService, simulator: Si
 
 
 async def test_one_404_does_not_delete_a_running_job(service: VideoService, simulator: Simulator) -> None:
-    """It would be followed by a second, paid job for the same order."""
+    """Otherwise a repeated order would start and pay for a second job."""
     jobid = (await place(service)).job.jobid
-    simulator.faults.append(missing("DELETE"))
+    simulator.faults.append(not_found("DELETE"))
     with pytest.raises(Conflict):
         await service.delete(jobid)
     assert (await service.wait(jobid, 0)).state == "running"
@@ -68,7 +66,7 @@ async def test_one_404_does_not_delete_a_running_job(service: VideoService, simu
 @pytest.mark.parametrize("times", [1, 2])
 async def test_a_404_is_checked_with_several_polls(service: VideoService, simulator: Simulator, times: int) -> None:
     jobid = (await place(service)).job.jobid
-    simulator.faults += [missing("DELETE"), missing("GET", times=times)]
+    simulator.faults += [not_found("DELETE"), not_found("GET", times=times)]
     with pytest.raises(Conflict):
         await service.delete(jobid)
     assert [job.state for job in (await service.list_jobs(9)).jobs] == ["running"]
@@ -76,7 +74,7 @@ async def test_a_404_is_checked_with_several_polls(service: VideoService, simula
 
 async def test_many_404s_do_not_delete_a_young_running_job(service: VideoService, simulator: Simulator) -> None:
     jobid = (await place(service)).job.jobid
-    simulator.faults += [missing("DELETE", times=99), missing("GET", times=3)]
+    simulator.faults += [not_found("DELETE", times=99), not_found("GET", times=3)]
     with pytest.raises(Upstream) as not_listed:
         await service.delete(jobid)
     assert (not_listed.value.fault, not_listed.value.jobid) == ("not_listed", jobid)
@@ -85,14 +83,14 @@ async def test_many_404s_do_not_delete_a_young_running_job(service: VideoService
 
 
 async def test_a_404_of_a_finished_job_is_retried(service: VideoService, simulator: Simulator) -> None:
-    jobid = await make_job(service)
-    simulator.faults.append(missing("DELETE"))
+    jobid = await finish_job(service)
+    simulator.faults.append(not_found("DELETE"))
     assert (await service.delete(jobid)).was_known
     assert simulator.service.jobs == {}
 
 
-async def test_a_job_that_the_api_forgot_is_not_deletable_for_ever(service: VideoService, simulator: Simulator) -> None:
-    jobid = await make_job(service)
+async def test_a_job_that_the_api_forgot_is_no_longer_deletable(service: VideoService, simulator: Simulator) -> None:
+    jobid = await finish_job(service)
     simulator.service.jobs.clear()
     assert await service.delete(jobid) == DeletedJob(was_known=False)
     assert await service.journal.list_deletable(9) == []
@@ -108,7 +106,7 @@ async def test_an_old_job_that_the_api_forgot_while_it_ran_is_deleted(
     assert (await place(service)).outcome == "created"
 
 
-async def test_a_job_that_nobody_knows_is_not_found(service: VideoService) -> None:
+async def test_an_unknown_job_is_not_found(service: VideoService) -> None:
     with pytest.raises(NotFound) as unknown:
         await service.delete("j1-u12345-x-bot:luma")
     assert (unknown.value.what, unknown.value.jobid) == ("job", "j1-u12345-x-bot:luma")
@@ -119,7 +117,7 @@ async def test_the_files_of_a_deleted_job_stay_and_are_named(service: VideoServi
     job = await service.wait(job, 100)
 
     async def on_progress(name: str, received: int, total: int | None, share: float) -> None:
-        """Nobody watches."""
+        """Ignore progress."""
 
     saved = await service.downloads.save(job, seconds=60, on_progress=on_progress)
     deleted = await service.delete(job.jobid)
@@ -130,8 +128,8 @@ async def test_the_files_of_a_deleted_job_stay_and_are_named(service: VideoServi
     assert (gone.value.deleted, gone.value.saved_files, gone.value.jobid) == (True, saved.files, job.jobid)
 
 
-async def test_a_deleted_job_is_asked_for_once(service: VideoService, simulator: Simulator) -> None:
-    jobid = await make_job(service)
+async def test_a_deleted_job_is_looked_up_once(service: VideoService, simulator: Simulator) -> None:
+    jobid = await finish_job(service)
     await service.delete(jobid)
     before = simulator.requests["GET /jobs/…"]
     with pytest.raises(NotFound):
@@ -139,7 +137,7 @@ async def test_a_deleted_job_is_asked_for_once(service: VideoService, simulator:
     assert simulator.requests["GET /jobs/…"] == before + 1
 
 
-async def test_a_job_that_the_journal_calls_deleted_is_followed(service: VideoService) -> None:
+async def test_a_job_that_the_journal_marks_as_deleted_is_polled(service: VideoService) -> None:
     """An earlier version believed a single 404, so the journal may be wrong."""
     jobid = (await place(service)).job.jobid
     await service.journal.mark_deleted(jobid)

@@ -1,4 +1,4 @@
-"""Waiting for jobs, listing them, and what earlier processes left."""
+"""Waiting for jobs, listing them, and recovering those of earlier processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from luma_mcp.simulator.app import Simulator
 
 
-async def test_a_job_carries_its_request_in_another_process(start_service: StartService) -> None:
+async def test_another_process_knows_the_request_of_a_job(start_service: StartService) -> None:
     ordered = (await place(start_service())).job
     other = start_service()
     assert (await other.wait(ordered.jobid, 0)).request == ordered.request
@@ -39,19 +39,19 @@ async def test_a_job_from_elsewhere_has_no_request(service: VideoService, simula
 
 
 @pytest.mark.parametrize("times", [1, 2])
-async def test_a_wait_survives_404s_of_a_known_job(service: VideoService, simulator: Simulator, times: int) -> None:
+async def test_a_wait_ignores_404s_of_a_known_job(service: VideoService, simulator: Simulator, times: int) -> None:
     jobid = (await place(service)).job.jobid
     simulator.faults.append(ApiFault("GET", "/jobs/", 404, b'{"error":"Job not found"}', times=times))
     assert (await service.wait(jobid, 100)).state == "completed"
 
 
-async def test_a_job_that_nobody_knows_is_not_found(service: VideoService) -> None:
+async def test_an_unknown_job_is_not_found(service: VideoService) -> None:
     with pytest.raises(NotFound) as unknown:
         await service.wait("j1-u12345-x-bot:luma", 60)
     assert (unknown.value.deleted, unknown.value.saved_files) == (False, ())
 
 
-async def test_expected_seconds_are_measured_once_enough_jobs_ended(service: VideoService) -> None:
+async def test_expected_seconds_are_measured_after_enough_jobs(service: VideoService) -> None:
     request = (await place(service)).job.request
     assert await service.expected_seconds(request) == (30, 60)
     for number in range(5):
@@ -67,7 +67,7 @@ async def test_a_fast_simulation_has_shorter_expected_seconds(start_service: Sta
     assert await service.expected_seconds(request) == (3, 6)
 
 
-async def test_the_list_has_what_runs_and_what_was_ordered(service: VideoService, simulator: Simulator) -> None:
+async def test_the_list_has_running_and_ordered_jobs(service: VideoService, simulator: Simulator) -> None:
     done = (await place(service, "A fox")).job.jobid
     await pass_time(100)
     request = {"prompt": "x", "model": "ray-v3", "resolution": "1080p"}
@@ -93,7 +93,9 @@ async def test_the_list_can_be_limited(service: VideoService, limit: int, state:
     assert [job.request.prompt for job in jobs if job.request] == prompts
 
 
-async def test_without_the_api_the_list_is_the_journals(start_service: StartService, simulator: Simulator) -> None:
+async def test_without_the_api_the_list_comes_from_the_journal(
+    start_service: StartService, simulator: Simulator
+) -> None:
     jobid = (await place(start_service())).job.jobid
     offline = start_service(UnreliableTransport(simulator, *[httpx2.ConnectError("gone")] * 1000))
     result = await offline.list_jobs(9)
@@ -109,7 +111,7 @@ async def test_the_list_finds_the_job_of_a_lost_order(start_service: StartServic
     assert [job.jobid for job in (await service.list_jobs(9)).jobs] == [*simulator.service.jobs]
 
 
-async def test_a_new_process_saves_the_files_that_were_wanted(start_service: StartService, tmp_path: Path) -> None:
+async def test_a_new_process_saves_the_requested_files(start_service: StartService, tmp_path: Path) -> None:
     jobid = (await place(start_service(), save=True)).job.jobid
     await pass_time(60)
     restarted = start_service()
@@ -141,7 +143,7 @@ async def test_a_callback_is_called_at_intervals() -> None:
     assert elapsed == [2, 4]
 
 
-async def test_the_error_of_a_block_is_raised_as_it_is() -> None:
+async def test_the_error_of_a_block_is_raised_unchanged() -> None:
     async def callback(_: float) -> None:
         """Never called."""
 

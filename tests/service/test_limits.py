@@ -1,4 +1,4 @@
-"""LUMA_MCP_MAX_JOBS_PER_HOUR: at most that many orders leave this machine within an hour."""
+"""LUMA_MCP_MAX_JOBS_PER_HOUR: at most that many orders are sent from this machine per hour."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def journal_path(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def start(start_service: StartService, simulator: Simulator) -> Start:
-    """Starts a service that places at most so many orders per hour, with an API that has slots for more."""
+    """Starts a service with an hourly limit, with an API that has enough slots for more orders."""
     simulator.service.add_account(EMAIL, SLOTS)
 
     def start_limited(limit: int, transport: httpx2.AsyncBaseTransport | None = None) -> VideoService:
@@ -49,14 +49,14 @@ def start(start_service: StartService, simulator: Simulator) -> Start:
 
 
 async def outcome_of(service: VideoService, prompt: str, **given: Any) -> str:
-    """The kind of the error, or else the outcome of the order."""
+    """Order a video, and return the outcome or the kind of the error."""
     try:
         return (await place(service, prompt, **given)).outcome
     except LumaError as error:
         return error.kind
 
 
-async def test_the_order_beyond_the_limit_is_refused(start: Start, simulator: Simulator) -> None:
+async def test_an_order_beyond_the_limit_is_refused(start: Start, simulator: Simulator) -> None:
     service = start(3)
     for number in range(3):
         assert await outcome_of(service, f"Fox {number}") == "created"
@@ -69,7 +69,7 @@ async def test_the_order_beyond_the_limit_is_refused(start: Start, simulator: Si
     assert simulator.requests["POST /videos"] == 3
 
 
-async def test_the_limit_can_be_checked_before_anything_is_done(start: Start) -> None:
+async def test_the_limit_can_be_checked_before_the_order(start: Start) -> None:
     service = start(1)
     await service.check_limits(await service.validate({"prompt": "A fox"}))
     await place(service)
@@ -87,7 +87,7 @@ async def test_the_next_order_is_allowed_when_the_error_says(start: Start, order
     with pytest.raises(LimitReached) as refused:
         await place(service, "Cat")
     error = refused.value
-    # It is shown without seconds.
+    # The time is shown without seconds.
     assert error.next_at
     assert error.next_at.second == error.next_at.microsecond == 0
     if wait_for == "next_at":
@@ -126,7 +126,7 @@ async def test_a_rejected_order_does_not_count(start: Start, simulator: Simulato
     assert len(simulator.service.jobs) == 1
 
 
-async def test_an_impossible_request_is_refused_as_such_and_does_not_count(start: Start) -> None:
+async def test_an_invalid_request_is_rejected_and_does_not_count(start: Start) -> None:
     service = start(1)
     for _ in range(2):
         with pytest.raises(InvalidArguments):
@@ -145,7 +145,7 @@ async def test_an_order_that_never_arrived_does_not_count(start: Start, simulato
 
 @pytest.mark.parametrize("faults", [1, 30], ids=["found", "not found"])
 async def test_an_order_without_an_answer_counts(start: Start, simulator: Simulator, faults: int) -> None:
-    # Without a fault: the look-up that shows the API's time.
+    # The first request, which reads the API's time, succeeds.
     transport = UnreliableTransport(simulator, None, *[httpx2.ReadTimeout("no answer")] * faults, delivered=True)
     service = start(1, transport)
     lost = await outcome_of(service, "Fox")
@@ -176,9 +176,7 @@ async def test_a_job_that_failed_or_was_deleted_still_counts(start: Start) -> No
 
 
 @pytest.mark.parametrize("round_", range(3), ids="abc")
-async def test_of_ten_orders_at_once_the_allowed_number_is_placed(
-    start: Start, simulator: Simulator, round_: int
-) -> None:
+async def test_ten_orders_at_once_do_not_exceed_the_limit(start: Start, simulator: Simulator, round_: int) -> None:
     outcomes: Counter[str] = Counter()
     service = start(3)
 
@@ -228,7 +226,7 @@ async def test_two_processes_share_the_limit(start: Start, simulator: Simulator,
 
 
 @pytest.mark.parametrize("journal_path", ["file"], indirect=True)
-async def test_a_new_process_knows_the_orders_of_the_last_one(start: Start) -> None:
+async def test_a_new_process_counts_the_orders_of_earlier_ones(start: Start) -> None:
     await place(start(1), "Fox")
     await pass_time(1)
     restarted = start(1)

@@ -1,4 +1,4 @@
-"""Takes: several orders of one request, each protected like any other; and videos that exist already."""
+"""Takes: several orders of one request, each protected like any other, and videos that already exist."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ DAY = 86_400
 
 
 async def finish(service: VideoService, prompt: str = "A fox", **options: int) -> str:
-    """Order a video and wait until somebody has it; its jobid."""
+    """Order a video, mark it as delivered, and return its jobid."""
     result = await place(service, prompt, **options)
     await service.wait(result.job.jobid, 600)
     await service.mark_delivered(result.job.jobid)
     return result.job.jobid
 
 
-async def test_takes_are_orders_of_their_own_and_the_first_is_the_plain_order(
+async def test_takes_are_separate_orders_and_the_first_is_the_plain_one(
     start_service: StartService, simulator: Simulator
 ) -> None:
     service = start_service()
@@ -43,7 +43,7 @@ async def test_takes_are_orders_of_their_own_and_the_first_is_the_plain_order(
     assert len(simulator.service.jobs) == 2
 
 
-async def test_the_missing_takes_are_those_without_a_job(start_service: StartService) -> None:
+async def test_takes_without_a_job_are_missing(start_service: StartService) -> None:
     service = start_service()
     validated = await service.validate({"prompt": "A fox"})
     assert await service.find_takes(validated, 3) == ({}, (1, 2, 3))
@@ -55,7 +55,7 @@ async def test_the_missing_takes_are_those_without_a_job(start_service: StartSer
     assert (result.outcome, result.job.jobid) == ("duplicate", second.job.jobid)
 
 
-async def test_no_take_is_ordered_after_one_of_unknown_outcome(
+async def test_later_takes_are_not_missing_after_an_unknown_outcome(
     start_service: StartService, simulator: Simulator
 ) -> None:
     service = start_service()
@@ -69,7 +69,7 @@ async def test_no_take_is_ordered_after_one_of_unknown_outcome(
     assert (found, missing) == ({}, (1,))
 
 
-async def test_four_takes_are_looked_up_in_the_time_of_one(start_service: StartService, simulator: Simulator) -> None:
+async def test_takes_are_looked_up_in_parallel(start_service: StartService, simulator: Simulator) -> None:
     service = start_service()
     validated = await service.validate({"prompt": "A fox"})
     jobids = [(await place(service, take=take)).job.jobid for take in (1, 2, 3, 4)]
@@ -77,14 +77,14 @@ async def test_four_takes_are_looked_up_in_the_time_of_one(start_service: StartS
     began = anyio.current_time()
     with pytest.raises(Upstream):
         await service.find_duplicate(validated)
-    of_one = anyio.current_time() - began
+    time_of_one = anyio.current_time() - began
     found, missing = await service.find_takes(validated, 4)
-    assert anyio.current_time() - began < 3 * of_one
+    assert anyio.current_time() - began < 3 * time_of_one
     assert [error.jobid for error in map(found.__getitem__, (1, 2, 3, 4)) if isinstance(error, Upstream)] == jobids
     assert missing == ()
 
 
-async def test_limits_have_room_for_all_takes_or_none(start_service: StartService, simulator: Simulator) -> None:
+async def test_the_hourly_limit_must_allow_all_takes(start_service: StartService, simulator: Simulator) -> None:
     service = start_service(max_jobs_per_hour=3)
     await place(service, "Another one")
     validated = await service.validate({"prompt": "A fox"})
@@ -95,14 +95,14 @@ async def test_limits_have_room_for_all_takes_or_none(start_service: StartServic
     assert refused.value.next_at
     with pytest.raises(LimitReached) as refused:
         await service.check_limits(validated, 4)
-    # More than the limit never has room.
+    # The limit never allows this many.
     assert (refused.value.next_at, refused.value.retry) == (None, "after_change")
     assert len(simulator.service.jobs) == 1
 
 
-async def test_a_budget_has_room_for_all_takes_or_none(start_service: StartService) -> None:
+async def test_the_budget_must_allow_all_takes(start_service: StartService) -> None:
     service = start_service(budget_per_day=100)
-    # It uses 20 credits, which is what the others are expected to use.
+    # This video uses 20 credits, which becomes the estimate for the others.
     await finish(service, "Another one")
     validated = await service.validate({"prompt": "A fox"})
     await service.check_limits(validated, 4)
@@ -134,9 +134,9 @@ async def test_a_video_that_is_gone_is_ordered_again(start_service: StartService
     assert again.job.jobid != jobid
 
 
-async def test_the_key_of_a_single_order_is_that_of_earlier_versions(start_service: StartService) -> None:
+async def test_the_key_of_a_plain_order_matches_earlier_versions(start_service: StartService) -> None:
     validated = await start_service().validate({"prompt": "A fox"})
-    # As the journal of an earlier version has it: the SHA-256 of the params, in this order, as JSON.
+    # Earlier versions stored the SHA-256 of the params as JSON, in this order.
     params = (
         '{"aspect_ratio": "16:9", "duration": "5s", "dynamic_range": "sdr", "model": "ray-v3-flash", '
         '"prompt": "A fox", "resolution": "draft"}'

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from luma_mcp.service.service import VideoService
 
 SHARED = Settings(token=SecretStr("user:shared"), email="studio@example.com", max_jobs_per_hour=5, budget_per_day=9.0)
-MOST = 3
+MAX_SERVICES = 3
 
 
 class FakeService:
-    """What is kept of a tenant."""
+    """Records the settings and the state of a tenant's service."""
 
     def __init__(self, settings: Settings, *, tenant: Tenant, connections: object) -> None:
         self.settings = settings
@@ -43,7 +43,7 @@ def build(settings: Settings, **parts: Any) -> VideoService:
 
 
 @contextmanager
-def calling(tenant: Tenant) -> Iterator[None]:
+def as_tenant(tenant: Tenant) -> Iterator[None]:
     token = current_tenant.set(tenant)
     try:
         yield
@@ -52,8 +52,8 @@ def calling(tenant: Tenant) -> Iterator[None]:
 
 
 async def use(services: TenantServices, tenant: Tenant) -> FakeService:
-    """One call of a tenant."""
-    with calling(tenant), services.hold():
+    """Get the service within one call of a tenant."""
+    with as_tenant(tenant), services.hold():
         service = services.get()
         assert isinstance(service, FakeService)
         return service
@@ -63,11 +63,11 @@ def shared_tenant(name: str, **limits: Any) -> Tenant:
     return Tenant(name, owns_credential=False, **limits)
 
 
-def test_settings_of_a_tenant_are_its_own_where_it_has_any() -> None:
+def test_a_tenant_s_settings_override_the_shared_ones() -> None:
     assert apply_tenant(SHARED, OWNER) == SHARED
     limited = shared_tenant("ada", max_jobs_per_hour=1, budget_per_day=2.5, max_waits=3)
     assert apply_tenant(SHARED, limited) == replace(SHARED, max_jobs_per_hour=1, budget_per_day=2.5, max_waits=3)
-    # The default account is one of the shared credential.
+    # The default account belongs to the shared credential.
     own = apply_tenant(SHARED, Tenant("bob", SecretStr("user:bob")))
     assert (own.token, own.email, own.max_jobs_per_hour) == (SecretStr("user:bob"), None, 5)
 
@@ -77,7 +77,7 @@ async def test_a_tenant_keeps_its_service() -> None:
     ada, bob = shared_tenant("ada"), shared_tenant("bob")
     first = await use(services, ada)
     assert await use(services, bob) is not first
-    # What a token permits is not a matter of the service.
+    # The service does not depend on the token's scopes.
     assert await use(services, replace(ada, scopes=frozenset({"luma:read"}))) is first
     assert await use(services, replace(ada, name="ada@example.com", budget_per_day=1.0)) is first
     assert (first.settings.budget_per_day, first.tenant.name) == (1.0, "ada@example.com")
@@ -91,23 +91,23 @@ async def test_a_tenant_keeps_its_service() -> None:
 async def test_without_a_credential_there_is_no_service() -> None:
     services = TenantServices(Settings(), build)
     assert services.get() is None
-    with calling(Tenant("ada", SecretStr("user:ada"))):
+    with as_tenant(Tenant("ada", SecretStr("user:ada"))):
         assert services.get() is not None
 
 
 async def test_idle_services_beyond_a_number_are_closed() -> None:
-    services = TenantServices(SHARED, build, most=MOST)
+    services = TenantServices(SHARED, build, most=MAX_SERVICES)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(services.close_idle)
         with services.hold():
             busy = services.get()
-            idle = [await use(services, shared_tenant(str(number))) for number in range(MOST - 1)]
+            idle = [await use(services, shared_tenant(str(number))) for number in range(MAX_SERVICES - 1)]
             again = await use(services, shared_tenant("0"))
             await let_others_run()
             assert again is idle[0]
             latest = [await use(services, shared_tenant(name)) for name in ("ada", "bob")]
             await let_others_run()
-            # The one in use stays, although nobody has been idle for longer.
+            # The busy service stays open, although it was used least recently.
             closed = [service.is_closed for service in (*idle, *latest)]
             assert closed == [True, True, False, False]
             assert isinstance(busy, FakeService)
@@ -119,18 +119,18 @@ async def test_idle_services_beyond_a_number_are_closed() -> None:
 async def test_waits_are_counted_by_tenant() -> None:
     services = TenantServices(replace(SHARED, max_waits=1), build)
     ada, bob = shared_tenant("ada"), shared_tenant("bob", max_waits=2)
-    with calling(ada), services.waiting(is_wanted=True) as first:
+    with as_tenant(ada), services.waiting(is_wanted=True) as first:
         with services.waiting(is_wanted=True) as second, services.waiting(is_wanted=False) as unwanted:
             assert (first, second, unwanted) == (None, 1, None)
         with (
-            calling(bob),
+            as_tenant(bob),
             services.waiting(is_wanted=True) as one,
             services.waiting(is_wanted=True) as two,
             services.waiting(is_wanted=True) as three,
         ):
             assert (one, two, three) == (None, None, 2)
-    with calling(ada), services.waiting(is_wanted=True) as later:
+    with as_tenant(ada), services.waiting(is_wanted=True) as later:
         assert later is None
-    # The one owner of a server has no such limit.
+    # The owner of a local server has no such limit.
     with services.waiting(is_wanted=True) as first, services.waiting(is_wanted=True) as second:
         assert (first, second) == (None, None)
