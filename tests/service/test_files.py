@@ -1,4 +1,4 @@
-"""Files on this machine: paths that cannot be examined count as missing, and downloads report facts."""
+"""Files on this machine: paths that cannot be checked count as missing, and downloads report facts."""
 
 from __future__ import annotations
 
@@ -25,40 +25,40 @@ if TYPE_CHECKING:
 
 
 async def ignore(name: str, received: int, total: int | None, share: float) -> None:
-    """Nobody watches."""
+    """Ignore progress."""
 
 
-def unreadable(folder: Path) -> Path:
-    """A path whose examination fails with an error other than "not found", for root as well."""
+def build_unreadable_path(folder: Path) -> Path:
+    """Build a path that cannot be checked: the error is not "not found", even for root."""
     return folder / ("x" * 300) / "video.mp4"
 
 
-async def finished(service: VideoService) -> Job:
+async def finish_job(service: VideoService) -> Job:
     return await service.wait((await place(service)).job, 100)
 
 
 async def test_an_unreadable_file_counts_as_missing(service: VideoService, tmp_path: Path) -> None:
-    job = await finished(service)
-    await service.journal.record_files(job.jobid, (str(unreadable(tmp_path)),))
+    job = await finish_job(service)
+    await service.journal.record_files(job.jobid, (str(build_unreadable_path(tmp_path)),))
     assert await service.downloads.saved_files(job.jobid) == ()
     assert [listed.files for listed in (await service.list_jobs(9)).jobs] == [()]
     assert (await service.delete(job.jobid)).saved_files == ()
 
 
 def test_an_unreadable_journal_counts_as_missing(tmp_path: Path) -> None:
-    assert not has_journal(Settings(journal=str(unreadable(tmp_path))))
+    assert not has_journal(Settings(journal=str(build_unreadable_path(tmp_path))))
     (tmp_path / "journal.db").touch()
     assert has_journal(Settings(journal=str(tmp_path / "journal.db")))
 
 
-def test_only_files_count(tmp_path: Path) -> None:
+def test_only_existing_files_are_returned(tmp_path: Path) -> None:
     (tmp_path / "video.mp4").touch()
     paths = [str(tmp_path / "video.mp4"), str(tmp_path), str(tmp_path / "other.mp4"), "\0"]
     assert existing_files(paths) == (str(tmp_path / "video.mp4"),)
 
 
 class ForbiddenMedia(httpx2.AsyncBaseTransport):
-    """Answers for media with a status."""
+    """Responds to requests for media with a status."""
 
     def __init__(self, simulator: Simulator, status: int) -> None:
         self._simulated = httpx2.ASGITransport(simulator)
@@ -72,7 +72,7 @@ class ForbiddenMedia(httpx2.AsyncBaseTransport):
 
 async def test_files_are_saved_once(start_service: StartService, simulator: Simulator, tmp_path: Path) -> None:
     service = start_service()
-    job = await finished(service)
+    job = await finish_job(service)
     first = await service.downloads.save(job, seconds=60, on_progress=ignore)
     assert [str(path) for path in tmp_path.glob("*.mp4")] == list(first.files)
     without_media = start_service(ForbiddenMedia(simulator, 404))
@@ -84,7 +84,7 @@ async def test_a_failed_download_says_whether_the_link_still_works(
     start_service: StartService, simulator: Simulator, *, status: int, link_works: bool
 ) -> None:
     service = start_service(ForbiddenMedia(simulator, status))
-    saved = await service.downloads.save(await finished(service), seconds=600, on_progress=ignore)
+    saved = await service.downloads.save(await finish_job(service), seconds=600, on_progress=ignore)
     assert (saved.files, saved.unfinished) == ((), False)
     assert saved.problem
     assert saved.problem.endswith("The video's link still works.") == link_works
@@ -92,12 +92,12 @@ async def test_a_failed_download_says_whether_the_link_still_works(
 
 async def test_a_download_that_takes_too_long_is_unfinished(start_service: StartService, simulator: Simulator) -> None:
     service = start_service(ForbiddenMedia(simulator, 503))
-    saved = await service.downloads.save(await finished(service), seconds=1, on_progress=ignore)
+    saved = await service.downloads.save(await finish_job(service), seconds=1, on_progress=ignore)
     assert (saved.files, saved.unfinished) == ((), True)
 
 
 async def test_a_job_s_files_are_saved_by_one_call_at_a_time(service: VideoService, tmp_path: Path) -> None:
-    job = await finished(service)
+    job = await finish_job(service)
     reported: list[set[str]] = []
     results: list[SavedFiles] = []
 

@@ -1,4 +1,4 @@
-"""Films from the videos of jobs and from saved files: what is joined, what is refused, and what stays behind."""
+"""Films made from the videos of jobs and from saved files: joining, rejected input, and cleanup."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ if TYPE_CHECKING:
 
 SDR, HDR, PORTRAIT = MEDIA / "16x9-5s-sdr.mp4", MEDIA / "16x9-5s-hdr.mp4", MEDIA / "9x16-5s-sdr.mp4"
 FRAMES, RATE = 121, 24
-"""Of each of these."""
+"""The number of frames and the frame rate of each clip."""
 
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """One event loop is enough for what is the same on both, and takes processes of its own."""
+    """One event loop is enough: films behave the same on both, and decoders start processes."""
     return "trio", backend_options("trio")
 
 
-class Media(httpx2.AsyncBaseTransport):
-    """The simulator. `fetched` counts the requests of each job's video; `refusals`: how many of the next ones fail."""
+class CountingTransport(httpx2.AsyncBaseTransport):
+    """Counts requests for videos in `fetched`. The next `refusals` of them fail."""
 
     def __init__(self, simulator: Simulator) -> None:
         self._simulated = httpx2.ASGITransport(simulator)
@@ -63,8 +63,8 @@ class Media(httpx2.AsyncBaseTransport):
 
 
 @pytest.fixture
-def media(simulator: Simulator) -> Media:
-    return Media(simulator)
+def media(simulator: Simulator) -> CountingTransport:
+    return CountingTransport(simulator)
 
 
 @pytest.fixture
@@ -74,13 +74,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def service(start_service: StartService, media: Media, folder: Path) -> VideoService:
+def service(start_service: StartService, media: CountingTransport, folder: Path) -> VideoService:
     return start_service(media, output_dir=folder)
 
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Callable[[Path], str]:
-    """Copies a clip into a folder that may be read; its path."""
+    """Copies a clip into an allowed folder and returns its path."""
 
     def copy(source: Path, name: str = "") -> str:
         return str(shutil.copy(source, tmp_path / (name or source.name)))
@@ -88,8 +88,8 @@ def clip(tmp_path: Path) -> Callable[[Path], str]:
     return copy
 
 
-async def make(service: VideoService, prompt: str = "A fox", **params: Any) -> str:
-    """Order a video and wait until it has finished; its jobid."""
+async def finish_job(service: VideoService, prompt: str = "A fox", **params: Any) -> str:
+    """Order a video, wait until it has finished, and return its jobid."""
     submitted = await place(service, prompt, **params)
     await service.wait(submitted.job, 600)
     return submitted.job.jobid
@@ -97,12 +97,12 @@ async def make(service: VideoService, prompt: str = "A fox", **params: Any) -> s
 
 async def join(service: VideoService, videos: Sequence[str], **options: Any) -> Film:
     async def ignore(step: FilmStep, share: float) -> None:
-        """Nobody watches."""
+        """Ignore progress."""
 
     return await service.films.join(videos, **{"on_progress": ignore, **options})
 
 
-async def refusal(service: VideoService, videos: Sequence[str], **options: Any) -> InvalidArguments:
+async def join_error(service: VideoService, videos: Sequence[str], **options: Any) -> InvalidArguments:
     with pytest.raises(InvalidArguments) as caught:
         await join(service, videos, **options)
     return caught.value
@@ -112,11 +112,11 @@ def problems_of(error: InvalidArguments) -> dict[str, str]:
     return {problem.field: problem.reason for problem in error.problems}
 
 
-# What is joined.
+# Joining.
 
 
-async def test_videos_that_match_are_joined_as_they_are(service: VideoService, folder: Path) -> None:
-    videos = [await make(service, "A fox"), await make(service, "A bear")]
+async def test_matching_videos_are_joined_without_reencoding(service: VideoService, folder: Path) -> None:
+    videos = [await finish_job(service, "A fox"), await finish_job(service, "A bear")]
     film = await join(service, videos, title="The Fox & the Bear!")
     assert [film.path] == list(folder.iterdir())
     assert film.path.name == "2026-11-22_the-fox-the-bear.mp4"
@@ -130,11 +130,11 @@ async def test_videos_that_match_are_joined_as_they_are(service: VideoService, f
 
 async def test_a_repeat_never_replaces_a_file(service: VideoService, folder: Path, clip: Callable[[Path], str]) -> None:
     folder.mkdir()
-    (folder / "2026-11-22_film.mp4").write_bytes(b"somebody else's")
+    (folder / "2026-11-22_film.mp4").write_bytes(b"another file")
     videos = [clip(SDR), clip(SDR)]
     names = [(await join(service, videos)).path.name for _ in range(2)]
     assert names == ["2026-11-22_film-2.mp4", "2026-11-22_film-3.mp4"]
-    assert (folder / "2026-11-22_film.mp4").read_bytes() == b"somebody else's"
+    assert (folder / "2026-11-22_film.mp4").read_bytes() == b"another file"
 
 
 async def test_a_film_has_the_shape_of_its_first_video(service: VideoService, clip: Callable[[Path], str]) -> None:
@@ -144,7 +144,9 @@ async def test_a_film_has_the_shape_of_its_first_video(service: VideoService, cl
 
 
 async def test_hdr_stays_hdr(service: VideoService) -> None:
-    videos = [await make(service, prompt, dynamic_range="hdr", resolution="540p") for prompt in ("A fox", "A bear")]
+    videos = [
+        await finish_job(service, prompt, dynamic_range="hdr", resolution="540p") for prompt in ("A fox", "A bear")
+    ]
     film = await join(service, videos)
     assert (film.facts.is_hdr, film.facts.codec, film.is_reencoded) == (True, "hevc", False)
 
@@ -156,19 +158,19 @@ async def test_the_caller_can_name_the_file(service: VideoService, tmp_path: Pat
     assert film.path == tmp_path / "other" / "2026-11-22_狐.mp4"
 
 
-# Where the videos come from.
+# Sources.
 
 
 async def test_a_saved_file_is_not_fetched_again(
-    service: VideoService, media: Media, folder: Path, tmp_path: Path
+    service: VideoService, media: CountingTransport, folder: Path, tmp_path: Path
 ) -> None:
-    """Also where the output folder is a link."""
+    """Even if the output folder is a symbolic link."""
     (tmp_path / "disk").mkdir()
     folder.symlink_to(tmp_path / "disk")
-    jobid = await make(service)
+    jobid = await finish_job(service)
 
     async def ignore(name: str, received: int, total: int | None, share: float) -> None:
-        """Nobody watches."""
+        """Ignore progress."""
 
     saved = await service.downloads.save(await service.wait(jobid, 0), seconds=60, on_progress=ignore)
     assert media.fetched.total() == 1
@@ -177,14 +179,14 @@ async def test_a_saved_file_is_not_fetched_again(
     Path(saved.files[0]).unlink()
     await join(service, [jobid, jobid])
     assert media.fetched.total() == 2
-    # What is no video any more does not count as one either.
+    # A saved file that is no longer a video is not used.
     Path(saved.files[0]).write_bytes(b"<html>")
     await join(service, [jobid, jobid])
     assert len(list(folder.glob("*film*.mp4"))) == 3
 
 
-async def test_a_video_is_fetched_once_for_several_calls(service: VideoService, media: Media) -> None:
-    job = await service.wait(await make(service), 0)
+async def test_a_video_is_fetched_once_for_several_calls(service: VideoService, media: CountingTransport) -> None:
+    job = await service.wait(await finish_job(service), 0)
     sheets: list[ContactSheet] = []
 
     async def make_sheet() -> None:
@@ -200,28 +202,28 @@ async def test_a_video_is_fetched_once_for_several_calls(service: VideoService, 
 
 
 async def test_copies_are_limited_and_removed_at_the_end(
-    start_service: StartService, media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start_service: StartService, media: CountingTransport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the temporary folder is a link, as on macOS."""
+    """Even if the temporary folder is a symbolic link, as on macOS."""
     (tmp_path / "disk").mkdir()
     (tmp_path / "temp").symlink_to(tmp_path / "disk")
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temp"))
     monkeypatch.setattr("tempfile.tempdir", None)
     service = start_service(media)
     open_clip = service.films.clips.open
-    jobs = [await service.wait(await make(service, f"Fox {number}"), 0) for number in range(10)]
+    jobs = [await service.wait(await finish_job(service, f"Fox {number}"), 0) for number in range(10)]
     async with AsyncExitStack() as stack:
         for job in jobs:
             await stack.enter_async_context(open_clip(job))
-        # None is removed while it is read.
+        # No copy is removed while it is in use.
         assert (len(list((tmp_path / "disk").rglob("*.mp4"))), media.fetched.total()) == (10, 10)
     assert len(list((tmp_path / "disk").rglob("*.mp4"))) == 8
-    # Those that were in use when the first ones were not any more.
+    # The copies that were released last are kept.
     async with open_clip(jobs[0]) as kept:
         assert (Path(kept).read_bytes(), media.fetched.total()) == (SDR.read_bytes(), 10)
     async with open_clip(jobs[9]):
         assert media.fetched.total() == 11
-    # As systems clean up there.
+    # The system may clean up the temporary folder.
     for path in (tmp_path / "disk").iterdir():
         shutil.rmtree(path)
     async with open_clip(jobs[9]) as again:
@@ -230,24 +232,24 @@ async def test_copies_are_limited_and_removed_at_the_end(
     assert list((tmp_path / "disk").iterdir()) == []
 
 
-async def test_a_file_that_was_saved_elsewhere_is_known(
-    start_service: StartService, media: Media, folder: Path, tmp_path: Path
+async def test_a_file_saved_outside_the_output_folder_is_allowed(
+    start_service: StartService, media: CountingTransport, folder: Path, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path.parent / f"{tmp_path.name}-elsewhere"
     service = start_service(media, output_dir=folder, input_dirs=(tmp_path / "none",))
-    job = await service.wait(await make(service), 0)
+    job = await service.wait(await finish_job(service), 0)
 
     async def ignore(name: str, received: int, total: int | None, share: float) -> None:
-        """Nobody watches."""
+        """Ignore progress."""
 
     saved = await service.downloads.save(job, seconds=60, on_progress=ignore, stem=elsewhere / "fox")
     shutil.copy(SDR, elsewhere / "bear.mp4")
     await join(service, [*saved.files, *saved.files])
-    error = await refusal(service, [saved.files[0], str(elsewhere / "bear.mp4")])
+    error = await join_error(service, [saved.files[0], str(elsewhere / "bear.mp4")])
     assert "outside the allowed folders" in problems_of(error)["videos[1]"]
 
 
-async def test_a_link_in_the_place_of_a_checked_file_is_not_followed(tmp_path: Path) -> None:
+async def test_the_decoder_follows_no_symbolic_links(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     shutil.copy(SDR, tmp_path / "folder" / "fox.mp4")
     (tmp_path / "link").symlink_to(tmp_path / "folder")
@@ -259,13 +261,15 @@ async def test_a_link_in_the_place_of_a_checked_file_is_not_followed(tmp_path: P
             await Decoder().probe(str(tmp_path / path))
 
 
-# What is refused.
+# Rejected input.
 
 
-async def test_all_problems_are_named_before_anything_is_fetched(
-    service: VideoService, media: Media, tmp_path: Path
+async def test_all_problems_are_reported_before_anything_is_fetched(
+    service: VideoService, media: CountingTransport, tmp_path: Path
 ) -> None:
-    good, failed, deleted = [await make(service, prompt) for prompt in ("A fox", "simulate:fail", "It was deleted")]
+    good, failed, deleted = [
+        await finish_job(service, prompt) for prompt in ("A fox", "simulate:fail", "It was deleted")
+    ]
     await service.delete(deleted)
     running = (await place(service, "It still runs")).job.jobid
     (tmp_path / ".hidden").mkdir()
@@ -274,7 +278,7 @@ async def test_all_problems_are_named_before_anything_is_fetched(
     (tmp_path / "passwd.mp4").symlink_to("/etc/passwd")
     videos = [good, running, failed, deleted, "a fox", str(tmp_path / "none.mp4"), "https://example.com/fox.mp4"]
     videos += [str(tmp_path / ".hidden" / "fox.mp4"), str(tmp_path / "passwd.mp4"), str(tmp_path / "shots")]
-    error = await refusal(service, videos)
+    error = await join_error(service, videos)
     reasons = [
         "still running",
         "names a job that failed",
@@ -295,8 +299,8 @@ async def test_all_problems_are_named_before_anything_is_fetched(
 
 
 async def test_a_film_waits_for_a_running_job(service: VideoService) -> None:
-    good, running = await make(service), (await place(service, "It still runs")).job.jobid
-    error = await refusal(service, [good, running, good])
+    good, running = await finish_job(service), (await place(service, "It still runs")).job.jobid
+    error = await join_error(service, [good, running, good])
     assert (error.retry, error.jobid) == ("later", running)
     await service.wait(running, 600)
     assert (await join(service, [good, running, good])).facts.frame_count == 3 * FRAMES
@@ -304,7 +308,7 @@ async def test_a_film_waits_for_a_running_job(service: VideoService) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 51])
 async def test_the_number_of_videos_is_limited(service: VideoService, count: int) -> None:
-    [problem] = (await refusal(service, ["/none.mp4"] * count)).problems
+    [problem] = (await join_error(service, ["/none.mp4"] * count)).problems
     assert (problem.field, problem.value) == ("videos", count)
     assert problem.expected.startswith("2 to 50 videos")
 
@@ -314,33 +318,33 @@ async def test_the_number_of_videos_is_limited(service: VideoService, count: int
     [("shs", (0, 2)), ("hsh", (0, 2)), ("sshh", (0, 1)), ("hhss", (0, 1)), ("sh", None), ("hs", None)],
 )
 async def test_hdr_is_not_mixed_with_sdr(
-    service: VideoService, media: Media, kinds: str, kept: tuple[int, ...] | None
+    service: VideoService, media: CountingTransport, kinds: str, kept: tuple[int, ...] | None
 ) -> None:
-    """What is left out is what fewer of them are; of as many, what the first one is not."""
+    """The suggestion drops the minority, or on a tie the range that the first video does not have."""
     ranges = {"s": "sdr", "h": "hdr"}
     videos: list[str] = []
     for number, kind in enumerate(kinds):
-        videos.append(await make(service, f"Shot {number}", dynamic_range=ranges[kind], resolution="540p"))
-    error = await refusal(service, videos)
+        videos.append(await finish_job(service, f"Shot {number}", dynamic_range=ranges[kind], resolution="540p"))
+    error = await join_error(service, videos)
     suggestion = error.suggestion and error.suggestion["videos"]
     assert suggestion == (None if kept is None else [videos[position] for position in kept])
     left_out = {position for position, kind in enumerate(kinds) if kind != kinds[0]}
     assert set(problems_of(error)) == {f"videos[{position}]" for position in left_out}
-    # Where too few are left for a film, there is another way.
+    # If too few videos are left for a film, another remedy is suggested.
     assert {problem.remedy for problem in error.problems} == {"same_range" if kept is None else None}
-    # The orders say it.
+    # The range is known from the orders.
     assert media.fetched.total() == 0
 
 
-async def test_files_show_what_they_are(service: VideoService, clip: Callable[[Path], str]) -> None:
-    error = await refusal(service, [clip(SDR), clip(HDR), clip(SDR)])
+async def test_the_dynamic_range_of_files_is_detected(service: VideoService, clip: Callable[[Path], str]) -> None:
+    error = await join_error(service, [clip(SDR), clip(HDR), clip(SDR)])
     assert error.suggestion == {"videos": [clip(SDR), clip(SDR)]}
     assert "is HDR, and others are SDR" in problems_of(error)["videos[1]"]
 
 
-async def test_a_crossfade_takes_at_most_half_of_a_video(service: VideoService, media: Media) -> None:
-    videos = [await make(service, prompt, duration="5s") for prompt in ("A fox", "A bear")]
-    error = await refusal(service, videos, crossfades=2.7)
+async def test_a_crossfade_takes_at_most_half_of_a_video(service: VideoService, media: CountingTransport) -> None:
+    videos = [await finish_job(service, prompt, duration="5s") for prompt in ("A fox", "A bear")]
+    error = await join_error(service, videos, crossfades=2.7)
     assert (error.suggestion, media.fetched.total()) == ({"crossfade_seconds": 2.5}, 0)
     [problem] = error.problems
     assert (problem.field, problem.value, problem.expected) == ("crossfade_seconds", 2.7, "at most 2.5 s here")
@@ -359,24 +363,24 @@ async def test_a_crossfade_takes_at_most_half_of_a_video(service: VideoService, 
     ],
     ids=["empty", "short", "text", "webm", "cut short"],
 )
-async def test_a_file_that_is_no_whole_video(
+async def test_incomplete_and_other_files_are_rejected(
     service: VideoService, folder: Path, tmp_path: Path, data: bytes, problem: str
 ) -> None:
     good, broken = tmp_path / "good.mp4", tmp_path / "broken.mp4"
     good.write_bytes(SDR.read_bytes())
     broken.write_bytes(data)
-    error = await refusal(service, list(map(str, (good, broken, broken))))
+    error = await join_error(service, list(map(str, (good, broken, broken))))
     assert problems_of(error) == {"videos[1]": problem}
     assert not folder.exists()
 
 
-async def test_pyav_is_needed(service: VideoService, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_film_needs_pyav(service: VideoService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    [problem] = (await refusal(service, ["a", "b"])).problems
+    [problem] = (await join_error(service, ["a", "b"])).problems
     assert (problem.field, problem.code, problem.remedy) == ("videos", "needs_pyav", "install_film")
 
 
-# What stays behind.
+# Cleanup.
 
 
 @pytest.mark.parametrize("step", ["checking", "fetching", "joining"])
@@ -386,7 +390,7 @@ async def test_a_cancelled_film_leaves_nothing_behind(
     with anyio.CancelScope() as scope:
 
         async def cancel(reached: FilmStep, share: float) -> None:
-            # Not before something was written.
+            # When joining, cancel only after something was written.
             if reached == step and (step != "joining" or share > 0.5):
                 assert (step == "joining") == folder.exists()
                 scope.cancel()
@@ -397,10 +401,10 @@ async def test_a_cancelled_film_leaves_nothing_behind(
     assert list(folder.glob("*")) == []
 
 
-async def test_what_a_killed_process_left_is_removed(
+async def test_the_work_folder_of_a_killed_process_is_removed(
     service: VideoService, folder: Path, clip: Callable[[Path], str]
 ) -> None:
-    """The lock shows that its process has ended. What is still in use, or is no folder of ours, stays."""
+    """Its lock shows that the process has ended. Folders that are in use or have no lock file stay."""
     used, other = folder / ".luma-film-used", folder / ".luma-film-other"
     for path in (used, other):
         path.mkdir(parents=True)
@@ -421,7 +425,7 @@ async def test_what_a_killed_process_left_is_removed(
     assert set(folder.iterdir()) == {used, other, film.path}
 
 
-async def test_a_folder_that_cannot_be_used(
+async def test_an_unusable_output_folder_is_reported(
     service: VideoService, tmp_path: Path, clip: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
@@ -438,8 +442,8 @@ async def test_a_folder_that_cannot_be_used(
 # Pictures.
 
 
-async def test_a_sheet_of_several_videos_names_the_one_that_is_unusable(service: VideoService) -> None:
-    good, bad = [await service.wait(await make(service, prompt), 0) for prompt in ("A fox", "A bear")]
+async def test_a_contact_sheet_error_names_the_unusable_video(service: VideoService) -> None:
+    good, bad = [await service.wait(await finish_job(service, prompt), 0) for prompt in ("A fox", "A bear")]
     async with service.films.clips.open(bad) as path:
         Path(path).write_bytes(b"<html>")
     with pytest.raises(ImageError) as caught:
@@ -450,22 +454,26 @@ async def test_a_sheet_of_several_videos_names_the_one_that_is_unusable(service:
     assert len(sheet.data) <= 300_000
 
 
-async def test_the_thumbnail_of_an_hdr_video_is_a_frame_of_it(service: VideoService, media: Media) -> None:
-    jobid = await make(service, dynamic_range="hdr", resolution="540p")
+async def test_the_thumbnail_of_an_hdr_video_is_one_of_its_frames(
+    service: VideoService, media: CountingTransport
+) -> None:
+    jobid = await finish_job(service, dynamic_range="hdr", resolution="540p")
     job = await service.wait(jobid, 0)
     still = await service.downloads.thumbnail(job)
     assert still
     shown = Image.open(io.BytesIO(still)).convert("RGB")
     given = Image.open(MEDIA / "16x9-thumbnail.jpg").convert("RGB")
     assert still != (MEDIA / "16x9-thumbnail.jpg").read_bytes()
-    # The stand-in's thumbnail is its first frame. Without tone mapping they differ by more than 30.
+    # The stand-in's thumbnail is its first frame. Without tone mapping, they differ by more than 30.
     assert max(ImageStat.Stat(ImageChops.difference(shown, given.resize(shown.size))).mean) < 8
     assert await service.downloads.thumbnail(job) is still
     assert media.fetched.total() == 1
 
 
-async def test_without_its_video_the_thumbnail_is_that_of_the_api(service: VideoService, media: Media) -> None:
-    jobid = await make(service, dynamic_range="hdr", resolution="540p")
+async def test_the_api_s_thumbnail_is_used_if_the_video_is_missing(
+    service: VideoService, media: CountingTransport
+) -> None:
+    jobid = await finish_job(service, dynamic_range="hdr", resolution="540p")
     media.refusals = 100
     thumbnail = await service.downloads.thumbnail(await service.wait(jobid, 0))
     assert thumbnail == (MEDIA / "16x9-thumbnail.jpg").read_bytes()

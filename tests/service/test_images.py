@@ -1,4 +1,4 @@
-"""Input images: each is read and decoded once, and what was validated is what is uploaded."""
+"""Input images: each is read and decoded once, and the validated image is the one that is uploaded."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def stream(data: bytes) -> AsyncIterator[bytes]:
 
 
 class PictureHost(httpx2.AsyncBaseTransport):
-    """Answers for pictures.example.com with another colour each time, or with `status`; the rest is the simulator's."""
+    """Serves pictures.example.com with a new colour each time, or with `status`; other requests go to the simulator."""
 
     def __init__(self, simulator: Simulator, status: int = 200) -> None:
         self._simulated = httpx2.ASGITransport(simulator)
@@ -87,7 +87,7 @@ class CountingDecoder(Decoder):
 
 @pytest.fixture
 async def build(simulator: Simulator, tmp_path: Path) -> AsyncIterator[Build]:
-    """Builds a `RequestBuilder` with a decoder of the test."""
+    """Builds a `RequestBuilder` with the given decoder."""
     journal = SqliteJournal(tmp_path / "journal.db", api="test", wall_clock=wall_clock)
     transport = httpx2.ASGITransport(simulator)
 
@@ -109,7 +109,7 @@ async def build(simulator: Simulator, tmp_path: Path) -> AsyncIterator[Build]:
     await journal.aclose()
 
 
-async def test_the_picture_that_was_validated_is_uploaded(start_service: StartService, simulator: Simulator) -> None:
+async def test_the_validated_picture_is_uploaded(start_service: StartService, simulator: Simulator) -> None:
     host = PictureHost(simulator)
     service = start_service(host)
     validated = await service.validate({"prompt": "A fox", "image_start": LINK})
@@ -120,8 +120,8 @@ async def test_the_picture_that_was_validated_is_uploaded(start_service: StartSe
     assert upload.data == fetched
 
 
-def test_the_key_of_an_order_stays_as_it_is_stored() -> None:
-    """Journals of earlier versions have it."""
+def test_the_key_of_an_order_is_stable() -> None:
+    """Journals of earlier versions contain it."""
     params = {"prompt": " A fox ", "model": "ray-v3", "resolution": "draft", "aspect_ratio": "16:9", "duration": "5s"}
     images = {"image_start": InputImage(Source(SourceKind.FILE, "/a/b.png"), "ab12")}
     given = params | {"dynamic_range": "sdr", "image_start": "/a/b.png"}
@@ -141,7 +141,7 @@ async def test_each_picture_is_decoded_once(build: Build, simulator: Simulator) 
     assert simulator.requests[UPLOADS] == 2
 
 
-async def test_a_picture_in_both_places_is_decoded_and_uploaded_once(build: Build, simulator: Simulator) -> None:
+async def test_a_picture_used_for_both_frames_is_uploaded_once(build: Build, simulator: Simulator) -> None:
     decoder = CountingDecoder()
     requests = build(decoder)
     uri = data_uri(picture())
@@ -151,8 +151,8 @@ async def test_a_picture_in_both_places_is_decoded_and_uploaded_once(build: Buil
     assert (decoder.decoded.total(), simulator.requests[UPLOADS]) == (1, 1)
 
 
-async def test_a_known_picture_is_decoded_for_another_account(service: VideoService, simulator: Simulator) -> None:
-    """It was not decoded when it was validated, because most likely it need not be uploaded again."""
+async def test_a_known_picture_is_converted_for_another_account(service: VideoService, simulator: Simulator) -> None:
+    """Validation did not decode it, because it had been uploaded before."""
     simulator.service.add_account(OTHER)
     uri = data_uri(picture(form="BMP"))
     await place(service, image_start=uri, email=EMAIL)
@@ -175,13 +175,13 @@ async def test_all_problems_are_reported_at_once(service: VideoService) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "  ", 5, "\ud800"])
-async def test_a_value_that_is_no_text_is_one_problem(service: VideoService, value: Any) -> None:
+async def test_an_invalid_image_value_is_one_problem(service: VideoService, value: Any) -> None:
     with pytest.raises(InvalidArguments) as invalid:
         await service.validate({"prompt": "A fox", "image_start": value})
     assert [problem.field for problem in invalid.value.problems] == ["image_start"]
 
 
-async def test_a_conflicting_image_is_read_all_the_same(service: VideoService) -> None:
+async def test_an_image_that_the_model_excludes_is_still_validated(service: VideoService) -> None:
     given = {"prompt": "A fox", "model": "ray-v3-flash", "image_character": "photo.jpg"}
     with pytest.raises(InvalidArguments) as invalid:
         await service.validate(given)
@@ -198,7 +198,7 @@ async def test_a_conflicting_image_is_read_all_the_same(service: VideoService) -
         (503, {"image_end": "photo.jpg"}, "after_change"),
     ],
 )
-async def test_only_what_may_pass_is_worth_a_retry(
+async def test_only_temporary_problems_are_worth_a_retry(
     start_service: StartService, simulator: Simulator, status: int, given: dict[str, str], retry: str
 ) -> None:
     service = start_service(PictureHost(simulator, status))
@@ -224,7 +224,7 @@ async def test_progress_names_the_steps_and_the_images(service: VideoService) ->
         ("uploading", "image_start"),
         ("uploading", "image_end"),
         ("ordering", None),
-        # The second time it is a duplicate.
+        # The second order is a duplicate.
         ("preparing", None),
     ]
 
@@ -238,7 +238,7 @@ async def test_an_asset_that_expired_early_is_uploaded_again(service: VideoServi
     assert simulator.orders[-1]["imageStart"] in simulator.service.assets
 
 
-async def test_an_asset_of_the_caller_that_expired_is_not_found(service: VideoService, simulator: Simulator) -> None:
+async def test_an_expired_asset_of_the_caller_is_not_found(service: VideoService, simulator: Simulator) -> None:
     with pytest.raises(NotFound) as unknown:
         await place(service, image_start=f"u12345-email:{EMAIL}-image:1")
     assert (unknown.value.what, unknown.value.charged) == ("order_input", "no")
@@ -264,7 +264,7 @@ async def test_assets_of_two_accounts_are_a_mismatch(service: VideoService, simu
     assert OTHER in problem.reason
 
 
-async def test_an_unknown_account_is_refused_with_those_there_are(service: VideoService, simulator: Simulator) -> None:
+async def test_an_unknown_account_is_rejected_with_the_known_ones(service: VideoService, simulator: Simulator) -> None:
     with pytest.raises(InvalidArguments) as invalid:
         await place(service, image_start=data_uri(picture()), email="stduio@example.com")
     [problem] = invalid.value.problems
@@ -272,7 +272,7 @@ async def test_an_unknown_account_is_refused_with_those_there_are(service: Video
     assert simulator.requests[UPLOADS] == 0
 
 
-async def test_beyond_the_hourly_limit_nothing_is_uploaded(start_service: StartService, simulator: Simulator) -> None:
+async def test_nothing_is_uploaded_beyond_the_hourly_limit(start_service: StartService, simulator: Simulator) -> None:
     service = start_service(max_jobs_per_hour=1)
     await place(service)
     with pytest.raises(LimitReached):
@@ -281,7 +281,7 @@ async def test_beyond_the_hourly_limit_nothing_is_uploaded(start_service: StartS
 
 
 async def test_a_duplicate_uploads_nothing(service: VideoService, simulator: Simulator, tmp_path: Path) -> None:
-    """The picture is the same wherever it comes from, and so is the assetRef that was made from it."""
+    """A file, a data: URI and an assetRef of the same picture are the same input."""
     simulator.service.add_account(OTHER)
     (tmp_path / "fox.png").write_bytes(picture())
     first = await place(service, image_start=str(tmp_path / "fox.png"))
@@ -291,15 +291,15 @@ async def test_a_duplicate_uploads_nothing(service: VideoService, simulator: Sim
     assert (simulator.requests[UPLOADS], simulator.requests["POST /videos"]) == (1, 1)
 
 
-async def test_two_of_the_same_at_once_upload_once(service: VideoService, simulator: Simulator) -> None:
+async def test_two_identical_orders_at_once_upload_once(service: VideoService, simulator: Simulator) -> None:
     validated = await service.validate({"prompt": "A fox", "image_start": data_uri(picture())})
 
     async def pause_before_upload(step: ProgressStep, _: str | None = None, /) -> None:
         if step == "uploading":
-            tasks.start_soon(place_again)
+            tasks.start_soon(submit_again)
             await pass_time(5)
 
-    async def place_again() -> None:
+    async def submit_again() -> None:
         await service.submit(validated, retry_timeout=20, on_progress=ignore_progress)
 
     async with anyio.create_task_group() as tasks:

@@ -1,4 +1,4 @@
-"""New processes save the files that earlier ones were asked for: a few at a time, and each by one process."""
+"""A new process saves the files that earlier ones did not: a few at a time, each by one process only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ JOBS = 24
 
 
 class CountingTransport(httpx2.AsyncBaseTransport):
-    """Counts the requests for media, and how many run at the same time. Each takes `seconds`."""
+    """Counts the requests for media and how many run at the same time. Each takes `seconds`."""
 
     def __init__(self, simulator: Simulator, seconds: float = 1) -> None:
         self._simulated = httpx2.ASGITransport(simulator)
@@ -52,7 +52,7 @@ class CountingTransport(httpx2.AsyncBaseTransport):
 
 
 async def order_all(service: VideoService, simulator: Simulator, number: int = JOBS) -> list[str]:
-    """Order so many videos that are to be saved, and return the jobids when all are ready."""
+    """Order `number` videos to be saved, and return their jobids once all are ready."""
     for account in simulator.service.accounts.values():
         account.concurrency = number
     jobids = [(await place(service, prompt=f"A fox {each}", save=True)).job.jobid for each in range(number)]
@@ -60,7 +60,7 @@ async def order_all(service: VideoService, simulator: Simulator, number: int = J
     return jobids
 
 
-async def saved(service: VideoService, jobids: list[str]) -> list[int]:
+async def count_files(service: VideoService, jobids: list[str]) -> list[int]:
     return [len(await service.downloads.saved_files(jobid)) for jobid in jobids]
 
 
@@ -69,7 +69,7 @@ async def test_a_few_files_are_saved_at_a_time(start_service: StartService, simu
     media = CountingTransport(simulator)
     restarted = start_service(media)
     await restarted.recover()
-    assert await saved(restarted, jobids) == [1] * JOBS
+    assert await count_files(restarted, jobids) == [1] * JOBS
     assert (sum(media.downloads.values()), media.most <= 4, media.most_requests <= 4) == (JOBS, True, True)
 
 
@@ -82,7 +82,7 @@ async def test_each_file_is_saved_by_one_of_several_processes(
     async with anyio.create_task_group() as tasks:
         for service in restarted:
             tasks.start_soon(service.recover)
-    assert await saved(restarted[0], jobids) == [1] * JOBS
+    assert await count_files(restarted[0], jobids) == [1] * JOBS
     assert sum(media.downloads.values()) == JOBS
     assert len(list(tmp_path.glob("*.mp4"))) == JOBS
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith((".saving", ".part"))] == []
@@ -96,11 +96,11 @@ async def test_another_process_continues_when_one_is_killed(start_service: Start
         await pass_time(5)
         tasks.start_soon(other.recover)
         await pass_time(60)
-        # The rest is saved, but not what the first one is saving.
-        assert sum(await saved(other, jobids)) == 3
-        # This releases what the end of a process releases.
+        # All files are saved but those that the first process is downloading.
+        assert sum(await count_files(other, jobids)) == 3
+        # This releases its locks, as the end of a process would.
         killed.cancel()
-    assert await saved(other, jobids) == [1] * 6
+    assert await count_files(other, jobids) == [1] * 6
 
 
 async def _recover_within(service: VideoService, scope: anyio.CancelScope) -> None:
@@ -117,7 +117,7 @@ async def test_a_call_waits_for_the_process_that_saves_its_file(
     files: list[tuple[str, ...]] = []
 
     async def ignore(name: str, received: int, total: int | None, share: float) -> None:
-        """Nobody watches."""
+        """Ignore progress."""
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(first.recover)
@@ -131,7 +131,7 @@ async def test_a_call_waits_for_the_process_that_saves_its_file(
 
 
 @pytest.mark.parametrize("journal", ["missing/journal.db", "file/journal.db"])
-async def test_files_are_saved_where_nothing_can_be_locked(
+async def test_files_are_saved_without_a_usable_lock(
     start_service: StartService, simulator: Simulator, tmp_path: Path, journal: str
 ) -> None:
     (tmp_path / "file").touch()
@@ -140,6 +140,6 @@ async def test_files_are_saved_where_nothing_can_be_locked(
     job = await service.wait(jobid, 0)
 
     async def ignore(name: str, received: int, total: int | None, share: float) -> None:
-        """Nobody watches."""
+        """Ignore progress."""
 
     assert len((await service.downloads.save(job, seconds=60, on_progress=ignore)).files) == 1
