@@ -1,4 +1,4 @@
-"""Calls of tools, and what they return."""
+"""Call tools and read their results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 async def call(client: Client, tool: str, /, **arguments: Any) -> tuple[str, dict[str, Any]]:
-    """Call a tool; its text and its structured content."""
+    """Call a tool and return its text and structured content."""
     return read_result(await client.call_tool(tool, arguments))
 
 
@@ -21,7 +21,7 @@ async def order(client: Client, prompt: str = "A fox", **arguments: Any) -> tupl
 
 
 async def order_error(client: Client, prompt: str = "A fox", **arguments: Any) -> dict[str, Any]:
-    """Order a video that is refused; the error."""
+    """Order a video that is rejected and return the error."""
     arguments = {"prompt": prompt, "wait_seconds": 0, **arguments}
     result = await client.call_tool("generate_video", arguments)
     assert result.is_error

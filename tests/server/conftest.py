@@ -1,4 +1,4 @@
-"""A server with a journal and folders of the test, for all tests of the server."""
+"""Fixtures for all tests of the server: a server with a journal and folders for the test."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the server saves files; it does not exist yet."""
+    """The output folder of the server. It does not exist yet."""
     return tmp_path / "videos" / "Luma"
 
 
 @pytest.fixture
 def server(api: str, connect: Callable[..., Client], tmp_path: Path, folder: Path) -> Callable[..., Client]:
-    """Connects a client to a server with a journal that reads the test's folder; further settings by name."""
-    own = {
+    """Connects a client to a server with a journal that may read the test's folder. Takes further settings by name."""
+    environment = {
         PROVIDERS[api].variable: CREDENTIALS[api],
         "LUMA_MCP_JOURNAL": str(tmp_path / "journal.db"),
         "LUMA_MCP_INPUT_DIRS": str(tmp_path),
@@ -41,7 +41,7 @@ def server(api: str, connect: Callable[..., Client], tmp_path: Path, folder: Pat
         client_name: str | None = None,
         **settings: str,
     ) -> Client:
-        client = connect(mode=mode, transport=transport, environment=own | settings)
+        client = connect(mode=mode, transport=transport, environment=environment | settings)
         if client_name is None:
             return client
         return replace(client, client_info=Implementation(name=client_name, version="1"))

@@ -29,7 +29,7 @@ AGREED = ElicitResult(action="accept", content={"order": True})
 
 
 class RawResult(RootModel[dict[str, Any]]):
-    """A result that is not parsed."""
+    """An unparsed result."""
 
 
 class AnyRequest(Request[dict[str, Any], str]):
@@ -37,13 +37,13 @@ class AnyRequest(Request[dict[str, Any], str]):
 
 
 class TaskRequest(AnyRequest):
-    """A request about a task. Over HTTP a header repeats the task's id."""
+    """A request about a task. Over HTTP, a header repeats the id of the task."""
 
     name_param = "taskId"
 
 
 class Person:
-    """A user who gives every question the same answer, and remembers the questions."""
+    """A user who gives the same answer to every question. Records the questions."""
 
     def __init__(self, answer: ElicitResult = AGREED) -> None:
         self.answer = answer
@@ -64,7 +64,7 @@ def declaring(
     named: Implementation | None = None,
     settings: dict[str, Any] | None = None,
 ) -> Client:
-    """The client, before it connects, declaring extensions; `asks`: answers the server's questions to its user."""
+    """Return the client with declared extensions. `asks` answers the server's questions to the user."""
     declared = [advertise(name, SETTINGS[name] if settings is None else settings) for name in extensions]
     return replace(client, extensions=declared, elicitation_callback=asks, client_info=named)
 
@@ -75,14 +75,14 @@ def conforms(message: Any, name: str) -> None:
 
 
 async def call_raw(client: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
-    """Call a tool; its result as it is on the wire but for `_meta`, whether a task, a question or a result."""
+    """Call a tool and return the raw result (a task, a question or a final result), without `_meta`."""
     return await _send_call(client, CallToolRequestParams(name=tool, arguments=arguments))
 
 
 async def answer_question(
     client: Client, tool: str, /, question: dict[str, Any], answer: ElicitResult | None, **arguments: Any
 ) -> dict[str, Any]:
-    """Repeat a call that returned a question, with the answer and the question's state; None: without an answer."""
+    """Repeat a call that returned a question, with its state and with the answer, if there is one."""
     answers: InputResponses = {}
     if answer:
         answers = dict.fromkeys(question["inputRequests"], answer)
@@ -92,7 +92,7 @@ async def answer_question(
 
 
 def question_text(question: dict[str, Any]) -> str:
-    """The text of the one question that a call returned."""
+    """Get the text of the only question that a call returned."""
     [request] = question["inputRequests"].values()
     assert request["method"] == "elicitation/create"
     return str(request["params"]["message"])
@@ -106,12 +106,12 @@ async def _send_call(client: Client, params: CallToolRequestParams) -> dict[str,
 
 
 async def request_raw(client: Client, method: str, **params: Any) -> dict[str, Any]:
-    """Send any request; its result as it is on the wire but for `_meta`."""
+    """Send a request and return the raw result, without `_meta`."""
     return without_meta((await client.session.send_request(AnyRequest(method=method, params=params), RawResult)).root)
 
 
 async def task_request(client: Client, method: str, task_id: str, **params: Any) -> dict[str, Any]:
-    """Send a request about a task; its result as it is on the wire but for `_meta`. Raises `MCPError`."""
+    """Send a request about a task and return the raw result, without `_meta`. Raises `MCPError`."""
     request = TaskRequest(method=method, params={"taskId": task_id, **params})
     name = TASK_METHODS[method]
     conforms({"jsonrpc": "2.0", "id": 1, **request.model_dump()}, f"{name}Request")
@@ -125,5 +125,5 @@ async def task_request(client: Client, method: str, task_id: str, **params: Any)
 
 
 def without_meta(result: dict[str, Any]) -> dict[str, Any]:
-    """The result without what the SDK adds about the server."""
+    """Remove `_meta`, which the SDK adds to describe the server."""
     return {name: value for name, value in result.items() if name != "_meta"}

@@ -1,64 +1,68 @@
-"""Requests that no client of the SDK sends."""
+"""Hand-written requests that no client of the SDK would send."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.by_hand import posted, serving
+from tests.server.by_hand import post, run_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from luma_mcp.simulator.app import Simulator
 
-ASKED: dict[str, dict[str, Any]] = {
-    "declared empty, as before modes existed": {},
+WITH_FORMS: dict[str, dict[str, Any]] = {
+    "empty, as before modes existed": {},
     "forms": {"form": {}},
     "both": {"form": {}, "url": {}},
 }
 
-SERVED: dict[str, dict[str, Any]] = {"addresses alone": {"elicitation": {"url": {}}}, "nothing": {}}
+WITHOUT_FORMS: dict[str, dict[str, Any]] = {"URLs only": {"elicitation": {"url": {}}}, "nothing": {}}
 
 
 @pytest.fixture(scope="module")
-def asking_server() -> Iterator[tuple[str, Simulator]]:
-    """A server that asks the user before it orders: its URL and its API."""
-    with serving(LUMA_MCP_CONFIRM="always") as started:
+def confirming_server() -> Iterator[tuple[str, Simulator]]:
+    """Run a server that asks the user before each order. Yields its URL and the API."""
+    with run_server(LUMA_MCP_CONFIRM="always") as started:
         yield started
 
 
-def order_by_hand(url: str, prompt: str, more: dict[str, Any]) -> dict[str, Any]:
+def order_by_hand(url: str, prompt: str, capabilities: dict[str, Any]) -> dict[str, Any]:
     arguments = {"prompt": prompt, "wait_seconds": 0}
-    answer = posted(url, "tools/call", "generate_video", more=more, name="generate_video", arguments=arguments)
-    return dict(answer["result"])
+    response = post(
+        url, "tools/call", "generate_video", capabilities=capabilities, name="generate_video", arguments=arguments
+    )
+    return dict(response["result"])
 
 
-@pytest.mark.parametrize("elicitation", ASKED.values(), ids=ASKED)
-def test_client_that_shows_forms_is_asked(asking_server: tuple[str, Simulator], elicitation: dict[str, Any]) -> None:
-    url, api = asking_server
-    result = order_by_hand(url, f"asked with {elicitation}", {"elicitation": elicitation})
+@pytest.mark.parametrize("elicitation", WITH_FORMS.values(), ids=WITH_FORMS)
+def test_client_with_forms_gets_a_question(
+    confirming_server: tuple[str, Simulator], elicitation: dict[str, Any]
+) -> None:
+    url, api = confirming_server
+    result = order_by_hand(url, f"A fox with {elicitation}", {"elicitation": elicitation})
     assert (result["resultType"], list(api.service.jobs)) == ("input_required", [])
     [question] = result["inputRequests"].values()
     assert question["params"].get("mode", "form") == "form"
 
 
-@pytest.mark.parametrize("more", SERVED.values(), ids=SERVED)
-def test_client_without_forms_is_served(more: dict[str, Any]) -> None:
-    with serving(LUMA_MCP_CONFIRM="always") as (url, api):
-        result = order_by_hand(url, "not asked", more)
+@pytest.mark.parametrize("capabilities", WITHOUT_FORMS.values(), ids=WITHOUT_FORMS)
+def test_client_without_forms_gets_a_video(capabilities: dict[str, Any]) -> None:
+    with run_server(LUMA_MCP_CONFIRM="always") as (url, api):
+        result = order_by_hand(url, "A fox", capabilities)
         assert (result["resultType"], result["isError"]) == ("complete", False)
         assert [result["structuredContent"]["jobid"]] == list(api.service.jobs)
 
 
-def test_answer_without_a_question(asking_server: tuple[str, Simulator]) -> None:
-    url, api = asking_server
-    more: dict[str, Any] = {"elicitation": {"form": {}}}
-    [key] = order_by_hand(url, "A fox", more)["inputRequests"]
+def test_forged_answer_orders_nothing(confirming_server: tuple[str, Simulator]) -> None:
+    url, api = confirming_server
+    capabilities: dict[str, Any] = {"elicitation": {"form": {}}}
+    [key] = order_by_hand(url, "A fox", capabilities)["inputRequests"]
     forged: dict[str, Any] = {key: {"action": "accept", "content": {"order": True}}}
     call = {"name": "generate_video", "arguments": {"prompt": "A fox", "wait_seconds": 0}, "inputResponses": forged}
-    answer = posted(url, "tools/call", "generate_video", more=more, **call)
-    assert answer["result"]["resultType"] == "input_required"
+    response = post(url, "tools/call", "generate_video", capabilities=capabilities, **call)
+    assert response["result"]["resultType"] == "input_required"
     assert list(api.service.jobs) == []
 
 
@@ -69,11 +73,11 @@ def test_answer_without_a_question(asking_server: tuple[str, Simulator]) -> None
         ("make_film", {}, "make_film"),
         ("make_video", {"idea": "A fox", "resolution": "4k"}, "1080p"),
     ],
-    ids=["without what it needs", "unknown", "with a bad option"],
+    ids=["without a required argument", "unknown", "with an invalid option"],
 )
-def test_impossible_prompt_over_http(
-    asking_server: tuple[str, Simulator], prompt: str, arguments: dict[str, str], word: str
+def test_invalid_prompt_requests_over_http(
+    confirming_server: tuple[str, Simulator], prompt: str, arguments: dict[str, str], word: str
 ) -> None:
-    error = posted(asking_server[0], "prompts/get", prompt, name=prompt, arguments=arguments)["error"]
+    error = post(confirming_server[0], "prompts/get", prompt, name=prompt, arguments=arguments)["error"]
     assert error["code"] == -32602
     assert word in error["message"]

@@ -1,4 +1,4 @@
-"""Tasks over real HTTP: each request declares its capabilities, and its header names the task."""
+"""Tasks over HTTP: each request declares its capabilities, and a header names the task."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.by_hand import posted, serving
+from tests.server.by_hand import post, run_server
 from tests.server.declaring import APPS, TASKS, conforms
 
 if TYPE_CHECKING:
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with serving() as (url, _):
+    with run_server() as (url, _):
         yield url
 
 
 def order(url: str, *extensions: str, **arguments: Any) -> dict[str, Any]:
     arguments = {"prompt": "A fox", "wait_seconds": 0, **arguments}
-    answer = posted(url, "tools/call", "generate_video", *extensions, name="generate_video", arguments=arguments)
-    return dict(answer["result"])
+    response = post(url, "tools/call", "generate_video", *extensions, name="generate_video", arguments=arguments)
+    return dict(response["result"])
 
 
 def test_each_request_declares_the_extension(url: str) -> None:
@@ -33,10 +33,10 @@ def test_each_request_declares_the_extension(url: str) -> None:
         result = order(url, *others)
         assert result["resultType"] == "complete"
         assert result["structuredContent"]["jobid"] == task["taskId"]
-        rejected = posted(url, "tasks/get", task["taskId"], *others, taskId=task["taskId"])
+        rejected = post(url, "tasks/get", task["taskId"], *others, taskId=task["taskId"])
         assert rejected["error"]["code"] == -32021
         assert rejected["error"]["data"] == {"requiredCapabilities": {"extensions": {TASKS: {}}}}
-    working = posted(url, "tasks/get", task["taskId"], TASKS, taskId=task["taskId"])["result"]
+    working = post(url, "tasks/get", task["taskId"], TASKS, taskId=task["taskId"])["result"]
     conforms(working, "GetTaskResult")
     assert working["status"] == "working"
 
@@ -45,7 +45,7 @@ def test_each_request_declares_the_extension(url: str) -> None:
 @pytest.mark.parametrize("header", ["generate_video", None, ""], ids=["another", "none", "empty"])
 def test_a_header_must_name_the_task(url: str, method: str, header: str | None) -> None:
     task_id = order(url, TASKS)["taskId"]
-    rejected = posted(url, method, header, TASKS, taskId=task_id, inputResponses={})
+    rejected = post(url, method, header, TASKS, taskId=task_id, inputResponses={})
     conforms(rejected["error"], "Error")
     assert rejected["error"]["code"] == -32020
 
@@ -54,4 +54,4 @@ def test_a_header_must_name_the_task(url: str, method: str, header: str | None) 
 def test_a_header_may_be_plain_or_encoded(url: str, method: str) -> None:
     task_id = order(url, TASKS)["taskId"]
     for name in (task_id, f"=?base64?{base64.b64encode(task_id.encode()).decode()}?="):
-        assert posted(url, method, name, TASKS, taskId=task_id, inputResponses={})["result"]["resultType"] == "complete"
+        assert post(url, method, name, TASKS, taskId=task_id, inputResponses={})["result"]["resultType"] == "complete"

@@ -1,7 +1,7 @@
-"""A chat in which an agent that has only the tools serves a user's request.
+"""Chats in which an agent handles a user's request with the tools alone.
 
-A host may hand the model only the text of a result, or only its structured content. So a reply has to contain what the
-agent needs for its user in each of them.
+A host may pass only the text of a result to the model, or only the structured content. So each of them has to contain
+everything that the agent needs.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mcp import Client
 
-# Hosts cut long results.
+# Hosts truncate long results.
 MAX_BYTES = 6_000
-# A video in 1080p takes three minutes, of which a call waits 45 seconds.
+# A video in 1080p takes three minutes; each call waits for 45 seconds.
 MAX_STEPS = 6
 
 
@@ -29,26 +29,26 @@ class Reply:
 
     @property
     def data(self) -> str:
-        """The structured content as a model reads it."""
+        """The structured content as JSON, as a model reads it."""
         return json.dumps(self.content, ensure_ascii=False)
 
     @property
     def error(self) -> dict[str, Any]:
-        """The facts of a call that failed."""
+        """The error of a call that failed."""
         assert self.is_error, self.text
         return dict(self.content["error"])
 
     @property
     def jobid(self) -> str:
-        """The jobid of a call that did not fail."""
+        """The jobid of a call that succeeded."""
         assert not self.is_error, self.text
         return str(self.content["jobid"])
 
-    def says(self, *facts: object) -> Reply:
-        """Both channels contain each fact, in whatever case."""
+    def assert_has(self, *facts: object) -> Reply:
+        """Assert that the text and the structured content contain each fact, ignoring case."""
         for fact in map(str, facts):
             for channel in (self.text, self.data):
-                # JSON escapes what a text has as it is.
+                # JSON escapes some characters of the text.
                 escaped = json.dumps(fact, ensure_ascii=False)[1:-1]
                 assert fact.casefold() in channel.casefold() or escaped.casefold() in channel.casefold(), (
                     fact,
@@ -56,8 +56,8 @@ class Reply:
                 )
         return self
 
-    def avoids(self, *claims: str) -> Reply:
-        """Neither channel contains any of the claims."""
+    def assert_lacks(self, *claims: str) -> Reply:
+        """Assert that neither the text nor the structured content contains any of the claims."""
         for claim in claims:
             for channel in (self.text, self.data):
                 assert claim.casefold() not in channel.casefold(), (claim, channel)
@@ -65,7 +65,7 @@ class Reply:
 
 
 class Chat:
-    """Calls tools as an agent would, and keeps the replies."""
+    """Calls tools as an agent would, and checks the size of each reply."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -85,7 +85,7 @@ class Chat:
         return await self.call("generate_video", prompt=prompt, **arguments)
 
     async def describe(self) -> dict[str, str]:
-        """The descriptions of the tools, by name: what an agent knows before its first call."""
+        """Get the descriptions of the tools by name, which an agent knows before its first call."""
         tools = await self._client.list_tools()
         return {tool.name: tool.description or "" for tool in tools.tools}
 

@@ -1,4 +1,4 @@
-"""A chat with the server of a user who has one account."""
+"""Fixture for chats with the server of a user who has one account."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def chat(server: Callable[..., Client]) -> Callable[..., AbstractAsyncContextManager[Chat]]:
-    """Starts a server, as another process would, and a chat with it; its transport and settings by name."""
+    """Starts a server, as another process would, and a chat with it. Takes the transport and settings by name."""
 
     @asynccontextmanager
     async def start(**settings: Any) -> AsyncIterator[Chat]:

@@ -1,4 +1,4 @@
-"""Requests about videos that were ordered: what runs, where it is, and what can be done with it."""
+"""Requests about earlier orders: find, follow, cancel and delete videos."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ async def test_what_is_running(chat: StartChat, api: str) -> None:
         listed = await agent.call("list_jobs", state="running")
         [job] = listed.content["jobs"]
         assert (job["jobid"], job["state"], job["prompt"]) == (slow.jobid, "running", "A city")
-        # How long it has run and how long it will still take.
+        # The age of the job and the time it still needs.
         assert job["age_seconds"] == 30
         low, high = job["expected_seconds_left"]
         assert 0 < low < high < 300
-        listed.says(slow.jobid, "A city").avoids(done.jobid, "delete_job")
+        listed.assert_has(slow.jobid, "A city").assert_lacks(done.jobid, "delete_job")
         if api == "useapi":
-            # How many more can run.
-            listed.says("4")
+            # The number of slots.
+            listed.assert_has("4")
         await pass_time(200)
         finished = await agent.get(slow.jobid)
-    finished.says(finished.content["video"]["url"])
+    finished.assert_has(finished.content["video"]["url"])
 
 
 async def test_cancel_it(chat: StartChat, simulator: Simulator) -> None:
@@ -50,8 +50,8 @@ async def test_cancel_it(chat: StartChat, simulator: Simulator) -> None:
         running = await agent.order("A city", wait_seconds=0)
         refused = await agent.call("delete_job", jobid=running.jobid)
         assert refused.error["kind"] == "conflict"
-        # It cannot be stopped, and nothing suggests that its credits come back.
-        refused.says("neither deleted nor stopped", running.jobid).avoids("refund", "free slot")
+        # The job cannot be stopped, and no reply suggests a refund.
+        refused.assert_has("neither deleted nor stopped", running.jobid).assert_lacks("refund", "free slot")
         still = await agent.get(running.jobid, wait_seconds=0)
     assert still.content["state"] == "running"
     assert len(simulator.service.jobs) == 1
@@ -64,20 +64,20 @@ async def test_delete_the_old_ones(chat: StartChat, simulator: Simulator) -> Non
         lost = await agent.make("A hen")
         await pass_time(2 * DAY)
         tools = await agent.describe()
-        # The agent knows before it calls the tool what will be lost.
+        # The description states what will be lost before the agent calls the tool.
         assert "links stop working" in tools["delete_job"]
         assert "Ask the user first" in tools["delete_job"]
         with_files = await agent.call("delete_job", jobid=kept.jobid)
-        with_files.says("may stop working", *kept.content["saved_files"]).avoids("slot")
+        with_files.assert_has("may stop working", *kept.content["saved_files"]).assert_lacks("slot")
         without = await agent.call("delete_job", jobid=lost.jobid)
-        without.says("may stop working", "not saved").avoids("slot", "files stay", "are kept")
+        without.assert_has("may stop working", "not saved").assert_lacks("slot", "files stay", "are kept")
         listed = await agent.call("list_jobs")
         assert listed.content["jobs"] == []
-        listed.avoids(kept.jobid, lost.jobid)
+        listed.assert_lacks(kept.jobid, lost.jobid)
         deleted = await agent.call("list_jobs", state="deleted")
         assert {job["jobid"] for job in deleted.content["jobs"]} == {kept.jobid, lost.jobid}
         gone = await agent.get(lost.jobid)
-    gone.says("deleted", "A hen")
+    gone.assert_has("deleted", "A hen")
     assert Path(kept.content["saved_files"][0]).exists()
     assert simulator.service.jobs == {}
 
@@ -92,20 +92,20 @@ async def test_yesterday_s_video(chat: StartChat, api: str, simulator: Simulator
         await agent.make("A hen")
         await pass_time(DAY)
         await agent.make("A fox at home")
-    # In a chat of the next day, with a server that has just started.
+    # The next day, in a new chat with a new server.
     async with chat() as agent:
         listed = await agent.call("list_jobs", text="FOX", since="36h", before="12h")
         [job] = listed.content["jobs"]
         assert (job["jobid"], job["state"]) == (fox.jobid, "completed")
-        listed.says(fox.jobid, "A fox in the snow")
+        listed.assert_has(fox.jobid, "A fox in the snow")
         if api == "useapi":
-            listed.says(fox.content["video"]["url"])
+            listed.assert_has(fox.content["video"]["url"])
         else:
-            # Those links work for an hour.
-            listed.says("current link").avoids(fox.content["video"]["url"])
-        listed.avoids("A hen", "A fox in spring", "A fox at home")
+            # Links of the Agents API expire after an hour.
+            listed.assert_has("current link").assert_lacks(fox.content["video"]["url"])
+        listed.assert_lacks("A hen", "A fox in spring", "A fox at home")
         found = await agent.get(job["jobid"])
-    found.says(found.content["video"]["url"])
+    found.assert_has(found.content["video"]["url"])
     assert len(simulator.orders) == 4
 
 
@@ -116,8 +116,8 @@ async def test_job_that_luma_forgot(chat: StartChat, simulator: Simulator) -> No
         fox = await agent.make("A fox", save=True)
         simulator.service.jobs.clear()
         gone = await agent.get(fox.jobid)
-    gone.says("no longer has", "A fox", *fox.content["saved_files"], fox.content["video"]["url"])
-    gone.avoids("jobid is wrong")
+    gone.assert_has("no longer has", "A fox", *fox.content["saved_files"], fox.content["video"]["url"])
+    gone.assert_lacks("jobid is wrong")
     assert gone.error["next_action"] != "list_jobs"
 
 
@@ -127,14 +127,14 @@ async def test_it_is_stuck_make_it_again(chat: StartChat, simulator: Simulator) 
     async with chat() as agent:
         order = await agent.order("A fox simulate:stuck")
         waiting = await agent.get(order.jobid, wait_seconds=60)
-        waiting.says("more than such videos usually take").avoids("is being made")
-        # Another order of the same returns the job that runs.
+        waiting.assert_has("more than such videos usually take").assert_lacks("is being made")
+        # An identical order returns the running job.
         same = await agent.order("A fox simulate:stuck", wait_seconds=0)
         assert (same.jobid, same.content["charged"]) == (order.jobid, "no")
         await pass_time(1_200)
         late = await agent.get(order.jobid, wait_seconds=0)
         assert late.content["next_action"] == "ask_user"
-        late.says("stuck", "new_take", "charged as well", "support").avoids("Do not order it again")
+        late.assert_has("stuck", "new_take", "charged as well", "support").assert_lacks("Do not order it again")
         # The user agrees.
         again = await agent.order("A fox simulate:stuck", new_take=True, wait_seconds=0)
     assert again.content["outcome"] == "created"

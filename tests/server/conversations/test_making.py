@@ -1,4 +1,4 @@
-"""Requests for a video: what is ordered is what the user meant, and what cannot be made is refused for free."""
+"""Requests for a video: the order matches the request, and impossible requests are rejected free of charge."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     StartChat = Callable[..., AbstractAsyncContextManager[Chat]]
 
-# By API: the cheapest model and resolution, and the model that makes everything.
+# The cheapest model and resolution, and the model with all features, by API.
 CHEAPEST = {"useapi": ("ray-v3-flash", "draft"), "agents": ("ray-3.2", "360p")}
 BEST = {"useapi": "ray-v3", "agents": "ray-3.2"}
 
@@ -37,7 +37,7 @@ def photo(tmp_path: Path) -> str:
 
 
 def get_start(body: dict[str, Any]) -> str:
-    """The picture that an order begins with, from its body for either API."""
+    """Get the first frame of an order from its body, for either API."""
     if "video" in body:
         [name] = body["video"]["start_frame"].values()
     else:
@@ -49,8 +49,8 @@ def count_uploads(simulator: Simulator) -> int:
     return simulator.requests["POST /assets/…"] + simulator.requests["POST /files"]
 
 
-def requested(reply: Reply, *names: str) -> tuple[Any, ...]:
-    """What was ordered. The text has the same values."""
+def get_requested(reply: Reply, *names: str) -> tuple[Any, ...]:
+    """Get values of the ordered request, and check that the text has the same."""
     values = tuple(reply.content["request"][name] for name in names)
     for value in values:
         assert value in reply.text
@@ -62,11 +62,11 @@ async def test_fox_of_five_seconds(chat: StartChat, api: str, simulator: Simulat
     """User: make me a 5 second video of a fox in the snow."""
     async with chat() as agent:
         done = await agent.make("A fox in the snow", duration="5s")
-    assert requested(done, "duration", "model", "resolution") == ("5s", *CHEAPEST[api])
-    done.says(done.content["video"]["url"], {"useapi": "20", "agents": "$0.06"}[api], done.jobid)
+    assert get_requested(done, "duration", "model", "resolution") == ("5s", *CHEAPEST[api])
+    done.assert_has(done.content["video"]["url"], {"useapi": "20", "agents": "$0.06"}[api], done.jobid)
     assert (done.content["state"], done.content["next_action"]) == ("completed", "none")
-    # The agent has nothing left to do, so nothing suggests a further call.
-    done.avoids("call get_job", "call generate_video", "new_take", "delete_job")
+    # No further call is needed, so the reply suggests none.
+    done.assert_lacks("call get_job", "call generate_video", "new_take", "delete_job")
     assert len(simulator.orders) == 1
 
 
@@ -75,13 +75,13 @@ async def test_vertical_in_best_quality(chat: StartChat, api: str, simulator: Si
     """User: a vertical video of the sea, in the best quality you have."""
     async with chat() as agent:
         options = await agent.call("list_options")
-        options.says("1080p", "9:16", BEST[api])
+        options.assert_has("1080p", "9:16", BEST[api])
         done = await agent.make("The sea", aspect_ratio="vertical", resolution="1080p", model=BEST[api])
         if done.is_error:
-            # Spellings that are not clearly one of the values are explained, and the suggestion is the request.
+            # An ambiguous spelling is rejected, with the intended request as the suggestion.
             suggestion = done.error["suggestion"]
             done = await agent.make(**suggestion)
-    assert requested(done, "aspect_ratio", "resolution", "model") == ("9:16", "1080p", BEST[api])
+    assert get_requested(done, "aspect_ratio", "resolution", "model") == ("9:16", "1080p", BEST[api])
     assert len(simulator.orders) == 1
 
 
@@ -90,17 +90,17 @@ async def test_hdr_of_ten_seconds(chat: StartChat, simulator: Simulator) -> None
     """User: ten seconds of a city at night, HDR, 1080p."""
     async with chat() as agent:
         refused = await agent.order("A city at night", duration="10s", dynamic_range="hdr", resolution="1080p")
-        refused.says("hdr", "10s", "5s", "charged")
+        refused.assert_has("hdr", "10s", "5s", "charged")
         assert (refused.error["charged"], refused.error["next_action"]) == ("no", "fix_arguments")
         suggestion = refused.error["suggestion"]
-        # HDR and the resolution are what the user wanted; only the length gives way. The other way is mentioned.
+        # The suggestion keeps HDR and the resolution, and shortens the video. The alternative is mentioned.
         kept = {"dynamic_range": "hdr", "resolution": "1080p", "duration": "5s", "prompt": "A city at night"}
         assert suggestion.items() >= kept.items()
-        refused.says("sdr")
+        refused.assert_has("sdr")
         assert simulator.orders == []
         done = await agent.make(**suggestion)
-    assert requested(done, "dynamic_range", "duration") == ("hdr", "5s")
-    # Browsers cannot show it, and the user will ask.
+    assert get_requested(done, "dynamic_range", "duration") == ("hdr", "5s")
+    # The user has to know that browsers do not play it.
     assert done.content["video"]["plays_in_browser"] is False
     assert "browser" in done.text
 
@@ -109,11 +109,11 @@ async def test_reasoning_model_as_cheap_as_possible(chat: StartChat) -> None:
     """User: use the reasoning model, but make it as cheap as possible."""
     async with chat() as agent:
         refused = await agent.order("A chess game", model="ray-v3-reasoning", resolution="draft")
-        refused.says("720p")
+        refused.assert_has("720p")
         assert refused.error["charged"] == "no"
         assert refused.error["suggestion"]["model"] == "ray-v3-reasoning"
         done = await agent.make("A chess game", model="ray-v3-reasoning")
-    assert requested(done, "model", "resolution", "duration") == ("ray-v3-reasoning", "720p", "5s")
+    assert get_requested(done, "model", "resolution", "duration") == ("ray-v3-reasoning", "720p", "5s")
 
 
 @BOTH_APIS
@@ -121,9 +121,9 @@ async def test_bring_a_photo_to_life(chat: StartChat, simulator: Simulator, phot
     """User: bring grandma.jpg to life."""
     async with chat() as agent:
         done = await agent.order("She smiles", image_start=photo, wait_seconds=120)
-    # The photo is a portrait, and so is the video.
-    assert requested(done, "aspect_ratio") == ("9:16",)
-    done.says(done.content["assets"]["image_start"], "picture's shape")
+    # The video has the shape of the portrait photo.
+    assert get_requested(done, "aspect_ratio") == ("9:16",)
+    done.assert_has(done.content["assets"]["image_start"], "picture's shape")
     assert get_start(simulator.orders[0]) == done.content["assets"]["image_start"]
 
 
@@ -135,8 +135,8 @@ async def test_the_same_photo_at_the_end(chat: StartChat, simulator: Simulator, 
         done = await agent.make("A painting becomes a photo", image_end=first.content["assets"]["image_start"])
     assert "image_start" not in done.content["request"]
     assert done.content["request"]["image_end"] == first.content["assets"]["image_start"]
-    # What has no photo to take its shape from still fits the video that the user liked, or says what shape it has.
-    requested(done, "aspect_ratio")
+    # The text states the shape of the video, which no first frame determines.
+    get_requested(done, "aspect_ratio")
     assert count_uploads(simulator) == 1
 
 
@@ -147,8 +147,8 @@ async def test_continue_the_clip(chat: StartChat, api: str, simulator: Simulator
     async with chat() as agent:
         clip = await agent.make("A fox runs", **options)
         done = await agent.make("The fox jumps", image_start=clip.jobid)
-    assert requested(done, *options) == tuple(options.values())
-    done.says(clip.jobid, "continues", {"useapi": "300", "agents": "$1.20"}[api])
+    assert get_requested(done, *options) == tuple(options.values())
+    done.assert_has(clip.jobid, "continues", {"useapi": "300", "agents": "$1.20"}[api])
     assert get_start(simulator.orders[1])
 
 
@@ -156,28 +156,28 @@ async def test_face_as_a_character_in_hdr(chat: StartChat, simulator: Simulator,
     """User: put my face into an HDR clip."""
     async with chat() as agent:
         refused = await agent.order("A knight rides", image_character=photo, dynamic_range="hdr", resolution="720p")
-        refused.says("image_character", "hdr", "sdr")
+        refused.assert_has("image_character", "hdr", "sdr")
         assert refused.error["charged"] == "no"
         suggestion = refused.error["suggestion"]
-        # The face is the point of the request.
+        # The suggestion keeps the face, which is the point of the request.
         kept = {"image_character": photo, "dynamic_range": "sdr", "model": "ray-v3", "resolution": "720p"}
         assert suggestion.items() >= kept.items()
         assert (simulator.orders, simulator.requests["POST /assets/…"]) == ([], 0)
         done = await agent.make(**suggestion)
-    assert requested(done, "model", "dynamic_range") == ("ray-v3", "sdr")
+    assert get_requested(done, "model", "dynamic_range") == ("ray-v3", "sdr")
 
 
 async def test_exr_at_1080p(chat: StartChat, simulator: Simulator) -> None:
     """User: EXR frames at 1080p for compositing."""
     async with chat() as agent:
         refused = await agent.order("Smoke", dynamic_range="hdr_exr", resolution="1080p")
-        refused.says("hdr_exr", "1080p", "720p")
+        refused.assert_has("hdr_exr", "1080p", "720p")
         assert refused.error["suggestion"].items() >= {"dynamic_range": "hdr_exr", "resolution": "720p"}.items()
-        # Who needs 1080p more than EXR can have HDR.
+        # The alternative for users who need 1080p more than EXR is HDR.
         assert '"hdr"' in refused.data
         assert simulator.orders == []
         done = await agent.make(**refused.error["suggestion"])
-    done.says(done.content["exr_zip_url"])
+    done.assert_has(done.content["exr_zip_url"])
 
 
 @BOTH_APIS
@@ -188,9 +188,9 @@ async def test_save_it(chat: StartChat, simulator: Simulator) -> None:
         saved = await agent.get(done.jobid, save=True)
     [file] = saved.content["saved_files"]
     assert Path(file).read_bytes()[4:8] == b"ftyp"
-    saved.says(file)
-    # A link beside the file is no reason to warn that it expires.
-    saved.avoids("may expire")
+    saved.assert_has(file)
+    # The file is saved, so an expiring link needs no warning.
+    saved.assert_lacks("may expire")
     assert len(simulator.orders) == 1
 
 
@@ -200,18 +200,18 @@ async def test_four_variations(chat: StartChat, simulator: Simulator) -> None:
     async with chat() as agent:
         first = await agent.order("A neon street", wait_seconds=0)
         same = await agent.order("A neon street", wait_seconds=0)
-        # Without new_take there is no second one, and the agent learns how to get it.
+        # Without new_take, no second video is ordered, and the reply explains how to get one.
         assert same.content["outcome"] == "duplicate"
         assert (same.jobid, same.content["charged"]) == (first.jobid, "no")
         assert same.text.splitlines()[0].startswith("No new video was ordered")
-        same.says("No new video was ordered", "new_take").avoids("Do not order")
+        same.assert_has("No new video was ordered", "new_take").assert_lacks("Do not order")
         others = [await agent.order("A neon street", new_take=True, wait_seconds=0) for _ in range(3)]
         jobids = [first.jobid, *(other.jobid for other in others)]
         assert len(set(jobids)) == len(simulator.orders) == 4
         await pass_time(60)
         for jobid in jobids:
             done = await agent.get(jobid)
-            done.says(done.content["video"]["url"])
+            done.assert_has(done.content["video"]["url"])
 
 
 @BOTH_APIS
@@ -219,13 +219,13 @@ async def test_film_of_three_shots(chat: StartChat, simulator: Simulator) -> Non
     """User: a 30 second film of a journey, in three shots that follow each other."""
     async with chat() as agent:
         refused = await agent.order("A journey", duration="30s")
-        refused.says("5s", "10s")
+        refused.assert_has("5s", "10s")
         assert refused.error["charged"] == "no"
         shot = await agent.make("A train leaves", duration="10s", aspect_ratio="21:9", resolution="720p")
         for prompt in ("It crosses a bridge", "It arrives"):
             following = await agent.make(prompt, image_start=shot.jobid, duration="10s")
-            assert requested(following, "aspect_ratio", "resolution", "duration") == ("21:9", "720p", "10s")
-            following.says(shot.jobid)
+            assert get_requested(following, "aspect_ratio", "resolution", "duration") == ("21:9", "720p", "10s")
+            following.assert_has(shot.jobid)
             shot = following
         listed = await agent.call("list_jobs")
     assert len(simulator.orders) == 3
@@ -237,7 +237,7 @@ async def test_how_long_and_what_does_it_cost(chat: StartChat, simulator: Simula
     """User: tell me how long a 1080p video takes, and what it costs."""
     async with chat() as agent:
         before = await agent.call("list_options", resolution="1080p")
-        before.says("1080p", "not known yet")
+        before.assert_has("1080p", "not known yet")
         assert before.content["typical_seconds"]["1080p"]
         assert simulator.orders == []
         for _ in range(3):
@@ -245,24 +245,24 @@ async def test_how_long_and_what_does_it_cost(chat: StartChat, simulator: Simula
             await pass_time(1)
         after = await agent.call("list_options", resolution="1080p")
     # 300 credits each; the account had used 1,200 of 10,000 before.
-    after.says("300", "7900").avoids("not known yet")
+    after.assert_has("300", "7900").assert_lacks("not known yet")
 
 
 @BOTH_APIS
 async def test_4k_60_fps_20_s_square_without_sound(chat: StartChat, simulator: Simulator) -> None:
     """User: 4K, 60 fps, 20 seconds, square, no sound."""
     async with chat() as agent:
-        asked_for = {"resolution": "4k", "fps": 60, "duration": "20s", "aspect_ratio": "square", "audio": False}
-        refused = await agent.order("Waves", **asked_for)
-        refused.says("1080p", "10s", "1:1", "fps", "sound", "frame rate")
-        refused.avoids('did you mean "aspect_ratio"', "no such")
+        arguments = {"resolution": "4k", "fps": 60, "duration": "20s", "aspect_ratio": "square", "audio": False}
+        refused = await agent.order("Waves", **arguments)
+        refused.assert_has("1080p", "10s", "1:1", "fps", "sound", "frame rate")
+        refused.assert_lacks('did you mean "aspect_ratio"', "no such")
         assert simulator.orders == []
         suggestion = refused.error["suggestion"]
         wanted = {"resolution": "1080p", "duration": "10s", "aspect_ratio": "1:1", "prompt": "Waves"}
         assert suggestion.items() >= wanted.items()
         assert not {"fps", "audio"} & suggestion.keys()
-        # The names that exist are listed once, not for each name that does not.
+        # The valid names are listed once, not once per unknown name.
         for channel in (refused.text, refused.data):
             assert channel.count("image_character") <= 1
         done = await agent.make(**suggestion)
-    assert requested(done, "resolution", "duration", "aspect_ratio") == ("1080p", "10s", "1:1")
+    assert get_requested(done, "resolution", "duration", "aspect_ratio") == ("1080p", "10s", "1:1")

@@ -1,4 +1,4 @@
-"""What goes wrong: the user learns what happened, what became of the money, and what to do."""
+"""Failures: the user learns what happened, whether it was charged, and what to do."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def test_moderated_prompt(chat: StartChat, simulator: Simulator) -> None:
         error = refused.error
         assert (error["kind"], error["charged"]) == ("moderated", "no")
         assert (error["retry"], error["next_action"]) == ("after_change", "fix_arguments")
-        refused.says("moderation", "change the prompt").avoids("try again in a moment")
+        refused.assert_has("moderation", "change the prompt").assert_lacks("try again in a moment")
     assert simulator.service.jobs == {}
 
 
@@ -37,12 +37,12 @@ async def test_reply_is_lost(chat: StartChat, simulator: Simulator) -> None:
     """User: make a fox (the answer to the order is lost on its way)."""
     async with chat() as agent:
         found = await agent.order("A fox simulate:lost")
-        # It was ordered once, and its job was found.
+        # The video was ordered once, and its job was found.
         assert found.content["outcome"] == "recovered"
-        found.says("was lost", "nothing was ordered twice", found.jobid)
-        # The agent is not sure that its call worked, and repeats it.
+        found.assert_has("was lost", "nothing was ordered twice", found.jobid)
+        # The agent repeats the call, because it cannot be sure that it worked.
         again = await agent.make("A fox simulate:lost")
-        again.says("no new video was ordered", again.content["video"]["url"])
+        again.assert_has("no new video was ordered", again.content["video"]["url"])
         assert again.jobid == found.jobid
     assert len(simulator.service.jobs) == len(simulator.orders) == 1
 
@@ -52,9 +52,9 @@ async def test_api_is_down(chat: StartChat, simulator: Simulator) -> None:
     async with chat() as agent:
         failed = await agent.order("A fox simulate:down")
         error = failed.error
-        # Nobody knows whether an order was placed, and nothing claims to.
+        # Whether the video was ordered is unknown, and the reply says so.
         assert (error["kind"], error["charged"], error["retry"]) == ("outcome_unknown", "unknown", "later")
-        failed.says("may be running and charged", "two minutes").avoids("nothing was charged", "new_take")
+        failed.assert_has("may be running and charged", "two minutes").assert_lacks("nothing was charged", "new_take")
         listed = await agent.call("list_jobs")
         assert [job["state"] for job in listed.content["jobs"]] == ["unknown"]
         await pass_time(150)
@@ -70,11 +70,11 @@ async def test_api_is_unreachable_while_it_runs(chat: StartChat, api: str, simul
         order = await agent.order("A fox in the snow", wait_seconds=0)
         simulator.faults.append(Fault("GET", {"useapi": "/jobs", "agents": "/generations"}[api], 503, times=999))
         offline = await agent.get(order.jobid, wait_seconds=60)
-        offline.says(order.jobid, "continues").avoids("order it again in a moment")
+        offline.assert_has(order.jobid, "continues").assert_lacks("order it again in a moment")
         assert offline.error["next_action"] == "get_job"
         simulator.faults.clear()
         done = await agent.get(order.jobid)
-    done.says(done.content["video"]["url"])
+    done.assert_has(done.content["video"]["url"])
     assert len(simulator.orders) == 1
 
 
@@ -86,14 +86,14 @@ async def test_all_slots_are_busy(chat: StartChat, simulator: Simulator) -> None
         error = refused.error
         assert (error["kind"], error["charged"], error["retry"]) == ("capacity", "no", "later")
         assert error["next_action"] == "get_job"
-        refused.says("4 of 4", running[0].jobid).avoids("delete_job", "its slot", "frees")
+        refused.assert_has("4 of 4", running[0].jobid).assert_lacks("delete_job", "its slot", "frees")
         listed = await agent.call("list_jobs")
-        listed.says("4").avoids("delete_job")
+        listed.assert_has("4").assert_lacks("delete_job")
     assert len(simulator.service.jobs) == 4
 
 
 @BOTH_APIS
-async def test_a_slot_is_waited_for(chat: StartChat, simulator: Simulator) -> None:
+async def test_order_waits_for_a_slot(chat: StartChat, simulator: Simulator) -> None:
     """User: and a fifth one (while four are about to finish)."""
     async with chat() as agent:
         for number in range(4):
@@ -108,16 +108,16 @@ async def test_job_fails(chat: StartChat, simulator: Simulator) -> None:
     async with chat() as agent:
         failed = await agent.make("A fox simulate:fail")
         assert failed.error["kind"] == "job_failed"
-        failed.says("could not make this video", "credits", failed.error["jobid"])
+        failed.assert_has("could not make this video", "credits", failed.error["jobid"])
         assert failed.error["charged"] == "unknown"
-        failed.avoids("nothing was charged", "was not charged", "try again in a moment")
+        failed.assert_lacks("nothing was charged", "was not charged", "try again in a moment")
         listed = await agent.call("list_jobs", state="failed")
-    listed.says("could not make this video")
+    listed.assert_has("could not make this video")
     assert len(simulator.orders) == 1
 
 
 class DeadLink(UnreliableTransport):
-    """The host of the link answers 404; everything else goes to the simulator."""
+    """Responds to requests for the link with 404; other requests go to the simulator."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         if request.url.path.startswith("/urlaub"):
@@ -133,8 +133,10 @@ async def test_german_with_a_dead_link(chat: StartChat, simulator: Simulator) ->
         refused = await agent.order(prompt, image_start="https://bilder.example/urlaub.jpg")
         error = refused.error
         assert (error["charged"], error["retry"]) == ("no", "after_change")
-        refused.says("image_start", "404", "https://bilder.example/urlaub.jpg").avoids("try again in a moment")
+        refused.assert_has("image_start", "404", "https://bilder.example/urlaub.jpg").assert_lacks(
+            "try again in a moment"
+        )
         assert simulator.orders == []
         done = await agent.order(prompt)
-    done.says(prompt)
+    done.assert_has(prompt)
     assert simulator.orders[0]["prompt"] == prompt
