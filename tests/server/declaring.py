@@ -69,8 +69,8 @@ def declaring(
     return replace(client, extensions=declared, elicitation_callback=asks, client_info=named)
 
 
-def conforms(message: Any, name: str) -> None:
-    """Validate a message against a definition of the Tasks schema."""
+def assert_conforms(message: Any, name: str) -> None:
+    """Assert that a message conforms to a definition of the Tasks schema."""
     Draft202012Validator({"$ref": f"#/$defs/{name}", "$defs": SCHEMA["$defs"]}).validate(message)
 
 
@@ -101,29 +101,29 @@ def question_text(question: dict[str, Any]) -> str:
 async def _send_call(client: Client, params: CallToolRequestParams) -> dict[str, Any]:
     result = (await client.session.send_request(CallToolRequest(params=params), RawResult)).root
     if result.get("resultType") == "task":
-        conforms(result, "CreateTaskResult")
-    return without_meta(result)
+        assert_conforms(result, "CreateTaskResult")
+    return remove_meta(result)
 
 
 async def request_raw(client: Client, method: str, **params: Any) -> dict[str, Any]:
     """Send a request and return the raw result, without `_meta`."""
-    return without_meta((await client.session.send_request(AnyRequest(method=method, params=params), RawResult)).root)
+    return remove_meta((await client.session.send_request(AnyRequest(method=method, params=params), RawResult)).root)
 
 
 async def task_request(client: Client, method: str, task_id: str, **params: Any) -> dict[str, Any]:
     """Send a request about a task and return the raw result, without `_meta`. Raises `MCPError`."""
     request = TaskRequest(method=method, params={"taskId": task_id, **params})
     name = TASK_METHODS[method]
-    conforms({"jsonrpc": "2.0", "id": 1, **request.model_dump()}, f"{name}Request")
+    assert_conforms({"jsonrpc": "2.0", "id": 1, **request.model_dump()}, f"{name}Request")
     try:
         result = (await client.session.send_request(request, RawResult)).root
     except MCPError as error:
-        conforms(error.error.model_dump(exclude_none=True), "Error")
+        assert_conforms(error.error.model_dump(exclude_none=True), "Error")
         raise
-    conforms(result, f"{name}Result")
-    return without_meta(result)
+    assert_conforms(result, f"{name}Result")
+    return remove_meta(result)
 
 
-def without_meta(result: dict[str, Any]) -> dict[str, Any]:
+def remove_meta(result: dict[str, Any]) -> dict[str, Any]:
     """Remove `_meta`, which the SDK adds to describe the server."""
     return {name: value for name, value in result.items() if name != "_meta"}

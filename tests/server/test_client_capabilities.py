@@ -1,4 +1,4 @@
-"""Every client gets the same video, and sees only what it has declared."""
+"""Every client gets the same video, and only the features that it declares."""
 
 from __future__ import annotations
 
@@ -28,20 +28,29 @@ every_declaration = pytest.mark.parametrize("declared", DECLARED.values(), ids=D
 every_era = pytest.mark.parametrize("mode", ERAS)
 
 
-async def fail_if_asked(_: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+async def fail_on_question(_: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
     raise AssertionError(f"there must be no question: {params}")
 
 
-def without_times_and_ids(content: dict[str, Any]) -> dict[str, Any]:
-    """What two jobs of the same order have in common. A task is not about one call, so it has no outcome."""
-    own = {"jobid", "created", "updated", "elapsed_seconds", "thumbnail_url", "last_frame_url", "outcome", "charged"}
-    return {name: value for name, value in content.items() if name not in own} | {
+def remove_differences(content: dict[str, Any]) -> dict[str, Any]:
+    """Remove what differs between two jobs of the same request, and the outcome, which tasks lack."""
+    removed = {
+        "jobid",
+        "created",
+        "updated",
+        "elapsed_seconds",
+        "thumbnail_url",
+        "last_frame_url",
+        "outcome",
+        "charged",
+    }
+    return {name: value for name, value in content.items() if name not in removed} | {
         "video": {name: value for name, value in content["video"].items() if name != "url"}
     }
 
 
 async def make_video(client: Client, *, as_task: bool) -> dict[str, Any]:
-    """Order a video; its result, with or without a task."""
+    """Order a video and return its result, with or without a task."""
     ordered = await call_raw(client, "generate_video", prompt="A fox", wait_seconds=200)
     assert ordered.get("resultType", "complete") == ("task" if as_task else "complete")
     if not as_task:
@@ -52,7 +61,7 @@ async def make_video(client: Client, *, as_task: bool) -> dict[str, Any]:
 
 @every_era
 @every_declaration
-@pytest.mark.parametrize("asks", [None, fail_if_asked], ids=["no elicitation", "elicitation"])
+@pytest.mark.parametrize("asks", [None, fail_on_question], ids=["no elicitation", "elicitation"])
 async def test_every_client_gets_the_same_video(
     connect: Server, mode: str, declared: tuple[str, ...], asks: Any
 ) -> None:
@@ -62,11 +71,11 @@ async def test_every_client_gets_the_same_video(
         result = await make_video(client, as_task=mode == ERAS[0] and TASKS in declared)
     assert result["isError"] is False
     content = result["structuredContent"]
-    # The second video costs as well.
+    # The second video used credits as well.
     left = [each.pop("credits_left")[0]["left"] for each in (plain, content)]
     assert left[0] - left[1] == content["credits_used"]
     assert content.pop("cost") == plain.pop("cost").replace(f"{left[0]:g}", f"{left[1]:g}")
-    assert without_times_and_ids(content) == without_times_and_ids(plain)
+    assert remove_differences(content) == remove_differences(plain)
     [block] = result["content"]
     assert content["video"]["url"] in block["text"]
 
@@ -99,7 +108,7 @@ async def test_other_kinds_of_apps_do_not_count(connect: Server, mode: str, sett
 
 
 @every_era
-async def test_the_player_names_what_it_loads(connect: Server, mode: str) -> None:
+async def test_the_player_names_the_domains_that_it_loads_from(connect: Server, mode: str) -> None:
     async with declaring(connect(mode=mode), APPS) as client:
         [page] = (await client.read_resource(PLAYER)).contents
         [listed] = [r for r in (await client.list_resources()).resources if r.uri == PLAYER]
@@ -113,14 +122,14 @@ async def test_the_player_names_what_it_loads(connect: Server, mode: str) -> Non
     ("api", "environment"),
     [("useapi", {"USEAPI_TOKEN": TOKEN}), ("agents", {"LUMA_AGENTS_API_KEY": "luma-api-4711"})],
 )
-async def test_the_player_learns_which_api_is_used(connect: Server, api: str, environment: dict[str, str]) -> None:
+async def test_the_player_page_names_the_api(connect: Server, api: str, environment: dict[str, str]) -> None:
     async with declaring(connect(environment=environment), APPS) as client:
         [page] = (await client.read_resource(PLAYER)).contents
     assert f'<html lang="en" data-api="{api}" ' in page.model_dump()["text"]
 
 
 @pytest.mark.parametrize("has_pyav", [True, False], ids=["with PyAV", "without PyAV"])
-async def test_the_player_learns_whether_there_are_previews(
+async def test_the_player_page_states_whether_there_are_previews(
     connect: Server, monkeypatch: pytest.MonkeyPatch, *, has_pyav: bool
 ) -> None:
     if has_pyav:

@@ -81,9 +81,7 @@ async def test_prompt_becomes_a_video(connect: Connect, simulator: Simulator, mo
 
 
 @every_era
-async def test_wait_that_ends_is_a_success_with_one_next_step(
-    connect: Connect, simulator: Simulator, mode: str
-) -> None:
+async def test_expired_wait_is_a_success_with_one_next_step(connect: Connect, simulator: Simulator, mode: str) -> None:
     async with connect(mode=mode) as client:
         result = await client.call_tool("generate_video", {"prompt": "A fox", "resolution": "1080p"})
     text, content = read_result(result)
@@ -151,7 +149,7 @@ async def test_failed_job_is_an_error_with_the_api_s_reason(connect: Connect, si
         ("broke", "payment_required", "after_change", 402, "fix_setup"),
     ],
 )
-async def test_rejection_by_the_api(
+async def test_rejection_by_the_api_is_reported(
     connect: Connect, simulator: Simulator, *, behavior: str, kind: str, retry: str, status: int, action: str
 ) -> None:
     async with connect() as client:
@@ -172,7 +170,7 @@ async def test_no_error_names_a_shell_command(connect: Connect) -> None:
         assert "luma-ray-mcp" not in text
 
 
-async def test_impossible_request_and_a_suggestion_that_works(connect: Connect, simulator: Simulator) -> None:
+async def test_invalid_request_gets_a_suggestion_that_works(connect: Connect, simulator: Simulator) -> None:
     async with connect() as client:
         text, content = await order(client, dynamic_range="hdr", duration="10s")
         assert simulator.requests.total() == 0
@@ -186,7 +184,7 @@ async def test_impossible_request_and_a_suggestion_that_works(connect: Connect, 
         assert not (await client.call_tool("generate_video", error["suggestion"])).is_error
 
 
-async def test_full_slots_are_reported_after_a_while(connect: Connect, simulator: Simulator) -> None:
+async def test_full_slots_are_reported_at_the_end_of_the_wait(connect: Connect, simulator: Simulator) -> None:
     for account in simulator.service.accounts.values():
         account.concurrency = 0
     async with connect() as client:
@@ -196,8 +194,8 @@ async def test_full_slots_are_reported_after_a_while(connect: Connect, simulator
     assert 35 <= anyio.current_time() <= 45
 
 
-async def test_a_free_slot_is_waited_for(connect: Connect, simulator: Simulator) -> None:
-    """Progress says so, and the order goes out as soon as there is one."""
+async def test_order_waits_for_a_free_slot(connect: Connect, simulator: Simulator) -> None:
+    """Progress reports the wait, and the order is sent once a slot is free."""
     simulator.service.accounts[EMAIL].concurrency = 1
     messages: list[str | None] = []
 
@@ -226,7 +224,7 @@ async def test_order_whose_answer_is_lost_is_recovered(connect: Connect, simulat
     assert simulator.requests["POST /videos"] == 1
 
 
-async def test_order_is_not_lost_when_following_it_fails(connect: Connect, simulator: Simulator) -> None:
+async def test_order_is_reported_when_polling_its_job_fails(connect: Connect, simulator: Simulator) -> None:
     simulator.faults.append(Fault("GET", "/jobs", 401, b'{"error":"Unauthorized"}', times=100))
     async with connect() as client:
         text, content = await order(client, wait_seconds=45)
@@ -235,13 +233,13 @@ async def test_order_is_not_lost_when_following_it_fails(connect: Connect, simul
     assert (error["kind"], error["jobid"], error["charged"]) == ("unauthorized", jobid, "yes")
     assert error["next_action"] == "get_job"
     assert error["message"].startswith("The video was ordered, but following its job failed.")
-    # What keeps get_job from working has to be solved as well.
+    # The next step also names what prevents get_job from working.
     assert "USEAPI_TOKEN" in error["next_step"]
     assert f'get_job with {{"jobid": "{jobid}"}}, and do not order it again' in error["next_step"]
     assert error["next_step"] in text
 
 
-async def test_configured_account_unless_another_decides(connect: Connect, simulator: Simulator) -> None:
+async def test_configured_account_is_used_unless_overridden(connect: Connect, simulator: Simulator) -> None:
     simulator.service.add_account("second@example.com")
     ref = simulator.service.add_asset("second@example.com")
     async with connect(environment={"USEAPI_TOKEN": TOKEN, "LUMA_MCP_EMAIL": "studio@example.com"}) as client:
@@ -291,7 +289,7 @@ async def test_token_is_in_no_result(connect: Connect, simulator: Simulator) -> 
 
 
 async def test_error_results_fit_the_output_schema(connect: Connect) -> None:
-    """Some clients check structured content of errors as well, and would otherwise show their own failure."""
+    """Some clients validate the structured content of errors as well, and would report a failure of their own."""
     async with connect() as client:
         schemas = {tool.name: tool.output_schema for tool in (await client.list_tools()).tools}
         calls: list[tuple[str, dict[str, Any]]] = [

@@ -29,7 +29,7 @@ async def test_get_job_waits_for_the_same_result(connect: Connect) -> None:
         _, again = await call(client, "get_job", jobid=ordered["jobid"])
     assert waited["state"] == "completed"
     assert waited["request"] == ordered["request"]
-    # What an order cost is not a fact of the call that looks at its job.
+    # The outcome and the charge belong to the order, not to calls of get_job.
     assert waited.keys().isdisjoint({"outcome", "charged"})
     assert again == waited
 
@@ -83,7 +83,7 @@ async def test_image_job_is_not_a_video(connect: Connect, simulator: Simulator) 
 
 @BOTH_APIS
 @pytest.mark.parametrize("mode", ERAS)
-async def test_cancelled_call_stops_polling_and_not_the_job(connect: Connect, simulator: Simulator, mode: str) -> None:
+async def test_cancelled_call_stops_polling_but_not_the_job(connect: Connect, simulator: Simulator, mode: str) -> None:
     async with connect(mode=mode) as client:
         with anyio.move_on_after(12):
             await order(client, wait_seconds=300)
@@ -112,7 +112,7 @@ async def test_calls_that_wait_for_one_job_share_its_polls(connect: Connect, sim
     assert simulator.requests["GET /jobs/…"] <= 20
 
 
-async def test_longest_wait_of_the_settings(connect: Connect) -> None:
+async def test_wait_is_limited_by_the_setting(connect: Connect) -> None:
     async with connect(environment={"USEAPI_TOKEN": TOKEN, "LUMA_MCP_MAX_WAIT_SECONDS": "7"}) as client:
         _, ordered = await order(client)
         _, content = await call(client, "get_job", jobid=ordered["jobid"], wait_seconds=300)
@@ -130,7 +130,7 @@ async def test_completed_job_without_a_link(connect: Connect, simulator: Simulat
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_odd_record_reaches_the_client_readably(connect: Connect, simulator: Simulator, mode: str) -> None:
+async def test_odd_record_is_returned_as_valid_text(connect: Connect, simulator: Simulator, mode: str) -> None:
     body = rb'{"jobid":"j1","status":"completed","credits":{"dm_usage":NaN},"response":{"video":{"url":"https://x/\ud83d"}}}'
     simulator.faults.append(Fault("GET", "/jobs", 200, body))
     async with connect(mode=mode) as client:
@@ -140,7 +140,7 @@ async def test_odd_record_reaches_the_client_readably(connect: Connect, simulato
 
 
 @pytest.mark.parametrize("jobid", ["abc", "..", 123])
-async def test_wrong_jobid(connect: Connect, jobid: Any) -> None:
+async def test_malformed_jobid(connect: Connect, jobid: Any) -> None:
     async with connect() as client:
         text, content = await call(client, "get_job", jobid=jobid)
     assert content["error"]["kind"] == "invalid_arguments"

@@ -1,4 +1,4 @@
-"""The progress of a call: it never stands still, names the job, and says only what happens."""
+"""Progress of calls: it always grows, names the job, and reports only what happens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Reports:
-    """Collects progress, with the time of each report."""
+    """Records progress reports and their times."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -39,7 +39,7 @@ class Reports:
         self.messages.append(message or "")
 
     def steps(self) -> list[str]:
-        """The first word of each message, repetitions left out."""
+        """Get the first word of each message, without repetitions."""
         steps: list[str] = []
         for message in self.messages:
             step = message.split()[0]
@@ -48,7 +48,7 @@ class Reports:
         return steps
 
 
-class SlowUploads(httpx2.ASGITransport):
+class SlowUploadTransport(httpx2.ASGITransport):
     """Takes five seconds for each upload, in virtual time."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -57,8 +57,8 @@ class SlowUploads(httpx2.ASGITransport):
         return await super().handle_async_request(request)
 
 
-class SlowLink(httpx2.ASGITransport):
-    """Takes ten seconds to answer that a picture does not exist, in virtual time."""
+class SlowLinkTransport(httpx2.ASGITransport):
+    """Takes ten seconds to respond that a picture does not exist, in virtual time."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         if request.url.path.endswith("none.jpg"):
@@ -87,24 +87,24 @@ async def test_steps_of_a_slow_order(connect: Connect, simulator: Simulator) -> 
     simulator.faults.append(Fault("POST", "/videos", 429, b'{"error":"full"}', {"retry-after": "8"}))
     reports = Reports()
     picture = "https://pictures.example.com/media/any/1x1-thumbnail.jpg"
-    async with connect(transport=SlowUploads(simulator)) as client:
+    async with connect(transport=SlowUploadTransport(simulator)) as client:
         arguments = {"prompt": "A fox", "image_start": picture, "wait_seconds": 20}
         await client.call_tool("generate_video", arguments, progress_callback=reports)
     assert reports.steps()[:3] == ["Uploading", "Waiting", "Job"]
     assert reports.messages[0].startswith("Uploading image_start (")
 
 
-async def test_rejected_request_is_never_said_to_be_ordered(connect: Connect, simulator: Simulator) -> None:
+async def test_rejected_request_is_never_reported_as_ordered(connect: Connect, simulator: Simulator) -> None:
     reports = Reports()
-    async with connect(transport=SlowLink(simulator)) as client:
+    async with connect(transport=SlowLinkTransport(simulator)) as client:
         arguments = {"prompt": "A fox", "image_start": "https://pictures.example.com/none.jpg", "resolution": "4k"}
         result = await client.call_tool("generate_video", arguments, progress_callback=reports)
     assert result.is_error
     assert reports.steps() == ["Preparing"]
 
 
-class Screen:
-    """A call whose client shows the last message."""
+class MessageRecorder:
+    """A call context that records the last message."""
 
     def __init__(self) -> None:
         self.message = ""
@@ -117,28 +117,28 @@ class Screen:
     ("length", "shown"), [(20, 20 + len("Job : draft usually takes 30 to 180 s")), (180, 184), (300, 199)]
 )
 async def test_message_is_short_and_keeps_the_jobid(length: int, shown: int) -> None:
-    screen: Any = Screen()
-    await ProgressReporter(screen).start_waiting("j" * length, "draft", None)
-    assert screen.message.startswith(f"Job {'j' * min(length, 195)}")
-    assert len(screen.message) == shown
+    recorder: Any = MessageRecorder()
+    await ProgressReporter(recorder).start_waiting("j" * length, "draft", None)
+    assert recorder.message.startswith(f"Job {'j' * min(length, 195)}")
+    assert len(recorder.message) == shown
 
 
 async def test_stalled_download_is_still_reported() -> None:
-    screen: Any = Screen()
-    reporter = ProgressReporter(screen, save=True)
+    recorder: Any = MessageRecorder()
+    reporter = ProgressReporter(recorder, save=True)
     await reporter.on_download("a.mp4", 1_000, 3_000_000, 0.0)
-    first, screen.message = screen.message, ""
+    first, recorder.message = recorder.message, ""
     await pass_time(1)
     await reporter.on_download("a.mp4", 2_000_000, 3_000_000, 0.6)
     await reporter.tick(2.0)
-    assert screen.message == ""
+    assert recorder.message == ""
     await pass_time(4)
     await reporter.tick(6.0)
-    assert (first, screen.message) == ("Saving a.mp4: 1 kB of 3.0 MB", "Saving a.mp4: 2.0 MB of 3.0 MB")
+    assert (first, recorder.message) == ("Saving a.mp4: 1 kB of 3.0 MB", "Saving a.mp4: 2.0 MB of 3.0 MB")
 
 
-class BrokenConnection:
-    """A call whose client has left."""
+class DisconnectedCall:
+    """A call context whose client has disconnected."""
 
     def __init__(self) -> None:
         self.attempts = 0
@@ -148,9 +148,9 @@ class BrokenConnection:
         raise anyio.BrokenResourceError
 
 
-async def test_client_that_has_left_does_not_end_the_call() -> None:
-    """The tick runs beside a paid order: an exception of it would cancel the delivery."""
-    connection: Any = BrokenConnection()
+async def test_disconnected_client_does_not_end_the_call() -> None:
+    """Progress is reported during a paid order: an exception would cancel its delivery."""
+    connection: Any = DisconnectedCall()
     reporter = ProgressReporter(connection)
     await reporter.tick(2.0)
     await reporter.tick(4.0)

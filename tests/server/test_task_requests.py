@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.server.by_hand import post, run_server
-from tests.server.declaring import APPS, TASKS, conforms
+from tests.server.declaring import APPS, TASKS, assert_conforms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ def order(url: str, *extensions: str, **arguments: Any) -> dict[str, Any]:
 
 def test_each_request_declares_the_extension(url: str) -> None:
     task = order(url, TASKS)
-    conforms(task, "CreateTaskResult")
+    assert_conforms(task, "CreateTaskResult")
     assert task["resultType"] == "task"
     for others in ((), (APPS,)):
         result = order(url, *others)
@@ -37,7 +37,7 @@ def test_each_request_declares_the_extension(url: str) -> None:
         assert rejected["error"]["code"] == -32021
         assert rejected["error"]["data"] == {"requiredCapabilities": {"extensions": {TASKS: {}}}}
     working = post(url, "tasks/get", task["taskId"], TASKS, taskId=task["taskId"])["result"]
-    conforms(working, "GetTaskResult")
+    assert_conforms(working, "GetTaskResult")
     assert working["status"] == "working"
 
 
@@ -46,7 +46,7 @@ def test_each_request_declares_the_extension(url: str) -> None:
 def test_a_header_must_name_the_task(url: str, method: str, header: str | None) -> None:
     task_id = order(url, TASKS)["taskId"]
     rejected = post(url, method, header, TASKS, taskId=task_id, inputResponses={})
-    conforms(rejected["error"], "Error")
+    assert_conforms(rejected["error"], "Error")
     assert rejected["error"]["code"] == -32020
 
 

@@ -1,4 +1,4 @@
-"""Any process with the token answers for a task, after any fault, and saves the requested files."""
+"""Any process with the token serves a task, after any fault, and saves the requested files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ JOURNALS = [("off", "off"), ("a.db", "b.db"), ("a.db", "a.db")]
 
 @pytest.fixture
 def tasks(server: Server, tmp_path: Path) -> Server:
-    """Connects a client that supports tasks to a server with the journal of that name."""
+    """Connects a client that supports tasks to a server with the given journal."""
 
     def start(journal: str = "a.db", transport: Any = None) -> Client:
         path = journal if journal == "off" else str(tmp_path / journal)
@@ -43,9 +43,9 @@ def tasks(server: Server, tmp_path: Path) -> Server:
     return start
 
 
-@pytest.mark.parametrize(("first", "second"), JOURNALS, ids=["no journal", "another's journal", "one journal"])
+@pytest.mark.parametrize(("first", "second"), JOURNALS, ids=["no journal", "another journal", "one journal"])
 @pytest.mark.parametrize("behavior", ["", " simulate:fail"], ids=["a video", "a failure"])
-async def test_another_process_answers_for_the_task(tasks: Server, first: str, second: str, behavior: str) -> None:
+async def test_another_process_serves_the_task(tasks: Server, first: str, second: str, behavior: str) -> None:
     async with tasks(first) as client:
         task = await call_raw(client, "generate_video", prompt=f"A fox{behavior}")
     async with tasks(second) as client:
@@ -80,7 +80,7 @@ async def test_requested_files_are_saved_when_the_task_completes(
     assert Path(file).read_bytes() == VIDEO.read_bytes()
 
 
-async def test_files_that_nobody_requested_are_not_saved(tasks: Server, folder: Path) -> None:
+async def test_files_are_not_saved_unless_requested(tasks: Server, folder: Path) -> None:
     async with tasks() as client:
         task = await call_raw(client, "generate_video", prompt="A fox")
         await pass_time(100)
@@ -141,7 +141,7 @@ async def test_the_poll_interval_needs_few_requests(tasks: Server, simulator: Si
     assert simulator.requests["GET /jobs/…"] <= polls
 
 
-async def test_an_order_that_is_recovered_becomes_a_task(tasks: Server, simulator: Simulator) -> None:
+async def test_a_recovered_order_becomes_a_task(tasks: Server, simulator: Simulator) -> None:
     network = UnreliableTransport(simulator, httpx2.ReadTimeout("no answer"), delivered=True)
     async with tasks(transport=network) as client:
         task = await call_raw(client, "generate_video", prompt="A fox")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = {
     "no jobid at all": "task-1",
-    "nobody's": "j1v-u12345-email:studio@example.com-bot:luma",
+    "unknown job": "j1v-u12345-email:studio@example.com-bot:luma",
     "another user's": "j1v-u99999-email:else@example.com-bot:luma",
     "empty": "",
     "a path": "../accounts",
@@ -65,7 +65,7 @@ async def test_an_order_returns_a_task_at_once(tasks: Server, simulator: Simulat
     }
 
 
-async def test_a_task_works_until_its_video_is_ready(tasks: Server) -> None:
+async def test_a_task_is_working_until_its_video_is_ready(tasks: Server) -> None:
     async with tasks() as client:
         task = await call_raw(client, "generate_video", prompt="A fox")
         await pass_time(20)
@@ -94,7 +94,7 @@ async def test_a_completed_task_has_the_result_of_the_tool(
     async with tasks(LUMA_MCP_THUMBNAILS=thumbnails) as client:
         task = await task_request(client, "tasks/get", result["structuredContent"]["jobid"])
     assert task["status"] == "completed"
-    # The task is about the job, whoever ordered it; how this call's order ended is part of the call's own result.
+    # A task is about a job, not about one call. So it lacks the outcome of the call.
     for name in ("outcome", "charged"):
         del result["structuredContent"][name]
     assert task["result"] == result
@@ -125,7 +125,7 @@ async def test_a_request_without_a_task_id_is_invalid(
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_an_image_job_is_no_task(tasks: Server, simulator: Simulator, method: str) -> None:
+async def test_an_image_job_is_not_a_task(tasks: Server, simulator: Simulator, method: str) -> None:
     body = b'{"jobid":"j1","type":"image","status":"processing"}'
     simulator.faults.append(Fault("GET", "/jobs", 200, body))
     async with tasks() as client:
@@ -168,7 +168,7 @@ async def test_unexpected_answers_change_nothing(tasks: Server) -> None:
     ],
     ids=["an invalid combination", "no prompt", "rejected by the API", "no free slot"],
 )
-async def test_a_rejected_order_is_no_task(
+async def test_a_rejected_order_creates_no_task(
     tasks: Server, simulator: Simulator, arguments: dict[str, str], kind: str
 ) -> None:
     async with tasks() as client:
@@ -222,8 +222,8 @@ async def test_a_repeated_order_is_the_same_task(tasks: Server, simulator: Simul
 
 
 @BOTH_APIS
-async def test_a_task_s_result_says_what_the_order_cost(tasks: Server, tmp_path: Path) -> None:
-    """And that it could not be recorded."""
+async def test_the_result_of_a_task_states_the_charge(tasks: Server, tmp_path: Path) -> None:
+    """It also warns that the order could not be recorded."""
     folder = tmp_path / "no file"
     folder.mkdir()
     async with tasks(LUMA_MCP_JOURNAL=str(folder)) as client:

@@ -1,4 +1,4 @@
-"""How long a call waits for its video by default: as long as its host allows."""
+"""Default waits of calls: as long as the host allows."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ every_era = pytest.mark.parametrize("mode", ERAS)
 
 
 async def listen(progress: float, total: float | None, message: str | None) -> None:
-    """A listener, which makes the client ask for progress."""
+    """Ignore progress. With this callback, the client requests it."""
 
 
 @every_era
@@ -53,14 +53,14 @@ async def test_default_wait_of_a_host(server: Server, *, mode: str, name: str, s
     async with server(mode, client_name=name) as client:
         _, content = await call(client, "generate_video", **STUCK)
         assert (anyio.current_time(), content["state"]) == (seconds, "running")
-        # Whether the client asks for progress makes no difference.
+        # Requesting progress makes no difference.
         await client.call_tool("get_job", {"jobid": content["jobid"]}, progress_callback=listen)
         assert anyio.current_time() == 2 * seconds
 
 
 @pytest.mark.parametrize(("name", "seconds"), (WAITS | {"codex-mcp-client": 45}).items(), ids=range(len(WAITS)))
 async def test_default_wait_of_a_session_over_http(simulator: Simulator, name: str, seconds: int) -> None:
-    """Codex ends a call after 60 s. Only the entry that `install` writes says more, and that one is not for HTTP."""
+    """Codex ends a call after 60 s. Only the entry that `install` writes raises that, and it is not for HTTP."""
     settings = Settings.from_environment({"USEAPI_TOKEN": TOKEN, "LUMA_MCP_JOURNAL": "off"})
     server = build_server(settings, transport=httpx2.ASGITransport(simulator))
     transport = httpx2.ASGITransport(build_app(server, settings, host="127.0.0.1"))
@@ -118,8 +118,8 @@ async def test_no_wait_exceeds_the_setting(
     assert anyio.current_time() == 2 * seconds
 
 
-async def test_end_that_came_while_the_video_was_being_ordered(server: Server, simulator: Simulator) -> None:
-    """The wait is over when the jobid is known, here and in another process, and the video is there."""
+async def test_job_that_ends_during_its_order(server: Server, simulator: Simulator) -> None:
+    """Once the jobid is known, both processes return the finished video, although their waits are over."""
     held = HoldingTransport(simulator)
     contents: list[dict[str, Any]] = []
 
