@@ -1,4 +1,4 @@
-"""One machine that uses both APIs: their orders share a journal file and nothing else."""
+"""Both APIs on one machine: their orders share the journal file and nothing else."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def simulators() -> dict[str, Simulator]:
 async def clients(
     connect: Callable[..., Client], simulators: dict[str, Simulator], tmp_path: Path
 ) -> AsyncIterator[dict[str, Client]]:
-    """A client of a server for each API, on one journal."""
+    """Clients of one server per API, which share a journal."""
     shared = {"LUMA_MCP_JOURNAL": str(tmp_path / "journal.db"), "LUMA_MCP_MAX_JOBS_PER_HOUR": "2"}
     async with AsyncExitStack() as stack:
         started: dict[str, Client] = {}
@@ -47,15 +47,15 @@ async def test_journal_keeps_the_apis_apart(clients: dict[str, Client], simulato
     jobids: dict[str, str] = {}
     for api, client in clients.items():
         _, content = await order(client)
-        # The same prompt at the other API is another video.
+        # The same prompt is a different video at the other API.
         assert content["outcome"] == "created"
         jobids[api] = content["jobid"]
-        # A lost answer blocks the same order at its own API.
+        # A lost answer blocks identical orders only at its own API.
         await order(client, "A hen simulate:unstarted")
     for api, client in clients.items():
         _, listed = await call(client, "list_jobs")
         assert [job.get("jobid") for job in listed["jobs"]] == [None, jobids[api]]
-        # Two orders an hour: each API has its own two.
+        # The limit of two orders an hour applies to each API.
         _, refused = await order(client, "A third")
         assert refused["error"]["kind"] == "limit_reached"
         assert len(simulators[api].orders) == 2
@@ -65,20 +65,20 @@ async def test_job_of_the_other_api_is_unknown(clients: dict[str, Client]) -> No
     _, content = await order(clients["useapi"])
     text, unknown = await call(clients["agents"], "get_job", jobid=content["jobid"])
     assert unknown["error"]["kind"] == "not_found"
-    # What the journal knows of it belongs to the other API.
+    # The journal's record of the job belongs to the other API.
     assert "last_known" not in unknown["error"]
     assert "A fox" not in text
 
 
 @pytest.mark.parametrize("api", ["agents"])
-async def test_end_of_a_job_is_known_after_a_restart(server: Callable[..., Client]) -> None:
+async def test_end_time_of_a_job_is_known_after_a_restart(server: Callable[..., Client]) -> None:
     async with server() as client:
         _, done = await order(client, "A fox simulate:takes=40", wait_seconds=60)
-    # Polls are at most a few seconds apart when most jobs end.
+    # Polls are only a few seconds apart around the usual end of jobs.
     assert 40 <= done["elapsed_seconds"] <= 45
     await pass_time(3600)
     async with server() as client:
-        # The record has no such time, and does not take away what is known.
+        # The API's record has no end time, and does not overwrite the known one.
         for _ in range(2):
             _, again = await call(client, "get_job", jobid=done["jobid"])
             assert again["elapsed_seconds"] == done["elapsed_seconds"]
@@ -87,15 +87,15 @@ async def test_end_of_a_job_is_known_after_a_restart(server: Callable[..., Clien
 
 
 @pytest.mark.parametrize("api", ["agents"])
-async def test_end_that_a_list_saw_stays(server: Callable[..., Client]) -> None:
+async def test_end_time_seen_by_a_list_is_kept(server: Callable[..., Client]) -> None:
     async with server() as client:
         await order(client, "A fox simulate:takes=20")
         await pass_time(25)
-        # It ran when it was ordered, less than half a minute ago.
+        # The job was last seen running less than half a minute ago.
         _, listed = await call(client, "list_jobs")
         assert listed["jobs"][0]["elapsed_seconds"] == 25
     async with server() as client:
-        # Nobody got its result, so the next process returns it, from a record without such a time.
+        # The result was not delivered, so the next process returns it. The API's record has no end time.
         _, duplicate = await order(client, "A fox simulate:takes=20")
         assert (duplicate["outcome"], duplicate["state"], duplicate["charged"]) == ("duplicate", "completed", "no")
         _, listed = await call(client, "list_jobs")
@@ -103,7 +103,7 @@ async def test_end_that_a_list_saw_stays(server: Callable[..., Client]) -> None:
 
 
 @pytest.mark.parametrize("api", ["agents"])
-async def test_end_that_nobody_saw_is_not_guessed(server: Callable[..., Client]) -> None:
+async def test_unobserved_end_time_is_not_estimated(server: Callable[..., Client]) -> None:
     async with server() as client:
         _, running = await order(client, "A fox simulate:takes=40")
         await pass_time(300)
@@ -115,7 +115,7 @@ async def test_end_that_nobody_saw_is_not_guessed(server: Callable[..., Client])
 
 @pytest.mark.parametrize("api", ["agents"])
 @pytest.mark.parametrize("mode", ERAS)
-async def test_completions_know_the_api(server: Callable[..., Client], mode: str) -> None:
+async def test_completions_are_those_of_the_api(server: Callable[..., Client], mode: str) -> None:
     async with server(mode=mode) as client:
         _, ordered = await order(client)
         expected: dict[str, tuple[dict[str, str], list[str]]] = {

@@ -1,4 +1,4 @@
-"""LUMA_MCP_CONFIRM: the user is asked before money is spent, in clients that can ask."""
+"""LUMA_MCP_CONFIRM: the user has to confirm orders, in clients that support questions."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ RED, BLUE = png("red"), png("blue")
 
 
 class PictureHost(httpx2.AsyncBaseTransport):
-    """Serves a link with these responses in order, the last one for good; all else goes to the simulator."""
+    """Serves a link with the given responses in order, repeating the last one. Other requests go to the simulator."""
 
     def __init__(self, simulator: Simulator, *responses: bytes | int) -> None:
         self._to_simulator = httpx2.ASGITransport(simulator)
@@ -79,16 +79,16 @@ class PictureHost(httpx2.AsyncBaseTransport):
             del self._responses[0]
         if isinstance(response, int):
             return httpx2.Response(response)
-        return httpx2.Response(200, content=in_one_piece(response))
+        return httpx2.Response(200, content=stream(response))
 
 
-async def in_one_piece(content: bytes) -> AsyncIterator[bytes]:
+async def stream(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
 @pytest.fixture
 def confirming(server: Server) -> Server:
-    """Connects a client with this user, if any, to a server that asks."""
+    """Connects a client, with or without a user, to a server that asks for confirmation."""
 
     def start(person: Person | None, *extensions: str, confirm: str = "always", **options: Any) -> Client:
         return declaring(server(LUMA_MCP_CONFIRM=confirm, **options), *extensions, asks=person)
@@ -151,17 +151,17 @@ async def test_one_question_counts_all_takes(confirming: Server, simulator: Simu
         assert person.questions == []
         _, content = await order(client, takes=3)
         [question] = person.questions
-        # The first take is the video that is being made already.
+        # The first take is already running.
         assert question.startswith("Make 2 videos of this? All 2 together cost credits")
         assert [job["outcome"] for job in content["jobs"]] == ["duplicate", "created", "created"]
-        # Nothing is left to ask about.
+        # All takes exist, so there is no question.
         await order(client, takes=3)
     assert len(person.questions) == 1
     assert simulator.requests["POST /videos"] == 3
 
 
 @every_era
-async def test_the_question_names_the_values_that_were_chosen(confirming: Server, mode: str) -> None:
+async def test_the_question_names_the_chosen_values(confirming: Server, mode: str) -> None:
     person = Person()
     async with confirming(person, confirm="expensive", mode=mode) as client:
         await order(client, "A cat", dynamic_range="HDR")
@@ -185,7 +185,7 @@ async def test_the_question_names_options_images_and_prompt(
 
 
 @every_era
-async def test_a_client_that_cannot_ask_gets_its_video(confirming: Server, simulator: Simulator, mode: str) -> None:
+async def test_a_client_without_forms_gets_its_video(confirming: Server, simulator: Simulator, mode: str) -> None:
     async with confirming(None, mode=mode) as client:
         _, content = await order(client, resolution="1080p")
     assert content["state"] == "running"
@@ -193,7 +193,7 @@ async def test_a_client_that_cannot_ask_gets_its_video(confirming: Server, simul
 
 
 @every_era
-async def test_a_client_that_cannot_ask_is_logged_once(
+async def test_a_client_without_forms_is_logged_once(
     confirming: Server, caplog: pytest.LogCaptureFixture, mode: str
 ) -> None:
     with caplog.at_level(logging.WARNING, logger="luma_mcp"):
@@ -210,7 +210,7 @@ async def test_a_client_that_cannot_ask_is_logged_once(
     [{"dynamic_range": "hdr", "duration": "10s"}, {"prompt": ""}, {"model": "sora"}, {"fps": "60"}, {"save": "maybe"}],
     ids=str,
 )
-async def test_an_invalid_request_is_rejected_unasked(
+async def test_an_invalid_request_is_rejected_without_a_question(
     confirming: Server, simulator: Simulator, mode: str, arguments: dict[str, str]
 ) -> None:
     person = Person()
@@ -222,7 +222,9 @@ async def test_an_invalid_request_is_rejected_unasked(
 
 
 @every_era
-async def test_a_running_duplicate_is_returned_unasked(confirming: Server, simulator: Simulator, mode: str) -> None:
+async def test_a_running_duplicate_is_returned_without_a_question(
+    confirming: Server, simulator: Simulator, mode: str
+) -> None:
     person = Person()
     async with confirming(person, mode=mode) as client:
         _, first = await order(client)
@@ -234,7 +236,9 @@ async def test_a_running_duplicate_is_returned_unasked(confirming: Server, simul
 
 
 @every_era
-async def test_the_hourly_limit_comes_before_the_question(confirming: Server, simulator: Simulator, mode: str) -> None:
+async def test_the_hourly_limit_is_checked_before_the_question(
+    confirming: Server, simulator: Simulator, mode: str
+) -> None:
     person = Person()
     async with confirming(person, mode=mode, LUMA_MCP_MAX_JOBS_PER_HOUR="1") as client:
         await order(client)
@@ -245,7 +249,7 @@ async def test_the_hourly_limit_comes_before_the_question(confirming: Server, si
 
 
 @every_era
-async def test_nobody_is_asked_without_a_token(confirming: Server, mode: str) -> None:
+async def test_without_a_token_there_is_no_question(confirming: Server, mode: str) -> None:
     person = Person()
     async with confirming(person, mode=mode, USEAPI_TOKEN="") as client:
         _, content = await order(client)
@@ -253,7 +257,7 @@ async def test_nobody_is_asked_without_a_token(confirming: Server, mode: str) ->
 
 
 @every_era
-async def test_the_other_tools_ask_nothing(confirming: Server, mode: str) -> None:
+async def test_other_tools_ask_no_question(confirming: Server, mode: str) -> None:
     person = Person()
     async with confirming(person, mode=mode) as client:
         _, content = await order(client)
@@ -280,12 +284,12 @@ async def test_the_question_comes_before_the_task(
         assert (await task_request(client, "tasks/get", result["taskId"]))["status"] == "working"
 
 
-# What was found when the question was asked holds, and nothing else gets ordered.
+# The order must match the check that preceded the question.
 
 
 @every_era
 @pytest.mark.parametrize("failures", [1, 2, 3])
-async def test_a_link_that_recovers_is_not_ordered_unasked(
+async def test_a_link_that_recovers_is_not_ordered_unconfirmed(
     confirming: Server, simulator: Simulator, mode: str, failures: int
 ) -> None:
     person = Person()
@@ -298,7 +302,7 @@ async def test_a_link_that_recovers_is_not_ordered_unasked(
 
 
 @every_era
-async def test_an_error_of_the_check_is_not_tried_again(confirming: Server, simulator: Simulator, mode: str) -> None:
+async def test_an_error_of_the_check_is_not_retried(confirming: Server, simulator: Simulator, mode: str) -> None:
     person = Person()
     async with confirming(person, mode=mode) as client:
         await order(client)
@@ -310,12 +314,12 @@ async def test_an_error_of_the_check_is_not_tried_again(confirming: Server, simu
 
 
 @every_era
-async def test_a_duplicate_that_ends_is_not_ordered_again_unasked(
+async def test_a_duplicate_that_ends_is_not_reordered_unconfirmed(
     confirming: Server, simulator: Simulator, mode: str
 ) -> None:
     person = Person()
 
-    class EndsAfterTheFirstCheck(httpx2.AsyncBaseTransport):
+    class FinishingTransport(httpx2.AsyncBaseTransport):
         to_simulator = httpx2.ASGITransport(simulator)
 
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -325,7 +329,7 @@ async def test_a_duplicate_that_ends_is_not_ordered_again_unasked(
                     job.seconds = 1e-9
             return response
 
-    async with confirming(person, mode=mode, transport=EndsAfterTheFirstCheck()) as client:
+    async with confirming(person, mode=mode, transport=FinishingTransport()) as client:
         await order(client)
         await pass_time(1)
         _, content = await order(client)
@@ -334,18 +338,18 @@ async def test_a_duplicate_that_ends_is_not_ordered_again_unasked(
 
 
 @every_era
-async def test_an_unexpected_failure_is_a_result_and_no_order(
+async def test_an_unexpected_error_is_reported_without_an_order(
     confirming: Server, simulator: Simulator, mode: str
 ) -> None:
     person = Person()
 
-    class Failing(httpx2.ASGITransport):
+    class FailingTransport(httpx2.ASGITransport):
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
             if request.headers["host"] == "pictures.example.com":
                 raise RuntimeError("a bug")
             return await super().handle_async_request(request)
 
-    async with confirming(person, mode=mode, transport=Failing(simulator)) as client:
+    async with confirming(person, mode=mode, transport=FailingTransport(simulator)) as client:
         text, content = await order(client, image_start=LINK)
     assert (content["error"]["kind"], content["error"]["charged"]) == ("upstream", "no")
     assert "a bug" not in text
@@ -381,7 +385,7 @@ async def test_one_agreement_is_one_order(confirming: Server, simulator: Simulat
         await pass_time(HOLD_SECONDS)
         later = await answer_question(client, "generate_video", question, AGREED, **arguments)
     assert again["structuredContent"]["jobid"] == first["structuredContent"]["jobid"]
-    # Nobody had got its result until then.
+    # The result had not been delivered until then.
     assert late["structuredContent"]["jobid"] == first["structuredContent"]["jobid"]
     assert later["structuredContent"]["error"]["kind"] == "conflict"
     assert simulator.requests["POST /videos"] == 1
@@ -405,12 +409,12 @@ async def test_one_agreement_sent_twice_at_once_is_one_order(
             tasks.start_soon(agree)
     assert simulator.requests["POST /videos"] == 1
     [jobid] = simulator.service.jobs
-    # Beside a new take, the second answer may come before the job can be found.
+    # With new_take, the second answer may arrive before the job can be found.
     found = {content.get("jobid") or content["error"]["kind"] for content in contents}
     assert found == ({jobid} if not new_take else {jobid, "conflict"})
 
 
-async def test_each_question_is_good_for_one_order(confirming: Server, simulator: Simulator) -> None:
+async def test_each_question_allows_one_order(confirming: Server, simulator: Simulator) -> None:
     arguments: dict[str, Any] = {"prompt": "A fox", "wait_seconds": 0, "new_take": True}
     async with confirming(Person()) as client:
         for _ in range(2):
@@ -419,7 +423,7 @@ async def test_each_question_is_good_for_one_order(confirming: Server, simulator
     assert simulator.requests["POST /videos"] == 2
 
 
-# The picture that was validated for the question is the one that is uploaded.
+# The picture that was validated before the question is uploaded.
 
 
 @every_era
@@ -443,7 +447,7 @@ async def test_a_question_without_an_answer_fetches_nothing_again(confirming: Se
         again = await answer_question(client, "generate_video", question, None, **arguments)
         assert question_text(again) == question_text(question)
         await answer_question(client, "generate_video", again, AGREED, **arguments)
-        # The same question was answered twice now, with either state.
+        # The same question is answered again, with its first state.
         await answer_question(client, "generate_video", question, AGREED, **arguments)
     [upload] = simulator.service.uploads.values()
     assert (upload.data, host.fetches) == (RED, 1)
@@ -451,7 +455,7 @@ async def test_a_question_without_an_answer_fetches_nothing_again(confirming: Se
 
 
 @pytest.mark.parametrize("later", [RED, BLUE], ids=["the same", "another"])
-async def test_a_picture_that_was_dropped_is_fetched_and_compared(
+async def test_a_picture_no_longer_held_is_fetched_and_compared(
     confirming: Server, simulator: Simulator, later: bytes
 ) -> None:
     arguments: dict[str, Any] = {"prompt": "A fox", "wait_seconds": 0, "image_start": LINK}
@@ -471,7 +475,7 @@ async def test_a_picture_that_was_dropped_is_fetched_and_compared(
     assert simulator.requests["POST /videos"] == 1
 
 
-async def test_an_agreement_that_was_used_asks_nothing_new(confirming: Server, simulator: Simulator) -> None:
+async def test_a_used_agreement_asks_no_new_question(confirming: Server, simulator: Simulator) -> None:
     arguments: dict[str, Any] = {"prompt": "A fox", "wait_seconds": 0, "image_start": LINK}
     async with confirming(Person(), transport=PictureHost(simulator, RED, BLUE)) as client:
         question = await call_raw(client, "generate_video", **arguments)
@@ -483,13 +487,13 @@ async def test_an_agreement_that_was_used_asks_nothing_new(confirming: Server, s
 
 
 def add_question(questions: Questions, name: str, size: int) -> None:
-    """Add a question about an order with a picture of so many bytes."""
+    """Add a question about an order with a picture of `size` bytes."""
     image = InputImage(Source(SourceKind.LINK, LINK), "identity", NormalizedImage(b"x" * size, "image/png"))
     validated = ValidatedRequest({"prompt": "A fox"}, {"image_start": image}, None)
     questions.add(Question("Make it?", validated, validated.key, id=name))
 
 
-async def test_pictures_are_held_up_to_a_number_of_bytes() -> None:
+async def test_held_pictures_are_limited_in_bytes() -> None:
     questions = Questions()
     size = MAX_HELD_BYTES // 2
     for state in ("first", "second", "third"):
@@ -503,7 +507,7 @@ async def test_pictures_are_held_up_to_a_number_of_bytes() -> None:
     assert (large.validated is not None, third.validated) == (True, None)
 
 
-async def test_questions_are_remembered_up_to_a_number() -> None:
+async def test_the_number_of_questions_is_limited() -> None:
     questions = Questions()
     for number in range(MAX_QUESTIONS + 1):
         add_question(questions, str(number), 1)

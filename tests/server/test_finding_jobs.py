@@ -1,4 +1,4 @@
-"""`list_jobs` finds a job by state, prompt and time, and says how many it does not show and how to see them."""
+"""`list_jobs` finds jobs by state, prompt and time, and states how many it omits and how to list them."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ PROMPTS = {
 
 
 async def add_orders(tmp_path: Path, ages: Iterable[tuple[str, timedelta]], **values: Any) -> None:
-    """Completed orders of an earlier process, by their age before midnight."""
+    """Add completed orders of an earlier process, with ages relative to midnight."""
     journal = SqliteJournal(tmp_path / "journal.db", api=api_id(BASE_URL, TOKEN), wall_clock=wall_clock)
     for number, (prompt, age) in enumerate(ages):
         request = VideoRequest(prompt, "ray-v3-flash", "draft", "16:9", "5s", "sdr")
         recorded = {"state": "completed", "credits": 20.0, "seconds": 45.0, **values}
         jobid = f"j{number}v-u12345-email:{EMAIL}:{number}-bot:luma"
-        placed = Order(f"key {number}", request, MIDNIGHT - age, jobid=jobid, **recorded)
-        await journal.insert_pending(placed, allow_duplicate=True, windows=())
+        recorded_order = Order(f"key {number}", request, MIDNIGHT - age, jobid=jobid, **recorded)
+        await journal.insert_pending(recorded_order, allow_duplicate=True, windows=())
     await journal.aclose()
 
 
@@ -84,10 +84,10 @@ async def test_filters(server: Server, tmp_path: Path, filters: dict[str, Any], 
     async with server() as client:
         text, content = await call(client, "list_jobs", **filters)
     prompts = list(PROMPTS)
-    assert [job["prompt"] for job in content["jobs"]] == [prompts[place] for place in found]
+    assert [job["prompt"] for job in content["jobs"]] == [prompts[position] for position in found]
     assert content["total"] == len(found)
     assert "not_shown" not in content
-    assert all(prompts[place] in text for place in found)
+    assert all(prompts[position] in text for position in found)
     assert text.startswith(f"{len(found)} job{' matches' if len(found) == 1 else 's match'} ")
     assert content["filters"].keys() == filters.keys()
 
@@ -107,7 +107,9 @@ async def test_filters(server: Server, tmp_path: Path, filters: dict[str, Any], 
     ],
     ids=lambda value: str(value)[:40],
 )
-async def test_invalid_filters_are_refused_with_what_works(server: Server, filters: dict[str, Any], field: str) -> None:
+async def test_invalid_filters_are_rejected_with_a_suggestion(
+    server: Server, filters: dict[str, Any], field: str
+) -> None:
     async with server() as client:
         _, content = await call(client, "list_jobs", **filters)
         error = content["error"]
@@ -117,7 +119,7 @@ async def test_invalid_filters_are_refused_with_what_works(server: Server, filte
 
 
 async def test_every_job_of_a_long_history_is_found(server: Server, tmp_path: Path) -> None:
-    """More than 1,000 newer orders hide none, and the next step leads through all of them."""
+    """A job is found behind more than 1,000 newer ones, and the next steps page through all."""
     ages = [(f"Take {number}", timedelta(seconds=number)) for number in range(1, 1230)]
     await add_orders(tmp_path, [*ages, ("A fox", DAY)])
     async with server() as client:
@@ -144,7 +146,7 @@ async def test_yesterday_is_a_day_in_utc(server: Server) -> None:
     assert text.startswith("0 jobs match since 2026-11-21T00:00:00Z; before 2026-11-22T00:00:00Z.")
 
 
-async def test_deleted_jobs_only_if_requested(server: Server, tmp_path: Path) -> None:
+async def test_deleted_jobs_are_listed_only_if_requested(server: Server, tmp_path: Path) -> None:
     await add_orders(tmp_path, PROMPTS.items(), deleted=True)
     async with server() as client:
         _, content = await call(client, "list_jobs", text="fox")
@@ -157,7 +159,7 @@ async def test_deleted_jobs_only_if_requested(server: Server, tmp_path: Path) ->
     assert "used 20 credits" in text
 
 
-async def test_every_line_says_what_is_known_of_its_job(server: Server, simulator: Simulator) -> None:
+async def test_every_line_has_the_facts_of_its_job(server: Server, simulator: Simulator) -> None:
     async with server() as client:
         _, first = await order(client, "A fox", wait_seconds=100)
         _, second = await order(client, "It jumps", image_start=first["jobid"])
@@ -178,7 +180,7 @@ async def test_every_line_says_what_is_known_of_its_job(server: Server, simulato
         for part in (f"continues the video of job {first['jobid']}", f"link: {first['video']['url']}"):
             assert part in text
         assert second["jobid"] in content["next_step"]
-        # Whoever asks about it later learns it as well.
+        # get_job reports it as well.
         _, again = await call(client, "get_job", jobid=second["jobid"], wait_seconds=0)
         assert again["continues"] == first["jobid"]
         simulator.service.jobs[second["jobid"]].seconds = 10_000
@@ -199,7 +201,7 @@ async def test_no_old_job_is_listed_as_running(
     if not reachable:
         transport = UnreliableTransport(simulator, *[httpx2.ConnectError("gone")] * 10_000)
     else:
-        # The jobs themselves cannot be looked up.
+        # Single jobs cannot be looked up.
         simulator.faults.append(Fault("GET", "/jobs/", 503, b"{}", times=10_000))
     async with server(transport=transport) as client:
         _, running = await call(client, "list_jobs", state="running")
@@ -207,7 +209,7 @@ async def test_no_old_job_is_listed_as_running(
     assert (running["total"], unknown["total"]) == (0, 150)
 
 
-async def test_running_jobs_from_elsewhere_are_counted(server: Server, simulator: Simulator) -> None:
+async def test_foreign_running_jobs_are_counted(server: Server, simulator: Simulator) -> None:
     simulator.service.accounts[EMAIL].concurrency = 20
     for _ in range(12):
         request = {"prompt": "x", "model": "ray-v3", "resolution": "1080p"}

@@ -1,4 +1,4 @@
-"""What was ordered is known: nothing is ordered twice, `list_jobs` finds it, `delete_job` frees its slot."""
+"""Orders are remembered: duplicates return the same job, `list_jobs` lists jobs, and `delete_job` deletes them."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ async def test_limit_and_state(server: Server, arguments: dict[str, Any], prompt
         text, content = await call(client, "list_jobs", **arguments)
     assert [job["prompt"] for job in content["jobs"]] == prompts
     assert text.startswith("0 jobs match state unknown.") == (not prompts)
-    # A failed job has nothing that the list does not say.
+    # The list already has all facts about a failed job.
     assert content["next_action"] == ("none" if arguments.get("state") in ("failed", "unknown") else "get_job")
     assert "delete" not in text
 
@@ -164,7 +164,7 @@ async def test_identical_order_after_the_result_is_a_new_job(
 async def test_identical_order_after_a_missed_result_returns_it(
     server: Server, simulator: Simulator, behavior: str, process: str
 ) -> None:
-    """The host cuts a call, the job finishes, and the agent repeats the order: once without and once with a note."""
+    """The host cancels a call, the job finishes, and the agent repeats the order twice."""
     async with server() as client, server() as other:
         with anyio.move_on_after(20):
             await call(client, "generate_video", prompt=f"A fox{behavior}")
@@ -177,14 +177,14 @@ async def test_identical_order_after_a_missed_result_returns_it(
             "failed" if behavior else "completed",
         )
         assert text.splitlines()[0].startswith("No new video was ordered: this is the job you already have.")
-        # Now it was handed over.
+        # Now the result has been delivered.
         _, new = await order(again, f"A fox{behavior}")
     assert new["outcome"] == "created"
     assert len(simulator.service.jobs) == 2
 
 
-async def test_result_after_the_host_s_limit_is_not_handed_over(server: Server, simulator: Simulator) -> None:
-    """A host that allows 60 s has cut a call that waits 300 s, without a word to the server."""
+async def test_result_after_the_host_s_timeout_is_not_delivered(server: Server, simulator: Simulator) -> None:
+    """A host with a timeout of 60 s has dropped a call that waits 300 s, without telling the server."""
     async with server(client_name="claude-ai") as client:
         await call(client, "generate_video", prompt="A fox simulate:slow", wait_seconds=300)
         assert anyio.current_time() > 60
@@ -197,12 +197,12 @@ async def test_identical_orders_at_once_are_one_job(server: Server, simulator: S
     jobids = set()
     async with server() as one, server() as two:
 
-        async def place(client: Client) -> None:
+        async def order_once(client: Client) -> None:
             jobids.add((await order(client))[1]["jobid"])
 
         async with anyio.create_task_group() as tasks:
             for client in (one, two) * 3:
-                tasks.start_soon(place, client)
+                tasks.start_soon(order_once, client)
     assert len(simulator.service.jobs) == len(jobids) == 1
 
 
@@ -211,7 +211,7 @@ async def test_identical_orders_at_once_are_one_job(server: Server, simulator: S
 async def test_unknown_outcome_blocks_a_repetition(
     server: Server, simulator: Simulator, api: str, process: str
 ) -> None:
-    # Where no jobs are listed, the first request asks for the API's time.
+    # If the API cannot list jobs, the first request reads its time.
     first: tuple[Exception | None, ...] = (None,) if api == "agents" else ()
     async with server(transport=UnreliableTransport(simulator, *first, httpx2.ReadTimeout("no answer"))) as client:
         results = [await order(client)]
@@ -249,7 +249,7 @@ async def test_lost_order_is_recovered_by_the_next_process(server: Server, simul
     assert [(job["jobid"], job["prompt"]) for job in content["jobs"]] == [(jobid, "A fox")]
 
 
-async def test_deleted_job_keeps_its_files_and_is_listed_if_requested(server: Server, simulator: Simulator) -> None:
+async def test_deleted_job_keeps_its_files_and_can_be_listed(server: Server, simulator: Simulator) -> None:
     async with server() as client:
         _, job = await order(client, save=True, wait_seconds=100)
         text, content = await call(client, "delete_job", jobid=job["jobid"])
@@ -265,7 +265,7 @@ async def test_deleted_job_keeps_its_files_and_is_listed_if_requested(server: Se
     assert (after["jobs"], [listed["prompt"] for listed in deleted["jobs"]]) == ([], ["A fox"])
 
 
-async def test_deleting_an_unsaved_job_says_what_is_lost(server: Server) -> None:
+async def test_deleting_an_unsaved_job_warns_of_the_loss(server: Server) -> None:
     async with server() as client:
         _, job = await order(client, wait_seconds=100)
         text, content = await call(client, "delete_job", jobid=job["jobid"])
@@ -284,7 +284,7 @@ async def test_running_job_is_not_deleted(server: Server, simulator: Simulator, 
     assert job["jobid"] in simulator.service.jobs
 
 
-async def test_full_slots_and_the_jobs_that_hold_them(server: Server, simulator: Simulator) -> None:
+async def test_full_slots_name_the_running_jobs(server: Server, simulator: Simulator) -> None:
     simulator.service.accounts[EMAIL].concurrency = 1
     finished = []
     async with server() as client:
@@ -297,7 +297,7 @@ async def test_full_slots_and_the_jobs_that_hold_them(server: Server, simulator:
         assert (error["kind"], error["running"]) == ("capacity", [running["jobid"]])
         for part in (f"{running['jobid']} (three simulate:stuck)", "1 of 1 are in use", "Nothing was charged."):
             assert part in text
-        # Finished jobs hold no slot, so deleting them would only lose them.
+        # Finished jobs occupy no slot, so deleting them would not help.
         assert "deletable" not in error
         assert "delete" not in text
 
@@ -340,7 +340,7 @@ async def test_typical_times_are_measured_on_this_machine(server: Server) -> Non
 
 
 @pytest.mark.parametrize("setting", ["journal.db", "off", "a folder"])
-async def test_orders_work_whatever_the_journal_is(server: Server, tmp_path: Path, setting: str) -> None:
+async def test_orders_work_with_any_journal_setting(server: Server, tmp_path: Path, setting: str) -> None:
     (tmp_path / "a folder").mkdir()
     journal = "off"
     if setting != "off":
@@ -367,7 +367,7 @@ async def test_deleted_job_is_reported_as_deleted(server: Server) -> None:
 
 
 @pytest.mark.parametrize("saved", [True, False])
-async def test_job_that_luma_forgot_is_described_from_the_record(
+async def test_job_that_luma_forgot_is_described_from_the_journal(
     server: Server, simulator: Simulator, *, saved: bool
 ) -> None:
     async with server() as client:
@@ -388,7 +388,7 @@ async def test_job_that_luma_forgot_is_described_from_the_record(
 
 
 @BOTH_APIS
-async def test_job_that_vanished_while_it_ran_is_not_listed_as_running(server: Server, simulator: Simulator) -> None:
+async def test_job_that_vanished_is_not_listed_as_running(server: Server, simulator: Simulator) -> None:
     async with server() as client:
         _, job = await order(client, wait_seconds=0)
         simulator.service.jobs.clear()
@@ -400,7 +400,7 @@ async def test_job_that_vanished_while_it_ran_is_not_listed_as_running(server: S
     assert [each["state"] for each in listed["jobs"]] == ["unknown"]
 
 
-async def test_job_far_beyond_its_time_is_for_the_user_to_decide(server: Server) -> None:
+async def test_user_decides_about_a_long_overdue_job(server: Server) -> None:
     async with server() as client:
         _, job = await order(client, "A fox simulate:stuck", wait_seconds=0)
         await pass_time(100)

@@ -1,4 +1,4 @@
-"""Whatever fails after an order was paid for: the answer goes out, with its job and its link, and can be sent."""
+"""Odd data after a paid order: the result can be sent, and has the job and the link."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     Server = Callable[..., Client]
 
 READY = {"prompt": "A fox", "wait_seconds": 200}
-HALF = "\ud83e"
-"""Half of a character, which UTF-8 cannot express."""
+LONE_SURROGATE = "\ud83e"
+"""Half of a character, which UTF-8 cannot encode."""
 JPEG = (MEDIA / "16x9-thumbnail.jpg").read_bytes()
 THUMBNAILS = {
-    "no picture": httpx2.Response(200, content=b"not a picture"),
+    "not a picture": httpx2.Response(200, content=b"not a picture"),
     "cut short": httpx2.Response(200, content=JPEG[: len(JPEG) // 2]),
     "empty": httpx2.Response(200),
     "gone": httpx2.Response(404),
     "failed": httpx2.Response(500, content=b"oops"),
     "elsewhere": httpx2.Response(302, headers={"location": "http://[bad"}),
     "endless": httpx2.Response(200, content=endless_jpeg()),
-    "of odd length": httpx2.Response(200, headers={"content-length": "-1"}, content=JPEG),
+    "invalid length": httpx2.Response(200, headers={"content-length": "-1"}, content=JPEG),
 }
 RECORDS: dict[str, dict[str, Any]] = {
     "created in year 1": {"created": "0001-01-01T00:00:00+14:00"},
@@ -54,26 +54,26 @@ RECORDS: dict[str, dict[str, Any]] = {
     "no credits": {"credits": [[]]},
     "long status": {"status": "completed", "error": "x" * 100_000},
     "no kind": {"type": None},
-    "half a character": {"error": HALF, "updated": HALF},
-    "another request": {"request": {"prompt": HALF * 3000, "resolution": "8k", "dynamic_range": "none"}},
+    "lone surrogate": {"error": LONE_SURROGATE, "updated": LONE_SURROGATE},
+    "another request": {"request": {"prompt": LONE_SURROGATE * 3000, "resolution": "8k", "dynamic_range": "none"}},
     "request of numbers": {"request": {"prompt": 5, "model": []}},
     "empty request": {"request": {"prompt": ""}},
 }
 VIDEOS: dict[str, dict[str, Any]] = {
     "enormous": {"width": 1e308, "height": 1e308, "duration": 1e308},
-    "of no size": {"width": 0, "height": 0, "duration": 0},
+    "zero size": {"width": 0, "height": 0, "duration": 0},
     "negative": {"width": -1, "height": -1, "duration": -5},
     "size as text": {"width": "wide", "height": [], "duration": "long"},
-    "other type": {"media_type": HALF},
+    "other type": {"media_type": LONE_SURROGATE},
     "other shape": {"width": 1, "height": 1e300, "duration": 1e-300},
 }
 
 
 class AlteringTransport(httpx2.AsyncBaseTransport):
-    """Sends requests to the simulator, and changes jobs' records in its responses.
+    """Sends requests to the simulator, and changes the job records in its responses.
 
-    `record`: what is changed in answers about a job. `video`: the same in the description of its video. `thumbnail`:
-    the answer to requests for the thumbnail.
+    `record` has the changes of a job's record, `video` those of its video. `thumbnail` is the response to requests for
+    the thumbnail.
     """
 
     def __init__(
@@ -98,18 +98,18 @@ class AlteringTransport(httpx2.AsyncBaseTransport):
             content |= self._record
             if content.get("response"):
                 content["response"]["video"] |= self._video
-        # With escapes, so that a string can hold half of a character.
+        # JSON escapes allow lone surrogates.
         return httpx2.Response(response.status_code, content=json.dumps(content).encode())
 
 
 def assert_sendable(result: CallToolResult) -> None:
-    """It is valid JSON in UTF-8, without escapes."""
+    """Assert that the result can be sent as JSON in UTF-8 without escapes."""
     content = result.model_dump(by_alias=True, mode="json", exclude_none=True)
     assert json.loads(json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8")) == content
 
 
 def assert_complete(result: CallToolResult, simulator: Simulator, *, pictures: int = 0) -> dict[str, Any]:
-    """It has the job and its link, in both forms; returns its structured content."""
+    """Assert that text and structured content have the job and its link. Returns the structured content."""
     assert_sendable(result)
     text, content = read_result(result, pictures=pictures)
     [job] = simulator.service.jobs.values()
@@ -123,7 +123,7 @@ def assert_complete(result: CallToolResult, simulator: Simulator, *, pictures: i
 
 
 @pytest.mark.parametrize("problem", THUMBNAILS)
-async def test_thumbnail_that_cannot_be_shown(server: Server, simulator: Simulator, problem: str) -> None:
+async def test_unusable_thumbnail_does_not_hide_the_video(server: Server, simulator: Simulator, problem: str) -> None:
     transport = AlteringTransport(simulator, thumbnail=THUMBNAILS[problem])
     async with server(transport=transport, LUMA_MCP_THUMBNAILS="1") as client:
         content = assert_complete(await client.call_tool("generate_video", READY), simulator)
@@ -132,7 +132,7 @@ async def test_thumbnail_that_cannot_be_shown(server: Server, simulator: Simulat
 
 @pytest.mark.parametrize("mode", ERAS)
 @pytest.mark.parametrize("tool", ["generate_video", "get_job"])
-async def test_folder_that_cannot_be_written_to(
+async def test_unwritable_folder_does_not_hide_the_video(
     server: Server, simulator: Simulator, tmp_path: Path, tool: str, mode: str
 ) -> None:
     (tmp_path / "file").touch()
@@ -147,8 +147,8 @@ async def test_folder_that_cannot_be_written_to(
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_folder_whose_name_is_not_text(server: Server, simulator: Simulator, tmp_path: Path, mode: str) -> None:
-    """On Linux, a name of bytes that are not UTF-8 arrives with lone surrogates."""
+async def test_folder_whose_name_is_not_utf_8(server: Server, simulator: Simulator, tmp_path: Path, mode: str) -> None:
+    """On Linux, names that are not UTF-8 contain lone surrogates."""
     folder = tmp_path / "videos\udcff"
     async with server(mode, LUMA_MCP_OUTPUT_DIR=str(folder)) as client:
         content = assert_complete(await client.call_tool("generate_video", {**READY, "save": True}), simulator)
@@ -160,9 +160,9 @@ async def test_folder_whose_name_is_not_text(server: Server, simulator: Simulato
 
 
 @pytest.mark.parametrize("name", ["prompt", "image_start", "reply_ref", "email"])
-async def test_argument_that_is_not_text_is_not_ordered(server: Server, simulator: Simulator, name: str) -> None:
+async def test_arguments_with_lone_surrogates_are_rejected(server: Server, simulator: Simulator, name: str) -> None:
     async with server() as client:
-        result = await client.call_tool("generate_video", {"prompt": "A fox", name: f"/A{HALF}@"})
+        result = await client.call_tool("generate_video", {"prompt": "A fox", name: f"/A{LONE_SURROGATE}@"})
     assert_sendable(result)
     _, content = read_result(result)
     assert (result.is_error, content["error"]["charged"]) == (True, "no")
@@ -170,9 +170,9 @@ async def test_argument_that_is_not_text_is_not_ordered(server: Server, simulato
 
 
 @pytest.mark.parametrize("tool", ["get_job", "delete_job"])
-async def test_jobid_that_is_not_text(server: Server, tool: str) -> None:
+async def test_jobids_with_lone_surrogates_are_rejected(server: Server, tool: str) -> None:
     async with server() as client:
-        result = await client.call_tool(tool, {"jobid": f"j{HALF}"})
+        result = await client.call_tool(tool, {"jobid": f"j{LONE_SURROGATE}"})
     assert_sendable(result)
     _, content = read_result(result)
     assert (content["error"]["kind"], content["error"]["retry"]) == ("invalid_arguments", "after_change")
@@ -203,7 +203,7 @@ async def test_odd_record_of_a_video(server: Server, simulator: Simulator, video
     assert_sendable(result)
     text, content = read_result(result)
     if fault and result.is_error:
-        # It was recovered by its time and shows something else, so it may be another machine's.
+        # The recovered job differs from the order, so it may belong to another machine.
         assert (content["error"]["kind"], content["error"]["charged"]) == ("outcome_unknown", "unknown")
         [jobid] = simulator.service.jobs
         assert jobid in text
@@ -212,8 +212,10 @@ async def test_odd_record_of_a_video(server: Server, simulator: Simulator, video
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_job_that_is_no_video_any_more(server: Server, simulator: Simulator, tmp_path: Path, mode: str) -> None:
-    """The record of a paid order contradicts it."""
+async def test_ordered_job_whose_record_is_not_a_video(
+    server: Server, simulator: Simulator, tmp_path: Path, mode: str
+) -> None:
+    """The record contradicts the paid order."""
     async with server(mode, transport=AlteringTransport(simulator, {"type": "image"})) as client:
         result = await client.call_tool("generate_video", READY)
     assert_sendable(result)

@@ -1,4 +1,4 @@
-"""Whatever fails once an order has been sent, the agent learns of its job, and of no job that is not its own."""
+"""Failures after an order was sent: the agent gets the jobid of its own job, and no other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Connect = Callable[..., Client]
 
 
-async def test_lost_order_is_not_a_job_known_to_be_another(connect: Connect, simulator: Simulator) -> None:
+async def test_lost_order_is_not_matched_to_jobs_of_other_orders(connect: Connect, simulator: Simulator) -> None:
     lossy = UnreliableTransport(simulator)
     async with connect(transport=lossy) as client:
         await order(client)
@@ -42,7 +42,7 @@ async def test_lost_order_is_not_a_job_known_to_be_another(connect: Connect, sim
     assert all(jobid not in text for jobid in simulator.service.jobs)
 
 
-async def test_lost_order_is_not_a_job_of_another_model(connect: Connect, simulator: Simulator) -> None:
+async def test_lost_order_is_not_matched_to_another_model(connect: Connect, simulator: Simulator) -> None:
     async with connect() as another_process:
         await order(another_process, model="ray-v3")
     lossy = UnreliableTransport(simulator, httpx2.ReadTimeout("no answer"), delivered=True)
@@ -66,7 +66,7 @@ async def test_server_closes_its_connections(connect: Connect, simulator: Simula
     assert closed
 
 
-async def test_jobs_that_cannot_be_listed_are_not_said_to_be_none(connect: Connect, simulator: Simulator) -> None:
+async def test_unlisted_jobs_are_not_reported_as_none(connect: Connect, simulator: Simulator) -> None:
     gone = httpx2.ConnectError("gone")
     async with connect(transport=UnreliableTransport(simulator, httpx2.ReadTimeout("no answer"), gone, gone)) as client:
         text, content = await order(client)
@@ -90,7 +90,7 @@ async def test_failure_with_a_body_names_the_possible_jobs(connect: Connect, sim
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_cancelled_order_leaves_its_jobid_in_the_log(
+async def test_cancelled_order_logs_its_jobid(
     connect: Connect, simulator: Simulator, caplog: pytest.LogCaptureFixture, mode: str
 ) -> None:
     held = HoldingTransport(simulator)
@@ -100,7 +100,7 @@ async def test_cancelled_order_leaves_its_jobid_in_the_log(
             await held.delivered.wait()
             tasks.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
-                # In virtual time: until the cancellation, which the older protocol sends as a message, has arrived.
+                # The older protocol sends the cancellation as a message, which takes (virtual) time.
                 await pass_time(1)
             held.may_answer.set()
     [jobid] = simulator.service.jobs
@@ -108,7 +108,7 @@ async def test_cancelled_order_leaves_its_jobid_in_the_log(
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_cancelled_wait_leaves_its_jobid_in_the_log(
+async def test_cancelled_wait_logs_its_jobid(
     connect: Connect, simulator: Simulator, caplog: pytest.LogCaptureFixture, mode: str
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -145,7 +145,7 @@ async def test_identical_order_whose_job_cannot_be_fetched(connect: Connect, sim
     assert simulator.requests["POST /videos"] == 1
 
 
-async def test_failure_of_our_own_keeps_no_jobid_back(simulator: Simulator) -> None:
+async def test_internal_error_after_the_order_names_the_job(simulator: Simulator) -> None:
     def broken_clock() -> datetime:
         if simulator.service.jobs:
             raise RuntimeError("no time")
@@ -162,7 +162,7 @@ async def test_failure_of_our_own_keeps_no_jobid_back(simulator: Simulator) -> N
     assert "do not order it again" in text
 
 
-async def test_failure_of_our_own_before_the_order(simulator: Simulator) -> None:
+async def test_internal_error_before_the_order(simulator: Simulator) -> None:
     def broken_clock() -> datetime:
         if anyio.current_time() > 1:
             raise RuntimeError("no time")
@@ -180,7 +180,7 @@ async def test_failure_of_our_own_before_the_order(simulator: Simulator) -> None
     assert simulator.service.jobs == {}
 
 
-async def test_ordering_counts_as_waiting(connect: Connect, simulator: Simulator) -> None:
+async def test_ordering_counts_towards_the_wait(connect: Connect, simulator: Simulator) -> None:
     simulator.faults.append(Fault("POST", "/videos", 429, b'{"error":"full"}', {"retry-after": "15"}))
     async with connect() as client:
         _, content = await order(client, resolution="1080p", wait_seconds=45)
@@ -196,7 +196,7 @@ async def test_order_is_not_retried_beyond_the_wait(connect: Connect, simulator:
     assert simulator.requests["POST /videos"] == 1
 
 
-async def test_simulated_results_say_so(simulator: Simulator) -> None:
+async def test_simulated_results_are_labelled(simulator: Simulator) -> None:
     settings = Settings(token=SecretStr(TOKEN), simulated=True, thumbnails=False, journal="off")
     server = build_server(settings, transport=httpx2.ASGITransport(simulator), wall_clock=wall_clock)
     async with Client(server, mode=ERAS[0]) as client:
@@ -211,7 +211,7 @@ async def test_simulated_results_say_so(simulator: Simulator) -> None:
     assert (failure["simulated"], failure["error"]["kind"]) == (True, "invalid_arguments")
 
 
-async def test_a_simulated_failure_is_not_charged_wherever_it_says_so(simulator: Simulator) -> None:
+async def test_a_simulated_failure_is_reported_as_not_charged(simulator: Simulator) -> None:
     settings = Settings(token=SecretStr(TOKEN), simulated=True, thumbnails=False, journal="off")
     server = build_server(settings, transport=httpx2.ASGITransport(simulator), wall_clock=wall_clock)
     async with Client(server, mode=ERAS[0]) as client:

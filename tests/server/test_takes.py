@@ -1,4 +1,4 @@
-"""Several takes of one request in one call: what is ordered, what the result says, and what happens to the money."""
+"""Several takes of one request in one call: the orders, the results, and what is charged."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def count_orders(simulator: Simulator) -> int:
 
 @BOTH_APIS
 @every_era
-async def test_each_take_is_an_order_and_one_result_has_all(server: Connect, simulator: Simulator, mode: str) -> None:
+async def test_each_take_is_ordered_and_the_result_has_all(server: Connect, simulator: Simulator, mode: str) -> None:
     async with server(mode) as client:
         text, content = await order(client, takes=3, wait_seconds=300)
     assert count_orders(simulator) == 3
@@ -61,7 +61,7 @@ async def test_each_take_is_an_order_and_one_result_has_all(server: Connect, sim
     assert "failed_orders" not in content
 
 
-async def test_the_limits_of_an_answer_hold_for_four_long_takes(server: Connect) -> None:
+async def test_result_of_four_long_takes_is_short_enough(server: Connect) -> None:
     async with server() as client:
         text, content = await order(client, "A fox in the snow. " * 100, takes=4, wait_seconds=300)
     check_size(text, content)
@@ -70,7 +70,7 @@ async def test_the_limits_of_an_answer_hold_for_four_long_takes(server: Connect)
         assert job["jobid"] in text
 
 
-async def test_the_limits_of_an_answer_hold_for_eight_jobs(server: Connect, simulator: Simulator) -> None:
+async def test_result_of_eight_jobs_is_short_enough(server: Connect, simulator: Simulator) -> None:
     simulator.service.accounts[next(iter(simulator.service.accounts))].concurrency = 8
     async with server() as client:
         jobids: list[str] = []
@@ -86,8 +86,8 @@ async def test_the_limits_of_an_answer_hold_for_eight_jobs(server: Connect, simu
         assert job["video"]["url"] in text
 
 
-class LongLinks(httpx2.AsyncBaseTransport):
-    """Makes the links of jobs as long as those that are signed by the cloud that has the files."""
+class LongLinksTransport(httpx2.AsyncBaseTransport):
+    """Makes links as long as the signed links of a cloud storage."""
 
     def __init__(self, simulator: Simulator, length: int) -> None:
         self._simulated = httpx2.ASGITransport(app=simulator)
@@ -103,10 +103,10 @@ class LongLinks(httpx2.AsyncBaseTransport):
 
 @BOTH_APIS
 @pytest.mark.parametrize(("length", "is_repeat"), [(600, True), (1200, False), (2000, True)])
-async def test_long_links_push_no_job_out(
+async def test_long_links_displace_no_job(
     server: Connect, simulator: Simulator, *, length: int, is_repeat: bool
 ) -> None:
-    async with server(transport=LongLinks(simulator, length)) as client:
+    async with server(transport=LongLinksTransport(simulator, length)) as client:
         if is_repeat:
             await order(client, takes=4)
         text, content = await order(client, takes=4, wait_seconds=300)
@@ -123,8 +123,8 @@ async def test_long_links_push_no_job_out(
     assert any("url" in job["video"] for job in content["jobs"]) == (length < 1200)
 
 
-class SeenOnce(httpx2.ASGITransport):
-    """Lets each job be looked up once; then the API fails."""
+class SingleLookUpTransport(httpx2.ASGITransport):
+    """Allows one look-up of each job; later ones fail."""
 
     def __init__(self, simulator: Simulator) -> None:
         super().__init__(simulator)
@@ -139,17 +139,15 @@ class SeenOnce(httpx2.ASGITransport):
         return await super().handle_async_request(request)
 
 
-async def test_the_limits_of_an_answer_hold_for_jobs_that_cannot_be_looked_up(
-    server: Connect, simulator: Simulator
-) -> None:
+async def test_result_of_eight_failed_look_ups_is_short_enough(server: Connect, simulator: Simulator) -> None:
     simulator.service.accounts[next(iter(simulator.service.accounts))].concurrency = 8
     unknown = [f"{number}" + "\N{FOX FACE}" * 62 for number in range(8)]
     jobids: list[str] = []
-    async with server(transport=SeenOnce(simulator)) as client:
+    async with server(transport=SingleLookUpTransport(simulator)) as client:
         for number in range(8):
             _, content = await order(client, f"{number} " + "\N{FOX FACE}" * 900)
             jobids.append(content["jobid"])
-        # Once as jobs that were seen, and then as errors.
+        # First the look-ups succeed, then they fail.
         for each in (jobids, jobids, unknown):
             result = await client.call_tool("get_job", {"jobids": each, "wait_seconds": 30})
             text, content = read_result(result)
@@ -168,7 +166,7 @@ async def test_takes_are_never_a_task(server: Connect) -> None:
     assert [job["state"] for job in content["jobs"]] == ["running", "running"]
 
 
-async def test_running_takes_are_waited_for_together(server: Connect, simulator: Simulator) -> None:
+async def test_one_call_waits_for_several_takes(server: Connect, simulator: Simulator) -> None:
     async with server() as client:
         _, content = await order(client, takes=2)
         jobids = [job["jobid"] for job in content["jobs"]]
@@ -180,12 +178,12 @@ async def test_running_takes_are_waited_for_together(server: Connect, simulator:
     assert [job["jobid"] for job in content["jobs"]] == jobids
     assert [job["state"] for job in content["jobs"]] == ["completed", "completed"]
     assert "charged" not in content
-    # As long as the slower one takes, not as both together.
+    # The call takes as long as the slower job, not as long as both.
     assert anyio.current_time() - began < sum(job.seconds for job in simulator.service.jobs.values())
     assert all(job["video"]["url"] in text for job in content["jobs"])
 
 
-async def test_a_repeat_counts_take_by_take(server: Connect, simulator: Simulator) -> None:
+async def test_a_repeat_orders_only_the_missing_takes(server: Connect, simulator: Simulator) -> None:
     async with server() as client:
         _, first = await order(client)
         _, content = await order(client, takes=3)
@@ -205,7 +203,7 @@ async def test_new_take_orders_as_many_again(server: Connect, simulator: Simulat
     assert count_orders(simulator) == 4
 
 
-async def test_a_call_that_was_cut_is_repeated_without_another_order(server: Connect, simulator: Simulator) -> None:
+async def test_repeating_a_cancelled_call_orders_nothing(server: Connect, simulator: Simulator) -> None:
     async with server() as client:
         with anyio.move_on_after(1):
             await order(client, takes=2, wait_seconds=300)
@@ -216,7 +214,7 @@ async def test_a_call_that_was_cut_is_repeated_without_another_order(server: Con
     assert count_orders(simulator) == 2
 
 
-async def test_paid_takes_are_returned_though_a_later_order_fails(server: Connect, simulator: Simulator) -> None:
+async def test_paid_takes_are_returned_if_a_later_order_fails(server: Connect, simulator: Simulator) -> None:
     simulator.service.accounts[next(iter(simulator.service.accounts))].concurrency = 2
     async with server() as client:
         text, content = await order(client, takes=4)
@@ -230,15 +228,15 @@ async def test_paid_takes_are_returned_though_a_later_order_fails(server: Connec
         for job in content["jobs"]:
             assert job["jobid"] in text
         assert "earlier" not in content["next_step"]
-        # As the result says: nothing of what exists is ordered again.
+        # The advice of the note orders only the missing takes.
         await call(client, "get_job", jobids=[job["jobid"] for job in content["jobs"]], wait_seconds=300)
         _, rest = await order(client, takes=2, new_take=True)
     assert [job["outcome"] for job in rest["jobs"]] == ["created", "created"]
     assert count_orders(simulator) == 4
 
 
-class SecondOrder(httpx2.AsyncBaseTransport):
-    """Gives the second order this answer, or none, before the API gets it."""
+class SecondOrderTransport(httpx2.AsyncBaseTransport):
+    """Returns a response to the second order, or times out, without sending it to the API."""
 
     def __init__(self, simulator: Simulator, path: str, answer: httpx2.Response | None) -> None:
         self._simulated = httpx2.ASGITransport(app=simulator)
@@ -258,12 +256,12 @@ class SecondOrder(httpx2.AsyncBaseTransport):
 @BOTH_APIS
 @pytest.mark.parametrize("status", [None, 500])
 @pytest.mark.parametrize("seconds", [0, 300])
-async def test_nothing_follows_an_order_of_unknown_outcome(
+async def test_no_take_is_ordered_after_an_unknown_outcome(
     server: Connect, simulator: Simulator, api: str, status: int | None, seconds: int
 ) -> None:
     answer = httpx2.Response(status, json={"error": "x" * 5000}) if status else None
     path = ORDERS[api].removeprefix("POST ")
-    async with server(transport=SecondOrder(simulator, path, answer)) as client:
+    async with server(transport=SecondOrderTransport(simulator, path, answer)) as client:
         text, content = await order(client, takes=3, wait_seconds=seconds)
     assert [job["take"] for job in content["jobs"]] == [1]
     kinds = [(each["take"], each["error"]["kind"], each["error"]["charged"]) for each in content["failed_orders"]]
@@ -272,7 +270,7 @@ async def test_nothing_follows_an_order_of_unknown_outcome(
     assert content["message"] == f"{ready}1 not ordered, 1 perhaps ordered)."
     assert count_orders(simulator) == 1
     check_size(text, content)
-    # One next step, which does not order the first take again.
+    # There is a single next step, which does not order the first take again.
     assert all("next_step" not in each["error"] for each in content["failed_orders"])
     if not seconds:
         assert content["next_action"] == "get_job"
@@ -287,7 +285,7 @@ async def test_nothing_follows_an_order_of_unknown_outcome(
 
 @BOTH_APIS
 @pytest.mark.parametrize("link", ["no-link", "dead-link"])
-async def test_videos_without_a_link_that_works_are_not_called_ready(server: Connect, link: str) -> None:
+async def test_videos_with_unusable_links_are_not_ready(server: Connect, link: str) -> None:
     async with server() as client:
         text, content = await order(client, f"A fox simulate:{link}", takes=2, wait_seconds=300, save=True)
     assert content["message"] == "0 of 2 videos are ready (2 without a link that works)."
@@ -300,7 +298,7 @@ async def test_videos_without_a_link_that_works_are_not_called_ready(server: Con
 
 
 @pytest.mark.parametrize("api", ["agents"])
-async def test_the_price_of_several_videos_is_that_of_each(server: Connect) -> None:
+async def test_the_price_is_stated_per_video(server: Connect) -> None:
     async with server() as client:
         text, content = await order(client, takes=2, resolution="540p")
     assert content["cost"].startswith("Each of these videos costs $0.15")
@@ -308,9 +306,7 @@ async def test_the_price_of_several_videos_is_that_of_each(server: Connect) -> N
 
 
 @pytest.mark.parametrize("number", [0, 1])
-async def test_a_take_that_cannot_be_looked_up_hides_no_other(
-    server: Connect, simulator: Simulator, number: int
-) -> None:
+async def test_a_failed_look_up_hides_no_other_take(server: Connect, simulator: Simulator, number: int) -> None:
     async with server() as client:
         _, content = await order(client, takes=3)
         jobids = [job["jobid"] for job in content["jobs"]]
@@ -319,7 +315,7 @@ async def test_a_take_that_cannot_be_looked_up_hides_no_other(
     assert [job["jobid"] for job in content["jobs"]] == jobids
     assert [job.get("state") for job in content["jobs"]].count("running") == 2
     assert content["jobs"][number]["error"]["kind"] == "upstream"
-    # Nothing says that one was not ordered, or how to order it again.
+    # The result does not claim that a take was not ordered.
     assert "failed_orders" not in content
     assert "note" not in content
     assert json.dumps({"jobids": jobids}) in content["next_step"]
@@ -328,9 +324,7 @@ async def test_a_take_that_cannot_be_looked_up_hides_no_other(
 
 
 @pytest.mark.parametrize("confirm", ["never", "always"])
-async def test_a_reached_limit_hides_no_take_that_was_paid_for(
-    server: Connect, simulator: Simulator, confirm: str
-) -> None:
+async def test_a_reached_limit_hides_no_paid_take(server: Connect, simulator: Simulator, confirm: str) -> None:
     person = Person()
     start = partial(server, LUMA_MCP_MAX_JOBS_PER_HOUR="3", LUMA_MCP_CONFIRM=confirm)
     async with declaring(start(), asks=person) as client, start() as other:
@@ -346,19 +340,17 @@ async def test_a_reached_limit_hides_no_take_that_was_paid_for(
 
 
 @every_era
-async def test_only_the_takes_that_the_user_agreed_to_are_ordered(
-    server: Connect, simulator: Simulator, mode: str
-) -> None:
-    class Slow(Person):
-        """Lets another chat get the first take before the answer."""
+async def test_only_confirmed_takes_are_ordered(server: Connect, simulator: Simulator, mode: str) -> None:
+    class SlowPerson(Person):
+        """Answers after another chat has received the first take."""
 
         async def __call__(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
             await call(other, "get_job", jobid=first["jobid"], wait_seconds=300)
             return await super().__call__(context, params)
 
-    person = Slow()
-    asking = declaring(server(mode, LUMA_MCP_CONFIRM="always"), asks=person)
-    async with server() as other, asking as client:
+    person = SlowPerson()
+    confirming = declaring(server(mode, LUMA_MCP_CONFIRM="always"), asks=person)
+    async with server() as other, confirming as client:
         _, first = await order(other)
         _, content = await order(client, takes=3)
     [question] = person.questions
@@ -369,7 +361,7 @@ async def test_only_the_takes_that_the_user_agreed_to_are_ordered(
     assert (failed["take"], failed["error"]["kind"], failed["error"]["charged"]) == (1, "conflict", "no")
 
 
-async def test_no_job_at_all_is_an_error_like_that_of_a_single_order(server: Connect, simulator: Simulator) -> None:
+async def test_takes_without_a_job_return_a_plain_error(server: Connect, simulator: Simulator) -> None:
     simulator.faults.append(Fault("POST", "/videos", 402, b'{"error": "no credits"}', times=9))
     async with server() as client:
         error = await order_error(client, takes=3)
@@ -378,7 +370,7 @@ async def test_no_job_at_all_is_an_error_like_that_of_a_single_order(server: Con
 
 
 @pytest.mark.parametrize(("takes", "others"), [(2, "The other take was"), (4, "The other 3 takes were")])
-async def test_an_uncertain_first_take_says_that_it_is_the_only_one(
+async def test_an_uncertain_first_take_prevents_the_others(
     server: Connect, simulator: Simulator, takes: int, others: str
 ) -> None:
     async with server() as client:
@@ -388,7 +380,7 @@ async def test_an_uncertain_first_take_says_that_it_is_the_only_one(
     assert count_orders(simulator) == 0
 
 
-async def test_what_failed_takes_have_in_common_is_there_once(server: Connect) -> None:
+async def test_the_cost_of_failed_takes_is_stated_once(server: Connect) -> None:
     async with server() as client:
         await call(client, "list_options")
         result = await client.call_tool(
@@ -399,7 +391,7 @@ async def test_what_failed_takes_have_in_common_is_there_once(server: Connect) -
     assert text.count(content["cost"]) == 1
 
 
-async def test_a_failed_take_does_not_hide_the_others(server: Connect) -> None:
+async def test_all_failed_takes_are_listed(server: Connect) -> None:
     async with server() as client:
         await order(client, "A fox simulate:fail")
         result = await client.call_tool(
@@ -425,7 +417,7 @@ async def test_failed_takes_are_ordered_again_without_the_others(
                 job.fails = None
         text, content = read_result(await client.call_tool("generate_video", arguments))
     assert [job["take"] for job in content["jobs"] if job["state"] == "failed"] == failed
-    # By the documentation, the same order may succeed. The same call would order a ready video once more.
+    # According to the documentation, the same order may succeed. The same call would order a finished video again.
     again = f"with the same arguments, takes {len(failed)} and new_take true"
     assert again in content["next_step"]
     assert content["next_action"] == "order_later"
@@ -450,7 +442,7 @@ async def test_the_hourly_limit_counts_all_takes(
 
 @pytest.mark.parametrize("api", ["agents"])
 async def test_the_budget_counts_all_takes(server: Connect, simulator: Simulator) -> None:
-    # By the price list, 5 s in 540p cost $0.15.
+    # According to the price list, 5 s in 540p cost $0.15.
     async with server(LUMA_MCP_BUDGET_PER_DAY="0.40") as client:
         error = await order_error(client, takes=3, resolution="540p")
         assert (error["kind"], error["charged"]) == ("budget_reached", "no")
@@ -461,7 +453,7 @@ async def test_the_budget_counts_all_takes(server: Connect, simulator: Simulator
     assert len(content["jobs"]) == count_orders(simulator) == 2
 
 
-async def test_more_takes_than_allowed_are_refused_with_the_most(server: Connect, simulator: Simulator) -> None:
+async def test_too_many_takes_are_rejected_with_the_maximum(server: Connect, simulator: Simulator) -> None:
     async with server() as client:
         error = await order_error(client, takes=7)
     assert error["kind"] == "invalid_arguments"
@@ -487,7 +479,7 @@ async def test_jobids_in_other_spellings(server: Connect, spelling: Callable[[li
     assert [job["jobid"] for job in content["jobs"]] == jobids
 
 
-async def test_one_of_several_jobs_that_is_not_found(server: Connect) -> None:
+async def test_one_of_several_jobs_is_not_found(server: Connect) -> None:
     async with server() as client:
         _, first = await order(client, wait_seconds=300)
         result = await client.call_tool("get_job", {"jobids": [first["jobid"], first["jobid"].replace("email", "e")]})
@@ -499,7 +491,7 @@ async def test_one_of_several_jobs_that_is_not_found(server: Connect) -> None:
     assert content["message"] == "1 of 2 videos is ready (1 could not be looked up)."
 
 
-async def test_the_next_step_names_the_jobs_that_it_is_about(server: Connect, simulator: Simulator) -> None:
+async def test_the_next_step_names_its_jobs(server: Connect, simulator: Simulator) -> None:
     simulator.service.accounts[next(iter(simulator.service.accounts))].concurrency = 8
     jobids: list[str] = []
     async with server() as client:
@@ -513,7 +505,7 @@ async def test_the_next_step_names_the_jobs_that_it_is_about(server: Connect, si
             _, content = await order(client, f"{len(jobids)} simulate:{what}")
             jobids.append(content["jobid"])
         _, content = await call(client, "get_job", jobids=jobids, wait_seconds=0)
-        # The one that can be waited for comes first.
+        # Waiting for the running job comes first.
         assert content["next_action"] == "get_job"
         assert json.dumps({"jobid": jobids[4]}) in content["next_step"]
         text, content = await call(client, "get_job", jobids=jobids, wait_seconds=20)
@@ -522,12 +514,12 @@ async def test_the_next_step_names_the_jobs_that_it_is_about(server: Connect, si
     assert "Video 2 and Video 3: Change the prompt" in content["next_step"]
     assert content["next_step"] in text
     assert all("next_action" not in job for job in content["jobs"])
-    # In both forms: how long it is overdue.
+    # The text and the content state how long the job is overdue.
     assert "119 minutes more than such videos usually take" in content["jobs"][3]["message"]
     assert content["jobs"][3]["message"] in text
 
 
-async def test_the_progress_of_takes_counts_from_the_call(server: Connect, simulator: Simulator) -> None:
+async def test_the_progress_of_takes_starts_with_the_call(server: Connect, simulator: Simulator) -> None:
     simulator.service.accounts[next(iter(simulator.service.accounts))].concurrency = 1
     reports = Reports()
     arguments = {"prompt": "A fox", "takes": 2, "wait_seconds": 300}

@@ -1,4 +1,4 @@
-"""A journal that cannot be used: every result of an order says so, or nothing is ordered, as the settings want it."""
+"""An unusable journal: results of orders warn about it, or nothing is ordered, depending on the settings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 REQUIRED = {"LUMA_MCP_JOURNAL_REQUIRED": "1"}
 LONG_WAIT = 200
-"""Seconds, longer than any job of these tests."""
+"""In seconds. Longer than any job of these tests."""
 FOLDER_PROGRAM = """
 import json, sys
 from pathlib import Path
@@ -69,8 +69,8 @@ anyio.run(main, backend="trio", backend_options={"clock": clock, "instruments": 
 
 
 @contextmanager
-def kept_locked(path: Path, *, readable: bool = True) -> Iterator[Callable[[], object]]:
-    """Another program has locked the file; yields what releases it."""
+def lock(path: Path, *, readable: bool = True) -> Iterator[Callable[[], object]]:
+    """Lock the file as another program. Yields a function that releases it."""
     with closing(sqlite3.connect(path, isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE" if readable else "BEGIN EXCLUSIVE")
         yield partial(holder.execute, "ROLLBACK")
@@ -122,7 +122,7 @@ async def test_result_without_a_problem_has_no_warnings(server: Server, journal:
 
 
 async def test_journal_that_is_off_needs_no_warning(server: Server) -> None:
-    """Its owner has turned it off."""
+    """The owner has turned it off on purpose."""
     async with server(LUMA_MCP_JOURNAL="off") as client:
         text, content = await order(client)
     assert "warnings" not in content
@@ -132,10 +132,10 @@ async def test_journal_that_is_off_needs_no_warning(server: Server) -> None:
 async def test_locked_journal_warns(server: Server, journal: Path) -> None:
     await anyio.to_thread.run_sync(make_journal, journal)
     async with server() as client:
-        with kept_locked(journal):
+        with lock(journal):
             text, content = await order(client)
             assert_warned(text, content, "another process keeps the file locked")
-    # It was written when the server ended.
+    # The order was recorded when the server ended.
     assert execute(journal, "SELECT jobid FROM orders") == [(content["jobid"],)]
 
 
@@ -162,7 +162,7 @@ async def test_error_after_an_order_warns(server: Server, simulator: Simulator, 
 async def test_order_that_the_api_rejects_warns(
     server: Server, simulator: Simulator, journal: Path, status: int
 ) -> None:
-    """It was sent without a look at the orders of other processes."""
+    """The order was sent without checking those of other processes."""
     await anyio.to_thread.run_sync(another_program, journal)
     simulator.faults.append(Fault("POST", "/videos", status, b'{"error": "The API rejects this"}'))
     async with server() as client:
@@ -180,11 +180,11 @@ async def test_request_that_is_not_sent_needs_no_warning(server: Server, journal
     assert "Warning" not in text
 
 
-# The settings require the journal.
+# LUMA_MCP_JOURNAL_REQUIRED.
 
 
 @pytest.mark.parametrize(("make", "problem"), UNUSABLE)
-async def test_required_journal_that_cannot_be_used(
+async def test_order_is_rejected_without_a_usable_required_journal(
     server: Server, simulator: Simulator, journal: Path, make: Callable[[Path], None], problem: str
 ) -> None:
     await anyio.to_thread.run_sync(make, journal)
@@ -199,17 +199,19 @@ async def test_required_journal_that_cannot_be_used(
     assert simulator.service.jobs == {}
 
 
-async def test_required_journal_that_is_locked(server: Server, simulator: Simulator, journal: Path) -> None:
+async def test_order_is_rejected_while_a_required_journal_is_locked(
+    server: Server, simulator: Simulator, journal: Path
+) -> None:
     await anyio.to_thread.run_sync(make_journal, journal)
     async with server(**REQUIRED) as client:
-        with kept_locked(journal):
+        with lock(journal):
             error = await order_error(client)
     assert (error["kind"], error["charged"], error["retry"]) == ("journal_unavailable", "no", "later")
     assert simulator.requests["POST /videos"] == 0
     assert execute(journal, "SELECT * FROM orders") == []
 
 
-async def test_required_journal_that_can_be_used(server: Server, simulator: Simulator) -> None:
+async def test_order_with_a_usable_required_journal(server: Server, simulator: Simulator) -> None:
     async with server(**REQUIRED) as client:
         _, content = await order(client)
     assert content["outcome"] == "created"
@@ -217,13 +219,13 @@ async def test_required_journal_that_can_be_used(server: Server, simulator: Simu
     assert simulator.requests["POST /videos"] == 1
 
 
-def test_required_journal_that_is_off() -> None:
+def test_required_journal_cannot_be_off() -> None:
     with pytest.raises(SettingsError, match="LUMA_MCP_JOURNAL_REQUIRED cannot be combined with LUMA_MCP_JOURNAL=off"):
         Settings.from_environment({"LUMA_MCP_JOURNAL": "off", **REQUIRED})
 
 
-def test_folder_that_cannot_be_written_to(journal: Path) -> None:
-    """With a journal in it, which can still be read, and without one."""
+def test_unwritable_journal_folder(journal: Path) -> None:
+    """With a readable journal in the folder, and without one."""
     make_journal(journal)
     journal.with_name("journal.db.lock").unlink()
     command = [sys.executable, "-c", FOLDER_PROGRAM, str(journal)]
@@ -243,28 +245,28 @@ def test_folder_that_cannot_be_written_to(journal: Path) -> None:
         journal.unlink(missing_ok=True)
 
 
-# The file is merely locked for a while.
+# Temporary locks.
 
 
 @pytest.mark.parametrize(("readable", "required"), [(True, "1"), (False, "0")])
-async def test_locked_journal_is_waited_for(
+async def test_order_waits_for_a_locked_journal(
     server: Server, simulator: Simulator, journal: Path, readable: bool, required: str
 ) -> None:
-    """Time passes only between two attempts, of which the first has failed by then."""
+    """Virtual time passes only between attempts, so the first attempt has failed by then."""
     await anyio.to_thread.run_sync(make_journal, journal)
     results: list[tuple[str, dict[str, Any]]] = []
     async with server(LUMA_MCP_JOURNAL_REQUIRED=required) as client:
 
-        async def place() -> None:
+        async def order_video() -> None:
             results.append(await order(client, wait_seconds=45))
 
-        with kept_locked(journal, readable=readable) as release:
+        with lock(journal, readable=readable) as release:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(place)
+                tasks.start_soon(order_video)
                 await pass_time(0.1)
                 assert simulator.requests["POST /videos"] == 0
                 release()
-        # The file has it before the server ends.
+        # The order is recorded before the server ends.
         [(text, content)] = results
         assert execute(journal, "SELECT jobid FROM orders") == [(content["jobid"],)]
     assert content["outcome"] == "created"
