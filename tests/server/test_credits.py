@@ -1,4 +1,4 @@
-"""What a video costs: the credits that such videos have used here, and what the accounts have left."""
+"""Costs in credits: those that similar videos have used, and those that the accounts have left."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ every_era = pytest.mark.parametrize("mode", ERAS)
 
 
 class HangingAccounts(httpx2.ASGITransport):
-    """Never answers about accounts."""
+    """Never responds to requests for accounts."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         if "/accounts" in request.url.path:
@@ -38,7 +38,7 @@ class HangingAccounts(httpx2.ASGITransport):
 
 
 @every_era
-async def test_order_says_what_such_videos_used(server: Server, mode: str) -> None:
+async def test_order_states_the_credits_of_similar_videos(server: Server, mode: str) -> None:
     async with server(mode) as client:
         text, content = await order(client)
         assert "expected_credits" not in content
@@ -46,7 +46,7 @@ async def test_order_says_what_such_videos_used(server: Server, mode: str) -> No
         assert "not known yet" in content["cost"]
         assert content["cost"] in text
         await call(client, "get_job", jobid=content["jobid"], wait_seconds=100)
-        # The aspect ratio does not matter, the resolution does.
+        # The credits depend on the resolution, not on the aspect ratio.
         text, content = await order(client, "A cat", aspect_ratio="1:1")
         assert content["expected_credits"] == [20, 20]
         assert f"Such videos of yours used 20 credits each here. {EMAIL} has 8780 of 10000 credits left." in text
@@ -56,7 +56,7 @@ async def test_order_says_what_such_videos_used(server: Server, mode: str) -> No
         assert "expected_credits" not in content
 
 
-async def test_different_credits_are_a_range(server: Server, simulator: Simulator) -> None:
+async def test_different_credits_are_shown_as_a_range(server: Server, simulator: Simulator) -> None:
     async with server() as client:
         for number, used in enumerate((20, 35, 0, "many", None)):
             _, job = await order(client, f"Take {number}")
@@ -99,9 +99,9 @@ async def test_options_with_fixed_values_show_their_credits(server: Server) -> N
         _, content = await call(client, "list_options", resolution="720p")
         _, others = await call(client, "list_options", resolution="1080p")
     assert content["credits_used"] == {"ray-v3-flash, 720p, 5s, sdr": [100, 100]}
-    # A draft has used 20, and the other one 100.
+    # The draft used 20 credits and the other video 100.
     assert content["credits_left"] == [{"email": EMAIL, "left": 8680, "limit": 10_000}]
-    # Others have been completed.
+    # Only videos with other options have been completed.
     assert others["cost"].startswith("What a video with these options costs is not known yet")
 
 
@@ -116,7 +116,7 @@ async def test_question_names_the_expected_credits(server: Server) -> None:
 
 
 @pytest.mark.parametrize("tool", ["generate_video", "get_job", "list_jobs", "list_options"])
-async def test_accounts_that_hang_delay_nothing(server: Server, simulator: Simulator, tool: str) -> None:
+async def test_hanging_account_requests_delay_nothing(server: Server, simulator: Simulator, tool: str) -> None:
     hanging = HangingAccounts(simulator)
     arguments: dict[str, Any] = {"generate_video": {"prompt": "A cat", "wait_seconds": 0}}.get(tool, {})
     async with server() as client:
@@ -130,7 +130,7 @@ async def test_accounts_that_hang_delay_nothing(server: Server, simulator: Simul
         begun = anyio.current_time()
         await call(client, "get_job", jobid=running["jobid"], wait_seconds=0)
         assert anyio.current_time() == begun
-    # The list needs the accounts for their slots.
+    # The list needs the accounts for the numbers of slots.
     assert first <= {"list_options": 2, "list_jobs": 20}.get(tool, 1)
     assert "error" not in content
     assert "not known yet" in text
@@ -151,7 +151,7 @@ async def test_accounts_that_hang_delay_nothing(server: Server, simulator: Simul
     ],
     ids=lambda fault: f"{fault.path} {fault.status} {fault.body.decode()}",
 )
-async def test_accounts_that_fail_change_no_order(server: Server, simulator: Simulator, fault: Fault) -> None:
+async def test_failing_account_requests_change_no_order(server: Server, simulator: Simulator, fault: Fault) -> None:
     simulator.faults.append(fault)
     async with server() as client:
         text, content = await order(client, wait_seconds=100)
@@ -160,9 +160,7 @@ async def test_accounts_that_fail_change_no_order(server: Server, simulator: Sim
     assert "How many credits are left is not known yet." in text
 
 
-async def test_credits_are_fetched_again_after_a_job_and_after_some_minutes(
-    server: Server, simulator: Simulator
-) -> None:
+async def test_credits_are_fetched_again_after_a_job_or_five_minutes(server: Server, simulator: Simulator) -> None:
     async with server() as client:
         _, job = await order(client)
         for _ in range(5):
@@ -198,7 +196,7 @@ async def test_several_accounts(server: Server, simulator: Simulator) -> None:
     simulator.service.add_account("second@example.com")
     async with server(LUMA_MCP_EMAIL="second@example.com") as client:
         _, options = await call(client, "list_options")
-        # The order names its account, so only that one matters.
+        # The order uses this account, so only its credits are shown.
         _, ordered = await order(client)
         text, listed = await call(client, "list_jobs")
     assert [row["email"] for row in options["credits_left"]] == ["second@example.com", EMAIL]

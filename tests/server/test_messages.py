@@ -1,4 +1,4 @@
-"""What agents are told about errors: facts, the money, and one next step; never a command to run."""
+"""Error messages for agents: facts, charges and one next step, but no command to run."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ CASES: dict[str, tuple[LumaError, NextAction]] = {
     "full disk": (errors.DownloadError("There is no room left in /tmp.", folder_unusable=True), "fix_setup"),
     "failed job": (errors.JobFailed(jobid=JOBID, api_message=None, credits_used=None), "fix_arguments"),
 }
-"""An error of each kind, and what to do about it after a call of `generate_video`."""
+"""An error of each kind, and its next action after a call of `generate_video`."""
 each_error = pytest.mark.parametrize("error", [error for error, _ in CASES.values()], ids=CASES)
 
 
@@ -89,7 +89,7 @@ def test_every_error_has_one_next_action(error: LumaError, action: NextAction) -
 
 def test_every_kind_of_error_is_covered() -> None:
     assert {error.kind for error, _ in CASES.values()} == set(get_args(errors.Kind))
-    # The step of another tool than `generate_video`.
+    # `join_videos` follows only calls of other tools.
     assert {action for _, action in CASES.values()} | {"join_videos"} == set(get_args(NextAction))
 
 
@@ -107,7 +107,7 @@ def test_no_text_names_a_command(error: LumaError, tool: str) -> None:
 
 
 @each_error
-def test_money_is_mentioned_only_where_it_matters(error: LumaError) -> None:
+def test_charges_are_mentioned_only_for_orders(error: LumaError) -> None:
     is_free = error.charged == "no" and error.kind != "job_failed"
     assert ("Nothing was charged." in describe_error(error, "generate_video", USEAPI)) == is_free
     for tool in TOOLS[1:]:
@@ -136,7 +136,7 @@ def test_full_slots_name_the_jobs() -> None:
     assert (content["running"], content["deletable"]) == ([JOBID], ["j2"])
     assert f"{JOBID} (A fox)" in content["message"]
     assert "The API asks to wait 30 s." in content["message"]
-    # A deletion loses something, so the user decides.
+    # A deletion may lose videos, so the user decides.
     assert content["next_action"] == "ask_user"
     assert "whose links then stop working: j2." in content["next_step"]
 
@@ -160,14 +160,14 @@ def test_hourly_limit_names_the_time() -> None:
     assert f"at {NEXT_AT:%Y-%m-%d} 12:05 UTC, in 10 minutes." in message
 
 
-def test_limit_of_one_process_is_named_as_such() -> None:
+def test_hourly_limit_of_one_process_is_explained() -> None:
     message = build_error_content(
         errors.LimitReached(1, NEXT_AT, is_shared=False, retry_after=600), "generate_video", USEAPI
     )
     assert "counted for this server process alone" in message["message"]
 
 
-def test_failed_answer_is_repeated_later() -> None:
+def test_order_that_failed_with_a_500_is_repeated_later() -> None:
     error = errors.OutcomeUnknown("the API answered with a failure (500)", candidates=(), retry="later", status=500)
     content = build_error_content(error, "generate_video", USEAPI)
     assert (content["retry"], content["charged"], content["next_action"]) == ("later", "unknown", "order_later")

@@ -1,4 +1,4 @@
-"""Prices in dollars where the API has a price list, and the owner's budget, in text and in structured content."""
+"""Prices in dollars for the API with a price list, and the budget, in text and in structured content."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 KEY = "luma-api-4711-very-secret"
 LIST = "Luma's price list of 2026-10-08"
-# Per clip, copied from the price list by hand.
+# Per clip, copied by hand from the price list.
 PRICES = {
     "360p, 5s, sdr": 0.06,
     "360p, 10s, sdr": 0.18,
@@ -47,12 +47,16 @@ every_era = pytest.mark.parametrize("mode", ERAS)
 
 @pytest.fixture
 def priced(agents_simulator: AgentsSimulator, tmp_path: Path) -> Server:
-    """Connects a client to a server of the API that has a price list; further settings by name."""
+    """Connects a client to a server for the API with a price list. Takes further settings by name."""
     agents_simulator.token = KEY
 
     def start(mode: str = ERAS[0], *, is_simulated: bool = False, **settings: str) -> Client:
-        own = {"LUMA_AGENTS_API_KEY": KEY, "LUMA_MCP_JOURNAL": str(tmp_path / "journal.db"), "LUMA_MCP_THUMBNAILS": "0"}
-        parsed = replace(Settings.from_environment(own | settings), simulated=is_simulated)
+        environment = {
+            "LUMA_AGENTS_API_KEY": KEY,
+            "LUMA_MCP_JOURNAL": str(tmp_path / "journal.db"),
+            "LUMA_MCP_THUMBNAILS": "0",
+        }
+        parsed = replace(Settings.from_environment(environment | settings), simulated=is_simulated)
         transport = httpx2.ASGITransport(agents_simulator)
         server = build_server(parsed, transport=transport, resolve=resolve, wall_clock=wall_clock)
         return Client(server, mode=mode)
@@ -87,7 +91,7 @@ async def test_order_states_its_price(priced: Server, mode: str) -> None:
         ("exhausted", "unknown", f"This video costs $0.06 by {LIST}; whether that was charged is not known."),
     ],
 )
-async def test_failed_job_is_not_said_to_be_billed(
+async def test_failed_job_is_not_reported_as_billed(
     priced: Server, behavior: str, charged: str, cost: str | None
 ) -> None:
     async with priced() as client:
@@ -100,7 +104,7 @@ async def test_failed_job_is_not_said_to_be_billed(
     assert (job["charged"], job.get("price")) == (charged, 0.06 if cost else None)
 
 
-async def test_job_from_elsewhere_has_no_known_price(priced: Server) -> None:
+async def test_job_of_another_journal_has_no_known_price(priced: Server) -> None:
     async with priced() as client:
         _, content = await order(client)
     async with priced(LUMA_MCP_JOURNAL="off") as client:
@@ -133,16 +137,16 @@ async def test_options_list_all_prices(priced: Server) -> None:
         ({"resolution": "draft", "duration": "10s"}, ["360p, 10s, sdr"]),
     ],
 )
-async def test_options_list_only_prices_that_remain(priced: Server, fixed: dict[str, str], prices: list[str]) -> None:
+async def test_options_list_only_the_remaining_prices(priced: Server, fixed: dict[str, str], prices: list[str]) -> None:
     async with priced() as client:
         text, content = await call(client, "list_options", **fixed)
     assert content["prices"] == {name: PRICES[name] for name in prices}
-    # The table of prices is the only one that names amounts, and the sentence the least and the most.
+    # Only the table of prices has amounts.
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert sum(line.count("$") for line in table) == len(prices)
 
 
-async def test_simulation_says_what_it_would_cost(priced: Server) -> None:
+async def test_simulation_states_the_real_price(priced: Server) -> None:
     async with priced(is_simulated=True) as client:
         text, content = await order(client)
         assert content["cost"] == f"Outside of this simulation, this video would cost $0.06 by {LIST}."
@@ -190,7 +194,7 @@ async def test_budget_is_checked_before_the_question(priced: Server, mode: str) 
     assert (error["kind"], len(person.questions)) == ("budget_reached", 1)
 
 
-async def test_text_and_content_of_a_refusal_suffice_alone(priced: Server) -> None:
+async def test_budget_error_is_complete_in_text_and_content(priced: Server) -> None:
     async with priced(LUMA_MCP_BUDGET_PER_DAY="1") as client:
         for number in range(3):
             await order(client, f"Fox {number}", resolution="720p")
@@ -245,7 +249,7 @@ async def test_video_that_exceeds_the_whole_budget(priced: Server, budget: str) 
             assert made["outcome"] == "created"
 
 
-async def test_unknown_price_is_let_through_with_a_warning(server: Server) -> None:
+async def test_order_of_unknown_price_is_allowed_with_a_warning(server: Server) -> None:
     async with server(LUMA_MCP_BUDGET_PER_DAY="30") as client:
         text, content = await order(client, wait_seconds=100)
         [warning] = content["warnings"]

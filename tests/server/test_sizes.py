@@ -1,4 +1,4 @@
-"""No answer is longer than hosts pass on: 6,000 bytes of text and of structured content, whatever it is about."""
+"""Every result stays below the limit of hosts: 6,000 bytes of text and of structured content."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def short_call(client: Client, tool: str, **arguments: Any) -> tuple[str, 
 
 
 async def add_history(tmp_path: Path, count: int, prompt: str) -> None:
-    """Orders of an earlier process, of every state, with the longest values that a journal can have."""
+    """Add orders of an earlier process, in every state, with the longest values that a journal can have."""
     journal = SqliteJournal(tmp_path / "journal.db", api=api_id(BASE_URL, TOKEN), wall_clock=wall_clock)
     files = [tmp_path / f"{number}-{'v' * 200}.mp4" for number in range(100)]
     for file in files:
@@ -106,7 +106,7 @@ async def test_orders_and_jobs_with_long_prompts(server: Server, simulator: Simu
         _, again = await short_call(client, "generate_video", prompt=long, wait_seconds=0, **reply)
         assert (again["outcome"], again["jobid"]) == ("duplicate", ordered["jobid"])
         _, done = await short_call(client, "get_job", jobid=ordered["jobid"], wait_seconds=100, save=True)
-        # A client may order it again, so it is whole or left out.
+        # A client may order it again, so the prompt is complete or left out.
         assert done["request"].get("prompt", long) == long
         assert ("prompt" in done["request"]) != ("prompt" in done.get("left_out", ()))
         simulator.service.jobs.clear()
@@ -147,7 +147,7 @@ async def test_files_and_links_of_a_job(server: Server, simulator: Simulator, tm
             assert "95 more" in text
 
 
-async def test_refusal_with_two_hundred_running_jobs(server: Server, simulator: Simulator) -> None:
+async def test_capacity_error_with_two_hundred_running_jobs(server: Server, simulator: Simulator) -> None:
     simulator.service.accounts[EMAIL].concurrency = 200
     async with server() as client:
         for number in range(200):
