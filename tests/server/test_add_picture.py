@@ -1,4 +1,4 @@
-"""`add_picture` opens the panel for a picture, for clients that show apps and for nobody else."""
+"""`add_picture` opens the panel for a picture, only in clients that show apps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ USES = {
     "useapi": ["image_start", "image_end", "image_character"],
     "agents": ["image_start", "image_end"],
 }
-GONE = {
+EXPIRED = {
     "useapi": f"u12345-email:{EMAIL}-image:00000000-0000-4000-8000-000000000000",
     "agents": "00000000-0000-4000-8000-000000000000",
 }
@@ -36,14 +36,14 @@ without_apps = pytest.mark.parametrize("declared", [(), (TASKS,)], ids=["nothing
 
 
 async def open_panel(client: Client, **arguments: Any) -> dict[str, Any]:
-    """Call the tool, which succeeds; its structured content."""
+    """Call `add_picture` and return its structured content."""
     result = await client.call_tool("add_picture", arguments)
     assert not result.is_error, result.content
     return read_result(result)[1]
 
 
-async def refuse(client: Client, **arguments: Any) -> dict[str, Any]:
-    """Call the tool, which refuses; the error."""
+async def open_panel_error(client: Client, **arguments: Any) -> dict[str, Any]:
+    """Call `add_picture` and return its error."""
     result = await client.call_tool("add_picture", arguments)
     assert result.is_error
     error: dict[str, Any] = read_result(result)[1]["error"]
@@ -51,8 +51,8 @@ async def refuse(client: Client, **arguments: Any) -> dict[str, Any]:
 
 
 @every_era
-async def test_the_tools_are_those_of_the_snapshots(connect: Server, mode: str) -> None:
-    """To accept a change: `make docs`, and read the difference."""
+async def test_the_tools_match_the_snapshots(connect: Server, mode: str) -> None:
+    """To accept a change, run `make docs` and review the diff."""
     async with declaring(connect(mode=mode), APPS) as client:
         tools = (await client.list_tools()).tools
     assert tuple(tool.name for tool in tools[-2:]) == TOOLS
@@ -62,7 +62,7 @@ async def test_the_tools_are_those_of_the_snapshots(connect: Server, mode: str) 
 
 
 @every_era
-async def test_only_the_page_calls_the_second_tool(connect: Server, mode: str) -> None:
+async def test_the_upload_tool_is_visible_only_to_the_page(connect: Server, mode: str) -> None:
     async with declaring(connect(mode=mode), APPS) as client:
         tools = {tool.name: tool.meta for tool in (await client.list_tools()).tools}
     assert tools["add_picture"] == {"ui": {"resourceUri": PAGE}}
@@ -72,7 +72,7 @@ async def test_only_the_page_calls_the_second_tool(connect: Server, mode: str) -
 @BOTH_APIS
 @every_era
 @without_apps
-async def test_other_clients_see_nothing_of_it(connect: Server, mode: str, declared: tuple[str, ...]) -> None:
+async def test_other_clients_do_not_see_the_tools(connect: Server, mode: str, declared: tuple[str, ...]) -> None:
     async with declaring(connect(mode=mode), *declared) as client:
         listing = await request_raw(client, "tools/list")
         resources = await request_raw(client, "resources/list")
@@ -84,7 +84,7 @@ async def test_other_clients_see_nothing_of_it(connect: Server, mode: str, decla
 @every_era
 @without_apps
 @pytest.mark.parametrize("tool", TOOLS)
-async def test_for_other_clients_it_is_an_unknown_tool(
+async def test_other_clients_get_an_unknown_tool_error(
     connect: Server, mode: str, declared: tuple[str, ...], tool: str
 ) -> None:
     arguments = {"upload": "a" * 32, "offset": 0, "data": ""}
@@ -97,13 +97,13 @@ async def test_for_other_clients_it_is_an_unknown_tool(
 
 @BOTH_APIS
 @every_era
-async def test_the_panel_starts_from_the_catalog(connect: Server, api: str, mode: str) -> None:
+async def test_the_panel_gets_its_options_from_the_catalog(connect: Server, api: str, mode: str) -> None:
     async with declaring(connect(mode=mode), APPS) as client:
         content = await open_panel(client)
     assert content["state"] == "waiting_for_user"
     assert [use["parameter"] for use in content["uses"]] == USES[api]
     assert all(use["title"] for use in content["uses"])
-    # A character is shown as it is; the others get the shape of the clip.
+    # Frames get the shape of the clip; a character does not.
     assert [use["is_frame"] for use in content["uses"]] == [True, True, False][: len(USES[api])]
     assert content["use_as"] == "image_start"
     assert set(content["aspect_ratios"]) == RATIOS
@@ -112,7 +112,7 @@ async def test_the_panel_starts_from_the_catalog(connect: Server, api: str, mode
     assert content["next_action"] == "none"
 
 
-async def test_the_agent_learns_that_there_is_nothing_to_poll(connect: Server) -> None:
+async def test_the_next_step_says_that_there_is_nothing_to_poll(connect: Server) -> None:
     async with declaring(connect(), APPS) as client:
         result = await client.call_tool("add_picture", {})
     text, content = read_result(result)
@@ -131,7 +131,7 @@ async def test_the_agent_learns_that_there_is_nothing_to_poll(connect: Server) -
     ],
     ids=str,
 )
-async def test_what_the_agent_chose_is_preselected(
+async def test_the_values_of_the_agent_are_preselected(
     connect: Server, arguments: dict[str, str], chosen: dict[str, str]
 ) -> None:
     async with declaring(connect(), APPS) as client:
@@ -142,10 +142,10 @@ async def test_what_the_agent_chose_is_preselected(
 @every_era
 @pytest.mark.parametrize("declared", [(), (APPS,)], ids=["nothing", "apps"])
 @pytest.mark.parametrize("value", ["sandbox:/mnt/data/fox.png", "attachment://fox.png", "/no/such/fox.png"])
-async def test_it_is_offered_for_a_picture_that_cannot_be_passed_on(
+async def test_the_panel_is_offered_for_an_inaccessible_picture(
     connect: Server, mode: str, declared: tuple[str, ...], value: str
 ) -> None:
-    """Only to those who have it."""
+    """Only clients that show apps get the offer."""
     async with declaring(connect(mode=mode), *declared) as client:
         result = await client.call_tool("generate_video", {"prompt": "A fox", "image_start": value})
     text, content = read_result(result)
@@ -155,10 +155,12 @@ async def test_it_is_offered_for_a_picture_that_cannot_be_passed_on(
 
 @BOTH_APIS
 @pytest.mark.parametrize("declared", [(), (APPS,)], ids=["nothing", "apps"])
-async def test_it_is_offered_for_a_picture_that_is_gone(connect: Server, api: str, declared: tuple[str, ...]) -> None:
-    """The agent has only its reference."""
+async def test_the_panel_is_offered_for_an_expired_picture(
+    connect: Server, api: str, declared: tuple[str, ...]
+) -> None:
+    """The agent has only the reference of the picture."""
     async with declaring(connect(), *declared) as client:
-        error = await order_error(client, image_start=GONE[api])
+        error = await order_error(client, image_start=EXPIRED[api])
     assert error["charged"] == "no"
     assert ("call add_picture" in error["next_step"]) == (APPS in declared)
 
@@ -175,26 +177,26 @@ async def test_it_is_offered_for_a_picture_that_is_gone(connect: Server, api: st
     ],
     ids=str,
 )
-async def test_bad_values_are_refused_with_what_would_work(
+async def test_invalid_values_are_rejected_with_the_valid_ones(
     connect: Server, arguments: dict[str, Any], field: str, allowed: list[str] | None
 ) -> None:
     async with declaring(connect(), APPS) as client:
-        error = await refuse(client, **arguments)
+        error = await open_panel_error(client, **arguments)
     [problem] = error["problems"]
     assert (error["kind"], problem["field"], problem.get("allowed")) == ("invalid_arguments", field, allowed)
 
 
 @pytest.mark.parametrize("api", ["agents"])
 @pytest.mark.parametrize("arguments", [{"use_as": "image_character"}, {"email": "studio@example.com"}], ids=str)
-async def test_what_an_api_lacks_is_refused(connect: Server, arguments: dict[str, str]) -> None:
+async def test_features_that_the_api_lacks_are_rejected(connect: Server, arguments: dict[str, str]) -> None:
     async with declaring(connect(), APPS) as client:
-        error = await refuse(client, **arguments)
+        error = await open_panel_error(client, **arguments)
     assert [problem["field"] for problem in error["problems"]] == list(arguments)
 
 
 async def test_without_a_credential_there_is_no_panel(connect: Server) -> None:
     async with declaring(connect(environment={}), APPS) as client:
-        error = await refuse(client)
+        error = await open_panel_error(client)
     assert error["kind"] == "not_configured"
 
 
@@ -205,7 +207,7 @@ async def test_nothing_is_sent_to_the_api(connect: Server, simulator: Any) -> No
 
 
 @every_era
-async def test_the_page_loads_nothing_from_elsewhere(connect: Server, mode: str) -> None:
+async def test_the_page_loads_no_external_resources(connect: Server, mode: str) -> None:
     async with declaring(connect(mode=mode), APPS) as client:
         [page] = (await client.read_resource(PAGE)).contents
         [listed] = [each for each in (await client.list_resources()).resources if each.uri == PAGE]
@@ -217,16 +219,16 @@ async def test_the_page_loads_nothing_from_elsewhere(connect: Server, mode: str)
 
 
 @pytest.mark.parametrize("api", ["agents"])
-async def test_the_page_learns_which_api_is_used(connect: Server) -> None:
+async def test_the_page_names_the_api(connect: Server) -> None:
     async with declaring(connect(), APPS) as client:
         [page] = (await client.read_resource(PAGE)).contents
     assert 'data-api="agents"' in page.model_dump()["text"]
 
 
-async def test_parts_fit_into_the_longest_request(connect: Server) -> None:
+async def test_parts_fit_into_the_maximum_request_size(connect: Server) -> None:
     credential = {"USEAPI_TOKEN": "user:4711-very-secret-token"}
     async with declaring(connect(environment={**credential, "LUMA_MCP_MAX_BODY_BYTES": "100000"}), APPS) as client:
         content = await open_panel(client)
-    # As base64, and with what is around it.
+    # A part is sent as base64, with other arguments around it.
     assert content["part_bytes"] * 4 / 3 < 100_000 - 2000
     assert content["part_bytes"] > 50_000

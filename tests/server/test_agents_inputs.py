@@ -1,4 +1,4 @@
-"""Pictures, files and earlier clips as inputs of orders at Luma's Agents API."""
+"""Pictures, files and earlier clips as inputs of orders with Luma's Agents API."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ POSTED, UPLOADS = "POST /generations", "POST /files"
 
 
 def picture(colour: str = "red", size: tuple[int, int] = (60, 40)) -> str:
-    """A picture as a data: URI."""
+    """Draw a picture as a data: URI."""
     file = io.BytesIO()
     Image.new("RGB", size, colour).save(file, "PNG")
     return f"data:;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-class Store(httpx2.AsyncBaseTransport):
-    """The simulator, which refuses the next `refusals` videos; `fetched`: the links of all that were fetched."""
+class RecordingTransport(httpx2.AsyncBaseTransport):
+    """Records the fetched links of videos in `fetched`. The next `refusals` of them fail."""
 
     def __init__(self, simulator: AgentsSimulator) -> None:
         self._simulated = httpx2.ASGITransport(simulator)
@@ -53,20 +53,22 @@ class Store(httpx2.AsyncBaseTransport):
             self.fetched.append(str(request.url))
             self.refusals -= 1
             if self.refusals >= 0:
-                # A link that is fetched later is another one.
+                # Links of different times differ.
                 await pass_time(1)
                 return httpx2.Response(403)
         return await self._simulated.handle_async_request(request)
 
 
 @pytest.fixture
-def store(agents_simulator: AgentsSimulator) -> Store:
-    return Store(agents_simulator)
+def transport(agents_simulator: AgentsSimulator) -> RecordingTransport:
+    return RecordingTransport(agents_simulator)
 
 
 @pytest.fixture
-def server(connect: Callable[..., Client], agents_simulator: AgentsSimulator, store: Store, tmp_path: Path) -> Server:
-    """Connects a client to a server that orders from the Agents API; `journal`: another one than that of the test."""
+def server(
+    connect: Callable[..., Client], agents_simulator: AgentsSimulator, transport: RecordingTransport, tmp_path: Path
+) -> Server:
+    """Connects a client to a server for the Agents API, with the given journal."""
     agents_simulator.token = KEY
 
     def start(journal: str = "journal.db") -> Client:
@@ -75,30 +77,30 @@ def server(connect: Callable[..., Client], agents_simulator: AgentsSimulator, st
             "LUMA_MCP_JOURNAL": str(tmp_path / journal),
             "LUMA_MCP_INPUT_DIRS": str(tmp_path),
         }
-        return connect(transport=store, environment=environment)
+        return connect(transport=transport, environment=environment)
 
     return start
 
 
-async def make(client: Client, prompt: str = "A clip", **params: Any) -> str:
-    """Order a video and wait for it; its jobid."""
+async def make_job(client: Client, prompt: str = "A clip", **params: Any) -> str:
+    """Order a video, wait for it and return its jobid."""
     _, content = await order(client, prompt=prompt, wait_seconds=600, **params)
     assert content["state"] == "completed"
     return str(content["jobid"])
 
 
-async def test_an_order_without_inputs_is_not_known_only_at_a_wrong_address(
-    connect: Callable[..., Client], store: Store
+async def test_not_found_order_without_inputs_means_a_wrong_address(
+    connect: Callable[..., Client], transport: RecordingTransport
 ) -> None:
     environment = {"LUMA_AGENTS_API_KEY": KEY, "LUMA_MCP_BASE_URL": "https://agents.lumalabs.ai"}
-    async with connect(transport=store, environment=environment) as client:
+    async with connect(transport=transport, environment=environment) as client:
         error = await order_error(client)
         assert (error["kind"], error["charged"], error["next_action"]) == ("not_found", "no", "fix_setup")
         assert "LUMA_MCP_BASE_URL" in error["next_step"]
 
 
 @pytest.mark.parametrize(("name", "asks_for_a_picture"), [("image_start", True), ("extend", False)])
-async def test_an_id_of_the_other_api_is_refused(server: Server, name: str, asks_for_a_picture: bool) -> None:
+async def test_an_id_of_the_other_api_is_rejected(server: Server, name: str, asks_for_a_picture: bool) -> None:
     async with server() as client:
         error = await order_error(client, **{name: "user:1-luma:2-asset:3"})
         assert "has the form of a jobid or assetRef of useapi.net" in error["message"]
@@ -109,8 +111,8 @@ def problems_of(error: dict[str, Any]) -> dict[str, str]:
     return {problem["field"]: problem["message"] for problem in error["problems"]}
 
 
-def video_of(simulator: AgentsSimulator) -> dict[str, Any]:
-    """What the latest order said about its video."""
+def get_ordered_video(simulator: AgentsSimulator) -> dict[str, Any]:
+    """Get the video options of the latest order."""
     return dict(simulator.orders[-1]["video"])
 
 
@@ -122,22 +124,22 @@ async def test_keyframes_come_from_every_source(
 ) -> None:
     (tmp_path / "fox.jpg").write_bytes((MEDIA / "3x4-thumbnail.jpg").read_bytes())
     async with server() as client:
-        jobid = await make(client)
+        jobid = await make_job(client)
         _, first = await order(client, image_start=picture("blue"))
         file_id = first["assets"]["image_start"]
         sources = [str(tmp_path / "fox.jpg"), LINK, picture(), jobid, file_id, LINK]
         keyframes = [{"image": image, "seconds": number} for number, image in enumerate(sources)]
         before = agents_simulator.requests[UPLOADS]
         await order(client, keyframes=keyframes)
-    sent = [frame["file_id"] for frame in video_of(agents_simulator)["keyframes"]]
-    assert video_of(agents_simulator)["keyframe_indexes"] == [0, 24, 48, 72, 96, 120]
-    # The link is in two places, and the file was uploaded before.
+    sent = [frame["file_id"] for frame in get_ordered_video(agents_simulator)["keyframes"]]
+    assert get_ordered_video(agents_simulator)["keyframe_indexes"] == [0, 24, 48, 72, 96, 120]
+    # The link is used twice, and the file id was uploaded before.
     assert agents_simulator.requests[UPLOADS] - before == 4
     assert (sent[1], sent[4]) == (sent[5], file_id)
     assert agents_simulator.service.uploads[sent[1]].data == (MEDIA / "1x1-thumbnail.jpg").read_bytes()
 
 
-async def test_the_same_keyframes_are_the_same_order(server: Server, agents_simulator: AgentsSimulator) -> None:
+async def test_the_same_keyframes_are_a_duplicate(server: Server, agents_simulator: AgentsSimulator) -> None:
     red, blue = ({"image": picture(colour), "seconds": time} for colour, time in (("red", 0), ("blue", 5)))
     async with server() as client:
         _, first = await order(client, keyframes=[red, blue])
@@ -149,7 +151,7 @@ async def test_the_same_keyframes_are_the_same_order(server: Server, agents_simu
     assert (agents_simulator.requests[POSTED], agents_simulator.requests[UPLOADS]) == (3, 2)
 
 
-async def test_all_problems_of_keyframes_at_once(
+async def test_all_problems_of_keyframes_are_reported_at_once(
     server: Server, agents_simulator: AgentsSimulator, tmp_path: Path
 ) -> None:
     (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7")
@@ -177,13 +179,13 @@ async def test_the_shape_follows_the_first_keyframe(server: Server, agents_simul
 # Files.
 
 
-async def test_a_file_id_of_another_origin_is_used(server: Server, agents_simulator: AgentsSimulator) -> None:
+async def test_a_file_id_of_another_journal_is_used(server: Server, agents_simulator: AgentsSimulator) -> None:
     async with server("other.db") as other:
         _, first = await order(other, image_start=picture())
     file_id = first["assets"]["image_start"]
     async with server() as client:
         await order(client, prompt="It goes on", image_end=file_id)
-    assert video_of(agents_simulator)["end_frame"] == {"file_id": file_id}
+    assert get_ordered_video(agents_simulator)["end_frame"] == {"file_id": file_id}
     assert agents_simulator.requests[UPLOADS] == 1
 
 
@@ -198,7 +200,7 @@ async def test_a_file_id_of_another_origin_is_used(server: Server, agents_simula
         ("photo.jpg", "a file id, the jobid of an earlier video"),
     ],
 )
-async def test_an_id_that_cannot_be_used(
+async def test_an_unusable_id_is_rejected_with_the_reason(
     server: Server, agents_simulator: AgentsSimulator, value: str, reason: str
 ) -> None:
     async with server() as client:
@@ -214,29 +216,29 @@ async def test_an_id_that_cannot_be_used(
     assert (error["charged"], agents_simulator.requests[POSTED]) == ("no", 1)
 
 
-async def test_an_id_of_the_agents_api_is_refused_by_the_other_one(connect: Callable[..., Client]) -> None:
+async def test_an_id_of_the_agents_api_is_rejected_by_the_other(connect: Callable[..., Client]) -> None:
     async with connect() as client:
         error = await order_error(client, image_start=UNKNOWN)
     assert "of Luma's Agents API, but this server orders from useapi.net" in problems_of(error)["image_start"]
 
 
-@pytest.mark.parametrize("fate", ["kept", "deleted", "failed"])
+@pytest.mark.parametrize("state", ["kept", "deleted", "failed"])
 async def test_an_earlier_upload_is_checked_before_it_is_used(
-    server: Server, agents_simulator: AgentsSimulator, fate: str
+    server: Server, agents_simulator: AgentsSimulator, state: str
 ) -> None:
-    """Nobody knows how long files are kept, so the API is asked, even after months."""
+    """It is not documented how long files are kept, so the file is looked up, even after months."""
     async with server() as client:
         _, first = await order(client, image_start=picture())
         file_id = first["assets"]["image_start"]
         await pass_time(200 * DAY)
         file = agents_simulator.service.files[file_id]
-        if fate == "deleted":
+        if state == "deleted":
             file.deleted = agents_simulator.service.wall_clock()
-        elif fate == "failed":
+        elif state == "failed":
             file.failure = "The file is gone"
         _, again = await order(client, prompt="It goes on", image_start=picture())
     is_reused = again["assets"]["image_start"] == file_id
-    assert (is_reused, agents_simulator.requests[UPLOADS]) == (fate == "kept", 1 if fate == "kept" else 2)
+    assert (is_reused, agents_simulator.requests[UPLOADS]) == (state == "kept", 1 if state == "kept" else 2)
 
 
 async def test_a_rejected_upload_names_its_picture(server: Server, agents_simulator: AgentsSimulator) -> None:
@@ -248,13 +250,15 @@ async def test_a_rejected_upload_names_its_picture(server: Server, agents_simula
     assert (error["charged"], agents_simulator.requests[POSTED]) == ("no", 0)
 
 
-# Continuing with the last frame.
+# Continuations of the last frame.
 
 
 @pytest.mark.parametrize("name", ["image_start", "image_end", "keyframes"])
-async def test_a_jobid_stands_for_the_last_frame(server: Server, agents_simulator: AgentsSimulator, name: str) -> None:
+async def test_a_jobid_is_replaced_by_the_last_frame(
+    server: Server, agents_simulator: AgentsSimulator, name: str
+) -> None:
     async with server() as client:
-        jobid = await make(client, aspect_ratio="3:4", duration="10s")
+        jobid = await make_job(client, aspect_ratio="3:4", duration="10s")
         given = {name: [{"image": jobid, "seconds": 0}] if name == "keyframes" else jobid}
         _, content = await order(client, prompt="It goes on", **given)
     [upload] = agents_simulator.service.uploads.values()
@@ -266,18 +270,18 @@ async def test_a_jobid_stands_for_the_last_frame(server: Server, agents_simulato
 
 @pytest.mark.parametrize("refusals", [1, 2])
 async def test_an_expired_link_is_renewed_once(
-    server: Server, agents_simulator: AgentsSimulator, store: Store, refusals: int
+    server: Server, agents_simulator: AgentsSimulator, transport: RecordingTransport, refusals: int
 ) -> None:
     async with server() as client:
-        jobid = await make(client)
-        store.refusals = refusals
+        jobid = await make_job(client)
+        transport.refusals = refusals
         if refusals == 1:
             await order(client, prompt="It goes on", image_start=jobid)
         else:
             error = await order_error(client, prompt="It goes on", image_start=jobid)
             assert "video is a link that answers 403" in problems_of(error)["image_start"]
             assert error["charged"] == "no"
-    assert len(set(store.fetched)) == len(store.fetched) == 2
+    assert len(set(transport.fetched)) == len(transport.fetched) == 2
     assert agents_simulator.requests[UPLOADS] == 2 - refusals
 
 
@@ -290,7 +294,7 @@ async def test_an_expired_link_is_renewed_once(
         ("A clip simulate:dead-link", 600, "video is a link that answers 404", "fix_arguments"),
     ],
 )
-async def test_a_clip_without_a_usable_frame(
+async def test_a_clip_without_a_usable_frame_is_rejected(
     server: Server, agents_simulator: AgentsSimulator, *, earlier: str, wait: int, reason: str, action: str
 ) -> None:
     async with server() as client:
@@ -303,26 +307,30 @@ async def test_a_clip_without_a_usable_frame(
 
 
 @pytest.mark.parametrize("given", [{"image_start": "JOB"}, {"keyframes": [{"image": "JOB", "seconds": 5}]}])
-async def test_without_pyav_no_frame_is_cut(
-    server: Server, agents_simulator: AgentsSimulator, store: Store, monkeypatch: pytest.MonkeyPatch, given: Any
+async def test_without_pyav_no_frame_is_extracted(
+    server: Server,
+    agents_simulator: AgentsSimulator,
+    transport: RecordingTransport,
+    monkeypatch: pytest.MonkeyPatch,
+    given: Any,
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     async with server() as client:
-        jobid = await make(client)
+        jobid = await make_job(client)
         given = {"image_start": jobid} if "image_start" in given else {"keyframes": [{"image": jobid, "seconds": 5}]}
         error = await order_error(client, prompt="It goes on", **given)
     [problem] = error["problems"]
     assert "PyAV, which is not installed" in problem["message"]
     assert "install PyAV" in problem["next_step"]
-    assert (error["charged"], store.fetched, agents_simulator.requests[UPLOADS]) == ("no", [], 0)
+    assert (error["charged"], transport.fetched, agents_simulator.requests[UPLOADS]) == ("no", [], 0)
 
 
-# Extending.
+# Extensions.
 
 
-async def test_an_extension_takes_over_shape_and_resolution(server: Server, agents_simulator: AgentsSimulator) -> None:
+async def test_an_extension_inherits_shape_and_resolution(server: Server, agents_simulator: AgentsSimulator) -> None:
     async with server() as client:
-        jobid = await make(client, aspect_ratio="9:16", resolution="720p")
+        jobid = await make_job(client, aspect_ratio="9:16", resolution="720p")
         text, content = await order(client, prompt="It goes on", extend=f" {jobid} ")
     body = agents_simulator.orders[-1]
     assert (body["aspect_ratio"], body["video"]["resolution"]) == ("9:16", "720p")
@@ -332,11 +340,11 @@ async def test_an_extension_takes_over_shape_and_resolution(server: Server, agen
     assert "as in the clip that it continues" in text
 
 
-async def test_a_clip_is_extended_to_thirty_seconds(server: Server, agents_simulator: AgentsSimulator) -> None:
+async def test_a_clip_is_extended_to_at_most_thirty_seconds(server: Server, agents_simulator: AgentsSimulator) -> None:
     async with server() as client:
-        jobid = await make(client, duration="10s", resolution="540p")
+        jobid = await make_job(client, duration="10s", resolution="540p")
         for number in range(4):
-            jobid = await make(client, prompt=f"It goes on {number}", extend=jobid)
+            jobid = await make_job(client, prompt=f"It goes on {number}", extend=jobid)
         error = await order_error(client, prompt="It goes on for ever", extend=jobid)
     assert "30 s, which would become 35 s long" in problems_of(error)["extend"]
     assert (error["charged"], agents_simulator.requests[POSTED]) == ("no", 5)
@@ -356,7 +364,7 @@ async def test_a_clip_is_extended_to_thirty_seconds(server: Server, agents_simul
         (None, {"extend": "j1-u12345-x-bot:luma"}, "extend", "of useapi.net", "fix_arguments"),
     ],
 )
-async def test_a_clip_that_cannot_be_extended(
+async def test_an_invalid_extension_is_rejected_with_the_reason(
     server: Server, agents_simulator: AgentsSimulator, *, made: Any, given: Any, field: str, reason: str, action: str
 ) -> None:
     async with server() as client:
@@ -372,7 +380,7 @@ async def test_a_clip_that_cannot_be_extended(
 
 async def test_the_suggestion_has_the_shape_of_the_extended_clip(server: Server) -> None:
     async with server() as client:
-        jobid = await make(client, resolution="540p", aspect_ratio="1:1")
+        jobid = await make_job(client, resolution="540p", aspect_ratio="1:1")
         error = await order_error(client, prompt="It goes on", extend=jobid, aspect_ratio="9:16")
         _, content = await order(client, **error["suggestion"])
     assert content["continues"] == jobid
@@ -380,13 +388,13 @@ async def test_the_suggestion_has_the_shape_of_the_extended_clip(server: Server)
 
 
 @pytest.mark.parametrize("with_pyav", [True, False])
-async def test_a_clip_from_elsewhere_is_measured(
+async def test_a_clip_of_another_journal_is_measured_with_pyav(
     server: Server, agents_simulator: AgentsSimulator, monkeypatch: pytest.MonkeyPatch, *, with_pyav: bool
 ) -> None:
     if not with_pyav:
         monkeypatch.setitem(sys.modules, "av", None)
     async with server("other.db") as other:
-        jobid = await make(other, aspect_ratio="4:3", resolution="540p", duration="10s")
+        jobid = await make_job(other, aspect_ratio="4:3", resolution="540p", duration="10s")
     async with server() as client:
         if with_pyav:
             await order(client, prompt="It goes on", extend=jobid)

@@ -1,4 +1,4 @@
-"""Images from anywhere become assetRefs of the right account."""
+"""Images from files, links, data: URIs and jobs are uploaded to the right account."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def picture(form: str = "PNG", colour: str = "red", *, orientation: int = 1) -> 
 
 
 RED = f"data:;base64,{base64.b64encode(picture()).decode()}"
-"""The red picture, as a data: URI."""
+"""A red picture as a data: URI."""
 
 
 @pytest.mark.parametrize("mode", ERAS)
 @pytest.mark.parametrize("kind", ["path", "quoted path", "file: URI", "data: URI", "link"])
-async def test_picture_from_anywhere_is_uploaded_unchanged(
+async def test_picture_from_any_source_is_uploaded_unchanged(
     server: Server, simulator: Simulator, tmp_path: Path, *, kind: str, mode: str
 ) -> None:
     shown, path = (MEDIA / "1x1-thumbnail.jpg").read_bytes(), tmp_path / "a fox.jpg"
@@ -97,7 +97,7 @@ async def test_unsuitable_picture_is_converted_and_turned_upright(
 @pytest.mark.parametrize(
     ("name", "frame"), [("image_start", "last_frame"), ("image_end", "last_frame"), ("image_character", "thumbnail")]
 )
-async def test_jobid_stands_for_a_frame_of_its_video(
+async def test_jobid_is_replaced_by_a_frame_of_its_video(
     server: Server, simulator: Simulator, name: str, frame: str
 ) -> None:
     async with server() as client:
@@ -136,7 +136,7 @@ async def test_jobid_without_a_usable_picture(
     assert problem["message"] in text
     assert content["error"]["charged"] == "no"
     assert problem["jobid"] == jobid
-    # Only a running job gets a usable picture by waiting.
+    # Waiting helps only if the job is still running.
     action, retry, tool = "fix_arguments", "after_change", "list_jobs"
     if reason == "still running":
         action, retry, tool = "get_job", "later", "get_job"
@@ -146,7 +146,7 @@ async def test_jobid_without_a_usable_picture(
     assert jobid in text
 
 
-async def test_running_job_is_not_waited_for_if_more_is_wrong(server: Server) -> None:
+async def test_next_step_with_a_running_job_and_another_problem(server: Server) -> None:
     async with server() as client:
         _, running = await order(client)
         _, content = await order(client, prompt="It continues", image_start=running["jobid"], resolution="4k")
@@ -168,7 +168,7 @@ async def test_same_picture_for_both_frames_is_uploaded_once(
     assert (simulator.orders[-1]["imageStart"], simulator.requests[UPLOADS]) == (ref, 1)
 
 
-async def test_same_picture_from_elsewhere_is_an_identical_order(
+async def test_same_picture_from_another_source_is_a_duplicate(
     server: Server, simulator: Simulator, tmp_path: Path
 ) -> None:
     simulator.service.add_account(OTHER)
@@ -182,7 +182,7 @@ async def test_same_picture_from_elsewhere_is_an_identical_order(
 
 
 @pytest.mark.parametrize(("days", "uploads"), [(0, 1), (28, 1), (31, 2)])
-async def test_picture_is_uploaded_once_in_an_asset_s_life(
+async def test_picture_is_uploaded_again_only_after_expiry(
     server: Server, simulator: Simulator, tmp_path: Path, *, days: int, uploads: int
 ) -> None:
     for name in ("a.png", "b.png"):
@@ -219,7 +219,7 @@ async def test_asset_that_expired_early_is_uploaded_again(server: Server, simula
         ({"asset": EMAIL, "named": EMAIL}, 0, EMAIL),
     ],
 )
-async def test_account_of_a_picture(
+async def test_picture_is_uploaded_to_the_right_account(
     server: Server, simulator: Simulator, *, stated: dict[str, str], running: int, account: str
 ) -> None:
     service = simulator.service
@@ -243,7 +243,7 @@ async def test_account_of_a_picture(
         ({}, None, [EMAIL, OTHER]),
     ],
 )
-async def test_assets_of_different_accounts(
+async def test_assets_of_different_accounts_are_rejected(
     server: Server, simulator: Simulator, *, settings: dict[str, str], named: Any, images: list[str]
 ) -> None:
     simulator.service.add_account(OTHER)
@@ -255,7 +255,7 @@ async def test_assets_of_different_accounts(
     assert all(part in without_values for part in (EMAIL, OTHER, "Nothing was charged"))
 
 
-async def test_unknown_account_and_the_known_ones(server: Server, simulator: Simulator) -> None:
+async def test_unknown_account_is_rejected_with_the_known_ones(server: Server, simulator: Simulator) -> None:
     async with server() as client:
         text, _ = await order(client, image_start=RED, email="stduio@example.com")
     assert (simulator.requests["POST /videos"], "Nothing was charged" in text) == (0, True)
@@ -276,7 +276,7 @@ UNUSABLE = {
 }
 
 
-def unusable(what: str, folder: Path) -> str:
+def build_unusable(what: str, folder: Path) -> str:
     contents = {"notes.txt": SECRET.encode(), "cut.png": picture()[:60], "empty.png": b"", "a.pdf": b"%PDF-1.7"}
     if what in contents:
         (folder / what).write_bytes(contents[what])
@@ -290,7 +290,7 @@ async def test_unusable_image_is_rejected_with_the_reason(
     server: Server, simulator: Simulator, tmp_path: Path, *, what: str, reason: str
 ) -> None:
     async with server() as client:
-        text, content = await order(client, image_start=unusable(what, tmp_path))
+        text, content = await order(client, image_start=build_unusable(what, tmp_path))
     [problem] = content["error"]["problems"]
     assert (problem["field"], content["error"]["kind"]) == ("image_start", "invalid_arguments")
     assert (reason in text, reason in problem["message"], "Nothing was charged" in text) == (True, True, True)
@@ -300,16 +300,16 @@ async def test_unusable_image_is_rejected_with_the_reason(
 
 @pytest.mark.parametrize("start", ["photo.jpg", "missing.png", "notes.txt"])
 @pytest.mark.parametrize("rest", [{"resolution": "4k"}, {"image_end": "a.pdf"}])
-async def test_problems_of_images_and_options_together(
+async def test_problems_of_images_and_options_are_combined(
     server: Server, tmp_path: Path, start: str, rest: dict[str, str]
 ) -> None:
-    others = {n: unusable(value, tmp_path) if n == "image_end" else value for n, value in rest.items()}
+    others = {n: build_unusable(value, tmp_path) if n == "image_end" else value for n, value in rest.items()}
     async with server() as client:
-        _, content = await order(client, image_start=unusable(start, tmp_path), **others)
+        _, content = await order(client, image_start=build_unusable(start, tmp_path), **others)
     assert {problem["field"] for problem in content["error"]["problems"]} == {"image_start", *rest}
 
 
-async def test_failed_upload_costs_nothing_and_is_continued(server: Server, simulator: Simulator) -> None:
+async def test_failed_upload_costs_nothing_and_can_be_repeated(server: Server, simulator: Simulator) -> None:
     link = "https://pictures.example.com/media/any/{}-thumbnail.jpg".format
     ordered = partial(order, image_start=link("1x1"), image_end=link("4x3"))
     async with server() as client:
@@ -334,7 +334,7 @@ ENDLESS: dict[str, Callable[[], bytes]] = {
     "one of many scans": endless_jpeg,
     "a large one of many scans": partial(endless_jpeg, 8000, 1000),
 }
-"""Pictures that take longer to decode than all of a test."""
+"""Pictures that take longer to decode than a whole test."""
 
 
 @pytest.mark.sample(1)
@@ -344,7 +344,7 @@ async def test_endless_picture_delays_no_other_order(
 ) -> None:
     finished: list[str] = []
 
-    async def place(prompt: str, **images: str) -> None:
+    async def order_video(prompt: str, **images: str) -> None:
         await order(client, prompt=prompt, **images)
         finished.append(prompt)
 
@@ -352,10 +352,10 @@ async def test_endless_picture_delays_no_other_order(
     (tmp_path / "small.png").write_bytes(picture(colour="blue"))
     async with server() as client, anyio.create_task_group() as tasks:
         for number in range(3):
-            tasks.start_soon(partial(place, f"Endless {number}", image_start=str(tmp_path / "endless.jpg")))
-        await place("Without a picture")
-        await place("With a small one", image_start=str(tmp_path / "small.png"))
-        await place("With a link", image_end="https://pictures.example.com/media/any/1x1-thumbnail.jpg")
+            tasks.start_soon(partial(order_video, f"Endless {number}", image_start=str(tmp_path / "endless.jpg")))
+        await order_video("Without a picture")
+        await order_video("With a small one", image_start=str(tmp_path / "small.png"))
+        await order_video("With a link", image_end="https://pictures.example.com/media/any/1x1-thumbnail.jpg")
         assert finished == ["Without a picture", "With a small one", "With a link"]
         tasks.cancel_scope.cancel()
     assert len(simulator.service.jobs) == 3
@@ -373,7 +373,7 @@ async def test_endless_picture_delays_no_other_order(
         pytest.param(endless_jpeg, id="time"),
     ],
 )
-async def test_costly_picture_is_refused_and_costs_nothing(
+async def test_costly_picture_is_rejected_and_not_charged(
     server: Server, simulator: Simulator, tmp_path: Path, build: Callable[[], bytes]
 ) -> None:
     (tmp_path / "costly").write_bytes(build())
@@ -391,7 +391,7 @@ async def test_costly_picture_is_refused_and_costs_nothing(
 
 
 @pytest.mark.parametrize("sensor", [32803, 34892], ids=["colors of the sensor", "linear"])
-async def test_raw_photo_is_refused_and_its_preview_not_uploaded(
+async def test_raw_photo_is_rejected_and_its_preview_not_uploaded(
     server: Server, simulator: Simulator, tmp_path: Path, sensor: int
 ) -> None:
     preview, sensor_data = page(160, 120, t254=1), page(320, 240, t262=sensor)
@@ -433,7 +433,7 @@ LOOKALIKES = [
     [*(("{}", *pair) for pair in LOOKALIKES), *((form, *LOOKALIKES[2]) for form in ("file://{}", "\u201c{}\u201d"))],
     ids=ascii,
 )
-async def test_path_that_looks_right_means_the_only_such_file(
+async def test_path_with_lookalike_characters_finds_its_file(
     server: Server, simulator: Simulator, tmp_path: Path, *, given: str, name: str, form: str
 ) -> None:
     file = tmp_path / "pictures" / name
@@ -450,7 +450,9 @@ async def test_path_that_looks_right_means_the_only_such_file(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems change the names of files")
-async def test_path_that_looks_right_through_a_link(server: Server, simulator: Simulator, tmp_path: Path) -> None:
+async def test_path_with_lookalike_characters_through_a_link(
+    server: Server, simulator: Simulator, tmp_path: Path
+) -> None:
     (tmp_path / "data" / "pictures").mkdir(parents=True)
     (tmp_path / "link").symlink_to("data/pictures")
     (tmp_path / "data" / "pictures" / "a b.png").write_bytes(picture())
@@ -460,7 +462,7 @@ async def test_path_that_looks_right_through_a_link(server: Server, simulator: S
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems change the names of files")
-async def test_exact_path_comes_first(server: Server, simulator: Simulator, tmp_path: Path) -> None:
+async def test_exact_path_is_preferred(server: Server, simulator: Simulator, tmp_path: Path) -> None:
     for number, name in enumerate(("a b.png", f"a{NARROW}b.png", "a b.png ", "a b.png'", r"a\ b.png", "a%20b.png")):
         (tmp_path / name).write_bytes(data := picture(colour=f"hsl({number * 50}, 100%, 50%)"))
         async with server() as client:
@@ -470,7 +472,9 @@ async def test_exact_path_comes_first(server: Server, simulator: Simulator, tmp_
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems change the names of files")
-async def test_several_lookalikes_are_refused_and_listed(server: Server, simulator: Simulator, tmp_path: Path) -> None:
+async def test_ambiguous_lookalikes_are_rejected_and_listed(
+    server: Server, simulator: Simulator, tmp_path: Path
+) -> None:
     for name in (f"a{NARROW}b.png", "a\u00a0b.png"):
         (tmp_path / name).write_bytes(picture())
     async with server() as client:
@@ -486,7 +490,7 @@ async def test_several_lookalikes_are_refused_and_listed(server: Server, simulat
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems change the names of files")
-async def test_no_lookalike_is_outside_or_hidden(server: Server, simulator: Simulator, tmp_path: Path) -> None:
+async def test_lookalikes_outside_or_hidden_are_not_used(server: Server, simulator: Simulator, tmp_path: Path) -> None:
     allowed, outside = tmp_path / "allowed", tmp_path / "outside"
     allowed.mkdir()
     for folder in (outside, allowed / ".hidden", allowed / "x"):

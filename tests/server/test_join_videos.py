@@ -1,4 +1,4 @@
-"""`join_videos`: one film from several videos, and what agents learn about it."""
+"""`join_videos`: one film from several videos, and its results and errors."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     Server = Callable[..., Client]
 
 FRAMES, RATE = 121, 24
-"""Of each stand-in clip of 5 s."""
+"""The number of frames and the frame rate of each stand-in clip of 5 s."""
 
 
-async def make(client: Client, prompt: str = "A fox", **params: Any) -> str:
-    """Order a video and wait for it; its jobid."""
+async def make_job(client: Client, prompt: str = "A fox", **params: Any) -> str:
+    """Order a video, wait for it and return its jobid."""
     _, content = await order(client, prompt, wait_seconds=600, **params)
     assert content["state"] == "completed"
     return str(content["jobid"])
 
 
-async def refused(client: Client, **arguments: Any) -> dict[str, Any]:
-    """Join videos that cannot be joined; the error."""
+async def join_error(client: Client, **arguments: Any) -> dict[str, Any]:
+    """Join videos that cannot be joined and return the error."""
     result = await client.call_tool("join_videos", arguments)
     assert result.is_error
     text, content = read_result(result)
@@ -48,9 +48,9 @@ async def refused(client: Client, **arguments: Any) -> dict[str, Any]:
 
 
 @BOTH_APIS
-async def test_the_result_says_where_the_film_is_and_shows_it(server: Server, folder: Path) -> None:
+async def test_the_result_has_the_path_and_a_contact_sheet(server: Server, folder: Path) -> None:
     async with server() as client:
-        videos = [await make(client, prompt) for prompt in ("A fox", "A bear")]
+        videos = [await make_job(client, prompt) for prompt in ("A fox", "A bear")]
         [tool] = [tool for tool in (await client.list_tools()).tools if tool.name == "join_videos"]
         result = await client.call_tool("join_videos", {"videos": videos, "title": "Friends"})
     text, content = read_result(result, pictures=1)
@@ -76,13 +76,13 @@ async def test_the_result_says_where_the_film_is_and_shows_it(server: Server, fo
 
 
 @pytest.mark.parametrize("name", ["videos", "jobids", "jobIds", "clips", "files", "as JSON"])
-async def test_other_names_and_spellings_of_the_videos(server: Server, name: str) -> None:
+async def test_other_names_and_spellings_are_accepted(server: Server, name: str) -> None:
     async with server() as client:
         _, running = await order(client)
         videos: Any = [f" `{running['jobid']}` "] * 2
         if name == "as JSON":
             name, videos = "videos", json.dumps(videos)
-        error = await refused(client, **{name: videos})
+        error = await join_error(client, **{name: videos})
     assert [(each["field"], each["jobid"]) for each in error["problems"]] == [("videos[0]", running["jobid"])]
 
 
@@ -99,14 +99,14 @@ async def test_other_names_and_spellings_of_the_videos(server: Server, name: str
 )
 async def test_transitions(server: Server, arguments: dict[str, Any], seconds: float) -> None:
     async with server() as client:
-        videos = [await make(client)] * 2
+        videos = [await make_job(client)] * 2
         _, content = read_result(await client.call_tool("join_videos", {"videos": videos, **arguments}), pictures=1)
     assert content["duration_seconds"] == pytest.approx(2 * FRAMES / RATE - seconds, abs=0.001)
     assert content["reencoded"] == (seconds > 0)
 
 
-async def test_what_differs_from_the_first_video_is_named(server: Server) -> None:
-    """Also: progress never goes back."""
+async def test_differences_to_the_first_video_are_reported(server: Server) -> None:
+    """Progress never goes back meanwhile."""
     reported: list[float] = []
 
     async def on_progress(progress: float, total: float | None, message: str | None) -> None:
@@ -114,7 +114,7 @@ async def test_what_differs_from_the_first_video_is_named(server: Server) -> Non
         reported.append(progress)
 
     async with server() as client:
-        videos = [await make(client), await make(client, aspect_ratio="9:16")]
+        videos = [await make_job(client), await make_job(client, aspect_ratio="9:16")]
         result = await client.call_tool("join_videos", {"videos": videos}, progress_callback=on_progress)
     text, content = read_result(result, pictures=1)
     assert content["warnings"] == ["videos[1] had another size: fitted into 384x216."]
@@ -124,11 +124,11 @@ async def test_what_differs_from_the_first_video_is_named(server: Server) -> Non
     assert reported == sorted(reported)
 
 
-async def test_a_running_job_is_waited_for_first(server: Server) -> None:
+async def test_a_running_job_has_to_finish_first(server: Server) -> None:
     async with server() as client:
-        done = await make(client)
+        done = await make_job(client)
         _, running = await order(client, "A bear")
-        error = await refused(client, videos=[done, running["jobid"]])
+        error = await join_error(client, videos=[done, running["jobid"]])
         assert (error["retry"], error["next_action"], error["jobid"]) == ("later", "get_job", running["jobid"])
         assert f'get_job with {{"jobid": "{running["jobid"]}"}}' in error["next_step"]
         assert "call join_videos again" in error["next_step"]
@@ -139,29 +139,29 @@ async def test_a_running_job_is_waited_for_first(server: Server) -> None:
     assert content["clips"] == 2
 
 
-async def test_the_next_step_for_one_video_of_each_range(server: Server) -> None:
+async def test_the_next_step_for_one_hdr_and_one_sdr_video(server: Server) -> None:
     async with server() as client:
-        videos = [await make(client), await make(client, "A sunrise", dynamic_range="hdr", resolution="540p")]
-        error = await refused(client, videos=videos)
+        videos = [await make_job(client), await make_job(client, "A sunrise", dynamic_range="hdr", resolution="540p")]
+        error = await join_error(client, videos=videos)
     assert "suggestion" not in error
     assert "dynamic_range of the others, which is charged" in error["next_step"]
 
 
-async def test_defaults_that_a_client_sends_make_no_crossfades(server: Server) -> None:
+async def test_default_values_make_no_crossfades(server: Server) -> None:
     async with server() as client:
         [tool] = [tool for tool in (await client.list_tools()).tools if tool.name == "join_videos"]
         properties = tool.input_schema["properties"]
         defaults = {name: value["default"] for name, value in properties.items() if "default" in value}
-        videos = [await make(client), await make(client, "A bear")]
+        videos = [await make_job(client), await make_job(client, "A bear")]
         _, content = read_result(await client.call_tool("join_videos", {"videos": videos, **defaults}), pictures=1)
     assert content["duration_seconds"] == pytest.approx(2 * FRAMES / RATE, abs=0.001)
 
 
 async def test_the_suggestion_is_a_call_that_works(server: Server) -> None:
     async with server() as client:
-        fox, bear = await make(client), await make(client, "A bear")
-        bright = await make(client, "A sunrise", dynamic_range="hdr", resolution="540p")
-        error = await refused(client, videos=[fox, bright, bear], crossfade_seconds=3, title="Three")
+        fox, bear = await make_job(client), await make_job(client, "A bear")
+        bright = await make_job(client, "A sunrise", dynamic_range="hdr", resolution="540p")
+        error = await join_error(client, videos=[fox, bright, bear], crossfade_seconds=3, title="Three")
         assert error["suggestion"] == {"videos": [fox, bear], "crossfade_seconds": 2.5, "title": "Three"}
         _, content = read_result(await client.call_tool("join_videos", error["suggestion"]), pictures=1)
     assert content["duration_seconds"] == pytest.approx(2 * FRAMES / RATE - 2.5, abs=0.001)
@@ -186,27 +186,27 @@ async def test_the_suggestion_is_a_call_that_works(server: Server) -> None:
     ],
     ids=str,
 )
-async def test_all_problems_of_a_call_are_named_at_once(
+async def test_all_problems_are_reported_at_once(
     server: Server, folder: Path, arguments: dict[str, Any], fields: list[str]
 ) -> None:
     async with server() as client:
-        error = await refused(client, **arguments)
+        error = await join_error(client, **arguments)
     assert (error["kind"], error["next_action"]) == ("invalid_arguments", "fix_arguments")
     assert [problem["field"] for problem in error["problems"]] == fields
     assert not folder.exists()
 
 
-async def test_a_folder_that_cannot_be_used(server: Server, tmp_path: Path) -> None:
+async def test_an_unusable_output_folder_is_reported(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     async with server(LUMA_MCP_OUTPUT_DIR=str(tmp_path / "file" / "films")) as client:
-        error = await refused(client, videos=[await make(client)] * 2)
+        error = await join_error(client, videos=[await make_job(client)] * 2)
     assert (error["kind"], error["next_action"]) == ("download_failed", "fix_setup")
     assert "LUMA_MCP_OUTPUT_DIR" in error["next_step"]
 
 
 async def test_a_cancelled_call_leaves_no_file(server: Server, folder: Path) -> None:
     async with server() as client:
-        videos = [await make(client), await make(client, aspect_ratio="9:16")]
+        videos = [await make_job(client), await make_job(client, aspect_ratio="9:16")]
         with anyio.CancelScope() as scope:
 
             async def cancel(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
@@ -215,12 +215,12 @@ async def test_a_cancelled_call_leaves_no_file(server: Server, folder: Path) -> 
 
             await client.call_tool("join_videos", {"videos": videos}, progress_callback=cancel)
         assert scope.cancelled_caught
-        # The server has carried out the cancellation before it answers the next call.
+        # The server processes the cancellation before the next call.
         await call(client, "list_options")
     assert not folder.exists() or list(folder.iterdir()) == []
 
 
-async def test_without_pyav_there_is_no_such_tool(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_pyav_the_tool_is_not_listed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     async with server() as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}

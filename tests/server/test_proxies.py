@@ -1,4 +1,4 @@
-"""Networks in which only a proxy reaches the files of a video, and proxy variables that cannot be used."""
+"""Networks in which only a proxy reaches the files of a video, and invalid proxy variables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 CDN = "cdn.only-the-proxy.example"
-"""A host that no name server knows."""
+"""A host that only the proxy can resolve."""
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def anyio_backend() -> str:
 
 
 class ApiAndProxy(Simulator):
-    """An API whose links lead to `CDN`, and the proxy that reaches that host, on one port of this machine."""
+    """An API whose links lead to `CDN`, and the proxy that reaches this host, on one local port."""
 
     def __init__(self) -> None:
         service = Service(USEAPI, clock=time.monotonic, speed=1000)
@@ -53,21 +53,21 @@ class ApiAndProxy(Simulator):
             self.forwarded.append(scope["path"])
             scope["path"] = scope["path"].removeprefix(origin)
             scope["raw_path"] = scope["raw_path"].removeprefix(origin.encode())
-        # The API builds its links from the name under which it was reached.
+        # The API builds its links from the Host header.
         scope["headers"] = [row for row in scope["headers"] if row[0] != b"host"] + [(b"host", CDN.encode())]
         await super().__call__(scope, receive, send)
 
 
 @contextmanager
 def api_and_proxy() -> Iterator[tuple[ApiAndProxy, str, str]]:
-    """The API, its base URL, and the address of the proxy."""
+    """Run the API and the proxy. Yields the API, its base URL, and the address of the proxy."""
     simulator = ApiAndProxy()
     with running(simulator) as base_url:
         yield simulator, base_url, base_url.split("/")[2]
 
 
 async def generate(base_url: str, folder: Path, **settings: str) -> tuple[str, dict[str, Any]]:
-    """Order a video and wait for it, with its file and its picture, as over the protocol."""
+    """Order a video, wait for it and save it; return the text and the structured content."""
     environment = {"USEAPI_TOKEN": TOKEN, "LUMA_MCP_BASE_URL": base_url, "LUMA_MCP_OUTPUT_DIR": str(folder)}
     environment = IN_MEMORY | {"LUMA_MCP_THUMBNAILS": "1"} | environment | settings
     with anyio.fail_after(60):
@@ -86,7 +86,7 @@ async def generate(base_url: str, folder: Path, **settings: str) -> tuple[str, d
     ],
     ids=repr,
 )
-async def test_a_proxy_reaches_a_host_that_nothing_else_knows(
+async def test_a_host_is_reached_through_the_proxy(
     variable: str, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with api_and_proxy() as (api, base_url, address):
@@ -98,9 +98,7 @@ async def test_a_proxy_reaches_a_host_that_nothing_else_knows(
     assert {CDN} == {url.split("/")[2] for url in api.forwarded}
 
 
-async def test_a_placeholder_and_another_scheme_leave_the_proxy_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_placeholders_and_other_schemes_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with api_and_proxy() as (_, base_url, address):
         monkeypatch.setenv("HTTP_PROXY", "${HTTP_PROXY}")
         monkeypatch.setenv("HTTPS_PROXY", "http://[nonsense")
@@ -110,7 +108,7 @@ async def test_a_placeholder_and_another_scheme_leave_the_proxy_alone(
 
 
 @pytest.mark.parametrize("proxy", ["http://127.0.0.1:99999", "http://user:swordfish@", "\udcff"], ids=ascii)
-async def test_a_variable_that_names_no_proxy_hides_no_video(
+async def test_an_invalid_proxy_variable_hides_no_video(
     proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", proxy)
@@ -130,13 +128,13 @@ async def test_a_proxy_that_requires_a_login_hides_no_video(tmp_path: Path, monk
         api.requires_login = True
         text, content = await generate(base_url, tmp_path)
     assert "proxy requires a login" in content["save_problem"]
-    # Nothing is known about the link, so it is not taken for expired.
+    # The state of the link is unknown, so it is not reported as expired.
     assert "expired" not in content["save_problem"]
     assert content["video"]["url"] in text
 
 
-async def test_whatever_happens_to_the_file_hides_no_video(tmp_path: Path) -> None:
-    """Here: a folder whose name the system cannot express."""
+async def test_an_invalid_folder_name_hides_no_video(tmp_path: Path) -> None:
+    """The system cannot encode the name of the folder."""
     with api_and_proxy() as (_, base_url, _):
         text, content = await generate(base_url, tmp_path / "\ud800")
     assert content["video"]["url"] in text
@@ -144,7 +142,7 @@ async def test_whatever_happens_to_the_file_hides_no_video(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("proxy", ["http://[::1", "proxy.corp:notaport", "socks4://x:1", "http://127.0.0.1:99999"])
-async def test_an_order_through_no_proxy_names_the_variable(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_order_with_an_invalid_proxy_names_the_variable(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", proxy)
     settings = Settings.from_environment(IN_MEMORY | {"USEAPI_TOKEN": TOKEN})
     async with Client(build_server(settings)) as client:
@@ -157,7 +155,7 @@ async def test_an_order_through_no_proxy_names_the_variable(proxy: str, monkeypa
 
 
 @pytest.mark.parametrize(("header", "seconds"), [("299.997", "300 s"), ("0.4", "1 s"), ("240, 300", "300 s")])
-async def test_a_wish_to_wait_is_kept_in_every_form(
+async def test_retry_after_is_stated_in_text_and_content(
     header: str, seconds: str, connect: Callable[..., Client], simulator: Simulator
 ) -> None:
     body = b'{"error": "busy", "code": 429}'

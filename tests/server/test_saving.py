@@ -1,4 +1,4 @@
-"""`save` puts a finished video where a person finds it, and the thumbnail shows the agent what was made."""
+"""`save` stores a finished video in the output folder, and results show a thumbnail."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ READY = {"prompt": "A fox in the snow", "wait_seconds": 200}
 
 
 class Media(httpx2.AsyncBaseTransport):
-    """Carries requests to the simulator, except for paths that end in one of `answers`."""
+    """Serves files with certain suffixes with the given responses. Other requests go to the simulator."""
 
-    def __init__(self, simulator: Simulator, **answers: Callable[[], httpx2.Response]) -> None:
+    def __init__(self, simulator: Simulator, **responses: Callable[[], httpx2.Response]) -> None:
         self._simulated = httpx2.ASGITransport(simulator)
-        self._answers = answers
+        self._responses = responses
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        for name, answer in self._answers.items():
+        for name, build_response in self._responses.items():
             if request.url.path.endswith(f".{name}"):
-                return answer()
+                return build_response()
         return await self._simulated.handle_async_request(request)
 
 
 def sent(data: bytes, seconds: int = 0, status: int = 200) -> Callable[[], httpx2.Response]:
-    """A response that takes so many seconds, in virtual time."""
+    """Build a function that returns a response whose body takes `seconds`, in virtual time."""
 
     async def pieces() -> AsyncIterator[bytes]:
         size = len(data) // max(seconds, 1) + 1
@@ -90,7 +90,7 @@ CONSONANT = "\u0915\u094d\u0937"
         ("Καΐκι ΟΔΟΣ", "καΐκι-οδος"),
         ("cafe\u0301 Donau\u00addampf", "café-donaudampf"),
         ("👨\u200d👩\u200d👧 at 1\ufe0f\u20e3 ❤\ufe0f", "at-1"),
-        # Cut between two of what readers see as characters.
+        # The title is cut between two characters as readers see them.
         (CONSONANT * 30, CONSONANT * 10),
         ("a " + "g\u0308" * 30, "a-" + "g\u0308" * 19),
         ("雪山を走る赤い狐" * 9, ("雪山を走る赤い狐" * 9)[:32]),
@@ -98,7 +98,7 @@ CONSONANT = "\u0915\u094d\u0937"
     ],
     ids=ascii,
 )
-async def test_file_name_keeps_words_of_any_script_whole(server: Server, folder: Path, prompt: str, title: str) -> None:
+async def test_file_name_keeps_whole_words_in_any_script(server: Server, folder: Path, prompt: str, title: str) -> None:
     async with server() as client:
         await client.call_tool("generate_video", {**READY, "prompt": prompt, "save": True})
     [file] = folder.iterdir()
@@ -164,7 +164,7 @@ async def test_download_may_take_longer_than_the_wait(server: Server, simulator:
 
 
 @BOTH_APIS
-async def test_next_process_saves_what_was_requested(server: Server, folder: Path) -> None:
+async def test_next_process_saves_the_requested_files(server: Server, folder: Path) -> None:
     async with server() as client:
         await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0, "save": True})
     await pass_time(300)
@@ -200,7 +200,7 @@ async def test_unusable_folder_leaves_the_link(
     server: Server, simulator: Simulator, folder: Path, *, fault: str, parts: list[str]
 ) -> None:
     if fault == "read-only":
-        # Where not even root can make a folder.
+        # Not even root can create a folder there.
         folder = Path("/sys/kernel/Luma")
     endless = Media(simulator, mp4=lambda: httpx2.Response(200, headers={"content-length": f"{10**18}"}))
     if fault == "a file in its place":
@@ -230,9 +230,7 @@ async def test_long_download_is_continued_by_the_next_call(server: Server, simul
 
 
 @pytest.mark.parametrize("seconds", [20, 400])
-async def test_progress_of_downloads_grows_and_names_the_files(
-    server: Server, simulator: Simulator, seconds: int
-) -> None:
+async def test_download_progress_grows_and_names_the_files(server: Server, simulator: Simulator, seconds: int) -> None:
     seen: list[tuple[float, str]] = []
 
     async def on_progress(progress: float, total: float | None, message: str | None) -> None:
@@ -286,7 +284,7 @@ async def test_completed_result_shows_a_small_jpeg(
 
 
 @pytest.mark.parametrize(
-    ("thumbnails", "answer"),
+    ("thumbnails", "response"),
     [
         ("0", sent(photo(9))),
         ("1", sent(b"gone", status=404)),
@@ -295,13 +293,13 @@ async def test_completed_result_shows_a_small_jpeg(
     ],
     ids=["off", "gone", "a page", "slow"],
 )
-async def test_result_without_a_thumbnail_is_the_same(
-    server: Server, simulator: Simulator, thumbnails: str, answer: Callable[[], httpx2.Response]
+async def test_result_without_a_thumbnail_has_the_same_content(
+    server: Server, simulator: Simulator, thumbnails: str, response: Callable[[], httpx2.Response]
 ) -> None:
     async with server(LUMA_MCP_THUMBNAILS="1") as client:
         _, ordered = read_result(await client.call_tool("generate_video", READY), pictures=1)
         jobid = ordered["jobid"]
         shown = await client.call_tool("get_job", {"jobid": jobid})
-    async with server(ERAS[0], Media(simulator, jpg=answer), LUMA_MCP_THUMBNAILS=thumbnails) as client:
+    async with server(ERAS[0], Media(simulator, jpg=response), LUMA_MCP_THUMBNAILS=thumbnails) as client:
         bare = await client.call_tool("get_job", {"jobid": jobid})
     assert (len(shown.content), len(bare.content), read_result(shown, pictures=1)) == (2, 1, read_result(bare))

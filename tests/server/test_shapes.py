@@ -1,4 +1,4 @@
-"""What is left out comes from the clip that is continued and from the picture's shape, and the result says so."""
+"""Omitted options follow from the continued clip or the shape of the picture, and the result says so."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_picture(folder: Path, width: int, height: int, *, orientation: int = 1
     return str(path)
 
 
-async def finish(client: Client, **arguments: Any) -> dict[str, Any]:
+async def finish_job(client: Client, **arguments: Any) -> dict[str, Any]:
     _, ordered = await order(client, wait_seconds=0, **arguments)
     await pass_time(400)
     _, done = await call(client, "get_job", jobid=ordered["jobid"], wait_seconds=0)
@@ -44,7 +44,7 @@ CLIP = {"model": "ray-v3", "resolution": "1080p", "aspect_ratio": "9:16"}
 @pytest.mark.parametrize("process", ["the same", "another"])
 async def test_continuation_inherits_from_the_clip(server: Server, process: str) -> None:
     async with server() as client, server() as other:
-        clip = await finish(client, prompt="A fox", **CLIP)
+        clip = await finish_job(client, prompt="A fox", **CLIP)
         text, content = await order(client if process == "the same" else other, "It runs on", image_start=clip["jobid"])
     assert {name: content["request"][name] for name in CLIP} == CLIP
     assert content["request"]["duration"] == "5s"
@@ -54,27 +54,29 @@ async def test_continuation_inherits_from_the_clip(server: Server, process: str)
     assert text.count("as in the clip that it continues") == 1
 
 
-async def test_stated_options_win_over_the_clip(server: Server) -> None:
+async def test_stated_options_override_those_of_the_clip(server: Server) -> None:
     async with server() as client:
-        clip = await finish(client, prompt="A fox", **CLIP)
+        clip = await finish_job(client, prompt="A fox", **CLIP)
         _, content = await order(client, "It runs on", image_start=clip["jobid"], resolution="draft")
     assert (content["request"]["resolution"], content["request"]["aspect_ratio"]) == ("draft", "9:16")
     assert "resolution" not in content["chosen"]
 
 
-async def test_what_does_not_fit_is_not_inherited(server: Server) -> None:
-    """HDR cannot be 10 seconds long: what was stated stays, and the rest of the clip still counts."""
+async def test_conflicting_options_are_not_inherited(server: Server) -> None:
+    """HDR videos cannot be 10 seconds long: the stated duration is kept, and the other options are inherited."""
     async with server() as client:
-        clip = await finish(client, prompt="A fox", dynamic_range="hdr", resolution="720p", aspect_ratio="1:1")
+        clip = await finish_job(client, prompt="A fox", dynamic_range="hdr", resolution="720p", aspect_ratio="1:1")
         _, content = await order(client, "It runs on", image_start=clip["jobid"], duration="10s")
     request = content["request"]
     assert (request["duration"], request["dynamic_range"]) == ("10s", "sdr")
     assert (request["aspect_ratio"], request["resolution"]) == ("1:1", "720p")
 
 
-async def test_clip_of_another_machine_gives_its_shape(server: Server, simulator: Simulator, tmp_path: Path) -> None:
+async def test_shape_of_a_clip_of_another_machine_is_inherited(
+    server: Server, simulator: Simulator, tmp_path: Path
+) -> None:
     async with server() as client:
-        clip = await finish(client, prompt="A fox", aspect_ratio="9:16")
+        clip = await finish_job(client, prompt="A fox", aspect_ratio="9:16")
     async with server(LUMA_MCP_JOURNAL=str(tmp_path / "other.db")) as elsewhere:
         _, content = await order(elsewhere, "It runs on", image_start=clip["jobid"])
     assert content["request"]["aspect_ratio"] == "9:16"
@@ -86,7 +88,7 @@ async def test_clip_of_another_machine_gives_its_shape(server: Server, simulator
     ("width", "height", "orientation", "ratio"),
     [(108, 192, 1, "9:16"), (192, 108, 6, "9:16"), (100, 100, 1, "1:1"), (420, 180, 1, "21:9"), (120, 90, 1, "4:3")],
 )
-async def test_shape_of_a_picture_is_the_video_s(
+async def test_video_gets_the_shape_of_its_picture(
     server: Server, tmp_path: Path, *, width: int, height: int, orientation: int, ratio: str
 ) -> None:
     picture = write_picture(tmp_path, width, height, orientation=orientation)
@@ -96,7 +98,7 @@ async def test_shape_of_a_picture_is_the_video_s(
     assert "warnings" not in content
 
 
-async def test_picture_of_another_shape_is_reported(server: Server, tmp_path: Path) -> None:
+async def test_picture_of_another_shape_gets_a_warning(server: Server, tmp_path: Path) -> None:
     picture = write_picture(tmp_path, 108, 192)
     async with server() as client:
         text, content = await order(client, image_start=picture, aspect_ratio="16:9")
@@ -106,7 +108,7 @@ async def test_picture_of_another_shape_is_reported(server: Server, tmp_path: Pa
     assert warning in text
 
 
-async def test_two_pictures_of_different_shapes_are_reported(server: Server, tmp_path: Path) -> None:
+async def test_two_pictures_of_different_shapes_get_a_warning(server: Server, tmp_path: Path) -> None:
     start, end = write_picture(tmp_path, 108, 192), write_picture(tmp_path, 192, 108)
     async with server() as client:
         _, content = await order(client, image_start=start, image_end=end)
@@ -124,13 +126,13 @@ async def test_suggestion_has_the_shape_of_the_picture(server: Server, tmp_path:
 
 async def test_suggestion_inherits_from_the_clip(server: Server) -> None:
     async with server() as client:
-        clip = await finish(client, prompt="A fox", **CLIP | {"resolution": "720p"})
+        clip = await finish_job(client, prompt="A fox", **CLIP | {"resolution": "720p"})
         error = await order_error(client, image_start=clip["jobid"], dynamic_range="hdr", duration="10s")
     wanted = {"model": "ray-v3", "resolution": "720p", "aspect_ratio": "9:16", "dynamic_range": "hdr", "duration": "5s"}
     assert error["suggestion"].items() >= wanted.items()
 
 
-async def test_running_clip_is_not_continued_and_nothing_is_ordered(server: Server, simulator: Simulator) -> None:
+async def test_running_clip_cannot_be_continued(server: Server, simulator: Simulator) -> None:
     async with server() as client:
         _, clip = await order(client, wait_seconds=0)
         error = await order_error(client, "It runs on", image_start=clip["jobid"])

@@ -1,4 +1,4 @@
-"""The panel sends a picture in parts; the server joins, crops and uploads it, and forgets what is not finished."""
+"""Uploads from the panel: it sends a picture in parts, which the server joins, crops, uploads and deletes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ OTHER = "second@example.com"
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 RIGHT_HALF = {"left": 0.5, "top": 0, "width": 0.5, "height": 1}
 UPLOADS = {"useapi": "POST /assets/…", "agents": "POST /files"}
-"""The request that begins an upload, by API."""
+"""The first request of an upload, by API."""
 LARGEST = 20_000_000
 every_era = pytest.mark.parametrize("mode", ERAS)
 
@@ -53,25 +53,25 @@ def open_picture(data: bytes) -> Image.Image:
 
 
 def get_upload(simulator: Simulator, ref: str) -> bytes:
-    """The bytes that the API has received."""
+    """Get the bytes of an asset that the API has received."""
     data = simulator.service.find_upload(ref)
     assert data is not None
     return data
 
 
 def is_nearly(pixel: Any, colour: tuple[int, int, int]) -> bool:
-    """Whether a pixel has a colour, as exactly as JPEG keeps it."""
+    """Whether a pixel has a colour, within the precision of JPEG."""
     return all(abs(one - other) < 40 for one, other in zip(pixel, colour, strict=True))
 
 
 def count_parts(path: Path) -> int:
-    """How many parts the journal's file contains."""
+    """Count the parts in the journal's file."""
     with closing(sqlite3.connect(path / "journal.db")) as database:
         [number] = database.execute("SELECT COUNT(*) FROM parts").fetchone()
     return int(number)
 
 
-# What arrives at the API.
+# Uploaded pictures.
 
 
 @BOTH_APIS
@@ -99,12 +99,12 @@ async def test_the_api_receives_the_cropped_pixels(server: Server, simulator: Si
     assert image.size == (done["width"], done["height"]) == (40, 20)
     assert is_nearly(image.getpixel((2, 10)), RED)
     assert is_nearly(image.getpixel((37, 10)), BLUE)
-    # That the person has cropped it is no news to them.
+    # The user knows about the crop, so it is not reported.
     assert "changes" not in done
 
 
-async def test_a_photo_is_cropped_as_it_is_shown(server: Server, simulator: Simulator) -> None:
-    """Stored red to the left and blue to the right, it is shown red above and blue below."""
+async def test_a_rotated_photo_is_cropped_as_shown(server: Server, simulator: Simulator) -> None:
+    """The stored picture is red on the left and blue on the right. It is shown with red above blue."""
     data = draw_halves((80, 40), "JPEG", orientation=6)
     async with declaring(server(), APPS) as client:
         panel = Panel.open(client)
@@ -126,7 +126,7 @@ async def test_transparency_is_kept_in_a_crop(server: Server, simulator: Simulat
     assert (image.size, image.mode) == ((40, 40), "RGBA")
 
 
-async def test_a_crop_of_everything_changes_nothing(server: Server, simulator: Simulator) -> None:
+async def test_a_crop_of_the_whole_picture_changes_nothing(server: Server, simulator: Simulator) -> None:
     data = draw_halves()
     async with declaring(server(), APPS) as client:
         panel = Panel.open(client)
@@ -135,7 +135,7 @@ async def test_a_crop_of_everything_changes_nothing(server: Server, simulator: S
     assert get_upload(simulator, done["asset"]) == data
 
 
-async def test_the_smallest_crop_has_a_pixel(server: Server, simulator: Simulator) -> None:
+async def test_the_smallest_crop_is_one_pixel(server: Server, simulator: Simulator) -> None:
     data = draw_halves()
     async with declaring(server(), APPS) as client:
         panel = Panel.open(client)
@@ -159,7 +159,7 @@ async def test_heic_is_shown_and_converted(server: Server, simulator: Simulator)
         assert result.structured_content == {"state": "preview", "width": 1600, "height": 800}
         assert (shown.format, shown.size, block.mime_type) == ("JPEG", (768, 384), "image/jpeg")
         assert is_nearly(shown.convert("RGB").getpixel((5, 5)), RED)
-        # Nothing has to be sent again.
+        # The picture does not have to be sent again.
         done = await panel.finish(data, crop=RIGHT_HALF)
     image = open_picture(get_upload(simulator, done["asset"]))
     assert image.size == (800, 800)
@@ -195,14 +195,14 @@ async def test_the_thumbnail_is_small(server: Server) -> None:
     assert result.structured_content["asset"] in text.text
 
 
-# What the picture is used for.
+# Orders with the picture.
 
 
 @pytest.mark.parametrize(
     ("api", "use_as"),
     [
         *itertools.product(("useapi", "agents"), ("image_start", "image_end")),
-        # The other API has no character.
+        # The Agents API has no character.
         ("useapi", "image_character"),
     ],
 )
@@ -234,7 +234,7 @@ async def test_the_same_file_is_not_uploaded_again(server: Server, simulator: Si
     assert simulator.requests[UPLOADS["useapi"]] == 1
 
 
-async def test_other_parts_of_a_picture_are_other_uploads(server: Server, simulator: Simulator) -> None:
+async def test_different_crops_are_different_uploads(server: Server, simulator: Simulator) -> None:
     data, sizes = draw_halves((80, 40)), []
     async with declaring(server(), APPS) as client:
         for crop in (RIGHT_HALF, RIGHT_HALF | {"height": 0.5}, {**RIGHT_HALF, "left": 0, "width": 1}, RIGHT_HALF):
@@ -246,7 +246,7 @@ async def test_other_parts_of_a_picture_are_other_uploads(server: Server, simula
     assert simulator.requests[UPLOADS["useapi"]] == 3
 
 
-async def test_the_account_is_the_stated_one(server: Server, simulator: Simulator) -> None:
+async def test_the_stated_account_is_used(server: Server, simulator: Simulator) -> None:
     simulator.service.add_account(OTHER)
     data = draw_halves()
     async with declaring(server(), APPS) as client:
@@ -258,7 +258,7 @@ async def test_the_account_is_the_stated_one(server: Server, simulator: Simulato
     assert simulator.service.jobs[content["jobid"]].email == OTHER
 
 
-async def test_the_account_is_the_default_one(server: Server, simulator: Simulator) -> None:
+async def test_the_default_account_is_used(server: Server, simulator: Simulator) -> None:
     simulator.service.add_account(OTHER)
     data = draw_halves()
     async with declaring(server(LUMA_MCP_EMAIL=OTHER), APPS) as client:
@@ -267,13 +267,13 @@ async def test_the_account_is_the_default_one(server: Server, simulator: Simulat
         assert (await panel.finish(data))["account"] == OTHER
 
 
-async def test_the_result_says_until_when_it_can_be_used(server: Server) -> None:
+async def test_the_result_states_when_the_asset_expires(server: Server) -> None:
     data = draw_halves()
     async with declaring(server(), APPS) as client:
         panel = Panel.open(client)
         await panel.send(data)
         assert (await panel.finish(data))["expires_at"].startswith("2026-12-22T")
-        # When it was uploaded before is not known here, so neither is how long it is kept.
+        # The time of the earlier upload is unknown, and so is the expiry.
         await panel.send(data)
         assert "expires_at" not in await panel.finish(data)
 
@@ -282,7 +282,7 @@ async def test_the_result_says_until_when_it_can_be_used(server: Server) -> None
 
 
 async def test_a_repeated_part_does_no_harm(server: Server, simulator: Simulator) -> None:
-    """Its answer was lost."""
+    """The page repeats a part if the answer was lost."""
     data = draw_noise(400)
     async with declaring(server(), APPS) as client:
         panel = Panel.open(client)
@@ -294,7 +294,7 @@ async def test_a_repeated_part_does_no_harm(server: Server, simulator: Simulator
     assert get_upload(simulator, done["asset"]) == data
 
 
-async def test_the_same_part_twice_at_once_is_kept_once(server: Server) -> None:
+async def test_the_same_part_several_times_at_once_is_kept_once(server: Server) -> None:
     data = draw_noise(400)
     received: list[int] = []
     async with declaring(server(), APPS) as client:
@@ -311,7 +311,7 @@ async def test_the_same_part_twice_at_once_is_kept_once(server: Server) -> None:
 
 
 @pytest.mark.parametrize("offset", [1, PART - 1, PART + 1, 3 * PART])
-async def test_a_part_with_another_offset_is_not_kept(server: Server, offset: int) -> None:
+async def test_a_part_with_a_wrong_offset_is_not_kept(server: Server, offset: int) -> None:
     data = draw_noise(400)
     async with declaring(server(), APPS) as client:
         panel = Panel.open(client)
@@ -319,7 +319,7 @@ async def test_a_part_with_another_offset_is_not_kept(server: Server, offset: in
         assert await panel.send_part(offset, data[PART:]) == PART
 
 
-async def test_a_smaller_part_can_follow_where_a_larger_one_was_refused(server: Server, simulator: Simulator) -> None:
+async def test_parts_may_become_smaller(server: Server, simulator: Simulator) -> None:
     data = draw_noise(400)
     async with declaring(server(), APPS) as client:
         panel = Panel.open(client)
@@ -349,7 +349,7 @@ async def test_an_incomplete_picture_is_not_uploaded(server: Server, simulator: 
     assert simulator.requests[UPLOADS["useapi"]] == 1
 
 
-async def test_uploads_do_not_mix(server: Server, simulator: Simulator) -> None:
+async def test_concurrent_uploads_are_kept_apart(server: Server, simulator: Simulator) -> None:
     pictures = [draw_halves((80, 40)), draw_halves((60, 60))]
     async with declaring(server(), APPS) as client:
         panels = [Panel.open(client) for _ in pictures]
@@ -362,13 +362,13 @@ async def test_uploads_do_not_mix(server: Server, simulator: Simulator) -> None:
 
 @pytest.mark.parametrize("digest", [True, False], ids=["with a digest", "without"])
 async def test_a_lost_answer_leads_to_the_same_asset(server: Server, simulator: Simulator, *, digest: bool) -> None:
-    """The page does not know that the picture was uploaded, sends it again, and nothing is uploaded twice."""
+    """The page does not know that the picture was uploaded and sends it again. It is uploaded only once."""
     data, done = draw_noise(400), []
     async with declaring(server(), APPS) as client:
         panel = Panel.open(client)
         end = panel.build_end(data)
         if not digest:
-            # Where the page cannot compute it.
+            # Some pages cannot compute the digest.
             del end["sha256"]
         for _ in range(2):
             assert await panel.call(**end) == {"state": "receiving", "received": 0}
@@ -378,7 +378,7 @@ async def test_a_lost_answer_leads_to_the_same_asset(server: Server, simulator: 
     assert simulator.requests[UPLOADS["useapi"]] == 1
 
 
-async def test_two_ends_at_once_upload_once(server: Server, simulator: Simulator) -> None:
+async def test_finishing_twice_at_once_uploads_once(server: Server, simulator: Simulator) -> None:
     data = draw_halves()
     answers: list[dict[str, Any]] = []
     async with declaring(server(), APPS) as client:
@@ -396,10 +396,10 @@ async def test_two_ends_at_once_upload_once(server: Server, simulator: Simulator
     assert simulator.requests[UPLOADS["useapi"]] == 1
 
 
-# What is not finished is not kept.
+# Deletion of parts.
 
 
-async def test_nothing_is_left_after_the_upload(server: Server, tmp_path: Path) -> None:
+async def test_parts_are_deleted_after_the_upload(server: Server, tmp_path: Path) -> None:
     data = draw_noise(400)
     async with declaring(server(), APPS) as client:
         panel = Panel.open(client)
@@ -409,8 +409,8 @@ async def test_nothing_is_left_after_the_upload(server: Server, tmp_path: Path) 
         assert count_parts(tmp_path) == 0
 
 
-async def test_nothing_is_left_of_what_is_given_up(server: Server, tmp_path: Path) -> None:
-    """Also not in pages of the file that are free."""
+async def test_discarded_parts_are_deleted(server: Server, tmp_path: Path) -> None:
+    """Free pages of the file contain nothing of them either."""
     data = draw_noise(400)
     async with declaring(server(), APPS) as client:
         panel = Panel.open(client)
@@ -419,7 +419,7 @@ async def test_nothing_is_left_of_what_is_given_up(server: Server, tmp_path: Pat
         assert data[50_000:50_500] in stored
         assert await panel.call(action="discard") == {"state": "discarded"}
         assert await panel.count_received() == 0
-        # Repeated, as a page that is closed may do.
+        # A page may repeat the call when it is closed.
         assert await panel.call(action="discard") == {"state": "discarded"}
     assert count_parts(tmp_path) == 0
     stored = (tmp_path / "journal.db").read_bytes()
@@ -436,12 +436,12 @@ async def test_parts_expire_a_quarter_of_an_hour_after_the_first(server: Server,
         assert await panel.send_part(PART, data[PART:]) == len(data)
         await pass_time(2 * 60)
         assert await panel.call(**panel.build_end(data)) == {"state": "receiving", "received": 0}
-        # Any other call removes them.
+        # Any other call deletes expired parts.
         assert await other.count_received() == 0
     assert count_parts(tmp_path) == 0
 
 
-async def test_the_next_server_removes_what_has_expired(server: Server, tmp_path: Path) -> None:
+async def test_the_next_server_deletes_expired_parts(server: Server, tmp_path: Path) -> None:
     async with declaring(server(), APPS) as client:
         await Panel.open(client).send_part(0, b"abc")
     await pass_time(16 * 60)
@@ -451,10 +451,10 @@ async def test_the_next_server_removes_what_has_expired(server: Server, tmp_path
     assert count_parts(tmp_path) == 0
 
 
-# What cannot be used.
+# Rejected files and arguments.
 
 
-def cut_short(form: str) -> bytes:
+def draw_truncated(form: str) -> bytes:
     return draw_halves((400, 300), form)[:-200]
 
 
@@ -464,15 +464,15 @@ UNUSABLE = {
     "a video": (b"\0\0\0\x18ftypmp42" + bytes(500), "video"),
     "a web page": (b"<!doctype html><title>Fox</title>", "web page"),
     "text": (b"The diary of a fox", "not a picture"),
-    "a damaged PNG": (cut_short("PNG"), "damaged"),
-    "a damaged JPEG": (cut_short("JPEG"), "damaged"),
+    "a damaged PNG": (draw_truncated("PNG"), "damaged"),
+    "a damaged JPEG": (draw_truncated("JPEG"), "damaged"),
     "a damaged HEIC": (draw_halves((400, 300), "HEIF")[:-200], "damaged"),
 }
 
 
 @pytest.mark.parametrize(("data", "reason"), UNUSABLE.values(), ids=UNUSABLE)
 @pytest.mark.parametrize("action", ["preview", "finish"])
-async def test_what_is_no_picture_is_refused_and_not_kept(
+async def test_unusable_files_are_rejected_and_not_kept(
     server: Server, simulator: Simulator, tmp_path: Path, *, data: bytes, reason: str, action: str
 ) -> None:
     async with declaring(server(), APPS) as client:
@@ -489,7 +489,7 @@ async def test_what_is_no_picture_is_refused_and_not_kept(
     assert count_parts(tmp_path) == 0
 
 
-async def test_more_than_20_mb_is_refused_and_not_kept(server: Server, tmp_path: Path) -> None:
+async def test_more_than_20_mb_is_rejected_and_not_kept(server: Server, tmp_path: Path) -> None:
     async with declaring(server(), APPS) as client:
         panel = Panel.open(client)
         await panel.send_part(0, bytes(PART))
@@ -499,8 +499,8 @@ async def test_more_than_20_mb_is_refused_and_not_kept(server: Server, tmp_path:
     assert count_parts(tmp_path) == 0
 
 
-async def test_a_tenant_has_room_for_60_mb(server: Server, api: str, tmp_path: Path) -> None:
-    """More are refused until one of them is finished, given up, or has expired."""
+async def test_unfinished_uploads_of_a_tenant_are_limited_to_60_mb(server: Server, api: str, tmp_path: Path) -> None:
+    """More uploads are rejected until one of them is finished, is discarded or has expired."""
     journal = SqliteJournal(
         tmp_path / "journal.db", api=api_id(PROVIDERS[api].base_url, CREDENTIALS[api]), wall_clock=wall_clock
     )
@@ -515,7 +515,7 @@ async def test_a_tenant_has_room_for_60_mb(server: Server, api: str, tmp_path: P
         assert await panel.send_part(0, b"abc") == 3
 
 
-async def test_other_bytes_than_were_sent_are_not_uploaded(server: Server, simulator: Simulator) -> None:
+async def test_a_picture_that_differs_from_its_digest_is_rejected(server: Server, simulator: Simulator) -> None:
     data = draw_halves()
     async with declaring(server(), APPS) as client:
         panel = Panel.open(client)
@@ -523,7 +523,7 @@ async def test_other_bytes_than_were_sent_are_not_uploaded(server: Server, simul
         end = panel.build_end(data) | {"sha256": hashlib.sha256(b"another picture").hexdigest()}
         error = await panel.error(**end)
         assert (error["problems"][0]["code"], error["retry"]) == ("unusable_file", "later")
-        # It is sent again from the beginning.
+        # The page has to send it again from the beginning.
         assert await panel.count_received() == 0
         await panel.send(data + b"more")
         assert (await panel.error(**panel.build_end(data)))["retry"] == "later"
@@ -549,7 +549,7 @@ async def test_other_bytes_than_were_sent_are_not_uploaded(server: Server, simul
     ],
     ids=str,
 )
-async def test_a_crop_outside_of_the_picture_is_refused(server: Server, crop: Any) -> None:
+async def test_an_invalid_crop_is_rejected(server: Server, crop: Any) -> None:
     data = draw_halves()
     async with declaring(server(), APPS) as client:
         panel = Panel.open(client)
@@ -557,7 +557,7 @@ async def test_a_crop_outside_of_the_picture_is_refused(server: Server, crop: An
         error = await panel.error(**panel.build_end(data), crop=crop)
         [problem] = error["problems"]
         assert (problem["field"], problem["code"]) == ("crop", "out_of_range")
-        # What was sent stays.
+        # The parts are kept.
         await panel.finish(data, crop=RIGHT_HALF)
 
 
@@ -588,7 +588,7 @@ async def test_a_crop_outside_of_the_picture_is_refused(server: Server, crop: An
     ],
     ids=lambda value: str(value)[:60],
 )
-async def test_what_is_no_such_call_is_refused(server: Server, arguments: dict[str, Any], field: str) -> None:
+async def test_invalid_arguments_are_rejected(server: Server, arguments: dict[str, Any], field: str) -> None:
     async with declaring(server(), APPS) as client:
         panel = Panel.open(client)
         error = await panel.error(**arguments)
@@ -596,13 +596,11 @@ async def test_what_is_no_such_call_is_refused(server: Server, arguments: dict[s
         assert await panel.count_received() == 0
 
 
-# What the API refuses.
+# Failures of the API.
 
 
 @BOTH_APIS
-async def test_an_api_that_fails_is_tried_again_with_what_was_sent(
-    server: Server, simulator: Simulator, api: str
-) -> None:
+async def test_upload_can_be_repeated_after_an_api_failure(server: Server, simulator: Simulator, api: str) -> None:
     data = draw_halves()
     method, _, path = UPLOADS[api].partition(" ")
     async with declaring(server(), APPS) as client:
@@ -617,7 +615,7 @@ async def test_an_api_that_fails_is_tried_again_with_what_was_sent(
     assert get_upload(simulator, done["asset"]) == data
 
 
-async def test_a_lost_connection_is_tried_again_with_what_was_sent(server: Server, simulator: Simulator) -> None:
+async def test_upload_can_be_repeated_after_a_lost_connection(server: Server, simulator: Simulator) -> None:
     data = draw_halves()
     transport = UnreliableTransport(simulator)
     async with declaring(server(transport=transport), APPS) as client:
@@ -638,7 +636,7 @@ async def test_a_picture_that_moderation_rejects_is_not_kept(server: Server, sim
         await panel.send(data)
         error = await panel.error(**panel.build_end(data))
         assert (error["kind"], error["reason"], error["charged"]) == ("moderated", "Not this one", "no")
-        # There was no prompt.
+        # The message must not mention a prompt.
         assert "rejected the picture." in error["message"]
         assert "prompt" not in str(error)
         assert await panel.count_received() == 0
@@ -655,7 +653,7 @@ async def test_a_picture_that_the_api_rejects_is_not_kept(server: Server, simula
         assert await panel.count_received() == 0
 
 
-async def test_an_unknown_account_is_refused_and_the_picture_stays(server: Server) -> None:
+async def test_an_unknown_account_is_rejected_and_parts_are_kept(server: Server) -> None:
     data = draw_halves()
     async with declaring(server(), APPS) as client:
         panel = Panel.open(client)
@@ -666,7 +664,7 @@ async def test_an_unknown_account_is_refused_and_the_picture_stays(server: Serve
         assert (await panel.finish(data))["account"] == EMAIL
 
 
-async def test_an_expired_session_is_reported_and_the_picture_stays(server: Server, simulator: Simulator) -> None:
+async def test_an_expired_session_is_reported_and_parts_are_kept(server: Server, simulator: Simulator) -> None:
     data = draw_halves()
     async with declaring(server(), APPS) as client:
         panel = Panel.open(client)
@@ -678,7 +676,7 @@ async def test_an_expired_session_is_reported_and_the_picture_stays(server: Serv
         await panel.finish(data)
 
 
-async def test_without_a_credential_nothing_is_received(connect: Server) -> None:
+async def test_without_a_credential_parts_are_rejected(connect: Server) -> None:
     async with declaring(connect(environment={}), APPS) as client:
         assert (await Panel.open(client).error(offset=0, data="YWJj"))["kind"] == "not_configured"
 
