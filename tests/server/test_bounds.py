@@ -1,4 +1,4 @@
-"""Endless arguments: the work and the answer are limited, what is said stays true, and nothing is ordered."""
+"""Huge arguments: the work and the size of results are limited, and nothing is ordered."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 
     from luma_mcp.simulator.app import Simulator
 
-LARGEST_ANSWER = 10_000
+MAX_RESULT = 10_000
 MANY, LONG = 20_000, 3_000_000
 LONG_TEXT = "a" * LONG
 SPELLINGS = map("".join, itertools.product(*zip("reply_ref", "REPLY_REF", strict=True)))
 
 
-def nested(depth: int) -> Any:
+def build_nested(depth: int) -> Any:
     value: Any = "x"
     for _ in range(depth):
         value = {"a": [value]}
     return value
 
 
-ENDLESS: dict[str, dict[str, Any]] = {
+HUGE: dict[str, dict[str, Any]] = {
     "many unknown": {f"unknown_{number}": number for number in range(MANY)},
     "many misspelled": {f"resolutionn{number}": "720p" for number in range(MANY)},
     "many not offered": {f"audio_{number}": True for number in range(MANY)},
     "many described": {f"style_{number}": "warm" for number in range(MANY)},
     "many spellings": dict(zip(SPELLINGS, map(str, range(MANY)), strict=False)),
-    "many nested": {f"n{number}": nested(20) for number in range(2000)},
+    "many nested": {f"n{number}": build_nested(20) for number in range(2000)},
     "long name": {LONG_TEXT: 1},
     "long link as name": {f"https://{LONG_TEXT}": 1},
     "long unknown value": {"unknown": LONG_TEXT},
@@ -55,16 +55,16 @@ ENDLESS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("endless", ENDLESS.values(), ids=ENDLESS)
-async def test_an_order_with_endless_arguments_is_refused_in_short(
-    server: Callable[..., Client], simulator: Simulator, endless: dict[str, Any]
+@pytest.mark.parametrize("arguments", HUGE.values(), ids=HUGE)
+async def test_an_order_with_huge_arguments_gets_a_short_error(
+    server: Callable[..., Client], simulator: Simulator, arguments: dict[str, Any]
 ) -> None:
     async with server() as client:
-        result = await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0, **endless})
+        result = await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0, **arguments})
     assert result.structured_content is not None
     assert result.structured_content["error"]["kind"] == "invalid_arguments"
     assert result.structured_content["error"]["charged"] == "no"
-    assert len(result.model_dump_json()) < LARGEST_ANSWER
+    assert len(result.model_dump_json()) < MAX_RESULT
     assert simulator.service.jobs == {}
 
 
@@ -72,39 +72,39 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "long jobid": ("get_job", {"jobid": LONG_TEXT}),
     "long jobid to delete": ("delete_job", {"jobid": f"user:{LONG_TEXT}"}),
     "array as jobid": ("get_job", {"jobid": list(range(200_000))}),
-    "many beside a jobid": ("get_job", {"jobid": "j1", **ENDLESS["many unknown"]}),
+    "many beside a jobid": ("get_job", {"jobid": "j1", **HUGE["many unknown"]}),
     "long state": ("list_jobs", {"state": LONG_TEXT}),
-    "many for a list": ("list_jobs", ENDLESS["many misspelled"]),
+    "many for a list": ("list_jobs", HUGE["many misspelled"]),
     "long model": ("list_options", {"model": LONG_TEXT}),
-    "many for options": ("list_options", ENDLESS["many not offered"]),
-    "array beside nothing": ("delete_job", ENDLESS["large array"]),
+    "many for options": ("list_options", HUGE["many not offered"]),
+    "array beside nothing": ("delete_job", HUGE["large array"]),
 }
 
 
 @pytest.mark.parametrize(("tool", "arguments"), CALLS.values(), ids=CALLS)
-async def test_every_tool_answers_endless_arguments_in_short(
+async def test_every_tool_returns_a_short_error_for_huge_arguments(
     server: Callable[..., Client], tool: str, arguments: dict[str, Any]
 ) -> None:
     async with server() as client:
         result = await client.call_tool(tool, arguments)
     assert result.is_error
-    assert len(result.model_dump_json()) < LARGEST_ANSWER
+    assert len(result.model_dump_json()) < MAX_RESULT
 
 
-async def test_the_first_problems_are_reported_and_the_rest_is_counted(server: Callable[..., Client]) -> None:
+async def test_the_first_problems_are_listed_and_the_rest_counted(server: Callable[..., Client]) -> None:
     async with server() as client:
-        result = await client.call_tool("generate_video", {**ENDLESS["many unknown"], "prompt": "A fox"})
+        result = await client.call_tool("generate_video", {**HUGE["many unknown"], "prompt": "A fox"})
     error = (result.structured_content or {})["error"]
     *reported, rest = error["problems"]
     assert [problem["field"] for problem in reported] == [f"unknown_{number}" for number in range(len(reported))]
     assert (rest["code"], rest["field"], rest["value"]) == ("more", f"unknown_{len(reported)}", MANY - len(reported))
     assert str(rest["value"]) in error["message"]
-    # A suggestion would leave out what the caller stated; and the prompt, which comes last, is not called missing.
+    # A suggestion would drop stated values. The prompt, which comes last, is not reported as missing.
     assert "suggestion" not in error
     assert "missing" not in json.dumps(error)
 
 
-async def test_what_can_be_secret_in_an_endless_link_is_not_shown(server: Callable[..., Client]) -> None:
+async def test_secrets_in_a_huge_link_are_not_shown(server: Callable[..., Client]) -> None:
     link = f"https://user:hidden{LONG_TEXT}@example.com/"
     async with server() as client:
         for arguments in ({"resolution": link}, {link: 1}, {"unknown": link}):
@@ -125,8 +125,8 @@ READS: dict[str, Callable[[Client], Any]] = {
 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
-async def test_endless_names_are_not_repeated(server: Callable[..., Client], read: Callable[[Client], Any]) -> None:
+async def test_huge_names_are_not_repeated(server: Callable[..., Client], read: Callable[[Client], Any]) -> None:
     async with server() as client:
         with pytest.raises(MCPError) as caught:
             await read(client)
-    assert len(str(caught.value.error)) < LARGEST_ANSWER
+    assert len(str(caught.value.error)) < MAX_RESULT

@@ -1,4 +1,4 @@
-"""How long a client may cache: an hour what never changes, and nothing about jobs."""
+"""Cache hints: constant data may be cached for an hour, data about jobs not at all."""
 
 from __future__ import annotations
 
@@ -34,25 +34,27 @@ PRIVATE = ("tools/list", "resources/list")
 clients = pytest.mark.parametrize("declared", [(), (APPS,)], ids=["no apps", "apps"])
 
 
-def hint(result: dict[str, Any]) -> tuple[int, str]:
-    """The milliseconds and the scope."""
+def get_hint(result: dict[str, Any]) -> tuple[int, str]:
+    """Get the lifetime in milliseconds and the scope."""
     return result["ttlMs"], result["cacheScope"]
 
 
 @clients
 @pytest.mark.parametrize(("request_", "params"), PUBLIC.items(), ids=PUBLIC)
-async def test_what_is_the_same_for_all_is_public_for_an_hour(
+async def test_constant_data_is_public_for_an_hour(
     connect: Server, declared: tuple[str, ...], request_: str, params: dict[str, str]
 ) -> None:
     async with declaring(connect(), *declared) as client:
-        assert hint(await request_raw(client, request_.partition(" ")[0], **params)) == (HOUR, "public")
+        assert get_hint(await request_raw(client, request_.partition(" ")[0], **params)) == (HOUR, "public")
 
 
 @clients
 @pytest.mark.parametrize("method", PRIVATE)
-async def test_what_depends_on_the_client_is_private(connect: Server, declared: tuple[str, ...], method: str) -> None:
+async def test_data_that_depends_on_the_client_is_private(
+    connect: Server, declared: tuple[str, ...], method: str
+) -> None:
     async with declaring(connect(), *declared) as client:
-        assert hint(await request_raw(client, method)) == (HOUR, "private")
+        assert get_hint(await request_raw(client, method)) == (HOUR, "private")
 
 
 @clients
@@ -60,7 +62,7 @@ async def test_jobs_are_not_cached(connect: Server, declared: tuple[str, ...]) -
     async with declaring(connect(), *declared) as client:
         _, job = await order(client)
         for uri in ("luma://jobs", f"luma://jobs/{job['jobid']}"):
-            assert hint(await request_raw(client, "resources/read", uri=uri)) == (0, "private")
+            assert get_hint(await request_raw(client, "resources/read", uri=uri)) == (0, "private")
         tool = await call_raw(client, "get_job", jobid=job["jobid"], wait_seconds=0)
     assert tool.keys().isdisjoint({"ttlMs", "cacheScope"})
 

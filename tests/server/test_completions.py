@@ -1,4 +1,4 @@
-"""Completions: the values that fit what is filled in, and the jobids of this machine."""
+"""Completions: values that fit the other arguments, and jobids of this machine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SLOTS = 200
 
 @pytest.fixture(autouse=True)
 def slots(simulator: Simulator) -> None:
-    """Enough slots for all jobs of a test."""
+    """Add enough slots for all jobs of a test."""
     simulator.service.add_account(EMAIL, SLOTS)
 
 
@@ -54,7 +54,7 @@ async def complete_jobid(client: Client, typed: str = "") -> Completion:
 
 
 async def order_videos(client: Client, count: int) -> list[str]:
-    """Order so many videos; their jobids, newest first."""
+    """Order `count` videos and return their jobids, newest first."""
     jobids: list[str] = []
     for number in range(count):
         _, content = await order(client, f"Fox {number}")
@@ -63,8 +63,8 @@ async def order_videos(client: Client, count: int) -> list[str]:
     return jobids
 
 
-def possible_values(name: str, given: dict[str, str], images: dict[str, str]) -> list[str]:
-    """The values of an option that fit the others, by the tests' own table and in its order."""
+def get_possible_values(name: str, given: dict[str, str], images: dict[str, str]) -> list[str]:
+    """Get the values of an option that fit the others, according to the tests' own table and in its order."""
     rest = [other for other in CHOICES if other not in (name, *given)]
     return [
         value
@@ -77,26 +77,26 @@ def possible_values(name: str, given: dict[str, str], images: dict[str, str]) ->
 
 
 def options_of(prompt: str) -> list[str]:
-    """The shots of a film have their own lengths."""
+    """Get the options of a prompt. A film has none for the duration, because its shots differ."""
     return [name for name in CHOICES if (prompt, name) != ("short_film", "duration")]
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-async def test_values_fit_what_is_filled_in(connect: Server, prompt: str) -> None:
+async def test_values_fit_the_other_arguments(connect: Server, prompt: str) -> None:
     async with connect() as client:
         for name in options_of(prompt):
-            assert await complete(client, prompt, name) == possible_values(name, {}, PROMPTS[prompt])
+            assert await complete(client, prompt, name) == get_possible_values(name, {}, PROMPTS[prompt])
             for first, second in product(CHOICES, repeat=2):
                 for values in product(CHOICES[first], CHOICES[second]):
                     given = dict(zip((first, second), values, strict=True))
                     if name not in given and first < second:
-                        assert await complete(client, prompt, name, **given) == possible_values(
+                        assert await complete(client, prompt, name, **given) == get_possible_values(
                             name, given, PROMPTS[prompt]
                         )
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_examples_of_values_that_fit(connect: Server, mode: str) -> None:
+async def test_examples_of_fitting_values(connect: Server, mode: str) -> None:
     async with connect(mode=mode) as client:
         assert await complete(client, "make_video", "resolution", dynamic_range="hdr_exr") == ["540p", "720p"]
         assert await complete(client, "make_video", "resolution", model="ray-v3-reasoning") == ["720p", "1080p"]
@@ -104,7 +104,7 @@ async def test_examples_of_values_that_fit(connect: Server, mode: str) -> None:
         assert await complete(client, "make_video", "model", resolution="draft") == ["ray-v3-flash", "ray-v3"]
 
 
-async def test_its_own_and_invalid_values_narrow_nothing(connect: Server) -> None:
+async def test_own_and_invalid_values_exclude_nothing(connect: Server) -> None:
     async with connect() as client:
         for given in ({"resolution": "draft"}, {"model": "sora"}, {"idea": "hdr"}, {"fps": "60"}, {"duration": ""}):
             assert await complete(client, "make_video", "resolution", **given) == list(table.RESOLUTIONS)
@@ -125,7 +125,9 @@ async def test_its_own_and_invalid_values_narrow_nothing(connect: Server) -> Non
         ("duration", "7", []),
     ],
 )
-async def test_values_that_start_alike_come_first(connect: Server, name: str, typed: str, values: list[str]) -> None:
+async def test_values_with_the_typed_prefix_come_first(
+    connect: Server, name: str, typed: str, values: list[str]
+) -> None:
     async with connect() as client:
         assert await complete(client, "make_video", name, typed) == values
 
@@ -160,7 +162,7 @@ async def test_a_film_has_two_to_eight_shots(connect: Server) -> None:
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_jobids_of_this_machine_newest_first(server: Server, simulator: Simulator, mode: str) -> None:
+async def test_jobids_are_those_of_this_machine_newest_first(server: Server, simulator: Simulator, mode: str) -> None:
     simulator.service.start({"prompt": "x", "model": "ray-v3", "resolution": "540p"}, EMAIL, webhook=False)
     async with server(mode) as client:
         assert (await complete_jobid(client)).values == []
@@ -171,7 +173,7 @@ async def test_jobids_of_this_machine_newest_first(server: Server, simulator: Si
         assert await complete(client, "animate_picture", "picture") == known
 
 
-async def test_jobids_that_start_alike_come_first(server: Server) -> None:
+async def test_jobids_with_the_typed_prefix_come_first(server: Server) -> None:
     async with server() as client:
         known = await order_videos(client, 3)
         assert (await complete_jobid(client, known[1][:20])).values[0] == known[1]
@@ -186,7 +188,7 @@ async def test_an_order_without_a_jobid_is_left_out(server: Server) -> None:
         assert (await complete_jobid(client)).values == []
 
 
-async def test_at_most_a_hundred_are_returned(server: Server) -> None:
+async def test_at_most_a_hundred_jobids_are_returned(server: Server) -> None:
     async with server() as client:
         known = await order_videos(client, 102)
         found = await complete_jobid(client)

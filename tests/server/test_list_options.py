@@ -1,4 +1,4 @@
-"""`list_options`: the whole catalog, what goes with a choice, and the exact schema. It works without a token."""
+"""`list_options`: the whole catalog, the values that fit a choice, and the exact schema. It works without a token."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     Connect = Callable[..., Client]
 
 
-async def options(connect: Connect, **arguments: Any) -> tuple[str, dict[str, Any]]:
+async def list_options(connect: Connect, **arguments: Any) -> tuple[str, dict[str, Any]]:
     async with connect(environment={}) as client:
         return read_result(await client.call_tool("list_options", arguments))
 
 
 async def test_whole_catalog(connect: Connect) -> None:
-    text, content = await options(connect)
+    text, content = await list_options(connect)
     listed = {}
     for model in content["models"]:
         for name, limits in model["dynamic_ranges"].items():
@@ -41,8 +41,8 @@ async def test_whole_catalog(connect: Connect) -> None:
     assert "image_character: model ray-v3" in text
 
 
-async def test_what_goes_with_a_choice(connect: Connect) -> None:
-    text, content = await options(connect, model="Ray-V3-Reasoning", dynamic_range="hdr_exr")
+async def test_values_that_fit_a_choice(connect: Connect) -> None:
+    text, content = await list_options(connect, model="Ray-V3-Reasoning", dynamic_range="hdr_exr")
     assert content["chosen"] == {"model": "ray-v3-reasoning", "dynamic_range": "hdr_exr"}
     assert content["allowed"] == {
         "resolution": ["720p"],
@@ -56,17 +56,17 @@ async def test_what_goes_with_a_choice(connect: Connect) -> None:
 
 
 async def test_exact_schema(connect: Connect) -> None:
-    text, content = await options(connect, include_schema="true")
+    text, content = await list_options(connect, include_schema="true")
     exact = Draft202012Validator(content["schema"])
     assert exact.is_valid({"prompt": "A fox", "model": "ray-v3-reasoning"})
     assert not exact.is_valid({"prompt": "A fox", "model": "ray-v3-reasoning", "resolution": "draft"})
     assert '"then"' in text
 
 
-async def test_impossible_choice_and_a_possible_one(connect: Connect) -> None:
-    text, content = await options(connect, model="ray-v3-reasoning", resolution="540p")
+async def test_invalid_choice_gets_a_suggestion(connect: Connect) -> None:
+    text, content = await list_options(connect, model="ray-v3-reasoning", resolution="540p")
     error = content["error"]
     assert error["suggestion"] == {"model": "ray-v3-reasoning", "resolution": "720p"}
-    # It costs nothing anyway.
+    # This tool never costs anything.
     assert "charged" not in error
     assert "charged" not in text

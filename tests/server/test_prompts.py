@@ -1,4 +1,4 @@
-"""The prompts that a person picks: their arguments and their texts."""
+"""Prompts for users: their arguments and texts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Server = Callable[..., Client]
 
 REQUIRED = {"make_video": "idea", "animate_picture": "picture", "continue_clip": "jobid", "short_film": "story"}
-OWN = {
+ARGUMENTS = {
     "make_video": {"idea": "A fox finds a red kite"},
     "animate_picture": {"picture": "/pictures/fox.png", "motion": "It turns its head"},
     "continue_clip": {"jobid": "j1v-u1-email:a@example.com-bot:luma", "next": "It runs into the woods"},
@@ -41,7 +41,7 @@ def client(request: pytest.FixtureRequest, connect: Server) -> Client:
 
 
 async def render(client: Client, prompt: str, /, **arguments: str) -> str:
-    """The text of the prompt's one message."""
+    """Get the text of the only message of a prompt."""
     [message] = (await client.get_prompt(prompt, arguments)).messages
     assert message.role == "user"
     assert message.content.type == "text"
@@ -49,7 +49,7 @@ async def render(client: Client, prompt: str, /, **arguments: str) -> str:
 
 
 def options_of(prompt: str) -> list[str]:
-    """The shots of a film have their own lengths."""
+    """Get the options of a prompt. A film has none for the duration, because its shots differ."""
     return [name for name in OPTIONS if (prompt, name) != ("short_film", "duration")]
 
 
@@ -62,23 +62,23 @@ async def test_the_list_names_arguments_and_values(client: Client) -> None:
         assert prompt.description
         arguments = {argument.name: argument for argument in prompt.arguments or []}
         assert [a for a, argument in arguments.items() if argument.required] == [REQUIRED[name]]
-        assert list(arguments) == [*OWN[name], *options_of(name)]
+        assert list(arguments) == [*ARGUMENTS[name], *options_of(name)]
         for option in options_of(name):
             assert all(value in (arguments[option].description or "") for value in OPTIONS[option])
 
 
 @every_prompt
-async def test_arguments_are_repeated_word_for_word(client: Client, name: str) -> None:
+async def test_arguments_are_quoted_verbatim(client: Client, name: str) -> None:
     async with client:
-        text = await render(client, name, **OWN[name])
-    assert all(value in text for value in OWN[name].values())
+        text = await render(client, name, **ARGUMENTS[name])
+    assert all(value in text for value in ARGUMENTS[name].values())
 
 
 @every_prompt
-async def test_the_required_argument_is_enough(client: Client, name: str) -> None:
+async def test_the_required_argument_is_sufficient(client: Client, name: str) -> None:
     async with client:
         text = await render(client, name, **{REQUIRED[name]: "what it needs"})
-        empty = {argument: " " for argument in OWN[name] if argument != REQUIRED[name]} | {"resolution": ""}
+        empty = {argument: " " for argument in ARGUMENTS[name] if argument != REQUIRED[name]} | {"resolution": ""}
         assert await render(client, name, **{REQUIRED[name]: "what it needs"}, **empty) == text
     assert "what it needs" in text
     assert "None" not in text
@@ -96,15 +96,15 @@ async def test_a_missing_argument_is_named(client: Client, name: str, given: dic
 
 @every_prompt
 @pytest.mark.parametrize("option", OPTIONS)
-async def test_every_option_is_passed_on(client: Client, name: str, option: str) -> None:
+async def test_every_option_is_included(client: Client, name: str, option: str) -> None:
     async with client:
         for value in OPTIONS[option] if option in options_of(name) else ():
-            text = await render(client, name, **OWN[name], **{option: value})
+            text = await render(client, name, **ARGUMENTS[name], **{option: value})
             assert f"Use {option} {value}." in text
             assert "Leave out the options" not in text
 
 
-async def test_options_are_passed_on_together(client: Client) -> None:
+async def test_several_options_are_included(client: Client) -> None:
     async with client:
         text = await render(client, "make_video", idea="A fox", model="ray-v3", resolution="1080p", duration="10s")
     assert "model ray-v3" in text
@@ -128,7 +128,7 @@ async def test_invalid_options_are_rejected_with_the_reason(
 ) -> None:
     async with client:
         with pytest.raises(MCPError) as rejected:
-            await render(client, name, **OWN[name], **options)
+            await render(client, name, **ARGUMENTS[name], **options)
     assert rejected.value.code == -32602
     assert all(part in str(rejected.value) for part in expected)
 
@@ -136,11 +136,11 @@ async def test_invalid_options_are_rejected_with_the_reason(
 @pytest.mark.parametrize("name", ["animate_picture", "continue_clip"])
 async def test_a_picture_becomes_the_first_frame(client: Client, name: str) -> None:
     async with client:
-        text = await render(client, name, **OWN[name])
+        text = await render(client, name, **ARGUMENTS[name])
     assert "image_start" in text
 
 
-async def test_a_film_needs_agreement_first(client: Client) -> None:
+async def test_a_film_needs_the_user_s_agreement_first(client: Client) -> None:
     async with client:
         text = await render(client, "short_film", story="A fox comes home", shots="7")
     assert "7 shots" in text
@@ -148,7 +148,7 @@ async def test_a_film_needs_agreement_first(client: Client) -> None:
 
 
 @pytest.mark.parametrize("shots", ["0", "1", "51", "1000"])
-async def test_a_film_that_cannot_be_joined_is_rejected(client: Client, shots: str) -> None:
+async def test_an_invalid_number_of_shots_is_rejected(client: Client, shots: str) -> None:
     async with client:
         with pytest.raises(MCPError, match="shots must be 2 to 50"):
             await render(client, "short_film", story="A fox comes home", shots=shots)
@@ -156,13 +156,13 @@ async def test_a_film_that_cannot_be_joined_is_rejected(client: Client, shots: s
         assert "3 or 4 shots" in await render(client, "short_film", story="A fox comes home", shots="3 or 4")
 
 
-async def test_a_chosen_resolution_is_not_for_the_drafts(client: Client) -> None:
+async def test_a_chosen_resolution_is_for_the_final_shots(client: Client) -> None:
     async with client:
         text = await render(client, "short_film", story="A fox comes home", resolution="720p")
     assert "a resolution that I chose is for the final shots" in text
 
 
-async def test_a_film_goes_from_a_list_by_drafts_to_one_file(client: Client) -> None:
+async def test_a_film_has_all_steps_in_order(client: Client) -> None:
     async with client:
         text = await render(client, "short_film", story="A fox comes home", character="fox.png")
     steps = ["shot list", "cost", "Order a draft", "get_job and frames", "takes 2", "join_videos"]
@@ -188,7 +188,7 @@ async def test_a_film_without_pyav_ends_with_links(connect: Server, monkeypatch:
 async def test_each_prompt_names_the_tool(client: Client, name: str) -> None:
     async with client:
         tools = [tool.name for tool in (await client.list_tools()).tools]
-        text = await render(client, name, **OWN[name])
+        text = await render(client, name, **ARGUMENTS[name])
     assert "generate_video" in tools
     assert "generate_video" in text
     assert "link" in text or name == "short_film"

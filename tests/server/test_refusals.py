@@ -1,4 +1,4 @@
-"""What an agent learns about a request that cannot be made, so that it can answer its user.
+"""Errors of requests that cannot be ordered, with all that an agent needs to answer the user.
 
 Text alone and structured content alone must suffice; what is suggested, and what else is possible, must work.
 """
@@ -32,8 +32,8 @@ async def stream(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
-class Pictures(httpx2.AsyncBaseTransport):
-    """Answers for example.com with the status in the path, or with a web page; the rest is the simulator's."""
+class PictureHost(httpx2.AsyncBaseTransport):
+    """Serves example.com with the status in the path, or with a web page. Other requests go to the simulator."""
 
     def __init__(self, simulator: Simulator) -> None:
         self._simulated = httpx2.ASGITransport(simulator)
@@ -47,7 +47,7 @@ class Pictures(httpx2.AsyncBaseTransport):
         return httpx2.Response(200, content=stream(PAGE))
 
 
-async def look_up(host: str, port: int) -> list[str]:  # noqa: ARG001
+async def resolve(host: str, port: int) -> list[str]:  # noqa: ARG001
     if host.startswith("gibt-es-nicht"):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     if host.startswith("later"):
@@ -55,10 +55,10 @@ async def look_up(host: str, port: int) -> list[str]:  # noqa: ARG001
     return ["93.184.215.14"]
 
 
-async def refused(simulator: Simulator, **arguments: Any) -> tuple[str, dict[str, Any]]:
-    """The text and the error of a request that is refused; nothing was ordered, and both parts agree."""
+async def get_error(simulator: Simulator, **arguments: Any) -> tuple[str, dict[str, Any]]:
+    """Order a video that is rejected; return the text and the error, after checking that they agree."""
     settings = Settings.from_environment(IN_MEMORY | {"USEAPI_TOKEN": TOKEN})
-    server = build_server(settings, transport=Pictures(simulator), resolve=look_up, wall_clock=wall_clock)
+    server = build_server(settings, transport=PictureHost(simulator), resolve=resolve, wall_clock=wall_clock)
     async with Client(server) as client:
         result = await client.call_tool("generate_video", {"prompt": "A fox", "wait_seconds": 0} | arguments)
     assert result.is_error
@@ -78,10 +78,10 @@ async def refused(simulator: Simulator, **arguments: Any) -> tuple[str, dict[str
 
 
 def is_possible(request: dict[str, Any]) -> bool:
-    """Whether the tests' own table has the request; what is left out is what fits."""
+    """Whether the tests' own table allows the request with any values for omitted options."""
     given = {name: value for name, value in request.items() if name != "wait_seconds"}
     every = table.full_product({name: given.get(name, "") for name in table.IMAGES})
-    # Images that the request leaves out are not added.
+    # Omitted images stay omitted.
     images = set(table.IMAGES) - given.keys()
     return any(table.is_valid(each) and images.isdisjoint(each) and given.items() <= each.items() for each in every)
 
@@ -116,12 +116,12 @@ CONFLICTS: list[tuple[dict[str, str], dict[str, str], str]] = [
 
 
 @pytest.mark.parametrize(("stated", "suggested", "other"), CONFLICTS)
-async def test_conflict_and_both_ways_out(
+async def test_conflict_gets_a_suggestion_and_an_alternative(
     simulator: Simulator, stated: dict[str, str], suggested: dict[str, str], other: str
 ) -> None:
     asset = simulator.service.add_asset(EMAIL)
     stated = {name: asset if value == "asset" else value for name, value in stated.items()}
-    text, error = await refused(simulator, **stated)
+    text, error = await get_error(simulator, **stated)
     suggestion = error["suggestion"]
     assert suggestion.items() >= {n: asset if value == "asset" else value for n, value in suggested.items()}.items()
     assert is_possible(suggestion | {"prompt": "A fox in the snow"})
@@ -132,13 +132,13 @@ async def test_conflict_and_both_ways_out(
     for name in way.get("leave_out", []):
         del request[name]
     assert is_possible(request)
-    # What it keeps is what the suggestion gives up.
+    # The alternative keeps what the suggestion changes.
     for name, value in way["keeps"].items():
         assert suggestion.get(name) != value
 
 
-async def test_everything_that_is_not_offered_in_one_answer(simulator: Simulator) -> None:
-    text, error = await refused(
+async def test_all_unavailable_options_are_explained_at_once(simulator: Simulator) -> None:
+    text, error = await get_error(
         simulator, resolution="4K", fps=60, duration="20 s", aspect_ratio="square", sound="none", seed=7
     )
     assert error["suggestion"].items() >= {"resolution": "1080p", "duration": "10s", "aspect_ratio": "1:1"}.items()
@@ -159,31 +159,31 @@ async def test_everything_that_is_not_offered_in_one_answer(simulator: Simulator
 
 @pytest.mark.parametrize("name", ["audio", "generateAudio", "sound"])
 @pytest.mark.parametrize("value", [False, "none", "off", "false"])
-async def test_what_one_gets_anyway_is_not_needed(simulator: Simulator, name: str, value: Any) -> None:
-    text, error = await refused(simulator, **{name: value})
+async def test_options_for_no_sound_are_not_needed(simulator: Simulator, name: str, value: Any) -> None:
+    text, error = await get_error(simulator, **{name: value})
     assert f'"{name}" is not needed: there is no sound' in text
     assert [problem["code"] for problem in error["problems"]] == ["not_needed"]
     assert error["suggestion"]["prompt"] == "A fox"
 
 
 @pytest.mark.parametrize(("name", "value"), [("mute", True), ("no_audio", True)])
-async def test_a_negated_name_is_not_needed_either(simulator: Simulator, name: str, value: Any) -> None:
-    assert f'"{name}" is not needed' in (await refused(simulator, **{name: value}))[0]
-    assert f'"{name}" is not offered' in (await refused(simulator, **{name: not value}))[0]
+async def test_negated_names_of_options_are_understood(simulator: Simulator, name: str, value: Any) -> None:
+    assert f'"{name}" is not needed' in (await get_error(simulator, **{name: value}))[0]
+    assert f'"{name}" is not offered' in (await get_error(simulator, **{name: not value}))[0]
 
 
 @pytest.mark.parametrize("name", ["style", "camera_motion", "mood"])
-async def test_what_belongs_into_the_prompt(simulator: Simulator, name: str) -> None:
-    text, error = await refused(simulator, **{name: "anime"})
+async def test_descriptive_options_belong_in_the_prompt(simulator: Simulator, name: str) -> None:
+    text, error = await get_error(simulator, **{name: "anime"})
     assert f'"{name}" is not a parameter: describe it in the prompt instead.' in text
-    # It would lose what the user wants.
+    # A suggestion would drop what the user wants.
     assert "suggestion" not in error
     assert "image_character" not in text
 
 
 @pytest.mark.parametrize("name", ["n", "num_videos", "sampleCount"])
-async def test_several_videos_in_one_order(simulator: Simulator, name: str) -> None:
-    text, error = await refused(simulator, **{name: 4})
+async def test_names_for_several_videos_lead_to_takes(simulator: Simulator, name: str) -> None:
+    text, error = await get_error(simulator, **{name: 4})
     assert f'"{name}" is not a parameter: did you mean "takes"?' in text
     assert error["suggestion"]["takes"] == 4
 
@@ -200,8 +200,8 @@ DEAD_LINKS = {
 
 
 @pytest.mark.parametrize(("link", "reason"), DEAD_LINKS.items())
-async def test_dead_link(simulator: Simulator, link: str, reason: str) -> None:
-    text, error = await refused(simulator, prompt=GERMAN, image_start=f"{link}?token=geheim")
+async def test_dead_link_is_reported_with_the_reason(simulator: Simulator, link: str, reason: str) -> None:
+    text, error = await get_error(simulator, prompt=GERMAN, image_start=f"{link}?token=geheim")
     assert (error["retry"], error["next_action"]) == ("after_change", "fix_arguments")
     [problem] = error["problems"]
     assert reason in problem["message"]
@@ -209,15 +209,15 @@ async def test_dead_link(simulator: Simulator, link: str, reason: str) -> None:
     assert problem["next_step"] == error["next_step"] == "Ask the user for another picture or a working link."
     assert problem["value"] == f"{link}?…"
     assert "geheim" not in f"{text}{error}"
-    # Another video than the one with the picture is not suggested.
+    # A video without the picture is not suggested.
     assert "suggestion" not in error
 
 
 @pytest.mark.parametrize(
     "link", ["https://later.example/fuchs.jpg", "https://example.com/503", "https://example.com/429"]
 )
-async def test_link_that_may_work_later(simulator: Simulator, link: str) -> None:
-    text, error = await refused(simulator, prompt=GERMAN, image_start=link)
+async def test_link_with_a_temporary_problem_can_be_retried(simulator: Simulator, link: str) -> None:
+    text, error = await get_error(simulator, prompt=GERMAN, image_start=link)
     assert (error["retry"], error["next_action"], error["next_step"]) == (
         "later",
         "order_later",
@@ -226,8 +226,8 @@ async def test_link_that_may_work_later(simulator: Simulator, link: str) -> None
     assert link in text
 
 
-async def test_dead_link_and_a_conflict(simulator: Simulator) -> None:
-    text, error = await refused(
+async def test_dead_link_and_conflict_are_reported_together(simulator: Simulator) -> None:
+    text, error = await get_error(
         simulator, image_start="https://example.com/404", dynamic_range="hdr", duration="10s", resolution="720p"
     )
     assert [problem["field"] for problem in error["problems"]] == ["duration", "image_start"]
@@ -238,13 +238,13 @@ async def test_dead_link_and_a_conflict(simulator: Simulator) -> None:
 
 async def test_last_frame_alone_is_possible(simulator: Simulator) -> None:
     settings = Settings.from_environment(IN_MEMORY | {"USEAPI_TOKEN": TOKEN})
-    server = build_server(settings, transport=Pictures(simulator), resolve=look_up, wall_clock=wall_clock)
+    server = build_server(settings, transport=PictureHost(simulator), resolve=resolve, wall_clock=wall_clock)
     async with Client(server) as client:
         arguments = {"prompt": "A fox", "wait_seconds": 0, "image_end": simulator.service.add_asset(EMAIL)}
         assert not (await client.call_tool("generate_video", arguments)).is_error
 
 
-async def test_list_options_names_both_ways_out() -> None:
+async def test_list_options_gives_a_suggestion_and_an_alternative() -> None:
     settings = Settings.from_environment(IN_MEMORY)
     async with Client(build_server(settings, wall_clock=wall_clock)) as client:
         result = await client.call_tool("list_options", {"dynamic_range": "hdr", "duration": "10s"})

@@ -37,7 +37,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 
 
 async def read(client: Client, uri: str) -> Any:
-    """The one content of a resource, which is JSON."""
+    """Read the only content of a resource, which is JSON."""
     [content] = (await client.read_resource(uri)).contents
     assert (content.uri, content.mime_type) == (uri, "application/json")
     return json.loads(content.model_dump()["text"])
@@ -64,11 +64,11 @@ async def test_every_listed_resource_can_be_read(server: Server, mode: str) -> N
 
 
 @every_era
-async def test_the_options_are_those_of_list_options(server: Server, mode: str) -> None:
+async def test_the_options_match_list_options(server: Server, mode: str) -> None:
     async with server(mode, USEAPI_TOKEN="") as client:
         options = await read(client, "luma://options")
         _, content = await call(client, "list_options")
-    # Clients may cache it, so it says nothing of the account.
+    # Clients may cache the resource, so it has nothing about the account.
     cost = content.pop("cost")
     assert options == content
     assert "not known yet" in cost
@@ -89,7 +89,7 @@ async def test_the_schema_accepts_exactly_the_valid_requests(server: Server) -> 
 
 @BOTH_APIS
 @every_era
-async def test_the_jobs_are_those_of_list_jobs(server: Server, mode: str) -> None:
+async def test_the_jobs_match_list_jobs(server: Server, mode: str) -> None:
     async with server(mode) as client:
         empty = await read(client, "luma://jobs")
         _, first = await order(client)
@@ -158,7 +158,7 @@ async def test_an_unknown_resource_is_named(server: Server, mode: str, uri: str)
 
 
 @pytest.mark.parametrize("part", ["..", "%2e%2e%2faccounts", "..%2Faccounts%2Fx", "%00", "a%2Fb"])
-async def test_no_address_reaches_another_endpoint(server: Server, simulator: Simulator, part: str) -> None:
+async def test_no_uri_reaches_another_endpoint(server: Server, simulator: Simulator, part: str) -> None:
     async with server() as client:
         with pytest.raises(MCPError) as rejected:
             await client.read_resource(f"luma://jobs/{part}")
@@ -166,7 +166,7 @@ async def test_no_address_reaches_another_endpoint(server: Server, simulator: Si
     assert simulator.requests.keys() <= {"GET /jobs/…"}
 
 
-async def test_an_api_error_is_an_error_of_the_server(server: Server, simulator: Simulator) -> None:
+async def test_an_api_error_is_an_internal_error(server: Server, simulator: Simulator) -> None:
     async with server() as client:
         jobid = (await order(client))[1]["jobid"]
         simulator.faults.append(Fault("GET", "/jobs", 401, b'{"error":"Unauthorized"}', times=9))
@@ -176,7 +176,7 @@ async def test_an_api_error_is_an_error_of_the_server(server: Server, simulator:
     assert TOKEN not in str(failure.value)
 
 
-async def test_the_list_needs_no_api(server: Server) -> None:
+async def test_the_list_works_without_the_api(server: Server) -> None:
     async with server() as client:
         jobid = (await order(client))[1]["jobid"]
     async with server(transport=CannedTransport(503)) as client:

@@ -1,4 +1,4 @@
-"""What `tools/list` shows: readable for every host, small, and the same as in the snapshots."""
+"""Listed tools: schemas for every host, small, and the same as in the snapshots."""
 
 from __future__ import annotations
 
@@ -40,30 +40,30 @@ CREDENTIALS = {"useapi": {"USEAPI_TOKEN": TOKEN}, "agents": {"LUMA_AGENTS_API_KE
 of_both_apis = pytest.mark.parametrize("api", CREDENTIALS)
 
 
-async def listed(client: Client) -> dict[str, Tool]:
+async def list_tools(client: Client) -> dict[str, Tool]:
     async with client:
         return {tool.name: tool for tool in (await client.list_tools()).tools}
 
 
-def size(value: Any) -> int:
-    """Bytes of a value as JSON over the wire."""
+def json_size(value: Any) -> int:
+    """Get the size of a value as JSON in bytes."""
     return len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
 
 
-def objects(schema: Any) -> Iterator[dict[str, Any]]:
+def iterate_objects(schema: Any) -> Iterator[dict[str, Any]]:
     if isinstance(schema, dict):
         yield schema
         for value in schema.values():
-            yield from objects(value)
+            yield from iterate_objects(value)
     elif isinstance(schema, list):
         for value in schema:
-            yield from objects(value)
+            yield from iterate_objects(value)
 
 
 @pytest.mark.parametrize(("mode", "api"), [(ERAS[0], "useapi"), (ERAS[1], "useapi"), (ERAS[0], "agents")])
-async def test_tools_are_those_of_the_snapshots(connect: Connect, mode: str, api: str) -> None:
-    """To accept a change: `make docs`, and read the difference."""
-    tools = await listed(connect(mode=mode, environment=CREDENTIALS[api]))
+async def test_tools_match_the_snapshots(connect: Connect, mode: str, api: str) -> None:
+    """To accept a change, run `make docs` and review the diff."""
+    tools = await list_tools(connect(mode=mode, environment=CREDENTIALS[api]))
     folder: Path = SNAPSHOTS
     names: tuple[str, ...] = TOOLS
     if api == "agents":
@@ -74,8 +74,8 @@ async def test_tools_are_those_of_the_snapshots(connect: Connect, mode: str, api
         assert tool.model_dump(mode="json", by_alias=True, exclude_none=True) == snapshot
 
 
-async def test_the_second_api_takes_keyframes_as_flat_objects(connect: Connect) -> None:
-    tools = await listed(connect(environment=CREDENTIALS["agents"]))
+async def test_keyframes_are_flat_objects(connect: Connect) -> None:
+    tools = await list_tools(connect(environment=CREDENTIALS["agents"]))
     schema = tools["generate_video"].input_schema
     assert schema.keys() == ROOT_KEYS
     kinds = {name: rule["type"] for name, rule in schema["properties"].items()}
@@ -89,7 +89,7 @@ async def test_the_second_api_takes_keyframes_as_flat_objects(connect: Connect) 
 
 
 async def test_input_schemas_are_flat_and_typed(connect: Connect) -> None:
-    for tool in (await listed(connect())).values():
+    for tool in (await list_tools(connect())).values():
         schema = tool.input_schema
         assert schema.keys() == ROOT_KEYS
         assert schema["type"] == "object"
@@ -102,8 +102,8 @@ async def test_input_schemas_are_flat_and_typed(connect: Connect) -> None:
 
 
 async def test_no_default_makes_a_request_impossible(connect: Connect) -> None:
-    """Some clients send every default along: `resolution: draft` would exclude HDR, and `16:9` crop a portrait."""
-    properties = (await listed(connect()))["generate_video"].input_schema["properties"]
+    """Some clients send every default: `resolution: draft` would exclude HDR, and `16:9` would crop a portrait."""
+    properties = (await list_tools(connect()))["generate_video"].input_schema["properties"]
     assert {name: rule["default"] for name, rule in properties.items() if "default" in rule} == {"duration": "5s"}
     assert properties["aspect_ratio"]["description"] == "Width to height. If omitted, 16:9."
     assert "Omitted options are as in that video" in properties["image_start"]["description"]
@@ -111,28 +111,28 @@ async def test_no_default_makes_a_request_impossible(connect: Connect) -> None:
 
 @of_both_apis
 @both_schemas
-async def test_size_of_the_whole_listing(connect: Connect, schema: str, api: str) -> None:
+async def test_the_whole_listing_is_small(connect: Connect, schema: str, api: str) -> None:
     client = declaring(connect(environment=CREDENTIALS[api] | {"LUMA_MCP_SCHEMA": schema}), APPS)
     tools: list[dict[str, Any]] = []
-    of_apps: list[dict[str, Any]] = []
-    for name, tool in (await listed(client)).items():
-        listing = of_apps if name in APPS_TOOLS else tools
+    app_tools: list[dict[str, Any]] = []
+    for name, tool in (await list_tools(client)).items():
+        listing = app_tools if name in APPS_TOOLS else tools
         listing.append(tool.model_dump(mode="json", by_alias=True, exclude_none=True))
     assert {"_meta", "icons"} <= tools[0].keys()
-    assert size({"jsonrpc": "2.0", "id": 1, "result": {"tools": tools}}) <= MAX_LISTING
-    # Only clients that show apps get these, and the model of a host that follows the standard sees the first one.
-    assert size(of_apps) <= MAX_APPS_LISTING
+    assert json_size({"jsonrpc": "2.0", "id": 1, "result": {"tools": tools}}) <= MAX_LISTING
+    # Only clients that show apps get these, and their models see only the first one.
+    assert json_size(app_tools) <= MAX_APPS_LISTING
 
 
 @of_both_apis
 @both_schemas
-async def test_size_of_names_descriptions_and_inputs(connect: Connect, schema: str, api: str) -> None:
-    tools = await listed(connect(environment=CREDENTIALS[api] | {"LUMA_MCP_SCHEMA": schema}))
-    assert size([[tool.name, tool.description, tool.input_schema] for tool in tools.values()]) <= MAX_INPUTS
+async def test_names_descriptions_and_inputs_are_small(connect: Connect, schema: str, api: str) -> None:
+    tools = await list_tools(connect(environment=CREDENTIALS[api] | {"LUMA_MCP_SCHEMA": schema}))
+    assert json_size([[tool.name, tool.description, tool.input_schema] for tool in tools.values()]) <= MAX_INPUTS
 
 
-async def test_exact_schema_holds_the_rules(connect: Connect) -> None:
-    schema = (await listed(connect(environment={"LUMA_MCP_SCHEMA": "exact"})))["generate_video"].input_schema
+async def test_exact_schema_contains_the_rules(connect: Connect) -> None:
+    schema = (await list_tools(connect(environment={"LUMA_MCP_SCHEMA": "exact"})))["generate_video"].input_schema
     Draft202012Validator.check_schema(schema)
     exact = Draft202012Validator(schema)
     assert exact.is_valid({"prompt": "A fox", "dynamic_range": "hdr", "wait_seconds": 0})
@@ -141,7 +141,7 @@ async def test_exact_schema_holds_the_rules(connect: Connect) -> None:
 
 
 async def test_descriptions_state_the_rules(connect: Connect) -> None:
-    properties = (await listed(connect()))["generate_video"].input_schema["properties"]
+    properties = (await list_tools(connect()))["generate_video"].input_schema["properties"]
     descriptions = {name: rule["description"] for name, rule in properties.items()}
     limits = "ray-v3-reasoning: 720p, 1080p; hdr: 540p, 720p, 1080p; hdr_exr: 540p, 720p"
     assert limits in descriptions["resolution"]
@@ -150,7 +150,7 @@ async def test_descriptions_state_the_rules(connect: Connect) -> None:
     assert needs in descriptions["image_character"]
 
 
-async def test_new_resolution_is_one_row() -> None:
+async def test_new_resolution_needs_one_row() -> None:
     uhd = ResolutionRow("2160p", ("sdr",), (300, 600), expensive=True)
     catalog = build_catalog(MODELS, (*RESOLUTIONS, uhd))
     simulator = simulator_of(catalog)
@@ -171,22 +171,22 @@ async def test_new_resolution_is_one_row() -> None:
 
 
 async def test_output_schemas_cover_success_and_error(connect: Connect) -> None:
-    for tool in (await listed(connect())).values():
+    for tool in (await list_tools(connect())).values():
         assert tool.output_schema is not None
         Draft202012Validator.check_schema(tool.output_schema)
         error = tool.output_schema["properties"]["error"]
         assert error["type"] == "object"
-        # What an error can be about money is described where one can be about it.
+        # Errors of these tools may be about charges, so their schemas describe all fields.
         if tool.name in ("generate_video", "get_job"):
             names = {"kind", "message", "retry", "charged", "next_action", "next_step", "jobid"}
             assert error["properties"].keys() >= names
-        for part in objects(tool.output_schema):
+        for part in iterate_objects(tool.output_schema):
             assert not part.keys() & {"$ref", "$defs", "anyOf", "oneOf", "allOf", "not", "if", "required"}
 
 
 async def test_every_tool_has_a_title_and_all_hints(connect: Connect) -> None:
     hints = {}
-    for name, tool in (await listed(connect())).items():
+    for name, tool in (await list_tools(connect())).items():
         assert tool.title
         given = tool.annotations
         assert given is not None
@@ -201,8 +201,8 @@ async def test_every_tool_has_a_title_and_all_hints(connect: Connect) -> None:
     }
 
 
-async def test_longest_wait_is_the_setting(connect: Connect) -> None:
-    tools = await listed(connect(environment={"LUMA_MCP_MAX_WAIT_SECONDS": "30"}))
+async def test_maximum_wait_is_the_setting(connect: Connect) -> None:
+    tools = await list_tools(connect(environment={"LUMA_MCP_MAX_WAIT_SECONDS": "30"}))
     for name in ("generate_video", "get_job"):
         assert tools[name].input_schema["properties"]["wait_seconds"]["maximum"] == 30
 
