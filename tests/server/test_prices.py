@@ -141,7 +141,7 @@ async def test_options_list_only_the_remaining_prices(priced: Server, fixed: dic
     async with priced() as client:
         text, content = await call(client, "list_options", **fixed)
     assert content["prices"] == {name: PRICES[name] for name in prices}
-    # Only the table of prices has amounts.
+    # The table has no other amounts.
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert sum(line.count("$") for line in table) == len(prices)
 

@@ -180,7 +180,7 @@ async def test_request_that_is_not_sent_needs_no_warning(server: Server, journal
     assert "Warning" not in text
 
 
-# LUMA_MCP_JOURNAL_REQUIRED.
+# A required journal.
 
 
 @pytest.mark.parametrize(("make", "problem"), UNUSABLE)

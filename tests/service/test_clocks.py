@@ -129,7 +129,7 @@ async def test_a_clock_that_becomes_wrong_unblocks_no_order(
 async def test_a_wrong_clock_removes_no_order(
     start_service: StartService, simulator: Simulator, transport: Transport, ahead: float
 ) -> None:
-    """To the wrong clock, today's orders are years old; later, its own orders are years old."""
+    """The wrong clock makes earlier orders seem years old. After the correction, its own orders seem so."""
     faulty = transport(simulator)
     service = start_service(faulty)
     finished = (await place(service, "Finished")).job.jobid

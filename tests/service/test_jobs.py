@@ -31,7 +31,7 @@ async def test_another_process_knows_the_request_of_a_job(start_service: StartSe
     assert (await other.wait(ordered.jobid, 0)).request == ordered.request
 
 
-async def test_a_job_from_elsewhere_has_no_request(service: VideoService, simulator: Simulator) -> None:
+async def test_a_foreign_job_has_no_request(service: VideoService, simulator: Simulator) -> None:
     request = {"prompt": "x", "model": "ray-v3", "resolution": "1080p"}
     jobid = simulator.service.start(request, EMAIL, webhook=False).jobid
     assert (await service.wait(jobid, 0)).request is None

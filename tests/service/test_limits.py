@@ -79,7 +79,7 @@ async def test_the_limit_can_be_checked_before_the_order(start: Start) -> None:
 
 @pytest.mark.parametrize("ordered_at", [0, 1, 40, 59.5])
 @pytest.mark.parametrize("wait_for", ["next_at", "retry_after"])
-async def test_the_next_order_is_allowed_when_the_error_says(start: Start, ordered_at: float, wait_for: str) -> None:
+async def test_the_next_order_is_allowed_at_the_stated_time(start: Start, ordered_at: float, wait_for: str) -> None:
     service = start(1)
     await anyio.sleep_until(ordered_at)
     await place(service, "Fox")

@@ -31,7 +31,7 @@ async def finish(service: VideoService, prompt: str = "A fox", **options: int) -
     return result.job.jobid
 
 
-async def test_takes_are_separate_orders_and_the_first_is_the_plain_one(
+async def test_takes_are_separate_orders_and_the_first_is_plain(
     start_service: StartService, simulator: Simulator
 ) -> None:
     service = start_service()
