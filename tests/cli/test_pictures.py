@@ -14,7 +14,7 @@ from tests.cli.commands import LUMA_MCP
 from tests.cli.serving import STEP_TIMEOUT
 from tests.conftest import TOKEN
 from tests.media.hostile import endless_jpeg
-from tests.media.workers import find_worker, variables, wait_for_end
+from tests.media.workers import find_worker, read_environment, wait_for_end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,8 +101,8 @@ def test_other_calls_are_answered_during_decoding(server: Server) -> None:
 
 
 def test_worker_does_not_get_the_token(server: Server) -> None:
-    assert TOKEN.encode() in variables(server.process.pid)
-    assert TOKEN.encode() not in variables(server.worker)
+    assert TOKEN.encode() in read_environment(server.process.pid)
+    assert TOKEN.encode() not in read_environment(server.worker)
     # The worker does not share the server's stdout.
     streams = [Path(f"/proc/{process}/fd/1").readlink() for process in (server.process.pid, server.worker)]
     assert streams[0] != streams[1]

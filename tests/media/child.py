@@ -1,4 +1,4 @@
-"""Runs parts of the package in a process of its own: `python -m tests.media.child ACTION PATH`."""
+"""Run parts of the package in a separate process: `python -m tests.media.child ACTION PATH`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from luma_mcp.media.sources import ImageError, read_file
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-# Without root's right to read and write everywhere (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH), as for any other user.
+# Drops root's capabilities to read and write everywhere (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH).
 RESTRICT = """
 import ctypes, os, sys
 if sys.platform == "linux":
@@ -30,14 +30,14 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-def start(*command: str) -> subprocess.Popen[str]:
+def start_process(*command: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def start_download(target: Path) -> subprocess.Popen[str]:
     """Start a download that waits after 1500 bytes until it is killed or its standard input is closed."""
-    process = start(sys.executable, "-m", "tests.media.child", "hold", str(target))
+    process = start_process(sys.executable, "-m", "tests.media.child", "hold", str(target))
     assert process.stdout
     assert process.stdout.readline() == "1500\n"
     return process
@@ -46,13 +46,13 @@ def start_download(target: Path) -> subprocess.Popen[str]:
 def run_restricted(action: str, path: Path) -> str:
     """Run an action as a user to whom file modes apply, and return its output."""
     child = (sys.executable, "-m", "tests.media.child", action, str(path))
-    with start(sys.executable, "-c", RESTRICT, *child) as process:
+    with start_process(sys.executable, "-c", RESTRICT, *child) as process:
         output, _ = process.communicate(timeout=60)
     return output
 
 
-class _Held(FileServer):
-    """Sends 1500 bytes and nothing more."""
+class _PausedServer(FileServer):
+    """A server that sends 1500 bytes and nothing more."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await super().handle_async_request(request)
@@ -86,7 +86,7 @@ async def _cancel_at_end_of_input(scope: anyio.CancelScope) -> None:
 
 def main(action: str, path: Path) -> None:
     if action == "hold":
-        anyio.run(_download, path, _Held(OLD))
+        anyio.run(_download, path, _PausedServer(OLD))
     elif action == "save":
         anyio.run(_download, path, FileServer(OLD))
     else:

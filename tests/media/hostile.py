@@ -1,4 +1,4 @@
-"""Small files that make a decoder take time, memory or a wrong turn. `PICTURES` has a function that builds each."""
+"""Small files that make a decoder use much time or memory, or fail. `PICTURES` has a function that builds each."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SIDE = 14_400
 TOO_LONG = 30_000
 
 
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
 
 
 def small(kind: str, mode: str = "RGB", **options: Any) -> bytes:
-    return encoded(Image.new(mode, (64, 64)), kind, **options)
+    return encode(Image.new(mode, (64, 64)), kind, **options)
 
 
 # JPEG
@@ -34,8 +34,8 @@ def small(kind: str, mode: str = "RGB", **options: Any) -> bytes:
 
 @cache
 def endless_jpeg(side: int = 4000, scans: int = 5000) -> bytes:
-    """A progressive JPEG whose last scan is repeated: each one goes over all of the picture again."""
-    data = encoded(Image.new("RGB", (side, side), "gray"), "JPEG", progressive=True)
+    """Build a progressive JPEG whose last scan is repeated. Each scan covers the whole picture."""
+    data = encode(Image.new("RGB", (side, side), "gray"), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:-2] + data[last:-2] * scans + b"\xff\xd9"
 
@@ -53,7 +53,7 @@ def jpeg_claiming(width: int, height: int) -> bytes:
 
 
 def looping_exif() -> bytes:
-    # Its only directory names itself as the Exif directory, and as the one that follows.
+    # Its only directory refers to itself as the Exif directory and as the next directory.
     return jpeg_with((0xE1, b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, 0x8769, 4, 1, 8, 8)))
 
 
@@ -69,7 +69,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def zeros(length: int) -> bytes:
-    """That many zeros, compressed a thousandfold: the same million of them again and again."""
+    """Compress that many zeros, to about a thousandth, by repeating the same million of them."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
     million = compressor.compress(bytes(1_000_000)) + compressor.flush(zlib.Z_FULL_FLUSH)
     rest = compressor.compress(bytes(length % 1_000_000)) + compressor.flush()
@@ -87,7 +87,7 @@ def png(
     rows: bytes = b"",
     before: bytes = b"",
 ) -> bytes:
-    """A PNG with these compressed rows, by default too few, and with chunks before them."""
+    """Build a PNG with these compressed rows, by default too few, and with chunks before them."""
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlace)
     rows = rows or zeros(100)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
@@ -144,7 +144,7 @@ def webp_frames(side: int, count: int) -> bytes:
 
 
 def tiff(*directories: Mapping[int, tuple[int, ...]], data: bytes = b"", loop: bool = False) -> bytes:
-    """A TIFF with these directories: tags with their values. The data is at 8. `loop`: the first follows the last."""
+    """Build a TIFF of directories (values by tag), with the data at offset 8. `loop`: the last refers to the first."""
     start = 8 + len(data)
     file = b"II*\0" + struct.pack("<I", start) + data
     for number, tags in enumerate(directories):
@@ -164,7 +164,7 @@ def tiff(*directories: Mapping[int, tuple[int, ...]], data: bytes = b"", loop: b
 
 
 def page(width: int, height: int, length: int = 0, **extra: int) -> dict[int, tuple[int, ...]]:
-    """The tags of a gray picture whose uncompressed pixels begin at 8. `extra`: further tags, as `t254=1`."""
+    """Build the tags of a gray picture with uncompressed pixels at offset 8. `extra`: more tags, such as `t254=1`."""
     values = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: height}
     values[279] = length or width * height
     values |= {int(name[1:]): value for name, value in extra.items()}
@@ -177,7 +177,7 @@ def deflated_tiff(side: int, compression: int = 8, depth: int = 8) -> bytes:
 
 
 def huge_tags() -> bytes:
-    """Each tag claims a gigabyte, which is read from the file as far as it goes."""
+    """Build a TIFF whose tags each claim a gigabyte. Readers read as much of it as the file has."""
     tags = b"".join(struct.pack("<HHII", 40_000 + number, 7, 90_000, 8) for number in range(3000))
     return b"II*\0" + struct.pack("<I", 100_008) + bytes(100_000) + struct.pack("<H", 3000) + tags + bytes(4)
 
@@ -192,7 +192,7 @@ def many_subdirectories() -> bytes:
     return tiff(page(8, 8) | {330: (72,) * 50_000}, data=bytes(64))
 
 
-def pages_in_a_circle() -> bytes:
+def circular_pages() -> bytes:
     return tiff(page(8, 8), page(8, 8), data=bytes(64), loop=True)
 
 
@@ -240,7 +240,7 @@ def boxes_without_end(brand: bytes) -> bytes:
 
 
 def many_items(brand: bytes) -> bytes:
-    """It claims four billion items, each in a place of its own."""
+    """Build a file that claims four billion items, each at a separate offset."""
     places = box(b"iloc", b"\1\0\0\0", b"\x44\0", struct.pack(">H", 65535), bytes(600_000))
     kinds = box(b"iinf", b"\1\0\0\0", struct.pack(">I", 2**32 - 1), box(b"infe", bytes(20)) * 10_000)
     handler = box(b"hdlr", bytes(8), b"pict", bytes(13))
@@ -258,8 +258,8 @@ PICTURES: dict[str, Callable[[], bytes]] = {
     "JPEG, 255 parts of a profile": lambda: jpeg_with(
         *[(0xE2, b"ICC_PROFILE\0" + bytes([number, 255]) + bytes(500)) for number in range(1, 256)]
     ),
-    "JPEG, valid, 207 megapixels": lambda: encoded(Image.new("L", (SIDE, SIDE)), "JPEG"),
-    "JPEG, progressive, 207 megapixels": lambda: encoded(Image.new("L", (SIDE, SIDE)), "JPEG", progressive=True),
+    "JPEG, valid, 207 megapixels": lambda: encode(Image.new("L", (SIDE, SIDE)), "JPEG"),
+    "JPEG, progressive, 207 megapixels": lambda: encode(Image.new("L", (SIDE, SIDE)), "JPEG", progressive=True),
     "PNG, 30000 x 30000 claimed": lambda: png(TOO_LONG, TOO_LONG),
     "PNG, 2147483647 x 1 claimed": lambda: png(2**31 - 1, 1),
     "PNG, 1 bit, 207 megapixels": lambda: png(SIDE, SIDE, depth=1, color=0, rows=zeros((SIDE // 8 + 1) * SIDE)),
@@ -291,7 +291,7 @@ PICTURES: dict[str, Callable[[], bytes]] = {
     "TIFF, 207 megapixels deflated": lambda: deflated_tiff(SIDE),
     "TIFF, 16 bits, 100 megapixels": lambda: deflated_tiff(10_000, depth=16),
     "TIFF, 207 megapixels without data": lambda: tiff(page(SIDE, SIDE), data=bytes(8)),
-    "TIFF, pages in a circle": pages_in_a_circle,
+    "TIFF, pages in a circle": circular_pages,
     "TIFF, 3000 pages": many_pages,
     "TIFF, 50000 directories in one": many_subdirectories,
     "TIFF, tags of 270 MB": huge_tags,

@@ -1,4 +1,4 @@
-"""Test doubles of a network: a resolver, hosts that answer, and a server of one file."""
+"""Test doubles of a network: a resolver, hosts, and a server of one file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NAMES = {
 
 
 async def resolve(host: str, port: int) -> list[str]:  # noqa: ARG001
-    """As getaddrinfo answers: any numeric form is an address, other names are in the table."""
+    """Resolve names as getaddrinfo does: parse any numeric address, and look up other names in `NAMES`."""
     try:
         return [socket.inet_ntoa(socket.inet_aton(host))]
     except OSError:
@@ -47,19 +47,19 @@ async def resolve(host: str, port: int) -> list[str]:  # noqa: ARG001
 
 
 class Resolver:
-    """A name server that answers differently each time, and its last answer from then on."""
+    """A name server that returns each of the addresses once, in order, and the last one from then on."""
 
-    def __init__(self, *answers: str) -> None:
-        self.answers = list(answers)
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = list(addresses)
         self.calls = 0
 
     async def __call__(self, host: str, port: int) -> list[str]:  # noqa: ARG002
         self.calls += 1
-        return [self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]]
+        return [self.addresses.pop(0) if len(self.addresses) > 1 else self.addresses[0]]
 
 
 class Body(httpx2.AsyncByteStream):
-    """A body that has not been read yet."""
+    """A response body that is streamed."""
 
     def __init__(self, chunks: AsyncGenerator[bytes]) -> None:
         self._chunks = chunks
@@ -77,45 +77,45 @@ async def chunks_of(*chunks: bytes) -> AsyncGenerator[bytes]:
 
 
 def encode_headers(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
-    """As a server may send them: in UTF-8."""
+    """Encode headers in UTF-8, as some servers do."""
     return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
 @dataclass
-class Answer:
+class CannedResponse:
     status: int = 200
     body: bytes = b"a picture"
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def redirect(location: str, status: int = 302) -> Answer:
-    return Answer(status, b"", {"location": location})
+def redirect(location: str, status: int = 302) -> CannedResponse:
+    return CannedResponse(status, b"", {"location": location})
 
 
 @dataclass
 class ReceivedRequest:
-    """A request that a server has received."""
+    """A request that a host has received."""
 
     url: str
     headers: dict[str, str]
     server_name: str | None
-    """The name that TLS was asked to verify; None without TLS."""
+    """The name that the client requires in the TLS certificate; None without TLS."""
 
 
-class Hosts(httpcore2.AsyncNetworkBackend):
-    """All hosts of the internet below HTTP: `answers` by URL (any other answers with a picture).
+class FakeNetwork(httpcore2.AsyncNetworkBackend):
+    """All hosts of the internet, below HTTP. `responses` are by URL; any other URL returns a picture.
 
-    `seconds` is how long a connection to an address takes; infinite for one that neither accepts nor refuses it.
+    `seconds` is how long a connection to each address takes, infinite for an address that does not respond.
     """
 
     def __init__(
         self,
-        answers: dict[str, Answer] | None = None,
+        responses: dict[str, CannedResponse] | None = None,
         *,
         seconds: dict[str, float] | None = None,
         refusing: Iterable[str] = (),
     ) -> None:
-        self.answers = answers or {}
+        self.responses = responses or {}
         self.seconds = seconds or {}
         self.refusing = set(refusing)
         self.attempts: list[str] = []
@@ -134,7 +134,7 @@ class Hosts(httpcore2.AsyncNetworkBackend):
         self.attempts.append(host)
         self.ports.append(port)
         seconds = self.seconds.get(host, 0)
-        # Shielded, as if each connection were made in the moment in which it is cancelled.
+        # Shielded, so that a connection is made even if it is cancelled at that moment.
         with anyio.CancelScope(shield=seconds < math.inf):
             await anyio.sleep(seconds)
         if host in self.refusing:
@@ -145,8 +145,8 @@ class Hosts(httpcore2.AsyncNetworkBackend):
 
 
 class _Connection(httpcore2.AsyncNetworkStream):
-    def __init__(self, hosts: Hosts) -> None:
-        self._hosts = hosts
+    def __init__(self, network: FakeNetwork) -> None:
+        self._network = network
         self._server_name: str | None = None
         self._request = self._response = b""
 
@@ -170,7 +170,7 @@ class _Connection(httpcore2.AsyncNetworkStream):
         return self
 
     async def aclose(self) -> None:
-        self._hosts.open -= 1
+        self._network.open -= 1
         await anyio.lowlevel.checkpoint()
 
     def _respond(self) -> bytes:
@@ -178,25 +178,25 @@ class _Connection(httpcore2.AsyncNetworkStream):
         headers = {name.casefold(): value for name, _, value in (line.partition(": ") for line in lines)}
         scheme = "http" if self._server_name is None else "https"
         url = f"{scheme}://{headers['host']}{start.split()[1]}"
-        self._hosts.received.append(ReceivedRequest(url, headers, self._server_name))
-        answer = self._hosts.answers.get(url, Answer())
-        fields = encode_headers({"content-length": str(len(answer.body)), **answer.headers})
-        head = [b"HTTP/1.1 %d OK" % answer.status, *(b"%b: %b" % pair for pair in fields)]
-        return b"\r\n".join([*head, b"", answer.body])
+        self._network.received.append(ReceivedRequest(url, headers, self._server_name))
+        response = self._network.responses.get(url, CannedResponse())
+        fields = encode_headers({"content-length": str(len(response.body)), **response.headers})
+        head = [b"HTTP/1.1 %d OK" % response.status, *(b"%b: %b" % pair for pair in fields)]
+        return b"\r\n".join([*head, b"", response.body])
 
 
-class Answers(httpx2.AsyncBaseTransport):
-    """Answers above HTTP, by URL; any other URL answers with a picture."""
+class UrlTransport(httpx2.AsyncBaseTransport):
+    """A transport that returns responses by URL; any other URL returns a picture."""
 
-    def __init__(self, answers: dict[str, Answer] | None = None) -> None:
-        self._answers = answers or {}
+    def __init__(self, responses: dict[str, CannedResponse] | None = None) -> None:
+        self._responses = responses or {}
         self.requests: list[httpx2.Request] = []
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         self.requests.append(request)
-        answer = self._answers.get(str(request.url), Answer())
+        response = self._responses.get(str(request.url), CannedResponse())
         return httpx2.Response(
-            answer.status, headers=encode_headers(answer.headers), stream=Body(chunks_of(answer.body))
+            response.status, headers=encode_headers(response.headers), stream=Body(chunks_of(response.body))
         )
 
 
@@ -205,7 +205,7 @@ CHUNK = 500
 
 @dataclass
 class FileServer(httpx2.AsyncBaseTransport):
-    """Serves one file in chunks, and ranges of it. Each of `breaks` ends one answer after so many bytes."""
+    """A server of one file, in chunks and ranges. Each of `breaks` cuts one response after that many bytes."""
 
     content: bytes
     etag: str = '"a"'
@@ -253,7 +253,7 @@ class FileServer(httpx2.AsyncBaseTransport):
 
 
 def video(mark: bytes, length: int = 4000) -> bytes:
-    """Bytes of which no two parts are alike."""
+    """Build the bytes of a file, in which no part occurs twice."""
     return (b"\0\0\0\x18ftypmp42" + b"".join(b"%s%d " % (mark, n) for n in range(length)))[:length]
 
 

@@ -1,4 +1,4 @@
-"""The last frame of a clip: the one that is shown last, in the colors of pictures, or a reason why there is none."""
+"""Reading the last frame of a clip: frame order, colors, and files that have no last frame."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIMIT = 10_000_000
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """Real processes need real time."""
+    """Use real time, because real processes do not run in virtual time."""
     return "asyncio"
 
 
@@ -33,15 +33,15 @@ def decode_all(path: Path) -> list[Image.Image]:
         return [frame.to_image() for frame in container.decode(video=0)]  # type: ignore[no-untyped-call]
 
 
-async def test_the_last_frame_is_the_one_shown_last() -> None:
+async def test_last_frame_is_the_one_shown_last() -> None:
     clip = await Decoder().read_clip(str(CLIP))
     *_, last = decode_all(CLIP)
     assert Image.open(io.BytesIO(clip.frame)).tobytes() == last.tobytes()
     assert (clip.size, round(clip.seconds)) == (last.size, 10)
 
 
-def test_frames_that_are_stored_in_another_order(tmp_path: Path) -> None:
-    """Frames can be stored after others that are shown later."""
+def test_last_frame_of_reordered_frames(tmp_path: Path) -> None:
+    """Frames can be stored after frames that are shown later."""
     path = tmp_path / "clip.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=24, options={"bf": "3", "b-adapt": "0", "qp": "1"})
@@ -57,7 +57,7 @@ def test_frames_that_are_stored_in_another_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", ["16x9", "3x4"])
-def test_a_frame_in_hdr_looks_like_the_one_in_sdr(shape: str) -> None:
+def test_hdr_frame_looks_like_the_sdr_frame(shape: str) -> None:
     frame, _ = read_clip(str(MEDIA / f"{shape}-5s-hdr.mp4"), LIMIT)
     still = Image.open(MEDIA / f"{shape}-last_frame.jpg")
     difference = ImageStat.Stat(ImageChops.difference(frame, still.convert("RGB")))
@@ -74,13 +74,13 @@ PLAYLIST = f"#EXTM3U\n#EXTINF:10,\n{CLIP.as_uri()}\n#EXT-X-ENDLIST\n".encode()
     [b"", b"swordfish", PLAYLIST, b"ffconcat version 1.0\nfile clip.mp4\n", DATA[:-4000], DATA[: len(DATA) // 2]],
     ids=["empty", "text", "playlist", "list of files", "without its end", "half"],
 )
-async def test_what_is_no_whole_clip(tmp_path: Path, data: bytes) -> None:
+async def test_incomplete_or_invalid_clip_is_rejected(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "clip.mp4").write_bytes(data)
     with pytest.raises(ImageError, match=r"damaged or cut short|not an MP4 video"):
         await Decoder().read_clip(str(tmp_path / "clip.mp4"))
 
 
-async def test_a_clip_keeps_the_limits() -> None:
+async def test_clip_beyond_the_limits_is_rejected() -> None:
     with pytest.raises(ImageError, match="million pixels"):
         await Decoder(small=replace(SMALL, pixels=100), large=replace(SMALL, pixels=100)).read_clip(str(CLIP))
     quick = replace(SMALL, seconds=0.001)

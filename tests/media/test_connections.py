@@ -1,4 +1,4 @@
-"""Links over real sockets of this machine: which addresses, names and proxies are used. On asyncio and on trio."""
+"""Links over real sockets of this machine: addresses, names and proxies. Runs on asyncio and on trio."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.connections += 1
         super().setup()
 
-    def _answer(self, status: int = 200) -> None:
+    def _respond(self, status: int = 200) -> None:
         self.server.requests.append(f"{self.command} {self.path}")
         self.send_response(status)
         self.send_header("Content-Length", str(len(self.server.content)))
@@ -50,17 +50,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(self.server.content)
 
     def do_GET(self) -> None:
-        self._answer()
+        self._respond()
 
     def do_CONNECT(self) -> None:
-        self._answer(403)
+        self._respond(403)
 
     def log_message(self, *_: object) -> None:
         """Keep the test's output clean."""
 
 
 class LoopbackServer(ThreadingHTTPServer):
-    """Answers every GET with the same content, and refuses to be a tunnel."""
+    """A server that responds to every GET with the same content, and refuses CONNECT."""
 
     block_on_close = False
 
@@ -75,11 +75,11 @@ class LoopbackServer(ThreadingHTTPServer):
         return int(self.server_address[1])
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Ignore clients that leave, as after a certificate that they do not accept."""
+        """Ignore clients that disconnect, for example because they do not accept the certificate."""
 
 
 @contextmanager
-def running(*, tls: bool = False) -> Iterator[LoopbackServer]:
+def running_server(*, tls: bool = False) -> Iterator[LoopbackServer]:
     server = LoopbackServer()
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -107,7 +107,7 @@ async def client(
         await http.aclose()
 
 
-def resolving_to(*addresses: str) -> Resolve:
+def resolve_to(*addresses: str) -> Resolve:
     async def resolve(host: str, port: int) -> list[str]:  # noqa: ARG001
         return list(addresses)
 
@@ -115,7 +115,7 @@ def resolving_to(*addresses: str) -> Resolve:
 
 
 class Loopback(httpcore2.AnyIOBackend):
-    """Real connections to this machine. Any other address refuses, or is silent."""
+    """Real connections to this machine. Any other address refuses connections or does not respond."""
 
     def __init__(self, *, silent: bool) -> None:
         self.silent = silent
@@ -137,33 +137,33 @@ class Loopback(httpcore2.AnyIOBackend):
         return await super().connect_tcp(host, port, timeout, local_address, socket_options)
 
 
-async def test_each_link_gets_its_own_connection() -> None:
-    with running() as server:
-        async with client(resolving_to(LOOPBACK)) as http:
+async def test_each_link_has_its_own_connection() -> None:
+    with running_server() as server:
+        async with client(resolve_to(LOOPBACK)) as http:
             for _ in range(3):
                 assert await http.fetch(f"http://public.example:{server.port}/a.png") == b"a picture"
         assert server.connections == 3
 
 
-async def test_a_live_address_is_used_beside_a_silent_one() -> None:
+async def test_live_address_is_used_beside_a_silent_one() -> None:
     network = Loopback(silent=True)
-    with running() as server:
-        async with client(resolving_to(PUBLIC, LOOPBACK), network=network) as http:
+    with running_server() as server:
+        async with client(resolve_to(PUBLIC, LOOPBACK), network=network) as http:
             assert await http.fetch(f"http://public.example:{server.port}/a.png") == b"a picture"
-    # The silent attempt was still running: waiting for its end would have taken as long as the whole test may.
+    # Nothing waited for the silent attempt, which would never have ended.
     assert network.attempts == [PUBLIC, LOOPBACK]
 
 
-async def test_a_live_address_is_used_beside_a_refusing_one() -> None:
-    with running() as server:
+async def test_live_address_is_used_beside_a_refusing_one() -> None:
+    with running_server() as server:
         # The server listens on one address only, so the other one refuses.
-        async with client(resolving_to("127.0.0.2", "::1", LOOPBACK)) as http:
+        async with client(resolve_to("127.0.0.2", "::1", LOOPBACK)) as http:
             assert await http.fetch(f"http://public.example:{server.port}/a.png") == b"a picture"
 
 
-async def test_a_rebound_name_reaches_no_private_address() -> None:
+async def test_rebound_name_reaches_no_private_address() -> None:
     network, resolver = Loopback(silent=False), Resolver(PUBLIC, LOOPBACK)
-    with running() as server:
+    with running_server() as server:
         async with client(resolver, network=network, allow_private=False) as http:
             with pytest.raises(ImageError, match="ConnectError"):
                 await http.fetch(f"http://public.example:{server.port}/a.png")
@@ -173,10 +173,10 @@ async def test_a_rebound_name_reaches_no_private_address() -> None:
         assert server.connections == 0
 
 
-async def test_the_certificate_must_be_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_certificate_must_match_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
-    with running(tls=True) as server:
-        async with client(resolving_to(LOOPBACK)) as http:
+    with running_server(tls=True) as server:
+        async with client(resolve_to(LOOPBACK)) as http:
             assert await http.fetch(f"https://public.example:{server.port}/a.png") == b"a picture"
             assert await http.fetch(f"https://public.example.:{server.port}/a.png") == b"a picture"
             for host in ("other.example", LOOPBACK):
@@ -185,18 +185,18 @@ async def test_the_certificate_must_be_of_the_host(monkeypatch: pytest.MonkeyPat
         assert server.requests == ["GET /a.png"] * 2
 
 
-async def test_a_certificate_must_be_trusted() -> None:
-    with running(tls=True) as server:
-        async with client(resolving_to(LOOPBACK)) as http:
+async def test_certificate_must_be_trusted() -> None:
+    with running_server(tls=True) as server:
+        async with client(resolve_to(LOOPBACK)) as http:
             with pytest.raises(ImageError, match="ConnectError"):
                 await http.fetch(f"https://public.example:{server.port}/a.png")
         assert server.requests == []
 
 
 @pytest.mark.parametrize("allow_private", [False, True])
-async def test_a_proxy_gets_the_host_name(allow_private: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxy_gets_the_host_name(allow_private: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     resolver = Resolver(LOOPBACK)
-    with running() as proxy:
+    with running_server() as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"{LOOPBACK}:{proxy.port}")
         monkeypatch.setenv("HTTPS_PROXY", f"http://{LOOPBACK}:{proxy.port}")
         async with client(resolver, allow_private=allow_private) as http:
@@ -211,7 +211,7 @@ async def test_a_proxy_gets_the_host_name(allow_private: bool, monkeypatch: pyte
 
 
 class _SocksHandler(StreamRequestHandler):
-    """SOCKS version 5 (RFC 1928), without a password: notes the host that is asked for, and answers for it."""
+    """SOCKS version 5 (RFC 1928), without a password. Records the requested host, and responds in its place."""
 
     def handle(self) -> None:
         _, methods = self.rfile.read(2)
@@ -228,7 +228,7 @@ class _SocksHandler(StreamRequestHandler):
 
 
 @pytest.mark.parametrize("form", ["socks5://{}", "socks5h://{}", "socks://{}/"])
-async def test_a_socks_proxy_gets_the_host_name(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_socks_proxy_gets_the_host_name(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     resolver = Resolver(LOOPBACK)
     with ThreadingTCPServer((LOOPBACK, 0), _SocksHandler) as proxy:
         proxy.names = []  # type: ignore[attr-defined]
@@ -246,19 +246,19 @@ async def test_a_socks_proxy_gets_the_host_name(form: str, monkeypatch: pytest.M
 
 
 async def test_no_proxy_is_matched_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    with running() as proxy, running() as server:
+    with running_server() as proxy, running_server() as server:
         monkeypatch.setenv("HTTP_PROXY", f"http://{LOOPBACK}:{proxy.port}")
         monkeypatch.setenv("NO_PROXY", "public.example")
-        async with client(resolving_to(LOOPBACK)) as http:
+        async with client(resolve_to(LOOPBACK)) as http:
             assert await http.fetch(f"http://cdn.public.example:{server.port}/a.png") == b"a picture"
         assert (proxy.requests, server.requests) == ([], ["GET /a.png"])
 
 
 @pytest.mark.parametrize("host", [LOOPBACK, "localhost", "127.1", "[::1]", "metadata.google.internal", "intranet"])
-async def test_a_proxy_gets_no_private_literal(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with running() as proxy:
+async def test_proxy_receives_no_private_address(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_server() as proxy:
         monkeypatch.setenv("ALL_PROXY", f"http://{LOOPBACK}:{proxy.port}")
-        async with client(resolving_to(PUBLIC), allow_private=False) as http:
+        async with client(resolve_to(PUBLIC), allow_private=False) as http:
             for scheme in ("http", "https"):
                 with pytest.raises(ImageError, match="LUMA_MCP_ALLOW_PRIVATE_URLS"):
                     await http.fetch(f"{scheme}://{host}/a.png")
@@ -266,13 +266,13 @@ async def test_a_proxy_gets_no_private_literal(host: str, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("name", ["16x9-5s-sdr.mp4", "frames-exr.zip", "16x9-thumbnail.jpg"])
-async def test_a_download_from_a_local_api(tmp_path: Path, name: str) -> None:
+async def test_download_from_a_local_api(tmp_path: Path, name: str) -> None:
     progress: list[tuple[int, int | None]] = []
 
     async def on_progress(received: int, total: int | None) -> None:
         progress.append((received, total))
 
-    with running() as server:
+    with running_server() as server:
         server.content = (files("luma_mcp.simulator") / "media" / name).read_bytes()
         http = SafeHttpClient(api_origin=f"http://{LOOPBACK}:{server.port}/v1")
         url = f"http://{LOOPBACK}:{server.port}/media/any/{name}"

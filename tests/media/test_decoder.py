@@ -1,4 +1,4 @@
-"""Images that are made to take time or memory: each is decoded, or refused, within the limits, and blocks nothing."""
+"""Images that use much time or memory are decoded or rejected within the limits, and block nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import anyio.to_thread
 import pytest
 from anyio.lowlevel import checkpoint
 from PIL import Image
-from tests.media.hostile import PICTURES, deflated_tiff, encoded, endless_jpeg, webp_frames
+from tests.media.hostile import PICTURES, deflated_tiff, encode, endless_jpeg, webp_frames
 from tests.media.workers import find_worker, wait_for_end
 
 from luma_mcp.media.decoder import LARGE, SMALL, Decoder, Limits
@@ -26,7 +26,7 @@ from luma_mcp.media.sources import ImageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# As long as on a busy machine a process may take that has little to do.
+# Long enough for a small task in a process on a busy machine.
 LONG = 300.0
 STARTS = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG", "image/webp": b"RIFF"}
 QUICK = Decoder(small=replace(SMALL, processor_seconds=1), large=replace(LARGE, processor_seconds=3))
@@ -36,26 +36,26 @@ COSTLY = r"needs more than \d+ seconds or [\d.]+ GB of memory to decode; scale i
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """Real processes need real time."""
+    """Use real time, because real processes do not run in virtual time."""
     return "asyncio"
 
 
 def picture(kind: str = "PNG", side: int = 40) -> bytes:
-    return encoded(Image.new("RGB", (side + 20, side), "red"), kind)
+    return encode(Image.new("RGB", (side + 20, side), "red"), kind)
 
 
-def spent() -> float:
-    """The processor time of all child processes that have ended."""
+def get_processor_seconds() -> float:
+    """Get the processor time of all child processes that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 @pytest.mark.sample(9)
 @pytest.mark.parametrize("name", PICTURES)
-async def test_a_hostile_picture_keeps_the_limits(name: str) -> None:
+async def test_hostile_picture_stays_within_the_limits(name: str) -> None:
     data = PICTURES[name]()
     assert len(data) < 6_000_000
-    before = spent()
+    before = get_processor_seconds()
     try:
         result = await QUICK.normalize(data)
         is_accepted = result.data.startswith(STARTS[result.media_type])
@@ -63,8 +63,8 @@ async def test_a_hostile_picture_keeps_the_limits(name: str) -> None:
         is_accepted = bool(re.search(REFUSALS, error.reason)) and not error.retryable
     assert is_accepted
     # The system ends a process up to a second late.
-    assert spent() - before < QUICK.small.processor_seconds + QUICK.large.processor_seconds + 2
-    # Of the largest child so far, in kilobytes, on macOS in bytes.
+    assert get_processor_seconds() - before < QUICK.small.processor_seconds + QUICK.large.processor_seconds + 2
+    # The peak of the largest child so far, in kilobytes (on macOS in bytes).
     unit = 1 if sys.platform == "darwin" else 1000
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit < LARGE.memory
 
@@ -76,7 +76,7 @@ async def test_a_hostile_picture_keeps_the_limits(name: str) -> None:
     ids=["of the processor", "by the clock"],
 )
 @pytest.mark.parametrize("build", [endless_jpeg, lambda: endless_jpeg(8000, 1000)], ids=["repeated", "large"])
-async def test_a_time_limit(build: Callable[[], bytes], limits: Limits) -> None:
+async def test_time_limits(build: Callable[[], bytes], limits: Limits) -> None:
     with pytest.raises(ImageError, match=COSTLY) as costly:
         await Decoder(small=limits, large=limits).normalize(build())
     assert not costly.value.retryable
@@ -87,19 +87,19 @@ async def test_a_time_limit(build: Callable[[], bytes], limits: Limits) -> None:
     ("build", "memory"),
     [
         (lambda: deflated_tiff(14_000), 250_000_000),
-        (lambda: encoded(Image.new("L", (7000, 7000)), "GIF"), 150_000_000),
+        (lambda: encode(Image.new("L", (7000, 7000)), "GIF"), 150_000_000),
         (lambda: webp_frames(12_000, 1), 1_300_000_000),
     ],
     ids=["TIFF", "GIF", "WebP"],
 )
-async def test_a_memory_limit(build: Callable[[], bytes], memory: int) -> None:
+async def test_memory_limit(build: Callable[[], bytes], memory: int) -> None:
     tight = Limits(LARGE.pixels, memory, 100, LONG)
     # Some decoders do not say why they fail.
     with pytest.raises(ImageError, match=f"{COSTLY}|damaged, cut short or too large to decode"):
         await Decoder(small=tight, large=tight).normalize(build())
 
 
-async def test_a_picture_beyond_the_small_limits_is_decoded_with_the_large_ones() -> None:
+async def test_picture_beyond_small_limits_is_decoded_with_large_ones() -> None:
     data = picture()
     for small in (replace(SMALL, pixels=100), replace(SMALL, memory=1_000), replace(SMALL, seconds=0.001)):
         assert await Decoder(small=small).normalize(data) == NormalizedImage(data, "image/png")
@@ -107,11 +107,11 @@ async def test_a_picture_beyond_the_small_limits_is_decoded_with_the_large_ones(
 
 async def test_small_pictures_do_not_wait_for_large_ones() -> None:
     hostile, decoder = endless_jpeg(), Decoder()
-    undecided: list[int] = []
+    started: list[int] = []
     async with anyio.create_task_group() as tasks:
 
         async def decode(number: int) -> None:
-            undecided.append(number)
+            started.append(number)
             await decoder.normalize(hostile)
 
         for number in range(5):
@@ -119,11 +119,11 @@ async def test_small_pictures_do_not_wait_for_large_ones() -> None:
         for kind in ("PNG", "JPEG", "WEBP", "AVIF"):
             await decoder.normalize(picture(kind))
         assert await decoder.measure(picture()) == (60, 40)
-        assert undecided == [0, 1, 2, 3, 4]
+        assert started == [0, 1, 2, 3, 4]
         tasks.cancel_scope.cancel()
 
 
-async def test_pictures_take_no_threads_of_others() -> None:
+async def test_pictures_do_not_use_the_default_threads() -> None:
     hostile, decoder = endless_jpeg(), Decoder()
     async with anyio.create_task_group() as tasks:
         for _ in range(50):
@@ -140,12 +140,12 @@ async def test_thumbnails_are_decoded_within_the_limits() -> None:
         await QUICK.make_thumbnail(endless_jpeg(4000, 5000) + bytes(LARGEST_THUMBNAIL))
 
 
-async def test_a_file_that_is_no_picture_has_no_size() -> None:
+async def test_file_that_is_not_a_picture_has_no_size() -> None:
     assert await Decoder().measure(b"swordfish") is None
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes as Linux shows them")
-async def test_a_cancelled_picture_leaves_no_process() -> None:
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc, which only Linux has")
+async def test_cancelled_picture_leaves_no_process() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(Decoder(small=LARGE).normalize, endless_jpeg())
         while (process := find_worker(os.getpid())) is None:
@@ -155,7 +155,7 @@ async def test_a_cancelled_picture_leaves_no_process() -> None:
     await anyio.to_thread.run_sync(wait_for_end, process)
 
 
-async def test_the_current_folder_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_modules_in_the_current_folder_are_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PIL", "luma_mcp", "json", "faulthandler"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('of the current folder')", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -165,7 +165,9 @@ async def test_the_current_folder_does_not_matter(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("executable", ["/nowhere/python", "/bin/false"])
-async def test_a_process_that_does_not_start(monkeypatch: pytest.MonkeyPatch, executable: str) -> None:
+async def test_process_that_does_not_start_is_a_retryable_error(
+    monkeypatch: pytest.MonkeyPatch, executable: str
+) -> None:
     monkeypatch.setattr(sys, "executable", executable)
     with pytest.raises(ImageError, match="did not start") as unstarted:
         await Decoder().normalize(picture())

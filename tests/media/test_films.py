@@ -1,4 +1,4 @@
-"""Contact sheets, stills, previews and films, on real files: what they show, how long they are, what is refused."""
+"""Contact sheets, stills, previews and films of real files: content, length, and rejected files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import av
 import pytest
 from PIL import Image, ImageChops, ImageStat
 from tests.media.videos import HLG, PQ, gray, noise, read_frames, read_shades, steps, write_clip, write_shades
-from tests.media.workers import children
+from tests.media.workers import list_children
 
 from luma_mcp.media.clips import ClipError, ClipFacts, JoinPlan, SheetRow
 from luma_mcp.media.decoder import VIDEO, Decoder
@@ -42,7 +42,7 @@ LEVELS = [40, 60, 80, 100, 120, 140, 160, 180, 200]
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """Real processes need real time."""
+    """Use real time, because real processes do not run in virtual time."""
     return "asyncio"
 
 
@@ -55,7 +55,7 @@ def join_here(target: Path, *paths: Path, crossfade: float = 0.0) -> JoinedClip:
 
 
 def assert_regular(path: Path, facts: ClipFacts) -> None:
-    """Each frame of a film can be decoded, and follows the one before it after the same time."""
+    """Assert that every frame of a film can be decoded and that the frames are evenly spaced."""
     with av.open(str(path)) as container:
         times = [(frame.pts or 0) * (frame.time_base or 0) for frame in container.decode(video=0)]
         assert container.duration
@@ -72,19 +72,19 @@ def assert_regular(path: Path, facts: ClipFacts) -> None:
 
 
 def to_srgb(level: int) -> int:
-    """The shade of a picture for one of a clip in BT.709."""
+    """Convert a shade of a BT.709 clip to the shade in a picture."""
     return round((level - 16) * 255 / 219)
 
 
-def shades(data: bytes) -> list[int]:
-    """The shades that fill at least a hundredth of a picture, in ascending order; equal ones but once."""
+def get_shades(data: bytes) -> list[int]:
+    """Get the shades that each fill at least a hundredth of a picture, in ascending order."""
     histogram = Image.open(io.BytesIO(data)).convert("L").histogram()
     return [shade for shade in range(1, 255) if sum(histogram[shade - 1 : shade + 2]) > sum(histogram) / 100]
 
 
 def shows(data: bytes, *levels: int) -> bool:
-    """Whether a contact sheet shows frames of these shades, and of no others."""
-    found = shades(data)
+    """Whether a contact sheet shows frames of exactly these shades."""
+    found = get_shades(data)
     expected = [to_srgb(level) for level in levels]
     is_there = all(any(abs(shade - each) < 3 for shade in found) for each in expected)
     # The background is dark.
@@ -94,7 +94,7 @@ def shows(data: bytes, *levels: int) -> bool:
 # Facts
 
 
-def test_what_a_clip_is(tmp_path: Path) -> None:
+def test_facts_of_clips(tmp_path: Path) -> None:
     plain = write_shades(tmp_path / "a.mp4", LEVELS, 30, sound=True)
     assert probe(str(plain), PIXELS) == ClipFacts((96, 64), 0.3, 9, 30.0, "h264", is_hdr=False, has_sound=True)
     upright = write_shades(tmp_path / "b.mp4", LEVELS, rotation=90)
@@ -103,7 +103,7 @@ def test_what_a_clip_is(tmp_path: Path) -> None:
     assert hdr == ClipFacts((216, 384), 121 / 24, 121, 24.0, "hevc", is_hdr=True, has_sound=False)
 
 
-def test_irregular_frames(tmp_path: Path) -> None:
+def test_facts_of_a_clip_with_irregular_frames(tmp_path: Path) -> None:
     clip = write_shades(tmp_path / "clip.mp4", LEVELS[:4], times=[0, 40, 500, 1000])
     facts = probe(str(clip), PIXELS)
     assert (facts.frame_count, facts.seconds >= 1.0, facts.seconds < 1.6) == (4, True, True)
@@ -116,8 +116,8 @@ def test_irregular_frames(tmp_path: Path) -> None:
     ("frames", "numbers"),
     [(1, [4]), (2, [0, 8]), (3, [0, 4, 8]), (5, [0, 2, 4, 6, 8]), (9, range(9)), (12, range(9))],
 )
-def test_the_frames_of_a_contact_sheet(tmp_path: Path, frames: int, numbers: list[int]) -> None:
-    """They include the first and the last one. A clip may have fewer."""
+def test_frames_of_a_contact_sheet(tmp_path: Path, frames: int, numbers: list[int]) -> None:
+    """They include the first and the last frame. A clip may have fewer frames."""
     clip = write_shades(tmp_path / "clip.mp4", LEVELS, bf="3")
     sheet = make_sheet([SheetRow(str(clip))], frames, PIXELS)
     assert sheet.times == (tuple(number / 24 for number in numbers),)
@@ -125,7 +125,7 @@ def test_the_frames_of_a_contact_sheet(tmp_path: Path, frames: int, numbers: lis
 
 
 @pytest.mark.parametrize("keyframes", [1, 4, 250])
-def test_frames_far_apart_between_keyframes(tmp_path: Path, keyframes: int) -> None:
+def test_contact_sheet_at_any_distance_of_keyframes(tmp_path: Path, keyframes: int) -> None:
     levels = [200 if number in (0, 33, 66, 99) else 60 for number in range(100)]
     clip = write_shades(tmp_path / "clip.mp4", levels, g=str(keyframes), bf="2")
     assert shows(make_sheet([SheetRow(str(clip))], 4, PIXELS).data, 200)
@@ -134,13 +134,13 @@ def test_frames_far_apart_between_keyframes(tmp_path: Path, keyframes: int) -> N
 @pytest.mark.sample(7)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("frames", [1, 6, 12])
-def test_a_contact_sheet_of_each_shape(shape: str, frames: int) -> None:
+def test_contact_sheet_of_each_aspect_ratio(shape: str, frames: int) -> None:
     sheet = make_sheet([SheetRow(str(MEDIA / f"{shape}-10s-sdr.mp4"))], frames, PIXELS)
     image = Image.open(io.BytesIO(sheet.data))
     assert (image.format, max(image.size) <= 1568, len(sheet.data) <= LARGEST_SHEET) == ("JPEG", True, True)
 
 
-def test_a_contact_sheet_of_several_clips(tmp_path: Path) -> None:
+def test_contact_sheet_of_several_clips(tmp_path: Path) -> None:
     dark = write_shades(tmp_path / "a.mp4", [70, 80, 90, 100])
     light = write_shades(tmp_path / "b.mp4", [170, 180, 190, 200], 8, (64, 96))
     rows = [SheetRow(str(dark), "Take 1"), SheetRow(str(light), "Take 2, whose label is much longer than the picture")]
@@ -151,12 +151,12 @@ def test_a_contact_sheet_of_several_clips(tmp_path: Path) -> None:
     assert Image.open(io.BytesIO(sheet.data)).height > Image.open(io.BytesIO(without_labels.data)).height
 
 
-def test_a_contact_sheet_that_is_hard_to_compress(tmp_path: Path) -> None:
+def test_contact_sheet_that_is_hard_to_compress_is_small(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", [noise((640, 360), number) for number in range(12)])
     assert len(make_sheet([SheetRow(str(clip))], 12, PIXELS).data) <= LARGEST_SHEET
 
 
-async def test_a_contact_sheet_names_the_clip_that_is_damaged(tmp_path: Path) -> None:
+async def test_contact_sheet_error_names_the_damaged_clip(tmp_path: Path) -> None:
     clip = write_shades(tmp_path / "a.mp4", LEVELS)
     (tmp_path / "b.mp4").write_bytes(clip.read_bytes()[:-500])
     with pytest.raises(ClipError, match="damaged or cut short") as error:
@@ -168,11 +168,11 @@ async def test_a_contact_sheet_names_the_clip_that_is_damaged(tmp_path: Path) ->
 
 
 def expect_srgb(code: int) -> float:
-    """The shade for a gray in PQ, by SMPTE ST 2084 and the mapping that `media/clips.py` describes."""
+    """Compute the shade of a gray in PQ, by SMPTE ST 2084 and the mapping that `media/clips.py` describes."""
     m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 4096 * 128, 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
     signal = ((code - 64) / 876) ** (1 / m2)
     nits = 10_000 * (max(signal - c1, 0) / (c2 - c3 * signal)) ** (1 / m1)
-    # White has 203 cd/m², and what is above 1000 is as bright as that. Highlights are compressed.
+    # White has 203 cd/m², and 1000 is the maximum. Highlights are compressed.
     light = min(nits, 1000) / 203
     if light > 0.6:
         light = 0.6 + 0.4 * (1 - exp((0.6 - light) / 0.4))
@@ -180,7 +180,7 @@ def expect_srgb(code: int) -> float:
     return 255 * shade
 
 
-def test_a_ramp_in_pq_has_the_expected_shades(tmp_path: Path) -> None:
+def test_ramp_in_pq_has_the_expected_shades(tmp_path: Path) -> None:
     codes = range(64, 941, 28)
     clip = write_clip(tmp_path / "clip.mp4", [steps(codes, 16)] * 8, transfer=PQ)
     still = Image.open(io.BytesIO(make_still(str(clip), PIXELS)))
@@ -207,12 +207,12 @@ def test_shades_ascend_on_contact_sheets_in_hdr(tmp_path: Path, transfer: int) -
 @pytest.mark.parametrize(
     ("levels", "shown"), [([100, 200], 100), ([16, 17, 18, 120, 200], 120), ([16, 22, 18], 22)], ids=str
 )
-def test_a_still_is_not_black(tmp_path: Path, levels: list[int], shown: int) -> None:
+def test_still_is_not_black(tmp_path: Path, levels: list[int], shown: int) -> None:
     data = make_still(str(write_shades(tmp_path / "clip.mp4", levels)), PIXELS)
     assert ImageStat.Stat(Image.open(io.BytesIO(data))).mean == pytest.approx([to_srgb(shown)] * 3, abs=2)
 
 
-def test_a_still_is_small(tmp_path: Path) -> None:
+def test_still_is_small(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", [noise((1920, 1080))], preset="ultrafast")
     data = make_still(str(clip), PIXELS)
     assert (len(data) <= LARGEST_THUMBNAIL, max(Image.open(io.BytesIO(data)).size) <= 768) == (True, True)
@@ -222,7 +222,7 @@ def test_a_still_is_small(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", ["16x9", "3x4"])
-async def test_a_preview_of_hdr_looks_like_sdr(tmp_path: Path, shape: str) -> None:
+async def test_preview_of_hdr_looks_like_sdr(tmp_path: Path, shape: str) -> None:
     preview = tmp_path / "preview.mp4"
     preview.write_bytes(await Decoder().make_preview(str(MEDIA / f"{shape}-5s-hdr.mp4")))
     facts = probe(str(preview), PIXELS)
@@ -236,15 +236,15 @@ async def test_a_preview_of_hdr_looks_like_sdr(tmp_path: Path, shape: str) -> No
         assert max(ImageStat.Stat(ImageChops.difference(*pictures)).mean) < 6
 
 
-def test_a_preview_is_small(tmp_path: Path) -> None:
+def test_preview_is_small(tmp_path: Path) -> None:
     clip = write_shades(tmp_path / "clip.mp4", LEVELS * 4, 60, (480, 720))
     make_preview(str(clip), str(tmp_path / "preview.mp4"), PIXELS)
     facts = probe(str(tmp_path / "preview.mp4"), PIXELS)
     assert (facts.size, facts.frame_rate, facts.frame_count) == ((428, 640), 30.0, 18)
 
 
-def test_a_preview_that_is_hard_to_compress(tmp_path: Path) -> None:
-    """The first attempt becomes larger than it may be."""
+def test_preview_that_is_hard_to_compress_is_small(tmp_path: Path) -> None:
+    """The result of the first attempt is too large."""
     clip = write_clip(tmp_path / "clip.mp4", [noise((240, 360), number) for number in range(60)], qp="24")
     make_preview(str(clip), str(tmp_path / "preview.mp4"), PIXELS)
     assert (tmp_path / "preview.mp4").stat().st_size <= LARGEST_PREVIEW
@@ -284,11 +284,11 @@ def assert_hdr10(path: Path, transfer: int) -> None:
         context = container.streams.video[0].codec_context
         assert (context.codec_tag, context.profile, context.pix_fmt) == ("hvc1", "Main 10", "yuv420p10le")
         assert (context.color_trc, context.color_primaries, context.colorspace) == (transfer, 9, 9)
-    # The player of a system reads the colors there.
+    # System players read the colors from there.
     assert b"colrnclx" + struct.pack(">HHH", 9, transfer, 9) in path.read_bytes()
 
 
-# Films that are encoded again
+# Films that are re-encoded
 
 
 def test_clips_of_different_frame_rates(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_clips_of_different_frame_rates(tmp_path: Path) -> None:
     joined = join_here(tmp_path / "film.mp4", slow, fast)
     assert (joined.is_reencoded, joined.facts.frame_rate, joined.facts.seconds) == (True, 24.0, 4.0)
     expected = [60 + 2 * round(number * 30 / 24) for number in range(48)]
-    # A frame before or after is as near.
+    # The next or previous frame is equally close.
     assert read_shades(tmp_path / "film.mp4")[48:] == pytest.approx(expected, abs=4)
     joined = join_here(tmp_path / "film2.mp4", fast, slow)
     assert (joined.facts.frame_count, joined.facts.frame_rate) == (120, 30.0)
@@ -325,7 +325,7 @@ def test_other_shapes_are_padded_to_the_first_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
-def test_turned_clips_become_upright(tmp_path: Path, rotation: int) -> None:
+def test_rotated_clips_become_upright(tmp_path: Path, rotation: int) -> None:
     halves = gray(60)
     plane = halves.planes[0]
     plane.update(bytes([200]) * (plane.buffer_size // 2) + bytes([60]) * (plane.buffer_size // 2))
@@ -345,7 +345,7 @@ def test_turned_clips_become_upright(tmp_path: Path, rotation: int) -> None:
 
 @pytest.mark.sample(3)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_each_shape_is_encoded_again(tmp_path: Path, shape: str) -> None:
+def test_each_aspect_ratio_can_be_reencoded(tmp_path: Path, shape: str) -> None:
     clips = [MEDIA / f"{shape}-5s-sdr.mp4", MEDIA / "16x9-5s-sdr.mp4", MEDIA / f"{shape}-5s-sdr.mp4"]
     joined = join_here(tmp_path / "film.mp4", *clips, crossfade=0.5)
     size = probe(str(clips[0]), PIXELS).size
@@ -372,7 +372,7 @@ def test_crossfades_and_cuts_in_one_film(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("transfer", [PQ, HLG])
-def test_hdr_that_is_encoded_again_stays_hdr(tmp_path: Path, transfer: int) -> None:
+def test_reencoded_hdr_stays_hdr(tmp_path: Path, transfer: int) -> None:
     first = write_clip(tmp_path / "a.mp4", [gray(300, pixel_format="yuv420p10le")] * 12, transfer=transfer)
     second = write_clip(tmp_path / "b.mp4", [gray(700, pixel_format="yuv420p10le")] * 12, transfer=transfer)
     joined = join_here(tmp_path / "film.mp4", first, second, crossfade=1 / 24)
@@ -382,10 +382,10 @@ def test_hdr_that_is_encoded_again_stays_hdr(tmp_path: Path, transfer: int) -> N
     assert levels == pytest.approx([300] * 11 + [500] + [700] * 11, abs=8)
 
 
-# What is refused
+# Clips that are rejected
 
 
-def test_clips_that_do_not_fit_together(tmp_path: Path) -> None:
+def test_incompatible_clips_are_rejected(tmp_path: Path) -> None:
     sdr = write_shades(tmp_path / "sdr.mp4", LEVELS)
     pq, hlg = (write_clip(tmp_path / f"{t}.mp4", [steps([300], 64)] * 9, transfer=t) for t in (PQ, HLG))
     for clips, reason in [((sdr, pq), "only one of them is in HDR"), ((pq, hlg), "one is in PQ and the other in HLG")]:
@@ -399,13 +399,13 @@ def test_clips_that_do_not_fit_together(tmp_path: Path) -> None:
 
 
 def replace_in(data: bytes, box: bytes, offset: int, value: bytes) -> bytes:
-    """Change what is at an offset from the name of a box of an MP4 file."""
+    """Replace bytes at an offset from the name of an MP4 box."""
     start = data.index(box) + offset
     return data[:start] + value + data[start + len(value) :]
 
 
-def damage(name: str, path: Path) -> bytes:
-    """Build a file that is no whole clip, or an odd one."""
+def build_damaged_file(name: str, path: Path) -> bytes:
+    """Build a file that is not a complete clip, or a clip with odd values."""
     whole = write_shades(path / "whole.mp4", LEVELS * 20).read_bytes()
     index = whole.index(b"moov") - 4
     playlist = f"#EXTM3U\n#EXTINF:10,\n{(path / 'whole.mp4').as_uri()}\n#EXT-X-ENDLIST\n"
@@ -435,9 +435,9 @@ DAMAGES += ["zeros for frames", "millions of frames", "millions of equal frames"
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-async def test_a_damaged_file_is_refused(tmp_path: Path, name: str) -> None:
+async def test_damaged_file_is_rejected(tmp_path: Path, name: str) -> None:
     good, bad, target = write_shades(tmp_path / "good.mp4", LEVELS), tmp_path / "bad.mp4", tmp_path / "film.mp4"
-    bad.write_bytes(damage(name, tmp_path))
+    bad.write_bytes(build_damaged_file(name, tmp_path))
     decoder = Decoder()
     for work in (decoder.probe, decoder.make_preview):
         with pytest.raises(ImageError, match=r"damaged|not an MP4|million pixels|claims|has no") as refusal:
@@ -448,8 +448,8 @@ async def test_a_damaged_file_is_refused(tmp_path: Path, name: str) -> None:
     assert (error.value.index, error.value.reason, target.exists()) == (1, refusal.value.reason, False)
 
 
-async def test_a_file_that_ends_between_two_frames(tmp_path: Path) -> None:
-    """Its index comes first and promises more."""
+async def test_file_that_ends_between_two_frames_is_rejected(tmp_path: Path) -> None:
+    """Its index comes first and lists more frames."""
     clip = write_shades(tmp_path / "clip.mp4", LEVELS)
     join_here(tmp_path / "film.mp4", clip, clip)
     with av.open(str(tmp_path / "film.mp4")) as film:
@@ -461,9 +461,9 @@ async def test_a_file_that_ends_between_two_frames(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["no frame rate", "a jump in time", "half of the frames", "zeros for frames"])
-async def test_a_still_of_an_odd_file_takes_no_time(tmp_path: Path, name: str) -> None:
-    """The first frame may be there."""
-    (tmp_path / "clip.mp4").write_bytes(damage(name, tmp_path))
+async def test_still_of_an_odd_file_is_a_picture_or_an_error(tmp_path: Path, name: str) -> None:
+    """The first frame may be readable."""
+    (tmp_path / "clip.mp4").write_bytes(build_damaged_file(name, tmp_path))
     with suppress(ImageError):
         assert (await Decoder().make_still(str(tmp_path / "clip.mp4"))).startswith(b"\xff\xd8")
 
@@ -471,7 +471,7 @@ async def test_a_still_of_an_odd_file_takes_no_time(tmp_path: Path, name: str) -
 @pytest.mark.parametrize("name", ["no frame rate", "a jump in time"])
 async def test_odd_times_do_not_make_endless_films(tmp_path: Path, name: str) -> None:
     clip = tmp_path / "clip.mp4"
-    clip.write_bytes(damage(name, tmp_path))
+    clip.write_bytes(build_damaged_file(name, tmp_path))
     try:
         joined = await Decoder().join(JoinPlan((str(clip),) * 2, str(tmp_path / "film.mp4"), (0.0,)), ignore)
     except ImageError:
@@ -481,31 +481,31 @@ async def test_odd_times_do_not_make_endless_films(tmp_path: Path, name: str) ->
 
 
 async def ignore(share: float) -> None:
-    """Take no notice of progress."""
+    """Ignore the progress."""
 
 
-# Joining in a process of its own
+# Joining in a separate process
 
 
 async def test_progress_ascends(tmp_path: Path) -> None:
     shares: list[float] = []
 
-    async def note(share: float) -> None:
+    async def record(share: float) -> None:
         shares.append(share)
 
-    await Decoder().join(long_film(tmp_path), note)
+    await Decoder().join(long_film(tmp_path), record)
     assert (len(shares) > 1, shares == sorted(shares), shares[0] >= 0, shares[-1] <= 1) == (True, True, True, True)
 
 
 def long_film(path: Path) -> JoinPlan:
-    """A film that takes several seconds to encode."""
+    """Plan a film that takes several seconds to encode."""
     clips = [write_clip(path / f"{n}.mp4", [noise((640, 360), n)] * 60, preset="ultrafast") for n in range(2)]
     return JoinPlan(tuple(map(str, clips)), str(path / "film.mp4"), (0.5,))
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes as Linux shows them")
-async def test_a_cancelled_film_leaves_nothing(tmp_path: Path) -> None:
-    plan, before = long_film(tmp_path), children(os.getpid())
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc, which only Linux has")
+async def test_cancelled_film_leaves_nothing(tmp_path: Path) -> None:
+    plan, before = long_film(tmp_path), list_children(os.getpid())
     with anyio.CancelScope() as scope:
 
         async def cancel(share: float) -> None:
@@ -515,10 +515,10 @@ async def test_a_cancelled_film_leaves_nothing(tmp_path: Path) -> None:
 
         await Decoder().join(plan, cancel)
     assert scope.cancelled_caught
-    assert (Path(plan.target).exists(), children(os.getpid()) - before) == (False, set())
+    assert (Path(plan.target).exists(), list_children(os.getpid()) - before) == (False, set())
 
 
-async def test_an_existing_file_is_not_touched(tmp_path: Path) -> None:
+async def test_existing_file_is_not_touched(tmp_path: Path) -> None:
     clip = write_shades(tmp_path / "clip.mp4", LEVELS)
     target = tmp_path / "film.mp4"
     target.write_bytes(b"precious")
@@ -530,8 +530,8 @@ async def test_an_existing_file_is_not_touched(tmp_path: Path) -> None:
 
 
 @contextmanager
-def largest_file(limit: int) -> Generator[None]:
-    """Let this process and those that it starts write no larger files."""
+def limit_file_size(limit: int) -> Generator[None]:
+    """Limit the size of files that this process and its children can write."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
@@ -541,14 +541,14 @@ def largest_file(limit: int) -> Generator[None]:
 
 
 @pytest.mark.parametrize("crossfade", [0.0, 0.5])
-async def test_a_file_that_cannot_be_written(tmp_path: Path, crossfade: float) -> None:
+async def test_film_that_cannot_be_written_leaves_no_file(tmp_path: Path, crossfade: float) -> None:
     clip = str(MEDIA / "16x9-5s-sdr.mp4")
-    with largest_file(20_000), pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+    with limit_file_size(20_000), pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
         await Decoder().join(JoinPlan((clip, clip), str(tmp_path / "film.mp4"), (crossfade,)), ignore)
     assert not (tmp_path / "film.mp4").exists()
 
 
-async def test_files_are_read_only_so_long(tmp_path: Path) -> None:
+async def test_reading_a_file_has_a_time_limit(tmp_path: Path) -> None:
     clip = write_shades(tmp_path / "clip.mp4", LEVELS)
     limits = replace(VIDEO, seconds=0.001)
     with pytest.raises(ImageError, match=r"needs more than 120 seconds or 1.5 GB of memory to decode$"):

@@ -1,4 +1,4 @@
-"""Local files: which are read, and more than sixty attempts to read one that should not be."""
+"""Local files: which ones are read, and more than sixty attempts to read others."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ TWINS = (
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home with pictures and traps, beside files that nobody may see."""
+    """Create a home folder with pictures and links to forbidden files, next to those files."""
     root = tmp_path_factory.mktemp("world").resolve()
     home = root / "home"
     for folder in ("home/pics/.cache/deep", "home/.ssh", "outside", "home-secret", "other"):
@@ -182,55 +182,55 @@ def read(text: str, root: Path, *folders: str, windows: bool = False) -> bytes:
     return read_file(source.text, [root / folder for folder in folders or ("home",)])
 
 
-def refusal(text: str, root: Path, *, windows: bool = False) -> str:
+def get_refusal(text: str, root: Path, *, windows: bool = False) -> str:
     with pytest.raises(ImageError) as refused:
         read(text, root, windows=windows)
     return str(refused.value)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=ascii)
-def test_no_other_file_is_read(attack: str, root: Path) -> None:
-    reason = refusal(attack, root)
+def test_file_outside_the_folders_is_not_read(attack: str, root: Path) -> None:
+    reason = get_refusal(attack, root)
     assert SECRET not in reason
     assert "root:" not in reason
 
 
 @pytest.mark.parametrize("attack", WINDOWS_ATTACKS, ids=ascii)
-def test_no_windows_device_stream_or_network_path(attack: str) -> None:
+def test_windows_devices_streams_and_network_paths_are_rejected(attack: str) -> None:
     with pytest.raises(ImageError):
         parse_source(attack, windows=True)
 
 
 @pytest.mark.parametrize("attack", [r"C:\x\..\..\secret.png", r"C:\..\secret.png", "C:/x/../../secret.png"], ids=repr)
-def test_a_windows_path_does_not_escape(attack: str, root: Path) -> None:
-    assert SECRET not in refusal(attack, root, windows=True)
+def test_windows_path_does_not_escape(attack: str, root: Path) -> None:
+    assert SECRET not in get_refusal(attack, root, windows=True)
 
 
 @pytest.mark.parametrize(("existing", "missing"), TWINS, ids=repr)
-def test_the_existence_of_other_files_is_not_revealed(existing: str, missing: str, root: Path) -> None:
-    assert refusal(existing, root) == refusal(missing, root)
+def test_refusal_does_not_reveal_whether_a_file_exists(existing: str, missing: str, root: Path) -> None:
+    assert get_refusal(existing, root) == get_refusal(missing, root)
 
 
 @pytest.mark.parametrize("text", READ, ids=ascii)
-def test_a_file_in_an_allowed_folder(text: str, root: Path) -> None:
+def test_file_in_an_allowed_folder_is_read(text: str, root: Path) -> None:
     assert read(text, root) == (root / "home/a.png").read_bytes()
 
 
 @pytest.mark.parametrize("folders", [("home/.ssh",), ("home", "home/.ssh"), ("home/to_hidden",)], ids=repr)
-def test_a_hidden_folder_that_is_allowed_itself(folders: tuple[str, ...], root: Path) -> None:
+def test_hidden_folder_can_be_allowed(folders: tuple[str, ...], root: Path) -> None:
     assert read("{h}/.ssh/key.png", root, *folders) == SECRET.encode()
 
 
-def test_an_allowed_folder_may_be_a_link(root: Path) -> None:
+def test_allowed_folder_may_be_a_link(root: Path) -> None:
     assert read("{h}/a.png", root, "linked_home")
 
 
-def test_a_folder_above_an_allowed_one(root: Path) -> None:
+def test_folder_above_an_allowed_one_is_not_read(root: Path) -> None:
     with pytest.raises(ImageError):
         read("{h}/a.png", root, "home/pics")
 
 
-def test_no_allowed_folder_at_all(root: Path) -> None:
+def test_no_file_is_read_without_allowed_folders(root: Path) -> None:
     with pytest.raises(ImageError, match="LUMA_MCP_INPUT_DIRS"):
         read_file(str(root / "home/a.png"), [])
 
@@ -239,7 +239,7 @@ def test_home_is_the_default_folder(root: Path) -> None:
     assert home_folders() == (root / "home",)
 
 
-def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+def test_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "large.png").open("wb") as file:
         file.truncate(LARGEST_INPUT + 1)
     tracemalloc.start()
@@ -253,40 +253,40 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["pics", "fifo", "socket", "missing.png", "a.png"], ids=repr)
 def test_no_file_stays_open(name: str, root: Path) -> None:
-    before = next_descriptor()
+    before = get_next_descriptor()
     for _ in range(3):
         try:
             read("{h}/" + name, root)
         except ImageError:
             continue
-    assert next_descriptor() == before
+    assert get_next_descriptor() == before
 
 
-def next_descriptor() -> int:
-    """The lowest descriptor that is free."""
+def get_next_descriptor() -> int:
+    """Get the lowest free file descriptor."""
     descriptor = os.open(os.devnull, os.O_RDONLY)
     os.close(descriptor)
     return descriptor
 
 
-def test_a_folder_is_not_a_file(root: Path) -> None:
-    assert "is not a file" in refusal("{h}/pics", root)
+def test_folder_is_not_a_file(root: Path) -> None:
+    assert "is not a file" in get_refusal("{h}/pics", root)
 
 
 @pytest.mark.parametrize("uri", ["file://{h}" + "/a" * 5000, "file://{h}/" + "x" * 5000], ids=["parts", "name"])
-def test_an_endless_path_is_refused_by_the_parser(uri: str, root: Path) -> None:
+def test_endless_path_is_refused_by_the_parser(uri: str, root: Path) -> None:
     # Resolving a path takes time that grows with the square of the number of its parts.
     with pytest.raises(ImageError):
         parse_source(uri.format(h=root / "home"))
 
 
-def test_a_refusal_can_always_be_encoded(root: Path) -> None:
-    assert refusal("{h}/\ud800.png", root).encode()
+def test_refusal_of_an_invalid_name_can_be_encoded(root: Path) -> None:
+    assert get_refusal("{h}/\ud800.png", root).encode()
 
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
-    """A file in an allowed folder, beside a folder that is not allowed."""
+    """Create a file in an allowed folder, next to a folder that is not allowed."""
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/secret.png").write_text(SECRET)
     picture = tmp_path / "allowed/a.png"
@@ -295,8 +295,8 @@ def picture(tmp_path: Path) -> Path:
     return picture
 
 
-def replacing(change: Callable[[], object], opened: list[int]) -> Callable[[str, int], int]:
-    """An opener before which another program changes files."""
+def build_opener(change: Callable[[], object], opened: list[int]) -> Callable[[str, int], int]:
+    """Build an opener that first calls `change`, as if another program changed the files."""
 
     def opener(path: str, flags: int) -> int:
         change()
@@ -307,7 +307,7 @@ def replacing(change: Callable[[], object], opened: list[int]) -> Callable[[str,
     return opener
 
 
-def test_a_link_that_replaced_the_file_is_not_opened(picture: Path) -> None:
+def test_link_that_replaced_the_file_is_not_opened(picture: Path) -> None:
     opened: list[int] = []
 
     def change() -> None:
@@ -315,24 +315,24 @@ def test_a_link_that_replaced_the_file_is_not_opened(picture: Path) -> None:
         picture.symlink_to("../outside/secret.png")
 
     with pytest.raises(ImageError) as refused:
-        read_file(str(picture), [picture.parent], opener=replacing(change, opened))
+        read_file(str(picture), [picture.parent], opener=build_opener(change, opened))
     assert SECRET not in str(refused.value)
-    # Not only left unread: opening can have effects of its own, as with a pipe or a device.
+    # It is not even opened, because opening a pipe or a device can have effects.
     assert opened == []
 
 
-def test_a_file_that_replaced_the_checked_one_is_not_read(picture: Path) -> None:
+def test_file_that_replaced_the_checked_one_is_not_read(picture: Path) -> None:
     opened: list[int] = []
 
     def change() -> None:
         (picture.parent.parent / "outside/secret.png").rename(picture)
 
     with pytest.raises(ImageError, match="changed"):
-        read_file(str(picture), [picture.parent], opener=replacing(change, opened))
+        read_file(str(picture), [picture.parent], opener=build_opener(change, opened))
     assert len(opened) == 1
 
 
-def test_a_folder_that_replaced_the_checked_one_is_not_read(picture: Path) -> None:
+def test_folder_that_replaced_the_checked_one_is_not_read(picture: Path) -> None:
     opened: list[int] = []
 
     def change() -> None:
@@ -341,17 +341,17 @@ def test_a_folder_that_replaced_the_checked_one_is_not_read(picture: Path) -> No
         picture.parent.symlink_to("outside")
 
     with pytest.raises(ImageError, match="changed"):
-        read_file(str(picture), [picture.parent], opener=replacing(change, opened))
+        read_file(str(picture), [picture.parent], opener=build_opener(change, opened))
     assert opened == []
 
 
 @pytest.mark.parametrize("swapped", ["allowed/inner", "allowed"])
-def test_no_file_is_read_through_a_folder_that_is_swapped_all_the_time(tmp_path: Path, swapped: str) -> None:
+def test_no_file_is_read_while_a_folder_is_being_swapped(tmp_path: Path, swapped: str) -> None:
     for folder, content in (("allowed", "a picture"), ("outside", SECRET)):
         (tmp_path / folder / "inner/deep").mkdir(parents=True)
         (tmp_path / folder / "inner/deep/a.png").write_text(content)
     allowed, place, aside, link = (tmp_path / name for name in ("allowed", swapped, "aside", "link"))
-    # Before the folder is replaced for the first time, as when a server starts.
+    # The first read is before the folder is replaced, as at the start of a server.
     contents = {read_file(f"{allowed}/inner/deep/a.png", [allowed])}
     ended = threading.Event()
 
@@ -376,13 +376,13 @@ def test_no_file_is_read_through_a_folder_that_is_swapped_all_the_time(tmp_path:
     assert contents == {b"a picture"}
 
 
-def test_an_unchanged_file_is_read(picture: Path) -> None:
+def test_unchanged_file_is_read(picture: Path) -> None:
     opened: list[int] = []
-    assert read_file(str(picture), [picture.parent], opener=replacing(lambda: None, opened)) == b"a picture"
+    assert read_file(str(picture), [picture.parent], opener=build_opener(lambda: None, opened)) == b"a picture"
     assert len(opened) == 1
 
 
-def test_a_file_in_an_unreadable_folder_is_a_reason(picture: Path) -> None:
+def test_file_in_an_unreadable_folder_is_reported(picture: Path) -> None:
     picture.parent.chmod(0)
     try:
         reason = run_restricted("read", picture)

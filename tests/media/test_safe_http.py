@@ -1,4 +1,4 @@
-"""No link leads into this machine or its network, however it is written; a public link is fetched correctly."""
+"""No link reaches this machine or its network, however it is written. Public links are fetched."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.clock import pass_time
 from tests.media.network import (
     PUBLIC,
     PUBLIC6,
-    Answer,
-    Answers,
     Body,
+    CannedResponse,
+    FakeNetwork,
     FileServer,
-    Hosts,
     Resolver,
+    UrlTransport,
     redirect,
     resolve,
 )
@@ -83,25 +83,29 @@ NOT_LINKS = ["", "http:", "http://", "//public.example/", "public.example", "htt
 
 @pytest.fixture(autouse=True)
 def few_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load one certificate instead of all of the system, which would take most of the time of these tests."""
+    """Load one certificate instead of all those of the system, which would take most of the time."""
     monkeypatch.setenv("SSL_CERT_FILE", str(Path(__file__).with_name("public.example.pem")))
 
 
-async def fetch(hosts: Hosts, url: str, *, allow_private: bool = False, api_origin: str | None = None) -> bytes:
-    client = SafeHttpClient(network=hosts, resolve=resolve, allow_private=allow_private, api_origin=api_origin)
+async def fetch(network: FakeNetwork, url: str, *, allow_private: bool = False, api_origin: str | None = None) -> bytes:
+    client = SafeHttpClient(network=network, resolve=resolve, allow_private=allow_private, api_origin=api_origin)
     try:
         return await client.fetch(url)
     finally:
         await client.aclose()
 
 
-async def refusal(hosts: Hosts, url: str, *, allow_private: bool = False, api_origin: str | None = None) -> ImageError:
+async def get_refusal(
+    network: FakeNetwork, url: str, *, allow_private: bool = False, api_origin: str | None = None
+) -> ImageError:
     with pytest.raises(ImageError) as caught:
-        await fetch(hosts, url, allow_private=allow_private, api_origin=api_origin)
+        await fetch(network, url, allow_private=allow_private, api_origin=api_origin)
     return caught.value
 
 
-async def refusal_of(transport: httpx2.AsyncBaseTransport, url: str = "http://public.example/") -> ImageError:
+async def get_transport_refusal(
+    transport: httpx2.AsyncBaseTransport, url: str = "http://public.example/"
+) -> ImageError:
     with pytest.raises(ImageError) as caught:
         await SafeHttpClient(transport=transport, resolve=resolve).fetch(url)
     return caught.value
@@ -110,81 +114,81 @@ async def refusal_of(transport: httpx2.AsyncBaseTransport, url: str = "http://pu
 @pytest.mark.parametrize("host", PRIVATE, ids=repr)
 async def test_no_connection_to_a_private_host(host: str) -> None:
     for url in (f"http://{host}/", f"https://{host}:8443/secret?secret"):
-        hosts = Hosts()
-        error = await refusal(hosts, url)
-        assert hosts.attempts == []
+        network = FakeNetwork()
+        error = await get_refusal(network, url)
+        assert network.attempts == []
         assert "secret" not in error.reason
 
 
 @pytest.mark.parametrize("url", ATTACKS + NOT_LINKS, ids=lambda url: repr(url[:50]))
 async def test_no_connection_for_an_unusual_link(url: str) -> None:
-    hosts = Hosts()
-    await refusal(hosts, url)
-    assert hosts.attempts == []
+    network = FakeNetwork()
+    await get_refusal(network, url)
+    assert network.attempts == []
 
 
 @pytest.mark.parametrize("host", PRIVATE, ids=repr)
 async def test_no_redirect_to_a_private_host(host: str) -> None:
     for location in (f"http://{host}/latest/", f"//{host}/"):
-        hosts = Hosts({"http://public.example/": redirect(location)})
-        await refusal(hosts, "http://public.example/")
-        assert hosts.attempts == [PUBLIC]
+        network = FakeNetwork({"http://public.example/": redirect(location)})
+        await get_refusal(network, "http://public.example/")
+        assert network.attempts == [PUBLIC]
 
 
 @pytest.mark.parametrize("location", [*ATTACKS, "//:80/"], ids=lambda url: repr(url[:50]))
 async def test_no_redirect_to_an_unusual_link(location: str) -> None:
     # From https: a location without a host would be a path on the same host if it came from http.
-    hosts = Hosts({"https://public.example/": redirect(location.translate(NOT_IN_A_HEADER))})
-    await refusal(hosts, "https://public.example/")
-    assert hosts.attempts == [PUBLIC]
+    network = FakeNetwork({"https://public.example/": redirect(location.translate(NOT_IN_A_HEADER))})
+    await get_refusal(network, "https://public.example/")
+    assert network.attempts == [PUBLIC]
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_each_redirect_of_a_chain_is_checked(status: int) -> None:
-    hosts = Hosts(
+    network = FakeNetwork(
         {
             "http://public.example/": redirect("/second", status),
             "http://public.example/second": redirect("https://other.example/third", status),
             "https://other.example/third": redirect("//169.254.169.254/latest/meta-data/", status),
         }
     )
-    await refusal(hosts, "http://public.example/")
-    assert hosts.attempts == [PUBLIC, PUBLIC, PUBLIC6]
+    await get_refusal(network, "http://public.example/")
+    assert network.attempts == [PUBLIC, PUBLIC, PUBLIC6]
 
 
 async def test_at_most_five_redirects() -> None:
     chain = {f"http://public.example/{n}": redirect(f"/{n + 1}") for n in range(6)}
-    hosts = Hosts(chain)
-    error = await refusal(hosts, "http://public.example/0")
+    network = FakeNetwork(chain)
+    error = await get_refusal(network, "http://public.example/0")
     assert "redirects" in error.reason
-    assert len(hosts.received) == 6
-    assert await fetch(Hosts(chain), "http://public.example/1") == b"a picture"
+    assert len(network.received) == 6
+    assert await fetch(FakeNetwork(chain), "http://public.example/1") == b"a picture"
 
 
-async def test_the_checked_address_is_connected_to() -> None:
-    hosts, resolver = Hosts(), Resolver(PUBLIC, "127.0.0.1")
-    client = SafeHttpClient(network=hosts, resolve=resolver)
+async def test_connection_uses_the_checked_address() -> None:
+    network, resolver = FakeNetwork(), Resolver(PUBLIC, "127.0.0.1")
+    client = SafeHttpClient(network=network, resolve=resolver)
     assert await client.fetch("http://rebinding.example/") == b"a picture"
-    assert (hosts.attempts, resolver.calls) == ([PUBLIC], 1)
+    assert (network.attempts, resolver.calls) == ([PUBLIC], 1)
 
 
-@pytest.mark.parametrize("answers", [{}, {"http://rebinding.example/": redirect("/again")}], ids=["link", "redirect"])
-async def test_a_name_that_changes_its_meaning_is_checked_again(answers: dict[str, Answer]) -> None:
-    hosts = Hosts(answers)
-    client = SafeHttpClient(network=hosts, resolve=Resolver(PUBLIC, "127.0.0.1"))
-    if not answers:
+@pytest.mark.parametrize("responses", [{}, {"http://rebinding.example/": redirect("/again")}], ids=["link", "redirect"])
+async def test_name_is_checked_again_for_each_request(responses: dict[str, CannedResponse]) -> None:
+    network = FakeNetwork(responses)
+    client = SafeHttpClient(network=network, resolve=Resolver(PUBLIC, "127.0.0.1"))
+    if not responses:
         await client.fetch("http://rebinding.example/")
     with pytest.raises(ImageError, match="LUMA_MCP_ALLOW_PRIVATE_URLS"):
         await client.fetch("http://rebinding.example/")
-    assert hosts.attempts == [PUBLIC]
+    assert network.attempts == [PUBLIC]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "intranet", "mixed.example"], ids=repr)
-async def test_an_injected_transport_does_not_skip_the_check(host: str) -> None:
-    transport = Answers({"http://public.example/": redirect(f"http://{host}/")})
-    assert not (await refusal_of(transport, f"http://{host}/")).retryable
+async def test_injected_transport_does_not_skip_the_check(host: str) -> None:
+    transport = UrlTransport({"http://public.example/": redirect(f"http://{host}/")})
+    assert not (await get_transport_refusal(transport, f"http://{host}/")).retryable
     assert transport.requests == []
-    assert not (await refusal_of(transport)).retryable
+    assert not (await get_transport_refusal(transport)).retryable
     assert [request.url.host for request in transport.requests] == ["public.example"]
 
 
@@ -199,99 +203,99 @@ async def test_an_injected_transport_does_not_skip_the_check(host: str) -> None:
         (f"http://{PUBLIC}:81/", PUBLIC, 81, f"{PUBLIC}:81", None),
         (f"https://[{PUBLIC6}]/", PUBLIC6, 443, f"[{PUBLIC6}]", PUBLIC6),
         (f"http://[{PUBLIC6}]:81/", PUBLIC6, 81, f"[{PUBLIC6}]:81", None),
-        # As networks without IPv4 see public addresses.
+        # The form of public addresses in networks without IPv4.
         ("http://[64:ff9b::5db8:d70e]/", "64:ff9b::5db8:d70e", 80, "[64:ff9b::5db8:d70e]", None),
     ],
     ids=repr,
 )
-async def test_a_public_link_is_fetched_under_its_own_name(
+async def test_public_link_is_fetched_with_its_host_name(
     url: str, address: str, port: int, host: str, name: str | None
 ) -> None:
-    hosts = Hosts()
-    assert await fetch(hosts, url) == b"a picture"
-    assert (hosts.attempts, hosts.ports) == ([address], [port])
-    assert hosts.received[0].headers["host"] == host
-    assert hosts.received[0].server_name == name
+    network = FakeNetwork()
+    assert await fetch(network, url) == b"a picture"
+    assert (network.attempts, network.ports) == ([address], [port])
+    assert network.received[0].headers["host"] == host
+    assert network.received[0].server_name == name
 
 
-async def test_a_silent_address_delays_a_link_by_250_ms() -> None:
+async def test_silent_address_delays_a_link_by_250_ms() -> None:
     start = anyio.current_time()
-    hosts = Hosts(seconds={PUBLIC6: math.inf})
-    assert await fetch(hosts, "https://other.example/") == b"a picture"
-    assert hosts.attempts == [PUBLIC6, PUBLIC]
+    network = FakeNetwork(seconds={PUBLIC6: math.inf})
+    assert await fetch(network, "https://other.example/") == b"a picture"
+    assert network.attempts == [PUBLIC6, PUBLIC]
     # Virtual time: the connect timeout would be 10 s.
     assert anyio.current_time() - start == pytest.approx(HAPPY_EYEBALLS_DELAY)
-    assert hosts.open == 0
+    assert network.open == 0
 
 
-async def test_the_slower_connection_is_closed() -> None:
-    hosts = Hosts(seconds={PUBLIC6: 1, PUBLIC: 1 - HAPPY_EYEBALLS_DELAY})
-    assert await fetch(hosts, "https://other.example/") == b"a picture"
-    assert hosts.accepted == 2
-    assert hosts.open == 0
+async def test_slower_connection_is_closed() -> None:
+    network = FakeNetwork(seconds={PUBLIC6: 1, PUBLIC: 1 - HAPPY_EYEBALLS_DELAY})
+    assert await fetch(network, "https://other.example/") == b"a picture"
+    assert network.accepted == 2
+    assert network.open == 0
 
 
 async def test_connections_made_while_cancelled_are_closed() -> None:
-    hosts = Hosts(seconds={PUBLIC6: 1, PUBLIC: 1 - HAPPY_EYEBALLS_DELAY})
+    network = FakeNetwork(seconds={PUBLIC6: 1, PUBLIC: 1 - HAPPY_EYEBALLS_DELAY})
     with anyio.move_on_after(0.5):
-        await fetch(hosts, "https://other.example/")
-    assert hosts.accepted == 2
-    assert hosts.open == 0
+        await fetch(network, "https://other.example/")
+    assert network.accepted == 2
+    assert network.open == 0
 
 
-async def test_a_refusing_address_delays_nothing() -> None:
+async def test_refusing_address_causes_no_delay() -> None:
     start = anyio.current_time()
-    hosts = Hosts(refusing=[PUBLIC6])
-    assert await fetch(hosts, "https://other.example/") == b"a picture"
+    network = FakeNetwork(refusing=[PUBLIC6])
+    assert await fetch(network, "https://other.example/") == b"a picture"
     assert anyio.current_time() == start
 
 
 @pytest.mark.parametrize(
-    ("hosts", "cause", "seconds"),
+    ("network", "cause", "seconds"),
     [
-        (Hosts(refusing=[PUBLIC, PUBLIC6]), "ConnectError", 0),
-        (Hosts(seconds={PUBLIC: math.inf, PUBLIC6: math.inf}), "ConnectTimeout", 10),
-        (Hosts(seconds={PUBLIC: math.inf}, refusing=[PUBLIC6]), "ConnectTimeout", 10),
+        (FakeNetwork(refusing=[PUBLIC, PUBLIC6]), "ConnectError", 0),
+        (FakeNetwork(seconds={PUBLIC: math.inf, PUBLIC6: math.inf}), "ConnectTimeout", 10),
+        (FakeNetwork(seconds={PUBLIC: math.inf}, refusing=[PUBLIC6]), "ConnectTimeout", 10),
     ],
     ids=["refused", "silent", "both"],
 )
-async def test_a_host_that_no_address_connects_to(hosts: Hosts, cause: str, seconds: float) -> None:
+async def test_host_without_a_working_address_is_retryable(network: FakeNetwork, cause: str, seconds: float) -> None:
     start = anyio.current_time()
-    error = await refusal(hosts, "https://other.example/")
+    error = await get_refusal(network, "https://other.example/")
     assert cause in error.reason
     assert error.retryable
     assert anyio.current_time() - start == pytest.approx(seconds)
 
 
-async def test_a_cancelled_link_leaves_no_connection_open() -> None:
-    hosts = Hosts()
-    client = SafeHttpClient(network=hosts, resolve=resolve)
+async def test_cancelled_request_closes_its_connection() -> None:
+    network = FakeNetwork()
+    client = SafeHttpClient(network=network, resolve=resolve)
     with anyio.CancelScope() as scope:
         async with client.stream("http://public.example/", {}):
-            assert hosts.open == 1
+            assert network.open == 1
             scope.cancel()
             await anyio.sleep(1)
-    assert hosts.open == 0
+    assert network.open == 0
 
 
 @pytest.mark.parametrize("error", [ValueError, TimeoutError, httpx2.InvalidURL], ids=lambda error: error.__name__)
-async def test_an_error_of_the_reader_stays_what_it_is(error: type[Exception]) -> None:
-    client = SafeHttpClient(network=Hosts(), resolve=resolve)
+async def test_error_of_the_reader_is_not_converted(error: type[Exception]) -> None:
+    client = SafeHttpClient(network=FakeNetwork(), resolve=resolve)
     with pytest.raises(error, match="of the reader"):
         async with client.stream("http://public.example/", {}):
             raise error("of the reader")
 
 
-async def test_no_site_learns_about_another_or_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_requests_contain_no_cookies_or_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "netrc").write_text("default login me password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     cookie = {"set-cookie": "session=1; Path=/", "location": "https://other.example/b"}
-    hosts = Hosts({"https://public.example/a": Answer(302, b"", cookie)})
-    client = SafeHttpClient(network=hosts, resolve=resolve)
+    network = FakeNetwork({"https://public.example/a": CannedResponse(302, b"", cookie)})
+    client = SafeHttpClient(network=network, resolve=resolve)
     for _ in range(2):
         assert await client.fetch("https://public.example/a") == b"a picture"
-    assert [request.headers["host"] for request in hosts.received] == ["public.example", "other.example"] * 2
-    for request in hosts.received:
+    assert [request.headers["host"] for request in network.received] == ["public.example", "other.example"] * 2
+    for request in network.received:
         assert set(request.headers) == {"host", "user-agent", "accept", "accept-encoding"}
 
 
@@ -302,82 +306,82 @@ http://localhost:8700 http://127.1:8700 http://me@127.0.0.1:8700
 """
 
 
-async def test_a_link_to_a_local_api_is_fetched() -> None:
-    hosts = Hosts()
-    assert await fetch(hosts, "http://127.0.0.1:8700/media/a.png", api_origin=API) == b"a picture"
-    assert (hosts.attempts, hosts.ports) == (["127.0.0.1"], [8700])
+async def test_link_to_a_local_api_is_fetched() -> None:
+    network = FakeNetwork()
+    assert await fetch(network, "http://127.0.0.1:8700/media/a.png", api_origin=API) == b"a picture"
+    assert (network.attempts, network.ports) == (["127.0.0.1"], [8700])
 
 
 @pytest.mark.parametrize("origin", OTHER_ORIGINS.split(), ids=repr)
 async def test_no_other_local_origin_is_fetched(origin: str) -> None:
-    hosts = Hosts({"http://127.0.0.1:8700/": redirect(f"{origin}/")})
-    await refusal(hosts, f"{origin}/media/a.png", api_origin=API)
-    await refusal(hosts, "http://127.0.0.1:8700/", api_origin=API)
-    assert (hosts.attempts, hosts.ports) == (["127.0.0.1"], [8700])
+    network = FakeNetwork({"http://127.0.0.1:8700/": redirect(f"{origin}/")})
+    await get_refusal(network, f"{origin}/media/a.png", api_origin=API)
+    await get_refusal(network, "http://127.0.0.1:8700/", api_origin=API)
+    assert (network.attempts, network.ports) == (["127.0.0.1"], [8700])
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:81/", "https://intranet/a", "http://[fd00::7]/"], ids=repr)
-async def test_private_links_if_they_are_allowed(url: str) -> None:
-    hosts = Hosts({"http://public.example/": redirect(url)})
-    assert await fetch(hosts, url, allow_private=True) == b"a picture"
-    assert await fetch(hosts, "http://public.example/", allow_private=True) == b"a picture"
+async def test_private_links_are_fetched_if_allowed(url: str) -> None:
+    network = FakeNetwork({"http://public.example/": redirect(url)})
+    assert await fetch(network, url, allow_private=True) == b"a picture"
+    assert await fetch(network, "http://public.example/", allow_private=True) == b"a picture"
 
 
 @pytest.mark.parametrize("url", ["ftp://intranet/a", "http://me:pw@intranet/", "http://intranet:99999/"], ids=repr)
-async def test_unusual_links_even_if_private_ones_are_allowed(url: str) -> None:
-    hosts = Hosts()
-    await refusal(hosts, url, allow_private=True)
-    assert hosts.attempts == []
+async def test_unusual_links_are_rejected_if_private_ones_are_allowed(url: str) -> None:
+    network = FakeNetwork()
+    await get_refusal(network, url, allow_private=True)
+    assert network.attempts == []
 
 
-class Pouring(httpx2.AsyncBaseTransport):
-    """Sends a megabyte `every` so many seconds, endlessly or until `megabytes` are sent."""
+class MegabyteTransport(httpx2.AsyncBaseTransport):
+    """A transport that sends a megabyte `every` so many seconds, endlessly or until `megabytes` are sent."""
 
     def __init__(self, megabytes: float = float("inf"), *, every: float = 0) -> None:
         self.sent, self._end, self._every = 0, megabytes, every
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:  # noqa: ARG002
-        return httpx2.Response(200, stream=Body(self._pour()))
+        return httpx2.Response(200, stream=Body(self._chunks()))
 
-    async def _pour(self) -> AsyncGenerator[bytes]:
+    async def _chunks(self) -> AsyncGenerator[bytes]:
         while self.sent < self._end:
             await pass_time(self._every)
             self.sent += 1
             yield bytes(1_000_000)
 
 
-async def test_an_endless_answer_is_left_at_the_limit() -> None:
-    pouring = Pouring()
-    error = await refusal_of(pouring)
+async def test_endless_response_is_stopped_at_the_limit() -> None:
+    transport = MegabyteTransport()
+    error = await get_transport_refusal(transport)
     assert "larger than 100 MB" in error.reason
-    assert pouring.sent == LARGEST_INPUT // 1_000_000 + 1
+    assert transport.sent == LARGEST_INPUT // 1_000_000 + 1
 
 
-async def test_a_picture_as_large_as_the_limit() -> None:
-    client = SafeHttpClient(transport=Pouring(100), resolve=resolve)
+async def test_picture_of_the_largest_size_is_fetched() -> None:
+    client = SafeHttpClient(transport=MegabyteTransport(100), resolve=resolve)
     assert len(await client.fetch("http://public.example/")) == LARGEST_INPUT
 
 
-async def test_a_slow_answer_is_left_after_a_minute() -> None:
+async def test_slow_response_is_stopped_after_a_minute() -> None:
     start = anyio.current_time()
-    error = await refusal_of(Pouring(every=20))
+    error = await get_transport_refusal(MegabyteTransport(every=20))
     assert error.retryable
     assert anyio.current_time() - start == pytest.approx(60)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "GZIP", "identity, gzip"], ids=repr)
-async def test_a_compressed_answer_is_refused(encoding: str) -> None:
-    hosts = Hosts({"http://public.example/": Answer(200, b"\x1f\x8b", {"content-encoding": encoding})})
-    assert "compressed" in (await refusal(hosts, "http://public.example/")).reason
-    assert hosts.received[0].headers["accept-encoding"] == "identity"
+async def test_compressed_response_is_rejected(encoding: str) -> None:
+    network = FakeNetwork({"http://public.example/": CannedResponse(200, b"\x1f\x8b", {"content-encoding": encoding})})
+    assert "compressed" in (await get_refusal(network, "http://public.example/")).reason
+    assert network.received[0].headers["accept-encoding"] == "identity"
 
 
 @pytest.mark.parametrize(
     ("status", "retryable"),
     [(404, False), (401, False), (403, False), (410, False), (204, False), (408, True), (429, True), (500, True)],
 )
-async def test_a_refusal_by_status(status: int, retryable: bool) -> None:
-    error = await refusal_of(Answers({"http://public.example/": Answer(status, b"secret")}))
+async def test_error_of_each_status(status: int, retryable: bool) -> None:
+    error = await get_transport_refusal(UrlTransport({"http://public.example/": CannedResponse(status, b"secret")}))
     assert error.reason.startswith(f"is a link that answers {status}")
     assert "secret" not in error.reason
     assert str(error) == error.reason
@@ -395,11 +399,11 @@ async def test_a_refusal_by_status(status: int, retryable: bool) -> None:
     ],
     ids=repr,
 )
-async def test_a_host_without_an_address(fault: Exception, reason: str, *, retryable: bool) -> None:
+async def test_error_of_a_host_without_an_address(fault: Exception, reason: str, *, retryable: bool) -> None:
     async def fail(host: str, port: int) -> list[str]:  # noqa: ARG001
         raise fault
 
-    client = SafeHttpClient(network=Hosts(), resolve=fail)
+    client = SafeHttpClient(network=FakeNetwork(), resolve=fail)
     with pytest.raises(ImageError) as caught:
         await client.fetch("http://nowhere.example/")
     assert reason in caught.value.reason
@@ -413,24 +417,24 @@ class BadCertificate(httpx2.AsyncBaseTransport):
         )
 
 
-async def test_an_invalid_certificate_stays_invalid() -> None:
-    error = await refusal_of(BadCertificate())
+async def test_invalid_certificate_is_not_retryable() -> None:
+    error = await get_transport_refusal(BadCertificate())
     assert "certificate" in error.reason
     assert not error.retryable
 
 
-async def test_a_broken_answer_may_be_complete_later() -> None:
-    error = await refusal_of(FileServer(b"secret" * 500, breaks=[500]))
+async def test_broken_response_is_retryable() -> None:
+    error = await get_transport_refusal(FileServer(b"secret" * 500, breaks=[500]))
     assert "ReadError" in error.reason
     assert error.retryable
 
 
-# A port on which nothing listens: whatever is sent to this proxy ends in a retryable network error.
+# Nothing listens on this port, so a request through this proxy ends in a retryable network error.
 NOWHERE = "http://127.0.0.1:9"
 
 
 @pytest.mark.parametrize("host", LITERALS, ids=repr)
-async def test_no_proxy_is_asked_for_a_private_literal(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_private_address_is_rejected_with_a_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", NOWHERE)
     client = SafeHttpClient(resolve=resolve)
     for scheme in ("http", "https"):
@@ -456,34 +460,34 @@ async def test_no_proxy_is_asked_for_a_private_literal(host: str, monkeypatch: p
     ],
     ids=repr,
 )
-async def test_no_proxy_names_a_host(no_proxy: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_host_in_no_proxy_uses_no_proxy(no_proxy: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", NOWHERE)
     monkeypatch.setenv("NO_PROXY", no_proxy)
-    hosts = Hosts()
-    assert await fetch(hosts, url) == b"a picture"
-    assert len(hosts.attempts) == 1
+    network = FakeNetwork()
+    assert await fetch(network, url) == b"a picture"
+    assert len(network.attempts) == 1
 
 
 @pytest.mark.parametrize("no_proxy", ["ublic.example", "public.example:81", "10.0.0.0/8", "93.184.215.0/24", ",", "x*"])
-async def test_no_proxy_names_another_host(no_proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_host_outside_no_proxy_uses_the_proxy(no_proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", NOWHERE)
     monkeypatch.setenv("NO_PROXY", no_proxy)
-    hosts = Hosts()
-    assert (await refusal(hosts, "http://public.example/")).retryable
-    assert hosts.attempts == []
+    network = FakeNetwork()
+    assert (await get_refusal(network, "http://public.example/")).retryable
+    assert network.attempts == []
 
 
-async def test_a_local_api_uses_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_local_api_uses_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", NOWHERE)
-    assert await fetch(Hosts(), "http://127.0.0.1:8700/media/a.png", api_origin=API) == b"a picture"
+    assert await fetch(FakeNetwork(), "http://127.0.0.1:8700/media/a.png", api_origin=API) == b"a picture"
 
 
 @pytest.mark.parametrize("proxy", ["gopher://127.0.0.1", "http://[::1"])
-async def test_an_unusable_proxy_is_a_reason(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unusable_proxy_is_reported(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", proxy)
-    assert "HTTP_PROXY is not" in (await refusal(Hosts(), "http://public.example/")).reason
+    assert "HTTP_PROXY is not" in (await get_refusal(FakeNetwork(), "http://public.example/")).reason
 
 
-async def test_missing_certificates_are_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_certificates_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
-    assert "proxy or certificate variables" in (await refusal(Hosts(), "http://public.example/")).reason
+    assert "proxy or certificate variables" in (await get_refusal(FakeNetwork(), "http://public.example/")).reason

@@ -1,4 +1,4 @@
-"""What the value of an image parameter is parsed as."""
+"""Parsing the value of an image parameter."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_each_kind_of_source(text: str, kind: SourceKind, parsed: str, monkeypat
     ],
     ids=repr,
 )
-def test_a_windows_path_on_windows(text: str, path: str) -> None:
+def test_windows_path_is_accepted_on_windows(text: str, path: str) -> None:
     source = parse_source(text, windows=True)
     assert (source.kind, source.text) == (SourceKind.FILE, path)
 
@@ -70,12 +70,12 @@ def test_other_sources_are_the_same_on_windows(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", [r"C:\Photos\me\a.png", "C:/a.png", r"\a.png", "C:a.png"], ids=repr)
-def test_a_windows_path_on_another_system(text: str) -> None:
+def test_windows_path_is_rejected_on_other_systems(text: str) -> None:
     with pytest.raises(ImageError, match="Windows path"):
         parse_source(text, windows=False)
 
 
-def test_a_known_jobid_may_look_like_anything() -> None:
+def test_known_jobid_can_have_any_form() -> None:
     assert parse_source("job-of-tomorrow:7", is_jobid="job-of-tomorrow:7".__eq__).kind is SourceKind.JOB
     assert parse_source("job-of-tomorrow:7").kind is SourceKind.ASSET
 
@@ -85,19 +85,19 @@ def test_a_known_jobid_may_look_like_anything() -> None:
     ["sandbox:/mnt/data/a.png", "attachment://1", "blob:https://chat.example/1", "cid:a@b", "content://media/1"],
     ids=repr,
 )
-def test_an_address_inside_the_chat_application(text: str) -> None:
+def test_address_inside_the_chat_application_is_rejected(text: str) -> None:
     with pytest.raises(ImageError, match="chat application"):
         parse_source(text)
 
 
 @pytest.mark.parametrize("text", ["ftp://a/b.png", "s3://bucket/a.png", "javascript:alert(1)", "x-y://z"], ids=repr)
-def test_an_address_of_another_scheme(text: str) -> None:
+def test_rejection_names_the_unsupported_scheme(text: str) -> None:
     with pytest.raises(ImageError, match=text.split(":", maxsplit=1)[0]):
         parse_source(text)
 
 
 @pytest.mark.parametrize("text", ["", "  ", "''", "a cat on a roof", "a.png", "./a.png", "pictures/a.png"], ids=repr)
-def test_anything_else_lists_the_kinds(text: str) -> None:
+def test_rejection_of_other_text_lists_the_accepted_kinds(text: str) -> None:
     with pytest.raises(ImageError, match=r"assetRef.*jobid.*https.*path.*data"):
         parse_source(text, windows=False)
 
@@ -126,7 +126,7 @@ def test_bare_base64_needs_a_prefix(start: str) -> None:
     ],
     ids=lambda uri: uri[:40] + uri[-6:],
 )
-def test_each_spelling_of_a_data_uri(uri: str) -> None:
+def test_each_form_of_a_data_uri_is_read(uri: str) -> None:
     assert read_data_uri(parse_source(uri).text) == BYTES
 
 
@@ -148,7 +148,7 @@ def test_each_spelling_of_a_data_uri(uri: str) -> None:
     ],
     ids=ascii,
 )
-def test_a_broken_data_uri_is_not_quoted(uri: str, reason: str) -> None:
+def test_error_about_a_broken_data_uri_does_not_quote_it(uri: str, reason: str) -> None:
     with pytest.raises(ImageError, match=reason) as refused:
         read_data_uri(parse_source(uri).text)
     assert "swordf" not in str(refused.value)
@@ -157,6 +157,6 @@ def test_a_broken_data_uri_is_not_quoted(uri: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("head", "letters"), [("data:;base64,", LARGEST_INPUT // 3 * 4 + 8), ("data:,", LARGEST_INPUT + 1)], ids=repr
 )
-def test_a_data_uri_that_is_too_large(head: str, letters: int) -> None:
+def test_data_uri_that_is_too_large_is_rejected(head: str, letters: int) -> None:
     with pytest.raises(ImageError, match="100 MB"):
         read_data_uri(head + "A" * letters)

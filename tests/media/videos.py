@@ -1,4 +1,4 @@
-"""Writes small clips, of which each frame is known."""
+"""Write small clips whose frames are known, and read them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 PQ, HLG = 16, 18
 """Transfer characteristics (ITU-T H.273)."""
 SIZE = (96, 64)
-# Nearly without loss.
+# Nearly lossless.
 _SDR = {"qp": "2", "preset": "ultrafast"}
 _HDR = {"preset": "ultrafast", "x265-params": "log-level=none:lossless=1"}
 
 
 def gray(level: int, size: tuple[int, int] = SIZE, pixel_format: str = "yuv420p") -> av.VideoFrame:
-    """A frame of one shade."""
+    """Build a frame of one shade."""
     frame = av.VideoFrame(*size, pixel_format)
     depth = 10 if "10" in pixel_format else 8
     for plane, value in zip(frame.planes, (level, 1 << depth - 1, 1 << depth - 1), strict=True):
@@ -34,7 +34,7 @@ def gray(level: int, size: tuple[int, int] = SIZE, pixel_format: str = "yuv420p"
 
 
 def steps(levels: Sequence[int], width: int) -> av.VideoFrame:
-    """A frame in 10 bits with a vertical stripe of each shade, `width` pixels wide."""
+    """Build a 10-bit frame with a vertical stripe of each shade, `width` pixels wide."""
     frame = gray(0, (len(levels) * width, 64), "yuv420p10le")
     plane = frame.planes[0]
     line = b"".join(level.to_bytes(2, "little") * width for level in levels)
@@ -43,7 +43,7 @@ def steps(levels: Sequence[int], width: int) -> av.VideoFrame:
 
 
 def noise(size: tuple[int, int] = SIZE, seed: int = 0) -> av.VideoFrame:
-    """A frame that is hard to compress."""
+    """Build a frame that is hard to compress."""
     frame, source = gray(0, size), random.Random(seed)
     for plane in frame.planes:
         plane.update(source.randbytes(plane.buffer_size))
@@ -61,7 +61,7 @@ def write_clip(
     sound: bool = False,
     **options: Any,
 ) -> Path:
-    """Write an MP4 file: H.264, or lossless HEVC if `transfer` is HDR. `times`: of the frames, in thousandths."""
+    """Write an MP4 file: H.264, or lossless HEVC if `transfer` is HDR. `times`: of the frames, in ms."""
     is_hdr = transfer in (PQ, HLG)
     rate = Fraction(rate).limit_denominator(1001)
     stream: VideoStream | None = None
@@ -95,18 +95,18 @@ def write_clip(
 def write_shades(
     path: Path, levels: Iterable[int], rate: float = 24, size: tuple[int, int] = SIZE, **options: Any
 ) -> Path:
-    """Write a clip of frames of one shade each."""
+    """Write a clip whose frames each have one shade."""
     return write_clip(path, (gray(level, size) for level in levels), rate, **options)
 
 
 def read_frames(path: Path) -> list[av.VideoFrame]:
-    """All frames of a clip."""
+    """Read all frames of a clip."""
     with av.open(str(path)) as container:
         return list(container.decode(video=0))
 
 
 def read_shades(path: Path) -> list[int]:
-    """The shade in the middle of each frame."""
+    """Read the shade in the middle of each frame."""
     shades: list[int] = []
     for frame in read_frames(path):
         plane = frame.planes[0]

@@ -1,4 +1,4 @@
-"""Child processes, as Linux shows them."""
+"""Child processes, from Linux's /proc."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from luma_mcp.media.decoder import LARGE
 
 ENDING = 10
-"""Seconds that a process may take to end before it counts as running on: less than it may decode with large limits."""
+"""Seconds within which a process must end: fewer than the large limits allow for decoding."""
 
 
-def children(parent: int) -> set[int]:
-    """The child processes of a process, without those that have ended."""
+def list_children(parent: int) -> set[int]:
+    """List the child processes that have not ended."""
     found: set[int] = set()
     for tasks in Path(f"/proc/{parent}/task").glob("*/children"):
         with suppress(OSError):
@@ -23,7 +23,7 @@ def children(parent: int) -> set[int]:
 
 
 def is_alive(number: int) -> bool:
-    """Whether a process runs; one that has ended and that nobody waits for does not."""
+    """Whether a process runs. A zombie does not."""
     try:
         status = Path(f"/proc/{number}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -32,8 +32,8 @@ def is_alive(number: int) -> bool:
 
 
 def find_worker(parent: int) -> int | None:
-    """The process in which a process decodes an image with the large limits, if there is one."""
-    for number in children(parent):
+    """Find the child process that decodes an image with the large limits, if there is one."""
+    for number in list_children(parent):
         with suppress(OSError):
             if str(LARGE.seconds).encode() in Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0"):
                 return number
@@ -41,14 +41,14 @@ def find_worker(parent: int) -> int | None:
 
 
 def wait_for_end(number: int) -> None:
-    """Waits until a process has ended."""
+    """Wait until a process has ended."""
     with suppress(ProcessLookupError):
         handle = os.pidfd_open(number)
         ended, _, _ = select.select([handle], [], [], ENDING)
         os.close(handle)
-        assert ended, "it runs on"
+        assert ended, "the process is still running"
 
 
-def variables(number: int) -> bytes:
-    """The environment that a process was started with."""
+def read_environment(number: int) -> bytes:
+    """Read the environment that a process was started with."""
     return Path(f"/proc/{number}/environ").read_bytes()
