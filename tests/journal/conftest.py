@@ -1,6 +1,6 @@
 """Every test of the journal runs on trio and on asyncio, in virtual time.
 
-Those that are about every journal take `place`: a file, or with POSTGRES=1 (`make postgres-test`) a database.
+Tests of every kind of journal take `place`: a file, or a database with POSTGRES=1 (`make postgres-test`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files that are found in the place of a journal."""
+"""Create files in the place of a journal: damaged ones, and those of other versions and programs."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def damaged(path: Path) -> None:
 
 
 def damaged_tables(path: Path) -> None:
-    """A journal whose first page is in order."""
+    """Create a journal in which only the first page is intact."""
     make_journal(path)
     damage_tables(path)
 
 
 def damaged_assets(path: Path) -> None:
-    """A journal of which only a table is damaged that few statements read."""
+    """Create a journal in which only one table is damaged, which few statements read."""
     make_journal(path)
     with closing(sqlite3.connect(path)) as database:
         [page] = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'assets'").fetchone()
@@ -48,7 +48,7 @@ def later_major(path: Path) -> None:
 
 
 def later_minor(path: Path) -> None:
-    """A journal of a later version that adds things of which this one knows nothing."""
+    """Create a journal of a later version, with tables and columns that this version does not know."""
     make_journal(path)
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version = 9")
@@ -90,7 +90,7 @@ def make_journal(path: Path) -> None:
 
 
 def damage_tables(path: Path) -> None:
-    """Overwrite everything but the first page, where other connections do not have it in their caches."""
+    """Overwrite everything but the first page. Other connections may still have pages in their caches."""
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("VACUUM")
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -1,4 +1,4 @@
-"""Journals, orders and other processes for the tests of the journal."""
+"""Helpers for the tests of the journal: journals, orders and other processes."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 API = "an API and a token"
 BUSY_SECONDS = 0.01
-"""A journal whose file stays locked waits this long: real time, since SQLite waits and not the event loop."""
+"""How long a journal waits for a locked file. It is real time, because SQLite waits, not the event loop."""
 LONG = 60.0
-"""The same where the lock is released; only a test that fails waits so long."""
+"""The same for locks that are released. Only a failing test waits this long."""
 
 
 class Clock:
-    """The time in seconds after which a file is tried again."""
+    """A clock in seconds, for the interval after which a file is tried again."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -55,7 +55,7 @@ async def open_journal(
     api: str = API,
     now: datetime = NOW,
     wall_clock: Callable[[], datetime] | None = None,
-    clock: Callable[[], float] = Clock(),  # noqa: B008 - it stands still unless a test moves its own
+    clock: Callable[[], float] = Clock(),  # noqa: B008 - it does not advance unless a test advances its own
     movable: bool = True,
     busy_seconds: float = BUSY_SECONDS,
 ) -> AsyncIterator[Journal]:
@@ -86,7 +86,7 @@ async def insert(journal: Journal, order: Order, *, allow_duplicate: bool = Fals
 
 
 async def send(journal: Journal, key: str = "fox", *, at: datetime = NOW) -> Order:
-    """An order that is on its way."""
+    """Insert an order and mark it as being sent."""
     order = build_order(key, at=at)
     assert await insert(journal, order, allow_duplicate=True) is None
     assert await journal.mark_sending(order)
@@ -94,14 +94,14 @@ async def send(journal: Journal, key: str = "fox", *, at: datetime = NOW) -> Ord
 
 
 async def start_job(journal: Journal, jobid: str, key: str = "fox", *, at: datetime = NOW) -> Order:
-    """An order whose job runs."""
+    """Insert an order whose job is running."""
     order = await send(journal, key, at=at)
     await journal.record_job(order, jobid)
     return order
 
 
 async def states(journal: Journal) -> dict[str, tuple[OrderState, str | None]]:
-    """State and jobid of every order that went out, by key."""
+    """Get the state and the jobid of every order that was sent, by key."""
     return {order.key: (order.state, order.jobid) for order in await journal.list_latest(99)}
 
 
@@ -111,14 +111,14 @@ def build_job(jobid: str, status: str, *, seconds: float = 60, **fields: Any) ->
 
 
 async def let_others_run() -> None:
-    """Let other tasks and threads get as far as they can. Takes no virtual time, which would wait for the threads."""
+    """Let other tasks and threads run as far as possible, without using virtual time, which waits for threads."""
     for _ in range(1000):
         await checkpoint()
 
 
 @contextmanager
 def writer_lock(path: Path) -> Iterator[None]:
-    """Another connection that writes."""
+    """Hold the lock of another connection that writes."""
     with closing(sqlite3.connect(path, isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         yield
@@ -127,21 +127,21 @@ def writer_lock(path: Path) -> Iterator[None]:
 
 @contextmanager
 def opening_lock(path: Path) -> Iterator[None]:
-    """Another process that is opening the file or moving it aside."""
+    """Hold the lock of another process that is opening or moving the file."""
     with closing(sqlite3.connect(path.with_name(f"{path.name}.lock"), isolation_level=None)) as holder:
         holder.execute("BEGIN EXCLUSIVE")
         yield
 
 
 async def degrade(journal: Journal, path: Path) -> None:
-    """Make a journal use memory, by a lock that has been released since."""
+    """Make a journal use memory, with a lock that is released again."""
     with writer_lock(path):
         await journal.mark_gone("no job")
     assert journal.problem is not None
 
 
 def execute(place: Place, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-    """Execute a statement as another program would, in SQLite's dialect."""
+    """Execute a statement, in SQLite's dialect, as another program would."""
     if not isinstance(place, Path):
         return place.execute(re.sub(r"\b(orders|assets|parts)\b", r"luma_\1", sql).replace("?", "%s"), *values)
     with closing(sqlite3.connect(place, isolation_level=None)) as database:
@@ -153,7 +153,7 @@ def python_environment() -> Mapping[str, str]:
 
 
 def start_program(program: str, *arguments: object) -> subprocess.Popen[str]:
-    """Start a Python process that reads what it may do from its standard input."""
+    """Start a Python process that waits for lines on its standard input."""
     return subprocess.Popen(
         [sys.executable, "-c", program, *map(str, arguments)],
         env=python_environment(),
@@ -175,6 +175,6 @@ def send_line(process: subprocess.Popen[str]) -> None:
 
 
 def finish(process: subprocess.Popen[str]) -> int:
-    """Close its standard streams and wait for its end; its exit code."""
+    """Close the standard streams of a process and wait for its end. Returns its exit code."""
     process.communicate(timeout=60)
     return process.returncode

@@ -1,4 +1,4 @@
-"""A locked file never blocks the event loop; a statement is executed completely or not at all."""
+"""A locked file never blocks the event loop. A statement is executed completely or not at all."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ anyio.run(main, *sys.argv[1:])
 
 
 async def test_event_loop_runs_while_another_process_holds_the_lock(path: Path) -> None:
-    """The lock is released from the event loop: if that were blocked, the order would not get into the file."""
+    """The event loop releases the lock. If the loop were blocked, the order would not be written to the file."""
     async with open_journal(path, busy_seconds=LONG) as journal:
         order = await send(journal)
         holder = start_program(HOLD_LOCK, path)
@@ -93,7 +93,7 @@ async def test_event_loop_runs_while_another_process_holds_the_lock(path: Path) 
 
 
 async def test_cancelled_statement_completes_and_returns_its_result(path: Path) -> None:
-    """The cancellation is raised at the next checkpoint, so no fact is lost."""
+    """The cancellation is raised at the next checkpoint, so no result is lost."""
     results: list[bool] = []
     ended = anyio.Event()
     async with open_journal(path, busy_seconds=LONG) as journal:
@@ -121,7 +121,7 @@ async def test_cancelled_statement_completes_and_returns_its_result(path: Path) 
         assert await states(journal) == {"fox": ("sent", None)}
 
 
-async def test_caller_that_was_cancelled_before_changes_nothing(path: Path) -> None:
+async def test_caller_that_is_already_cancelled_changes_nothing(path: Path) -> None:
     async with open_journal(path) as journal:
         order = await send(journal)
         with anyio.CancelScope() as scope:
@@ -163,7 +163,7 @@ async def test_closing_cannot_be_cancelled(path: Path) -> None:
 
 
 def test_heartbeat_does_not_wait_for_the_lock(path: Path) -> None:
-    """In real time: a thread that waits holds the virtual one."""
+    """Uses real time, because virtual time stops while a thread waits."""
 
     async def main() -> None:
         async with open_journal(path, busy_seconds=LONG) as journal:
@@ -176,8 +176,8 @@ def test_heartbeat_does_not_wait_for_the_lock(path: Path) -> None:
     asyncio.run(main())
 
 
-def test_natively_cancelled_task_and_the_next_statement(path: Path) -> None:
-    """The cancellation of asyncio itself does not wait for the thread, which may or may not have begun."""
+def test_next_statement_works_after_native_cancellation(path: Path) -> None:
+    """Cancellation by asyncio itself does not wait for the thread, which may or may not have started."""
 
     async def main() -> None:
         async with open_journal(path, busy_seconds=LONG) as journal:
@@ -199,33 +199,33 @@ def test_natively_cancelled_task_and_the_next_statement(path: Path) -> None:
 
 
 def test_killed_process_leaves_all_or_nothing_of_a_statement(path: Path) -> None:
-    """The statement changes two orders: the job goes from the one that adopted it to the one that it belongs to."""
+    """The statement changes two orders: it moves the job from the order that adopted it to the right one."""
     before = [("guess", "running", "j1"), ("order", "sent", None)]
     after = [("guess", "unknown", None), ("order", "running", "j1")]
     query = "SELECT key, state, jobid FROM orders ORDER BY key"
 
-    waiting = start_program(RECORD_JOB, path)
-    assert wait_for_line(waiting) == "ready"
+    process = start_program(RECORD_JOB, path)
+    assert wait_for_line(process) == "ready"
     with writer_lock(path):
-        send_line(waiting)
-        assert wait_for_line(waiting) == "recording"
-        waiting.kill()
-        finish(waiting)
+        send_line(process)
+        assert wait_for_line(process) == "recording"
+        process.kill()
+        finish(process)
     assert execute(path, query) == before
     execute(path, "DELETE FROM orders")
 
-    finished = start_program(RECORD_JOB, path)
-    assert wait_for_line(finished) == "ready"
-    send_line(finished)
-    assert wait_for_line(finished) == "recording"
-    assert wait_for_line(finished) == "recorded"
-    finished.kill()
-    finish(finished)
+    second = start_program(RECORD_JOB, path)
+    assert wait_for_line(second) == "ready"
+    send_line(second)
+    assert wait_for_line(second) == "recording"
+    assert wait_for_line(second) == "recorded"
+    second.kill()
+    finish(second)
     assert execute(path, query) == after
 
 
-def test_several_processes_write_at_a_time(path: Path) -> None:
+def test_several_processes_write_at_the_same_time(path: Path) -> None:
     running = [start_program(WRITE_TEN, path, number) for number in range(4)]
     assert [finish(process) for process in running] == [0] * 4
     found = execute(path, "SELECT jobid FROM orders")
-    assert sorted(found) == sorted((f"j{process}-{number}",) for process in range(4) for number in range(10))
+    assert sorted(found) == sorted((f"j{index}-{number}",) for index in range(4) for number in range(10))

@@ -1,4 +1,4 @@
-"""Whatever state its file is in, the journal works on; what it recorded meanwhile gets into the file later."""
+"""The journal works whatever the state of its file. What it records meanwhile is written to the file later."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ anyio.run(main, *sys.argv[1:])
 """
 
 
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+def list_warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def damaged_copies(path: Path) -> list[str]:
+def list_damaged_copies(path: Path) -> list[str]:
     return [copy.name for copy in check_health(path).damaged_copies]
 
 
@@ -107,10 +107,10 @@ def test_unusable_file_is_reported_once(
             assert journal.problem == problem
 
     anyio.run(main)
-    assert warnings(caplog) == [f"The journal {path} is not in use, orders are kept elsewhere: {problem}"]
+    assert list_warnings(caplog) == [f"The journal {path} is not in use, orders are kept elsewhere: {problem}"]
 
 
-async def test_place_where_nothing_can_be_written(tmp_path: Path) -> None:
+async def test_journal_works_where_no_file_can_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     async with open_journal(tmp_path / "file" / "journal.db") as journal:
         await start_job(journal, "j1")
@@ -119,8 +119,8 @@ async def test_place_where_nothing_can_be_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [later_major, notes, other_tables, another_program, empty_file_of_another_program])
-def test_file_of_others_is_left_untouched(path: Path, make: Callable[[Path], None]) -> None:
-    """A setting names the wrong file, or an incompatible version has written it."""
+def test_file_of_another_program_or_version_is_not_changed(path: Path, make: Callable[[Path], None]) -> None:
+    """A setting names the wrong file, or an incompatible version wrote it."""
     path.parent.mkdir()
     make(path)
     path.chmod(0o644)
@@ -142,7 +142,7 @@ def test_file_of_others_is_left_untouched(path: Path, make: Callable[[Path], Non
         assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_damaged_file_in_a_chosen_place_is_not_moved(path: Path) -> None:
+def test_damaged_file_at_a_configured_path_is_not_moved(path: Path) -> None:
     path.parent.mkdir()
     damaged_tables(path)
 
@@ -153,7 +153,7 @@ def test_damaged_file_in_a_chosen_place_is_not_moved(path: Path) -> None:
 
     anyio.run(main)
     assert check_health(path).state == "damaged"
-    assert damaged_copies(path) == []
+    assert list_damaged_copies(path) == []
 
 
 def test_file_of_a_later_minor_version_is_shared(path: Path) -> None:
@@ -178,7 +178,7 @@ def test_file_of_a_later_minor_version_is_shared(path: Path) -> None:
 
 
 async def test_file_of_a_later_minor_version_keeps_its_columns(path: Path) -> None:
-    """Also when orders that changed in memory are written to it."""
+    """They are kept even when writing orders that changed in memory."""
     clock = Clock()
     async with open_journal(path, clock=clock) as journal:
         await start_job(journal, "j1")
@@ -196,7 +196,7 @@ async def test_file_of_a_later_minor_version_keeps_its_columns(path: Path) -> No
 
 
 @pytest.mark.parametrize("make", [damaged, notes])
-def test_damaged_file_is_kept_and_a_new_one_begun(
+def test_damaged_file_is_kept_and_a_new_one_created(
     path: Path, make: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     path.parent.mkdir()
@@ -210,9 +210,9 @@ def test_damaged_file_is_kept_and_a_new_one_begun(
 
     anyio.run(main)
     assert execute(path, "SELECT jobid FROM orders") == [("j1",)]
-    [copy] = damaged_copies(path)
+    [copy] = list_damaged_copies(path)
     assert path.with_name(copy).read_bytes() == content
-    assert warnings(caplog) == [f"The journal {path} was damaged; it is kept as {copy}, and a new one was begun"]
+    assert list_warnings(caplog) == [f"The journal {path} was damaged; it is kept as {copy}, and a new one was begun"]
 
 
 def test_damage_that_a_statement_finds_is_repaired(path: Path) -> None:
@@ -227,11 +227,11 @@ def test_damage_that_a_statement_finds_is_repaired(path: Path) -> None:
 
     anyio.run(main)
     assert execute(path, "SELECT jobid FROM orders") == [("j1",)]
-    assert len(damaged_copies(path)) == 1
+    assert len(list_damaged_copies(path)) == 1
 
 
 async def test_log_of_a_damaged_file_is_moved_with_it(path: Path) -> None:
-    """A program that uses a log has opened the file, and keeps the log."""
+    """Another program has the file open in WAL mode, and keeps the log."""
     async with open_journal(path) as journal:
         await journal.list_latest(1)
         execute(path, "PRAGMA journal_mode = WAL")
@@ -241,23 +241,23 @@ async def test_log_of_a_damaged_file_is_moved_with_it(path: Path) -> None:
             damage_tables(path)
             files = {suffix: path.with_name(path.name + suffix).stat().st_ino for suffix in ("-wal", "-shm")}
             await start_job(journal, "j1")
-            [copy] = damaged_copies(path)
+            [copy] = list_damaged_copies(path)
             assert {suffix: path.with_name(copy + suffix).stat().st_ino for suffix in files} == files
     assert execute(path, "SELECT jobid FROM orders") == [("j1",)]
 
 
-async def test_earlier_damaged_file_is_not_overwritten(path: Path) -> None:
-    """Two damages within the same second."""
+async def test_copies_of_damaged_files_are_not_overwritten(path: Path) -> None:
+    """The file is damaged several times within a second."""
     path.parent.mkdir()
     for number in range(3):
         path.write_text(f"damage {number}, " * 100)
         async with open_journal(path) as journal:
             await journal.list_latest(1)
         path.unlink()
-    assert len(damaged_copies(path)) == 3
+    assert len(list_damaged_copies(path)) == 3
 
 
-def test_processes_that_find_damage_together_share_the_new_file(path: Path) -> None:
+def test_processes_that_detect_damage_together_share_a_new_file(path: Path) -> None:
     path.parent.mkdir()
     damaged(path)
     processes = [start_program(OPEN_AND_WRITE, path, number) for number in range(4)]
@@ -267,25 +267,25 @@ def test_processes_that_find_damage_together_share_the_new_file(path: Path) -> N
         send_line(process)
     assert [finish(process) for process in processes] == [0] * 4
     assert sorted(execute(path, "SELECT jobid FROM orders")) == [(f"j{number}",) for number in range(4)]
-    assert len(damaged_copies(path)) == 1
+    assert len(list_damaged_copies(path)) == 1
 
 
 async def test_new_file_of_another_process_is_not_moved_away(path: Path) -> None:
     """One statement waits for the damaged file's lock while the other process replaces the file."""
-    async with open_journal(path, busy_seconds=LONG) as waiting, open_journal(path, busy_seconds=LONG) as quick:
-        for journal in (waiting, quick):
+    async with open_journal(path, busy_seconds=LONG) as first, open_journal(path, busy_seconds=LONG) as second:
+        for journal in (first, second):
             await journal.list_latest(1)
         damage_tables(path)
         async with anyio.create_task_group() as tasks:
             with writer_lock(path):
-                tasks.start_soon(start_job, waiting, "j1")
+                tasks.start_soon(start_job, first, "j1")
                 await let_others_run()
                 # Reading does not wait for the lock.
-                assert await quick.list_latest(1) == []
-            await start_job(quick, "j2", "cat")
-        assert await states(quick) == {"fox": ("running", "j1"), "cat": ("running", "j2")}
-        assert waiting.problem is None
-    assert len(damaged_copies(path)) == 1
+                assert await second.list_latest(1) == []
+            await start_job(second, "j2", "cat")
+        assert await states(second) == {"fox": ("running", "j1"), "cat": ("running", "j2")}
+        assert first.problem is None
+    assert len(list_damaged_copies(path)) == 1
 
 
 async def test_file_that_is_being_moved_is_not_opened(path: Path) -> None:
@@ -310,17 +310,17 @@ async def test_damaged_file_that_is_being_opened_is_not_moved(path: Path) -> Non
         with opening_lock(path):
             await start_job(journal, "j1")
             assert journal.problem == "the file is not a readable database"
-            assert damaged_copies(path) == []
+            assert list_damaged_copies(path) == []
         clock.pass_retry_time()
         assert await journal.owned_jobids() == {"j1"}
         assert journal.problem is None
-    assert len(damaged_copies(path)) == 1
+    assert len(list_damaged_copies(path)) == 1
 
 
-# The file is locked, and returns.
+# The file is locked, and becomes usable again.
 
 
-async def test_locked_file_is_left_alone_for_a_minute(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_locked_file_is_not_used_for_a_minute(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     clock = Clock()
     async with open_journal(path, clock=clock) as journal:
@@ -359,8 +359,8 @@ async def test_orders_in_memory_are_written_when_closing(path: Path) -> None:
     assert execute(path, "SELECT jobid FROM orders ORDER BY jobid") == [("j0",), ("j1",)]
 
 
-async def test_memory_begins_with_what_the_file_holds(path: Path) -> None:
-    """Otherwise the same order could be made and billed twice during a lock."""
+async def test_memory_starts_with_the_content_of_the_file(path: Path) -> None:
+    """Otherwise the same order could be sent and billed twice during a lock."""
     window = RateWindow(1, NOW - timedelta(hours=1), NOW - timedelta(minutes=1), NOW + timedelta(days=1))
     async with open_journal(path) as journal:
         order = await start_job(journal, "j1")
@@ -388,10 +388,10 @@ async def test_heartbeat_is_skipped_while_the_file_is_locked(path: Path, caplog:
         found = await journal.get(order.id)
         assert found is not None
         assert found.alive_at == times[-1]
-    assert warnings(caplog) == []
+    assert list_warnings(caplog) == []
 
 
-async def test_heartbeat_lets_other_statements_wait(path: Path) -> None:
+async def test_heartbeat_does_not_shorten_the_wait_of_others(path: Path) -> None:
     async with open_journal(path, busy_seconds=LONG) as journal:
         order = await send(journal)
         await journal.heartbeat(order)
@@ -402,7 +402,7 @@ async def test_heartbeat_lets_other_statements_wait(path: Path) -> None:
         assert journal.problem is None
 
 
-async def test_heartbeats_go_to_memory_meanwhile(path: Path) -> None:
+async def test_heartbeats_are_kept_in_memory_and_written_later(path: Path) -> None:
     times = [NOW]
     async with open_journal(path, wall_clock=lambda: times[-1]) as journal:
         order = await send(journal)
@@ -415,8 +415,8 @@ async def test_heartbeats_go_to_memory_meanwhile(path: Path) -> None:
     assert execute(path, "SELECT alive_at FROM orders") == [(times[-1].timestamp(),)]
 
 
-async def test_removed_file_is_begun_anew_with_open_orders(path: Path) -> None:
-    """A person who removes the file gets rid of its history, but not of what is running."""
+async def test_removed_file_is_recreated_with_open_orders(path: Path) -> None:
+    """Removing the file deletes the history, but not the orders that are running."""
     async with open_journal(path) as earlier:
         for key in ("running", "completed"):
             await start_job(earlier, key, key, at=NOW - timedelta(hours=2))
@@ -436,8 +436,8 @@ async def test_removed_file_is_begun_anew_with_open_orders(path: Path) -> None:
 
 
 @pytest.mark.parametrize("renewed", [False, True])
-async def test_file_that_is_removed_while_locked_gets_open_orders(path: Path, renewed: bool) -> None:
-    """The new file may be another process's."""
+async def test_file_removed_while_locked_gets_open_orders(path: Path, renewed: bool) -> None:
+    """Another process may have created the new file."""
     clock = Clock()
     async with open_journal(path, clock=clock) as journal:
         for jobid in ("unchanged", "changed"):
@@ -445,7 +445,7 @@ async def test_file_that_is_removed_while_locked_gets_open_orders(path: Path, re
         await degrade(journal, path)
         await journal.request_files("changed")
         if renewed:
-            # The old file exists on: otherwise the new one could get its number.
+            # The old file still exists. Otherwise the new one could get the same inode number.
             path.rename(path.with_name("old.db"))
             async with open_journal(path) as other:
                 await other.list_latest(1)
@@ -458,7 +458,7 @@ async def test_file_that_is_removed_while_locked_gets_open_orders(path: Path, re
     assert execute(path, "SELECT key, state, save FROM orders ORDER BY key") == expected
 
 
-async def test_malformed_order_does_not_keep_the_file_from_returning(path: Path) -> None:
+async def test_file_is_used_again_despite_a_malformed_order(path: Path) -> None:
     clock = Clock()
     async with open_journal(path, clock=clock) as journal:
         await start_job(journal, "j1")
@@ -471,8 +471,8 @@ async def test_malformed_order_does_not_keep_the_file_from_returning(path: Path)
     assert execute(path, "SELECT jobid, save FROM orders ORDER BY jobid") == [("j1", 1), ("j2", 0)]
 
 
-async def test_unreadable_file_is_replaced_by_an_empty_memory(path: Path) -> None:
-    """Another program holds the file so that it cannot even be read."""
+async def test_journal_uses_empty_memory_for_an_unreadable_file(path: Path) -> None:
+    """Another program holds a lock that prevents even reading."""
     async with open_journal(path) as journal:
         await start_job(journal, "j1")
     clock = Clock()

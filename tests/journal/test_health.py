@@ -1,4 +1,4 @@
-"""The check of a journal's file says what the journal would meet, and changes nothing."""
+"""The check of a journal's file reports its state and changes nothing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ print(json.dumps([health.state, health.reason, [copy.name for copy in health.dam
 """
 
 
-async def test_journal_in_use_is_in_order(path: Path) -> None:
+async def test_journal_in_use_is_ok(path: Path) -> None:
     async with open_journal(path) as journal:
         await start_job(journal, "j1")
         await start_job(journal, "j2", "cat")
@@ -71,7 +71,7 @@ def test_missing_file_is_not_created(path: Path) -> None:
         (folder, "unusable"),
     ],
 )
-def test_state_of_a_file(path: Path, make: Callable[[Path], None], state: str) -> None:
+def test_state_of_each_kind_of_file(path: Path, make: Callable[[Path], None], state: str) -> None:
     path.parent.mkdir()
     make(path)
     before = {file: file.is_file() and file.read_bytes() for file in path.parent.iterdir()}
@@ -80,7 +80,7 @@ def test_state_of_a_file(path: Path, make: Callable[[Path], None], state: str) -
     assert {file: file.is_file() and file.read_bytes() for file in path.parent.iterdir()} == before
 
 
-async def test_locked_file(path: Path) -> None:
+async def test_locked_file_is_reported(path: Path) -> None:
     async with open_journal(path) as journal:
         await start_job(journal, "j1")
     with writer_lock(path):
@@ -100,7 +100,7 @@ async def test_damaged_copies_are_listed_once(path: Path) -> None:
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_unreadable_folder(path: Path, exists: bool) -> None:
+def test_unreadable_folder_is_unusable(path: Path, exists: bool) -> None:
     """Python's `Path.exists` raises PermissionError there."""
     path.parent.mkdir()
     if exists:
@@ -114,7 +114,7 @@ def test_unreadable_folder(path: Path, exists: bool) -> None:
     assert json.loads(result.stdout) == ["unusable", "Permission denied", []]
 
 
-def test_unwritable_file(path: Path) -> None:
+def test_unwritable_file_is_unusable(path: Path) -> None:
     path.parent.mkdir()
     make_journal(path)
     path.chmod(0o400)

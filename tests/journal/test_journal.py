@@ -1,4 +1,4 @@
-"""Orders are recorded completely, in order, and survive the process."""
+"""Orders are recorded completely and in order, and survive the process."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_next_process_reads_what_was_written(place: Place) -> None:
     assert found is not None
     assert (found.id, found.key, found.request, found.ordered_at) == (order.id, "fox", order.request, NOW)
     assert (found.state, found.sent_at, found.save) == ("running", NOW, True)
-    # A database has a clock of its own.
+    # A database uses its own clock.
     assert found.alive_at == NOW or not isinstance(place, Path)
     assert found.files == ("/videos/fox.mp4",)
 
@@ -63,7 +63,7 @@ async def test_last_delivery_of_a_finished_job_is_recorded(place: Place) -> None
 
 
 async def test_pending_order_replaces_an_identical_one(place: Place) -> None:
-    """A process that was killed before delivery blocks nobody; a slow one may not send any more."""
+    """A process that was killed before delivery blocks nothing. A slow process may no longer send its order."""
     async with open_journal(place) as slow, open_journal(place) as quick:
         one, two = build_order(), build_order()
         assert await insert(slow, one) is None
@@ -75,7 +75,7 @@ async def test_pending_order_replaces_an_identical_one(place: Place) -> None:
         assert found.id == two.id
 
 
-async def test_intended_duplicate_leaves_the_pending_order(place: Place) -> None:
+async def test_allowed_duplicate_does_not_replace_the_pending_order(place: Place) -> None:
     async with open_journal(place) as journal:
         one, two = build_order(), build_order()
         await insert(journal, one)
@@ -85,7 +85,7 @@ async def test_intended_duplicate_leaves_the_pending_order(place: Place) -> None
 
 
 @pytest.mark.parametrize("end", ["completed", "failed", "given_up"])
-async def test_finished_order_is_no_duplicate(place: Place, end: str) -> None:
+async def test_finished_order_does_not_count_as_a_duplicate(place: Place, end: str) -> None:
     async with open_journal(place) as journal:
         order = await send(journal)
         if end == "given_up":
@@ -148,7 +148,7 @@ async def test_forgotten_order_adopts_nothing(place: Place) -> None:
 
 
 async def test_job_of_a_forgotten_order_is_recorded(place: Place) -> None:
-    """Every jobid reaches somebody."""
+    """No jobid is lost."""
     async with open_journal(place) as journal:
         order = build_order()
         await journal.record_job(order, "j1")
@@ -159,8 +159,8 @@ async def test_job_of_a_forgotten_order_is_recorded(place: Place) -> None:
 
 
 @pytest.mark.parametrize("by_api_clock", [True, False])
-async def test_a_finished_job_shows_when_it_was_ordered(place: Place, by_api_clock: bool) -> None:
-    """Where only a clock of the machine was known, which may have been wrong."""
+async def test_time_of_an_order_is_corrected_by_its_finished_job(place: Place, by_api_clock: bool) -> None:
+    """Only if nothing but the machine's clock was known, because it may be wrong."""
     ordered_at = NOW - timedelta(days=3)
     async with open_journal(place) as journal:
         order = await send(journal, at=ordered_at)
@@ -195,7 +195,7 @@ async def test_end_of_a_job_is_recorded(place: Place) -> None:
     assert (failed.state, failed.seconds, failed.credits, failed.error) == ("failed", 42, 20, "moderated")
 
 
-async def test_vanished_job_runs_again_when_it_is_seen(place: Place) -> None:
+async def test_vanished_job_counts_as_running_when_it_reappears(place: Place) -> None:
     async with open_journal(place) as journal:
         await start_job(journal, "j1")
         await journal.mark_gone("j1")
@@ -230,7 +230,7 @@ async def test_deletable_jobs_are_finished_and_newest_first(place: Place) -> Non
         assert [order.jobid for order in await journal.list_deletable(1)] == ["new"]
 
 
-async def test_missing_files_are_those_that_were_requested(place: Place) -> None:
+async def test_missing_files_are_those_requested_and_not_saved(place: Place) -> None:
     async with open_journal(place) as journal:
         for jobid in ("wanted", "saved", "deleted", "failed", "unwanted", "later"):
             await start_job(journal, jobid, jobid, at=NOW + timedelta(hours=int(jobid == "later")))
@@ -271,7 +271,7 @@ async def test_view_of_every_credential_is_read_only(place: Place) -> None:
             await insert(everything, build_order())
 
 
-async def test_view_of_every_credential_makes_no_file(path: Path) -> None:
+async def test_view_of_every_credential_creates_no_file(path: Path) -> None:
     async with open_journal(path, api=EVERY_API) as everything:
         assert await everything.list_latest(9) == []
         assert not path.parent.exists()
@@ -281,7 +281,7 @@ async def test_view_of_every_credential_makes_no_file(path: Path) -> None:
         assert [order.jobid for order in await everything.list_latest(9)] == ["j1"]
 
 
-async def test_files_are_private_and_hold_no_token(path: Path) -> None:
+async def test_files_are_private_and_contain_no_token(path: Path) -> None:
     async with open_journal(path, api=api_id("https://api.useapi.net/v1/luma", TOKEN)) as journal:
         await start_job(journal, "j1")
         files = list(path.parent.iterdir())
@@ -292,7 +292,7 @@ async def test_files_are_private_and_hold_no_token(path: Path) -> None:
             assert TOKEN.encode() not in file.read_bytes()
 
 
-async def test_file_that_others_could_read_is_closed_to_them(path: Path) -> None:
+async def test_file_that_others_could_read_becomes_private(path: Path) -> None:
     path.parent.mkdir()
     path.touch(mode=0o644)
     async with open_journal(path) as journal:
@@ -313,7 +313,7 @@ async def test_old_orders_are_removed_unless_a_job_may_run(place: Place) -> None
             if key == "unknown":
                 await journal.mark_unknown(order)
         await insert(journal, build_order("intent"))
-        # Their times are certain.
+        # Their times are from the API's clock.
         execute(place, "UPDATE orders SET by_api_clock = TRUE")
     for days, kept in ((399, 7), (401, 3)):
         async with open_journal(place, now=NOW + timedelta(days=days)) as later:
@@ -322,7 +322,7 @@ async def test_old_orders_are_removed_unless_a_job_may_run(place: Place) -> None
 
 
 @pytest.mark.parametrize("years", [-50, 2])
-async def test_a_wrong_clock_removes_nothing(place: Place, years: int) -> None:
+async def test_wrong_clock_removes_nothing(place: Place, years: int) -> None:
     async with open_journal(place) as journal:
         await start_job(journal, "j1")
         await journal.record_state(build_job("j1", "completed"))
@@ -396,7 +396,7 @@ async def test_typical_durations_leave_out_extremes_and_old_jobs() -> None:
     "change",
     ["request = '{not json'", "request = x'00ff'", "request = '[]'", "seconds = 'a while'", "files = 'none'"],
 )
-async def test_malformed_row_spoils_no_query(path: Path, change: str) -> None:
+async def test_malformed_row_does_not_break_queries(path: Path, change: str) -> None:
     async with open_journal(path) as journal:
         for number in range(6):
             await start_job(journal, f"j{number}", str(number))
@@ -410,7 +410,7 @@ async def test_malformed_row_spoils_no_query(path: Path, change: str) -> None:
 
 
 @pytest.mark.parametrize("request_text", ["{not json", "[]", "{}", "7"])
-async def test_duplicate_is_found_though_its_request_is_unreadable(place: Place, request_text: str) -> None:
+async def test_duplicate_with_an_unreadable_request_is_found(place: Place, request_text: str) -> None:
     async with open_journal(place) as journal:
         order = await start_job(journal, "j1")
         execute(place, "UPDATE orders SET request = ?", request_text)
@@ -419,7 +419,7 @@ async def test_duplicate_is_found_though_its_request_is_unreadable(place: Place,
     assert (found.id, found.jobid, found.request) == (order.id, "j1", order.request)
 
 
-async def test_order_that_is_unreadable_blocks_nobody(path: Path) -> None:
+async def test_unreadable_order_does_not_block_identical_ones(path: Path) -> None:
     async with open_journal(path) as journal:
         order = await send(journal)
         execute(path, "UPDATE orders SET ordered_at = 'yesterday'")
@@ -427,7 +427,7 @@ async def test_order_that_is_unreadable_blocks_nobody(path: Path) -> None:
         assert execute(path, "SELECT state FROM orders WHERE id = ?", order.id) == [("given_up",)]
 
 
-async def test_statements_are_executed_in_the_order_of_awaits(path: Path) -> None:
+async def test_statements_are_executed_in_the_order_of_the_calls(path: Path) -> None:
     awaited: list[str] = []
     async with open_journal(path) as journal:
 

@@ -1,4 +1,4 @@
-"""Room for an order is checked where the order is recorded, whichever process records it."""
+"""Limits are checked in the transaction that records an order, whichever process records it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LATER = NOW + timedelta(seconds=90)
 WINDOW = RateWindow(1, NOW - timedelta(hours=1), LATER - timedelta(minutes=1), LATER + timedelta(days=1))
-"""For one order per hour, as checked at `LATER`."""
+"""One order per hour, checked at `LATER`."""
 
 
 async def has_room(journal: Journal) -> bool:
@@ -34,22 +34,22 @@ async def has_room(journal: Journal) -> bool:
 
 
 async def test_waiting_order_with_a_heartbeat_counts(place: Place) -> None:
-    """Its process waits for a slot, for longer than a pending order without heartbeats is believed."""
-    waiting, times = build_order(), [NOW]
+    """Its process waits for a slot, longer than a pending order without heartbeats would count."""
+    order, times = build_order(), [NOW]
     async with open_journal(place, wall_clock=lambda: times[-1]) as sender, open_journal(place, now=LATER) as other:
-        await insert(sender, waiting)
+        await insert(sender, order)
         times.append(LATER - timedelta(seconds=1))
-        await sender.heartbeat(waiting)
+        await sender.heartbeat(order)
         assert not await has_room(other)
-        assert [order.id for order in await other.list_counted(WINDOW)] == [waiting.id]
-        assert await sender.mark_sending(waiting)
+        assert [counted.id for counted in await other.list_counted(WINDOW)] == [order.id]
+        assert await sender.mark_sending(order)
 
 
 async def test_waiting_order_without_a_heartbeat_does_not_count(place: Place) -> None:
     async with open_journal(place) as killed, open_journal(place, now=LATER) as other:
         await insert(killed, build_order())
         if not isinstance(place, Path):
-            # It has a clock of its own.
+            # The database has its own clock.
             place.execute("UPDATE luma_orders SET alive_at = alive_at - interval '90 seconds'")
         assert await other.list_counted(WINDOW) == []
         assert await has_room(other)
@@ -57,7 +57,7 @@ async def test_waiting_order_without_a_heartbeat_does_not_count(place: Place) ->
 
 @pytest.mark.parametrize(("minutes", "counts"), [(-61, False), (-59, True), (300, True), (60 * 24 * 700, False)])
 async def test_sent_order_counts_for_an_hour(place: Place, minutes: int, counts: bool) -> None:
-    """So does an order of later today: the clock was set back since. One of years ahead comes from a wrong clock."""
+    """An order from later today counts too, because the clock may have been set back. One from years ahead does not."""
     async with open_journal(place) as journal:
         await start_job(journal, "j1", at=NOW + timedelta(minutes=minutes))
         assert [order.jobid for order in await journal.list_counted(WINDOW)] == ["j1"] * counts
@@ -70,7 +70,7 @@ async def test_orders_of_other_credentials_do_not_count(place: Place) -> None:
         assert await has_room(mine)
 
 
-async def test_refused_order_leaves_the_file_as_it_was(place: Place) -> None:
+async def test_rejected_order_changes_nothing(place: Place) -> None:
     async with open_journal(place) as journal:
         pending = build_order("cat")
         await insert(journal, pending)
@@ -81,7 +81,7 @@ async def test_refused_order_leaves_the_file_as_it_was(place: Place) -> None:
     assert execute(place, "SELECT COUNT(*) FROM orders") == [(2,)]
 
 
-async def test_duplicate_is_returned_though_there_is_no_room(place: Place) -> None:
+async def test_duplicate_is_returned_even_if_the_limit_is_reached(place: Place) -> None:
     async with open_journal(place) as journal:
         await start_job(journal, "j1")
         found = await journal.insert_pending(build_order(), allow_duplicate=False, windows=[WINDOW])
@@ -102,8 +102,8 @@ SELECT 'copy', api, key, state, request, account, ordered_at, sent_at, alive_at,
 """
 
 
-async def spend(journal: Journal, jobid: str, price: float | None, job: Job | None = None) -> None:
-    """Record an order with its price, and how its job ended."""
+async def record_spending(journal: Journal, jobid: str, price: float | None, job: Job | None = None) -> None:
+    """Record an order with its price, and the end of its job."""
     order = replace(build_order(jobid), price=price)
     await journal.insert_pending(order, allow_duplicate=True, windows=())
     assert await journal.mark_sending(order)
@@ -127,20 +127,20 @@ async def spend(journal: Journal, jobid: str, price: float | None, job: Job | No
         (0.3, {"status": "failed", "credits_used": 0.1}, 0.1),
     ],
 )
-async def test_what_an_order_counts_for(
+async def test_spending_of_each_kind_of_order(
     place: Place, price: float | None, fields: dict[str, Any] | None, spent: float
 ) -> None:
     async with open_journal(place) as journal:
-        await spend(journal, "j1", price, build_job("j1", **fields) if fields else None)
+        await record_spending(journal, "j1", price, build_job("j1", **fields) if fields else None)
     async with open_journal(place) as journal:
         [order] = await journal.list_counted(DAY_WINDOW)
         assert order.get_spent(DAY_WINDOW.unpriced) == spent
-        # The statement that inserts an order counts the same.
+        # The statement that inserts an order computes the same amount.
         for rest, fits in ((1 - spent, True), (1.01 - spent, False)):
-            await assert_room(journal, rest, fits=fits)
+            await assert_fits(journal, rest, fits=fits)
 
 
-async def assert_room(journal: Journal, price: float | None, *, fits: bool) -> None:
+async def assert_fits(journal: Journal, price: float | None, *, fits: bool) -> None:
     order = replace(build_order("cat", at=LATER), price=price)
     if fits:
         await journal.insert_pending(order, allow_duplicate=True, windows=[DAY_WINDOW])
@@ -151,31 +151,31 @@ async def assert_room(journal: Journal, price: float | None, *, fits: bool) -> N
     assert exceeded.value.window is DAY_WINDOW
 
 
-async def test_order_without_a_price_needs_something_left(place: Place) -> None:
+async def test_order_without_a_price_needs_a_remaining_budget(place: Place) -> None:
     async with open_journal(place) as journal:
-        await spend(journal, "j1", 0.99)
-        await assert_room(journal, None, fits=True)
-        await spend(journal, "j2", 0.01)
-        await assert_room(journal, None, fits=False)
+        await record_spending(journal, "j1", 0.99)
+        await assert_fits(journal, None, fits=True)
+        await record_spending(journal, "j2", 0.01)
+        await assert_fits(journal, None, fits=False)
 
 
-async def test_sums_of_decimal_fractions_fit(place: Place) -> None:
-    """Ten times a tenth is less than one, and three times is more than three tenths."""
+async def test_rounding_errors_do_not_exceed_the_budget(place: Place) -> None:
+    """In floating point, ten tenths are less than one and three tenths are more than 0.3."""
     async with open_journal(place) as journal:
         for number in range(9):
-            await spend(journal, f"j{number}", 0.1)
-        await assert_room(journal, 0.1, fits=True)
-        await assert_room(journal, 0.100001, fits=False)
+            await record_spending(journal, f"j{number}", 0.1)
+        await assert_fits(journal, 0.1, fits=True)
+        await assert_fits(journal, 0.100001, fits=False)
 
 
-async def test_budget_of_another_credential(place: Place) -> None:
+async def test_spending_of_other_credentials_does_not_count(place: Place) -> None:
     async with open_journal(place) as mine, open_journal(place, api="other") as other:
-        await spend(other, "j1", 1.0)
-        await assert_room(mine, 1.0, fits=True)
+        await record_spending(other, "j1", 1.0)
+        await assert_fits(mine, 1.0, fits=True)
 
 
-async def test_file_of_an_earlier_version_gets_prices(path: Path) -> None:
-    """Its orders count as much as the most expensive video. Programs of that version go on writing to it."""
+async def test_file_of_an_earlier_version_gets_price_columns(path: Path) -> None:
+    """Its orders count as the most expensive video. Programs of that version continue to write to it."""
     async with open_journal(path) as journal:
         await start_job(journal, "j1")
     for column in ("price", "charged"):
@@ -184,8 +184,8 @@ async def test_file_of_an_earlier_version_gets_prices(path: Path) -> None:
     async with open_journal(path) as journal:
         [order] = await journal.list_counted(DAY_WINDOW)
         assert (order.price, order.charged, order.get_spent(0.5)) == (None, None, 0.5)
-        # As an earlier version does, which names the columns that it knows.
+        # An earlier version inserts like this, with the columns that it knows.
         execute(path, EARLIER_INSERT)
         assert [order.get_spent(0.5) for order in await journal.list_counted(DAY_WINDOW)] == [0.5, 0.5]
-        await assert_room(journal, 0.01, fits=False)
+        await assert_fits(journal, 0.01, fits=False)
     assert execute(path, "PRAGMA user_version") == [(8,)]

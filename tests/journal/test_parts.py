@@ -1,4 +1,4 @@
-"""Pictures arrive in parts, which are kept for a quarter of an hour, each tenant's apart."""
+"""Parts of uploaded pictures are kept for a quarter of an hour, separately for each tenant."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def add(journal: Journal, offset: int, data: bytes, upload: str = UPLOAD) 
 
 
 def let_time_pass(place: Place, minutes: float) -> None:
-    """Let it seem that parts arrived earlier. A database goes by its own clock."""
+    """Make parts older. This changes their times, because a database uses its own clock."""
     sql = "UPDATE parts SET began_at = began_at - ?"
     if not isinstance(place, Path):
         sql = "UPDATE parts SET began_at = began_at - make_interval(secs => ?)"
@@ -38,7 +38,7 @@ def count_parts(place: Place) -> int:
     return int(number)
 
 
-async def test_parts_are_joined_in_their_order(place: Place) -> None:
+async def test_parts_are_joined_in_order(place: Place) -> None:
     whole = bytes(range(256)) * 2
     async with open_journal(place) as journal:
         assert await journal.read_parts(UPLOAD) == b""
@@ -49,7 +49,7 @@ async def test_parts_are_joined_in_their_order(place: Place) -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 1, 2, 4, 99])
-async def test_a_part_elsewhere_is_not_kept(place: Place, offset: int) -> None:
+async def test_part_with_a_wrong_offset_is_not_kept(place: Place, offset: int) -> None:
     async with open_journal(place) as journal:
         assert await add(journal, 0, b"abc") == 3
         assert await add(journal, offset, b"xyz") == 3
@@ -57,8 +57,8 @@ async def test_a_part_elsewhere_is_not_kept(place: Place, offset: int) -> None:
         assert await journal.read_parts(UPLOAD) == b"abc"
 
 
-async def test_one_of_two_equal_parts_at_once_is_kept(place: Place) -> None:
-    """They arrive at different machines."""
+async def test_equal_parts_that_arrive_together_are_kept_once(place: Place) -> None:
+    """The parts arrive at different machines."""
     async with open_journal(place, busy_seconds=LONG) as one, open_journal(place, busy_seconds=LONG) as other:
         received: list[int | None] = []
 
@@ -73,7 +73,7 @@ async def test_one_of_two_equal_parts_at_once_is_kept(place: Place) -> None:
         assert await one.read_parts(UPLOAD) == b"abcdef"
 
 
-async def test_a_tenant_has_so_much_room(place: Place) -> None:
+async def test_size_of_a_tenant_s_parts_is_limited(place: Place) -> None:
     async with open_journal(place) as journal:
         assert await add(journal, 0, bytes(600)) == 600
         assert await add(journal, 0, bytes(401), OTHER) is None
@@ -83,7 +83,7 @@ async def test_a_tenant_has_so_much_room(place: Place) -> None:
         assert await add(journal, 600, b"x") == 601
 
 
-async def test_tenants_have_parts_and_room_of_their_own(place: Place) -> None:
+async def test_parts_and_their_limit_are_separate_for_each_tenant(place: Place) -> None:
     async with open_journal(place, api=ADA) as ada, open_journal(place, api=BOB) as bob, open_journal(place) as owner:
         assert await add(ada, 0, bytes(MOST)) == MOST
         for other in (bob, owner):
@@ -108,8 +108,8 @@ async def test_removed_parts_are_gone(place: Place) -> None:
 @pytest.mark.parametrize(
     ("minutes", "is_kept"), [(14, True), (16, False), (-14, True), (-60 * 24 * 365, False)], ids=str
 )
-async def test_parts_expire_by_any_clock(place: Place, minutes: int, *, is_kept: bool) -> None:
-    """Parts from the future have the time of a clock that was wrong, and would never expire."""
+async def test_parts_expire_even_with_a_wrong_clock(place: Place, minutes: int, *, is_kept: bool) -> None:
+    """Parts from the future have the time of a wrong clock, and would never expire."""
     async with open_journal(place, api=ADA) as journal, open_journal(place, api=BOB) as other:
         await add(journal, 0, b"abc")
         let_time_pass(place, minutes)
@@ -130,13 +130,13 @@ async def test_all_parts_expire_with_the_first_one(place: Place) -> None:
     assert count_parts(place) == 0
 
 
-async def test_a_journal_in_memory_keeps_parts() -> None:
+async def test_journal_in_memory_keeps_parts() -> None:
     async with open_journal(None) as journal:
         assert await add(journal, 0, b"abc") == 3
         assert await journal.read_parts(UPLOAD) == b"abc"
 
 
-async def test_a_page_starts_again_after_the_file_was_locked(path: Path) -> None:
+async def test_upload_restarts_after_the_file_was_locked(path: Path) -> None:
     clock = Clock()
     async with open_journal(path, clock=clock) as journal:
         await add(journal, 0, b"abc", OTHER)
@@ -148,7 +148,7 @@ async def test_a_page_starts_again_after_the_file_was_locked(path: Path) -> None
         assert await journal.read_parts(OTHER) == b"abc"
 
 
-async def test_file_of_an_earlier_version_gets_the_table(path: Path) -> None:
+async def test_file_of_an_earlier_version_gets_the_parts_table(path: Path) -> None:
     async with open_journal(path) as journal:
         await start_job(journal, "j1")
     execute(path, "DROP TABLE parts")

@@ -1,4 +1,4 @@
-"""Real processes share a file: they create it together, somebody replaces it, one is killed while it was locked."""
+"""Real processes share a file that they create together, that is replaced, and that is locked during a kill."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ CREATORS, ROUNDS = 6, 20
 INSERT_ASSET = "INSERT INTO assets VALUES ('api', ?, 'account', 'ref', 0, NULL, NULL)"
 
 
-class Process:
-    """A process that has each journal open from its first order in it on."""
+class OrderProcess:
+    """A process that places orders, and keeps each journal open from its first order on."""
 
     def __init__(self, program: subprocess.Popen[str]) -> None:
         self.program = program
@@ -80,7 +80,7 @@ class Process:
         self.program.stdin.flush()
 
     def end(self) -> str:
-        """Whether the order went out, and where it is recorded."""
+        """Read whether the order was sent, and where it is recorded."""
         return wait_for_line(self.program)
 
     def place(self, path: Path, key: str = "fox") -> str:
@@ -93,25 +93,25 @@ class Process:
 
 
 @contextmanager
-def running(count: int, *, busy_seconds: float = LONG) -> Iterator[list[Process]]:
+def running(count: int, *, busy_seconds: float = LONG) -> Iterator[list[OrderProcess]]:
     with ExitStack() as stack:
         processes = []
         for _ in range(count):
             program = start_program(PLACE_ORDERS, busy_seconds)
             stack.callback(finish, program)
-            processes.append(Process(program))
+            processes.append(OrderProcess(program))
         for process in processes:
             assert wait_for_line(process.program) == "ready"
         yield processes
 
 
-def place_at_once(processes: list[Process], path: Path, key: str) -> list[str]:
+def place_at_once(processes: list[OrderProcess], path: Path, key: str) -> list[str]:
     for process in processes:
         process.begin(path, key)
     return sorted(process.end() for process in processes)
 
 
-def spills(path: Path) -> list[Path]:
+def list_spills(path: Path) -> list[Path]:
     return list(path.parent.glob(f"{path.name}.*.spill"))
 
 
@@ -149,7 +149,7 @@ def test_processes_that_create_the_file_together_share_it(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("replace", [remove, move_away, replace_by_backup])
 def test_open_orders_survive_a_replaced_file(path: Path, replace: Callable[[Path], None]) -> None:
-    """Those that the new file does not have, too: the processes have read them in the old one."""
+    """Even orders survive that are missing from the new file, because the processes have read them in the old one."""
     with running(2) as [first, second]:
         assert first.place(path, "dog") == SENT
         assert second.place(path, "dog") == DUPLICATE
@@ -165,7 +165,7 @@ def test_open_orders_survive_a_replaced_file(path: Path, replace: Callable[[Path
 
 
 def test_overwritten_file_is_shared(path: Path) -> None:
-    """What was ordered since the copy was made is gone from it, but no process goes on with what it remembers."""
+    """Orders since the backup are lost, but no process continues with the content of its cache."""
     with running(2) as processes:
         assert place_at_once(processes, path, "dog") == [DUPLICATE, SENT]
         shutil.copyfile(path, path.with_name("backup.db"))
@@ -179,8 +179,8 @@ def test_overwritten_file_is_shared(path: Path) -> None:
     assert check_health(path).state == "ok"
 
 
-async def test_replaced_file_is_read_without_harm_to_the_new_one(path: Path) -> None:
-    """SQLite would roll back the `-journal` of a process that writes to the new file: it has the same name."""
+async def test_reading_a_replaced_file_does_not_damage_the_new_one(path: Path) -> None:
+    """SQLite would roll back the `-journal` of a process that writes to the new file, which has the same name."""
     async with open_journal(path, busy_seconds=LONG) as journal:
         await send(journal, "dog")
         shutil.copyfile(path, path.with_name("backup.db"))
@@ -206,8 +206,8 @@ async def test_replaced_file_is_read_without_harm_to_the_new_one(path: Path) -> 
     assert execute(path, "SELECT account, state FROM orders WHERE key = 'dog'") == [("changed", "sent")]
 
 
-def test_file_with_a_log_gets_rid_of_it(path: Path) -> None:
-    """An earlier version wrote one. What remains of it would be applied to a file that takes this one's place."""
+def test_log_of_an_earlier_version_is_removed(path: Path) -> None:
+    """Otherwise SQLite would apply the rest of the log to a file that replaces this one."""
     with running(2) as processes:
         assert place_at_once(processes, path, "dog") == [DUPLICATE, SENT]
     shutil.copyfile(path, path.with_name("backup.db"))
@@ -222,8 +222,8 @@ def test_file_with_a_log_gets_rid_of_it(path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["WAL", "DELETE"])
-def test_log_of_another_file_beside_the_file(path: Path, mode: str) -> None:
-    """The file was restored from a copy, without what lay beside it."""
+def test_log_of_another_file_is_not_applied(path: Path, mode: str) -> None:
+    """The file was restored from a backup, but not the log next to it."""
     with running(1) as [earlier]:
         assert earlier.place(path, "dog") == SENT
     execute(path, f"PRAGMA journal_mode = {mode}")
@@ -232,7 +232,7 @@ def test_log_of_another_file_beside_the_file(path: Path, mode: str) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as log:
         log.executemany(INSERT_ASSET, [(f"{number:03}" * 400,) for number in range(200)])
         log.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        # The log has a few pages of the file, and none of those that the copy lacks.
+        # The log has a few pages of the file, but none of the pages missing from the backup.
         log.execute("INSERT INTO orders (id, api, key, state, request, ordered_at) VALUES ('', '', '', '', '', 0)")
         left = {suffix: path.with_name(path.name + suffix).read_bytes() for suffix in ("-wal", "-shm")}
     for suffix, content in left.items():
@@ -247,41 +247,41 @@ def test_log_of_another_file_beside_the_file(path: Path, mode: str) -> None:
 # A process is killed that recorded an order while the file was locked.
 
 
-async def test_order_of_a_killed_process_is_found(path: Path) -> None:
+async def test_order_of_a_killed_process_is_recovered(path: Path) -> None:
     with running(1, busy_seconds=0.01) as [killed]:
         assert killed.place(path, "dog") == SENT
         with writer_lock(path):
             assert killed.place(path, "fox") == LOCKED
-            assert len(spills(path)) == 1
+            assert len(list_spills(path)) == 1
             killed.kill()
     assert execute(path, "SELECT key, state FROM orders") == [("dog", "sent")]
     async with open_journal(path) as journal:
         assert await states(journal) == {"dog": ("sent", None), "fox": ("sent", None)}
         assert await insert(journal, build_order()) is not None
         assert journal.problem is None
-    assert spills(path) == []
+    assert list_spills(path) == []
 
 
-async def test_orders_of_several_killed_processes_are_found(path: Path) -> None:
+async def test_orders_of_several_killed_processes_are_recovered(path: Path) -> None:
     async with open_journal(path) as journal:
         await journal.list_latest(1)
     with running(3, busy_seconds=0.01) as processes:
         with writer_lock(path):
             for number, process in enumerate(processes):
                 assert process.place(path, f"fox{number}") == LOCKED
-            assert len(spills(path)) == 3
+            assert len(list_spills(path)) == 3
             for process in processes[:2]:
                 process.kill()
         async with open_journal(path) as journal:
             assert await states(journal) == {"fox0": ("sent", None), "fox1": ("sent", None)}
-        # Its owner lives.
-        [left] = spills(path)
+        # Its process is still running.
+        [left] = list_spills(path)
     # It writes when it ends.
     assert not left.exists()
     assert sorted(execute(path, "SELECT key FROM orders")) == [("fox0",), ("fox1",), ("fox2",)]
 
 
-async def test_order_of_a_killed_process_is_found_by_one_that_had_the_file_open(path: Path) -> None:
+async def test_open_journal_recovers_the_order_of_a_killed_process(path: Path) -> None:
     async with open_journal(path) as journal:
         await journal.list_latest(1)
         with running(1, busy_seconds=0.01) as [killed], writer_lock(path):
@@ -292,8 +292,8 @@ async def test_order_of_a_killed_process_is_found_by_one_that_had_the_file_open(
         assert found.state == "sent"
 
 
-async def test_order_of_a_killed_process_is_found_after_a_lock(path: Path) -> None:
-    """Both wrote elsewhere for a while."""
+async def test_order_of_a_killed_process_is_recovered_after_a_lock(path: Path) -> None:
+    """Neither process could write to the file for a while."""
     clock = Clock()
     async with open_journal(path, clock=clock) as journal:
         await journal.list_latest(1)
@@ -304,4 +304,4 @@ async def test_order_of_a_killed_process_is_found_after_a_lock(path: Path) -> No
             assert journal.problem is not None
         clock.pass_retry_time()
         assert await states(journal) == {"fox": ("sent", None)}
-    assert spills(path) == []
+    assert list_spills(path) == []

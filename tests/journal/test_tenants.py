@@ -1,4 +1,4 @@
-"""Several tenants order with one credential: each has its part of the journal, and no job belongs to two of them."""
+"""Tenants with one credential have separate parts of the journal, and no job belongs to two of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ADA, BOB = join_api(API, "ada"), join_api(API, "bob")
 WINDOW = RateWindow(1, NOW - timedelta(hours=1), NOW - timedelta(minutes=1), NOW + timedelta(days=1))
 
 
-def test_api_with_a_tenant_is_split_again() -> None:
+def test_split_api_reverses_join_api() -> None:
     assert split_api(ADA) == (API, "ada")
     assert split_api(API) == (API, "")
 
@@ -78,7 +78,7 @@ async def test_tenants_change_only_their_own_orders(place: Place) -> None:
         assert (found.state, found.deleted, found.delivered) == ("running", False, False)
 
 
-async def test_identical_orders_of_two_tenants_are_no_duplicates(place: Place) -> None:
+async def test_identical_orders_of_two_tenants_are_not_duplicates(place: Place) -> None:
     async with open_journal(place, api=ADA) as ada, open_journal(place, api=BOB) as bob:
         first, second = build_order(), build_order()
         assert await insert(ada, first) is None
@@ -138,7 +138,7 @@ async def test_unsettled_orders_of_all_tenants_are_rivals(place: Place) -> None:
         assert await ada.list_unsettled_tenants() == {"ada", "bob", ""}
 
 
-async def test_who_ordered_is_recorded(place: Place) -> None:
+async def test_name_of_the_caller_is_recorded(place: Place) -> None:
     named, unnamed = replace(build_order(), ordered_by="Ada Lovelace"), build_order("owl")
     async with open_journal(place, api=ADA) as journal:
         for order in (named, unnamed):
@@ -154,9 +154,9 @@ async def test_usage_is_summed_by_tenant_and_model(place: Place) -> None:
     async with open_journal(place, api=ADA) as ada, open_journal(place) as owner:
         for number, (status, used) in enumerate([("completed", 20.0), ("completed", None), ("failed", 0.0)]):
             order = replace(build_order(str(number), at=NOW), ordered_by="Ada", price=7.0)
-            await _start(ada, order, f"j{number}")
+            await _start_job(ada, order, f"j{number}")
             await ada.record_state(build_job(f"j{number}", status, credits_used=used))
-        await _start(ada, replace(build_order("old", at=NOW - timedelta(days=2)), ordered_by="Ada"), "j7")
+        await _start_job(ada, replace(build_order("old", at=NOW - timedelta(days=2)), ordered_by="Ada"), "j7")
         await send(ada, "lost")
         await insert(ada, build_order("pending"))
         await start_job(owner, "j8")
@@ -183,13 +183,13 @@ async def test_usage_counts_orders_that_cannot_be_read(place: Place) -> None:
         assert await ada.summarize_usage() == [Usage(API, "ada", "", None, running=1, unpriced=1)]
 
 
-async def _start(journal: Journal, order: Order, jobid: str) -> None:
+async def _start_job(journal: Journal, order: Order, jobid: str) -> None:
     await insert(journal, order)
     await journal.mark_sending(order)
     await journal.record_job(order, jobid)
 
 
-async def test_unusable_storage_is_no_proof_that_there_is_no_order(path: Path) -> None:
+async def test_certain_lookup_fails_if_the_storage_is_unusable(path: Path) -> None:
     async with open_journal(path, api=ADA) as journal:
         await start_job(journal, "j1")
         with writer_lock(path):
@@ -203,7 +203,7 @@ async def test_unusable_storage_is_no_proof_that_there_is_no_order(path: Path) -
             await journal.summarize_usage()
 
 
-async def test_earlier_files_get_the_new_column(path: Path) -> None:
+async def test_file_of_an_earlier_version_gets_the_caller_column(path: Path) -> None:
     async with open_journal(path) as journal:
         await start_job(journal, "j1")
     execute(path, "ALTER TABLE orders DROP COLUMN ordered_by")
