@@ -1,6 +1,6 @@
-"""Tests on a real PostgreSQL server: `make postgres-test` (POSTGRES=1). Without it, nothing here is collected.
+"""Tests with a real PostgreSQL server: `make postgres-test` (POSTGRES=1). Otherwise these tests are not collected.
 
-Services are as in `tests/service`, each as if on a machine of its own, on the test's one database.
+Services are as in `tests/service`. Each acts as if it ran on a separate machine. All use the test's database.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ async def run(journal, outcomes):
 
 async def main(dsn):
     now = lambda: datetime.now(UTC)
-    # Each on a connection of its own, as if it were a process.
+    # Each journal uses a separate connection, as a separate process would.
     own = "{}%20-c%20luma.machine%3D{}"
     journals = [PostgresJournal(SecretStr(own.format(dsn, n)), api="api", wall_clock=now) for n in range(10)]
     for journal in journals:
@@ -52,14 +52,14 @@ async def main(dsn):
         for journal in journals:
             tasks.start_soon(run, journal, outcomes)
     print(*outcomes, flush=True)
-    # What they have is given back when they close.
+    # Closing releases their leases.
     sys.stdin.readline()
     for journal in journals:
         await journal.aclose()
 
 anyio.run(main, sys.argv[1])
 """
-"""Ten machines that take a step at the same time. Each line on stdin lets the program continue."""
+"""A program of ten machines that call `step` at the same time. Each line on stdin lets it continue."""
 
 
 def start_machines(step: str, database: Database, count: int = 1) -> list[subprocess.Popen[str]]:
@@ -74,7 +74,7 @@ def start_machines(step: str, database: Database, count: int = 1) -> list[subpro
 
 
 def race(step: str, database: Database) -> list[str]:
-    """Let forty machines in four processes take a step at the same time; what came out of it, sorted."""
+    """Run a step at the same time on forty machines in four processes. Returns the sorted results."""
     programs = start_machines(step, database, 4)
     for program in programs:
         send_line(program)
@@ -92,5 +92,5 @@ def database(postgres: PostgresServer) -> Database:
 
 @pytest.fixture
 def find_journal(database: Database) -> Callable[[], SecretStr]:
-    """Finds the journal of each service that is started, as another machine would."""
+    """Get the address of the journal for each service that is started, as on another machine."""
     return database.dsn_of_machine

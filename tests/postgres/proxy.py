@@ -1,4 +1,4 @@
-"""A TCP proxy before the database that is slow, or goes silent without closing a connection."""
+"""A TCP proxy for the database that is slow, or pauses without closing a connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Proxy:
-    """Passes bytes on in both directions, each time after `delay` seconds; while it is `silent`, none at all."""
+    """Forwards bytes in both directions after `delay` seconds, and none while it is paused."""
 
     def __init__(self, url: str, delay: float) -> None:
         target = urlsplit(url)
@@ -21,8 +21,8 @@ class Proxy:
         assert target.port
         self._target = (target.hostname, target.port)
         self._delay = delay
-        self._passes = threading.Event()
-        self._passes.set()
+        self._forwards = threading.Event()
+        self._forwards.set()
         self._ended = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets = [self._listener]
@@ -30,15 +30,15 @@ class Proxy:
         self.url = url.replace(f":{target.port}/", f":{port}/")
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def be_silent(self) -> None:
-        self._passes.clear()
+    def pause(self) -> None:
+        self._forwards.clear()
 
-    def go_on(self) -> None:
-        self._passes.set()
+    def resume(self) -> None:
+        self._forwards.set()
 
     def close(self) -> None:
         self._ended.set()
-        self._passes.set()
+        self._forwards.set()
         for each in self._sockets:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -51,13 +51,13 @@ class Proxy:
                 server = socket.create_connection(self._target)
                 self._sockets += [client, server]
                 for source, sink in ((client, server), (server, client)):
-                    threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+                    threading.Thread(target=self._forward, args=(source, sink), daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(65_536):
                 self._ended.wait(self._delay)
-                self._passes.wait()
+                self._forwards.wait()
                 sink.sendall(data)
         for each in (source, sink):
             with suppress(OSError):
@@ -65,8 +65,8 @@ class Proxy:
 
 
 @contextmanager
-def proxy(url: str, delay: float = 0.0) -> Iterator[Proxy]:
-    """Start a proxy for the database of a URL; its own `url` is the same one through the proxy."""
+def running_proxy(url: str, delay: float = 0.0) -> Iterator[Proxy]:
+    """Run a proxy for the database of a URL. The proxy's `url` is the same URL with the proxy's port."""
     running = Proxy(url, delay)
     try:
         yield running

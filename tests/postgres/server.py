@@ -1,4 +1,4 @@
-"""A real PostgreSQL server on loopback, as an ordinary user, and databases of its own for each test."""
+"""A real PostgreSQL server on loopback, run as an ordinary user, with a separate database for each test."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ PASSWORD = "very-secret-database-password"
 USER = "luma"
 _machines = count()
 _SETTINGS = {"listen_addresses": "127.0.0.1", "fsync": "off", "max_connections": "100"}
-# Debian's package puts them nowhere in PATH.
+# Debian's package does not put them on PATH.
 _FOLDERS = "/usr/lib/postgresql/*/bin"
 
 
 @dataclass(frozen=True)
 class Database:
-    """A database of the server: in truth a schema, which is made faster."""
+    """A database of the server. It is actually a schema, which is faster to create."""
 
     server: PostgresServer
     schema: str
@@ -47,7 +47,7 @@ class Database:
         return SecretStr(self.url)
 
     def dsn_of_machine(self) -> SecretStr:
-        """Another address of it: journals of this process with the same one share connections, leases and news."""
+        """Get a new address of it. Journals with the same address share connections, leases and announcements."""
         return SecretStr(f"{self.url}{quote(f' -c luma.machine={next(_machines)}', safe='')}")
 
     def execute(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -58,7 +58,7 @@ class Database:
 
 
 class PostgresServer:
-    """The server. It can be stopped, killed and started again on its port."""
+    """A server that can be stopped, killed and started again on the same port."""
 
     def __init__(self, folder: Path, port: int, user: str | None) -> None:
         self._folder, self._port, self.user = folder, port, user
@@ -82,7 +82,7 @@ class PostgresServer:
         self._run("pg_ctl", "start", "-w", "-D", self._data, "-l", str(self._folder / "log"), "-o", arguments)
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop it. `immediate`: as if it were killed, and recovers when it is started."""
+        """Stop the server. `immediate` acts like a kill: the server recovers when it is started."""
         self._run("pg_ctl", "stop", "-w", "-D", self._data, "-m", mode)
 
     @contextmanager
@@ -110,7 +110,7 @@ class PostgresServer:
     def _run(self, program: str, *arguments: str) -> None:
         command = [_find_program(program), *arguments]
         log = self._folder / "output"
-        # Not a pipe: the server inherits it, and it would stay open.
+        # Not a pipe, because the server would inherit it and keep it open.
         with log.open("a") as output:
             done = subprocess.run(command, cwd=self._folder, user=self.user, stdout=output, stderr=output, check=False)
         assert done.returncode == 0, log.read_text()
@@ -127,12 +127,12 @@ def _find_program(name: str) -> str:
 
 @contextmanager
 def running_server() -> Iterator[PostgresServer]:
-    # Its programs refuse to run as root.
+    # PostgreSQL refuses to run as root.
     user = "nobody" if os.getuid() == 0 else None
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    # Not in pytest's folder, which other users cannot enter.
+    # Not in pytest's folder, which other users cannot access.
     folder = Path(tempfile.mkdtemp(prefix="luma-pg-"))
     server = PostgresServer(folder, port, user)
     try:

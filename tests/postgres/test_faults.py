@@ -1,4 +1,4 @@
-"""While the database is gone nothing is ordered, jobs are followed from the API, and no order is sent twice later."""
+"""While the database is down, nothing is ordered and jobs are polled. No order is sent twice later."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
 UNREACHABLE = "the database cannot be reached, or refuses the connection"
 
 
-class Meanwhile(httpx2.ASGITransport):
-    """Carries requests to the simulator; when an order has arrived and before its answer does, something happens."""
+class InterruptingTransport(httpx2.ASGITransport):
+    """Sends requests to the simulator, and calls `interrupt` between an order and its response."""
 
-    def __init__(self, simulator: Simulator, happens: Callable[[], None]) -> None:
+    def __init__(self, simulator: Simulator, interrupt: Callable[[], None]) -> None:
         super().__init__(simulator)
-        self._happens = happens
+        self._interrupt = interrupt
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await super().handle_async_request(request)
         if request.method == "POST" and "videos" in request.url.path:
-            self._happens()
+            self._interrupt()
         return response
 
 
 async def wait_until_used(*services: VideoService) -> None:
-    """Ask until the database is tried again: in real time, because psycopg works in it."""
+    """Read until the database is tried again. This takes real time, which psycopg uses."""
     for service in services:
         while service.journal.problem:
             await service.journal.list_latest(1)
@@ -61,7 +61,7 @@ async def test_nothing_is_ordered_without_the_database(
                 await place(each, "A cat")
             assert (refused.value.problem, refused.value.charged) == (UNREACHABLE, "no")
         assert len(simulator.service.jobs) == 1
-        # The job goes on, and is looked up at the API.
+        # The job continues, and is polled at the API.
         assert (await service.wait(running.jobid, 600)).state == "completed"
         listed = await fresh.list_jobs(9)
         assert listed is not None
@@ -72,7 +72,7 @@ async def test_nothing_is_ordered_without_the_database(
     assert service.journal.problem is None
 
 
-async def test_restart_of_the_database_goes_unnoticed(
+async def test_restart_of_the_database_causes_no_error(
     start_service: StartService, simulator: Simulator, postgres: PostgresServer
 ) -> None:
     one, two = start_service(), start_service()
@@ -84,24 +84,24 @@ async def test_restart_of_the_database_goes_unnoticed(
     assert len(simulator.service.jobs) == 3
 
 
-async def test_order_whose_answer_comes_without_the_database_is_recorded_later(
+async def test_response_without_the_database_is_recorded_later(
     start_service: StartService, simulator: Simulator, postgres: PostgresServer, database: Database
 ) -> None:
-    sender = start_service(Meanwhile(simulator, lambda: postgres.stop("immediate")))
+    sender = start_service(InterruptingTransport(simulator, lambda: postgres.stop("immediate")))
     other = start_service()
-    ordered = await place(sender)
-    assert ordered.outcome == "created"
+    result = await place(sender)
+    assert result.outcome == "created"
     postgres.start()
-    # Before the sender has written it, only the order's own row keeps others from sending it again.
+    # Until the sender has written the job, only the row of the order prevents a second delivery.
     assert database.execute("SELECT state, jobid FROM luma_orders") == [("sent", None)]
     repeated = await place(other)
-    assert repeated.job.jobid == ordered.job.jobid
+    assert repeated.job.jobid == result.job.jobid
     await wait_until_used(sender)
-    assert database.execute("SELECT state, jobid, adopted FROM luma_orders") == [("running", ordered.job.jobid, True)]
+    assert database.execute("SELECT state, jobid, adopted FROM luma_orders") == [("running", result.job.jobid, True)]
     assert len(simulator.service.jobs) == 1
 
 
-async def test_a_picture_in_parts_goes_on_at_another_machine_after_a_failure(
+async def test_upload_continues_at_another_machine_after_a_failure(
     start_service: StartService, simulator: Simulator, postgres: PostgresServer, database: Database
 ) -> None:
     one, other = start_service(), start_service()
@@ -113,7 +113,7 @@ async def test_a_picture_in_parts_goes_on_at_another_machine_after_a_failure(
         with pytest.raises(JournalUnavailable):
             await other.pictures.finish(upload, len(data), "image_start", digest=None, email=None, crop=None)
         assert refused.value.retry == "later"
-        # What cannot be removed now expires.
+        # Parts that cannot be removed now will expire.
         await other.pictures.discard("b" * 32)
     await wait_until_used(one, other)
     assert await other.pictures.receive(upload, 50, data[50:]) == len(data)
@@ -123,14 +123,14 @@ async def test_a_picture_in_parts_goes_on_at_another_machine_after_a_failure(
     assert database.execute("SELECT count(*) FROM luma_parts") == [(0,)]
 
 
-async def test_record_that_was_missed_is_written_at_the_end(
+async def test_missed_record_is_written_when_the_service_closes(
     start_service: StartService, simulator: Simulator, postgres: PostgresServer, database: Database
 ) -> None:
-    sender = start_service(Meanwhile(simulator, lambda: postgres.stop("immediate")))
-    ordered = await place(sender)
+    sender = start_service(InterruptingTransport(simulator, lambda: postgres.stop("immediate")))
+    result = await place(sender)
     postgres.start()
     await sender.aclose()
-    assert database.execute("SELECT state, jobid FROM luma_orders") == [("running", ordered.job.jobid)]
+    assert database.execute("SELECT state, jobid FROM luma_orders") == [("running", result.job.jobid)]
 
 
 async def test_order_that_cannot_be_marked_is_not_sent(postgres: PostgresServer, database: Database) -> None:
@@ -147,7 +147,7 @@ async def test_order_that_cannot_be_marked_is_not_sent(postgres: PostgresServer,
     assert database.execute("SELECT state FROM luma_orders") == [("intent",)]
 
 
-async def test_orders_are_refused_while_the_database_is_read_only(
+async def test_orders_are_rejected_while_the_database_is_read_only(
     start_service: StartService, simulator: Simulator, database: Database, postgres: PostgresServer
 ) -> None:
     service = start_service()
@@ -158,7 +158,7 @@ async def test_orders_are_refused_while_the_database_is_read_only(
         with pytest.raises(JournalUnavailable, match="the database can only be read"):
             await place(service, "A cat")
         assert len(simulator.service.jobs) == 1
-        # What it knows is still read, and what has changed is written when that is possible.
+        # The database can still be read, and changes are written when that is possible again.
         order = await service.journal.get_by_jobid(known)
         assert order is not None
         assert (await service.wait(known, 600)).state == "completed"
@@ -170,7 +170,7 @@ async def test_orders_are_refused_while_the_database_is_read_only(
     assert states_now == [("completed",), ("running",)]
 
 
-async def test_connection_that_was_dropped_is_made_again(postgres: PostgresServer, database: Database) -> None:
+async def test_dropped_connection_is_replaced(postgres: PostgresServer, database: Database) -> None:
     drop = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'luma-ray-mcp'"
     async with open_journal(database) as journal:
         order = await send(journal)
@@ -181,7 +181,7 @@ async def test_connection_that_was_dropped_is_made_again(postgres: PostgresServe
         assert journal.problem is None
 
 
-async def test_changes_that_were_missed_are_written_in_order(postgres: PostgresServer, database: Database) -> None:
+async def test_missed_changes_are_written_in_order(postgres: PostgresServer, database: Database) -> None:
     clock = Clock()
     async with open_journal(database, clock=clock) as journal:
         one, two = await send(journal, "one"), await send(journal, "two")
@@ -196,7 +196,7 @@ async def test_changes_that_were_missed_are_written_in_order(postgres: PostgresS
         assert await states(journal) == {"one": ("running", "j1")}
 
 
-async def test_unreachable_database_is_left_alone_for_a_while(database: Database, postgres: PostgresServer) -> None:
+async def test_unreachable_database_is_not_tried_for_a_while(database: Database, postgres: PostgresServer) -> None:
     clock = Clock()
     async with open_journal(database, clock=clock) as journal:
         await start_job(journal, "j1")
@@ -207,8 +207,8 @@ async def test_unreachable_database_is_left_alone_for_a_while(database: Database
         assert await states(journal) == {"fox": ("running", "j1")}
 
 
-async def test_process_that_stands_still_blocks_the_others_only_for_a_while(database: Database) -> None:
-    """The server ends its transaction, and with it the lock."""
+async def test_stopped_process_blocks_others_only_for_a_while(database: Database) -> None:
+    """The database ends its transaction and releases its lock."""
     lock = f"SELECT pg_advisory_xact_lock({find_lock(API)})"
     async with open_journal(database) as journal:
         await send(journal, "fox")

@@ -1,4 +1,4 @@
-"""LUMA_MCP_CONFIRM with several servers on one database: a question of one is answered at another, and used once."""
+"""LUMA_MCP_CONFIRM with several servers on one database: any server accepts the answer, and only once."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ ARGUMENTS: dict[str, Any] = {"prompt": "A fox", "wait_seconds": 0, "new_take": T
 
 @pytest.fixture
 def replica(simulator: Simulator, database: Database) -> Callable[..., Client]:
-    """Connects a client that can be asked to a server of its own, as on another machine."""
+    """Connect a client that supports elicitation to a new server, as on another machine."""
 
     def start(transport: httpx2.AsyncBaseTransport | None = None, **variables: str) -> Client:
-        stated = {
+        environment = {
             "USEAPI_TOKEN": TOKEN,
             "LUMA_MCP_JOURNAL": database.dsn_of_machine().get_secret_value(),
             "LUMA_MCP_THUMBNAILS": "0",
@@ -41,7 +41,7 @@ def replica(simulator: Simulator, database: Database) -> Callable[..., Client]:
             **variables,
         }
         server = build_server(
-            Settings.from_environment(stated),
+            Settings.from_environment(environment),
             transport=transport or httpx2.ASGITransport(simulator),
             resolve=resolve,
             wall_clock=wall_clock,
@@ -51,24 +51,24 @@ def replica(simulator: Simulator, database: Database) -> Callable[..., Client]:
     return start
 
 
-async def agree(client: Client, question: dict[str, Any], **arguments: Any) -> dict[str, Any]:
+async def send_agreement(client: Client, question: dict[str, Any], **arguments: Any) -> dict[str, Any]:
     result = await answer_question(client, "generate_video", question, AGREED, **(arguments or ARGUMENTS))
     return dict(result["structuredContent"])
 
 
-async def test_a_question_is_answered_at_another_server(replica: Callable[..., Client], simulator: Simulator) -> None:
+async def test_question_can_be_answered_at_another_server(replica: Callable[..., Client], simulator: Simulator) -> None:
     async with replica() as first, replica() as second:
         question = await call_raw(first, "generate_video", **ARGUMENTS)
-        ordered = await agree(second, question)
-        assert ordered["outcome"] == "created"
-        # Whichever gets it again: the same job, or nothing.
+        content = await send_agreement(second, question)
+        assert content["outcome"] == "created"
+        # If a server gets the answer again, it returns the same job or orders nothing.
         for client in (first, second, first):
-            again = await agree(client, question)
-            assert again.get("jobid") == ordered["jobid"] or again["error"]["charged"] == "no"
+            again = await send_agreement(client, question)
+            assert again.get("jobid") == content["jobid"] or again["error"]["charged"] == "no"
     assert simulator.requests["POST /videos"] == 1
 
 
-async def test_an_answer_that_both_get_at_once_is_one_order(
+async def test_answer_sent_to_several_servers_at_once_is_one_order(
     replica: Callable[..., Client], simulator: Simulator
 ) -> None:
     contents: list[dict[str, Any]] = []
@@ -76,7 +76,7 @@ async def test_an_answer_that_both_get_at_once_is_one_order(
         question = await call_raw(first, "generate_video", **ARGUMENTS)
 
         async def send(client: Client) -> None:
-            contents.append(await agree(client, question))
+            contents.append(await send_agreement(client, question))
 
         async with anyio.create_task_group() as tasks:
             for client in (first, second, third, second, third):
@@ -88,18 +88,18 @@ async def test_an_answer_that_both_get_at_once_is_one_order(
         assert content.get("jobid") == jobid or content["error"]["charged"] == "no"
 
 
-async def test_a_restarted_server_uses_no_answer_again(replica: Callable[..., Client], simulator: Simulator) -> None:
+async def test_restarted_server_does_not_reuse_an_answer(replica: Callable[..., Client], simulator: Simulator) -> None:
     async with replica() as first:
         question = await call_raw(first, "generate_video", **ARGUMENTS)
-        await agree(first, question)
+        await send_agreement(first, question)
     async with replica() as second:
-        content = await agree(second, question)
+        content = await send_agreement(second, question)
     assert "error" not in content or content["error"]["charged"] == "no"
     assert simulator.requests["POST /videos"] == 1
 
 
 @pytest.mark.parametrize("later", [RED, BLUE], ids=["the same", "another"])
-async def test_a_picture_is_fetched_again_and_compared(
+async def test_picture_is_fetched_again_and_compared(
     replica: Callable[..., Client], simulator: Simulator, later: bytes
 ) -> None:
     arguments = {**ARGUMENTS, "image_start": LINK}
@@ -114,13 +114,13 @@ async def test_a_picture_is_fetched_again_and_compared(
         assert simulator.requests["POST /videos"] == 1
 
 
-async def test_keys_are_rotated(replica: Callable[..., Client]) -> None:
+async def test_answer_is_accepted_after_key_rotation(replica: Callable[..., Client]) -> None:
     async with (
         replica(LUMA_MCP_SECRET_KEYS=KEYS[0]) as old,
         replica(LUMA_MCP_SECRET_KEYS=f"{KEYS[1]},{KEYS[0]}") as new,
     ):
         question = await call_raw(old, "generate_video", **ARGUMENTS)
-        assert (await agree(new, question))["outcome"] == "created"
+        assert (await send_agreement(new, question))["outcome"] == "created"
 
 
 @pytest.mark.parametrize(
@@ -132,11 +132,11 @@ async def test_keys_are_rotated(replica: Callable[..., Client]) -> None:
     ],
     ids=["other keys", "no keys", "another URL"],
 )
-async def test_a_server_that_is_no_replica_refuses_the_answer(
+async def test_server_with_another_setup_rejects_the_answer(
     replica: Callable[..., Client], simulator: Simulator, other: dict[str, str]
 ) -> None:
     async with replica() as first, replica(**other) as second:
         question = await call_raw(first, "generate_video", **ARGUMENTS)
         with pytest.raises(MCPError):
-            await agree(second, question)
+            await send_agreement(second, question)
     assert simulator.requests["POST /videos"] == 0

@@ -1,4 +1,4 @@
-"""What servers agree on through their database: leases, news, one stream of polls for each job, and few connections."""
+"""Servers coordinate through their database: leases, announcements, shared polls and connections."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ COUNT = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'luma-ra
 
 
 def open_machine(database: Database, *, api: str = API) -> PostgresJournal:
-    """The journal of another machine."""
+    """Open the journal as another machine would."""
     return PostgresJournal(database.dsn_of_machine(), api=api, wall_clock=lambda: datetime.now(UTC))
 
 
@@ -60,36 +60,36 @@ async def machines(database: Database) -> AsyncIterator[tuple[PostgresJournal, P
 Machines = tuple[PostgresJournal, PostgresJournal]
 
 
-class News:
-    """What one journal hears. The event loop's clock stands still while a thread waits for it."""
+class AnnouncementListener:
+    """Records the announcements that a journal receives. Virtual time stops while a thread waits for them."""
 
     def __init__(self, journal: PostgresJournal) -> None:
-        self.heard: list[tuple[str, bool]] = []
+        self.received: list[tuple[str, bool]] = []
         self._arrived = threading.Semaphore(0)
-        self.end = journal.replicas.on_announcement(self._note)
+        self.end = journal.replicas.on_announcement(self._record)
 
-    def _note(self, jobid: str, by_webhook: bool) -> None:
-        self.heard.append((jobid, by_webhook))
+    def _record(self, jobid: str, by_webhook: bool) -> None:
+        self.received.append((jobid, by_webhook))
         self._arrived.release()
 
     async def wait(self, count: int = 1) -> list[tuple[str, bool]]:
         for _ in range(count):
             assert await to_thread.run_sync(self._arrived.acquire, True, 30)
-        return self.heard
+        return self.received
 
 
 async def wait_for_listeners(database: Database, count: int, *, but: frozenset[int] = frozenset()) -> frozenset[int]:
-    """Wait in real time until so many connections listen; their process ids."""
+    """Wait in real time until that many connections listen. Returns their process ids."""
     for _ in range(2_000):
         found = await to_thread.run_sync(database.execute, LISTENING)
         pids = frozenset(pid for (pid,) in found) - but
         if len(pids) >= count:
             return pids
-    raise AssertionError("nobody listens")
+    raise AssertionError("too few connections listen")
 
 
 async def wait_until_disconnected(database: Database) -> None:
-    """Wait in real time until no journal has a connection: the server learns of an end a moment later."""
+    """Wait in real time until no journal has a connection. The server notices closed connections a little later."""
     for _ in range(2_000):
         [(count,)] = await to_thread.run_sync(database.execute, COUNT)
         if count == 0:
@@ -105,12 +105,12 @@ async def step(journal):
 """
 
 
-def test_forty_claims_of_one_lease_have_one_winner(database: Database) -> None:
+def test_one_of_forty_machines_gets_a_lease(database: Database) -> None:
     assert race(ACQUIRE, database) == ["False"] * 39 + ["True"]
     assert len(database.execute("SELECT * FROM luma_leases")) == 1
 
 
-async def test_lease_of_a_killed_process_ends_by_itself(database: Database, machines: Machines) -> None:
+async def test_lease_of_a_killed_process_expires(database: Database, machines: Machines) -> None:
     one, _ = machines
     [program] = start_machines(ACQUIRE, database)
     send_line(program)
@@ -119,34 +119,34 @@ async def test_lease_of_a_killed_process_ends_by_itself(database: Database, mach
     program.communicate()
     api = PostgresJournal(database.dsn_of_machine(), api="api", wall_clock=lambda: datetime.now(UTC))
     assert await api.replicas.acquire("reconcile", 60) is False
-    # As if an hour had passed.
+    # Simulate that an hour has passed.
     database.execute("UPDATE luma_leases SET until = until - interval '1 hour'")
     assert await api.replicas.acquire("reconcile", 60) is True
     await api.aclose()
-    # Of another credential.
+    # Another credential has separate leases.
     assert await one.replicas.acquire("reconcile", 60) is True
 
 
-async def test_lease_is_renewed_and_given_back(machines: Machines) -> None:
+async def test_lease_is_renewed_and_released(machines: Machines) -> None:
     one, two = (journal.replicas for journal in machines)
     assert [await one.acquire("poll:j1", 60), await two.acquire("poll:j1", 60)] == [True, False]
     assert [await one.acquire("poll:j1", 60), await two.acquire("poll:j2", 60)] == [True, True]
-    # Somebody else's cannot be given back.
+    # A lease of another machine cannot be released.
     await two.release("poll:j1")
     assert await two.acquire("poll:j1", 60) is False
     await one.release("poll:j1")
     assert [await two.acquire("poll:j1", 60), await one.acquire("poll:j1", 60)] == [True, False]
 
 
-async def test_each_of_many_leases_has_one_winner(machines: Machines) -> None:
-    """They are taken together, in several statements at the same time."""
-    winners: list[str] = []
+async def test_each_of_many_leases_has_one_holder(machines: Machines) -> None:
+    """They are acquired in batches, by several statements at the same time."""
+    acquired: list[str] = []
 
     async def acquire(journal: PostgresJournal, name: str) -> None:
         is_ours = await journal.replicas.acquire(name, 60)
         assert is_ours is not None
         if is_ours:
-            winners.append(name)
+            acquired.append(name)
 
     names = [f"poll:j{number}" for number in range(300)]
     async with anyio.create_task_group() as tasks:
@@ -154,10 +154,10 @@ async def test_each_of_many_leases_has_one_winner(machines: Machines) -> None:
             tasks.start_soon(acquire, machines[0], name)
         for name in reversed(names):
             tasks.start_soon(acquire, machines[1], name)
-    assert sorted(winners) == sorted(names)
+    assert sorted(acquired) == sorted(names)
 
 
-async def test_cancelled_claim_takes_no_other_with_it(machines: Machines) -> None:
+async def test_cancelled_acquire_does_not_cancel_others(machines: Machines) -> None:
     one = machines[0].replicas
     await one.acquire("reconcile", 60)
     outcomes: list[bool | None] = []
@@ -175,7 +175,7 @@ async def test_cancelled_claim_takes_no_other_with_it(machines: Machines) -> Non
     assert outcomes == [True] * 19
 
 
-async def test_lease_ends_by_the_database_s_clock(machines: Machines) -> None:
+async def test_lease_expires_by_the_clock_of_the_database(machines: Machines) -> None:
     one, two = (journal.replicas for journal in machines)
     assert await one.acquire("reconcile", -1)
     assert await two.acquire("reconcile", 60)
@@ -183,21 +183,21 @@ async def test_lease_ends_by_the_database_s_clock(machines: Machines) -> None:
 
 
 @pytest.mark.parametrize("name", ["poll:" + "ü" * 5_000, "poll:j\0", "poll:\ud800", "poll:"])
-async def test_any_name_will_do(machines: Machines, name: str) -> None:
+async def test_lease_can_have_any_name(machines: Machines, name: str) -> None:
     one, two = (journal.replicas for journal in machines)
     assert [await one.acquire(name, 60), await two.acquire(name, 60)] == [True, False]
     await one.release(name)
     await one.announce(name)
 
 
-async def test_names_contain_no_address(database: Database, machines: Machines) -> None:
+async def test_names_of_leases_contain_no_email_address(database: Database, machines: Machines) -> None:
     await machines[0].replicas.acquire("poll:j1-email:studio@example.com:x-bot:luma", 60)
     [(name,)] = database.execute("SELECT name FROM luma_leases")
     assert "@" not in name
     assert name.startswith(f"{API} poll ")
 
 
-async def test_journals_of_one_process_have_one_lease(database: Database) -> None:
+async def test_journals_of_one_process_share_a_lease(database: Database) -> None:
     dsn = database.dsn_of_machine()
     tenants = [PostgresJournal(dsn, api=f"api/{name}", wall_clock=wall_clock) for name in "ab"]
     assert [await tenant.replicas.acquire("reconcile", 60) for tenant in tenants] == [True, True]
@@ -205,7 +205,7 @@ async def test_journals_of_one_process_have_one_lease(database: Database) -> Non
         await tenant.aclose()
 
 
-async def test_ended_leases_do_not_pile_up(database: Database) -> None:
+async def test_expired_leases_are_deleted(database: Database) -> None:
     one = open_machine(database)
     await one.replicas.acquire("poll:j1", 60)
     await one.aclose()
@@ -217,7 +217,7 @@ async def test_ended_leases_do_not_pile_up(database: Database) -> None:
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-async def test_nobody_knows_who_has_a_lease_without_the_database(
+async def test_state_of_a_lease_is_unknown_without_the_database(
     machines: Machines, postgres: PostgresServer, mode: str
 ) -> None:
     one, two = (journal.replicas for journal in machines)
@@ -227,12 +227,12 @@ async def test_nobody_knows_who_has_a_lease_without_the_database(
         await one.announce("j1")
         await one.release("reconcile")
     while await two.acquire("reconcile", 60) is None:
-        # In real time, because psycopg works in it.
+        # Real time, because psycopg uses it.
         await to_thread.run_sync(threading.Event().wait, 0.05)
     assert await two.acquire("reconcile", 60) is False
 
 
-async def test_nobody_gets_a_lease_that_cannot_be_written(postgres: PostgresServer, machines: Machines) -> None:
+async def test_lease_is_not_acquired_if_it_cannot_be_written(postgres: PostgresServer, machines: Machines) -> None:
     postgres.execute("ALTER ROLE luma SET default_transaction_read_only = on")
     try:
         assert await machines[0].replicas.acquire("reconcile", 60) is None
@@ -240,61 +240,61 @@ async def test_nobody_gets_a_lease_that_cannot_be_written(postgres: PostgresServ
         postgres.execute("ALTER ROLE luma RESET default_transaction_read_only")
 
 
-# News.
+# Announcements.
 
 
-async def test_news_reach_all_machines(database: Database, machines: Machines) -> None:
-    one, two = map(News, machines)
+async def test_announcements_reach_all_machines(database: Database, machines: Machines) -> None:
+    one, two = map(AnnouncementListener, machines)
     await wait_for_listeners(database, 2)
     await machines[0].replicas.announce("j1")
     await machines[1].replicas.announce("j2 ü", by_webhook=True)
-    for news in (one, two):
-        assert await news.wait(2) == [("j1", False), ("j2 ü", True)]
+    for listener in (one, two):
+        assert await listener.wait(2) == [("j1", False), ("j2 ü", True)]
 
 
-async def test_process_listens_once(database: Database) -> None:
+async def test_process_listens_on_one_connection(database: Database) -> None:
     dsn = database.dsn_of_machine()
     journals = [PostgresJournal(dsn, api=f"api/{number}", wall_clock=wall_clock) for number in range(20)]
-    all_news = [News(journal) for journal in journals]
+    listeners = [AnnouncementListener(journal) for journal in journals]
     assert len(await wait_for_listeners(database, 1)) == 1
     await journals[0].replicas.announce("j1")
-    for news in all_news:
-        assert await news.wait() == [("j1", False)]
-    all_news[0].end()
+    for listener in listeners:
+        assert await listener.wait() == [("j1", False)]
+    listeners[0].end()
     await journals[0].replicas.announce("j2")
-    for news in all_news[1:]:
-        assert await news.wait() == [("j1", False), ("j2", False)]
-    assert all_news[0].heard == [("j1", False)]
+    for listener in listeners[1:]:
+        assert await listener.wait() == [("j1", False), ("j2", False)]
+    assert listeners[0].received == [("j1", False)]
     for journal in journals:
         await journal.aclose()
     await wait_until_disconnected(database)
 
 
 @pytest.mark.parametrize("how", ["dropped", "restarted", "killed"])
-async def test_listening_goes_on_after_a_lost_connection(
+async def test_listener_reconnects_after_a_lost_connection(
     database: Database, postgres: PostgresServer, machines: Machines, how: str
 ) -> None:
-    news = News(machines[0])
+    listener = AnnouncementListener(machines[0])
     pids = await wait_for_listeners(database, 1)
     if how == "dropped":
         postgres.execute(DROP)
     else:
         with postgres.stopped("immediate" if how == "killed" else "fast"):
             pass
-    # Some may have been missed.
-    assert await news.wait() == [("", False)]
+    # Announcements may have been missed.
+    assert await listener.wait() == [("", False)]
     await wait_for_listeners(database, 1, but=pids)
     await machines[1].replicas.announce("j1")
-    assert await news.wait() == [("", False), ("j1", False)]
+    assert await listener.wait() == [("", False), ("j1", False)]
 
 
-async def test_listener_has_an_address_of_its_own(database: Database) -> None:
+async def test_listener_uses_its_own_address(database: Database) -> None:
     listen = database.dsn_of_machine()
     journal = PostgresJournal(database.dsn_of_machine(), api=API, wall_clock=wall_clock, listen=listen)
-    news = News(journal)
+    listener = AnnouncementListener(journal)
     await wait_for_listeners(database, 1)
     await journal.replicas.announce("j1")
-    assert await news.wait() == [("j1", False)]
+    assert await listener.wait() == [("j1", False)]
     await journal.aclose()
 
 
@@ -302,7 +302,7 @@ async def test_listener_has_an_address_of_its_own(database: Database) -> None:
 
 
 async def count_polls(simulator: Simulator, *services: VideoService, prompt: str) -> tuple[int, list[float]]:
-    """Order with the first, and wait with all; the number of polls, and when each has seen the end."""
+    """Order with the first service and wait with all. Returns the number of polls and when each wait ended."""
     job = (await place(services[0], f"{prompt} simulate:takes=50")).job
     simulator.requests.clear()
     began = anyio.current_time()
@@ -318,17 +318,17 @@ async def count_polls(simulator: Simulator, *services: VideoService, prompt: str
     return simulator.requests[POLL], ends
 
 
-async def test_two_servers_have_one_stream_of_polls(start_service: StartService, simulator: Simulator) -> None:
+async def test_servers_share_the_polls_of_a_job(start_service: StartService, simulator: Simulator) -> None:
     one, two, three = start_service(), start_service(), start_service()
     alone, _ = await count_polls(simulator, one, prompt="Alone")
     together, ends = await count_polls(simulator, one, two, three, prompt="Together")
     assert alone > 5
-    # Each of the others confirms the end once.
+    # Each of the others polls once, to confirm the end.
     assert together <= alone + 2
     assert max(ends) <= 50 + 10
 
 
-async def test_both_poll_while_the_database_is_gone(
+async def test_both_servers_poll_while_the_database_is_down(
     start_service: StartService, simulator: Simulator, postgres: PostgresServer
 ) -> None:
     one, two = start_service(), start_service()
@@ -360,23 +360,23 @@ async def test_webhook_at_one_server_ends_the_wait_at_another(
     waiting = anyio.Event()
     ends: list[tuple[str, float]] = []
 
-    async def note(_: object) -> None:
+    async def mark_waiting(_: object) -> None:
         waiting.set()
 
     async def follow() -> None:
-        found = await two.wait(job.jobid, 6000, on_seen=note)
+        found = await two.wait(job.jobid, 6000, on_seen=mark_waiting)
         ends.append((found.state, anyio.current_time()))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(follow)
         await waiting.wait()
         assert isinstance(two.journal, PostgresJournal)
-        news = News(two.journal)
+        listener = AnnouncementListener(two.journal)
         await wait_for_listeners(database, 1)
         simulator.service.jobs[job.jobid].seconds = 0
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(hooks)) as client:
             assert (await client.post(simulator.orders[-1]["replyUrl"])).status_code == 204
-        assert await news.wait() == [(job.jobid, True)]
+        assert await listener.wait() == [(job.jobid, True)]
         called_at = anyio.current_time()
     assert ends == [("completed", called_at)]
     await hooks.aclose()
@@ -385,7 +385,7 @@ async def test_webhook_at_one_server_ends_the_wait_at_another(
 # Connections.
 
 
-async def test_forty_journals_share_a_few_connections(database: Database) -> None:
+async def test_journals_of_one_process_share_a_few_connections(database: Database) -> None:
     dsn = database.dsn_of_machine()
     journals = [PostgresJournal(dsn, api=f"api/{number}", wall_clock=wall_clock) for number in range(40)]
 
@@ -406,17 +406,17 @@ async def test_forty_journals_share_a_few_connections(database: Database) -> Non
     await wait_until_disconnected(database)
 
 
-async def test_journals_that_wait_for_a_lock_stop_no_other(database: Database) -> None:
-    """Those of one credential occupy one connection, however many they are."""
+async def test_journals_that_wait_for_a_lock_do_not_block_others(database: Database) -> None:
+    """All journals of one credential use one connection for this."""
     dsn = database.dsn_of_machine()
-    waiting = [PostgresJournal(dsn, api=f"busy/{number}", wall_clock=wall_clock) for number in range(6)]
+    blocked = [PostgresJournal(dsn, api=f"busy/{number}", wall_clock=wall_clock) for number in range(6)]
     other = PostgresJournal(dsn, api="other", wall_clock=wall_clock)
-    # It makes the tables.
+    # This creates the tables.
     await other.list_latest(1)
     inserted: list[int] = []
 
     async def order(number: int) -> None:
-        await insert(waiting[number], build_order())
+        await insert(blocked[number], build_order())
         inserted.append(number)
 
     with psycopg.connect(database.url) as holder:
@@ -430,18 +430,18 @@ async def test_journals_that_wait_for_a_lock_stop_no_other(database: Database) -
             assert inserted == []
             holder.rollback()
     assert sorted(inserted) == list(range(6))
-    for journal in (*waiting, other):
+    for journal in (*blocked, other):
         await journal.aclose()
 
 
 # Clocks.
 
 
-APART = pytest.mark.parametrize("ahead", [60, -60])
+CLOCK_DIFFERENCES = pytest.mark.parametrize("ahead", [60, -60])
 
 
 class DatedTransport(FaultyOrders):
-    """Its responses have the API's time, like those of real servers."""
+    """A transport whose responses have the API's time, as those of the real API do."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await super().handle_async_request(request)
@@ -449,11 +449,9 @@ class DatedTransport(FaultyOrders):
         return response
 
 
-@APART
-async def test_limit_holds_though_clocks_differ(
-    start_service: StartService, simulator: Simulator, ahead: float
-) -> None:
-    """The API shows no time here, and one server's order is pending while another one checks the limit."""
+@CLOCK_DIFFERENCES
+async def test_limit_holds_if_clocks_differ(start_service: StartService, simulator: Simulator, ahead: float) -> None:
+    """The API shows no time here, and the order of one server is pending while another checks the limit."""
     wrong, right = start_service(clock_ahead=ahead), start_service(max_jobs_per_hour=1)
     order = build_order("other", at=wall_clock() + timedelta(seconds=ahead))
     assert await wrong.journal.insert_pending(order, allow_duplicate=False, windows=()) is None
@@ -462,8 +460,8 @@ async def test_limit_holds_though_clocks_differ(
     assert simulator.service.jobs == {}
 
 
-@APART
-async def test_order_of_a_killed_server_is_found_though_clocks_differ(
+@CLOCK_DIFFERENCES
+async def test_order_of_a_killed_server_is_found_if_clocks_differ(
     start_service: StartService, simulator: Simulator, database: Database, ahead: float
 ) -> None:
     killed = start_service(DatedTransport(simulator, Fault.KILLED_AFTER), clock_ahead=ahead)
@@ -478,11 +476,11 @@ async def test_order_of_a_killed_server_is_found_though_clocks_differ(
     assert len(simulator.service.jobs) == 1
 
 
-@APART
-async def test_order_is_not_repeated_though_clocks_differ(
+@CLOCK_DIFFERENCES
+async def test_order_is_not_repeated_if_clocks_differ(
     start_service: StartService, simulator: Simulator, ahead: float
 ) -> None:
-    """Nothing shows when it was placed: its server was killed, and the API shows no time."""
+    """Its time is unknown, because its server was killed and the API shows no time."""
     killed = start_service(FaultyOrders(simulator, Fault.KILLED_AFTER), clock_ahead=ahead)
     with pytest.raises((ProcessKilled, BaseExceptionGroup)):
         await place(killed)
@@ -492,8 +490,8 @@ async def test_order_is_not_repeated_though_clocks_differ(
     assert len(simulator.service.jobs) == 1
 
 
-@APART
-async def test_heartbeats_are_compared_by_change(
+@CLOCK_DIFFERENCES
+async def test_heartbeats_are_valid_if_clocks_differ(
     start_service: StartService, simulator: Simulator, ahead: float
 ) -> None:
     held = HoldingTransport(simulator)

@@ -1,4 +1,4 @@
-"""Tables are created and updated by whichever process comes first; a mismatch is reported in both directions."""
+"""The first process creates and updates the tables. Tables that are too old or too new are reported."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def run(*arguments: str, journal: str, **settings: str) -> tuple[int, str]:
-    """Run a command as a person does; its exit code and all that it prints."""
+    """Run a command as a user does. Returns its exit code and its output."""
     environment = {**python_environment(), "USEAPI_TOKEN": TOKEN, "LUMA_MCP_JOURNAL": journal, **settings}
     command = [sys.executable, "-m", "luma_mcp", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -37,7 +37,7 @@ def run(*arguments: str, journal: str, **settings: str) -> tuple[int, str]:
 
 
 def add_version(database: Database, *, oldest: int) -> None:
-    """Do as a later version that needs programs from schema version `oldest` on."""
+    """Mark the tables as updated by a later version, which supports programs from schema version `oldest` on."""
     database.execute("INSERT INTO luma_schema (version, oldest) VALUES (%s, %s)", VERSION + 1, oldest)
 
 
@@ -52,7 +52,7 @@ def test_migrate_creates_the_tables_once(database: Database) -> None:
     assert check_health(database.dsn).state == "ok"
 
 
-async def test_newer_tables_that_this_version_can_use_are_used(
+async def test_compatible_newer_tables_are_used(
     start_service: StartService, simulator: Simulator, database: Database
 ) -> None:
     await place(start_service())
@@ -62,9 +62,11 @@ async def test_newer_tables_that_this_version_can_use_are_used(
     assert len(simulator.service.jobs) == 1
 
 
-async def test_newer_tables_are_refused(start_service: StartService, simulator: Simulator, database: Database) -> None:
+async def test_incompatible_newer_tables_are_rejected(
+    start_service: StartService, simulator: Simulator, database: Database
+) -> None:
     service = start_service()
-    ordered = await place(service, "A fox")
+    result = await place(service, "A fox")
     add_version(database, oldest=VERSION + 1)
     other = start_service()
     with pytest.raises(JournalUnavailable) as refused:
@@ -72,7 +74,7 @@ async def test_newer_tables_are_refused(start_service: StartService, simulator: 
     assert f"version {VERSION + 1}" in refused.value.problem
     assert "too old" in refused.value.problem
     assert len(simulator.service.jobs) == 1
-    assert (await other.wait(ordered.job.jobid, 600)).state == "completed"
+    assert (await other.wait(result.job.jobid, 600)).state == "completed"
     health = check_health(database.dsn)
     assert (health.state, f"version {VERSION + 1}" in health.reason) == ("newer", True)
     code, text = run("migrate", journal=database.url)
@@ -110,7 +112,7 @@ def test_no_command_shows_the_address(
     assert "studio" not in text
 
 
-def test_doctor_says_what_is_wrong_with_the_database(database: Database, tmp_path: Path) -> None:
+def test_doctor_reports_problems_of_the_database(database: Database, tmp_path: Path) -> None:
     places = {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path), "LUMA_MCP_BASE_URL": "http://127.0.0.1:1"}
 
     def check(journal: str, **settings: str) -> tuple[str, str]:

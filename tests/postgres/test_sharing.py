@@ -1,4 +1,4 @@
-"""Services on several machines share one database: one order is billed once, whoever fails meanwhile."""
+"""Services on several machines share one database. An order is billed once, even if machines fail."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ async def step(journal):
     while await insert(journal, order) is None:
         if await journal.mark_sending(order):
             return "sent"
-        # As `OrderSubmitter` does.
+        # `OrderSubmitter` waits like this.
         await anyio.sleep(pause)
         pause *= 2
     return "duplicate"
 """
 
 
-def test_forty_claims_of_one_order_have_one_winner(database: Database) -> None:
-    """Four processes, which also create the tables together."""
+def test_one_of_forty_machines_sends_an_order(database: Database) -> None:
+    """They run in four processes, which also create the tables at the same time."""
     assert race(CLAIM, database) == ["duplicate"] * 39 + ["sent"]
     assert database.execute("SELECT state, claimed FROM luma_orders") == [("sent", True)]
     assert database.execute("SELECT version FROM luma_schema") == [(number,) for number in range(1, VERSION + 1)]
@@ -61,7 +61,9 @@ async def test_one_order_of_two_services_is_billed_once(start_service: StartServ
     assert len(simulator.service.jobs) == 1
 
 
-async def test_the_hourly_limit_counts_the_orders_of_all(start_service: StartService, simulator: Simulator) -> None:
+async def test_hourly_limit_counts_the_orders_of_all_services(
+    start_service: StartService, simulator: Simulator
+) -> None:
     one, two = start_service(max_jobs_per_hour=2), start_service(max_jobs_per_hour=2)
     await place(one, "A fox")
     await place(two, "A cat")
@@ -82,7 +84,7 @@ async def test_order_of_a_killed_process_is_settled_by_another(
     await pass_time(5)
     other = start_service()
     if fault is Fault.KILLED_BEFORE:
-        # Nothing shows that it did not arrive.
+        # There is no proof that the order did not arrive.
         assert state == "sent"
         await other.recover()
         assert database.execute("SELECT state FROM luma_orders") == [("unknown",)]
@@ -94,16 +96,16 @@ async def test_order_of_a_killed_process_is_settled_by_another(
     assert database.execute("SELECT state, jobid FROM luma_orders") == [("running", result.job.jobid)]
 
 
-async def test_job_of_one_service_is_followed_by_another(start_service: StartService) -> None:
+async def test_service_follows_the_job_of_another(start_service: StartService) -> None:
     one, two = start_service(), start_service()
-    ordered = await place(one, save=False)
-    job = await two.wait(ordered.job.jobid, 600)
+    result = await place(one, save=False)
+    job = await two.wait(result.job.jobid, 600)
     assert job.state == "completed"
     repeated = await place(one)
     assert (repeated.outcome, repeated.job.jobid) == ("duplicate", job.jobid)
 
 
-async def test_order_that_another_service_is_delivering_is_waited_for(
+async def test_service_waits_for_an_order_that_another_is_sending(
     start_service: StartService, simulator: Simulator
 ) -> None:
     held = HoldingTransport(simulator)
@@ -124,8 +126,8 @@ async def test_order_that_another_service_is_delivering_is_waited_for(
     assert len(simulator.service.jobs) == 1
 
 
-async def test_claim_is_unique_in_the_database_itself(start_service: StartService, database: Database) -> None:
-    """Whatever a program does: also one that does not ask before it inserts."""
+async def test_database_enforces_one_open_order(start_service: StartService, database: Database) -> None:
+    """Even for a program that does not check before it inserts, the index applies."""
     await place(start_service())
     copy = (
         "INSERT INTO luma_orders (id, api, key, state, request, ordered_at, claimed) "

@@ -1,4 +1,4 @@
-"""Tenants with one credential on several machines: what a failed machine has left, and a database that is gone."""
+"""Tenants with one credential on several machines: orders of a failed machine, and a missing database."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CREDENTIAL = SecretStr(TOKEN)
 
 @pytest.fixture
 async def start(simulator: Simulator, database: Database) -> AsyncIterator[Start]:
-    """Starts the services of a machine."""
+    """Start the services of a machine."""
     started: list[TenantServices] = []
 
     def start_machine(transport: httpx2.AsyncBaseTransport | None = None) -> TenantServices:
@@ -51,8 +51,8 @@ async def start(simulator: Simulator, database: Database) -> AsyncIterator[Start
         await services.aclose()
 
 
-def of(services: TenantServices, tenant: Tenant) -> VideoService:
-    """The service of a tenant."""
+def get_service(services: TenantServices, tenant: Tenant) -> VideoService:
+    """Get the service of a tenant."""
     token = current_tenant.set(tenant)
     try:
         service = services.get()
@@ -62,16 +62,16 @@ def of(services: TenantServices, tenant: Tenant) -> VideoService:
         current_tenant.reset(token)
 
 
-async def test_one_machine_settles_what_a_failed_one_has_left(
+async def test_one_machine_settles_the_orders_of_a_failed_one(
     start: Start, simulator: Simulator, database: Database
 ) -> None:
     killed = start(FaultyOrders(simulator, Fault.KILLED_AFTER))
     with pytest.raises((ProcessKilled, BaseExceptionGroup)):
-        await place(of(killed, ADA), "A fox simulate:stuck")
+        await place(get_service(killed, ADA), "A fox simulate:stuck")
     await pass_time(5)
     leading, following = start(), start()
-    # By the database's clock, which does not jump.
-    replicas = of(leading, BOB).journal.replicas
+    # The lease uses the database's clock, which is real time.
+    replicas = get_service(leading, BOB).journal.replicas
     assert replicas
     assert await replicas.acquire("reconcile", 60)
     async with anyio.create_task_group() as tasks:
@@ -92,14 +92,14 @@ def _get_credential_id(database: Database) -> str:
     return str(credential)
 
 
-async def test_an_order_is_made_once_while_its_caller_changes(start: Start, simulator: Simulator) -> None:
+async def test_order_is_sent_once_while_its_caller_changes(start: Start, simulator: Simulator) -> None:
     held = HoldingTransport(simulator)
     machines = [start(held), start()]
     changed = [replace(ADA, name="ada@example.com"), replace(ADA, name="ada@example.org", max_jobs_per_hour=9)]
     found: list[str] = []
 
     async def order(services: TenantServices, tenant: Tenant) -> None:
-        found.append((await place(of(services, tenant))).outcome)
+        found.append((await place(get_service(services, tenant))).outcome)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(order, machines[0], ADA)
@@ -114,16 +114,16 @@ async def test_an_order_is_made_once_while_its_caller_changes(start: Start, simu
     assert len(simulator.service.jobs) == 1
 
 
-async def test_without_the_database_only_own_jobs_are_followed(start: Start, postgres: PostgresServer) -> None:
+async def test_only_own_jobs_are_followed_without_the_database(start: Start, postgres: PostgresServer) -> None:
     services = start()
-    ada, bob = of(services, ADA), of(services, BOB)
-    of_ada, of_bob = (await place(ada)).job.jobid, (await place(bob)).job.jobid
+    ada, bob = get_service(services, ADA), get_service(services, BOB)
+    ada_jobid, bob_jobid = (await place(ada)).job.jobid, (await place(bob)).job.jobid
     with pytest.raises(NotFound):
-        await bob.wait(of_ada, 0)
+        await bob.wait(ada_jobid, 0)
     with postgres.stopped():
-        for jobid in (of_ada, "no jobid"):
+        for jobid in (ada_jobid, "no jobid"):
             with pytest.raises(JournalUnavailable) as caught:
                 await bob.wait(jobid, 60)
             assert caught.value.is_look_up
-        # Its owner is known from the order.
-        assert (await bob.wait(of_bob, 300)).state == "completed"
+        # Its owner is known from placing the order.
+        assert (await bob.wait(bob_jobid, 300)).state == "completed"
