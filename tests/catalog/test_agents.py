@@ -1,4 +1,4 @@
-"""What only the second API has: prices, keyframes, clips to extend, loops, and names that it does not know."""
+"""Features of the second API only: prices, keyframes, extended clips and loops, and names that it lacks."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ DEFAULTS = {
 }
 
 
-def at(*seconds: Any) -> list[dict[str, Any]]:
+def build_keyframes(*seconds: Any) -> list[dict[str, Any]]:
     return [{"image": f"{place}.png", "seconds": each} for place, each in enumerate(seconds)]
 
 
-def problems(**params: Any) -> list[str]:
+def list_problems(**params: Any) -> list[str]:
     return format_problems(validate(AGENTS, {"prompt": "A fox", **params}).problems)
 
 
-def completed(**params: Any) -> dict[str, Any]:
+def complete(**params: Any) -> dict[str, Any]:
     validation = validate(AGENTS, {"prompt": "A fox", **params})
     assert validation.problems == ()
     return validation.nearest or {}
@@ -38,12 +38,12 @@ def completed(**params: Any) -> dict[str, Any]:
 
 def test_defaults_match_the_page() -> None:
     assert {name: choice.default for name, choice in AGENTS.choices.items()} == DEFAULTS
-    assert completed() == {"prompt": "A fox", **DEFAULTS}
+    assert complete() == {"prompt": "A fox", **DEFAULTS}
 
 
 def test_limits_match_the_page() -> None:
-    assert completed(prompt="x" * table_agents.PROMPT_LENGTH)
-    assert problems(prompt="x" * (table_agents.PROMPT_LENGTH + 1)) == [
+    assert complete(prompt="x" * table_agents.PROMPT_LENGTH)
+    assert list_problems(prompt="x" * (table_agents.PROMPT_LENGTH + 1)) == [
         "prompt has 6001 characters; it takes 1 to 6000 characters of text."
     ]
     assert list(AGENTS.params) == [
@@ -76,44 +76,46 @@ def test_prices_have_a_date_and_a_source() -> None:
     assert AGENTS.price_source
 
 
-def test_an_extension_costs_as_much_as_a_clip() -> None:
-    assert AGENTS.price(completed(extend="2f6c0c1a", resolution="1080p")) == 1.20
+def test_extension_costs_as_much_as_a_clip() -> None:
+    assert AGENTS.price(complete(extend="2f6c0c1a", resolution="1080p")) == 1.20
 
 
-def test_draft_means_the_lowest_resolution() -> None:
+def test_draft_is_an_alias_of_the_lowest_resolution() -> None:
     for spelling in ("draft", "Draft", "360", "360p"):
         assert parse_arguments(AGENTS, {"resolution": spelling}, NAMES).params == {"resolution": "360p"}
     [problem] = validate(AGENTS, {"prompt": "A fox", "resolution": "draft", "extend": "2f6c0c1a"}).problems
     assert problem.allowed == ("540p", "720p", "1080p")
 
 
-def test_a_loop_that_is_off_is_left_out() -> None:
-    assert completed(loop=False) == completed()
-
-
-@pytest.mark.parametrize("others", [{"duration": "10s"}, {"image_end": "b.png"}, {"keyframes": at(0)}, {"extend": "j"}])
-def test_a_loop_that_is_off_conflicts_with_nothing(others: dict[str, Any]) -> None:
-    assert completed(loop=False, **others) == completed(**others)
-    assert problems(loop=True, **others)
+def test_loop_false_is_left_out() -> None:
+    assert complete(loop=False) == complete()
 
 
 @pytest.mark.parametrize(
-    ("stated", "chosen"),
+    "others", [{"duration": "10s"}, {"image_end": "b.png"}, {"keyframes": build_keyframes(0)}, {"extend": "j"}]
+)
+def test_loop_false_conflicts_with_nothing(others: dict[str, Any]) -> None:
+    assert complete(loop=False, **others) == complete(**others)
+    assert list_problems(loop=True, **others)
+
+
+@pytest.mark.parametrize(
+    ("given", "chosen"),
     [
         ({}, {"duration": "5s", "resolution": "360p"}),
-        ({"keyframes": at(0, 5)}, {"duration": "5s", "resolution": "360p"}),
-        ({"keyframes": at(5.04)}, {"duration": "10s", "dynamic_range": "sdr"}),
-        ({"keyframes": at(10, 0)}, {"duration": "10s"}),
-        ({"keyframes": at(1, 2), "dynamic_range": "hdr"}, {"duration": "5s", "resolution": "720p"}),
-        ({"keyframes": at(0), "duration": "10s"}, {"duration": "10s"}),
+        ({"keyframes": build_keyframes(0, 5)}, {"duration": "5s", "resolution": "360p"}),
+        ({"keyframes": build_keyframes(5.04)}, {"duration": "10s", "dynamic_range": "sdr"}),
+        ({"keyframes": build_keyframes(10, 0)}, {"duration": "10s"}),
+        ({"keyframes": build_keyframes(1, 2), "dynamic_range": "hdr"}, {"duration": "5s", "resolution": "720p"}),
+        ({"keyframes": build_keyframes(0), "duration": "10s"}, {"duration": "10s"}),
         ({"extend": "2f6c0c1a"}, {"duration": "5s", "resolution": "540p", "dynamic_range": "sdr"}),
         ({"loop": True}, {"duration": "5s", "resolution": "360p", "dynamic_range": "sdr"}),
         ({"dynamic_range": "hdr_exr"}, {"duration": "5s", "resolution": "720p"}),
         ({"image_start": "a.png", "image_end": "b.png", "duration": "10s"}, {"resolution": "360p"}),
     ],
 )
-def test_what_is_left_out_is_the_cheapest_that_fits(stated: dict[str, Any], chosen: dict[str, str]) -> None:
-    assert completed(**stated) == {"prompt": "A fox", **DEFAULTS, **stated, **chosen}
+def test_missing_choices_become_the_cheapest_valid_ones(given: dict[str, Any], chosen: dict[str, str]) -> None:
+    assert complete(**given) == {"prompt": "A fox", **DEFAULTS, **given, **chosen}
 
 
 @pytest.mark.parametrize(
@@ -121,51 +123,60 @@ def test_what_is_left_out_is_the_cheapest_that_fits(stated: dict[str, Any], chos
     [
         ([], "keyframes is not valid; it takes 1 to 64 objects, each with an image and its time in seconds."),
         (
-            at(*range(65)),
+            build_keyframes(*range(65)),
             "keyframes is not valid; it takes 1 to 64 objects, each with an image and its time in seconds.",
         ),
         ("a.png", "keyframes is not valid; it takes 1 to 64 objects, each with an image and its time in seconds."),
         (["a.png"], 'keyframes[0] is not valid; it takes {"image": …, "seconds": …}.'),
         ([{"image": "a.png"}], 'keyframes[0] is not valid; it takes {"image": …, "seconds": …}.'),
-        ([{**at(0)[0], "strength": 1}], 'keyframes[0] is not valid; it takes {"image": …, "seconds": …}.'),
+        ([{**build_keyframes(0)[0], "strength": 1}], 'keyframes[0] is not valid; it takes {"image": …, "seconds": …}.'),
         (
-            [*at(0), {"image": " ", "seconds": 1}],
+            [*build_keyframes(0), {"image": " ", "seconds": 1}],
             "keyframes[1].image is empty; it takes an image, as for the first frame.",
         ),
         (
-            at(0, -0.5),
+            build_keyframes(0, -0.5),
             "keyframes[1].seconds is not valid; it takes a number of seconds from 0 to 10, within the clip.",
         ),
-        (at(10.01), "keyframes[0].seconds is not valid; it takes a number of seconds from 0 to 10, within the clip."),
-        (at(True), "keyframes[0].seconds is not valid; it takes a number of seconds from 0 to 10, within the clip."),
-        (at("1"), "keyframes[0].seconds is not valid; it takes a number of seconds from 0 to 10, within the clip."),
         (
-            at(float("nan")),
+            build_keyframes(10.01),
             "keyframes[0].seconds is not valid; it takes a number of seconds from 0 to 10, within the clip.",
         ),
         (
-            at(1, 2, 1.01),
+            build_keyframes(True),
+            "keyframes[0].seconds is not valid; it takes a number of seconds from 0 to 10, within the clip.",
+        ),
+        (
+            build_keyframes("1"),
+            "keyframes[0].seconds is not valid; it takes a number of seconds from 0 to 10, within the clip.",
+        ),
+        (
+            build_keyframes(float("nan")),
+            "keyframes[0].seconds is not valid; it takes a number of seconds from 0 to 10, within the clip.",
+        ),
+        (
+            build_keyframes(1, 2, 1.01),
             "keyframes[2].seconds is not valid; it takes a time that differs from the others by more than 1/24 s.",
         ),
     ],
 )
-def test_a_keyframe_that_cannot_be_used_is_named(keyframes: Any, text: str) -> None:
-    assert problems(keyframes=keyframes) == [text]
+def test_invalid_keyframe_is_named(keyframes: Any, text: str) -> None:
+    assert list_problems(keyframes=keyframes) == [text]
     assert validate(AGENTS, {"prompt": "A fox", "keyframes": keyframes}).nearest is None
 
 
-def test_as_many_keyframes_as_the_api_takes() -> None:
+def test_largest_number_of_keyframes_is_accepted() -> None:
     times = [place / 24 for place in range(table_agents.MOST_KEYFRAMES)]
-    assert completed(keyframes=at(*times))["duration"] == "5s"
+    assert complete(keyframes=build_keyframes(*times))["duration"] == "5s"
 
 
-def test_of_many_wrong_keyframes_only_the_first_are_named() -> None:
-    sentences = problems(keyframes=at(*range(20, 84)))
+def test_only_the_first_of_many_wrong_keyframes_are_named() -> None:
+    sentences = list_problems(keyframes=build_keyframes(*range(20, 84)))
     assert len(sentences) == 6
     assert sentences[-1] == 'Besides these, 59 more arguments are wrong, from "keyframes[5].seconds" on.'
 
 
-def test_a_link_in_keyframes_is_not_repeated() -> None:
+def test_link_in_keyframes_is_not_repeated() -> None:
     wrong = [{"image": "https://example.com/a.png?token=geheim"}]
     assert "geheim" not in repr(validate(AGENTS, {"prompt": "A fox", "keyframes": wrong}))
     assert "geheim" not in repr(validate(AGENTS, {"prompt": "A fox", "keyframes": {"0": wrong}}))
@@ -173,34 +184,34 @@ def test_a_link_in_keyframes_is_not_repeated() -> None:
 
 REFUSALS = [
     (
-        {"keyframes": at(0, 7), "duration": "5s"},
+        {"keyframes": build_keyframes(0, 7), "duration": "5s"},
         {"duration": 'duration "5s" cannot be combined with keyframes after 5 s; use "10s".'},
-        {"keyframes": at(0, 7), "duration": "10s"},
+        {"keyframes": build_keyframes(0, 7), "duration": "10s"},
         ['duration "5s" without keyframes'],
     ),
     (
-        {"keyframes": at(0, 7), "dynamic_range": "hdr", "resolution": "1080p"},
+        {"keyframes": build_keyframes(0, 7), "dynamic_range": "hdr", "resolution": "1080p"},
         {"dynamic_range": 'dynamic_range "hdr" cannot be combined with keyframes after 5 s; use "sdr".'},
-        {"keyframes": at(0, 7), "dynamic_range": "sdr", "resolution": "1080p", "duration": "10s"},
+        {"keyframes": build_keyframes(0, 7), "dynamic_range": "sdr", "resolution": "1080p", "duration": "10s"},
         ['dynamic_range "hdr" without keyframes'],
     ),
-    # What the keyframes alone would have needed is not kept once they are dropped.
+    # Once the keyframes are dropped, so are the changes that only they need.
     (
-        {"keyframes": at(0, 7), "image_start": "a.png"},
+        {"keyframes": build_keyframes(0, 7), "image_start": "a.png"},
         {"keyframes": "keyframes cannot be combined with image_start; leave it out."},
         {"image_start": "a.png", "duration": "5s"},
         ["keyframes without image_start"],
     ),
     (
-        {"keyframes": at(0, 7), "image_start": "a.png", "duration": "5s"},
+        {"keyframes": build_keyframes(0, 7), "image_start": "a.png", "duration": "5s"},
         {"keyframes": 'keyframes cannot be combined with image_start or duration "5s"; leave it out.'},
         {"image_start": "a.png", "duration": "5s"},
         ['keyframes with duration "10s" without image_start'],
     ),
     (
-        {"keyframes": at(0, 7), "loop": True},
+        {"keyframes": build_keyframes(0, 7), "loop": True},
         {"loop": "loop cannot be combined with keyframes; leave it out."},
-        {"keyframes": at(0, 7), "duration": "10s"},
+        {"keyframes": build_keyframes(0, 7), "duration": "10s"},
         ["loop without keyframes"],
     ),
     (
@@ -213,29 +224,29 @@ REFUSALS = [
         ['resolution "360p" and duration "10s" without extend'],
     ),
     (
-        {"extend": "2f6c0c1a", "keyframes": at(0), "loop": True},
+        {"extend": "2f6c0c1a", "keyframes": build_keyframes(0), "loop": True},
         {
             "extend": "extend cannot be combined with keyframes or loop; leave it out.",
             "loop": "loop cannot be combined with keyframes or extend; leave it out.",
         },
-        {"keyframes": at(0)},
+        {"keyframes": build_keyframes(0)},
         ["extend without keyframes and loop", "loop without keyframes and extend"],
     ),
 ]
 
 
-@pytest.mark.parametrize(("stated", "texts", "nearest", "others"), REFUSALS)
+@pytest.mark.parametrize(("given", "texts", "nearest", "others"), REFUSALS)
 def test_conflicts_of_keyframes_and_clips(
-    stated: dict[str, Any], texts: dict[str, str], nearest: dict[str, Any], others: list[str]
+    given: dict[str, Any], texts: dict[str, str], nearest: dict[str, Any], others: list[str]
 ) -> None:
-    validation = validate(AGENTS, {"prompt": "A fox", **stated})
+    validation = validate(AGENTS, {"prompt": "A fox", **given})
     assert {problem.field: format_problem(problem) for problem in validation.problems} == texts
     assert validation.nearest == {"prompt": "A fox", **DEFAULTS, **nearest}
     assert list(map(format_alternative, validation.alternatives)) == others
 
 
-def test_late_keyframes_count_beside_other_problems() -> None:
-    params = {"prompt": "A fox", "keyframes": at(7), "duration": "5s", "resolution": "4k", "fps": 24}
+def test_late_keyframes_are_considered_with_other_problems() -> None:
+    params = {"prompt": "A fox", "keyframes": build_keyframes(7), "duration": "5s", "resolution": "4k", "fps": 24}
     validation = validate(AGENTS, params)
     assert {problem.field for problem in validation.problems} == {"duration", "resolution", "fps"}
     assert validation.nearest is not None
@@ -243,8 +254,8 @@ def test_late_keyframes_count_beside_other_problems() -> None:
     assert validation.nearest.items() >= {"duration": "10s", "resolution": "1080p"}.items()
 
 
-def test_a_flag_that_cannot_be_understood_is_not_dropped_from_a_suggestion() -> None:
-    assert problems(loop="perhaps") == ["loop is not valid; it takes true or false."]
+def test_no_suggestion_drops_an_invalid_flag() -> None:
+    assert list_problems(loop="perhaps") == ["loop is not valid; it takes true or false."]
     assert validate(AGENTS, {"prompt": "A fox", "loop": "perhaps"}).nearest is None
 
 
@@ -279,12 +290,12 @@ SIMILAR = {
 
 
 @pytest.mark.parametrize(("name", "meant"), SIMILAR.items())
-def test_similar_names_suggest_what_they_mean(name: str, meant: str) -> None:
+def test_similar_names_suggest_the_right_parameter(name: str, meant: str) -> None:
     assert unknown_parameter(AGENTS, name, "x", NAMES).did_you_mean == meant
 
 
-def test_a_similar_name_says_what_the_parameter_takes() -> None:
-    [about_keyframes, about_loop] = problems(key_frames=[], looping="x")
+def test_problem_of_a_similar_name_lists_the_valid_values() -> None:
+    [about_keyframes, about_loop] = list_problems(key_frames=[], looping="x")
     assert about_keyframes.startswith('"key_frames" is not a parameter: did you mean "keyframes"? It takes 1 to 64 ')
     assert about_loop == '"looping" is not a parameter: did you mean "loop"? It takes true or false.'
 
@@ -306,7 +317,7 @@ def test_a_similar_name_says_what_the_parameter_takes() -> None:
         ("reframe", "editing of a video"),
     ],
 )
-def test_what_the_api_does_not_have_is_named(name: str, feature: str) -> None:
+def test_missing_feature_is_named(name: str, feature: str) -> None:
     problem = unknown_parameter(AGENTS, name, "x", NAMES)
     assert problem.code == "no_such_feature"
     [sentence] = format_problems([problem])

@@ -1,4 +1,4 @@
-"""Each catalog against the tests' own copy of its source."""
+"""Compare each catalog with the tests' own copy of its source."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ INPUTS = {"image_start": "a.png", "image_end": "b.png", "loop": True, "extend": 
 INPUTS["keyframes"] = [{"image": "a.png", "seconds": 0}]
 
 
-def every_request(page: ModuleType) -> list[dict[str, Any]]:
+def list_requests(page: ModuleType) -> list[dict[str, Any]]:
     requests: list[dict[str, Any]] = page.full_product(ASSETS if page is table else INPUTS)
     return requests
 
 
-def as_combination(catalog: Catalog, request: dict[str, Any]) -> Combination:
+def to_combination(catalog: Catalog, request: dict[str, Any]) -> Combination:
     combination: Combination = {name: request[name] for name in catalog.choices}
     combination |= {name: name in request for name in catalog.switches}
     return combination
@@ -39,8 +39,8 @@ def as_combination(catalog: Catalog, request: dict[str, Any]) -> Combination:
     ("catalog", "page", "count"), [(USEAPI, table, (3456, 840)), (AGENTS, table_agents, (4608, 426))]
 )
 def test_combinations_match_the_page(catalog: Catalog, page: ModuleType, count: tuple[int, int]) -> None:
-    every = every_request(page)
-    valid = [as_combination(catalog, request) for request in every if page.is_valid(request)]
+    every = list_requests(page)
+    valid = [to_combination(catalog, request) for request in every if page.is_valid(request)]
     assert (len(every), len(valid)) == count
     assert sorted(map(str, catalog.combinations)) == sorted(map(str, valid))
 
@@ -113,7 +113,7 @@ def test_api_names() -> None:
 @of_each_api
 def test_leaving_an_input_out_is_always_valid(catalog: Catalog, page: ModuleType) -> None:
     valid = {
-        tuple(as_combination(catalog, request).items()) for request in every_request(page) if page.is_valid(request)
+        tuple(to_combination(catalog, request).items()) for request in list_requests(page) if page.is_valid(request)
     }
     for combination in catalog.combinations:
         for name in catalog.switches:
@@ -138,14 +138,14 @@ def test_remaining_values_with_an_image() -> None:
     assert remaining["image_start"] == remaining["image_end"] == (False,)
 
 
-def test_an_impossible_choice_leaves_no_values() -> None:
+def test_impossible_choice_leaves_no_values() -> None:
     assert set(USEAPI.remaining_values({"model": "ray-v3-reasoning", "resolution": "draft"}).values()) == {()}
 
 
 @of_each_api
-def test_the_rules_mean_the_same_as_the_page(catalog: Catalog, page: ModuleType) -> None:
-    for request in every_request(page):
-        combination = as_combination(catalog, request)
+def test_rules_match_the_page(catalog: Catalog, page: ModuleType) -> None:
+    for request in list_requests(page):
+        combination = to_combination(catalog, request)
         broken = []
         for rule in implications(catalog):
             applies = dict(rule.when).items() <= combination.items()
@@ -160,7 +160,7 @@ def test_rules_are_computed_once_per_catalog() -> None:
     assert conflicts(other) is not conflicts(USEAPI)
 
 
-def test_a_catalog_without_restrictions_has_no_rules() -> None:
+def test_catalog_without_restrictions_has_no_rules() -> None:
     durations = {"sdr": ("5s", "10s"), "hdr": ("5s", "10s"), "hdr_exr": ("5s", "10s")}
     model = ModelRow("ray-v3-flash", "takes no images", (ModeRow(((),), durations),))
     resolution = ResolutionRow("draft", ("sdr", "hdr", "hdr_exr"), (30, 60))
@@ -195,6 +195,6 @@ def test_model_and_resolution_rows_limit_each_other(
     assert (limits["sdr"].resolutions, limits["sdr"].durations) == (offered, ("5s",))
 
 
-def test_a_range_without_resolutions_is_not_offered() -> None:
+def test_range_without_resolutions_is_not_offered() -> None:
     row = ModelRow("ray-v4", "newer", (ModeRow(((),), {"sdr": ("5s",), "hdr": ("5s",)}),))
     assert tuple(build_model(row, [ResolutionRow("draft", ("sdr",), (30, 60))]).ranges) == ("sdr",)

@@ -1,6 +1,6 @@
-"""A new model or resolution is one row: everything derived from the catalog works on a catalog with one more of each.
+"""A new model or resolution is one row. Everything derived from the catalog works with one more of each.
 
-`ray-v4` behaves as `ray-v3`, and `2160p` as `1080p`, so the tests' own table tells what is valid.
+`ray-v4` behaves like `ray-v3` and `2160p` like `1080p`, so the tests' own table still defines what is valid.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def is_valid(request: dict[str, str]) -> bool:
     return table.is_valid({name: BEHAVES_AS.get(value, value) for name, value in request.items()})
 
 
-def every_request(images: dict[str, str], model: str) -> list[dict[str, str]]:
-    """Every request of a model at one aspect ratio: no rule is about that."""
+def list_requests(images: dict[str, str], model: str) -> list[dict[str, str]]:
+    """List every request of a model at one aspect ratio, because no rule depends on it."""
     requests = []
     for values in product([model], (*table.RESOLUTIONS, "2160p"), table.DURATIONS, table.DYNAMIC_RANGES):
         names = ("model", "resolution", "duration", "dynamic_range")
@@ -56,7 +56,7 @@ def every_request(images: dict[str, str], model: str) -> list[dict[str, str]]:
 
 
 def connect(simulator: Simulator | None = None, *, elicitation: Any = None, **environment: str) -> Client:
-    """An MCP client of a server that offers the catalog."""
+    """Build an MCP client of a server with the extended catalog."""
     simulated = simulator or simulator_of(CATALOG)
     settings = Settings.from_environment(IN_MEMORY | {"USEAPI_TOKEN": TOKEN} | environment)
     server = build_server(
@@ -75,13 +75,13 @@ async def call(client: Client, tool: str, arguments: dict[str, Any]) -> tuple[st
     return "\n".join(texts), result.structured_content or {}
 
 
-async def input_schema(client: Client) -> dict[str, Any]:
+async def get_input_schema(client: Client) -> dict[str, Any]:
     tools = (await client.list_tools()).tools
     [schema] = [tool.input_schema for tool in tools if tool.name == "generate_video"]
     return schema
 
 
-# By the page's table with one more resolution.
+# According to the page's table with one more resolution.
 VALID_OF = {"ray-v4": 74, "ray-v3-flash": 64, "ray-v3": 74, "ray-v3-reasoning": 40}
 
 
@@ -92,14 +92,14 @@ def test_all_models_are_covered() -> None:
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("model", VALID_OF)
-async def test_every_request_gets_the_same_answer_everywhere(model: str) -> None:
+async def test_all_validators_agree_on_every_request(model: str) -> None:
     simulator = simulator_of(CATALOG)
     simulator.service.accounts[EMAIL].concurrency = 10_000
     images = {name: simulator.service.add_asset(EMAIL) for name in table.IMAGES}
     async with connect(LUMA_MCP_SCHEMA="exact") as client:
-        exact = Draft202012Validator(await input_schema(client))
+        exact = Draft202012Validator(await get_input_schema(client))
     counts = {True: 0, False: 0}
-    for request in every_request(images, model):
+    for request in list_requests(images, model):
         valid = is_valid(request)
         counts[valid] += 1
         validation = validate(CATALOG, request)
@@ -136,14 +136,14 @@ def test_conflicts_suggest_the_new_values() -> None:
     assert problem.allowed == ("ray-v3", "ray-v4")
 
 
-def completed(**params: str) -> dict[str, str]:
+def complete(**params: str) -> dict[str, str]:
     return validate(CATALOG, {"prompt": "A fox", **params}).nearest or {}
 
 
-def test_the_new_values_are_never_the_cheapest() -> None:
-    assert completed(model="ray-v4")["resolution"] == "draft"
-    assert completed(resolution="2160p")["model"] == "ray-v3-flash"
-    assert completed(image_character="u1:a")["model"] == "ray-v3"
+def test_new_values_are_never_the_cheapest() -> None:
+    assert complete(model="ray-v4")["resolution"] == "draft"
+    assert complete(resolution="2160p")["model"] == "ray-v3-flash"
+    assert complete(image_character="u1:a")["model"] == "ray-v3"
 
 
 def test_rules_include_the_new_values() -> None:
@@ -153,9 +153,9 @@ def test_rules_include_the_new_values() -> None:
     assert values[(("dynamic_range", "hdr_exr"),), "resolution"] == ("540p", "720p")
 
 
-async def test_the_portable_schema_lists_the_new_values() -> None:
+async def test_portable_schema_lists_the_new_values() -> None:
     async with connect() as client:
-        properties = (await input_schema(client))["properties"]
+        properties = (await get_input_schema(client))["properties"]
     assert properties["model"]["enum"] == [*table.MODELS, "ray-v4"]
     assert properties["resolution"]["enum"] == [*table.RESOLUTIONS, "2160p"]
     assert "ray-v4: newer than the full model." in properties["model"]["description"]
@@ -163,7 +163,7 @@ async def test_the_portable_schema_lists_the_new_values() -> None:
     assert "ray-v3 or ray-v4" in properties["image_character"]["description"]
 
 
-async def test_a_video_is_made_with_the_new_values() -> None:
+async def test_video_is_made_with_the_new_values() -> None:
     simulator = simulator_of(CATALOG)
     async with connect(simulator) as client:
         text, content = await call(client, "generate_video", ORDER)
@@ -175,19 +175,19 @@ async def test_a_video_is_made_with_the_new_values() -> None:
     assert content["request"].items() >= {"model": "ray-v4", "resolution": "2160p"}.items()
     assert content["video"]["plays_in_browser"] is True
     assert content["video"]["url"] in text
-    # Three times 1080p's made-up price.
+    # Three times the invented price of 1080p.
     assert content["credits_used"] == 900
     assert 270 <= content["elapsed_seconds"] <= 460
     assert [job["jobid"] for job in listed["jobs"]] == [jobid]
 
 
-async def test_a_running_job_has_the_new_typical_time() -> None:
+async def test_running_job_has_the_new_typical_time() -> None:
     async with connect() as client:
         _, content = await call(client, "generate_video", ORDER | {"wait_seconds": 0})
     assert (content["state"], content["typical_seconds"]) == ("running", [270, 450])
 
 
-async def test_a_rejection_suggests_the_new_resolution() -> None:
+async def test_rejection_suggests_the_new_resolution() -> None:
     simulator = simulator_of(CATALOG)
     async with connect(simulator) as client:
         _, content = await call(client, "generate_video", ORDER | {"resolution": "4K"})
@@ -207,7 +207,7 @@ async def test_list_options_lists_the_new_values() -> None:
     assert "270 to 450" in text
 
 
-async def test_an_expensive_resolution_needs_a_confirmation() -> None:
+async def test_expensive_resolution_needs_a_confirmation() -> None:
     questions: list[str] = []
 
     async def decline(_: Any, params: ElicitRequestParams) -> ElicitResult:
@@ -230,7 +230,7 @@ async def test_prompts_offer_the_new_values() -> None:
     assert "ray-v4" in described["model"]
 
 
-async def test_the_client_library_takes_the_catalog() -> None:
+async def test_client_library_accepts_the_catalog() -> None:
     simulator = simulator_of(CATALOG)
     luma = LumaClient(TOKEN, transport=httpx2.ASGITransport(simulator), wall_clock=wall_clock, catalog=CATALOG)
     params = {"prompt": "A fox", "model": "ray-v4", "image_character": simulator.service.add_asset(EMAIL)}
@@ -248,19 +248,19 @@ def test_documents_list_the_new_values() -> None:
 
 
 def read_player_table(catalog: Catalog) -> dict[str, Any]:
-    """What the player knows of an API: a fact per line."""
+    """Read the player's facts about an API, one per line."""
     facts = re.findall(r'^ {4}"(\w+)": (.*),$', player_table([catalog]), re.MULTILINE)
     return {name: json.loads(value) for name, value in facts}
 
 
-def test_the_player_knows_the_new_values() -> None:
+def test_player_table_contains_the_new_values() -> None:
     table_of = read_player_table(CATALOG)
     assert table_of["typical"]["2160p"] == [270, 450]
     cheapest = table_of["cheapest"]
     assert (cheapest["ray-v4 sdr"], cheapest["ray-v4 hdr"]) == ("draft", "540p")
 
 
-def test_type_checkers_learn_the_new_values() -> None:
+def test_literal_types_contain_the_new_values() -> None:
     source = (
         "# Types written by a tool.\nModelName = Literal[]\n# End of the written types.\nDuration = Literal['5s']\n"
     )
@@ -272,5 +272,5 @@ def test_type_checkers_learn_the_new_values() -> None:
         with_literal_types("nothing", CATALOG)
 
 
-def test_a_simulator_takes_the_catalog() -> None:
+def test_simulator_accepts_the_catalog() -> None:
     assert new_simulator(catalog=CATALOG).service.catalog is CATALOG

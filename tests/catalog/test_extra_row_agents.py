@@ -1,6 +1,6 @@
-"""The second catalog with one row more of each kind: everything derived from it has the new values and prices.
+"""The second catalog with one more row of each kind. Everything derived from it has the new values and prices.
 
-`ray-4` behaves as `ray-3.2`, and `2160p` as `1080p` at another price, so the tests' own table tells what is valid.
+`ray-4` behaves like `ray-3.2`, and `2160p` like `1080p` at another price, so the tests' own table is still valid.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mcp.types import ElicitResult
 from scripts.generating.blocks import matrix_block
 from scripts.generating.literal_types import with_literal_types
 from tests import table_agents
-from tests.catalog.test_extra_row import call, input_schema, read_player_table
+from tests.catalog.test_extra_row import call, get_input_schema, read_player_table
 from tests.conftest import IN_MEMORY, TOKEN, resolve, simulator_of, wall_clock
 
 from luma_mcp.api.agents.client import AgentsClient
@@ -43,12 +43,12 @@ ORDER = {"prompt": "A fox in the snow", "model": "ray-4", "resolution": "2160p",
 
 
 def is_valid(request: dict[str, Any]) -> bool:
-    meant = {name: BEHAVES_AS.get(value, value) for name, value in request.items() if isinstance(value, str)}
-    return table_agents.is_valid(request | meant)
+    equivalent = {name: BEHAVES_AS.get(value, value) for name, value in request.items() if isinstance(value, str)}
+    return table_agents.is_valid(request | equivalent)
 
 
 def connect(simulator: Simulator | None = None, *, elicitation: Any = None, **environment: str) -> Client:
-    """An MCP client of a server that offers the catalog."""
+    """Build an MCP client of a server with the extended catalog."""
     simulated = simulator or simulator_of(CATALOG)
     simulated.token = KEY
     settings = Settings.from_environment(IN_MEMORY | {"LUMA_AGENTS_API_KEY": KEY} | environment)
@@ -58,7 +58,7 @@ def connect(simulator: Simulator | None = None, *, elicitation: Any = None, **en
 
 
 @pytest.mark.parametrize("new", [{"model": "ray-4"}, {"resolution": "2160p"}])
-def test_requests_with_a_new_value_are_valid_like_others(new: dict[str, str]) -> None:
+def test_new_values_are_valid_in_the_same_requests(new: dict[str, str]) -> None:
     [behaves_as] = [BEHAVES_AS[value] for value in new.values()]
     for request in table_agents.full_product(INPUTS):
         if request["aspect_ratio"] != "1:1" or behaves_as not in request.values():
@@ -72,11 +72,11 @@ def test_requests_with_a_new_value_are_valid_like_others(new: dict[str, str]) ->
 
 async def test_schemas_have_the_new_values() -> None:
     async with connect(LUMA_MCP_SCHEMA="exact") as client:
-        exact = Draft202012Validator(await input_schema(client))
+        exact = Draft202012Validator(await get_input_schema(client))
     assert exact.is_valid({"prompt": "A fox", "model": "ray-4", "resolution": "2160p", "dynamic_range": "hdr"})
     assert not exact.is_valid({"prompt": "A fox", "resolution": "2160p", "dynamic_range": "hdr", "duration": "10s"})
     async with connect() as client:
-        properties = (await input_schema(client))["properties"]
+        properties = (await get_input_schema(client))["properties"]
     assert properties["model"]["enum"] == ["ray-3.2", "ray-4"]
     assert properties["resolution"]["enum"] == [*table_agents.RESOLUTIONS, "2160p"]
     assert "2160p 300 s" in properties["resolution"]["description"]
@@ -92,7 +92,7 @@ def test_rules_and_defaults_have_the_new_values() -> None:
     assert nearest["resolution"] == "2160p"
 
 
-async def test_a_video_is_made_with_the_new_values_at_their_price() -> None:
+async def test_video_is_made_with_the_new_values_at_their_price() -> None:
     simulator = simulator_of(CATALOG)
     async with connect(simulator) as client:
         text, content = await call(client, "generate_video", ORDER)
@@ -112,7 +112,7 @@ async def test_list_options_has_the_new_prices() -> None:
     assert "$14.40" in text
 
 
-async def test_an_expensive_resolution_needs_a_confirmation_with_its_price() -> None:
+async def test_expensive_resolution_needs_a_confirmation_with_its_price() -> None:
     questions: list[str] = []
 
     async def decline(_: Any, params: ElicitRequestParams) -> ElicitResult:
@@ -128,7 +128,7 @@ async def test_an_expensive_resolution_needs_a_confirmation_with_its_price() -> 
     assert simulator.orders == []
 
 
-async def test_the_client_library_takes_the_catalog() -> None:
+async def test_client_library_accepts_the_catalog() -> None:
     transport = httpx2.ASGITransport(simulator_of(CATALOG))
     luma = AgentsClient(TOKEN, transport=transport, wall_clock=wall_clock, catalog=CATALOG)
     job = await luma.submit(VideoRequest.from_params({"prompt": "A fox", "model": "ray-4", "resolution": "2160p"}))

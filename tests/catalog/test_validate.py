@@ -1,4 +1,4 @@
-"""`validate`, the exact schema, the simulator and the tests' own table must agree, request by request."""
+"""`validate`, the exact schema, the simulator and the tests' own table agree on every request."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ FILES = ("6c1f5e0e-0d5c-4c38-8e0e-2a3c6c6a5b01", "6c1f5e0e-0d5c-4c38-8e0e-2a3c6c
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """One API's catalog, with the tests' own copy of the page that it is from."""
+    """The catalog of an API, with the tests' own copy of its source."""
 
     catalog: Catalog
     table: ModuleType
     given: Mapping[str, Any]
     costs: Mapping[str, int]
-    """What a change costs: an image or input more than a choice that shows, and that more than all those that only
-    adjust the video."""
+    """The cost of a change. An image or input costs more than a visible choice, which costs more than all choices that
+    only adjust the video."""
     ratios: tuple[str, ...] = table.ASPECT_RATIOS
-    """Those of the requests. No rule is about them."""
+    """The aspect ratios of the requests. No rule depends on them."""
 
     def __str__(self) -> str:
         return " ".join([self.catalog.api, *self.given])
@@ -63,7 +63,7 @@ class Page:
 
 ADJUSTING = {"model": 1, "resolution": 1, "duration": 1}
 USEAPI_COSTS = ADJUSTING | {"dynamic_range": 100, "aspect_ratio": 100} | dict.fromkeys(table.IMAGES, 110)
-# Of equally many, an earlier one is kept, whatever has to be adjusted for that.
+# With equal numbers of changes, the earlier input is kept, whatever adjustments that needs.
 AGENTS_COSTS = ADJUSTING | {"dynamic_range": 10_000, "aspect_ratio": 10_005, "loop": 10_010, "extend": 10_020}
 AGENTS_COSTS |= {"keyframes": 10_040, "image_end": 10_080, "image_start": 10_160}
 FRAMES_AND_LOOP = {"image_start": FILES[0], "image_end": FILES[1], "loop": True}
@@ -75,38 +75,38 @@ AGENTS_EARLY = replace(AGENTS_PAGE, given={**FRAMES_AND_LOOP, "keyframes": EARLY
 AGENTS_LATE = replace(AGENTS_EARLY, given={**FRAMES_AND_LOOP, "keyframes": LATE, "extend": JOBID})
 
 
-def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
-    """The caller's params that are not in the other request."""
+def list_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
+    """List the params whose values are missing from the other request."""
     return {name for name, value in before.items() if after.get(name) != value}
 
 
-def cost_of(page: Page, names: Iterable[str]) -> int:
+def get_cost(page: Page, names: Iterable[str]) -> int:
     return sum(map(page.costs.__getitem__, names))
 
 
-def ways_to_correct(page: Page, request: dict[str, Any]) -> list[frozenset[str]]:
-    """The params that a correction changes, for every correction that changes none needlessly, the cheapest first."""
+def list_corrections(page: Page, request: dict[str, Any]) -> list[frozenset[str]]:
+    """List the minimal corrections, cheapest first. Each is the set of params that it changes."""
     choices = {name: value for name, value in request.items() if name in page.catalog.choices}
     given = frozenset(request.keys() & page.given.keys())
-    return find_ways(page, tuple((choices | {"aspect_ratio": "1:1"}).items()), given)
+    return find_corrections(page, tuple((choices | {"aspect_ratio": "1:1"}).items()), given)
 
 
 @cache
-def find_ways(page: Page, choices: tuple[tuple[str, str], ...], given: frozenset[str]) -> list[frozenset[str]]:
+def find_corrections(page: Page, choices: tuple[tuple[str, str], ...], given: frozenset[str]) -> list[frozenset[str]]:
     wanted = {**dict(choices), **{name: page.given[name] for name in given}}
-    return least_changes(page, wanted, valid_requests(page, given))
+    return find_least_changes(page, wanted, list_valid_requests(page, given))
 
 
-def least_changes(page: Page, wanted: Mapping[str, Any], valid: list[dict[str, Any]]) -> list[frozenset[str]]:
-    """What changes from what is wanted to each valid request, without what changes more than another one."""
-    every = {frozenset(changed(wanted, request)) for request in valid}
+def find_least_changes(page: Page, wanted: Mapping[str, Any], valid: list[dict[str, Any]]) -> list[frozenset[str]]:
+    """Find the changes that lead to each valid request, without supersets of other changes."""
+    every = {frozenset(list_changes(wanted, request)) for request in valid}
     least = (names for names in every if not any(other < names for other in every))
-    return sorted(least, key=lambda names: cost_of(page, names))
+    return sorted(least, key=lambda names: get_cost(page, names))
 
 
 @cache
-def valid_requests(page: Page, given: frozenset[str]) -> list[dict[str, Any]]:
-    """The table's valid requests with these images and inputs or fewer, at one aspect ratio: no rule is about that."""
+def list_valid_requests(page: Page, given: frozenset[str]) -> list[dict[str, Any]]:
+    """List the valid requests with at most these images and inputs, at one aspect ratio (no rule depends on it)."""
     found = []
     for request in page.requests(page.given):
         has_only_these = request.keys() & page.given.keys() <= given
@@ -115,33 +115,33 @@ def valid_requests(page: Page, given: frozenset[str]) -> list[dict[str, Any]]:
     return found
 
 
-def corrected(request: dict[str, Any], way: Alternative) -> dict[str, Any]:
-    """The request as an alternative corrects it."""
+def correct(request: dict[str, Any], way: Alternative) -> dict[str, Any]:
+    """Apply an alternative to a request."""
     return {name: value for name, value in {**request, **way.change}.items() if name not in way.leave_out}
 
 
-def check_refusal(request: dict[str, Any], validation: Validation, ways: list[frozenset[str]], page: Page) -> None:
-    """Check that what is suggested is valid, gives up as little as possible, and names the next best ways."""
+def assert_refusal(request: dict[str, Any], validation: Validation, ways: list[frozenset[str]], page: Page) -> None:
+    """Assert that the suggestion is valid, changes as little as possible, and lists the next best alternatives."""
     nearest = validation.nearest
     assert nearest is not None
     assert page.table.is_valid(nearest), request
-    # Each alternative is valid, too, and another way; the best ones are named.
-    others = [corrected(request, way) for way in validation.alternatives]
+    # Each alternative is also valid and different, and the best ones are listed.
+    others = [correct(request, way) for way in validation.alternatives]
     assert all(map(page.table.is_valid, others)), request
-    costs = [cost_of(page, changed(request, other)) for other in (nearest, *others)]
-    assert costs == [cost_of(page, way) for way in ways[:3]], request
-    assert len({frozenset(changed(request, other)) for other in (nearest, *others)}) == len(costs), request
+    costs = [get_cost(page, list_changes(request, other)) for other in (nearest, *others)]
+    assert costs == [get_cost(page, way) for way in ways[:3]], request
+    assert len({frozenset(list_changes(request, other)) for other in (nearest, *others)}) == len(costs), request
     for way in validation.alternatives:
         assert way.keeps, request
-        assert way.keeps.keys() <= changed(request, nearest), request
-    assert {problem.field for problem in validation.problems} == changed(request, nearest), request
+        assert way.keeps.keys() <= list_changes(request, nearest), request
+    assert {problem.field for problem in validation.problems} == list_changes(request, nearest), request
     for problem in validation.problems:
         assert problem.conflicts_with, request
         assert nearest.get(problem.field) in (problem.allowed or (None,)), request
 
 
-# By model and resolution, so that several workers share the 3,456 requests of the one API and the 1,152 of the other;
-# and those with keyframes, within 5 s or not, and an earlier clip to extend.
+# By model and resolution, so that several workers share the 3,456 requests of one API and the 1,152 of the other,
+# and the requests with keyframes (within 5 s or not) and an earlier clip to extend.
 VALID_OF = [
     (USEAPI_PAGE, "ray-v3-flash", "draft", 48),
     (USEAPI_PAGE, "ray-v3-flash", "540p", 96),
@@ -181,10 +181,10 @@ def test_all_requests_are_covered(page: Page, every: int, valid: int) -> None:
 
 @pytest.mark.sample(6)
 @pytest.mark.parametrize(("page", "model", "resolution", "valid_requests_here"), VALID_OF, ids=str)
-def test_every_request_gets_the_same_answer_everywhere(
+def test_all_validators_agree_on_every_request(
     page: Page, model: str, resolution: str, valid_requests_here: int
 ) -> None:
-    accepts, given = simulated(page)
+    accepts, given = build_simulated_api(page)
     exact = Draft202012Validator(exact_request_schema(page.catalog))
     portable = Draft202012Validator(portable_schema(page.catalog, 600))
     kind = {"model": model, "resolution": resolution}.items()
@@ -193,24 +193,24 @@ def test_every_request_gets_the_same_answer_everywhere(
     for request in requests:
         valid = page.table.is_valid(request)
         validation = validate(page.catalog, request)
-        answers = (not validation.problems, exact.is_valid(request), accepts(request))
-        assert answers == (valid, valid, valid), request
+        verdicts = (not validation.problems, exact.is_valid(request), accepts(request))
+        assert verdicts == (valid, valid, valid), request
         count += valid
         if valid:
             assert portable.is_valid(request), request
             assert (validation.nearest, validation.alternatives) == (request, ())
         else:
-            check_refusal(request, validation, ways_to_correct(page, request), page)
+            assert_refusal(request, validation, list_corrections(page, request), page)
     assert (count, len(requests)) == (valid_requests_here, len(page.ratios) * 3 * 2 * 2 ** len(page.given))
 
 
 Accepts = Callable[[dict[str, Any]], bool]
 
 
-def simulated(page: Page) -> tuple[Accepts, Mapping[str, Any]]:
-    """Get whether a simulated API accepts a request, and images and inputs that it has."""
+def build_simulated_api(page: Page) -> tuple[Accepts, Mapping[str, Any]]:
+    """Build a function that returns whether a simulated API accepts a request, and get the API's images and inputs."""
     if page.catalog is AGENTS:
-        return simulated_agents(), page.given
+        return build_simulated_agents(), page.given
     service = Service(page.catalog, clock=lambda: 0.0, rng=random.Random(1))
     service.add_account(EMAIL, concurrency=10_000)
 
@@ -223,8 +223,8 @@ def simulated(page: Page) -> tuple[Accepts, Mapping[str, Any]]:
     return accepts, {name: service.add_asset(EMAIL) for name in page.given}
 
 
-def simulated_agents() -> Accepts:
-    """Get whether the simulated second API accepts a request; it has the files and the job that requests name."""
+def build_simulated_agents() -> Accepts:
+    """Build the same function for the simulated second API, which has the files and the job in the requests."""
     service = AgentsService(AGENTS, clock=lambda: 0.0, rng=random.Random(1))
     service.add_account(EMAIL, concurrency=10_000)
     for file_id in FILES:
@@ -234,7 +234,7 @@ def simulated_agents() -> Accepts:
 
     def accepts(request: dict[str, Any]) -> bool:
         service.jobs = {JOBID: earlier}
-        body = agents_body(request)
+        body = build_agents_body(request)
         status, _ = service.submit(body) if body else (422, {})
         assert status in (201, 400, 422)
         return status == 201
@@ -242,8 +242,8 @@ def simulated_agents() -> Accepts:
     return accepts
 
 
-def agents_body(request: dict[str, Any]) -> dict[str, Any]:
-    """The second API's body of a request, by hand; empty if its fields cannot express it."""
+def build_agents_body(request: dict[str, Any]) -> dict[str, Any]:
+    """Build the second API's body of a request by hand. It is empty if the API's fields cannot express the request."""
     dynamic_range, duration = request["dynamic_range"], request["duration"]
     video = {"resolution": request["resolution"], "duration": duration, "loop": request.get("loop", False)}
     video |= {"hdr": dynamic_range != "sdr", "exr_export": dynamic_range == "hdr_exr"}
@@ -280,15 +280,17 @@ COMPLETED = [
 ]
 
 
-@pytest.mark.parametrize(("stated", "completed"), COMPLETED)
-def test_missing_choices_become_the_cheapest_that_fit(stated: dict[str, str], completed: dict[str, str]) -> None:
-    params = {"prompt": "A fox", **stated}
+@pytest.mark.parametrize(("given_params", "completed"), COMPLETED)
+def test_missing_choices_become_the_cheapest_valid_ones(
+    given_params: dict[str, str], completed: dict[str, str]
+) -> None:
+    params = {"prompt": "A fox", **given_params}
     validation = validate(USEAPI, params)
     assert validation.problems == ()
     assert validation.nearest == {"aspect_ratio": "16:9", **params, **completed}
 
 
-def test_all_problems_are_found_at_once() -> None:
+def test_all_problems_are_reported_together() -> None:
     validation = validate(
         USEAPI, {"prompt": "A fox", "dynamic_range": "hdr", "duration": "10s", "resolution": "8k", "email": "me"}
     )
@@ -299,7 +301,7 @@ def test_all_problems_are_found_at_once() -> None:
     }
 
 
-def test_a_conflict_names_what_it_conflicts_with() -> None:
+def test_conflict_names_the_other_params() -> None:
     [problem] = validate(
         USEAPI, {"prompt": "A fox", "model": "ray-v3-reasoning", "resolution": "draft", "dynamic_range": "hdr"}
     ).problems
@@ -311,7 +313,7 @@ def test_a_conflict_names_what_it_conflicts_with() -> None:
     )
 
 
-def test_an_image_that_conflicts_is_to_be_left_out() -> None:
+def test_conflicting_image_is_to_be_left_out() -> None:
     validation = validate(
         USEAPI, {"prompt": "A fox", "model": "ray-v3", "image_start": "u1:a", "image_character": "u1:b"}
     )
@@ -380,7 +382,7 @@ def test_unknown_text_suggests_the_nearest_value(name: str, text: str, nearest: 
         ("dynamic_range", "none"),
     ],
 )
-def test_text_that_is_near_to_nothing(name: str, text: str) -> None:
+def test_dissimilar_values_have_no_nearest_value(name: str, text: str) -> None:
     assert nearest_value(USEAPI, name, text) is None
 
 
@@ -437,7 +439,7 @@ zzz 焦点
 
 
 @pytest.mark.parametrize(("name", "meant"), SIMILAR.items())
-def test_similar_names_suggest_what_they_mean(name: str, meant: str) -> None:
+def test_similar_names_suggest_the_right_parameter(name: str, meant: str) -> None:
     assert unknown_parameter(USEAPI, name, "x", VIDEO_NAMES).did_you_mean == meant
 
 
@@ -448,13 +450,13 @@ def test_dissimilar_names_suggest_nothing(name: str) -> None:
     assert "did you mean" not in format_problem(problem)
 
 
-def test_what_one_api_does_not_offer_is_in_its_catalog() -> None:
+def test_missing_features_are_taken_from_the_catalog() -> None:
     silent = replace(USEAPI, not_offered={"loops": ("loop",)})
     assert unknown_parameter(silent, "loop", True, VIDEO_NAMES).allowed == ("loops",)
     assert unknown_parameter(silent, "audio", "x", VIDEO_NAMES).code == "unknown_parameter"
 
 
-def test_the_catalog_says_which_choices_are_adjusted_first() -> None:
+def test_catalog_defines_which_choices_are_adjusted_first() -> None:
     params = {"prompt": "A fox", "dynamic_range": "hdr", "duration": "10s"}
     assert (validate(USEAPI, params).nearest or {}).items() >= {"dynamic_range": "hdr", "duration": "5s"}.items()
     length_first = dict(USEAPI.choices)
@@ -490,7 +492,7 @@ ALTERNATIVES = [
         {"model": "ray-v3-reasoning", "resolution": "720p"},
         ['resolution "draft" with model "ray-v3"'],
     ),
-    # What is not offered counts as the nearest that is.
+    # A value that is not offered counts as the nearest one that is.
     (
         {"dynamic_range": "hdr", "duration": "20s", "resolution": "4K"},
         {"dynamic_range": "hdr", "duration": "5s", "resolution": "1080p"},
@@ -500,15 +502,15 @@ ALTERNATIVES = [
 ]
 
 
-@pytest.mark.parametrize(("stated", "nearest", "others"), ALTERNATIVES)
-def test_a_suggestion_keeps_the_intent(stated: dict[str, str], nearest: dict[str, str], others: list[str]) -> None:
-    validation = validate(USEAPI, {"prompt": "A fox", **stated})
+@pytest.mark.parametrize(("given_params", "nearest", "others"), ALTERNATIVES)
+def test_suggestion_keeps_the_intent(given_params: dict[str, str], nearest: dict[str, str], others: list[str]) -> None:
+    validation = validate(USEAPI, {"prompt": "A fox", **given_params})
     assert validation.nearest is not None
     assert validation.nearest.items() >= nearest.items()
     assert list(map(format_alternative, validation.alternatives)) == others
 
 
-def test_snake_case() -> None:
+def test_names_are_converted_to_snake_case() -> None:
     assert [snake_case(name) for name in ("imageStart", "image_start", "Prompt")] == [
         "image_start",
         "image_start",
@@ -516,7 +518,7 @@ def test_snake_case() -> None:
     ]
 
 
-def test_an_unknown_parameter_describes_what_was_meant() -> None:
+def test_problem_of_an_unknown_name_describes_the_right_one() -> None:
     problem = unknown_parameter(USEAPI, "lenght", "5s", USEAPI.params)
     assert (problem.code, problem.did_you_mean, problem.expected) == ("unknown_parameter", "duration", '"5s" or "10s"')
     assert format_problem(problem) == '"lenght" is not a parameter: did you mean "duration"? It takes "5s" or "10s".'
@@ -544,7 +546,7 @@ def test_secrets_in_a_link_are_not_repeated() -> None:
     ("prompt", "code"),
     [(None, "missing"), ("", "empty"), ("   ", "empty"), ("x" * 2001, "too_long"), (7, "wrong_type")],
 )
-def test_a_prompt_is_never_invented_or_shortened(prompt: Any, code: str) -> None:
+def test_prompt_is_never_invented_or_shortened(prompt: Any, code: str) -> None:
     params = {} if prompt is None else {"prompt": prompt}
     validation = validate(USEAPI, params)
     assert [(problem.field, problem.code) for problem in validation.problems] == [("prompt", code)]
@@ -556,7 +558,7 @@ def test_a_prompt_is_never_invented_or_shortened(prompt: Any, code: str) -> None
     [("  ", "empty"), ("half a \ud83d", "invalid_text"), (7, "wrong_type"), (["a.png"], "wrong_type")],
     ids=repr,
 )
-def test_an_unusable_image_is_not_dropped_from_a_suggestion(image: Any, code: str) -> None:
+def test_no_suggestion_drops_an_unusable_image(image: Any, code: str) -> None:
     validation = validate(USEAPI, {"prompt": "A fox", "image_start": image})
     assert [(problem.field, problem.code) for problem in validation.problems] == [("image_start", code)]
     assert validation.nearest is None
@@ -566,7 +568,7 @@ def test_an_unusable_image_is_not_dropped_from_a_suggestion(image: Any, code: st
     ("name", "value", "code"),
     [("email", "me", "wrong_format"), ("reply_url", "ftp://example.com", "wrong_format"), ("reply_ref", " ", "empty")],
 )
-def test_an_unusable_text_is_not_dropped_from_a_suggestion(name: str, value: str, code: str) -> None:
+def test_no_suggestion_drops_an_unusable_text(name: str, value: str, code: str) -> None:
     validation = validate(USEAPI, {"prompt": "A fox", name: value})
     assert [(problem.field, problem.code) for problem in validation.problems] == [(name, code)]
     assert validation.nearest is None
@@ -621,7 +623,7 @@ agents_params = st.fixed_dictionaries(
         "image_character": images,
     },
 )
-# Mostly valid: what remains to be checked are the rules.
+# Mostly valid values, so that this checks the rules.
 agents_requests = st.fixed_dictionaries(
     {"prompt": st.just("A fox")},
     optional={
@@ -635,7 +637,7 @@ agents_requests = st.fixed_dictionaries(
 
 
 def has_equal_times(params: dict[str, Any]) -> bool:
-    """Whether two keyframes are at the same of the API's 24 places of a second. No schema can say that."""
+    """Whether two keyframes have the same frame number at 24 frames per second, which no schema can express."""
     keyframes = params.get("keyframes")
     if not isinstance(keyframes, list):
         return False
@@ -647,7 +649,7 @@ def has_equal_times(params: dict[str, Any]) -> bool:
     return len(set(places)) < len(places)
 
 
-def check_exact_schema(catalog: Catalog, params: dict[str, Any]) -> None:
+def assert_exact_schema(catalog: Catalog, params: dict[str, Any]) -> None:
     schema = Draft202012Validator(exact_request_schema(catalog))
     validation = validate(catalog, params)
     if not has_equal_times(params):
@@ -661,11 +663,11 @@ def check_exact_schema(catalog: Catalog, params: dict[str, Any]) -> None:
 
 @given(useapi_params)
 @settings(max_examples=500 if ALL else 100, deadline=None)
-def test_the_exact_schema_accepts_exactly_what_validate_accepts(params: dict[str, Any]) -> None:
-    check_exact_schema(USEAPI, params)
+def test_exact_schema_and_validate_agree(params: dict[str, Any]) -> None:
+    assert_exact_schema(USEAPI, params)
 
 
 @given(st.one_of(agents_params, agents_requests))
 @settings(max_examples=500 if ALL else 100, deadline=None)
-def test_the_exact_schema_of_the_second_api(params: dict[str, Any]) -> None:
-    check_exact_schema(AGENTS, params)
+def test_exact_schema_of_the_second_api_and_validate_agree(params: dict[str, Any]) -> None:
+    assert_exact_schema(AGENTS, params)
