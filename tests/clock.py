@@ -1,4 +1,4 @@
-"""Virtual time: trio's clock jumps to the next event as soon as everybody waits, so nothing ever sleeps."""
+"""Virtual time: trio's clock jumps to the next event as soon as all tasks wait, so no test sleeps."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class ClockThatWaitsForThreads(trio.abc.Instrument):
-    """Keeps virtual time from jumping while a thread works: to the event loop that would look like waiting."""
+    """Prevents virtual time from jumping while a thread works, which the event loop would treat as waiting."""
 
     def __init__(self, clock: MockClock) -> None:
         self._clock = clock
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002
-        # The journal has a limiter of its own, so the default limiter does not show all threads. The count does not
+        # The journal has its own limiter, so the default limiter does not show all threads. The count does not
         # show threads that were abandoned.
         is_limiter_in_use = trio.to_thread.current_default_thread_limiter().borrowed_tokens > 0
         working = is_limiter_in_use or trio.testing.active_thread_count() > 0
@@ -30,5 +30,5 @@ class ClockThatWaitsForThreads(trio.abc.Instrument):
 
 
 async def pass_time(seconds: float) -> None:
-    """Lets so much virtual time pass, and everything happen that is due in it."""
+    """Advance virtual time, and run everything that is due."""
     await anyio.sleep_until(anyio.current_time() + seconds)

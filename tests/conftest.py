@@ -1,6 +1,6 @@
-"""What all tests share: virtual time, a simulated service, and a server connected to it.
+"""Shared by all tests: virtual time, a simulated service, and a server connected to it.
 
-Tests run on trio with a clock that jumps to the next event as soon as everybody waits: three minutes of waiting take no
+Tests run on trio with a clock that jumps to the next event as soon as all tasks wait: three minutes of waiting take no
 time, and nothing sleeps. Tests that need real sockets ask for asyncio.
 """
 
@@ -62,7 +62,7 @@ def wall_clock() -> datetime:
 
 
 async def resolve(host: str, port: int) -> list[str]:  # noqa: ARG001
-    """Resolve every name to a public address. The transport carries the request wherever it goes."""
+    """Resolve every name to a public address. The transport determines where the request goes."""
     return ["93.184.215.14"]
 
 
@@ -73,7 +73,7 @@ def pytest_configure() -> None:
 
 
 def measure_processes() -> None:
-    """Measure the coverage of processes, too, which tests start with an environment of their own."""
+    """Measure the coverage of processes that tests start with their own environment."""
     config = os.environ.get("COVERAGE_PROCESS_CONFIG")
     if config is None:
         return
@@ -88,7 +88,7 @@ def measure_processes() -> None:
 
 
 def remember_valid_schemas() -> None:
-    """Check each schema once: every new client checks those of the tools, which takes longer than most tests."""
+    """Check each schema only once. Every client checks the schemas of all tools, which is slow."""
     check = Draft202012Validator.check_schema
     valid: set[str] = set()
 
@@ -103,23 +103,23 @@ def remember_valid_schemas() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of a test marked `sample(number)`, keep only that many cases, evenly spaced over those that were selected."""
+    """Keep only `number` evenly spaced cases of each test that is marked `sample(number)`."""
     if ALL:
         return
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
         if item.get_closest_marker("sample"):
             cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    left_out: list[pytest.Item] = []
+    deselected: list[pytest.Item] = []
     for selected in cases.values():
         marker = selected[0].get_closest_marker("sample")
         assert marker
         [number] = marker.args
         kept = {position * len(selected) // number for position in range(number)}
-        left_out += [item for position, item in enumerate(selected) if position not in kept]
-    config.hook.pytest_deselected(items=left_out)
-    without = set(left_out)
-    items[:] = [item for item in items if item not in without]
+        deselected += [item for position, item in enumerate(selected) if position not in kept]
+    config.hook.pytest_deselected(items=deselected)
+    removed = set(deselected)
+    items[:] = [item for item in items if item not in removed]
 
 
 def pytest_report_header() -> str:
@@ -127,7 +127,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Show it without a header, too."""
+    """Show the sample if pytest prints no header."""
     if config.get_verbosity() < 0:
         terminalreporter.line(describe_sample())
 
@@ -141,7 +141,7 @@ def describe_sample() -> str:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test depends on what the machine happens to have set."""
+    """Remove variables of the machine on which tests must not depend."""
     variables = {provider.variable for provider in PROVIDERS.values()}
     for name in list(os.environ):
         is_ours = name.startswith("LUMA_MCP_") or name in variables
@@ -167,7 +167,7 @@ def simulator(api: str) -> Simulator:
 
 
 def simulator_of(catalog: Catalog, token: str = TOKEN) -> Simulator:
-    """A simulated service in virtual time that offers this catalog, with one account."""
+    """Build a simulated service in virtual time that offers this catalog and has one account."""
     kinds = (AgentsService, AgentsSimulator) if catalog.api == "agents" else (Service, Simulator)
     service = kinds[0](catalog, clock=anyio.current_time, wall_clock=wall_clock, rng=random.Random(1))
     service.add_account(EMAIL)
@@ -201,7 +201,7 @@ def client_of(transport: httpx2.AsyncBaseTransport) -> LumaClient:
 
 @pytest.fixture
 def connect(api: str, simulator: Simulator) -> Callable[..., Client]:
-    """Connects an MCP client to a server over the simulator; `environment`: all that is set, with the credential."""
+    """Connect an MCP client to a server with the simulator. `environment` replaces all variables and the credential."""
     credential = {PROVIDERS[api].variable: CREDENTIALS[api]}
 
     def connect_to_server(

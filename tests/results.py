@@ -1,4 +1,4 @@
-"""What a tool's result contains, in both of its forms."""
+"""Read the text and the structured content of a tool's result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def read_result(result: CallToolResult, *, pictures: int = 0) -> tuple[str, dict[str, Any]]:
-    """The text and the structured content; so many pictures follow the text, and nothing else."""
+    """Get the text and the structured content. Asserts that exactly `pictures` images follow the text."""
     first, *rest = result.content
     assert first.type == "text"
     assert [block.type for block in rest] == ["image"] * pictures

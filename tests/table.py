@@ -1,6 +1,6 @@
 """The tests' own copy of the catalog, written by hand from useapi.net's page "Generate Videos" (April 6, 2026).
 
-It shares nothing with `luma_mcp.catalog`: if the two differ, one of them has a typing mistake.
+It shares nothing with `luma_mcp.catalog`. If the two differ, one of them contains a mistake.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def is_valid(request: dict[str, str]) -> bool:
 
 
 def full_product(images: dict[str, str]) -> list[dict[str, str]]:
-    """Every request there is: 3 models, 4 resolutions, 2 durations, 3 ranges, 6 ratios, 8 combinations of images."""
+    """List every request: 3 models, 4 resolutions, 2 durations, 3 ranges, 6 ratios, 8 combinations of images."""
     names = ("model", "resolution", "duration", "dynamic_range", "aspect_ratio")
     requests: list[dict[str, str]] = []
     for values in product(MODELS, RESOLUTIONS, DURATIONS, DYNAMIC_RANGES, ASPECT_RATIOS):

@@ -1,6 +1,6 @@
 """The tests' own copy of the second catalog, written by hand from Luma's documentation and SDK (November 25, 2026).
 
-It shares nothing with `luma_mcp.catalog`: if the two differ, one of them has a typing mistake. Prices: Luma's pricing
+It shares nothing with `luma_mcp.catalog`. If the two differ, one of them contains a mistake. Prices: Luma's pricing
 guide, as of October 8, 2026.
 """
 
@@ -32,7 +32,7 @@ PRICES: dict[str, dict[tuple[str, str], float]] = {
 
 
 def is_valid(request: dict[str, Any]) -> bool:
-    """Whether the API takes this complete request; keyframes must be different, and within the longest clip."""
+    """Whether the API accepts this complete request. Keyframes must be distinct and within the longest clip."""
     dynamic_range, duration = request["dynamic_range"], request["duration"]
     if (dynamic_range, duration) not in PRICES[request["resolution"]]:
         return False
@@ -51,7 +51,7 @@ def is_valid(request: dict[str, Any]) -> bool:
 
 
 def full_product(given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every request there is: 4 resolutions, 2 durations, 3 ranges, 6 ratios, each image and input given or not."""
+    """List every request: 4 resolutions, 2 durations, 3 ranges, 6 ratios, with and without each image and input."""
     names = ("model", "resolution", "duration", "dynamic_range", "aspect_ratio")
     requests: list[dict[str, Any]] = []
     for values in product(MODELS, RESOLUTIONS, DURATIONS, DYNAMIC_RANGES, ASPECT_RATIOS):

@@ -1,4 +1,4 @@
-"""Dependencies point down and have no cycles. CONTRIBUTING.md draws the layers."""
+"""Dependencies point down and have no cycles. CONTRIBUTING.md shows the layers."""
 
 from __future__ import annotations
 
@@ -92,11 +92,11 @@ CATALOGS = ("luma_mcp.catalog.useapi", "luma_mcp.catalog.agents")
 LITERAL_TYPES = {"ModelName", "Resolution", "AspectRatio", "Duration", "DynamicRange"}
 
 
-def name_of(path: Path) -> str:
+def get_name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def package_of(path: Path) -> str:
+def get_package(path: Path) -> str:
     return path.relative_to(ROOT).with_suffix("").parts[0]
 
 
@@ -109,7 +109,7 @@ def is_type_checking(node: ast.AST) -> bool:
 
 
 def nodes_at_import(node: ast.AST) -> Iterator[ast.AST]:
-    """Everything that runs when the module is imported: nothing in functions, nothing for type checkers only."""
+    """Iterate over the nodes that run on import, without functions and code for type checkers."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or is_type_checking(child):
             continue
@@ -118,15 +118,15 @@ def nodes_at_import(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def nodes_at_runtime(node: ast.AST) -> Iterator[ast.AST]:
-    """Everything but what is for type checkers only."""
+    """Iterate over all nodes, without code for type checkers."""
     for child in ast.iter_child_nodes(node):
         if not is_type_checking(child):
             yield child
             yield from nodes_at_runtime(child)
 
 
-def imported(nodes: Iterator[ast.AST]) -> set[str]:
-    """The dotted names that these nodes import."""
+def list_imports(nodes: Iterator[ast.AST]) -> set[str]:
+    """List the dotted names that these nodes import."""
     names: set[str] = set()
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -136,22 +136,22 @@ def imported(nodes: Iterator[ast.AST]) -> set[str]:
     return names
 
 
-def module_of(imported_name: str) -> str | None:
-    """The module of this package that an imported name is or comes from, as a path without suffix."""
+def find_module(imported_name: str) -> str | None:
+    """Find the module of this package that contains an imported name. Returns its path, or None."""
     parts = imported_name.split(".")
     if parts[0] != "luma_mcp":
         return None
     for end in (len(parts), len(parts) - 1):
         path = ROOT.joinpath(*parts[1:end])
         if path.with_suffix(".py").exists():
-            return name_of(path.with_suffix(".py"))
+            return get_name(path.with_suffix(".py"))
         if (path / "__init__.py").exists():
-            return name_of(path / "__init__.py")
+            return get_name(path / "__init__.py")
     return None
 
 
 def find_cycle(graph: Mapping[str, AbstractSet[str]]) -> list[str]:
-    """The modules of one cycle, in order; empty if there is none."""
+    """Find one cycle. Returns its modules in order, or an empty list."""
     finished: set[str] = set()
 
     def visit(module: str, path: list[str]) -> list[str]:
@@ -173,25 +173,25 @@ def find_cycle(graph: Mapping[str, AbstractSet[str]]) -> list[str]:
     return []
 
 
-def test_packages_import_only_what_lies_below() -> None:
+def test_packages_import_only_lower_layers() -> None:
     found = []
     for path in FILES:
-        for name in imported(ast.walk(parse(path))):
-            module = module_of(name)
+        for name in list_imports(ast.walk(parse(path))):
+            module = find_module(name)
             if module is None:
                 continue
             package = module.split("/")[0].removesuffix(".py")
-            below = BELOW["cli" if name_of(path) in COMMANDS else package_of(path)]
-            if package not in {package_of(path), *below}:
-                found.append(f"{name_of(path)} imports {name}")
+            below = BELOW["cli" if get_name(path) in COMMANDS else get_package(path)]
+            if package not in {get_package(path), *below}:
+                found.append(f"{get_name(path)} imports {name}")
     assert found == []
 
 
-def test_there_are_no_import_cycles() -> None:
+def test_imports_have_no_cycles() -> None:
     graph: dict[str, set[str]] = {}
     for path in FILES:
-        modules = {module_of(name) for name in imported(nodes_at_import(parse(path)))}
-        graph[name_of(path)] = {module for module in modules if module} - {name_of(path)}
+        modules = {find_module(name) for name in list_imports(nodes_at_import(parse(path)))}
+        graph[get_name(path)] = {module for module in modules if module} - {get_name(path)}
     assert find_cycle(graph) == []
 
 
@@ -204,35 +204,35 @@ def test_there_are_no_import_cycles() -> None:
         ({"a": {"a"}}, ["a", "a"]),
     ],
 )
-def test_the_cycle_finder(graph: dict[str, set[str]], cycle: list[str]) -> None:
+def test_find_cycle(graph: dict[str, set[str]], cycle: list[str]) -> None:
     assert find_cycle(graph) == cycle
 
 
-def test_third_party_packages_have_their_place() -> None:
+def test_third_party_packages_are_used_only_where_allowed() -> None:
     found = []
     for path in FILES:
-        package = package_of(path)
-        at_runtime = {name.split(".")[0] for name in imported(nodes_at_runtime(parse(path)))}
-        anywhere = {name.split(".")[0] for name in imported(ast.walk(parse(path)))}
+        package = get_package(path)
+        at_runtime = {name.split(".")[0] for name in list_imports(nodes_at_runtime(parse(path)))}
+        anywhere = {name.split(".")[0] for name in list_imports(ast.walk(parse(path)))}
         for name in anywhere & ONLY_IN.keys():
             only_types = (package, name) in TYPES_ONLY and name not in at_runtime
             if package not in ONLY_IN[name] and not only_types:
-                found.append(f"{name_of(path)} imports {name}")
+                found.append(f"{get_name(path)} imports {name}")
     assert found == []
 
 
-def test_only_composition_roots_name_a_catalog() -> None:
+def test_only_composition_roots_import_a_catalog() -> None:
     found = []
     for path in FILES:
-        if name_of(path) in COMPOSITION_ROOTS or package_of(path) in COMPOSITION_ROOTS | {"catalog"}:
+        if get_name(path) in COMPOSITION_ROOTS or get_package(path) in COMPOSITION_ROOTS | {"catalog"}:
             continue
-        names = {name for name in imported(ast.walk(parse(path))) if name.startswith(CATALOGS)}
+        names = {name for name in list_imports(ast.walk(parse(path))) if name.startswith(CATALOGS)}
         tables = {name for name in names if name.split(".")[-1] not in LITERAL_TYPES}
-        found += [f"{name_of(path)} imports {name}" for name in tables]
+        found += [f"{get_name(path)} imports {name}" for name in tables]
     assert found == []
 
 
-def test_names_say_what_a_value_is() -> None:
+def test_no_forbidden_name_is_used() -> None:
     found = []
     for path in FILES:
         found += find_forbidden(path, parse(path))

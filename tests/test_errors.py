@@ -1,4 +1,4 @@
-"""Errors carry facts; their short texts are built from them. The tree of errors is complete."""
+"""Errors contain facts, from which their short texts are built. The tree of errors is complete."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def test_every_kind_has_one_class() -> None:
     assert {c.default_retry for c in CLASSES} <= set(get_args(Retry))
 
 
-def test_the_docstring_draws_every_class() -> None:
+def test_docstring_lists_every_class() -> None:
     assert errors.__doc__ is not None
-    drawn = [line.split()[1] for line in errors.__doc__.splitlines() if line[:1] in "├└" and line]
-    assert sorted(drawn) == sorted(c.__name__ for c in CLASSES)
+    listed = [line.split()[1] for line in errors.__doc__.splitlines() if line[:1] in "├└" and line]
+    assert sorted(listed) == sorted(c.__name__ for c in CLASSES)
 
 
 def test_only_two_kinds_are_never_retried() -> None:
-    """An order with an unknown outcome, and somebody else's job."""
+    """They are an order with an unknown outcome and a job of another user."""
     assert {c.kind for c in CLASSES if c.default_retry == "never"} == {"outcome_unknown", "forbidden"}
 
 
@@ -108,11 +108,11 @@ def test_only_two_kinds_are_never_retried() -> None:
     ],
     ids=lambda value: value.kind if isinstance(value, LumaError) else value[:40],
 )
-def test_an_error_s_text_is_built_from_its_facts(error: LumaError, text: str) -> None:
+def test_text_of_an_error_is_built_from_its_facts(error: LumaError, text: str) -> None:
     assert str(error) == text
 
 
-def test_a_budget_says_what_is_not_known() -> None:
+def test_budget_error_states_what_is_unknown() -> None:
     error = errors.BudgetReached(100, 100, None, "any_video", "credits", is_shared=False)
     assert str(error) == (
         "This video does not fit into the budget that this server's owner has set for 24 hours (100 credits). The "
@@ -133,11 +133,11 @@ def test_a_budget_says_what_is_not_known() -> None:
         (1_000_000, "credits", "1000000 credits"),
     ],
 )
-def test_amounts(amount: float, unit: str, text: str) -> None:
+def test_amounts_are_formatted_with_their_unit(amount: float, unit: str, text: str) -> None:
     assert errors.format_amount(amount, unit) == text
 
 
-def test_an_expired_session_names_its_account() -> None:
+def test_error_of_an_expired_session_names_the_account() -> None:
     error = errors.AccountSession()
     error.email = "a@example.com"
     assert "a@example.com" in str(error)
@@ -151,23 +151,23 @@ def test_every_stage_has_a_text(stage: FailureStage) -> None:
 
 
 @pytest.mark.parametrize("what", ["job", "asset", "account", "order_input", "any_account", "address"])
-def test_every_unknown_thing_has_a_text(what: str) -> None:
+def test_every_kind_of_not_found_has_a_text(what: str) -> None:
     assert str(NotFound(what)).startswith("The API does not know ")  # type: ignore[arg-type]  # a parametrized literal
 
 
 @pytest.mark.parametrize(
     ("credits_used", "charged"), [(20.0, "yes"), (0.0, "no"), (None, "unknown")], ids=["20", "0", "not known"]
 )
-def test_a_failed_job_is_charged_as_it_used_credits(credits_used: float | None, charged: Charged) -> None:
+def test_failed_job_is_charged_if_it_used_credits(credits_used: float | None, charged: Charged) -> None:
     error = errors.JobFailed(jobid="j1", api_message="NSFW", credits_used=credits_used)
     assert (error.charged, error.jobid, error.api_message) == (charged, "j1", "NSFW")
 
 
-def test_an_unknown_outcome_may_be_charged() -> None:
+def test_unknown_outcome_may_be_charged() -> None:
     assert errors.OutcomeUnknown("the connection broke").charged == "unknown"
 
 
-def test_an_error_s_own_retry_wins() -> None:
+def test_retry_of_an_instance_overrides_the_default() -> None:
     assert (Upstream().retry, Upstream(retry="never").retry) == ("later", "never")
 
 
@@ -186,7 +186,7 @@ def test_every_problem_code_is_one_sentence(code: ProblemCode) -> None:
         Problem("model", code, value="ray-v9", allowed=("ray-v3",), conflicts_with=("image_end",), reason="is odd")
     )
     assert text.endswith((".", "?"))
-    # The user of the panel for pictures sees these, and knows of no parameters.
+    # The upload panel shows these, and its users do not know the parameters.
     assert ("model" in text) == (code not in ("unusable_file", "too_many_uploads"))
 
 
@@ -220,7 +220,7 @@ def test_every_problem_code_is_one_sentence(code: ProblemCode) -> None:
     ],
     ids=lambda value: value.code if isinstance(value, Problem) else value[:20],
 )
-def test_a_problem_s_text(problem: Problem, text: str) -> None:
+def test_text_of_a_problem(problem: Problem, text: str) -> None:
     assert format_problem(problem) == text
 
 

@@ -1,4 +1,4 @@
-"""Environment variables: what counts as unset, what is rejected, and that the token stays secret."""
+"""Environment variables: unset values, rejected values, and secrecy of the token."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ PARSED: dict[str, tuple[str, Any]] = {
     "LUMA_MCP_METRICS_ADDRESS": ("[::1]:9464", ("::1", 9464)),
     "LUMA_MCP_DRAIN_SECONDS": ("5", 5),
 }
-"""A text and the value that it means, of every variable."""
+"""A text and its parsed value for every variable."""
 FIELDS = {row.metadata["name"]: name for name, row in VARIABLES.items()}
 
 
@@ -128,7 +128,7 @@ def test_every_variable_is_parsed(variable: Any) -> None:
         ("LUMA_MCP_DRAIN_SECONDS", "3601"),
     ],
 )
-def test_an_unusable_value_is_one_line_that_names_the_variable(name: str, value: str) -> None:
+def test_error_about_an_unusable_value_names_the_variable(name: str, value: str) -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_environment({name: value})
     assert str(caught.value).startswith(f"{name} must be ")
@@ -138,7 +138,7 @@ def test_an_unusable_value_is_one_line_that_names_the_variable(name: str, value:
 
 @pytest.mark.parametrize("provider", PROVIDERS.values(), ids=lambda provider: provider.name)
 @pytest.mark.parametrize("name", FIELDS)
-def test_a_credential_in_another_variable_is_rejected_and_not_repeated(name: str, provider: Provider) -> None:
+def test_credential_in_another_variable_is_rejected(name: str, provider: Provider) -> None:
     credential = f"{provider.begins}1-hidden"
     for value in (
         *(
@@ -160,7 +160,7 @@ def test_a_credential_in_another_variable_is_rejected_and_not_repeated(name: str
         assert str(caught.value) == f"{name} {advice}"
 
 
-def test_a_path_with_the_name_of_a_credential_is_no_credential() -> None:
+def test_path_that_resembles_a_credential_is_accepted() -> None:
     for name in ("user:1", "luma-api-videos"):
         folder = Path(ROOT, "srv", name)
         assert Settings.from_environment({"LUMA_MCP_OUTPUT_DIR": str(folder)}).output_dir == folder
@@ -184,26 +184,26 @@ USEAPI, AGENTS = {"USEAPI_TOKEN": "user:1"}, {"LUMA_AGENTS_API_KEY": "luma-api-1
         ({"LUMA_MCP_API": "${API}", "USEAPI_TOKEN": "${TOKEN}"} | AGENTS, "agents", "luma-api-1", None),
     ],
 )
-def test_the_api_in_use_is_the_one_with_a_credential(
+def test_api_with_a_credential_is_used(
     variables: dict[str, str], api: str, token: str | None, unused: str | None
 ) -> None:
     settings = Settings.from_environment(variables)
     assert (settings.api, settings.unused) == (api, unused)
     assert (settings.token and settings.token.get_secret_value()) == token
     assert settings.base_url == settings.provider.base_url
-    # An address that is stated is that of the API in use, whichever that is.
+    # A configured address applies to whichever API is in use.
     local = "http://127.0.0.1:1/v1"
     assert Settings.from_environment({**variables, "LUMA_MCP_BASE_URL": local}).base_url == local
 
 
-def test_all_unusable_values_are_reported_at_once() -> None:
+def test_all_unusable_values_are_reported_together() -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_environment({"LUMA_MCP_SCHEMA": "x", "LUMA_MCP_LOG_LEVEL": "y"})
     names = [line.split()[0] for line in str(caught.value).splitlines()]
     assert names == ["LUMA_MCP_SCHEMA", "LUMA_MCP_LOG_LEVEL"]
 
 
-def test_the_token_is_in_no_repr_and_in_no_error() -> None:
+def test_token_is_neither_in_the_repr_nor_in_errors() -> None:
     for variables in ({"USEAPI_TOKEN": "user:1-hidden"}, {"LUMA_AGENTS_API_KEY": "luma-api-hidden"}):
         assert "hidden" not in repr(Settings.from_environment(variables))
     with pytest.raises(SettingsError) as caught:
@@ -229,7 +229,7 @@ HTTPS = "https://api.example/v1"
     ],
 )
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
-def test_a_proxy_as_people_write_it(
+def test_common_forms_of_a_proxy_are_accepted(
     variable: str, value: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -244,16 +244,16 @@ def test_a_proxy_as_people_write_it(
         *("file:///proxy.pac", "http://wpad/proxy.pac", "socks4://a:1", "ftp://a", "http://user:swordfish@", "a..b"),
     ],
 )
-def test_what_names_no_proxy_is_not_repeated(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_about_an_invalid_proxy_does_not_repeat_it(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", value)
     with pytest.raises(ProxyVariableError) as refused:
         find_proxy(HTTPS)
     assert str(refused.value) == "HTTPS_PROXY"
-    # It matters only to what would go through it.
+    # The error affects only requests that would use this proxy.
     assert find_proxy("http://api.example/v1") is None
 
 
-def test_the_most_specific_usable_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_most_specific_usable_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://all.corp:1")
     assert find_proxy(HTTPS) == "socks5://all.corp:1"
     monkeypatch.setenv("HTTPS_PROXY", "secure.corp:2")
@@ -270,7 +270,7 @@ ADDRESS = "postgresql://luma:pass%20word@db.example.com/orders?sslmode=verify-fu
 @pytest.mark.parametrize(
     "address", [ADDRESS, "POSTGRES://localhost/orders", "postgresql:///orders?host=/run/postgresql"]
 )
-def test_address_of_a_database_is_a_secret(address: str) -> None:
+def test_database_address_is_a_secret(address: str) -> None:
     settings = Settings.from_environment({"LUMA_MCP_JOURNAL": address})
     assert isinstance(settings.journal, SecretStr)
     assert settings.journal.get_secret_value() == address
@@ -281,7 +281,7 @@ def test_address_of_a_database_is_a_secret(address: str) -> None:
     "address",
     ["postgresql://luma:pass word@db/orders", "postgresql:pass word", "host=db password=pass", "mysql://luma:pass@db"],
 )
-def test_unusable_address_is_not_repeated(address: str) -> None:
+def test_error_about_an_unusable_address_does_not_repeat_it(address: str) -> None:
     with pytest.raises(SettingsError, match="LUMA_MCP_JOURNAL must be") as refused:
         Settings.from_environment({"LUMA_MCP_JOURNAL": address})
     assert "pass" not in str(refused.value)
