@@ -1,4 +1,4 @@
-"""Clients of a deployment: requests of both protocol versions written by hand, and the official Python client."""
+"""Clients of a deployment: raw requests of both protocol versions, and the official Python client."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Call:
     """A call of a tool.
 
     Attributes:
-        user: who calls.
+        user: the name of the caller.
         place: `nginx`, or the number of the replica.
         sent, ended: when, by the monotonic clock.
-        content: the structured content of its answer; empty without one.
-        text: its whole answer.
-        problem: why there is none; empty if there is one.
+        content: the structured content of its response; empty without a response.
+        text: its whole response.
+        problem: why there is no response; empty if there is one.
     """
 
     user: str
@@ -52,22 +52,22 @@ class Call:
 
     @property
     def error(self) -> dict[str, Any]:
-        """The error in its answer; empty if there is none."""
+        """The error in its response; empty if there is none."""
         return dict(self.content.get("error", {}))
 
     @property
     def jobid(self) -> str | None:
-        """The job that its answer is about."""
+        """The job in its response."""
         return self.content.get("jobid") or self.error.get("jobid")
 
     @property
     def is_final(self) -> bool:
-        """Whether its answer hands over the end of a job."""
+        """Whether its response reports the end of a job."""
         return self.content.get("state") in ("completed", "failed")
 
     def __str__(self) -> str:
-        answer = self.problem or self.text[:700]
-        return f"{self.user}, {self.tool} {self.arguments} at {self.place} ({self.protocol}): {answer}"
+        response = self.problem or self.text[:700]
+        return f"{self.user}, {self.tool} {self.arguments} at {self.place} ({self.protocol}): {response}"
 
 
 class Callers:
@@ -76,16 +76,16 @@ class Callers:
     def __init__(self, cluster: Cluster, users: tuple[str, ...]) -> None:
         self._urls = {"nginx": cluster.url, **{str(n): each.url for n, each in enumerate(cluster.replicas)}}
         self._tokens = {user: cluster.mint(user) for user in users}
-        # A connection of its own for each call: a kept one may end in the moment in which it is used again.
+        # A new connection for each call, because a reused one may be closed at that moment.
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
         self._http = httpx2.AsyncClient(timeout=TIMEOUT, limits=limits)
 
     async def aclose(self) -> None:
-        """Close what its calls share."""
+        """Close the HTTP client."""
         await self._http.aclose()
 
     async def call(self, user: str, tool: str, arguments: dict[str, Any], place: str, protocol: Protocol) -> Call:
-        """Call a tool; it is an answer as well that none came."""
+        """Call a tool. Returns the call even if there is no response."""
         call = Call(user, tool, arguments, place, protocol, time.monotonic())
         try:
             if protocol == "official client":
@@ -94,7 +94,7 @@ class Callers:
                 await self._call_by_hand(call)
         except httpx2.TimeoutException:
             call.problem = f"no answer within {TIMEOUT:.0f} s"
-        except Exception as error:  # noqa: BLE001 - whatever the official client makes of a broken connection
+        except Exception as error:  # noqa: BLE001 - the official client raises many kinds of errors
             call.problem = _describe(error)
         call.ended = time.monotonic()
         return call
@@ -118,7 +118,7 @@ class Callers:
             return
         message = _read_message(response)
         if message is None:
-            call.problem = "the answer ends before the result"
+            call.problem = "the response ends before the result"
         elif "result" not in message:
             call.problem = f"an error of the protocol: {message}"
         else:
@@ -137,7 +137,7 @@ class Callers:
 
 
 def _read_message(response: httpx2.Response) -> dict[str, Any] | None:
-    """The response in the body, which may be a stream of events."""
+    """Read the JSON-RPC response from the body, which may be a stream of events."""
     if not response.headers["content-type"].startswith("text/event-stream"):
         return dict(response.json())
     for line in response.text.splitlines():

@@ -1,9 +1,9 @@
-"""Thousands of orders at a whole deployment while its parts fail: none is billed twice, and none is lost.
+"""Thousands of orders on a whole deployment while its parts fail: none is billed twice, and none is lost.
 
     make cluster-campaign
 
-A campaign consists of rounds, each with one kind of fault and a seed of its own, which determines its orders and
-faults; what happens at the same time is up to the processes. `CAMPAIGN_SEED=… CAMPAIGN_ORDERS=…` runs rounds again.
+A campaign consists of rounds. Each has one kind of fault and its own seed, which determines its orders and faults.
+The processes determine the timing. `CAMPAIGN_SEED=… CAMPAIGN_ORDERS=…` repeats rounds.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import psycopg
 from scripts.cluster import Cluster, Replica, running_cluster
 from tests.campaign.api import CONTRACTS, HELD, Contract, Cut, Fault
-from tests.cluster.books import Books, Drain, Intent
 from tests.cluster.callers import Call, Callers, Protocol
+from tests.cluster.checks import Drain, Intent, LedgerChecker
 from tests.cluster.faults import STATEMENTS, DatabaseProxy, Trap, full_disk, running_proxies, small_disk, wrong_clock
-from tests.cluster.webhooks import CallingApi
+from tests.cluster.webhooks import WebhookApi
 from tests.postgres.server import running_server
 
 from luma_mcp.api.protocol import FEATURES
@@ -42,44 +42,44 @@ REPLICAS = 2
 ORDERS = 100
 """Orders of one round."""
 WORKERS = 16
-"""Calls at the same time, without the identical ones of one intent."""
+"""Number of simultaneous calls, not counting identical calls of one intent."""
 LONG = 25.0
-"""Seconds of a job that somebody looks for while it runs, also if the database is away for a while."""
+"""Seconds of a job that can be found while it runs, even if the database is down for a while."""
 ATTEMPTS = 12
-"""How often a user orders again when no answer came, or one that says that nothing was charged."""
-LOOKS = 30
+"""How often a user orders again without a response, or after a response that nothing was charged."""
+POLLS = 30
 PROTOCOLS: tuple[Protocol, ...] = ("2025-11-25", "2026-07-28", "official client")
 CUTS: tuple[Cut, ...] = ("drop", "reset", "head", "body", "garbage")
 UNDOCUMENTED = (202, 204, 302, 408, 418, 499, 500, 500, 502, 503, 504, 520, 524, 530, 599)
 CLOCKS = (30, -30)
-"""Seconds by which the clocks of the replicas are wrong: a minute apart."""
+"""Seconds by which the clocks of the replicas are wrong. They differ by a minute."""
 
 
 class Violation(AssertionError):
-    """Something does not hold. The text has all that is needed to find out why."""
+    """A check failed. The text contains everything that is needed to find the cause."""
 
 
 @dataclass
 class Deployment:
-    """A deployment with all that a campaign can break in it."""
+    """A deployment whose parts a campaign can break."""
 
     cluster: Cluster
-    api: CallingApi
+    api: WebhookApi
     proxies: list[DatabaseProxy]
     postgres: PostgresServer
     disk: Path | None
-    books: Books
+    checker: LedgerChecker
 
     def heal(self) -> None:
-        """Let everything work again."""
+        """Make everything work again."""
         for proxy in self.proxies:
             proxy.heal()
         self.api.release()
 
     def give_up_unknown(self) -> None:
-        """Give up orders of unknown outcome, as if a quarter of an hour had passed.
+        """Give up orders with an unknown outcome, as if a quarter of an hour had passed.
 
-        Looking for the jobs of many of them takes long, and each keeps jobs of its time from being taken for another's.
+        Searching for the jobs of many of them is slow, and each prevents other orders from adopting jobs of its time.
         """
         self.postgres.execute("UPDATE luma_orders SET state = 'given_up' WHERE state IN ('sent', 'unknown')")
 
@@ -87,7 +87,7 @@ class Deployment:
 @contextmanager
 def running_deployment(seed: int, contract: Contract = CONTRACTS[0]) -> Iterator[Deployment]:
     """Run a deployment for a campaign."""
-    api = CallingApi(contract, seed)
+    api = WebhookApi(contract, seed)
     with ExitStack() as stack:
         url = stack.enter_context(api.running())
         postgres = stack.enter_context(running_server())
@@ -110,12 +110,12 @@ def running_deployment(seed: int, contract: Contract = CONTRACTS[0]) -> Iterator
         cluster = stack.enter_context(
             running_cluster(replicas=REPLICAS, environment=environment, own=own, database=postgres)
         )
-        yield Deployment(cluster, api, proxies, postgres, disk, Books(api))
+        yield Deployment(cluster, api, proxies, postgres, disk, LedgerChecker(api))
 
 
 @dataclass
 class Round:
-    """Some orders, and a kind of fault that happens meanwhile."""
+    """Some orders, and a kind of fault that occurs meanwhile."""
 
     deployment: Deployment
     seed: int
@@ -136,7 +136,7 @@ class Round:
         self._callers = Callers(self._cluster, USERS)
 
     async def run(self) -> None:
-        """Let users order and faults happen; then check everything."""
+        """Run the users and the faults, then check everything."""
         try:
             await self._run()
         finally:
@@ -148,11 +148,11 @@ class Round:
             self._plan_traceable()
         for number in range(len(self.intents) + 1, self.count + 1):
             self._plan(number)
-        waiting = deque(self.intents)
+        pending = deque(self.intents)
 
         async def work() -> None:
-            while waiting:
-                await self._pursue(waiting.popleft())
+            while pending:
+                await self._pursue(pending.popleft())
 
         disturbance: asyncio.Future[Any] = asyncio.ensure_future(self._disturb())
         workers: asyncio.Future[Any] = asyncio.gather(*(work() for _ in range(WORKERS)))
@@ -164,7 +164,7 @@ class Round:
         problems = failures or [*self._check(), *await self._audit()]
         if problems:
             raise Violation(self._describe(problems))
-        accepted = self.deployment.books.accepted
+        accepted = self.deployment.checker.accepted
         logger.info("Seed %d, %s: exceptions that applied: %s", self.seed, self.kind, dict(accepted) or "none")
         accepted.clear()
         self.deployment.give_up_unknown()
@@ -172,7 +172,7 @@ class Round:
     # Orders.
 
     def _plan_traceable(self) -> None:
-        """Plan the one order whose answer is lost, and whose job can be found all the same, whatever fails besides."""
+        """Plan one order whose response is lost, but whose job can be found whatever else fails."""
         user, model = self.rng.choice(USERS), self._api.contract.clock_model
         arguments = {"prompt": f"clip {self.seed}.1 of {user}", "model": model}
         intent = Intent(user, arguments, is_traceable=True)
@@ -181,7 +181,7 @@ class Round:
         self._api.orders[intent.prompt] = deque([Fault(cut=self.rng.choice(CUTS))])
 
     def _plan(self, number: int) -> None:
-        """Choose an order, and what happens to it at the API."""
+        """Choose an order and its faults at the API."""
         rng, user = self.rng, self.rng.choice(USERS)
         arguments = {
             "prompt": f"clip {self.seed}.{number} of {user}",
@@ -204,7 +204,7 @@ class Round:
         if rng.random() < 0.15:
             fault = Fault(cut=rng.choice(CUTS)) if rng.random() < 0.5 else Fault(status=rng.choice((500, 502, 503)))
             self._api.look_ups[prompt].append(fault)
-            self.deployment.books.hidden.add(prompt)
+            self.deployment.checker.hidden.add(prompt)
 
     def _choose_order_fault(self) -> Fault:
         rng, kind = self.rng, self.rng.random()
@@ -221,35 +221,35 @@ class Round:
         return replace(Fault(), delay=rng.choice((0.1, 0.5, 1.5)))
 
     async def _pursue(self, intent: Intent) -> None:
-        """Be the user: order, wait for the video, list and delete; and ask again whenever no answer came."""
+        """Act as the user: order, wait for the video, list and delete. Repeat calls without a response."""
         rng = random.Random(intent.prompt)
         identical = rng.choice((1, 1, 1, 2, 3))
-        # A held order is about one replica.
+        # A held order needs a specific replica.
         is_held = any(fault.hold for fault in self._api.orders[intent.prompt])
         place = str(rng.randrange(REPLICAS)) if is_held else None
-        answers = await asyncio.gather(*(self._order(intent, rng, place) for _ in range(identical)))
+        calls = await asyncio.gather(*(self._order(intent, rng, place) for _ in range(identical)))
         if rng.random() < 0.3:
-            answers.append(await self._order(intent, rng))
-        jobid = next((answer.jobid for answer in answers if answer.jobid), None)
+            calls.append(await self._order(intent, rng))
+        jobid = next((call.jobid for call in calls if call.jobid), None)
         if rng.random() < 0.1:
             await self._call(intent, "list_jobs", {"limit": 20}, rng)
-        for _ in range(LOOKS if intent.is_traceable else 0):
+        for _ in range(POLLS if intent.is_traceable else 0):
             if jobid:
                 break
-            # As the answer about an unknown outcome advises.
+            # The response about an unknown outcome recommends this.
             listed = await self._call(intent, "list_jobs", {"text": intent.prompt}, rng)
             mine = [row for row in listed.content.get("jobs", []) if row.get("prompt") == intent.prompt]
             jobid = next((row.get("jobid") for row in mine), None)
             await asyncio.sleep(0.5)
         if jobid is None:
             return
-        if not any(answer.is_final for answer in answers):
+        if not any(call.is_final for call in calls):
             await self._follow(intent, jobid, rng)
         if rng.random() < 0.1 and self._features.delete:
             await self._delete(intent, jobid, rng)
 
     async def _order(self, intent: Intent, rng: random.Random, place: str | None = None) -> Call:
-        """Order until an answer says what became of it."""
+        """Order until a response reports the outcome."""
         for _ in range(ATTEMPTS):
             arguments = {**intent.arguments, "wait_seconds": rng.choice((0, 0, 1, 2, 5))}
             call = await self._call(intent, "generate_video", arguments, rng, place)
@@ -258,12 +258,12 @@ class Round:
             is_refused = kind in ("journal_unavailable", "network", "upstream") and call.error.get("charged") == "no"
             if not call.problem and not is_refused:
                 break
-            # A held order was cut off by hand, or its replica was killed: somebody has to notice that.
+            # A held order was cut, or its replica was killed. The servers need time to notice that.
             await asyncio.sleep(rng.uniform(0.1, 1.0))
         return call
 
     async def _follow(self, intent: Intent, jobid: str, rng: random.Random) -> None:
-        for _ in range(LOOKS):
+        for _ in range(POLLS):
             arguments = {"jobid": jobid, "wait_seconds": rng.choice((0, 1, 3, 5))}
             call = await self._call(intent, "get_job", arguments, rng)
             if call.is_final:
@@ -293,17 +293,17 @@ class Round:
         while not self._is_over.is_set():
             await fault(self)
             if not self._is_over.is_set() and all(intent.calls for intent in self.intents):
-                # Every order has begun; what remains are looks.
+                # Every order has started, and only polls remain.
                 await self._pause(1.0, 2.0)
 
     async def _pause(self, least: float, most: float) -> None:
         with_timeout = asyncio.wait_for(self._is_over.wait(), self._faults.uniform(least, most))
         await asyncio.gather(with_timeout, return_exceptions=True)
 
-    def _note(self, text: str) -> None:
+    def _log_step(self, text: str) -> None:
         self.steps.append(f"{time.monotonic() - self._began:.2f} s: {text}")
 
-    async def _do(self, action: Callable[..., Any], *arguments: Any) -> None:
+    async def _run_in_thread(self, action: Callable[..., Any], *arguments: Any) -> None:
         await asyncio.to_thread(action, *arguments)
 
     async def nothing(self) -> None:
@@ -311,14 +311,14 @@ class Round:
 
     async def _kill(self, number: int) -> None:
         replica = self._cluster.replicas[number]
-        self._note(f"kill {replica.name}")
-        await self._do(replica.kill)
+        self._log_step(f"kill {replica.name}")
+        await self._run_in_thread(replica.kill)
         await self._revive(replica)
 
     async def _revive(self, replica: Replica) -> None:
         await self._pause(0.0, 1.5)
-        self._note(f"start {replica.name}")
-        await self._do(replica.start)
+        self._log_step(f"start {replica.name}")
+        await self._run_in_thread(replica.start)
 
     async def kill_at_random(self) -> None:
         await self._pause(0.3, 2.0)
@@ -330,20 +330,22 @@ class Round:
         replica, proxy = self._cluster.replicas[number], self.deployment.proxies[number]
         trap = Trap(STATEMENTS[step], is_after, replica.popen.kill)
         proxy.trap = trap
-        await self._do(trap.was_sprung.wait, 5.0)
+        await self._run_in_thread(trap.was_triggered.wait, 5.0)
         proxy.trap = None
-        if trap.was_sprung.is_set():
-            self._note(f"kill {replica.name} {'after' if is_after else 'before'}: {step}")
-            await self._do(replica.wait)
+        if trap.was_triggered.is_set():
+            self._log_step(f"kill {replica.name} {'after' if is_after else 'before'}: {step}")
+            await self._run_in_thread(replica.wait)
             await self._revive(replica)
 
     async def kill_at_api(self) -> None:
         held = [post for post in list(self._api.posts) if post.is_held]
-        await self._do(self._api.wait, lambda: any(post.is_held for post in list(self._api.posts)[-ORDERS:]), 1.0)
+        await self._run_in_thread(
+            self._api.wait, lambda: any(post.is_held for post in list(self._api.posts)[-ORDERS:]), 1.0
+        )
         number = self._faults.randrange(REPLICAS)
         held = [post for post in list(self._api.posts) if post.is_held]
         for post in held:
-            self._note(f"held: {post.prompt} {post.fault}")
+            self._log_step(f"held: {post.prompt} {post.fault}")
         if held:
             await self._kill(number)
         self._api.release()
@@ -351,19 +353,19 @@ class Round:
     async def rolling_restart(self) -> None:
         for replica in self._cluster.replicas:
             await self._pause(0.5, 1.5)
-            self._note(f"SIGTERM to {replica.name}")
+            self._log_step(f"SIGTERM to {replica.name}")
             began = time.monotonic()
-            await self._do(replica.send, signal.SIGTERM)
-            await self._do(replica.wait)
+            await self._run_in_thread(replica.send, signal.SIGTERM)
+            await self._run_in_thread(replica.wait)
             self.drains.append((began, time.monotonic()))
-            self._note(f"start {replica.name}")
-            await self._do(replica.start)
+            self._log_step(f"start {replica.name}")
+            await self._run_in_thread(replica.start)
 
     async def restart_nginx(self) -> None:
         await self._pause(0.5, 2.0)
-        self._note("nginx is restarted")
-        await self._do(self._cluster.nginx.kill if self._faults.random() < 0.3 else self._cluster.nginx.stop)
-        await self._do(self._cluster.nginx.start)
+        self._log_step("nginx is restarted")
+        await self._run_in_thread(self._cluster.nginx.kill if self._faults.random() < 0.3 else self._cluster.nginx.stop)
+        await self._run_in_thread(self._cluster.nginx.start)
 
     async def restart_postgres(self) -> None:
         await self._stop_postgres("fast")
@@ -373,19 +375,19 @@ class Round:
 
     async def _stop_postgres(self, mode: str) -> None:
         await self._pause(0.5, 2.0)
-        self._note(f"PostgreSQL is stopped ({mode})")
-        await self._do(self.deployment.postgres.stop, mode)
+        self._log_step(f"PostgreSQL is stopped ({mode})")
+        await self._run_in_thread(self.deployment.postgres.stop, mode)
         await self._pause(0.0, 2.0)
-        await self._do(self.deployment.postgres.start)
-        self._note("PostgreSQL is started")
+        await self._run_in_thread(self.deployment.postgres.start)
+        self._log_step("PostgreSQL is started")
 
     async def make_read_only(self) -> None:
         await self._pause(0.3, 1.5)
-        self._note("PostgreSQL is read-only")
-        await self._do(self._alter, "SET default_transaction_read_only = on")
+        self._log_step("PostgreSQL is read-only")
+        await self._run_in_thread(self._alter, "SET default_transaction_read_only = on")
         await self._pause(0.5, 3.0)
-        await self._do(self._alter, "RESET default_transaction_read_only")
-        self._note("PostgreSQL is writable")
+        await self._run_in_thread(self._alter, "RESET default_transaction_read_only")
+        self._log_step("PostgreSQL is writable")
 
     def _alter(self, change: str) -> None:
         self.deployment.postgres.execute(f"ALTER SYSTEM {change}")
@@ -395,10 +397,10 @@ class Round:
         await self._pause(0.3, 1.0)
         if self.deployment.disk is None:
             return
-        self._note("the disk of the database is full")
+        self._log_step("the disk of the database is full")
         with full_disk(self.deployment.disk):
             await self._pause(1.0, 3.0)
-        self._note("it has space again")
+        self._log_step("the disk has space again")
 
     async def slow_database(self) -> None:
         for proxy in self.deployment.proxies:
@@ -411,13 +413,13 @@ class Round:
     async def stall_database(self) -> None:
         await self._pause(0.5, 1.5)
         proxy = self._faults.choice(self.deployment.proxies)
-        self._note("the database does not answer a replica")
+        self._log_step("the database does not respond to a replica")
         proxy.stall(stalls=True)
         await self._pause(1.0, 8.0)
         if self._faults.random() < 0.5:
             proxy.drop()
         proxy.stall(stalls=False)
-        self._note("it answers again")
+        self._log_step("the database responds again")
 
     async def drop_connections(self) -> None:
         await self._pause(0.1, 0.8)
@@ -428,7 +430,7 @@ class Round:
     async def refuse_connections(self) -> None:
         await self._pause(0.3, 1.5)
         refusing = self._faults.sample(self.deployment.proxies, self._faults.randint(1, REPLICAS))
-        self._note(f"the database refuses connections of {len(refusing)} replicas")
+        self._log_step(f"the database refuses connections of {len(refusing)} replicas")
         for proxy in refusing:
             proxy.refuses = True
             proxy.drop()
@@ -439,23 +441,23 @@ class Round:
     # Checks.
 
     def _check(self) -> list[str]:
-        books = self.deployment.books
-        books.read()
+        checker = self.deployment.checker
+        checker.read()
         may_break = self.kind.startswith("kill") or self.kind == "nginx is restarted"
-        problems = books.check_waits(self.calls, may_break=may_break, drains=self.drains)
+        problems = checker.check_waits(self.calls, may_break=may_break, drains=self.drains)
         for intent in self.intents:
-            problems += books.check(intent, database_fails=self.kind in DATABASE_FAULTS)
-        return [*problems, *books.check_isolation(self.calls), *self._api.problems]
+            problems += checker.check(intent, database_fails=self.kind in DATABASE_FAULTS)
+        return [*problems, *checker.check_isolation(self.calls), *self._api.problems]
 
     async def _audit(self) -> list[str]:
-        """Look for every job as its user, at the replica that did not order it; and let others look for it."""
-        callers, books = self._callers, self.deployment.books
+        """Look up every job as its user at another replica, and as other users."""
+        callers, checker = self._callers, self.deployment.checker
         problems: list[str] = []
         calls: list[Call] = []
-        books.read()
+        checker.read()
         limit = asyncio.Semaphore(WORKERS)
 
-        async def look(intent: Intent, jobid: str, number: int) -> None:
+        async def look_up(intent: Intent, jobid: str, number: int) -> None:
             async with limit:
                 found = await self._look_up(intent.user, "get_job", jobid, str(number))
                 calls.append(found)
@@ -474,14 +476,14 @@ class Round:
 
         looks: list[Awaitable[None]] = [list_all(user) for user in USERS]
         for intent in self.intents:
-            for job in books.get_jobs(intent):
-                looks.append(look(intent, job.jobid, len(looks) % REPLICAS))
+            for job in checker.get_jobs(intent):
+                looks.append(look_up(intent, job.jobid, len(looks) % REPLICAS))
         await asyncio.gather(*looks)
-        return [*problems, *books.check_isolation(calls), *(f"no answer: {call}" for call in calls if call.problem)]
+        return [*problems, *checker.check_isolation(calls), *(f"no response: {call}" for call in calls if call.problem)]
 
     async def _look_up(self, user: str, tool: str, jobid: str, place: str) -> Call:
-        """Call a tool for a job, again while the replica has not noticed that the database is back."""
-        for _ in range(LOOKS):
+        """Call a tool for a job. Repeat the call until the replica has noticed that the database is back."""
+        for _ in range(POLLS):
             call = await self._callers.call(user, tool, {"jobid": jobid}, place, "2025-11-25")
             if call.error.get("kind") != "journal_unavailable":
                 break
@@ -489,13 +491,13 @@ class Round:
         return call
 
     async def _explain(self, intent: Intent, jobid: str, found: Call) -> list[str]:
-        """Why a job is not found: its answer was lost, its order is listed as unknown, and its user has heard so.
+        """Check why a job is not found: its response was lost, its order is listed as unknown, and its user knows that.
 
-        The API lists only running jobs, without their prompts, or none at all. A job that has ended, or that may as
-        well be another order's, cannot be told from others, and to take the wrong one would be worse. Its order is
-        listed, it is not placed again unless the user wants that, and its price counts towards the budget.
+        The API lists only running jobs, without their prompts, or none at all. A job that has ended, or that may belong
+        to another order, cannot be identified, and adopting the wrong one would be worse. Its order is listed and not
+        placed again unless the user wants that, and its price counts towards the budget.
         """
-        for _ in range(LOOKS):
+        for _ in range(POLLS):
             arguments = {"text": intent.prompt, "limit": 100}
             listed = await self._callers.call(intent.user, "list_jobs", arguments, "nginx", "2026-07-28")
             if "may be missing" not in listed.content.get("problem", ""):
@@ -503,13 +505,13 @@ class Round:
             await asyncio.sleep(0.5)
         mine = [row for row in listed.content.get("jobs", []) if row.get("prompt") == intent.prompt]
         rows = [row for row in mine if "jobid" not in row and row["state"] == "unknown"]
-        has_heard = any(call.problem or call.error.get("charged") == "unknown" for call in intent.orders)
-        was_lost = any(post.proves_nothing for post in self.deployment.books.get_posts(intent))
+        is_reported = any(call.problem or call.error.get("charged") == "unknown" for call in intent.orders)
+        was_lost = any(post.proves_nothing for post in self.deployment.checker.get_posts(intent))
         was_killed = self.kind.startswith("kill") and any(call.problem for call in intent.orders)
-        if rows and has_heard and (was_lost or was_killed) and not intent.is_traceable:
-            self.deployment.books.accepted["listed as unknown"] += 1
+        if rows and is_reported and (was_lost or was_killed) and not intent.is_traceable:
+            self.deployment.checker.accepted["listed as unknown"] += 1
             return []
-        return [f"a job that nobody knows of: {jobid}: {found}; {listed}; {self._read_rows(intent)}"]
+        return [f"a job that cannot be found: {jobid}: {found}; {listed}; {self._read_rows(intent)}"]
 
     def _read_rows(self, intent: Intent) -> list[Any]:
         with psycopg.connect(self.deployment.postgres.url) as connection:
@@ -520,7 +522,7 @@ class Round:
         lines = [f"SEED {self.seed}, {self.kind}, {self.count} orders", *problems, "--- steps:", *self.steps]
         text = "\n".join(problems)
         for intent in self.intents:
-            jobs, posts = self.deployment.books.get_jobs(intent), self.deployment.books.get_posts(intent)
+            jobs, posts = self.deployment.checker.get_jobs(intent), self.deployment.checker.get_posts(intent)
             if intent.prompt not in text and not any(job.jobid in text for job in jobs):
                 continue
             lines.append(f"--- {intent.prompt}: {self._read_rows(intent)}")
@@ -529,7 +531,7 @@ class Round:
                 ended = HELD if job.ended is None else job.ended
                 events += [(job.real, f"job {job.jobid}"), (ended, f"end of {job.jobid}")]
             for call in intent.calls:
-                events += [(call.sent, f"call {call.tool} at {call.place}"), (call.ended, f"answer: {call}")]
+                events += [(call.sent, f"call {call.tool} at {call.place}"), (call.ended, f"response: {call}")]
             lines += [f"{real - self._began:.2f} s: {event}" for real, event in sorted(events)]
         for replica in self._cluster.replicas:
             log = replica.log.read_text(errors="replace").splitlines()
@@ -557,11 +559,11 @@ KINDS: dict[str, Callable[[Round], Awaitable[None]]] = {
 
 
 DATABASE_FAULTS = frozenset(list(KINDS)[list(KINDS).index("PostgreSQL is restarted") :])
-"""Those with which replicas cannot record at once what the API answers."""
+"""Faults with which replicas cannot immediately record the API's response."""
 
 
 async def run_round(deployment: Deployment, seed: int, kind: str, count: int) -> Round:
-    """Run one round: so many orders, and this kind of fault."""
-    this = Round(deployment, seed, kind, count)
-    await this.run()
-    return this
+    """Run one round with `count` orders and this kind of fault."""
+    campaign_round = Round(deployment, seed, kind, count)
+    await campaign_round.run()
+    return campaign_round

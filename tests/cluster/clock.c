@@ -1,6 +1,6 @@
-// A clock that is wrong: loaded into a process with LD_PRELOAD, it adds CLOCK_ERROR seconds to the time of day.
+// A wrong clock: loaded into a process with LD_PRELOAD, it adds CLOCK_ERROR seconds to the time of day.
 //
-// Clocks that measure durations stay as they are, and so does everything that waits.
+// Clocks that measure durations are not changed, and neither are waits.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>

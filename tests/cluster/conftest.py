@@ -1,4 +1,4 @@
-"""Tests on a whole deployment: `make cluster-test` (CLUSTER=1). Without it, nothing here is collected."""
+"""Tests on a whole deployment: `make cluster-test` (CLUSTER=1). Otherwise these tests are not collected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if not os.environ.get("CLUSTER"):
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """A deployment that all tests of a process share. A test that ends parts of it starts them again."""
+    """A deployment shared by all tests of a process. A test that stops parts of it restarts them."""
     from scripts.cluster import running_cluster
 
     with running_cluster(slots=64) as running:
@@ -28,7 +28,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def deployment() -> Iterator[Deployment]:
-    """A deployment whose parts can be made to fail. Whoever does that makes them work again."""
+    """A deployment whose parts can be made to fail. A test that does so repairs them."""
     from tests.cluster.campaign import running_deployment
 
     with running_deployment(int(os.environ.get("CAMPAIGN_SEED", "1"))) as running:

@@ -1,4 +1,4 @@
-"""What can go wrong with the replicas' database, which each of them reaches through a proxy, and with their clocks."""
+"""Faults of the replicas' database, which they reach through proxies, and of their clocks."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from tests.postgres.server import PostgresServer
 
-HERE = "127.0.0.1"
-PATIENCE = 30.0
+LOOPBACK = "127.0.0.1"
+TIMEOUT = 30.0
 SMALL_DISK = 24 * 1024 * 1024
 """Bytes; the journal of some ten thousand orders."""
 STATEMENTS = {
@@ -30,23 +30,23 @@ STATEMENTS = {
     "the end of its job is recorded": b", seconds = coalesce(",
     "its delivery is recorded": b"SET delivered = TRUE",
 }
-"""The steps of an order that the database sees, and a part of each step's statement."""
+"""The steps of an order in the database, and a part of the statement of each."""
 
 
 @dataclass(eq=False)
 class Trap:
-    """Waits for a statement that passes the proxy.
+    """Waits for a statement at the proxy, and then runs an action.
 
     Attributes:
         statement: a part of its SQL.
-        is_after: whether its transaction is committed first. If not, the database never gets the statement.
-        spring: called then. Nothing more passes on that connection.
+        is_after: whether the transaction is committed first. If not, the database never gets the statement.
+        action: called at that point. After that, the connection forwards nothing.
     """
 
     statement: bytes
     is_after: bool
-    spring: Callable[[], None]
-    was_sprung: threading.Event = field(default_factory=threading.Event)
+    action: Callable[[], None]
+    was_triggered: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(eq=False)
@@ -62,13 +62,13 @@ class _Connection:
 
 
 class DatabaseProxy:
-    """The address at which one replica reaches the database. All of it happens in the thread of `loop`.
+    """A proxy through which one replica reaches the database. It runs in the thread of `loop`.
 
     Attributes:
-        delay: seconds by which each message is late.
-        refuses: whether new connections are dropped.
+        delay: seconds by which each message is delayed.
+        refuses: whether new connections are rejected.
         trap: the next trap; None if there is none.
-        holds: whether it has held back a message since it stalls.
+        holds: set once it has held back a message since it was stalled.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, target: int) -> None:
@@ -78,13 +78,13 @@ class DatabaseProxy:
         self.holds = threading.Event()
         self._loop = loop
         self._target = target
-        self._listener = socket.create_server((HERE, 0))
+        self._listener = socket.create_server((LOOPBACK, 0))
         self.port: int = self._listener.getsockname()[1]
         self._connections: set[_Connection] = set()
-        self._flows = asyncio.Event()
+        self._forwards = asyncio.Event()
 
     async def start(self) -> asyncio.Server:
-        self._flows.set()
+        self._forwards.set()
         return await asyncio.start_server(self._serve, sock=self._listener)
 
     def drop(self) -> None:
@@ -92,12 +92,12 @@ class DatabaseProxy:
         self._loop.call_soon_threadsafe(self._drop)
 
     def stall(self, *, stalls: bool) -> None:
-        """Hold back every message, or let them pass again."""
+        """Hold back every message, or forward them again."""
         self.holds.clear()
-        self._loop.call_soon_threadsafe(self._flows.clear if stalls else self._flows.set)
+        self._loop.call_soon_threadsafe(self._forwards.clear if stalls else self._forwards.set)
 
     def heal(self) -> None:
-        """Work as a network should."""
+        """Remove all faults."""
         self.delay, self.refuses, self.trap = 0.0, False, None
         self.stall(stalls=False)
 
@@ -110,32 +110,32 @@ class DatabaseProxy:
             writer.transport.abort()
             return
         try:
-            answers, database = await asyncio.open_connection(HERE, self._target)
+            responses, database = await asyncio.open_connection(LOOPBACK, self._target)
         except OSError:
             writer.transport.abort()
             return
         connection = _Connection(writer, database)
         self._connections.add(connection)
-        pumps = [
-            asyncio.ensure_future(self._pass_requests(reader, connection)),
-            asyncio.ensure_future(self._pass_answers(answers, connection)),
+        tasks = [
+            asyncio.ensure_future(self._forward_requests(reader, connection)),
+            asyncio.ensure_future(self._forward_responses(responses, connection)),
         ]
-        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        for pump in pumps:
-            pump.cancel()
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
             with suppress(asyncio.CancelledError, OSError):
-                await pump
+                await task
         self._connections.discard(connection)
         connection.abort()
 
-    async def _pass_requests(self, reader: asyncio.StreamReader, connection: _Connection) -> None:
+    async def _forward_requests(self, reader: asyncio.StreamReader, connection: _Connection) -> None:
         while data := await reader.read(65_536):
-            await self._be_late()
+            await self._delay()
             trap = self.trap
             if trap and trap.statement in data:
                 self.trap = None
                 if not trap.is_after:
-                    self._spring(trap)
+                    self._trigger(trap)
                     return
                 connection.trap = trap
             elif connection.trap and b"COMMIT" in data:
@@ -143,30 +143,30 @@ class DatabaseProxy:
             connection.database.write(data)
             await connection.database.drain()
 
-    async def _pass_answers(self, reader: asyncio.StreamReader, connection: _Connection) -> None:
+    async def _forward_responses(self, reader: asyncio.StreamReader, connection: _Connection) -> None:
         while data := await reader.read(65_536):
             if connection.trap and connection.is_committing:
-                self._spring(connection.trap)
+                self._trigger(connection.trap)
                 return
-            await self._be_late()
+            await self._delay()
             connection.client.write(data)
             await connection.client.drain()
 
-    async def _be_late(self) -> None:
+    async def _delay(self) -> None:
         if self.delay:
             await asyncio.sleep(self.delay)
-        if not self._flows.is_set():
+        if not self._forwards.is_set():
             self.holds.set()
-        await self._flows.wait()
+        await self._forwards.wait()
 
-    def _spring(self, trap: Trap) -> None:
-        trap.spring()
-        trap.was_sprung.set()
+    def _trigger(self, trap: Trap) -> None:
+        trap.action()
+        trap.was_triggered.set()
 
 
 @contextmanager
 def running_proxies(target: int, count: int) -> Iterator[list[DatabaseProxy]]:
-    """Run so many proxies to that port in a thread."""
+    """Run `count` proxies for the port `target` in a thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="proxies")
     thread.start()
@@ -174,7 +174,7 @@ def running_proxies(target: int, count: int) -> Iterator[list[DatabaseProxy]]:
     servers: list[asyncio.Server] = []
     try:
         starting = [asyncio.run_coroutine_threadsafe(proxy.start(), loop) for proxy in proxies]
-        servers += [each.result(PATIENCE) for each in starting]
+        servers += [each.result(TIMEOUT) for each in starting]
         yield proxies
     finally:
 
@@ -186,7 +186,7 @@ def running_proxies(target: int, count: int) -> Iterator[list[DatabaseProxy]]:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-        asyncio.run_coroutine_threadsafe(end(), loop).result(PATIENCE)
+        asyncio.run_coroutine_threadsafe(end(), loop).result(TIMEOUT)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
@@ -194,7 +194,7 @@ def running_proxies(target: int, count: int) -> Iterator[list[DatabaseProxy]]:
 
 @contextmanager
 def small_disk(postgres: PostgresServer) -> Iterator[Path | None]:
-    """Let new tables be on a small disk of their own; None where this process may not mount one."""
+    """Put new tables on a separate small disk. Yields None where this process may not mount one."""
     mount, umount = shutil.which("mount"), shutil.which("umount")
     if not mount or not umount or postgres.user is None:
         yield None
@@ -219,7 +219,7 @@ def small_disk(postgres: PostgresServer) -> Iterator[Path | None]:
 
 @contextmanager
 def full_disk(folder: Path) -> Iterator[None]:
-    """Fill a disk up for as long as the block lasts."""
+    """Fill a disk while the block runs."""
     filler = folder / "filler"
     try:
         with suppress(OSError), filler.open("wb", buffering=0) as file:

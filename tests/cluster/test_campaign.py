@@ -1,4 +1,4 @@
-"""No order is billed twice and none is lost, whatever fails in a deployment; see tests/cluster/campaign.py."""
+"""No order is billed twice or lost, whatever fails in a deployment; see tests/cluster/campaign.py."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SAMPLE_ORDERS = 6
 
 
 def choose_rounds() -> list[tuple[int, str, str]]:
-    """Choose the rounds: the seed, the kind of fault and the API of each. The API changes after all kinds."""
+    """Choose the seed, the kind of fault and the API of each round. The API changes after all kinds."""
     first = int(os.environ.get("CAMPAIGN_SEED", "1"))
     orders = os.environ.get("CAMPAIGN_ORDERS")
     kinds = [os.environ["CAMPAIGN_KIND"]] if "CAMPAIGN_KIND" in os.environ else list(KINDS)
@@ -33,8 +33,6 @@ def choose_rounds() -> list[tuple[int, str, str]]:
 
 @pytest.mark.sample(1000 if IS_CAMPAIGN else 5)
 @pytest.mark.parametrize(("seed", "kind", "api"), choose_rounds())
-def test_no_order_is_billed_twice_and_none_is_lost(
-    request: pytest.FixtureRequest, seed: int, kind: str, api: str
-) -> None:
+def test_no_order_is_billed_twice_or_lost(request: pytest.FixtureRequest, seed: int, kind: str, api: str) -> None:
     deployment: Deployment = request.getfixturevalue("deployment" if api == "useapi" else "agents_deployment")
     asyncio.run(run_round(deployment, seed, kind, ORDERS if IS_CAMPAIGN else SAMPLE_ORDERS))

@@ -1,4 +1,4 @@
-"""A replica that is killed at each step of an order, and a database that answers late: what the next caller gets."""
+"""What the next caller gets after a replica is killed at each step of an order, or the database is slow."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 USER = "alice"
 NEVER_SENT = "killed after: it is marked as sent"
 LATE = 3.0
-"""Seconds: more than what is uncertain about the time when a job has ended."""
-# The step, whether it was carried out, what identical orders get at the other replica, and how many jobs there are.
+"""Seconds; more than the uncertainty of the time when a job ended."""
+# The step, whether it was carried out, the outcome of an identical order at the other replica, and the number of jobs.
 AT_STATEMENTS = [
     ("the order is recorded", False, "created", 1),
     ("the order is recorded", True, "created", 1),
@@ -36,7 +36,7 @@ AT_STATEMENTS = [
 
 async def order(callers: Callers, prompt: str, place: str, wait_seconds: int = 0) -> Call:
     """Order a video."""
-    # The one whose outcome stays unknown must not be one that the jobs of others may belong to.
+    # The jobs of other orders must not match the order whose outcome remains unknown.
     model = "ray-v3-flash" if prompt == NEVER_SENT else "ray-v3"
     arguments: dict[str, Any] = {"prompt": prompt, "model": model, "wait_seconds": wait_seconds}
     return await callers.call(USER, "generate_video", arguments, place, "2026-07-28")
@@ -48,7 +48,7 @@ def count_jobs(deployment: Deployment, prompt: str) -> int:
 
 
 async def order_again(deployment: Deployment, callers: Callers, prompt: str) -> Call:
-    """Order the same at the other replica, and get its job at the one that was killed."""
+    """Repeat the order at the other replica, and get its job from the replica that was killed."""
     repeated = await order(callers, prompt, "1")
     await asyncio.to_thread(deployment.cluster.replicas[0].start)
     if repeated.jobid:
@@ -61,7 +61,7 @@ async def order_again(deployment: Deployment, callers: Callers, prompt: str) -> 
 
 @pytest.mark.sample(4)
 @pytest.mark.parametrize(("step", "is_after", "outcome", "jobs"), AT_STATEMENTS)
-def test_replica_is_killed_at_a_statement(
+def test_outcome_after_a_kill_at_a_statement(
     deployment: Deployment, step: str, is_after: bool, outcome: str, jobs: int
 ) -> None:
     has_ended = step in ("the end of its job is recorded", "its delivery is recorded")
@@ -73,7 +73,7 @@ def test_replica_is_killed_at_a_statement(
         callers = Callers(deployment.cluster, (USER,))
         trap = deployment.proxies[0].trap = Trap(STATEMENTS[step], is_after, replica.popen.kill)
         first = await order(callers, prompt, "0", 10 if has_ended else 0)
-        assert trap.was_sprung.is_set(), first
+        assert trap.was_triggered.is_set(), first
         await asyncio.to_thread(replica.wait)
         repeated = await order_again(deployment, callers, prompt)
         await callers.aclose()
@@ -86,7 +86,7 @@ def test_replica_is_killed_at_a_statement(
 
 
 @pytest.mark.parametrize("hold", ["before", "after"])
-def test_replica_is_killed_while_the_order_is_at_the_api(
+def test_outcome_after_a_kill_while_the_api_has_the_order(
     deployment: Deployment, hold: Literal["before", "after"]
 ) -> None:
     prompt = f"killed while held {hold} it is carried out"
@@ -109,14 +109,14 @@ def test_replica_is_killed_while_the_order_is_at_the_api(
     assert count_jobs(deployment, prompt) == 1
 
 
-def test_call_that_the_database_holds_up_gets_the_same_video(deployment: Deployment) -> None:
+def test_call_delayed_by_the_database_gets_the_same_video(deployment: Deployment) -> None:
     prompt = "held up by the database"
     deployment.api.service.durations[prompt] = HELD
     proxy = deployment.proxies[0]
 
     async def run() -> tuple[Call, Call]:
         callers = Callers(deployment.cluster, (USER,))
-        # Its service for this user is open, and its token is known.
+        # This opens the replica's service for the user, and validates the token.
         await callers.call(USER, "list_jobs", {"limit": 1}, "0", "2025-11-25")
         one = asyncio.ensure_future(order(callers, prompt, "1", 15))
         await asyncio.to_thread(deployment.api.wait, lambda: count_jobs(deployment, prompt))
@@ -139,7 +139,7 @@ def test_call_that_the_database_holds_up_gets_the_same_video(deployment: Deploym
     assert count_jobs(deployment, prompt) == 1
 
 
-def test_list_without_the_database_says_that_jobs_may_be_missing(deployment: Deployment) -> None:
+def test_list_without_the_database_reports_missing_jobs(deployment: Deployment) -> None:
     proxy = deployment.proxies[0]
 
     async def run() -> tuple[Call, Call]:

@@ -1,4 +1,4 @@
-"""What a deployment says of itself: readiness while its database is away, logs and metrics without secrets."""
+"""Readiness of a deployment without its database, and logs and metrics without secrets."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-async def wait_until_ready(replica: Replica, status: int) -> str:
-    """Ask a replica until it answers with this status; the answer."""
+async def wait_for_status(replica: Replica, status: int) -> str:
+    """Poll a replica until it returns this status. Returns the text of the response."""
     async with httpx2.AsyncClient() as http:
         with anyio.fail_after(TIMEOUT):
             while True:
-                answer = await http.get(f"{replica.metrics}/readyz")
-                if answer.status_code == status:
-                    return answer.text
+                response = await http.get(f"{replica.metrics}/readyz")
+                if response.status_code == status:
+                    return response.text
                 await anyio.sleep(FRESH / 4)
 
 
 async def test_replicas_are_not_ready_without_their_database(cluster: Cluster) -> None:
     for replica in cluster.replicas:
-        await wait_until_ready(replica, 200)
+        await wait_for_status(replica, 200)
     with cluster.postgres.stopped():
         for replica in cluster.replicas:
-            assert "database" in await wait_until_ready(replica, 503)
+            assert "database" in await wait_for_status(replica, 503)
             assert httpx2.get(f"{replica.metrics}/livez").status_code == 200
             assert "luma_mcp_database_problem 1.0" in httpx2.get(f"{replica.metrics}/metrics").text
     for replica in cluster.replicas:
-        await wait_until_ready(replica, 200)
+        await wait_for_status(replica, 200)
         assert "luma_mcp_database_problem 0.0" in httpx2.get(f"{replica.metrics}/metrics").text
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_logs_and_metrics_have_no_secrets_and_nothing_personal(cluster: Cluster, mode: str) -> None:
+async def test_logs_and_metrics_contain_no_secrets_or_personal_data(cluster: Cluster, mode: str) -> None:
     token = cluster.mint("bob")
     headers = {"Authorization": f"Bearer {token}", "X-Request-Id": f"request-of-{mode}"}
     async with (

@@ -26,13 +26,13 @@ def anyio_backend() -> str:
 
 
 class Clients:
-    """Clients that order videos, one after the other, until they are stopped. `videos`: the finished ones."""
+    """Clients that order videos one after the other until they are stopped. `videos`: the finished ones."""
 
     def __init__(self, cluster: Cluster, mode: str) -> None:
         self._cluster, self._mode = cluster, mode
         self._headers = {"Authorization": f"Bearer {cluster.mint()}"}
         self.are_busy, self.are_stopped = anyio.Event(), False
-        self.ordered: list[str] = []
+        self.jobids: list[str] = []
         self.videos: list[str] = []
         self.problems: list[str] = []
 
@@ -46,14 +46,14 @@ class Clients:
                 self.problems.append(repr(error))
 
     async def _order(self, prompt: str) -> None:
-        """Order a video over a connection of its own, and wait for it."""
+        """Order a video over a new connection, and wait for it."""
         async with (
             httpx2.AsyncClient(headers=self._headers, timeout=120) as http,
             Client(streamable_http_client(self._cluster.url, http_client=http), mode=self._mode) as client,
         ):
             content = await call(client, "generate_video", prompt=prompt)
-            self.ordered.append(content["jobid"])
-            if len(self.ordered) == CLIENTS:
+            self.jobids.append(content["jobid"])
+            if len(self.jobids) == CLIENTS:
                 self.are_busy.set()
             while content["state"] == "running":
                 content = await call(client, "get_job", jobid=content["jobid"])
@@ -69,7 +69,7 @@ async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
 
 
 async def restart(replica: Replica) -> None:
-    """Stop a replica in an orderly way, and start it again."""
+    """Stop a replica with SIGTERM, and start it again."""
     replica.send(signal.SIGTERM)
     code = await anyio.to_thread.run_sync(replica.wait)
     assert code == 128 + signal.SIGTERM
@@ -87,5 +87,5 @@ async def test_no_call_fails_while_replicas_are_restarted(cluster: Cluster, mode
             await restart(replica)
         clients.are_stopped = True
     assert not clients.problems
-    assert len(set(clients.ordered)) == len(clients.ordered)
-    assert sorted(clients.videos) == sorted(clients.ordered)
+    assert len(set(clients.jobids)) == len(clients.jobids)
+    assert sorted(clients.videos) == sorted(clients.jobids)

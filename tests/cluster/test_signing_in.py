@@ -1,4 +1,4 @@
-"""Official clients sign in through their own OAuth flow: discovery, registration, PKCE and the resource indicator."""
+"""Official clients sign in with their own OAuth flow: discovery, registration, PKCE and resource indicator."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def anyio_backend() -> str:
 
 
 class Storage:
-    """What a client keeps about its sign-in."""
+    """The tokens and the registration of a client."""
 
     def __init__(self) -> None:
         self.tokens: OAuthToken | None = None
@@ -58,10 +58,10 @@ class Storage:
 
 
 class Browser:
-    """Signs somebody in: the identity provider needs no more than that redirects are followed.
+    """Signs a user in by following the redirects of the identity provider.
 
-    `granted`: the scopes that are granted the first time, if not all. `requested`: what the client has requested each
-    time.
+    `granted`: the scopes that are granted the first time, if not all. `requested`: the scopes of each request of the
+    client.
     """
 
     def __init__(self, login: str, granted: str | None = None) -> None:
@@ -77,7 +77,7 @@ class Browser:
         self._authorize = httpx2.URL(url).copy_merge_params(params)
         self.requested.append(set(httpx2.URL(url).params["scope"].split()))
 
-    async def come_back(self) -> AuthorizationCodeResult:
+    async def follow_redirects(self) -> AuthorizationCodeResult:
         url = self._authorize
         async with httpx2.AsyncClient() as http:
             while not str(url).startswith(REDIRECT):
@@ -88,18 +88,18 @@ class Browser:
 
 
 def sign_in(cluster: Cluster, browser: Browser, storage: Storage | None = None) -> OAuthClientProvider:
-    """Build the client's own authentication, which signs in when the server wants it."""
+    """Build the client's own authentication, which signs in when the server requires it."""
     metadata = OAuthClientMetadata(
         client_name="client",
         redirect_uris=[AnyUrl(REDIRECT)],
         token_endpoint_auth_method="none",
         application_type="native",
     )
-    return OAuthClientProvider(cluster.url, metadata, storage or Storage(), browser.open, browser.come_back)
+    return OAuthClientProvider(cluster.url, metadata, storage or Storage(), browser.open, browser.follow_redirects)
 
 
 @asynccontextmanager
-async def connected(url: str, auth: OAuthClientProvider, mode: str, *extensions: str) -> AsyncIterator[Client]:
+async def connect(url: str, auth: OAuthClientProvider, mode: str, *extensions: str) -> AsyncIterator[Client]:
     async with httpx2.AsyncClient(auth=auth, timeout=TIMEOUT) as http:
         client = Client(streamable_http_client(url, http_client=http), mode=mode)
         async with declaring(client, *extensions) as client:
@@ -107,7 +107,7 @@ async def connected(url: str, auth: OAuthClientProvider, mode: str, *extensions:
 
 
 async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
-    """Call a tool; its structured content."""
+    """Call a tool. Returns its structured content."""
     result = await client.call_tool(tool, arguments)
     assert result.structured_content
     return dict(result.structured_content)
@@ -122,7 +122,7 @@ async def test_python_client_signs_in_and_makes_a_video(cluster: Cluster, mode: 
 
     auth = sign_in(cluster, Browser("bob"))
     order = {"prompt": f"an owl at night, {mode}", "wait_seconds": 50}
-    async with connected(cluster.url, auth, mode) as client:
+    async with connect(cluster.url, auth, mode) as client:
         assert "generate_video" in [tool.name for tool in (await client.list_tools()).tools]
         refusal = await call(client, "generate_video", prompt="an owl", resolution="draft", dynamic_range="hdr")
         assert refusal["error"]["kind"] == "invalid_arguments"
@@ -132,9 +132,9 @@ async def test_python_client_signs_in_and_makes_a_video(cluster: Cluster, mode: 
         assert seen
         jobid = result.structured_content["jobid"]
     for replica in cluster.replicas:
-        async with connected(replica.url, auth, mode) as client:
+        async with connect(replica.url, auth, mode) as client:
             assert (await call(client, "get_job", jobid=jobid))["state"] == "completed"
-    async with connected(cluster.url, auth, mode) as client:
+    async with connect(cluster.url, auth, mode) as client:
         assert jobid in [job["jobid"] for job in (await call(client, "list_jobs"))["jobs"]]
         assert "error" not in await call(client, "delete_job", jobid=jobid)
 
@@ -143,26 +143,26 @@ async def test_python_client_continues_a_task_at_the_other_replica(cluster: Clus
     here, there = (replica.url for replica in cluster.replicas)
     auth, stranger = sign_in(cluster, Browser("bob")), sign_in(cluster, Browser("alice"))
     for each in (auth, stranger):
-        async with connected(cluster.url, each, ERAS[0]) as client:
+        async with connect(cluster.url, each, ERAS[0]) as client:
             await client.list_tools()
-    async with connected(here, auth, ERAS[0], TASKS) as client:
+    async with connect(here, auth, ERAS[0], TASKS) as client:
         task = await call_raw(client, "generate_video", prompt="a stoat as a task")
         refusal = await call_raw(client, "generate_video", prompt="a", resolution="draft", dynamic_range="hdr")
     assert task["resultType"] == "task"
     assert refusal["structuredContent"]["error"]["kind"] == "invalid_arguments"
     for url in (here, there):
-        async with connected(url, stranger, ERAS[0], TASKS) as client:
+        async with connect(url, stranger, ERAS[0], TASKS) as client:
             for method, params in TASK_METHODS.items():
                 with pytest.raises(MCPError) as rejected:
                     await task_request(client, method, task["taskId"], **params)
                 assert rejected.value.code == -32602
-    async with connected(there, auth, ERAS[0], TASKS) as client:
-        # Nothing stops a generation.
+    async with connect(there, auth, ERAS[0], TASKS) as client:
+        # A generation cannot be stopped.
         assert await task_request(client, "tasks/cancel", task["taskId"]) == {"resultType": "complete"}
         assert (await task_request(client, "tasks/get", task["taskId"]))["taskId"] == task["taskId"]
-    async with connected(there, auth, ERAS[0]) as client:
+    async with connect(there, auth, ERAS[0]) as client:
         assert (await call(client, "get_job", jobid=task["taskId"], wait_seconds=50))["state"] == "completed"
-    async with connected(there, auth, ERAS[0], TASKS) as client:
+    async with connect(there, auth, ERAS[0], TASKS) as client:
         polled = await task_request(client, "tasks/get", task["taskId"])
     assert polled["status"] == "completed"
     assert polled["result"]["structuredContent"]["state"] == "completed"
@@ -171,21 +171,21 @@ async def test_python_client_continues_a_task_at_the_other_replica(cluster: Clus
 
 async def test_python_client_gets_no_task_at_2025_11_25(cluster: Cluster) -> None:
     auth = sign_in(cluster, Browser("bob"))
-    async with connected(cluster.url, auth, "legacy", TASKS) as client:
+    async with connect(cluster.url, auth, "legacy", TASKS) as client:
         result = await call_raw(client, "generate_video", prompt="a weasel without a task", wait_seconds=0)
         jobid = result["structuredContent"]["jobid"]
         for method, params in TASK_METHODS.items():
             with pytest.raises(MCPError) as rejected:
                 await task_request(client, method, jobid, **params)
             assert rejected.value.code == -32601
-    async with connected(cluster.replicas[1].url, auth, "legacy", TASKS) as client:
+    async with connect(cluster.replicas[1].url, auth, "legacy", TASKS) as client:
         assert (await call(client, "get_job", jobid=jobid, wait_seconds=50))["state"] == "completed"
 
 
 @MODES
-async def test_python_client_obtains_the_scope_for_ordering(cluster: Cluster, mode: str) -> None:
+async def test_python_client_requests_the_scope_for_ordering(cluster: Cluster, mode: str) -> None:
     storage, browser = Storage(), Browser("bob", granted="luma:read")
-    async with connected(cluster.url, sign_in(cluster, browser, storage), mode) as client:
+    async with connect(cluster.url, sign_in(cluster, browser, storage), mode) as client:
         await client.list_tools()
         assert storage.tokens
         assert storage.tokens.scope == "luma:read"

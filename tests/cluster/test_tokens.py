@@ -1,4 +1,4 @@
-"""What a deployment answers to each kind of wrong token, through nginx."""
+"""The response of a deployment behind nginx to each kind of wrong token."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_challenge(response: httpx2.Response) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("claims", WRONG.values(), ids=WRONG)
-def test_wrong_token_is_answered_with_401_and_an_error(cluster: Cluster, claims: dict[str, str]) -> None:
+def test_wrong_token_gets_401_with_an_error(cluster: Cluster, claims: dict[str, str]) -> None:
     response = call(cluster, cluster.mint(**claims), "tools/call", ORDER)
     challenge = read_challenge(response)
     assert (response.status_code, challenge["error"]) == (401, "invalid_token")
@@ -47,7 +47,7 @@ def test_wrong_token_is_answered_with_401_and_an_error(cluster: Cluster, claims:
     assert metadata["authorization_servers"] == [cluster.issuer]
 
 
-def test_missing_token_is_answered_with_401_without_an_error(cluster: Cluster) -> None:
+def test_missing_token_gets_401_without_an_error(cluster: Cluster) -> None:
     response = call(cluster, None, "tools/call", ORDER)
     challenge = read_challenge(response)
     assert response.status_code == 401
@@ -55,7 +55,7 @@ def test_missing_token_is_answered_with_401_without_an_error(cluster: Cluster) -
     assert "luma:read" in challenge["scope"]
 
 
-def test_missing_scope_is_answered_with_403_that_names_it(cluster: Cluster) -> None:
+def test_missing_scope_gets_403_that_names_it(cluster: Cluster) -> None:
     token = cluster.mint(scope="luma:read")
     assert call(cluster, token, "tools/list", {}).status_code == 200
     response = call(cluster, token, "tools/call", ORDER)

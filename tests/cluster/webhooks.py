@@ -1,4 +1,4 @@
-"""The simulated API, which also calls back about its jobs: in time, or in every wrong way."""
+"""The simulated API with webhooks, which are sent in time or with every kind of fault."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ WAYS = {
     "with a wrong MAC": 5,
     "with the MAC of another order": 4,
 }
-"""How the API calls back about a job, and how often of a hundred times."""
+"""The kinds of webhooks that the API sends about jobs, and their shares in percent."""
 EXPECTED = {"with a megabyte": 413, "with a wrong MAC": 404, "with the MAC of another order": 404}
-"""The status of the answer, if it is not 204."""
+"""The expected status of the response, if it is not 204."""
 
 
-class CallingApi(Api):
+class WebhookApi(Api):
     """An API with webhooks.
 
     Attributes:
-        answered: how often calls of each kind were answered with which status; 0: not at all.
+        answered: how often webhooks of each kind got each status. 0 means no response.
     """
 
     def __init__(self, contract: Contract, seed: int) -> None:
@@ -50,12 +50,12 @@ class CallingApi(Api):
 
     @property
     def problems(self) -> list[str]:
-        """Calls that were answered with what they should not be."""
+        """Webhooks that got a wrong status."""
         wrong: list[str] = []
         for (way, status), count in self.answered.items():
             # A replica may close the connection before it has read a body that is too large.
             if status not in (EXPECTED.get(way, 204), 0, 502):
-                wrong.append(f"webhooks {way} were answered with {status}, {count} times")
+                wrong.append(f"webhooks {way} got status {status}, {count} times")
         return wrong
 
     async def _serve_order(
@@ -76,7 +76,7 @@ class CallingApi(Api):
         if not url:
             return
         [way] = self._choices.choices(list(WAYS), list(WAYS.values()))
-        task = asyncio.ensure_future(self._call_back(job, url, way, self._last_url))
+        task = asyncio.ensure_future(self._send_webhook(job, url, way, self._last_url))
         self._last_url = url
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -87,7 +87,7 @@ class CallingApi(Api):
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await super()._end()
 
-    async def _call_back(self, job: SimulatedJob, url: str, way: str, other: str) -> None:
+    async def _send_webhook(self, job: SimulatedJob, url: str, way: str, other: str) -> None:
         if way == "lost" or (way == "with the MAC of another order" and not other):
             return
         if way == "before the end":

@@ -1,4 +1,4 @@
-"""What must hold after each round of the campaign: the books of the API against the answers that the callers got."""
+"""The checks after each round of the campaign: they compare the ledger of the API with the responses to callers."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from tests.cluster.callers import Call
 
 SHORT = 0.7
-"""Seconds by which a wait may be shorter than it should."""
+"""Seconds by which a wait may be too short."""
 ARRIVAL = 3.0
-"""Seconds within which a replica takes up a call, on a busy machine."""
+"""Seconds within which a replica starts to process a call on a busy machine."""
 NOTICE = 1.5
-"""Seconds after the end of a job in which a call that waits for it learns of that, at the latest when its wait ends."""
+"""Seconds after the end of a job within which a waiting call notices it, at the latest when its wait ends."""
 LATE = 2.0
-"""Seconds by which an answer comes later than its wait ends if the database holds it up."""
+"""Seconds by which a response may be late if the database delays it."""
 PROMPT = re.compile(r"clip \d+\.\d+ of (\w+)")
 FAILS = re.compile(r"simulate:(fail|moderate)")
 Drain = tuple[float, float]
-"""From when until when a replica was being stopped, by the monotonic clock."""
+"""Start and end of the time in which a replica was stopping, by the monotonic clock."""
 
 
 @dataclass(eq=False, slots=True)
@@ -34,8 +34,8 @@ class Intent:
     """A video that a user wants once, and all calls for it.
 
     Attributes:
-        prompt: of no other intent.
-        is_traceable: whether its job can be found without an answer: it runs long, and is the only one of its model.
+        prompt: unique to the intent.
+        is_traceable: whether its job can be found without a response, because it is long and the only one of its model.
         was_deleted: whether its job was deleted at the user's request.
     """
 
@@ -55,12 +55,12 @@ class Intent:
 
 
 @dataclass(slots=True)
-class Books:
-    """The checks.
+class LedgerChecker:
+    """Compares the ledger with the calls.
 
     Attributes:
-        accepted: how often each exception of the rules applied. The reason of each is beside it.
-        hidden: prompts about whose jobs the API answers a question with a failure.
+        accepted: how often each exception to the rules applied. The code states the reason of each.
+        hidden: prompts of jobs for which a request to the API fails.
     """
 
     api: Api
@@ -71,7 +71,7 @@ class Books:
     _read: tuple[int, int] = (0, 0)
 
     def read(self) -> None:
-        """Read what is new at the API."""
+        """Read the new entries of the API's ledger."""
         jobs, posts = list(self.api.jobs.values()), list(self.api.posts)
         for job in jobs[self._read[0] :]:
             self._jobs.setdefault(job.prompt, []).append(job)
@@ -86,7 +86,7 @@ class Books:
         return self._posts.get(intent.prompt, [])
 
     def check(self, intent: Intent, *, database_fails: bool) -> list[str]:
-        """Problems with one intent: what it cost, and what the answers about it said."""
+        """List the problems with one intent: what it cost, and what the responses reported."""
         problems = self._check_billed_once(intent)
         for call in intent.orders:
             if call.content:
@@ -98,7 +98,7 @@ class Books:
         is_silent = any(call.problem or call.error.get("charged") == "unknown" for call in intent.orders)
         for job in self.get_jobs(intent):
             if job.jobid not in named and not is_silent:
-                problems.append(f"a job that no answer owns up to: {job.jobid}")
+                problems.append(f"a job that is in no response: {job.jobid}")
         return problems
 
     # No order is billed twice.
@@ -112,13 +112,13 @@ class Books:
         for number, post in enumerate(posts):
             unclear = [earlier for earlier in posts[:number] if earlier.proves_nothing]
             if unclear and not any(self._may_follow(intent, job, None, post.real) for job in jobs):
-                problems.append(f"sent again after an answer that proves nothing ({unclear[0].fault})")
+                problems.append(f"sent again after an inconclusive response ({unclear[0].fault})")
         return problems
 
     def _may_follow(self, intent: Intent, earlier: LedgerJob, job: LedgerJob | None, real: float = 0.0) -> bool:
-        """Whether a job may be another attempt: the earlier one has failed, and an answer has said so, or was cut off.
+        """Whether a job may be another attempt, because the earlier one failed and its user may know that.
 
-        There is no video then, so whoever repeats the order wants that.
+        There is no video then, so the user repeats the order intentionally.
         """
         real = job.real if job else real
         if not FAILS.search(earlier.prompt) or earlier.runs(real):
@@ -129,13 +129,13 @@ class Books:
                 return True
         return False
 
-    # Every answer is right about the money.
+    # Every response is right about the charge.
 
     def _check_money(self, intent: Intent, call: Call, *, database_fails: bool) -> list[str]:
         content, error = call.content, call.error
         charged = content.get("charged") if "outcome" in content else error.get("charged")
         if charged not in ("yes", "no", "unknown"):
-            return ["no word about the money"]
+            return ["no information about the charge"]
         mine = {job.jobid for job in self.get_jobs(intent)}
         if call.jobid and call.jobid not in mine:
             return ["the job of another order"]
@@ -147,21 +147,21 @@ class Books:
 
     def _check_unknown(self, intent: Intent, call: Call, *, database_fails: bool) -> list[str]:
         posts = [post for post in self.get_posts(intent) if post.real <= call.ended]
-        # Its replica was killed, or its connection was cut, and perhaps its order was on its way.
+        # Its replica was killed or its connection was cut, perhaps while its order was being sent.
         broken = [other for other in intent.orders if other.problem and other.sent <= call.ended]
         if any(post.proves_nothing for post in posts) or broken:
             return []
         if posts and database_fails:
-            # The replica that got the API's answer could not record it, and the others cannot know it meanwhile. They
-            # order nothing, and what they say is right: an order was sent and may be charged.
+            # The replica that got the API's response could not record it, so the others do not know it. They order
+            # nothing, and their response is right: an order was sent and may be charged.
             self.accepted["unknown, while the database could not be reached"] += 1
             return []
         return ["an unknown outcome without a reason"]
 
-    # Nobody sees what is not theirs.
+    # Users see only their own jobs.
 
     def check_isolation(self, calls: Iterable[Call]) -> list[str]:
-        """Problems with what callers saw of others."""
+        """List the problems with callers who saw data of others."""
         problems: list[str] = []
         for call in calls:
             owners = set(PROMPT.findall(call.text))
@@ -173,21 +173,21 @@ class Books:
                 elif self.api.contract.api == "useapi":
                     owners.add(f"nobody ({jobid})")
             if owners - {call.user}:
-                problems.append(f"{call.user} saw something of {', '.join(owners - {call.user})}: {call}")
+                problems.append(f"{call.user} saw data of {', '.join(owners - {call.user})}: {call}")
         return problems
 
-    # Calls are answered, and wait.
+    # Calls get a response and wait as long as requested.
 
     def check_waits(self, calls: Iterable[Call], *, may_break: bool, drains: Sequence[Drain] = ()) -> list[str]:
-        """Problems with calls that were not answered, or whose wait ended before it was over, or long after the job.
+        """List the problems with calls without a response, or with a wait that was too short or too long.
 
-        `may_break`: whether connections of callers are cut. `drains`: when replicas were being stopped.
+        `may_break`: whether connections of callers are cut. `drains`: when replicas were stopping.
         """
         problems: list[str] = []
         for call in calls:
             hangs = call.problem.startswith("no answer within")
             if call.problem and (hangs or not may_break):
-                problems.append(f"no answer: {call}")
+                problems.append(f"no response: {call}")
             wait, lasted = call.arguments.get("wait_seconds", 0), call.ended - call.sent
             if not wait or call.content.get("state") != "running":
                 continue
@@ -196,19 +196,19 @@ class Books:
             if lasted < wait - SHORT:
                 problems.append(f"a wait of {wait} s ended after {lasted:.1f} s: {call}")
             job = self.api.jobs.get(call.jobid or "")
-            # What an answer says that was held up was true when the wait ended, or the order was placed.
+            # The state in a delayed response was true when the wait ended, or the order was placed.
             has_ended = job and job.ended and job.ended < call.sent + wait - NOTICE and job.prompt not in self.hidden
             if has_ended and lasted < wait + LATE:
                 problems.append(f"a wait of {wait} s did not notice the end of its job: {call}")
         return problems
 
     def _came_late(self, call: Call, drains: Sequence[Drain]) -> bool:
-        """Whether its replica may have been stopped before it took up a call.
+        """Whether its replica may have been stopping before it started to process a call.
 
-        It does not let such a call wait: the caller is to ask again, and gets another replica. Calls that wait already
-        go on. So does one that has placed its order.
+        The replica does not let such a call wait, so that the caller repeats it at another replica. Calls that are
+        already waiting continue, and so does a call that has placed its order.
         """
         job = self.api.jobs.get(call.jobid or "")
         has_ordered = job is not None and call.content.get("outcome") == "created"
-        taken_up = job.real if job and has_ordered else call.sent + ARRIVAL
-        return any(began <= taken_up and call.sent <= ended for began, ended in drains)
+        started = job.real if job and has_ordered else call.sent + ARRIVAL
+        return any(began <= started and call.sent <= ended for began, ended in drains)
