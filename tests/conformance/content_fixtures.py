@@ -1,4 +1,4 @@
-"""Contents, resources and prompts that the suite's scenarios read: our middleware must not change them."""
+"""Contents, resources and prompts that the suite's scenarios read. Our middleware must not change them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AUDIO = AudioContent(data=base64.b64encode(WAV).decode(), mime_type="audio/wav")
 
 
 def embedded(uri: str) -> EmbeddedResource:
-    """A resource inside a content block."""
+    """Build a resource inside a content block."""
     return EmbeddedResource(resource=Contents(uri=uri, mime_type="text/plain", text="This is an embedded resource."))
 
 
@@ -39,7 +39,7 @@ CONTENTS: dict[str, list[ContentBlock]] = {
 
 
 def add_content_fixtures(server: MCPServer[Any]) -> None:
-    """Add them to the server."""
+    """Add the tools, resources and prompts to the server."""
     _add_tools(server)
     _add_resources(server)
     _add_prompts(server)

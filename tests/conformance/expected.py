@@ -1,4 +1,4 @@
-"""Which scenarios of the official suite are tested on which server, and which of their checks are known to fail.
+"""The scenarios of the official suite that are tested on each server, and their checks that are known to fail.
 
 Every scenario that the suite lists for servers is in one of three tables, so a new one needs a decision.
 """
@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 Server = Literal["luma-ray-mcp", "fixture"]
 
 VERSIONS = ("2026-07-28", "2025-11-25")
-"""Of the protocol; each scenario is tested at those that it applies to."""
+"""Protocol versions. Each scenario is tested at the versions that it applies to."""
 
 ANY_SERVER = (
     "server-initialize",
@@ -29,7 +29,7 @@ ANY_SERVER = (
     "http-header-validation",
     "input-required-result-unsupported-methods",
 )
-"""They use no names of the suite's own server, so they are tested on `luma-ray-mcp serve --http`."""
+"""Scenarios without names of the suite's own server, tested on `luma-ray-mcp serve --http`."""
 
 FIXTURES = (
     "server-stateless",  # again, as two of its checks call a tool
@@ -73,7 +73,7 @@ FIXTURES = (
     "tasks-required-task-error",
     "tasks-mrtr-composition",
 )
-"""They call tools that a server for videos does not have, so they are tested on the fixture server, behind our code."""
+"""Scenarios that call tools which a server for videos does not have, tested on the fixture server."""
 
 _STATELESS = "before 2026-07-28 it needs a session, and our HTTP is stateless"
 _LOGGING = "logging is deprecated: the server logs to stderr"
@@ -93,11 +93,11 @@ LEFT_OUT = {
     "sep-2640-skills-enumeration": _SKILLS,
     "sep-2640-skills-manifest": _SKILLS,
 }
-"""Not tested, and why. Questions are tested at the newer version, and at both in tests/server."""
+"""Scenarios that are not tested, with reasons. Elicitation is tested at the newer version; tests/server tests both."""
 
 
-class Known(NamedTuple):
-    """A check that is known to fail or warn, and why that is right."""
+class KnownFailure(NamedTuple):
+    """A check that is known to fail or warn, with the reason."""
 
     server: Server
     version: str
@@ -112,12 +112,14 @@ _MUTATES = "needs a tool of the suite that changes a list; ours never change whi
 _TOOLS_CHANGED = "sep-2575-server-sends-tools-list-changed-on-subscription"
 _PROMPTS_CHANGED = "sep-2575-server-sends-prompts-list-changed-on-subscription"
 KNOWN = (
-    Known(
+    KnownFailure(
         "luma-ray-mcp", "2026-07-28", "server-stateless", "sep-2575-server-rejects-undeclared-capability", _CALLS_A_TOOL
     ),
-    Known("luma-ray-mcp", "2026-07-28", "server-stateless", "sep-2575-missing-capability-http-400", _CALLS_A_TOOL),
-    Known("luma-ray-mcp", "2026-07-28", "server-stateless", _TOOLS_CHANGED, _MUTATES),
-    Known("luma-ray-mcp", "2026-07-28", "server-stateless", _PROMPTS_CHANGED, _MUTATES),
-    Known("fixture", "2026-07-28", "server-stateless", _TOOLS_CHANGED, _MUTATES),
-    Known("fixture", "2026-07-28", "server-stateless", _PROMPTS_CHANGED, _MUTATES),
+    KnownFailure(
+        "luma-ray-mcp", "2026-07-28", "server-stateless", "sep-2575-missing-capability-http-400", _CALLS_A_TOOL
+    ),
+    KnownFailure("luma-ray-mcp", "2026-07-28", "server-stateless", _TOOLS_CHANGED, _MUTATES),
+    KnownFailure("luma-ray-mcp", "2026-07-28", "server-stateless", _PROMPTS_CHANGED, _MUTATES),
+    KnownFailure("fixture", "2026-07-28", "server-stateless", _TOOLS_CHANGED, _MUTATES),
+    KnownFailure("fixture", "2026-07-28", "server-stateless", _PROMPTS_CHANGED, _MUTATES),
 )

@@ -1,9 +1,9 @@
-"""A server for the official conformance suite: its fixture tools behind our own extension and middleware, over HTTP.
+"""A server for the official conformance suite: its fixture tools with our extension and middleware, over HTTP.
 
     python -m tests.conformance.fixture_server
 
-A server for videos has no tool that greets or asks for a colour. The suite's own tools test what is generic in ours:
-`Tasks`, the middleware, the cache hints, and the way the server is served over HTTP.
+A server for videos has no tools for greetings or favorite colors. The suite's tools test the generic parts of ours:
+`Tasks`, the middleware, the cache hints, and serving over HTTP.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from luma_mcp.settings import Settings
 
 
 def build_fixture_server() -> MCPServer[Any]:
-    """Build the server, with its own jobs."""
+    """Build the fixture server."""
     jobs = Jobs()
     server = MCPServer[Any](
         name="luma-ray-mcp-fixture",

@@ -1,4 +1,4 @@
-"""The tools that the suite's `tasks-*` scenarios call. Each starts a job and attaches the job's task to its result."""
+"""Tools for the suite's `tasks-*` scenarios. Each starts a job and attaches the job's task to its result."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ FAILING_SECONDS = 1.0
 
 
 def text_result(text: str, *, is_error: bool = False) -> CallToolResult:
-    """A tool's result."""
+    """Build a tool's result."""
     return CallToolResult(content=[TextContent(text=text)], is_error=is_error)
 
 
 def job_result(text: str, job: Job) -> CallToolResult:
-    """A tool's result about a job. The task that is attached has no outcome, even if the job has ended."""
+    """Build a tool's result about a job. The attached task has no outcome, even if the job has ended."""
     task = {name: value for name, value in job.task.items() if name not in ("result", "error", "inputRequests")}
     return attach_task(text_result(text), task)
 
 
 def add_job_tools(server: MCPServer[Any], jobs: Jobs) -> None:
-    """Add them to the server."""
+    """Add the tools to the server."""
     _add_computing_tools(server, jobs)
-    _add_asking_tools(server, jobs)
+    _add_question_tools(server, jobs)
 
 
 def _add_computing_tools(server: MCPServer[Any], jobs: Jobs) -> None:
     @server.tool(structured_output=False)
     async def greet(name: str) -> CallToolResult:
-        """Greets at once."""
+        """Returns a greeting."""
         return text_result(f"Hello, {name}!")
 
     @server.tool(structured_output=False)
     async def slow_compute(ctx: Context[Any, Any], seconds: float = 0, label: str = "") -> CallToolResult:
-        """Computes for some seconds, as a job if there is something to wait for and the client supports tasks."""
+        """Computes for some seconds, as a job if that takes time and the client supports tasks."""
         done = text_result(f"{label} took {seconds} s")
         if seconds and supports_tasks(ctx):
             return job_result("computing", jobs.start(lambda _: done, seconds=seconds))
@@ -63,7 +63,7 @@ def _add_computing_tools(server: MCPServer[Any], jobs: Jobs) -> None:
 
     @server.tool(structured_output=False)
     async def failing_job(ctx: Context[Any, Any]) -> CallToolResult:
-        """Fails as a tool after a second; only for clients that support tasks."""
+        """Fails with a tool error after a second. Requires a client that supports tasks."""
         if not supports_tasks(ctx):
             required = MissingRequiredClientCapabilityErrorData(
                 required_capabilities=ClientCapabilities(extensions={TASKS: {}})
@@ -75,15 +75,15 @@ def _add_computing_tools(server: MCPServer[Any], jobs: Jobs) -> None:
 
     @server.tool(structured_output=False)
     async def protocol_error_job() -> CallToolResult:
-        """Fails before any tool can return something."""
+        """Fails with a protocol error."""
         error = {"code": INTERNAL_ERROR, "message": "the job crashed"}
         return job_result("crashing", jobs.start(lambda _: error))
 
 
-def _add_asking_tools(server: MCPServer[Any], jobs: Jobs) -> None:
+def _add_question_tools(server: MCPServer[Any], jobs: Jobs) -> None:
     @server.tool(structured_output=False)
     async def confirm_delete(filename: str) -> CallToolResult:
-        """Asks before it deletes nothing."""
+        """Asks for confirmation, and deletes nothing."""
         questions = {"confirm": _dump(form(f"Delete {filename}?", confirm="boolean"))}
         return job_result("asking", jobs.start(lambda _: text_result(f"deleted {filename}"), questions=questions))
 
@@ -95,7 +95,7 @@ def _add_asking_tools(server: MCPServer[Any], jobs: Jobs) -> None:
 
     @server.tool(structured_output=False)
     async def test_tool_with_task(ctx: Context[Any, Any]) -> CallToolResult | InputRequiredResult:
-        """Asks first, then starts a job."""
+        """Asks a question, then starts a job."""
         name = get_answer(ctx, "user_name", "name")
         if name is None:
             return ask(user_name=form("What is your name?", name="string"))

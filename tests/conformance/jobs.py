@@ -1,6 +1,6 @@
-"""Jobs in memory, a backend for the project's own `Tasks` extension, as the suite's task scenarios need them.
+"""Jobs in memory: a backend of the project's `Tasks` extension for the suite's task scenarios.
 
-Nothing runs in the background: a job's status follows from its answers and the time.
+Nothing runs in the background. The answers and the time determine a job's status.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ POLL_MS = 100
 
 @dataclass(slots=True)
 class Job:
-    """One job.
+    """A job.
 
     Attributes:
-        outcome: from the answers, what its tool returns, or the JSON-RPC error with which it ends.
-        seconds: how long it takes, in real time, because the suite waits for it.
-        questions: what it waits for, by key.
+        outcome: computes its tool result or its JSON-RPC error from the answers.
+        seconds: its duration in real time, because the suite waits for it.
+        questions: questions that it waits for, by key.
     """
 
     id: str
@@ -46,7 +46,7 @@ class Job:
 
     @property
     def task(self) -> Task:
-        """The job as a task, as it stands."""
+        """The job's current state as a task."""
         end = self.created + timedelta(seconds=self.seconds)
         open_questions = {key: question for key, question in self.questions.items() if key not in self.answers}
         if self.is_cancelled:
@@ -87,17 +87,17 @@ class Jobs:
         return job
 
     async def get(self, task_id: str) -> Task:
-        """Return the job as it stands."""
+        """Get the current state of a job."""
         return self._get_job(task_id).task
 
     async def answer(self, task_id: str, answers: Mapping[str, Any]) -> None:
-        """Take the answers to its questions."""
+        """Record answers to the questions of a job."""
         job = self._get_job(task_id)
         job.answers |= {key: answer for key, answer in answers.items() if key in job.questions}
         job.changed = datetime.now(UTC)
 
     async def cancel(self, task_id: str) -> None:
-        """End the job, unless it has ended."""
+        """Cancel a job, unless it has ended."""
         job = self._get_job(task_id)
         if job.task["status"] in {"working", "input_required"}:
             job.is_cancelled, job.changed = True, datetime.now(UTC)

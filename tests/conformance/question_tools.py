@@ -1,6 +1,6 @@
 """Tools and a prompt that ask before they return, for the suite's `input-required-result-*` scenarios.
 
-Our own server asks through the SDK's `Resolve`; these ask directly, behind the same middleware and extension.
+Our own server asks with the SDK's `Resolve`. These tools ask directly, with the same middleware and extension.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ SINGLE_ROUND: dict[str, tuple[dict[str, InputRequest], str | None]] = {
         "all",
     ),
 }
-"""Tools that ask once: their questions, and the state that they keep with the client."""
+"""Tools that ask once: their questions, and the state that the client returns."""
 
 
 def add_question_tools(server: MCPServer[Any]) -> None:
-    """Add them to the server."""
+    """Add the tools and the prompt to the server."""
     for name, (questions, state) in SINGLE_ROUND.items():
         _add_single_round(server, name, questions, state)
     _add_multi_round(server)
@@ -52,7 +52,7 @@ def add_question_tools(server: MCPServer[Any]) -> None:
 def _add_multi_round(server: MCPServer[Any]) -> None:
     @server.tool(structured_output=False)
     async def test_input_required_result_multi_round(ctx: Context[Any, Any]) -> CallToolResult | InputRequiredResult:
-        """Asks twice, and keeps count in its state."""
+        """Asks twice, and counts the rounds in its state."""
         if ctx.request_state is None or not ctx.input_responses:
             return ask(state="1", step1=STEPS["step1"])
         if ctx.request_state == "1":
@@ -61,7 +61,7 @@ def _add_multi_round(server: MCPServer[Any]) -> None:
 
     @server.prompt()
     async def test_input_required_result_prompt(ctx: Context[Any, Any]) -> UserMessage | InputRequiredResult:
-        """A prompt that asks."""
+        """Asks a question, then returns a prompt."""
         context = get_answer(ctx, "user_context", "context")
         if context is None:
             return ask(user_context=form("What context should the prompt use?", context="string"))
@@ -71,7 +71,7 @@ def _add_multi_round(server: MCPServer[Any]) -> None:
 def _add_capability_checks(server: MCPServer[Any]) -> None:
     @server.tool(structured_output=False)
     async def test_input_required_result_capabilities(ctx: Context[Any, Any]) -> CallToolResult | InputRequiredResult:
-        """Asks in a way that the client declared."""
+        """Asks with elicitation or sampling, whichever the client supports."""
         capabilities = ctx.client_capabilities or ClientCapabilities()
         if capabilities.elicitation:
             return ask(user_name=NAME)

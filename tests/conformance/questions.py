@@ -1,4 +1,4 @@
-"""Questions to a client's user within a request (2026-07-28), for the fixture's tools."""
+"""Build questions to the client's user within a request (2026-07-28), for the fixture's tools."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 def form(message: str, **fields: str) -> ElicitRequest:
-    """A form with these required fields, by their types."""
+    """Build a form with these required fields and their types."""
     properties = {name: {"type": kind} for name, kind in fields.items()}
     schema: dict[str, Any] = {"type": "object", "properties": properties, "required": list(fields)}
     return ElicitRequest(params=ElicitRequestFormParams(message=message, requested_schema=schema))
 
 
 def sample(prompt: str) -> CreateMessageRequest:
-    """A question to the client's model."""
+    """Build a question to the client's model."""
     message = SamplingMessage(role="user", content=TextContent(text=prompt))
     return CreateMessageRequest(params=CreateMessageRequestParams(messages=[message], max_tokens=100))
 
@@ -38,11 +38,11 @@ ROOTS = ListRootsRequest()
 
 
 def ask(*, state: str | None = None, **questions: InputRequest) -> InputRequiredResult:
-    """The result with which a tool asks."""
+    """Build the result with which a tool asks questions."""
     return InputRequiredResult(input_requests=questions, request_state=state)
 
 
 def get_answer(ctx: Context[Any, Any], key: str, name: str) -> Any | None:
-    """A field of a form that was answered, or None."""
+    """Get a field of an answered form, or None."""
     answer = (ctx.input_responses or {}).get(key)
     return (answer.content or {}).get(name) if isinstance(answer, ElicitResult) else None

@@ -1,4 +1,4 @@
-"""Tools whose input schemas the suite compares exactly. Like ours, they define the schema apart from the function."""
+"""Tools whose input schemas the suite compares exactly. Like ours, they define the schema separately."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ IN_HEADERS: dict[str, Any] = {
     "properties": {"region": {"type": "string", "x-mcp-header": "Region"}},
     "additionalProperties": False,
 }
-"""For scenario `http-custom-header-server-validation`: an argument that is repeated in a header."""
+"""The schema for scenario `http-custom-header-server-validation`, with an argument that a header repeats."""
 
 
 async def _echo(name: str = "", region: str = "") -> str:

@@ -1,4 +1,4 @@
-"""The official suite's output: its list of scenarios, and the files that it writes."""
+"""Read the official suite's output: its list of scenarios, and the files that it writes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCENARIOS: dict[Server, tuple[str, ...]] = {"luma-ray-mcp": ANY_SERVER, "fixture
 
 
 def parse_list(text: str) -> dict[str, tuple[str, ...]]:
-    """Parse what `list` prints: the scenarios for servers, and the versions at which each is tested here."""
+    """Parse the output of `list`: the scenarios for servers, with the versions at which each is tested here."""
     section = text.split("Server scenarios", 1)[1].split("\n\n", 1)[0]
     scenarios = {}
     for match in LISTED.finditer(section):
@@ -47,7 +47,7 @@ def read_checks(folder: Path, server: Server, version: str) -> Iterator[Check]:
 
 
 def find_missing(scenarios: Mapping[str, tuple[str, ...]], checks: Iterable[Check]) -> list[str]:
-    """Find scenarios that should have been tested, but of which there is no check."""
+    """Find scenarios that should have been tested but have no check."""
     found = {(check.server, check.version, check.scenario) for check in checks}
     wanted = [(server, at, name) for server, names in SCENARIOS.items() for name in names for at in scenarios[name]]
     return [" ".join(wish) for wish in wanted if wish not in found]

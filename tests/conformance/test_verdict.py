@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.conformance.expected import ANY_SERVER, FIXTURES, KNOWN, LEFT_OUT, Known
+from tests.conformance.expected import ANY_SERVER, FIXTURES, KNOWN, LEFT_OUT, KnownFailure
 from tests.conformance.suite import SCENARIOS, find_missing, find_undecided, parse_list
 from tests.conformance.verdict import Check, compare, tasks_share
 
 PASSING = Check("fixture", "2026-07-28", "tasks-lifecycle", "one", "SUCCESS")
-KNOWN_ONE = Known("fixture", "2026-07-28", "tasks-lifecycle", "one", "because")
+KNOWN_ONE = KnownFailure("fixture", "2026-07-28", "tasks-lifecycle", "one", "because")
 
 
 def test_passing_checks_are_not_reported() -> None:
@@ -24,18 +24,18 @@ def test_failures_are_unexpected_unless_known(status: str) -> None:
     assert not compare([failing], [KNOWN_ONE]).unexpected
 
 
-def test_a_known_failure_is_for_one_version() -> None:
+def test_known_failure_applies_to_one_version() -> None:
     failing = PASSING._replace(status="FAILURE", version="2025-11-25")
 
     assert compare([failing], [KNOWN_ONE]).unexpected == [failing]
 
 
 @pytest.mark.parametrize("checks", [[PASSING], []])
-def test_a_known_failure_that_passes_is_stale(checks: list[Check]) -> None:
+def test_known_failure_that_passes_is_stale(checks: list[Check]) -> None:
     assert compare(checks, [KNOWN_ONE]).stale == [KNOWN_ONE]
 
 
-def test_the_share_counts_passed_and_failed_checks() -> None:
+def test_share_of_task_checks_counts_passes_and_failures() -> None:
     failing, skipped = PASSING._replace(status="FAILURE"), PASSING._replace(status="SKIPPED")
     other = failing._replace(scenario="tools-list")
 
@@ -55,14 +55,14 @@ def test_scenarios_are_tested_at_their_versions() -> None:
     assert parse_list(text) == {"ping": ("2025-11-25",), "tasks-lifecycle": ("2026-07-28",)}
 
 
-def test_a_new_or_removed_scenario_is_reported() -> None:
+def test_new_or_removed_scenario_is_reported() -> None:
     decided = {*ANY_SERVER, *FIXTURES, *LEFT_OUT}
 
     assert find_undecided(decided) == []
     assert find_undecided({*decided, "new"} - {"ping"}) == ["new", "ping"]
 
 
-def test_a_scenario_without_checks_is_reported() -> None:
+def test_scenario_without_checks_is_reported() -> None:
     scenarios = dict.fromkeys((*ANY_SERVER, *FIXTURES), ("2026-07-28",))
     checks = [
         PASSING._replace(server=server, scenario=name)
@@ -74,7 +74,7 @@ def test_a_scenario_without_checks_is_reported() -> None:
     assert find_missing(scenarios, checks) == ["luma-ray-mcp 2026-07-28 ping"]
 
 
-def test_the_tables_are_consistent() -> None:
+def test_tables_are_consistent() -> None:
     assert not {*LEFT_OUT} & {*ANY_SERVER, *FIXTURES}
     for known in KNOWN:
         assert known.scenario in (ANY_SERVER if known.server == "luma-ray-mcp" else FIXTURES)

@@ -1,4 +1,4 @@
-"""Compare the checks of the suite with those that are known to fail: exactly those may fail."""
+"""Compare the checks of the suite with the known failures. Only those may fail, and all of them must."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tests.conformance.expected import Known, Server
+    from tests.conformance.expected import KnownFailure, Server
 
 FAILING = frozenset({"FAILURE", "WARNING"})
-"""The suite only warns about a SHOULD; it needs a reason here as well."""
+"""Warnings count as failures, because a violated SHOULD needs a reason as well."""
 MIN_TASKS_SHARE = 0.9
 """The share of the `tasks-*` checks that must pass."""
 
@@ -28,7 +28,7 @@ class Check(NamedTuple):
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What identifies it."""
+        """The fields that identify the check."""
         return self[:4]
 
 
@@ -36,17 +36,17 @@ class Verdict(NamedTuple):
     """The result of the comparison.
 
     Attributes:
-        unexpected: checks that fail without being known to.
+        unexpected: checks that fail but are not known to fail.
         known: checks that are known to fail.
-        stale: what is known to fail but does not, or is no longer checked.
+        stale: known failures that pass or are no longer checked.
     """
 
     unexpected: list[Check]
     known: list[Check]
-    stale: list[Known]
+    stale: list[KnownFailure]
 
 
-def compare(checks: Iterable[Check], expected: Sequence[Known]) -> Verdict:
+def compare(checks: Iterable[Check], expected: Sequence[KnownFailure]) -> Verdict:
     """Compare the checks with those that are known to fail."""
     failing = [check for check in checks if check.status in FAILING]
     keys = {entry[:4] for entry in expected}
