@@ -1,7 +1,7 @@
-"""The simulator behind a small HTTP server that breaks requests as a scenario wants, and keeps a ledger of them.
+"""The simulator behind a small HTTP server that adds faults to requests and keeps a ledger of them.
 
-The server is written for this: it can drop a connection without a byte, cut an answer anywhere, and hold an order
-before or after it is carried out. Its own time, which it states in every answer, can be moved forward.
+The server can drop a connection without a byte, cut a response anywhere, and hold an order before or after it is
+carried out. Its clock, which every response shows, can be moved forward.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 EMAIL = "studio@example.com"
 SLOTS = 1000
-PATIENCE = 120.0
+TIMEOUT = 120.0
 """Seconds that a step may take on a busy machine before it counts as hanging."""
 GATEWAY = frozenset({408, 499, 502, 504, *range(520, 528)})
-"""Statuses of a gateway that does not know what became of a request."""
+"""Statuses of a gateway that does not know the outcome of a request."""
 BODIES = (b"", b"<html>Bad gateway</html>", b"{}", b'{"err')
 WITHOUT_BODY = (204, 205, 304)
 HELD = float("inf")
-"""Seconds of a job that ends when the scenario says so."""
+"""Seconds of a job that ends only when the scenario ends it."""
 
 _T = TypeVar("_T")
 Cut = Literal["", "drop", "reset", "head", "body", "garbage"]
@@ -44,20 +44,20 @@ Cut = Literal["", "drop", "reset", "head", "body", "garbage"]
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What differs between the APIs. Every other rule holds for both.
+    """The differences between the APIs. All other rules apply to both.
 
     Attributes:
         api: its name.
         credential: the environment variable of the credential, and its value.
         orders, jobs, listing: the paths of orders, of a job's record, and of a list that shows the API's time.
         accepted: the status of an accepted order; `rejections`: the documented ones, with which nothing is carried out.
-        bodies: of answers that are not the API's true ones.
+        bodies: of injected responses.
         models, resolution: of orders; `clock_model`: of the job that shows servers the API's time.
-        outcomes: what becomes of a prompt's order if the prompt requests it.
-        free_failures: those with which the API says that a failed job is not charged.
-        lists_jobs: whether the running jobs can be listed. If not, an order without a readable answer is never matched
-            with a job. It stays unknown, and blocks identical orders for a quarter of an hour, also if its answer was a
-            failure with a message. Nobody else's job is ever taken for its own.
+        outcomes: results of orders that a prompt can request.
+        free_failures: outcomes with which the API reports that a failed job is not charged.
+        lists_jobs: whether running jobs can be listed. If not, an order without a readable response is never matched
+            with a job. It remains unknown and blocks identical orders for a quarter of an hour, even after a failure
+            with a message. It never adopts the job of another order.
     """
 
     api: str
@@ -114,16 +114,16 @@ CONTRACTS = (
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to one request.
+    """A fault of one request.
 
     Attributes:
         carried_out: whether the API acts on it.
-        status, body: an answer in place of the true one.
-        cut: where the answer is cut: not a byte of it arrives, the same with a reset, in its head or its body; or
-            something arrives that is not HTTP.
-        delay: seconds before the request is carried out, and again before it is answered.
-        hold: where an order stays until it is released, or its client is gone.
-        dated: whether the answer shows the API's time.
+        status, body: a response that replaces the real one.
+        cut: where the response is cut: before its first byte (also with a reset), or in its head or its body. With
+            `garbage`, something arrives that is not HTTP.
+        delay: seconds before the request is carried out, and again before the response.
+        hold: where an order is held until it is released or its client disconnects.
+        dated: whether the response shows the API's time.
     """
 
     carried_out: bool = True
@@ -145,17 +145,17 @@ class Fault:
             parts.append(f"delay {self.delay}")
         if not self.dated:
             parts.append("no date")
-        return ", ".join(parts) or "true answer"
+        return ", ".join(parts) or "no fault"
 
 
-TRUE_ANSWER = Fault()
+NO_FAULT = Fault()
 
 
 @dataclass(eq=False, slots=True)
 class Post:
-    """An order that arrived. `at`, `real`: when, by the API's clock and by the monotonic one; `status`: the answer's.
+    """An order that arrived. `at`, `real`: its time by the API's clock and by the monotonic one.
 
-    `was_abandoned`: its client left while it was held.
+    `status`: of the response. `was_abandoned`: its client disconnected while it was held.
     """
 
     contract: Contract
@@ -171,17 +171,17 @@ class Post:
     status: int = 0
 
     @property
-    def proves_nothing(self) -> bool:
-        """Whether its client cannot know what became of it."""
+    def is_inconclusive(self) -> bool:
+        """Whether its client cannot know the outcome."""
         is_readable = self.status == self.contract.accepted and self.fault.status is None
         is_documented = is_readable or self.status in self.contract.rejections
         return bool(self.fault.cut) or self.was_abandoned or not is_documented
 
     @property
     def has_message(self) -> bool:
-        """Whether it is an answer of the API's own that does not show whether a job was started, and a list soon will.
+        """Whether the API itself responded without showing if a job was started, which a list will show soon.
 
-        A status that a lost answer cannot have counts as well.
+        This includes statuses that a lost response cannot have.
         """
         if not self.contract.lists_jobs or self.fault.cut or self.status in GATEWAY:
             return False
@@ -192,7 +192,7 @@ class Post:
 
 @dataclass(eq=False, slots=True)
 class LedgerJob:
-    """A job of the API. `at`, `real`: as for a post; `is_foreign`: somebody else ordered it."""
+    """A job of the API. `at`, `real`: as in `Post`. `is_foreign`: it was ordered by another machine."""
 
     job: SimulatedJob
     prompt: str
@@ -202,7 +202,7 @@ class LedgerJob:
     real: float
     is_foreign: bool
     was_denied: bool = False
-    """Whether a look-up was answered as if there were no such job."""
+    """Whether a look-up returned that there is no such job."""
 
     @property
     def jobid(self) -> str:
@@ -210,17 +210,17 @@ class LedgerJob:
 
     @property
     def ended(self) -> float | None:
-        """When it ended or will end, by the monotonic clock; None while it is held."""
+        """Its end by the monotonic clock, which may be in the future. None while it is held."""
         return None if self.job.seconds == HELD else self.job.begun + self.job.seconds
 
     def runs(self, real: float) -> bool:
-        """Whether it was running then."""
+        """Whether it was running at that time."""
         return self.ended is None or self.ended > real
 
 
 @dataclass
 class _Service(Service):
-    """Jobs last as long as the scenario wants, and are entered in the ledger."""
+    """A service whose jobs have the durations that the scenario sets, and are added to the ledger."""
 
     durations: dict[str, float] = field(default_factory=dict)
     on_start: Callable[[SimulatedJob], None] = field(default=lambda _: None)
@@ -238,24 +238,24 @@ class _AgentsService(_Service, AgentsService):
 
 
 @dataclass(slots=True)
-class _Answer:
+class _Response:
     status: int = 500
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: bytes = b""
 
 
 class Api:
-    """The simulator, its ledger and its faults. All of it happens in a thread of its own.
+    """The simulator, its ledger and its faults. It runs in a separate thread.
 
     Attributes:
-        contract: which API it is.
-        batch: the number of the present batch, for the ledger.
-        orders: by prompt, what happens to its next orders.
-        look_ups: by prompt, what happens to the next look-ups of its jobs.
-        listings: what happens to the next lists.
-        unlisted: prompts whose jobs are not listed during their first second.
+        contract: the API.
+        batch: the number of the current batch, for the ledger.
+        orders: the faults of the next orders, by prompt.
+        look_ups: the faults of the next look-ups of jobs, by prompt.
+        listings: the faults of the next lists.
+        unlisted: prompts of jobs that are not listed during their first second.
         posts, jobs: the ledger.
-        changed: notified whenever something has happened.
+        changed: notified after every change.
     """
 
     def __init__(self, contract: Contract, rng: random.Random) -> None:
@@ -264,12 +264,12 @@ class Api:
         self.batch = 0
         catalog, token = get_catalog(contract.api), contract.credential[1]
         if contract.api == "agents":
-            agents = _AgentsService(catalog, time.monotonic, wall_clock=self.now, rng=rng, on_start=self._enter)
+            agents = _AgentsService(catalog, time.monotonic, wall_clock=self.now, rng=rng, on_start=self._add_job)
             agents.per_minute = SLOTS
             self.service: _Service = agents
             self._simulator: Simulator = AgentsSimulator(agents, token=token)
         else:
-            self.service = _Service(catalog, time.monotonic, wall_clock=self.now, rng=rng, on_start=self._enter)
+            self.service = _Service(catalog, time.monotonic, wall_clock=self.now, rng=rng, on_start=self._add_job)
             self._simulator = Simulator(self.service, token=token)
         self.service.add_account(EMAIL, SLOTS)
         self.orders: dict[str, deque[Fault]] = defaultdict(deque)
@@ -295,7 +295,7 @@ class Api:
 
     @contextmanager
     def running(self) -> Iterator[str]:
-        """Serve while the block runs; yields the base URL."""
+        """Serve while the block runs. Yields the base URL."""
         with socket.create_server(self._address) as probe:
             self._address = probe.getsockname()
         thread = threading.Thread(target=self._loop.run_forever, name="api")
@@ -305,7 +305,7 @@ class Api:
             yield f"http://{HOST}:{self._address[1]}{self._simulator.prefix}"
         finally:
             self.refuse()
-            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(PATIENCE)
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(TIMEOUT)
             self._loop.call_soon_threadsafe(self._loop.stop)
             thread.join()
             self._loop.close()
@@ -316,17 +316,17 @@ class Api:
         async def listen() -> None:
             self._listener = await asyncio.start_server(self._serve, *self._address)
 
-        asyncio.run_coroutine_threadsafe(listen(), self._loop).result(PATIENCE)
+        asyncio.run_coroutine_threadsafe(listen(), self._loop).result(TIMEOUT)
 
     def refuse(self) -> None:
-        """Refuse connections from now on; those that are open stay open."""
+        """Refuse new connections. Open connections remain open."""
 
         async def close() -> None:
             if self._listener:
                 self._listener.close()
                 self._listener = None
 
-        asyncio.run_coroutine_threadsafe(close(), self._loop).result(PATIENCE)
+        asyncio.run_coroutine_threadsafe(close(), self._loop).result(TIMEOUT)
 
     async def _end(self) -> None:
         for task in list(self._connections):
@@ -334,12 +334,12 @@ class Api:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     def do(self, action: Callable[[], _T]) -> _T:
-        """Do something in the API's thread."""
+        """Run an action in the API's thread."""
 
         async def run() -> _T:
             return action()
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(PATIENCE)
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(TIMEOUT)
 
     def start_foreign(self, params: dict[str, str], seconds: float) -> LedgerJob:
         """Start a job of another machine."""
@@ -357,7 +357,7 @@ class Api:
         return self.do(start)
 
     def end_job(self, job: LedgerJob) -> None:
-        """Let a held job end."""
+        """End a held job."""
 
         def end() -> None:
             if job.job.seconds == HELD:
@@ -366,7 +366,7 @@ class Api:
         self.do(end)
 
     def release(self) -> None:
-        """Let all held orders continue."""
+        """Continue all held orders."""
 
         def release() -> None:
             for post in self.posts:
@@ -374,17 +374,17 @@ class Api:
 
         self.do(release)
 
-    def wait(self, condition: Callable[[], object], seconds: float = PATIENCE) -> bool:
-        """Wait until a condition holds, or the time is up."""
+    def wait(self, condition: Callable[[], object], seconds: float = TIMEOUT) -> bool:
+        """Wait until a condition holds, or until the timeout."""
         with self.changed:
             return bool(self.changed.wait_for(condition, seconds))
 
     def notify(self) -> None:
-        """Let everybody who waits look at their condition again."""
+        """Make all waiting threads check their conditions again."""
         with self.changed:
             self.changed.notify_all()
 
-    def _enter(self, job: SimulatedJob) -> None:
+    def _add_job(self, job: SimulatedJob) -> None:
         prompt, model = job.request["prompt"], job.request["model"]
         is_foreign = self._is_foreign
         entry = LedgerJob(job, prompt, model, self.batch, self.now(), time.monotonic(), is_foreign)
@@ -403,7 +403,7 @@ class Api:
             writer.close()
 
     async def _serve_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Answer one request; False if the connection is to be closed."""
+        """Respond to one request. Returns False if the connection is to be closed."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *lines = head.strip().split("\r\n")
         method, target, _ = first.split(" ", 2)
@@ -418,22 +418,22 @@ class Api:
             return await self._serve_order(target, headers, body, reader, writer)
         fault = self._choose_fault(method, path)
         await asyncio.sleep(fault.delay)
-        answer = await self._simulate(method, target, headers, body)
+        response = await self._simulate(method, target, headers, body)
         if self.contract.lists_jobs and (method, path) == ("GET", self.contract.listing):
-            self._hide_young(answer)
-        return await self._respond(answer, fault, writer)
+            self._hide_new_jobs(response)
+        return await self._respond(response, fault, writer)
 
     def _choose_fault(self, method: str, path: str) -> Fault:
         if method == "GET" and path == self.contract.listing and self.listings:
             fault = self.listings.popleft()
-            # If even a good answer does not show the API's time, only the machine's own clock is left.
+            # If a good response does not show the API's time either, only the machine's clock is known.
             return fault if self.contract.lists_jobs else replace(fault, dated=True)
         job = self.jobs.get(path.removeprefix(self.contract.jobs).replace("%3A", ":").replace("%40", "@"))
         if method == "GET" and job and self.look_ups[job.prompt]:
             fault = self.look_ups[job.prompt].popleft()
             job.was_denied = job.was_denied or fault.status in (400, 403, 404)
             return fault
-        return TRUE_ANSWER
+        return NO_FAULT
 
     async def _serve_order(
         self,
@@ -444,7 +444,7 @@ class Api:
         writer: asyncio.StreamWriter,
     ) -> bool:
         prompt = json.loads(body)["prompt"]
-        fault = self.orders[prompt].popleft() if self.orders[prompt] else TRUE_ANSWER
+        fault = self.orders[prompt].popleft() if self.orders[prompt] else NO_FAULT
         post = Post(self.contract, prompt, self.batch, self.now(), time.monotonic(), fault, asyncio.Event())
         self.posts.append(post)
         self.notify()
@@ -452,14 +452,14 @@ class Api:
             await asyncio.sleep(fault.delay)
             if fault.hold == "before":
                 await self._hold(post, reader)
-            answer = _Answer()
+            response = _Response()
             if fault.carried_out:
-                answer = await self._simulate("POST", target, headers, body)
-            post.status = fault.status or answer.status
+                response = await self._simulate("POST", target, headers, body)
+            post.status = fault.status or response.status
             if fault.hold == "after":
                 await self._hold(post, reader)
             await asyncio.sleep(fault.delay)
-            return await self._respond(answer, fault, writer)
+            return await self._respond(response, fault, writer)
         finally:
             post.is_done = True
             self.notify()
@@ -467,7 +467,7 @@ class Api:
     async def _hold(self, post: Post, reader: asyncio.StreamReader) -> None:
         post.is_held = True
         self.notify()
-        # Nothing more comes from the client, unless it leaves.
+        # The client sends nothing more, unless it disconnects.
         gone, released = asyncio.ensure_future(reader.read(1)), asyncio.ensure_future(post.released.wait())
         await asyncio.wait({gone, released}, return_when=asyncio.FIRST_COMPLETED)
         post.is_held = False
@@ -477,9 +477,9 @@ class Api:
             with suppress(asyncio.CancelledError, ConnectionError):
                 await task
 
-    async def _simulate(self, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes) -> _Answer:
+    async def _simulate(self, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes) -> _Response:
         path, _, query = target.partition("?")
-        answer = _Answer()
+        response = _Response()
         scope = {
             "type": "http",
             "asgi": {"version": "3.0"},
@@ -500,25 +500,25 @@ class Api:
 
         async def send(message: Any) -> None:
             if message["type"] == "http.response.start":
-                answer.status, answer.headers = message["status"], list(message["headers"])
+                response.status, response.headers = message["status"], list(message["headers"])
             else:
-                answer.body += message.get("body", b"")
+                response.body += message.get("body", b"")
 
         await self._simulator(scope, receive, send)
-        return answer
+        return response
 
-    def _hide_young(self, answer: _Answer) -> None:
-        record = json.loads(answer.body)
+    def _hide_new_jobs(self, response: _Response) -> None:
+        record = json.loads(response.body)
         rows: list[Any] = []
         for row in record["jobs"]:
             job = self.jobs[row["jobid"]]
             if job.prompt not in self.unlisted or time.monotonic() - job.real > 1:
                 rows.append(row)
-        answer.body = json.dumps({"executing": len(rows), "jobs": rows}).encode()
+        response.body = json.dumps({"executing": len(rows), "jobs": rows}).encode()
 
-    async def _respond(self, answer: _Answer, fault: Fault, writer: asyncio.StreamWriter) -> bool:
-        headers = {b"content-type": b"application/json", **dict(answer.headers)}
-        status, body = answer.status, answer.body
+    async def _respond(self, response: _Response, fault: Fault, writer: asyncio.StreamWriter) -> bool:
+        headers = {b"content-type": b"application/json", **dict(response.headers)}
+        status, body = response.status, response.body
         if fault.status is not None:
             status, body = fault.status, fault.body
             headers[b"content-type"] = b"application/json" if body.startswith(b"{") else b"text/html"

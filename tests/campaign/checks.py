@@ -1,4 +1,4 @@
-"""What must hold after each step of a scenario: the ledger of the API against the answers that the calls got."""
+"""The checks after each step of a scenario: they compare the API's ledger with the responses to the calls."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from tests.campaign.servers import Call, Server
 
 REPEAT_WINDOW = 600.0
-"""Seconds, by the API's clock, in which an identical order returns the job whose result nobody got."""
-UNKNOWN_FOR, FAILED_ANSWER_FOR = 900.0, 120.0
-"""Seconds, by the API's clock, for which an order without a readable answer blocks identical ones, and one that was
-answered with a failure."""
+"""Seconds, by the API's clock, in which an identical order returns a job whose result was not delivered."""
+UNKNOWN_FOR, FAILED_RESPONSE_FOR = 900.0, 120.0
+"""Seconds, by the API's clock, for which an order blocks identical ones: without a readable response, and with a
+failure as its response."""
 DATES = 1.5
-"""Seconds that are uncertain because the API's dates are whole seconds."""
+"""Tolerance in seconds, because the API's dates are whole seconds."""
 MARGIN = 5.0
-"""The same for the limits of minutes."""
+"""Tolerance in seconds for limits of minutes."""
 DEGRADED_FOR = 65.0
-"""Seconds for which a server does not try the journal again."""
+"""Seconds after which a server tries the journal again."""
 
 
 @dataclass(eq=False, slots=True)
 class Destruction:
-    """The journal's file was removed, replaced or overwritten. `is_clean`: while no call was in progress."""
+    """A removal, replacement or overwriting of the journal's file. `is_clean`: no call was in progress."""
 
     kind: str
     real: float
@@ -36,39 +36,37 @@ class Destruction:
 
 
 @dataclass(slots=True)
-class Unusable:
-    """From when until when the journal could not be used; `until` is None while it cannot."""
+class UnusablePeriod:
+    """A period in which the journal cannot be used. `until` is None before its end."""
 
     since: float
     until: float | None = None
 
     def covers(self, real: float) -> bool:
-        """Whether the journal could certainly not be used from then on. The period is not over."""
+        """Whether the journal has certainly been unusable since that time. The period is not over."""
         return self.since < real and self.until is None
 
-    def touches(self, real: float) -> bool:
-        """Whether a server may have been without the journal then."""
+    def may_affect(self, real: float) -> bool:
+        """Whether a server may have worked without the journal at that time."""
         return self.since - 1 <= real and (self.until is None or real <= self.until + DEGRADED_FOR)
 
 
 @dataclass
-class Books:
-    """All that happened, and the checks of it.
+class LedgerChecker:
+    """Records what happened, and checks it.
 
     Attributes:
         calls: of `generate_video` and `get_job`.
-        checked: how many jobs and posts of the ledger have been checked.
-        generation: how many times the journal's file has become another one.
+        generation: how often the journal's file has been replaced.
         is_required: whether nothing is ordered without the journal.
-        named: jobs that an answer named.
-        accepted: how often each exception of the rules applied.
+        accepted: how often each exception to the rules applied.
     """
 
     api: Api
     is_required: bool = False
     calls: list[Call] = field(default_factory=list)
     destructions: list[Destruction] = field(default_factory=list)
-    unusable: list[Unusable] = field(default_factory=list)
+    unusable: list[UnusablePeriod] = field(default_factory=list)
     generation: int = 0
     generations: dict[str, int] = field(default_factory=dict)
     accepted: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -77,35 +75,35 @@ class Books:
 
     # Look-ups.
 
-    def group(self, prompt: str, batch: int) -> list[Call]:
-        """The calls that ordered this in the batch."""
+    def get_calls(self, prompt: str, batch: int) -> list[Call]:
+        """Get the calls of a batch with this prompt."""
         return [call for call in self.calls if call.prompt == prompt and call.batch == batch]
 
-    def own_jobs(self, prompt: str) -> list[LedgerJob]:
-        """The jobs of our orders of this, the oldest first."""
+    def list_own_jobs(self, prompt: str) -> list[LedgerJob]:
+        """Get the jobs of our orders with this prompt, oldest first."""
         return [job for job in self.api.jobs.values() if job.prompt == prompt and not job.is_foreign]
 
     def is_new_take(self, prompt: str, batch: int) -> bool:
-        return any(call.arguments.get("new_take") for call in self.group(prompt, batch))
+        return any(call.arguments.get("new_take") for call in self.get_calls(prompt, batch))
 
     def was_without_journal(self, calls: Iterable[Call]) -> bool:
-        """Whether one of them worked without the journal: its answer warns of that, or it got none meanwhile."""
+        """Whether a call worked without the journal: a warning says so, or it had no response in such a period."""
         for call in calls:
             if call.is_warned:
                 return True
-            if not call.answers and any(period.touches(call.sent) for period in self.unusable):
+            if not call.responses and any(period.may_affect(call.sent) for period in self.unusable):
                 return True
         return False
 
     # (a) No order is billed twice.
 
     def check_billed_once(self) -> list[str]:
-        """Problems with the jobs and orders that are new since the last check."""
+        """List the problems with jobs and orders since the last check."""
         problems: list[str] = []
         jobs = list(self.api.jobs.values())
         for job in jobs[self._checked_jobs :]:
             if not job.is_foreign and not self.is_new_take(job.prompt, job.batch):
-                same_order = self.own_jobs(job.prompt)
+                same_order = self.list_own_jobs(job.prompt)
                 before = same_order[: same_order.index(job)]
                 twice = [earlier for earlier in before if not self._may_follow(earlier, job)]
                 problems += [f"billed twice: {job.prompt}: {earlier.jobid}, then {job.jobid}" for earlier in twice]
@@ -120,29 +118,29 @@ class Books:
         return problems
 
     def _may_follow(self, earlier: LedgerJob, job: LedgerJob) -> bool:
-        calls = self.group(job.prompt, job.batch)
-        if self._has_excuse(earlier.real, job.real, [*self.group(earlier.prompt, earlier.batch), *calls], earlier):
+        calls = self.get_calls(job.prompt, job.batch)
+        if self._is_excused(earlier.real, job.real, [*self.get_calls(earlier.prompt, earlier.batch), *calls], earlier):
             return True
         seconds = (job.at - earlier.at).total_seconds()
         if earlier.was_denied and seconds > UNKNOWN_FOR - MARGIN:
             return self._accept("an old job was denied by the API")
         if not self.api.contract.lists_jobs and self._was_unknown(earlier, seconds):
-            # Nothing shows whether it still runs: docs/guarantees.md names this as what is not guaranteed.
+            # It is unknown whether it still runs: docs/guarantees.md describes this exception.
             return self._accept("a job of unknown outcome ran for longer than it blocks the order")
         if earlier.runs(job.real) or earlier.ended is None:
             return False
-        # A call that came while the job ran means the same video.
-        came = max((call.sent for call in calls), default=job.real)
+        # A call that arrived while the job ran requests the same video.
+        arrived = max((call.sent for call in calls), default=job.real)
         reasons = {
             "after the repeat window": seconds - (earlier.ended - earlier.real) > REPEAT_WINDOW - MARGIN,
             "after an unknown outcome": self._was_unknown(earlier, seconds),
-            "after the result was handed over": came >= earlier.ended - DATES
-            and self._was_handed_over(earlier, job.real),
+            "after the result was delivered": arrived >= earlier.ended - DATES
+            and self._was_delivered(earlier, job.real),
         }
         return any(applies and self._accept(reason) for reason, applies in reasons.items())
 
-    def _was_handed_over(self, job: LedgerJob, before: float) -> bool:
-        """Whether a call that began before returned the finished job, or may have."""
+    def _was_delivered(self, job: LedgerJob, before: float) -> bool:
+        """Whether an earlier call returned, or may have returned, the finished job."""
         assert job.ended is not None
         for call in self.calls:
             if call.sent > before:
@@ -150,40 +148,40 @@ class Books:
             if call.content.get("jobid") == job.jobid and call.content.get("state") in ("completed", "failed"):
                 return True
             is_about = call.prompt == job.prompt or call.arguments.get("jobid") == job.jobid
-            if is_about and not call.answers and call.ended and call.ended > job.ended - 0.1:
+            if is_about and not call.responses and call.ended and call.ended > job.ended - 0.1:
                 return True
         return False
 
     def _was_unknown(self, job: LedgerJob, seconds: float) -> bool:
-        """Whether the job's order had no readable answer, and the time is over for which that blocks others."""
+        """Whether the job's order had no readable response, and no longer blocks identical orders."""
         for post in self.api.posts:
             if post.prompt == job.prompt and post.batch == job.batch:
-                if post.has_message and seconds > FAILED_ANSWER_FOR - MARGIN:
+                if post.has_message and seconds > FAILED_RESPONSE_FOR - MARGIN:
                     return True
-                if post.proves_nothing and seconds > UNKNOWN_FOR - MARGIN:
+                if post.is_inconclusive and seconds > UNKNOWN_FOR - MARGIN:
                     return True
-        killed = any(call.was_killed for call in self.group(job.prompt, job.batch))
+        killed = any(call.was_killed for call in self.get_calls(job.prompt, job.batch))
         return killed and seconds > UNKNOWN_FOR - MARGIN
 
     def _may_be_sent(self, earlier: Post, post: Post) -> bool:
-        if not earlier.proves_nothing:
+        if not earlier.is_inconclusive:
             return True
         seconds = (post.at - earlier.at).total_seconds()
-        blocked = FAILED_ANSWER_FOR if earlier.has_message else UNKNOWN_FOR
+        blocked = FAILED_RESPONSE_FOR if earlier.has_message else UNKNOWN_FOR
         if seconds > blocked - MARGIN:
             return True
-        calls = self.group(earlier.prompt, earlier.batch) + self.group(post.prompt, post.batch)
-        if self._has_excuse(earlier.real, post.real, calls, None):
+        calls = self.get_calls(earlier.prompt, earlier.batch) + self.get_calls(post.prompt, post.batch)
+        if self._is_excused(earlier.real, post.real, calls, None):
             return True
         if not self.api.contract.lists_jobs:
             return False
-        # Once a job has been taken for the order's, the rules are those of that job.
+        # Once the order has adopted a job, the rules of that job apply.
         between = [call for call in self.calls if call.prompt == post.prompt and call.sent <= post.real]
-        return any("jobid" in call.content or not call.answers for call in between)
+        return any("jobid" in call.content or not call.responses for call in between)
 
-    def _has_excuse(self, first: float, second: float, calls: list[Call], job: LedgerJob | None) -> bool:
+    def _is_excused(self, first: float, second: float, calls: list[Call], job: LedgerJob | None) -> bool:
         if not self.is_required and self.was_without_journal(calls):
-            return self._accept("without the journal, and warned of")
+            return self._accept("without the journal, with a warning")
         lost = [each for each in self.destructions if first - 1 < each.real <= second + 1]
         if not lost:
             return False
@@ -193,7 +191,7 @@ class Books:
             knows = last.started < lost[0].real and lost[0].generation in last.touched
             group = [call for call in calls if call.batch == calls[-1].batch]
             if knows and len(group) == 1 and first < lost[0].real - 1:
-                # Its orderer had read the file with the first order, and remembers it.
+                # The server had read the file with the first order, and keeps it in memory.
                 return False
         return self._accept("after the journal was destroyed")
 
@@ -201,19 +199,19 @@ class Books:
         self.accepted[reason] += 1
         return True
 
-    # (c), (d) Every call is answered once, and every answer is right about the money.
+    # (c), (d) Every call gets one response, and every response is right about the charge.
 
-    def check_answers(self, calls: list[Call]) -> list[str]:
-        """Problems with the answers of one batch."""
+    def check_responses(self, calls: list[Call]) -> list[str]:
+        """List the problems with the responses of one batch."""
         problems: list[str] = []
         for call in calls:
             name = f"{call.tool} {call.arguments} on {call.server}"
-            if len(call.answers) != 1 and not (call.was_cancelled or call.was_killed):
-                problems.append(f"{len(call.answers)} answers: {name}")
-            if len(call.answers) > 1:
-                problems.append(f"more than one answer: {name}")
-            if call.answers and not call.was_cancelled and not call.content:
-                problems.append(f"an answer without content: {name}: {call.text}")
+            if len(call.responses) != 1 and not (call.was_cancelled or call.was_killed):
+                problems.append(f"{len(call.responses)} responses: {name}")
+            if len(call.responses) > 1:
+                problems.append(f"more than one response: {name}")
+            if call.responses and not call.was_cancelled and not call.content:
+                problems.append(f"a response without content: {name}: {call.text}")
             if call.tool == "generate_video" and call.content:
                 problems += [f"{problem}: {name}: {call.text}" for problem in self._check_money(call)]
         ordering = {call.prompt for call in calls if call.tool == "generate_video"}
@@ -228,7 +226,7 @@ class Books:
         if error and "charged" not in error:
             return ["an error without charged"]
         if charged not in ("yes", "no", "unknown"):
-            return ["no word about the money"]
+            return ["no information about the charge"]
         problems: list[str] = []
         if charged == "yes":
             problems += self._check_charged(call, content.get("jobid") or error.get("jobid"))
@@ -242,7 +240,7 @@ class Books:
         return problems
 
     def _check_failed(self, error: dict[str, Any]) -> list[str]:
-        """Problems with what the error about a failed job says about the money."""
+        """List the problems with the charge in the error about a failed job."""
         job = self.api.jobs.get(error.get("jobid", ""))
         if job is None:
             return ["no job has failed"]
@@ -264,12 +262,12 @@ class Books:
             return [f"the job of another order ({job.prompt})"]
         # The list of running jobs shows a job's model, account and time only.
         if job.model != call.arguments["model"]:
-            return ["somebody else's job of another model"]
+            return ["a job of another machine with another model"]
         is_finished = call.content.get("state") == "completed"
-        ordered = call.arguments.get("aspect_ratio", "16:9"), call.arguments.get("duration", "5s")
-        if is_finished and ordered != (job.job.request["aspect_ratio"], job.job.request["duration"]):
-            return ["somebody else's video, of another shape or length"]
-        self._accept("somebody else's job was adopted")
+        expected = call.arguments.get("aspect_ratio", "16:9"), call.arguments.get("duration", "5s")
+        if is_finished and expected != (job.job.request["aspect_ratio"], job.job.request["duration"]):
+            return ["a video of another machine with another shape or length"]
+        self._accept("a job of another machine was adopted")
         return []
 
     def _was_destroyed_before(self, call: Call) -> bool:
@@ -277,17 +275,17 @@ class Books:
 
     def _may_be_unknown(self, call: Call) -> bool:
         for post in self.api.posts:
-            if post.prompt == call.prompt and post.proves_nothing:
+            if post.prompt == call.prompt and post.is_inconclusive:
                 return True
         same = [each for each in self.calls if each.prompt == call.prompt]
         if any(each.real > same[0].sent - 1 for each in self.destructions):
-            # A server that had the old file open restores what it read there, perhaps without what came of it.
+            # A server that had the old file open restores what it read there, perhaps without the outcome.
             return self._accept("unknown, after the journal was destroyed")
         return any(each.was_killed for each in same)
 
     def _check_group(self, prompt: str, calls: list[Call]) -> list[str]:
-        """Problems with identical calls of one batch: no job without an answer that owns up to it."""
-        created = {job.jobid for job in self.own_jobs(prompt) if job.batch == calls[0].batch}
+        """List the problems with identical calls of one batch. Every job must be in a response."""
+        created = {job.jobid for job in self.list_own_jobs(prompt) if job.batch == calls[0].batch}
         silent = 0
         for call in calls:
             content = call.content
@@ -295,22 +293,24 @@ class Books:
             jobid = content.get("jobid") or error.get("jobid")
             if jobid in created:
                 created.discard(jobid)
-            elif not call.answers or call.was_cancelled or error.get("charged") == "unknown" or self._is_adopted(call):
+            elif (
+                not call.responses or call.was_cancelled or error.get("charged") == "unknown" or self._is_adopted(call)
+            ):
                 silent += 1
         if len(created) > silent:
-            answers = [call.text for call in calls]
-            return [f"jobs that no answer owns up to: {prompt}: {sorted(created)}: {answers}"]
+            responses = [call.text for call in calls]
+            return [f"jobs that are in no response: {prompt}: {sorted(created)}: {responses}"]
         return []
 
     def _is_adopted(self, call: Call) -> bool:
-        """Whether the job of another order was taken for this one's; `_check_charged` decides whether it may be."""
+        """Whether the call adopted the job of another order. `_check_charged` decides whether that is allowed."""
         job = self.api.jobs.get(call.content.get("jobid", ""))
         return job is not None and job.prompt != call.prompt
 
     # (b) Every job can be found.
 
     def check_found(self, listed: list[dict[str, Any]]) -> list[str]:
-        """Problems with the list of a fresh server."""
+        """List the problems with the job list of a new server."""
         problems: list[str] = []
         named = " ".join(call.text for call in self.calls)
         unknown: dict[str, int] = defaultdict(int)
@@ -325,7 +325,7 @@ class Books:
                 unknown[job.prompt] -= 1
                 self.accepted["listed as unknown"] += 1
                 continue
-            calls = self.group(job.prompt, job.batch)
+            calls = self.get_calls(job.prompt, job.batch)
             if any(each.real > job.real - 1 for each in self.destructions):
                 self._accept("not found, after the journal was destroyed")
             elif self.was_without_journal(calls):
@@ -335,11 +335,11 @@ class Books:
             elif self._was_unknown(job, (self.api.now() - job.at).total_seconds()):
                 self._accept("not found, long after an unknown outcome")
             else:
-                problems.append(f"a job that nobody knows of: {job.prompt}: {job.jobid}")
+                problems.append(f"a job that cannot be found: {job.prompt}: {job.jobid}")
         return problems
 
 
 def describe_server(server: Server) -> str:
-    """The end of a server's log, for a failure."""
+    """Format the end of a server's log, for the report of a failure."""
     text = server.log.read_text(encoding="utf-8", errors="replace") if server.log.exists() else ""
     return f"--- log of {server}:\n{text[-3000:]}"

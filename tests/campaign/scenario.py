@@ -1,4 +1,4 @@
-"""Random scenarios: three servers with one journal, orders, and everything that can go wrong at the same time."""
+"""Random scenarios: three servers with one journal, orders, and all kinds of simultaneous faults."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from tests.campaign.api import CONTRACTS, HELD, PATIENCE, Api, Cut, Fault
-from tests.campaign.checks import Books, Destruction, Unusable, describe_server
+from tests.campaign.api import CONTRACTS, HELD, TIMEOUT, Api, Cut, Fault
+from tests.campaign.checks import Destruction, LedgerChecker, UnusablePeriod, describe_server
 from tests.campaign.servers import Call, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SERVERS = 3
-IN_MEMORY = Path("/dev/shm")  # noqa: S108 - only as a place for temporary folders of their own
+IN_MEMORY = Path("/dev/shm")  # noqa: S108 - only for private temporary folders
 DISK_BYTES = 512 * 1024
 LONGEST_LIST = 100
 UNDOCUMENTED = (
@@ -34,19 +34,19 @@ UNDOCUMENTED = (
     *(590, 595, 597, 598, 599),
     *(409, 596),
 )
-"""Of these, each API documents some."""
+"""Each API documents some of these."""
 CUTS: tuple[Cut, ...] = ("drop", "reset", "head", "body", "garbage")
 CLOCK_ERRORS = (-3 * 86_400.0, -1_800.0, 45.0, 1_800.0, 86_400.0, 3 * 365 * 86_400.0)
 
 
 class Violation(AssertionError):
-    """Something does not hold. The text has all that is needed to find out why."""
+    """A check failed. The text contains everything that is needed to find the cause."""
 
 
-class World:
-    """An API, a journal and three servers, and the steps that happen to them.
+class Scenario:
+    """An API, a journal and three servers, and the steps that change them.
 
-    `seed` determines the API and the steps; what happens at the same time is up to the processes.
+    `seed` determines the API and the steps. The processes determine the timing.
     """
 
     def __init__(self, seed: int) -> None:
@@ -55,7 +55,7 @@ class World:
         self.contract = CONTRACTS[seed % len(CONTRACTS)]
         self._undocumented = [status for status in UNDOCUMENTED if status not in self.contract.rejections]
         self.api = Api(self.contract, random.Random(seed))
-        self.books = Books(self.api, is_required=self.rng.random() < 0.2)
+        self.checker = LedgerChecker(self.api, is_required=self.rng.random() < 0.2)
         self.steps: list[str] = []
         self.kinds: Counter[str] = Counter()
         self.servers: list[Server] = []
@@ -95,7 +95,7 @@ class World:
 
     @contextmanager
     def _disk(self) -> Iterator[None]:
-        """Put the journal on a small disk of its own, where this process may mount one."""
+        """Put the journal on a separate small disk if this process may mount one."""
         mount, umount = shutil.which("mount"), shutil.which("umount")
         if sys.platform != "linux" or os.geteuid() != 0 or not mount or not umount:
             yield
@@ -108,10 +108,10 @@ class World:
             if self._has_disk:
                 subprocess.run([umount, "-l", str(self.folder)], capture_output=True, check=False)
 
-    # The run.
+    # Running.
 
     def run(self, orders: int) -> None:
-        """Take steps until so many orders have arrived at the API; then look for every job."""
+        """Take steps until `orders` orders have arrived at the API, then look up every job."""
         try:
             while len(self.api.posts) < orders:
                 self._step()
@@ -149,48 +149,48 @@ class World:
         self._settle()
 
     def _settle(self) -> None:
-        """Wait for all answers, and check everything."""
+        """Wait for all responses, and check everything."""
         self.api.release()
-        self._wait_for_answers(self._batch)
+        self._wait_for_responses(self._batch)
         # A cancelled call may still be delivering its order.
         self.api.wait(lambda: all(post.is_done for post in self.api.posts))
-        problems = [*self.books.check_billed_once(), *self.books.check_answers(self._batch)]
+        problems = [*self.checker.check_billed_once(), *self.checker.check_responses(self._batch)]
         for server in self._all_servers:
             problems += [f"{server} {problem}" for problem in server.problems]
         for call in self._batch:
-            if call.answers and not call.is_warned:
-                call.server.touched.add(self.books.generation)
+            if call.responses and not call.is_warned:
+                call.server.touched.add(self.checker.generation)
         if problems:
             raise Violation(self._describe(problems))
 
-    def _wait_for_answers(self, calls: list[Call]) -> None:
+    def _wait_for_responses(self, calls: list[Call]) -> None:
         if not self.api.wait(lambda: all(call.is_over for call in calls)):
             missing = [
-                f"no answer: {call.tool} {call.arguments} on {call.server}" for call in calls if not call.is_over
+                f"no response: {call.tool} {call.arguments} on {call.server}" for call in calls if not call.is_over
             ]
             raise Violation(self._describe(missing))
 
     def _finish(self) -> None:
-        """End all jobs and servers, and look for every job with a fresh server."""
+        """End all jobs and servers, and look up every job with a new server."""
         self._end_all_jobs()
         self.api.batch += 1
         self._batch = []
-        for server in self._alive():
+        for server in self._list_running():
             self._batch.append(server.begin("get_job", {"jobid": self._clock_job, "wait_seconds": 0}, self.api.batch))
-        self._wait_for_answers(self._batch)
+        self._wait_for_responses(self._batch)
         kills = self.rng.random() < 0.3
-        self._note(f"finish: {'kill' if kills else 'stop'} all servers, and list the jobs with a fresh one")
-        for server in self._alive():
+        self._log_step(f"finish: {'kill' if kills else 'stop'} all servers, and list the jobs with a fresh one")
+        for server in self._list_running():
             self._end_server(server, kills=kills)
         fresh = self._start_server(SERVERS, clock_error=0.0)
         call = fresh.begin("list_jobs", {"limit": LONGEST_LIST}, self.api.batch)
-        self._wait_for_answers([call])
-        problems = self.books.check_found(call.content.get("jobs", []))
+        self._wait_for_responses([call])
+        problems = self.checker.check_found(call.content.get("jobs", []))
         if problems:
             raise Violation(self._describe([*problems, call.text]))
 
     def _describe(self, problems: list[str]) -> str:
-        head = f"SEED {self.seed}, API {self.contract.api}, journal required: {self.books.is_required}"
+        head = f"SEED {self.seed}, API {self.contract.api}, journal required: {self.checker.is_required}"
         lines = [head, *problems, "--- steps:", *self.steps]
         lines.append("--- orders at the API:")
         begun = self.api.posts[0].real if self.api.posts else 0.0
@@ -203,19 +203,19 @@ class World:
             foreign = ", foreign" if job.is_foreign else ""
             lines.append(f"batch {job.batch}, {job.real - begun:.2f} s, {ended}: {job.prompt}{foreign}: {job.jobid}")
         lines.append("--- calls:")
-        for call in self.books.calls:
+        for call in self.checker.calls:
             end = "killed" if call.was_killed else "cancelled" if call.was_cancelled else "answered"
             times = f"{call.sent - begun:.2f} s to {(call.ended or 0) - begun:.2f} s"
             lines.append(f"batch {call.batch}, {times}, {call.server}, {call.arguments}, {end}: {call.text[:600]}")
         lines += [describe_server(server) for server in self._all_servers]
         return "\n".join(lines)
 
-    def _note(self, text: str) -> None:
+    def _log_step(self, text: str) -> None:
         self.steps.append(f"{self.api.batch}: {text}")
 
     # Servers.
 
-    def _alive(self) -> list[Server]:
+    def _list_running(self) -> list[Server]:
         return [server for server in self.servers if server.is_alive]
 
     def _start_server(self, number: int, clock_error: float | None = None) -> Server:
@@ -228,7 +228,7 @@ class World:
             name: value,
             "LUMA_MCP_BASE_URL": self.url,
             "LUMA_MCP_JOURNAL": str(self.journal),
-            "LUMA_MCP_JOURNAL_REQUIRED": str(int(self.books.is_required)),
+            "LUMA_MCP_JOURNAL_REQUIRED": str(int(self.checker.is_required)),
             "LUMA_MCP_THUMBNAILS": "0",
         }
         name = f"server {number + 1}, process {self._started}"
@@ -251,13 +251,13 @@ class World:
         self.cpu_seconds += server.cpu_seconds
 
     def _replace_server(self, server: Server, *, kills: bool) -> None:
-        self._note(f"{'kill' if kills else 'stop'} {server}, and start it again")
+        self._log_step(f"{'kill' if kills else 'stop'} {server}, and start it again")
         number = self.servers.index(server)
         self._end_server(server, kills=kills)
         self._start_server(number)
 
     def _kill_all(self) -> None:
-        for server in self._alive():
+        for server in self._list_running():
             self._end_server(server, kills=True)
 
     # Orders.
@@ -276,7 +276,7 @@ class World:
         return arguments
 
     def _choose_request(self, new: float) -> dict[str, Any]:
-        """A new request, or with the rest of the probability one that was ordered before."""
+        """Choose a new request with probability `new`, otherwise an earlier one."""
         if not self._prompts or self.rng.random() < new:
             return self._new_request()
         recent = self._prompts[-12:]
@@ -310,7 +310,7 @@ class World:
         return Fault(delay=rng.choice((0.2, 1.0)), dated=rng.random() < 0.5)
 
     def _plan(self, arguments: dict[str, Any], fault: Fault | None = None) -> None:
-        """Choose what happens to the order, to its job and to the look-ups of it."""
+        """Choose the faults of the order and of look-ups of its job, and the duration of the job."""
         prompt, rng = arguments["prompt"], self.rng
         first = fault or self._choose_order_fault()
         faults = deque([first])
@@ -327,14 +327,14 @@ class World:
             self.api.listings.append(self._choose_read_fault())
         held = "" if self.api.service.durations[prompt] != HELD else ", the job is held"
         looked_up = "; ".join(map(str, self.api.look_ups[prompt]))
-        self._note(f"  {prompt}: {'; then '.join(map(str, faults))}{held}. Look-ups: {looked_up or 'true'}")
+        self._log_step(f"  {prompt}: {'; then '.join(map(str, faults))}{held}. Look-ups: {looked_up or 'true'}")
 
     def _begin(self, server: Server, arguments: dict[str, Any], **options: Any) -> Call:
         chosen = {"wait_seconds": self.rng.choice((0, 0, 0, 1, 2)), **options}
         call = server.begin("generate_video", {**arguments, **chosen}, self.api.batch)
-        self._note(f"  order {call.arguments} from {server}")
+        self._log_step(f"  order {call.arguments} from {server}")
         self._batch.append(call)
-        self.books.calls.append(call)
+        self.checker.calls.append(call)
         return call
 
     def _begin_some(self, most: int = 5) -> None:
@@ -347,7 +347,7 @@ class World:
             self._plan(arguments)
         for arguments in chosen.values():
             kind = self.rng.random()
-            alive = self._alive()
+            alive = self._list_running()
             if kind < 0.1:
                 self._begin(self.rng.choice(alive), arguments, new_take=True)
             elif kind < 0.35:
@@ -357,23 +357,23 @@ class World:
                 self._begin(self.rng.choice(alive), arguments)
 
     def _order(self) -> None:
-        self._note("order")
+        self._log_step("order")
         self._begin_some()
 
     def _order_in_an_outage(self) -> None:
-        self._note("the API refuses connections")
+        self._log_step("the API refuses connections")
         self.api.refuse()
         self._begin_some(3)
         ends_soon = self.rng.random() < 0.5
         if not ends_soon:
-            self._wait_for_answers(self._batch)
+            self._wait_for_responses(self._batch)
         else:
-            # Those that wait try again.
+            # Waiting servers try again.
             self.api.wait(lambda: all(call.is_over for call in self._batch), 0.5)
         self.api.accept()
 
     def _begin_target(self, hold: str) -> tuple[dict[str, Any], list[Call]]:
-        """Order something from one or several servers that is held at the API; wait until it is held, if it arrives."""
+        """Place an order, held at the API, from one or several servers. Wait until it is held, if it arrives."""
         arguments = self._choose_request(new=0.7)
         fault = self._choose_order_fault()
         if hold == "before":
@@ -383,7 +383,7 @@ class World:
             if fault.status in self.contract.rejections:
                 fault = replace(fault, status=None)
         self._plan(arguments, fault)
-        servers = self.rng.sample(self._alive(), self.rng.choice((1, 1, 2)))
+        servers = self.rng.sample(self._list_running(), self.rng.choice((1, 1, 2)))
         calls = [self._begin(server, arguments, wait_seconds=self.rng.choice((0, 2, 5))) for server in servers]
         batch = self.api.batch
 
@@ -402,58 +402,58 @@ class World:
 
     def _order_and_kill(self) -> None:
         hold = self._choose_hold()
-        self._note(f"order, and kill (held: {hold or 'no'})")
+        self._log_step(f"order, and kill (held: {hold or 'no'})")
         if self.rng.random() < 0.5:
             self._begin_some(2)
         arguments, calls = self._begin_target(hold)
         self._replace_server(self.rng.choice(calls).server, kills=True)
         self.api.release()
-        self._wait_for_answers(self._batch)
+        self._wait_for_responses(self._batch)
         if self.rng.random() < 0.7:
-            self._note("order it again")
+            self._log_step("order it again")
             self.api.wait(lambda: all(post.is_done for post in self.api.posts))
             self._settle()
             self.api.batch += 1
             self._batch = []
-            self._begin(self.rng.choice(self._alive()), arguments)
+            self._begin(self.rng.choice(self._list_running()), arguments)
 
     def _order_and_cancel(self) -> None:
         hold = self._choose_hold()
-        self._note(f"order, and cancel (held: {hold or 'no'})")
+        self._log_step(f"order, and cancel (held: {hold or 'no'})")
         if self.rng.random() < 0.5:
             self._begin_some(2)
         arguments, calls = self._begin_target(hold)
         for call in calls:
             if self.rng.random() < 0.8:
-                self._note(f"  cancel the call on {call.server}")
+                self._log_step(f"  cancel the call on {call.server}")
                 call.server.cancel(call)
         self.api.release()
-        self._wait_for_answers(self._batch)
+        self._wait_for_responses(self._batch)
         if self.rng.random() < 0.7:
-            # Another call of the same server is answered only after what the cancelled one had begun.
+            # The server responds to another call only after finishing what the cancelled call had started.
             self._settle()
             self.api.batch += 1
             self._batch = []
             if self.rng.random() < 0.6:
                 self._end_all_jobs()
             if self.rng.random() < 0.3:
-                self._list_on(self.rng.choice(self._alive()))
-            self._note("order it again")
-            self._begin(self.rng.choice(self._alive()), arguments)
+                self._list_on(self.rng.choice(self._list_running()))
+            self._log_step("order it again")
+            self._begin(self.rng.choice(self._list_running()), arguments)
 
     def _order_without_reading(self) -> None:
-        server = self.rng.choice(self._alive())
-        self._note(f"{server} is not read")
+        server = self.rng.choice(self._list_running())
+        self._log_step(f"{server} is not read")
         server.stop_reading()
-        # Enough to fill the pipe.
+        # Enough responses to fill the pipe.
         for _ in range(6):
             self._batch.append(server.begin("list_options", {}, self.api.batch))
         arguments = self._choose_request(new=0.8)
         self._plan(arguments)
         self._begin(server, arguments)
-        others = [other for other in self._alive() if other is not server]
+        others = [other for other in self._list_running() if other is not server]
         calls = [self._begin(other, arguments) for other in others[: self.rng.randint(0, len(others))]]
-        self._wait_for_answers(calls)
+        self._wait_for_responses(calls)
         if self.rng.random() < 0.4:
             self._replace_server(server, kills=True)
         else:
@@ -462,7 +462,7 @@ class World:
     # Jobs and time.
 
     def _end_jobs(self) -> None:
-        self._note("held jobs end")
+        self._log_step("held jobs end")
         for job in list(self.api.jobs.values()):
             if job.ended is None and job.jobid != self._clock_job and self.rng.random() < 0.7:
                 self.api.end_job(job)
@@ -477,32 +477,32 @@ class World:
         if not jobids:
             return
         jobid = self.rng.choice(jobids[-10:])
-        server = self.rng.choice(self._alive())
-        self._note(f"get_job {jobid} from {server}")
+        server = self.rng.choice(self._list_running())
+        self._log_step(f"get_job {jobid} from {server}")
         call = server.begin("get_job", {"jobid": jobid, "wait_seconds": 0}, self.api.batch)
-        self.books.calls.append(call)
+        self.checker.calls.append(call)
         self._batch.append(call)
 
     def _list(self) -> None:
-        self._list_on(self.rng.choice(self._alive()))
+        self._list_on(self.rng.choice(self._list_running()))
 
     def _list_on(self, server: Server) -> None:
-        self._note(f"list_jobs from {server}")
+        self._log_step(f"list_jobs from {server}")
         call = server.begin("list_jobs", {"limit": LONGEST_LIST}, self.api.batch)
         self._batch.append(call)
-        self._wait_for_answers([call])
+        self._wait_for_responses([call])
 
     def _restart(self) -> None:
-        self._replace_server(self.rng.choice(self._alive()), kills=self.rng.random() < 0.4)
+        self._replace_server(self.rng.choice(self._list_running()), kills=self.rng.random() < 0.4)
 
     def _pass_time(self) -> None:
         minutes = self.rng.choice((3, 11, 20))
-        self._note(f"{minutes} minutes pass")
+        self._log_step(f"{minutes} minutes pass")
         self.api.pass_time(minutes)
-        # No clock jumps while a server runs: each sees the new time at once.
-        for server in self._alive():
+        # Clocks do not jump while a server runs, so every server must see the new time at once.
+        for server in self._list_running():
             self._batch.append(server.begin("get_job", {"jobid": self._clock_job, "wait_seconds": 0}, self.api.batch))
-        self._wait_for_answers(self._batch)
+        self._wait_for_responses(self._batch)
 
     def _start_foreign(self, model: str, seconds: float) -> str:
         self._foreign += 1
@@ -517,16 +517,16 @@ class World:
         return self.api.start_foreign(params, seconds).jobid
 
     def _foreign_jobs(self) -> None:
-        self._note("jobs of another machine, and orders")
+        self._log_step("jobs of another machine, and orders")
         for _ in range(self.rng.randint(1, 2)):
             model, seconds = self.rng.choice(self.contract.models), self.rng.choice((0.5, 0.5, 3.0, 3.0, HELD))
             if self.rng.random() < 0.5:
                 jobid = self._start_foreign(model, seconds)
-                self._note(f"  before: {model} for {seconds} s: {jobid}")
+                self._log_step(f"  before: {model} for {seconds} s: {jobid}")
             arguments, _ = self._begin_target(self.rng.choice(("before", "after")))
             if self.rng.random() < 0.7:
                 jobid = self._start_foreign(self.rng.choice((model, arguments["model"])), seconds)
-                self._note(f"  during: for {seconds} s: {jobid}")
+                self._log_step(f"  during: for {seconds} s: {jobid}")
             self.api.release()
 
     # The journal.
@@ -536,15 +536,15 @@ class World:
             path = self.aside / f"copy-{self.api.batch}.db"
             with closing(sqlite3.connect(path)) as target:
                 source.backup(target)
-            self._copy = path, self.books.generation
-            self._note("keep a copy of the journal")
+            self._copy = path, self.checker.generation
+            self._log_step("keep a copy of the journal")
 
     def _destroy(self, *, is_clean: bool) -> None:
         kinds = ["removed", "removed with all", "moved away"]
         if self._copy:
             kinds += ["replaced", "overwritten"] if is_clean else ["replaced"]
         kind = self.rng.choice(kinds)
-        self._note(f"the journal is {kind}")
+        self._log_step(f"the journal is {kind}")
         if not self.journal.exists():
             return
         if kind == "moved away":
@@ -560,8 +560,8 @@ class World:
             if kind == "removed with all":
                 for path in self.folder.glob("journal.db*"):
                     path.unlink(missing_ok=True)
-        self.books.destructions.append(Destruction(kind, time.monotonic(), self.books.generation, is_clean))
-        self.books.generation += 1
+        self.checker.destructions.append(Destruction(kind, time.monotonic(), self.checker.generation, is_clean))
+        self.checker.generation += 1
 
     def _change_file(self) -> None:
         self._destroy(is_clean=True)
@@ -570,23 +570,23 @@ class World:
 
     def _order_while_the_file_changes(self) -> None:
         hold = self._choose_hold()
-        self._note(f"order, and change the journal's file (held: {hold or 'no'})")
+        self._log_step(f"order, and change the journal's file (held: {hold or 'no'})")
         arguments, _ = self._begin_target(hold)
         self._destroy(is_clean=False)
         if self.rng.random() < 0.5:
-            self._begin(self.rng.choice(self._alive()), arguments)
+            self._begin(self.rng.choice(self._list_running()), arguments)
         self.api.release()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with closing(sqlite3.connect(self.journal, isolation_level=None, timeout=PATIENCE)) as database:
+        with closing(sqlite3.connect(self.journal, isolation_level=None, timeout=TIMEOUT)) as database:
             database.execute("BEGIN EXCLUSIVE")
             yield
 
     def _order_during_a_short_lock(self) -> None:
         if not self.journal.exists():
             return
-        self._note("the journal is locked for a moment")
+        self._log_step("the journal is locked for a moment")
         with self._locked():
             self._begin_some(3)
             self.api.wait(lambda: False, self.rng.choice((0.1, 0.5, 1.0)))
@@ -598,21 +598,21 @@ class World:
         if self._has_disk:
             kinds["on a full disk"] = self._full
         kind = self.rng.choice(sorted(kinds))
-        self._note(f"the journal is {kind}")
-        period = Unusable(time.monotonic())
-        self.books.unusable.append(period)
+        self._log_step(f"the journal is {kind}")
+        period = UnusablePeriod(time.monotonic())
+        self.checker.unusable.append(period)
         with kinds[kind]():
             for _ in range(self.rng.randint(1, 3)):
                 self._begin_some(3)
                 if self.rng.random() < 0.3:
-                    self._replace_server(self.rng.choice(self._alive()), kills=True)
-                self._wait_for_answers(self._batch)
+                    self._replace_server(self.rng.choice(self._list_running()), kills=True)
+                self._wait_for_responses(self._batch)
                 self._settle()
                 self.api.batch += 1
                 self._batch = []
-            self._note(f"the journal is no longer {kind}")
+            self._log_step(f"the journal is no longer {kind}")
         period.until = time.monotonic()
-        for server in self._alive():
+        for server in self._list_running():
             if self.rng.random() < 0.8:
                 self._replace_server(server, kills=self.rng.random() < 0.3)
 
@@ -643,8 +643,8 @@ class World:
             filler.unlink(missing_ok=True)
 
 
-def run_scenario(seed: int, orders: int) -> World:
-    """Run one scenario, with so many orders."""
-    with World(seed) as world:
-        world.run(orders)
-    return world
+def run_scenario(seed: int, orders: int) -> Scenario:
+    """Run one scenario with this number of orders."""
+    with Scenario(seed) as scenario:
+        scenario.run(orders)
+    return scenario

@@ -1,7 +1,7 @@
-"""Server processes that a scenario starts, calls and kills, and a light client of theirs.
+"""Server processes that a scenario starts, calls and kills, and a small client for them.
 
-Where the system can fork, a process is forked from one that has imported everything, and then is what
-`python -m luma_mcp` is: starting it anew takes a second of processor time.
+Where the system can fork, processes are forked from one that has imported everything, and then act as
+`python -m luma_mcp`, because a new interpreter takes a second of processor time.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ STEP_TIMEOUT = 60.0
 """Seconds that a step may take on a busy machine before it counts as hanging."""
 PROTOCOL = "2025-11-25"
 _SMALL_PIPE = 4096
-"""Bytes: a client that stops reading stops its server after a few answers."""
+"""Bytes. After a few responses, a client that does not read blocks its server."""
 _SET_PIPE_SIZE = 1031
 _CAPABILITIES = 0x20080522
 _DAC_OVERRIDE, _DAC_READ_SEARCH = 1 << 1, 1 << 2
 
 
 def _serve(stdin: Connection, stdout: Connection, log: str, environment: dict[str, str], clock_error: float) -> None:
-    """Be `python -m luma_mcp` with these streams and variables, on a clock that is wrong by so many seconds."""
+    """Act as `python -m luma_mcp` with these streams and variables, on a clock that is wrong by `clock_error`."""
     os.dup2(stdin.fileno(), 0)
     os.dup2(stdout.fileno(), 1)
     os.dup2(os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), 2)
@@ -45,7 +45,7 @@ def _serve(stdin: Connection, stdout: Connection, log: str, environment: dict[st
     os.environ.clear()
     os.environ.update(environment)
     if sys.platform == "linux":
-        _obey_file_modes()
+        _drop_capabilities()
     if not clock_error:
         from luma_mcp.cli.main import main
 
@@ -59,8 +59,8 @@ def _serve(stdin: Connection, stdout: Connection, log: str, environment: dict[st
     build_server(settings, wall_clock=lambda: datetime.now(UTC) + error).run("stdio")
 
 
-def _obey_file_modes() -> None:
-    """Give up the capabilities with which root reads and writes everywhere."""
+def _drop_capabilities() -> None:
+    """Drop the capabilities with which root bypasses file modes."""
     libc = ctypes.CDLL(None)
     header = (ctypes.c_uint32 * 2)(_CAPABILITIES, 0)
     sets = (ctypes.c_uint32 * 6)()
@@ -73,7 +73,7 @@ def _obey_file_modes() -> None:
 def _start(
     environment: dict[str, str], log: Path, clock_error: float
 ) -> tuple[subprocess.Popen[str] | BaseProcess, IO[str], IO[str]]:
-    """Start a process; it and its streams."""
+    """Start a process. Returns it and its streams."""
     if sys.platform == "win32":
         with log.open("a") as stderr:
             process = subprocess.Popen(
@@ -104,7 +104,7 @@ def _start(
 
 @dataclass(eq=False, slots=True)
 class Call:
-    """A call of a tool. `ended`: when it was answered, cancelled or killed, by the monotonic clock."""
+    """A call of a tool. `ended`: when it got its response, was cancelled or was killed, by the monotonic clock."""
 
     server: Server
     tool: str
@@ -112,7 +112,7 @@ class Call:
     batch: int
     number: int
     sent: float
-    answers: list[dict[str, Any]] = field(default_factory=list)
+    responses: list[dict[str, Any]] = field(default_factory=list)
     was_cancelled: bool = False
     was_killed: bool = False
     ended: float | None = None
@@ -123,25 +123,25 @@ class Call:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more is expected of it."""
-        return bool(self.answers) or self.was_cancelled or self.was_killed
+        """Whether no further response is expected."""
+        return bool(self.responses) or self.was_cancelled or self.was_killed
 
     @property
     def content(self) -> dict[str, Any]:
-        """The structured content of its answer; empty without one, or if the answer is an error of the protocol."""
+        """The structured content of its response. Empty without a response and for protocol errors."""
         result: dict[str, Any] = {}
-        if self.answers:
-            result = self.answers[0].get("result", {})
+        if self.responses:
+            result = self.responses[0].get("result", {})
         return dict(result.get("structuredContent") or {})
 
     @property
     def text(self) -> str:
-        """Its whole answer."""
-        return json.dumps(self.answers, ensure_ascii=False)
+        """Its whole response."""
+        return json.dumps(self.responses, ensure_ascii=False)
 
     @property
     def is_warned(self) -> bool:
-        """Whether the answer warns that the journal is not in use."""
+        """Whether the response warns that the journal is not in use."""
         return bool(self.content.get("warnings"))
 
 
@@ -149,9 +149,9 @@ class Server:
     """A process and its client.
 
     Attributes:
-        started: when, by the monotonic clock.
+        started: its start, by the monotonic clock.
         touched: generations of the journal's file that it has certainly opened.
-        is_alive: whether it was neither killed nor stopped.
+        is_alive: whether it has been neither killed nor stopped.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class Server:
         self._send({"method": "notifications/initialized"})
 
     def begin(self, tool: str, arguments: dict[str, Any], batch: int) -> Call:
-        """Call a tool, and do not wait for its answer."""
+        """Call a tool, and do not wait for its response."""
         self._number += 1
         call = Call(self, tool, arguments, batch, self._number, time.monotonic())
         self._calls[call.number] = call
@@ -187,22 +187,22 @@ class Server:
         return call
 
     def cancel(self, call: Call) -> None:
-        """Cancel a call, whose answer nobody takes any more."""
+        """Cancel a call. Its response is ignored."""
         if not call.is_over:
             call.was_cancelled, call.ended = True, time.monotonic()
             params = {"requestId": call.number, "reason": "the host's limit"}
             self._send({"method": "notifications/cancelled", "params": params})
 
     def stop_reading(self) -> None:
-        """Leave the server's output where it is."""
+        """Stop reading the server's output."""
         self._reads.clear()
 
     def continue_reading(self) -> None:
-        """Read again."""
+        """Continue reading the server's output."""
         self._reads.set()
 
     def kill(self) -> None:
-        """SIGKILL, and its end."""
+        """Kill the process with SIGKILL, and wait for its end."""
         self._measure()
         self._process.kill()
         self._end()
@@ -259,7 +259,7 @@ class Server:
     def _listen(self) -> None:
         while self._reads.wait():
             line = self._stdout.readline()
-            # A killed process may have written half of one.
+            # A killed process may have written half a line.
             if not line.endswith("\n"):
                 break
             message = json.loads(line)
@@ -268,10 +268,10 @@ class Server:
                 self.is_ready = True
             elif number in self._calls:
                 call = self._calls[number]
-                call.answers.append(message)
+                call.responses.append(message)
                 call.ended = call.ended or time.monotonic()
             elif number is not None:
-                self.problems.append(f"answered nobody: {message}")
+                self.problems.append(f"response without a call: {message}")
             self._on_message()
 
     def __str__(self) -> str:

@@ -1,10 +1,10 @@
-"""Real servers that share a journal, and everything that can go wrong: no order is billed twice, and none is lost.
+"""Real servers that share a journal, with all kinds of faults: no order is billed twice or lost.
 
     make campaign
 
-runs 2,000 orders, with other seeds each time; `CAMPAIGN_SEED=… CAMPAIGN_ORDERS=… make campaign` runs them again. Even
-seeds are about useapi.net, odd ones about Luma's Agents API. A failure prints the seed of its scenario, its steps, and
-what came of each order, job and call.
+runs 2,000 orders, with new seeds each time; `CAMPAIGN_SEED=… CAMPAIGN_ORDERS=… make campaign` repeats them. Even
+seeds use useapi.net, odd ones Luma's Agents API. A failure prints the seed of its scenario, its steps, and the history
+of each order, job and call.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tests.campaign.scenario import run_scenario
 from tests.conftest import ALL
 
 ORDERS = 50
-"""Orders of one scenario: a list shows all of them."""
+"""Orders of one scenario. One list can show all of them."""
 SAMPLE_SEEDS, SAMPLE_ORDERS = 2, 25 if ALL else 10
 AT_ONCE = 2
-"""Scenarios of one test: most of the time, they wait for their servers."""
+"""Simultaneous scenarios of one test. Most of the time, they wait for their servers."""
 
 
 def choose_seeds() -> tuple[range, int]:
@@ -37,9 +37,9 @@ def choose_seeds() -> tuple[range, int]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="files that are open cannot be replaced there")
 @pytest.mark.parametrize("first", choose_seeds()[0][::AT_ONCE])
-def test_no_order_is_billed_twice_and_none_is_lost(first: int) -> None:
+def test_no_order_is_billed_twice_or_lost(first: int) -> None:
     seeds, orders = choose_seeds()
     chosen = [seed for seed in range(first, first + AT_ONCE) if seed in seeds]
-    with ThreadPoolExecutor(AT_ONCE) as scenarios:
-        worlds = list(scenarios.map(partial(run_scenario, orders=orders), chosen))
-    assert all(len(world.api.posts) >= orders for world in worlds)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        scenarios = list(pool.map(partial(run_scenario, orders=orders), chosen))
+    assert all(len(scenario.api.posts) >= orders for scenario in scenarios)

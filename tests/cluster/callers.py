@@ -93,7 +93,7 @@ class Callers:
             else:
                 await self._call_by_hand(call)
         except httpx2.TimeoutException:
-            call.problem = f"no answer within {TIMEOUT:.0f} s"
+            call.problem = f"no response within {TIMEOUT:.0f} s"
         except Exception as error:  # noqa: BLE001 - the official client raises many kinds of errors
             call.problem = _describe(error)
         call.ended = time.monotonic()

@@ -70,10 +70,10 @@ class Deployment:
     disk: Path | None
     checker: LedgerChecker
 
-    def heal(self) -> None:
+    def repair(self) -> None:
         """Make everything work again."""
         for proxy in self.proxies:
-            proxy.heal()
+            proxy.repair()
         self.api.release()
 
     def give_up_unknown(self) -> None:
@@ -152,14 +152,14 @@ class Round:
 
         async def work() -> None:
             while pending:
-                await self._pursue(pending.popleft())
+                await self._act_as_user(pending.popleft())
 
-        disturbance: asyncio.Future[Any] = asyncio.ensure_future(self._disturb())
+        injection: asyncio.Future[Any] = asyncio.ensure_future(self._inject_faults())
         workers: asyncio.Future[Any] = asyncio.gather(*(work() for _ in range(WORKERS)))
-        await asyncio.wait({disturbance, workers}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({injection, workers}, return_when=asyncio.FIRST_COMPLETED)
         self._is_over.set()
-        results = await asyncio.gather(disturbance, workers, return_exceptions=True)
-        self.deployment.heal()
+        results = await asyncio.gather(injection, workers, return_exceptions=True)
+        self.deployment.repair()
         failures = [repr(result) for result in results if isinstance(result, BaseException)]
         problems = failures or [*self._check(), *await self._audit()]
         if problems:
@@ -220,7 +220,7 @@ class Round:
             return Fault(status=429, body=b'{"error": "All slots are in use."}', carried_out=False)
         return replace(Fault(), delay=rng.choice((0.1, 0.5, 1.5)))
 
-    async def _pursue(self, intent: Intent) -> None:
+    async def _act_as_user(self, intent: Intent) -> None:
         """Act as the user: order, wait for the video, list and delete. Repeat calls without a response."""
         rng = random.Random(intent.prompt)
         identical = rng.choice((1, 1, 1, 2, 3))
@@ -288,7 +288,7 @@ class Round:
 
     # Faults.
 
-    async def _disturb(self) -> None:
+    async def _inject_faults(self) -> None:
         fault = KINDS[self.kind]
         while not self._is_over.is_set():
             await fault(self)
@@ -306,16 +306,16 @@ class Round:
     async def _run_in_thread(self, action: Callable[..., Any], *arguments: Any) -> None:
         await asyncio.to_thread(action, *arguments)
 
-    async def nothing(self) -> None:
+    async def no_fault(self) -> None:
         await self._pause(1.0, 1.0)
 
     async def _kill(self, number: int) -> None:
         replica = self._cluster.replicas[number]
         self._log_step(f"kill {replica.name}")
         await self._run_in_thread(replica.kill)
-        await self._revive(replica)
+        await self._start_again(replica)
 
-    async def _revive(self, replica: Replica) -> None:
+    async def _start_again(self, replica: Replica) -> None:
         await self._pause(0.0, 1.5)
         self._log_step(f"start {replica.name}")
         await self._run_in_thread(replica.start)
@@ -335,7 +335,7 @@ class Round:
         if trap.was_triggered.is_set():
             self._log_step(f"kill {replica.name} {'after' if is_after else 'before'}: {step}")
             await self._run_in_thread(replica.wait)
-            await self._revive(replica)
+            await self._start_again(replica)
 
     async def kill_at_api(self) -> None:
         held = [post for post in list(self._api.posts) if post.is_held]
@@ -384,12 +384,12 @@ class Round:
     async def make_read_only(self) -> None:
         await self._pause(0.3, 1.5)
         self._log_step("PostgreSQL is read-only")
-        await self._run_in_thread(self._alter, "SET default_transaction_read_only = on")
+        await self._run_in_thread(self._alter_system, "SET default_transaction_read_only = on")
         await self._pause(0.5, 3.0)
-        await self._run_in_thread(self._alter, "RESET default_transaction_read_only")
+        await self._run_in_thread(self._alter_system, "RESET default_transaction_read_only")
         self._log_step("PostgreSQL is writable")
 
-    def _alter(self, change: str) -> None:
+    def _alter_system(self, change: str) -> None:
         self.deployment.postgres.execute(f"ALTER SYSTEM {change}")
         self.deployment.postgres.execute("SELECT pg_reload_conf()")
 
@@ -506,7 +506,7 @@ class Round:
         mine = [row for row in listed.content.get("jobs", []) if row.get("prompt") == intent.prompt]
         rows = [row for row in mine if "jobid" not in row and row["state"] == "unknown"]
         is_reported = any(call.problem or call.error.get("charged") == "unknown" for call in intent.orders)
-        was_lost = any(post.proves_nothing for post in self.deployment.checker.get_posts(intent))
+        was_lost = any(post.is_inconclusive for post in self.deployment.checker.get_posts(intent))
         was_killed = self.kind.startswith("kill") and any(call.problem for call in intent.orders)
         if rows and is_reported and (was_lost or was_killed) and not intent.is_traceable:
             self.deployment.checker.accepted["listed as unknown"] += 1
@@ -541,7 +541,7 @@ class Round:
 
 
 KINDS: dict[str, Callable[[Round], Awaitable[None]]] = {
-    "nothing else": Round.nothing,
+    "nothing else": Round.no_fault,
     "kill at a statement": Round.kill_at_statement,
     "kill at the API": Round.kill_at_api,
     "kill at random": Round.kill_at_random,

@@ -110,7 +110,7 @@ class LedgerChecker:
             wrong = [earlier for earlier in jobs[:number] if not self._may_follow(intent, earlier, job)]
             problems += [f"billed twice: {earlier.jobid}, then {job.jobid}" for earlier in wrong]
         for number, post in enumerate(posts):
-            unclear = [earlier for earlier in posts[:number] if earlier.proves_nothing]
+            unclear = [earlier for earlier in posts[:number] if earlier.is_inconclusive]
             if unclear and not any(self._may_follow(intent, job, None, post.real) for job in jobs):
                 problems.append(f"sent again after an inconclusive response ({unclear[0].fault})")
         return problems
@@ -149,7 +149,7 @@ class LedgerChecker:
         posts = [post for post in self.get_posts(intent) if post.real <= call.ended]
         # Its replica was killed or its connection was cut, perhaps while its order was being sent.
         broken = [other for other in intent.orders if other.problem and other.sent <= call.ended]
-        if any(post.proves_nothing for post in posts) or broken:
+        if any(post.is_inconclusive for post in posts) or broken:
             return []
         if posts and database_fails:
             # The replica that got the API's response could not record it, so the others do not know it. They order
@@ -185,7 +185,7 @@ class LedgerChecker:
         """
         problems: list[str] = []
         for call in calls:
-            hangs = call.problem.startswith("no answer within")
+            hangs = call.problem.startswith("no response within")
             if call.problem and (hangs or not may_break):
                 problems.append(f"no response: {call}")
             wait, lasted = call.arguments.get("wait_seconds", 0), call.ended - call.sent

@@ -96,7 +96,7 @@ class DatabaseProxy:
         self.holds.clear()
         self._loop.call_soon_threadsafe(self._forwards.clear if stalls else self._forwards.set)
 
-    def heal(self) -> None:
+    def repair(self) -> None:
         """Remove all faults."""
         self.delay, self.refuses, self.trap = 0.0, False, None
         self.stall(stalls=False)

@@ -70,8 +70,8 @@ class WebhookApi(Api):
         self._urls[order["prompt"]] = order.get("replyUrl", "")
         return await super()._serve_order(target, headers, body, reader, writer)
 
-    def _enter(self, job: SimulatedJob) -> None:
-        super()._enter(job)
+    def _add_job(self, job: SimulatedJob) -> None:
+        super()._add_job(job)
         url = self._urls.get(job.request["prompt"])
         if not url:
             return
