@@ -33,7 +33,7 @@ test("the usual time of the second API is shown while the call waits", async () 
   await chat.close();
 });
 
-test("keyframes, a loop and an earlier clip are named", async () => {
+test("keyframes, a loop and an extended clip are listed", async () => {
   const options = [];
   for (const inputs of [{ keyframes: KEYFRAMES }, { image_start: "a.png", loop: true }, { extend: JOBID }, { keyframes: KEYFRAMES.slice(1, 2) }]) {
     const chat = await finished(inputs);
@@ -44,7 +44,7 @@ test("keyframes, a loop and an earlier clip are named", async () => {
   assert.deepEqual(options, ["with 3 keyframes", "with image start, loop", "extends an earlier clip", "with 1 keyframe"]);
 });
 
-test("another take repeats the keyframes", async () => {
+test("the call for another take contains the keyframes", async () => {
   const chat = await finished({ keyframes: KEYFRAMES });
   assert.match(await chat.byId("facts").textContent(), /price \$0\.30/);
   await chat.button("Another take").click();
@@ -53,13 +53,13 @@ test("another take repeats the keyframes", async () => {
   await chat.close();
 });
 
-test("an HDR video names its format", async () => {
+test("the format of an HDR video is shown", async () => {
   const chat = await finished({ dynamic_range: "hdr_exr" }, { plays_in_browser: false });
   assert.match(await chat.byId("hdr-note").textContent(), /^HDR MP4: no browser can play it\..*EXR frames for grading come separately\.$/);
   await chat.close();
 });
 
-test("a rejection compares keyframes by their number", async () => {
+test("a suggestion shows the number of keyframes", async () => {
   const error = { kind: "invalid_arguments", charged: "no", retry: "after_change", problems: [{ message: "…" }], suggestion: { ...REQUEST, keyframes: KEYFRAMES, loop: true } };
   const chat = await showResult({ error }, { isError: true });
   await chat.waitForPhase("failed");
@@ -67,7 +67,7 @@ test("a rejection compares keyframes by their number", async () => {
   await chat.close();
 });
 
-test("a missing key is named as the second API names it", async () => {
+test("a missing key is described in the terms of the second API", async () => {
   const chat = await showResult({ error: { kind: "unauthorized", message: "…", charged: "no", retry: "after_change" } }, { isError: true });
   await chat.waitForPhase("failed");
   assert.equal(await chat.byId("error-title").textContent(), "The API key was not accepted");

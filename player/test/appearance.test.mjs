@@ -133,7 +133,7 @@ test("a long prompt is cut and can be expanded", async () => {
   await chat.close();
 });
 
-test("changes are announced, and seconds are not", async () => {
+test("changes are announced, but not the elapsed seconds", async () => {
   const chat = await bed.chat();
   await STATES.running(chat);
   assert.equal(await chat.byId("announcement").textContent(), "The video is being made.");

@@ -12,7 +12,7 @@ import { PYTHON, ROOT } from "./api.mjs";
 for (const page of PAGES) {
   const name = page.file.pathname.split("/").at(-1);
 
-  test(`${name}: the committed page is what its sources build`, async () => {
+  test(`${name}: the committed page matches its sources`, async () => {
     const [once, twice, committed] = [await build(page), await build(page), await readFile(page.file, "utf8")];
     assert.equal(once, twice);
     assert.ok(committed === once, "run `npm run build`");
@@ -35,7 +35,7 @@ test("the player and the server compute the same progress", () => {
   assert.deepEqual(pairs.map(([elapsed, typical]) => percent(elapsed, typical)), expected);
 });
 
-test("times are minutes and seconds", () => {
+test("times are formatted as minutes and seconds", () => {
   assert.deepEqual([0, 5.9, 65, 600, 3725, -1].map(formatTime), ["0:00", "0:05", "1:05", "10:00", "1:02:05", "0:00"]);
 });
 
@@ -57,7 +57,7 @@ test("a file is named after the prompt", () => {
   assert.equal(fileName("狐狸在雪中", "mp4"), "狐狸在雪中.mp4");
 });
 
-test("the part of a picture never leaves it, and a point stays where it is zoomed", () => {
+test("the crop stays inside the picture, and zooming keeps its anchor", () => {
   const picture = { width: 4000, height: 3000 };
   for (const ratio of [9 / 16, 1, 4 / 3, 21 / 9]) {
     let area = crop.center(picture, ratio);

@@ -54,7 +54,7 @@ test("every kind of error has its own headline", () => {
   assert.equal(new Set([...headlines, headline({ kind: "some_kind" })]).size, KINDS.length + 1);
 });
 
-test("no error that may have been charged offers to order", () => {
+test("no button orders again after an error that may be charged", () => {
   let repeated = 0;
   for (const error of listErrors()) {
     for (const [canPoll, isTake] of [[true, false], [false, false], [true, true]]) {
@@ -86,7 +86,7 @@ test("no error that may have been charged offers to order", () => {
   assert.ok(repeated > 0);
 });
 
-test("a jobid that is known from elsewhere counts as the error's own", () => {
+test("a jobid from a result, a call or the arguments applies to the error", () => {
   for (const { jobid: _, ...error } of listErrors()) {
     if (error.kind === "job_failed") continue;
     for (const canPoll of [true, false]) {

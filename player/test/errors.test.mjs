@@ -34,7 +34,7 @@ test("a rejection shows every problem and offers the suggestion", async () => {
   await chat.close();
 });
 
-test("a failed job shows the reason in the place of its video", async () => {
+test("a failed job shows the reason instead of the video", async () => {
   const { chat, result } = await order({ prompt: "Waves simulate:fail" });
   await chat.waitForPhase("running");
   const place = await chat.byId("media").boundingBox();
@@ -82,7 +82,7 @@ const UNCERTAIN = {
   "a failure of the server itself": { kind: "upstream", message: "This program failed (KeyError).", retry: "later" },
 };
 for (const [name, error] of Object.entries(UNCERTAIN)) {
-  test(`after ${name}, nothing is offered that orders`, async () => {
+  test(`after ${name}, no button orders`, async () => {
     const { chat, labels } = await showError(error);
     assert.match(await visibleText(chat), /do not order it again/);
     assert.doesNotMatch(await visibleText(chat), /Trying again/);
@@ -95,7 +95,7 @@ for (const [name, error] of Object.entries(UNCERTAIN)) {
   });
 }
 
-test("a job that could not be polled after its order is only looked at", async () => {
+test("an ordered job that could not be polled is not ordered again", async () => {
   const made = await bed.server.call("generate_video", { prompt: "Waves", wait_seconds: 0 });
   const { jobid } = made.structuredContent;
   await bed.api.finish(jobid);
@@ -130,7 +130,7 @@ test("a running job that can no longer be polled is not ordered again", async ()
   await chat.close();
 });
 
-test("the hourly limit offers nothing that orders", async () => {
+test("no button orders after the hourly limit", async () => {
   const message = "The hourly limit has been reached. The next one can be ordered at 14:05 UTC.";
   const { chat, labels } = await showError({ kind: "limit_reached", message, retry: "later", charged: "no" });
   await chat.frame.getByRole("heading", { name: "The hourly limit is reached" }).waitFor();

@@ -30,7 +30,7 @@ test("the video plays from the link in the result", async () => {
   await chat.close();
 });
 
-test("an HDR video is not loaded, and the ways to see it are shown", async () => {
+test("an HDR video is not loaded, and alternatives are shown", async () => {
   const { chat, job } = await showFinished({}, { dynamic_range: "hdr" });
   await chat.until(() => document.querySelector("#still").naturalWidth > 0);
   assert.match(await chat.byId("hdr-note").textContent(), /HEVC Main 10.*no browser can play it.*VLC, mpv/);
@@ -84,7 +84,7 @@ test("a video whose link expires continues where it was", async () => {
   await chat.close();
 });
 
-test("a video that no link loads can be loaded again by hand", async () => {
+test("a video that does not load can be reloaded with a button", async () => {
   await bed.api.command("break_links", { broken: true });
   const { chat } = await showFinished();
   await chat.frame.getByText("The video could not be loaded: its link may have expired.").waitFor();
@@ -98,7 +98,7 @@ test("a video that no link loads can be loaded again by hand", async () => {
   await chat.close();
 });
 
-test("a player that cannot poll says what to do about an expired link", async () => {
+test("a player that cannot poll explains how to renew an expired link", async () => {
   await bed.api.command("break_links", { broken: true });
   const { chat } = await showFinished({ capabilities: { serverTools: null } });
   await chat.frame.getByText("Ask for this video again to get a new link.").waitFor();
@@ -158,7 +158,7 @@ test("the link is copied, or shown where there is no clipboard", async () => {
   await without.close();
 });
 
-test("an unsafe address becomes neither a link nor a source", async () => {
+test("an unsafe address is used neither as a link nor as a source", async () => {
   const chat = await bed.chat();
   const job = { jobid: "j:1", state: "completed", status: "completed", video: { url: "javascript:alert(1)" }, thumbnail_url: "file:///etc/passwd" };
   await chat.send("sendToolResult", { content: [], structuredContent: job });
@@ -181,7 +181,7 @@ test("a result is shown as text and never as HTML", async () => {
   await chat.close();
 });
 
-test("saved files and a failed download are named", async () => {
+test("saved files and a failure to save are shown", async () => {
   const chat = await bed.chat();
   const job = { jobid: "j:1", state: "completed", status: "completed", video: { url: "https://example.com/a.mp4", plays_in_browser: false }, saved_files: ["/media/ada/Videos/Luma/fox.mp4"], save_problem: "the disk is full" };
   await chat.send("sendToolResult", { content: [], structuredContent: job });
@@ -190,7 +190,7 @@ test("saved files and a failed download are named", async () => {
   await chat.close();
 });
 
-test("a simulated video is marked as one, from the field alone", async () => {
+test("a simulated video is marked by its field only", async () => {
   const chat = await bed.chat();
   chat.hold();
   const job = { jobid: "j:1", state: "running", status: "created", note: "Simulated: a note." };

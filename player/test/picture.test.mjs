@@ -17,7 +17,7 @@ function assertSize(size, expected) {
   assert.ok(size.every((value, index) => Math.abs(value - expected[index]) <= 1), JSON.stringify(size));
 }
 
-test("a chosen picture reaches the API as it is, and the chat gets it", async () => {
+test("a picture is uploaded unchanged, and the chat gets its reference", async () => {
   const chat = await bed.choose("quarters.jpg");
   await radio(chat, "Whole picture").check();
   const { asset } = await upload(chat);
@@ -75,7 +75,7 @@ test("a picture can be pasted", async () => {
   await chat.close();
 });
 
-test("a pasted text and a dropped link are refused", async () => {
+test("pasted text and a dropped link are rejected", async () => {
   const chat = await bed.open();
   await chat.frame.evaluate(() => {
     const clipboardData = new DataTransfer();
@@ -89,7 +89,7 @@ test("a pasted text and a dropped link are refused", async () => {
   await chat.close();
 });
 
-test("the button to paste is only offered where the clipboard may be read", async () => {
+test("the paste button is only shown where the clipboard can be read", async () => {
   const chat = await bed.open();
   assert.equal(await chat.button("Paste").count(), 0);
   await chat.close();
@@ -104,7 +104,7 @@ test("the button to paste is only offered where the clipboard may be read", asyn
   await other.close();
 });
 
-test("the shape that the agent asks for is cropped from the middle", async () => {
+test("the aspect ratio that the agent requests is cropped from the middle", async () => {
   const chat = await bed.choose("quarters.jpg", { aspect_ratio: "9:16", use_as: "image_end" });
   assert.ok(await radio(chat, "9:16").isChecked());
   assert.ok(await radio(chat, "Last frame").isChecked());
@@ -117,7 +117,7 @@ test("the shape that the agent asks for is cropped from the middle", async () =>
   await chat.close();
 });
 
-test("the picture is dragged under the frame", async () => {
+test("the picture can be dragged under the frame", async () => {
   const chat = await bed.choose("quarters.jpg", { aspect_ratio: "9:16" });
   const box = await chat.byId("stage").boundingBox();
   const middle = [box.x + box.width / 2, box.y + box.height / 2];
@@ -152,7 +152,7 @@ test("two fingers zoom around their middle", async () => {
   await chat.close();
 });
 
-test("a finger scrolls the chat where the picture cannot move up and down", async () => {
+test("touch scrolls the chat if the picture cannot move vertically", async () => {
   const chat = await bed.choose("quarters.jpg", { aspect_ratio: "9:16" });
   const touchAction = () => chat.byId("stage").evaluate((stage) => getComputedStyle(stage).touchAction);
   assert.equal(await touchAction(), "pan-y");
@@ -163,7 +163,7 @@ test("a finger scrolls the chat where the picture cannot move up and down", asyn
   await chat.close();
 });
 
-test("the wheel zooms only once the picture has the focus", async () => {
+test("the wheel zooms only while the picture has the focus", async () => {
   const chat = await bed.choose("quarters.jpg", { aspect_ratio: "4:3" });
   const zoom = () => chat.byId("zoom").inputValue();
   const box = await chat.byId("stage").boundingBox();
@@ -178,7 +178,7 @@ test("the wheel zooms only once the picture has the focus", async () => {
   await chat.close();
 });
 
-test("a photo that lies on its side is shown and cropped upright", async () => {
+test("a rotated photo is shown and cropped upright", async () => {
   // Browsers turn only the first one: the others are shown by the server, which turns them all.
   for (const name of ["turned.jpg", "turned.webp", "turned_by_xmp.jpg"]) {
     const chat = await bed.choose(name, { aspect_ratio: "1:1" });
@@ -194,7 +194,7 @@ test("a photo that lies on its side is shown and cropped upright", async () => {
   }
 });
 
-test("without a requested shape, the one that keeps most of the picture is used", async () => {
+test("the default aspect ratio keeps most of the picture", async () => {
   const chat = await bed.choose("tall.jpg");
   assert.ok(await radio(chat, "9:16").isChecked());
   await choose(chat, bed.path("square.webp"));
@@ -206,7 +206,7 @@ test("without a requested shape, the one that keeps most of the picture is used"
   await chat.close();
 });
 
-test("a character is kept whole unless the person chooses a shape", async () => {
+test("a character is not cropped unless the user chooses an aspect ratio", async () => {
   const chat = await bed.choose("quarters.jpg", { use_as: "image_character" });
   assert.ok(await radio(chat, "Whole picture").isChecked());
   await radio(chat, "First frame").check();
@@ -217,7 +217,7 @@ test("a character is kept whole unless the person chooses a shape", async () => 
   await chat.close();
 });
 
-test("a picture becomes start frame, end frame and character of an order", async () => {
+test("pictures can be used as first frame, last frame and character", async () => {
   const refs = {};
   for (const parameter of ["image_start", "image_end", "image_character"]) {
     const chat = await bed.choose("quarters.jpg", { use_as: parameter, aspect_ratio: "16:9" });
@@ -234,7 +234,7 @@ test("a picture becomes start frame, end frame and character of an order", async
   }
 });
 
-test("a HEIC photo is shown by the server, and its parts are sent once", async () => {
+test("the server previews a HEIC photo, and its parts are sent once", async () => {
   const chat = await bed.choose("phone.heic", { aspect_ratio: "1:1" });
   assert.deepEqual(chat.calls.at(-1).arguments.action, "preview");
   const { asset, changes } = await upload(chat);
@@ -246,7 +246,7 @@ test("a HEIC photo is shown by the server, and its parts are sent once", async (
   await chat.close();
 });
 
-test("a picture of more than 20 MB is made smaller in the browser", async () => {
+test("the browser reduces a picture of more than 20 MB", async () => {
   const chat = await bed.choose("large.png");
   await chat.frame.getByText("The file has 21.6 MB. A smaller copy of 3000 × 2400 pixels is uploaded.").waitFor();
   await radio(chat, "Whole picture").check();
@@ -271,7 +271,7 @@ test("another picture can be added after the first", async () => {
   await chat.close();
 });
 
-test("the keyboard alone is enough from start to end", async () => {
+test("a picture can be added with the keyboard only", async () => {
   const chat = await bed.open({ aspect_ratio: "9:16" });
   const { keyboard } = chat.page;
   const focused = () => chat.frame.evaluate(() => document.activeElement.id || document.activeElement.dataset.action || document.activeElement.value || document.activeElement.tagName);

@@ -7,7 +7,7 @@ let bed;
 before(async () => (bed = await PanelBed.start("agents")));
 after(() => bed.stop());
 
-test("the second API has two uses, and takes the uploaded files", async () => {
+test("the second API offers two uses and accepts the uploaded files", async () => {
   const refs = {};
   for (const [use, parameter] of [["First frame", "image_start"], ["Last frame", "image_end"]]) {
     const chat = await bed.choose(parameter === "image_start" ? "quarters.jpg" : "phone.heic", { aspect_ratio: "1:1" });
@@ -26,7 +26,7 @@ test("the second API has two uses, and takes the uploaded files", async () => {
   for (const ref of Object.values(refs)) assert.ok(sent.includes(ref), sent);
 });
 
-test("a missing key is named as the second API names it", async () => {
+test("a missing key is described in the terms of the second API", async () => {
   const chat = await bed.chats.chat();
   const error = { kind: "not_configured", message: "The key is not set. Nothing was charged.", charged: "no" };
   await chat.send("sendToolResult", { isError: true, content: [], structuredContent: { error } });

@@ -101,7 +101,7 @@ for (const { theme, width, states } of distribute(Object.keys(STATES))) {
   });
 }
 
-test("a chat that cannot upload, or a server that is not set up, is accessible", async () => {
+test("the states without tool calls or settings are accessible", async () => {
   for (const [name, options, result] of [
     ["no-tools", { capabilities: { serverTools: null } }, { content: [] }],
     ["not-set-up", {}, { isError: true, content: [], structuredContent: { error: { kind: "not_configured", message: "USEAPI_TOKEN is not set. Nothing was charged.", charged: "no" } } }],
@@ -122,7 +122,7 @@ test("buttons and choices are large enough for fingers", async () => {
   await chat.close();
 });
 
-test("on a phone, the panel speaks of the device and not of dropping", async () => {
+test("on a phone, the panel mentions the device instead of dropping", async () => {
   const chat = await bed.open({}, { width: 320, browser: { hasTouch: true } });
   assert.ok(await chat.frame.getByText("Add a picture from this device").isVisible());
   assert.equal(await chat.frame.getByText("Drop a picture here").isVisible(), false);
@@ -146,7 +146,7 @@ test("reduced motion is respected in the panel", async () => {
   await chat.close();
 });
 
-test("the picture keeps its place from the crop to the end", async () => {
+test("the picture keeps its position during the upload", async () => {
   const chat = await bed.choose("sea.jpg", { aspect_ratio: "16:9" });
   const place = await chat.byId("view").boundingBox();
   await upload(chat);

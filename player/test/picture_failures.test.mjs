@@ -31,7 +31,7 @@ const WRONG = {
   "another file": ["PK\x03\x04 a document", /^This is not a picture that can be used\. Choose a JPEG, PNG, WebP or HEIC file\.$/],
   "an empty file": ["", /^This file is empty\.$/],
 };
-test("a file that is not a picture is refused, whatever its name is", async () => {
+test("a file that is not a picture is rejected, whatever its name", async () => {
   const chat = await bed.open();
   for (const [content, problem] of Object.values(WRONG)) {
     await choose(chat, { name: "photo.jpg", mimeType: "image/jpeg", buffer: Buffer.from(content, "latin1") });
@@ -42,7 +42,7 @@ test("a file that is not a picture is refused, whatever its name is", async () =
   await chat.close();
 });
 
-test("a wrong file does not take the place of a picture", async () => {
+test("a wrong file does not replace a picture", async () => {
   const chat = await bed.choose("quarters.jpg", { aspect_ratio: "9:16" });
   await chat.byId("stage").press("Shift+ArrowRight");
   const moved = await chat.byId("announcement").textContent();
@@ -75,14 +75,14 @@ test("a wrong file does not take the place of a picture", async () => {
   await chat.close();
 });
 
-test("a picture without a name or a type is taken", async () => {
+test("a picture without an extension or a type is accepted", async () => {
   const chat = await bed.open();
   await choose(chat, { name: "file", mimeType: "", buffer: bed.read("square.webp") });
   await waitForPhase(chat, "editing");
   await chat.close();
 });
 
-test("a damaged picture is refused by the server, and nothing of it is kept", async () => {
+test("the server rejects a damaged picture and keeps no part of it", async () => {
   const chat = await bed.open();
   // Cut short: the browser shows the upper part.
   await choose(chat, bed.path("broken.jpg"));
@@ -104,7 +104,7 @@ test("a damaged picture is refused by the server, and nothing of it is kept", as
   await chat.close();
 });
 
-test("a picture over 20 MB that the browser cannot decode is refused", async () => {
+test("a picture over 20 MB that the browser cannot decode is rejected", async () => {
   const chat = await bed.open();
   await choose(chat, bed.path("large.heic"));
   await waitForProblem(chat, /^This picture has 21 MB, and this browser cannot make it smaller\. Save it as a JPEG of at most 20 MB/);
@@ -112,7 +112,7 @@ test("a picture over 20 MB that the browser cannot decode is refused", async () 
   await chat.close();
 });
 
-test("a host that refuses large messages gets smaller parts", async () => {
+test("a host that rejects large messages gets smaller parts", async () => {
   const chat = await bed.choose("noise.png");
   chat.longestCall = 150_000;
   const { asset } = await upload(chat);
@@ -133,7 +133,7 @@ test("an upload to a host that rejects every part ends with a message", async ()
   await chat.close();
 });
 
-test("a lost connection is noticed, and the upload goes on where it stopped", async () => {
+test("an upload resumes after a lost connection", async () => {
   const chat = await bed.choose("noise.png", {}, { hasClock: true });
   const release = chat.hold();
   await chat.button("Upload").click();
@@ -155,7 +155,7 @@ test("a lost connection is noticed, and the upload goes on where it stopped", as
   await chat.close();
 });
 
-test("the panel stops calling a chat that refuses the calls", async () => {
+test("the panel stops if the chat rejects its calls", async () => {
   const chat = await bed.choose("quarters.jpg", { aspect_ratio: "4:3" });
   chat.ownAnswer = { isError: true, content: [{ type: "text", text: "The user did not allow this call." }] };
   await chat.button("Upload").click();
@@ -208,7 +208,7 @@ test("a lost response does not upload anything twice", async () => {
   await chat.close();
 });
 
-test("a cancelled upload leaves nothing behind", async () => {
+test("a cancelled upload leaves no parts on the server", async () => {
   const chat = await bed.choose("noise.png");
   const release = chat.hold();
   await chat.button("Upload").click();
@@ -225,7 +225,7 @@ test("a cancelled upload leaves nothing behind", async () => {
   await chat.close();
 });
 
-test("a panel that is closed in the middle leaves nothing behind", async () => {
+test("a panel that is closed during an upload leaves no parts", async () => {
   const chat = await bed.choose("noise.png");
   const release = chat.hold();
   await chat.button("Upload").click();
@@ -244,7 +244,7 @@ test("a panel that is closed in the middle leaves nothing behind", async () => {
   await chat.close();
 });
 
-test("another picture takes the place of one that is being read", async () => {
+test("a new picture replaces one that is being read", async () => {
   const chat = await bed.open();
   const release = chat.hold();
   await choose(chat, bed.path("phone.heic"));
@@ -259,7 +259,7 @@ test("another picture takes the place of one that is being read", async () => {
   await chat.close();
 });
 
-test("of two pictures at once, the one that is shown is uploaded", async () => {
+test("if two pictures are dropped at once, the one shown is uploaded", async () => {
   const chat = await bed.open({ aspect_ratio: "9:16" });
   // The browser tries to decode the first one while the second one arrives.
   const files = ["phone.heic", "tall.jpg"].map((name) => bed.read(name).toString("base64"));
@@ -276,7 +276,7 @@ test("of two pictures at once, the one that is shown is uploaded", async () => {
   await chat.close();
 });
 
-test("what was shown is uploaded, even if the file changes meanwhile", async () => {
+test("the picture that was shown is uploaded even if the file changes", async () => {
   const path = bed.path("changing.jpg");
   copyFileSync(bed.path("tall.jpg"), path);
   const chat = await bed.choose("changing.jpg", { aspect_ratio: "9:16" });
@@ -301,7 +301,7 @@ test("no retry is offered for a picture that moderation rejects", async () => {
   await chat.close();
 });
 
-test("an account that has to be renewed is named, and the same upload can go on", async () => {
+test("an account that needs renewal is reported, and a retry works", async () => {
   const chat = await bed.choose("sea.jpg", { aspect_ratio: "3:4" });
   await bed.api.command("fault", { method: "POST", path: "/assets/", status: 596, body: { error: "Session expired" } });
   await chat.button("Upload").click();
@@ -312,7 +312,7 @@ test("an account that has to be renewed is named, and the same upload can go on"
   await chat.close();
 });
 
-test("an account that is not known is named with those that are", async () => {
+test("an unknown account is reported with the known ones", async () => {
   const chat = await bed.choose("sea.jpg", { email: "nobody@example.com", aspect_ratio: "4:3" });
   assert.match(await chat.byId("reason").textContent(), /^$/);
   await chat.button("Upload").click();
@@ -321,7 +321,7 @@ test("an account that is not known is named with those that are", async () => {
   await chat.close();
 });
 
-test("the panel says that the server is not set up", async () => {
+test("the panel reports a server that is not set up", async () => {
   const server = await Server.start(bed.api.baseUrl, {});
   const result = await server.call("add_picture", {});
   await server.stop();
@@ -332,7 +332,7 @@ test("the panel says that the server is not set up", async () => {
   await chat.close();
 });
 
-test("the panel of a chat without tool calls names an alternative", async () => {
+test("the panel suggests an alternative in a chat without tool calls", async () => {
   const chat = await bed.chats.chat({ capabilities: { serverTools: null } });
   await chat.call("add_picture", {});
   await waitForPhase(chat, "unavailable");
@@ -390,7 +390,7 @@ test("a message that is rejected late is not offered with the next picture", asy
   await chat.close();
 });
 
-test("a picture that the server cannot read does not take the place of one", async () => {
+test("a picture that the server cannot read does not replace another", async () => {
   const chat = await bed.choose("quarters.jpg", { aspect_ratio: "9:16" });
   await choose(chat, { name: "photo.heic", mimeType: "image/heic", buffer: bed.read("phone.heic").subarray(0, 900) });
   await waitForPhase(chat, "failed");
@@ -402,7 +402,7 @@ test("a picture that the server cannot read does not take the place of one", asy
   await chat.close();
 });
 
-test("a picture whose reading was interrupted is read again", async () => {
+test("a picture is read again after an interruption", async () => {
   const chat = await bed.choose("tall.jpg");
   const refusal = { isError: true, content: [{ type: "text", text: "The server is restarting." }] };
   chat.ownAnswer = refusal;

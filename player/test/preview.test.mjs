@@ -76,7 +76,7 @@ test("the preview of an HDR video plays and can be hidden", async () => {
   await chat.close();
 });
 
-test("the note about the preview leaves the button in the corner free", async () => {
+test("the note about the preview does not cover the corner button", async () => {
   const context = { availableDisplayModes: ["inline", "fullscreen"], displayMode: "inline" };
   const { chat } = await STATES.playing({ width: 280, context });
   const [note, corner] = [await chat.byId("preview-note").boundingBox(), await chat.byId("fullscreen").boundingBox()];
@@ -84,7 +84,7 @@ test("the note about the preview leaves the button in the corner free", async ()
   await chat.close();
 });
 
-test("the buttons stay where they are while the preview loads and plays", async () => {
+test("the buttons do not move while the preview loads and plays", async () => {
   const { chat, release } = await STATES.loading();
   const box = () => chat.byId("buttons").boundingBox();
   const place = await box();
@@ -113,7 +113,7 @@ test("a preview that fails can be loaded again", async () => {
   await chat.close();
 });
 
-test("a preview of a deleted video is a failure", async () => {
+test("the preview of a deleted video fails with a message", async () => {
   const { chat, jobid } = await showHdr();
   await bed.server.call("delete_job", { jobid });
   await chat.button("Show SDR preview").click();
@@ -121,7 +121,7 @@ test("a preview of a deleted video is a failure", async () => {
   await chat.close();
 });
 
-test("a preview that is not a video is a failure", async () => {
+test("a preview that is not a video fails with a message", async () => {
   for (const contents of [[], [{ uri: "luma://", mimeType: "text/html", blob: "AAAA" }], [{ uri: "luma://", mimeType: "video/mp4", blob: "AAAA" }]]) {
     const { chat } = await showHdr();
     chat.resource = { contents };
@@ -143,7 +143,7 @@ test("a chat that blocks the preview's address shows the picture", async () => {
   await chat.close();
 });
 
-test("no preview is offered where the server makes none", async () => {
+test("no preview is offered if the server does not make previews", async () => {
   const { html } = bed.page;
   bed.page.html = html.replace('data-previews="yes"', 'data-previews="no"');
   const { chat } = await showHdr();
@@ -152,7 +152,7 @@ test("no preview is offered where the server makes none", async () => {
   await chat.close();
 });
 
-test("no preview is offered for an SDR video, or where the host reads no resources", async () => {
+test("no preview is offered for SDR or without resource reads", async () => {
   const { chat: without } = await showHdr({ capabilities: { serverResources: null } });
   assert.equal(await without.frame.getByText("SDR preview").filter({ visible: true }).count(), 0);
   await without.close();
@@ -165,13 +165,13 @@ test("no preview is offered for an SDR video, or where the host reads no resourc
   await chat.close();
 });
 
-test("an HDR video's picture is the server's own, before the API's thumbnail", async () => {
+test("an HDR video shows the server's picture, not the API's thumbnail", async () => {
   const { chat } = await showHdr();
   assert.match(await chat.byId("still").getAttribute("src"), /^data:image\/jpeg;base64,/);
   await chat.close();
 });
 
-test("a contact sheet is not the picture of an HDR video", async () => {
+test("a contact sheet is not used as the picture of an HDR video", async () => {
   const made = await bed.server.call("generate_video", FOX);
   const { jobid } = made.structuredContent;
   await bed.api.finish(jobid);
@@ -185,7 +185,7 @@ test("a contact sheet is not the picture of an HDR video", async () => {
   await chat.close();
 });
 
-test("the takes of an HDR video have previews to choose by", async () => {
+test("each take of an HDR video has a preview", async () => {
   const { structuredContent } = await bed.server.call("generate_video", { ...FOX, takes: 2 });
   const jobids = structuredContent.jobs.map(({ jobid }) => jobid);
   for (const jobid of jobids) await bed.api.finish(jobid);

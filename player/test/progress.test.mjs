@@ -12,7 +12,7 @@ const countOrders = async () => (await bed.api.orders()).length;
 const jobid = (result) => result.structuredContent.jobid;
 const mediaBox = (chat) => chat.byId("media").boundingBox();
 
-test("an order becomes a job and then a video, and nothing moves", async () => {
+test("an order becomes a job and a video without layout shifts", async () => {
   const [chat, ordered] = [await bed.chat(), await countOrders()];
   await chat.send("sendToolInput", { arguments: FOX });
   await chat.waitForPhase("ordering");
@@ -55,7 +55,7 @@ test("the usual time is shown while the call waits", async () => {
   await reasoning.close();
 });
 
-test("the prompt and the shape appear while the model still writes", async () => {
+test("the prompt and the aspect ratio appear while the model writes", async () => {
   const chat = await bed.chat();
   await chat.send("sendToolInputPartial", { arguments: { prompt: "A red" } });
   await chat.until(() => document.querySelector("#prompt").textContent === "A red");
@@ -123,7 +123,7 @@ test("a finished job is shown without a call from the player", async () => {
   await chat.close();
 });
 
-test("a chat that is reopened shows what became of its job", async () => {
+test("a reopened chat shows the current state of its job", async () => {
   const old = await bed.server.call("generate_video", FOX);
   await bed.api.finish(jobid(old));
   const chat = await bed.chat();
@@ -159,7 +159,7 @@ test("polling continues after the host loses its connection", async () => {
   await chat.close();
 });
 
-test("a transient error of the model's own get_job is not the end", async () => {
+test("the player continues after a transient error of get_job", async () => {
   const made = await bed.server.call("generate_video", FOX);
   const chat = await bed.chat();
   const down = { isError: true, content: [], structuredContent: { error: { kind: "network", message: "The API was not reached.", retry: "later", jobid: jobid(made) } } };
@@ -182,7 +182,7 @@ test("a player that cannot poll asks for the video in the chat", async () => {
   await chat.close();
 });
 
-test("a cancelled order can be looked for", async () => {
+test("a cancelled order can be found", async () => {
   const chat = await bed.chat();
   await chat.send("sendToolInput", { arguments: FOX });
   await chat.send("sendToolCancelled", { reason: "user" });
@@ -193,7 +193,7 @@ test("a cancelled order can be looked for", async () => {
   await chat.close();
 });
 
-test("a known job is polled although its wait was cancelled", async () => {
+test("a known job is polled even if its wait was cancelled", async () => {
   const made = await bed.server.call("generate_video", FOX);
   const chat = await bed.chat();
   await chat.send("sendToolInput", { arguments: { jobid: jobid(made), wait_seconds: 45 } });
@@ -224,7 +224,7 @@ test("a page that is closed stops polling", async () => {
   await chat.close();
 });
 
-test("the console stays clean and no other site is contacted", async () => {
+test("the console has no errors or warnings, and no other site is contacted", async () => {
   const chat = await bed.chat();
   const origins = [];
   chat.page.on("request", (request) => origins.push(new URL(request.url()).origin));

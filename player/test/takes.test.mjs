@@ -130,7 +130,7 @@ for (const { theme, width, states } of distribute(Object.keys(STATES))) {
   });
 }
 
-test("takes have their places before the result, and nothing moves", async () => {
+test("takes appear before the result without layout shifts", async () => {
   const chat = await bed.chat({ width: 700 });
   await chat.send("sendToolInput", { arguments: FOX });
   await waitForPhases(chat, "ordering", "ordering", "ordering");
@@ -175,7 +175,7 @@ test("each take can be played", async () => {
   await chat.close();
 });
 
-test("the take that is kept is named in the chat, and nothing is deleted", async () => {
+test("keeping a take sends a message and deletes nothing", async () => {
   const { chat, ids } = await showFinished();
   await tile(chat, 2).getByRole("button", { name: "Keep this one", exact: true }).click();
   const text = await chat.waitForMessage();
@@ -235,7 +235,7 @@ test("takes can be compared and kept with the keyboard", async () => {
   await chat.close();
 });
 
-test("orders that failed are shown with their errors, in their places", async () => {
+test("each failed order is shown with its error in its own tile", async () => {
   const result = await orderTakes(3, {}, 1);
   const chat = await showTakes(result);
   await waitForPhases(chat, "running", "failed", "failed");
@@ -250,7 +250,7 @@ test("orders that failed are shown with their errors, in their places", async ()
   await chat.close();
 });
 
-test("an order of unknown outcome is looked for and never repeated", async () => {
+test("an order with an unknown outcome can be found but not repeated", async () => {
   const result = await orderTakes(2, {}, 1);
   const error = { kind: "outcome_unknown", message: "It is not known whether take 2 was ordered.", charged: "unknown", retry: "later" };
   result.structuredContent.failed_orders = [{ take: 2, error }];
@@ -260,7 +260,7 @@ test("an order of unknown outcome is looked for and never repeated", async () =>
   await chat.close();
 });
 
-test("an order of takes that is rejected as a whole is shown once", async () => {
+test("a rejected order of several takes is shown once", async () => {
   const chat = await bed.chat();
   await chat.send("sendToolInput", { arguments: FOX });
   await waitForPhases(chat, "ordering", "ordering", "ordering");
@@ -273,7 +273,7 @@ test("an order of takes that is rejected as a whole is shown once", async () => 
   await chat.close();
 });
 
-test("takes of a cancelled order can be looked for", async () => {
+test("takes of a cancelled order can be found", async () => {
   const chat = await bed.chat();
   await chat.send("sendToolInput", { arguments: FOX });
   await chat.send("sendToolCancelled", {});
@@ -283,7 +283,7 @@ test("takes of a cancelled order can be looked for", async () => {
   await chat.close();
 });
 
-test("jobs that a call names are polled although its wait was cancelled", async () => {
+test("jobs in a call are polled even if its wait was cancelled", async () => {
   const result = await orderTakes(2);
   const chat = await bed.chat();
   await chat.send("sendToolInput", { arguments: { jobids: jobids(result) } });
@@ -294,7 +294,7 @@ test("jobs that a call names are polled although its wait was cancelled", async 
   await chat.close();
 });
 
-test("jobs that a call looks up are the takes of one request", async () => {
+test("jobs of one request that a call looks up are shown as takes", async () => {
   const result = await orderTakes(2);
   for (const jobid of jobids(result)) await bed.api.finish(jobid);
   const chat = await bed.chat();
@@ -305,7 +305,7 @@ test("jobs that a call looks up are the takes of one request", async () => {
   await chat.close();
 });
 
-test("jobs that could not be looked up are looked up again", async () => {
+test("jobs whose look-up failed are looked up again", async () => {
   const result = await orderTakes(2);
   const [first, second] = result.structuredContent.jobs;
   const down = { jobid: second.jobid, error: { kind: "network", message: "The API was not reached.", retry: "later", jobid: second.jobid } };
