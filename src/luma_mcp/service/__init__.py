@@ -1,6 +1,6 @@
-"""Orders, tracks and downloads videos for one token; here, where its files are, and what tools and commands share.
+"""Orders, tracks and downloads videos for one token. This module has the file locations and limits that others share.
 
-This module imports little, because the server and the commands need it before they need the rest.
+It imports little, because the server and the commands need it before they need the rest.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ UNKNOWN_FOR = timedelta(minutes=15)
 """How long an order of unknown outcome blocks the same order: longer than any job runs."""
 
 _MOMENTS = {"today": 0, "yesterday": 1}
-"""How many days before today a day began."""
+"""Names of days, by how many days before today they began."""
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _UNIT_NAMES = {
     "sec": "s",
@@ -69,16 +69,16 @@ def journal_place(settings: Settings) -> Path | SecretStr | None:
 
 
 def journal_path(settings: Settings) -> Path | None:
-    """Get the file that stands for the journal on this machine; None if it is kept in memory only.
+    """Get the local file of the journal; None if the journal is kept in memory only.
 
-    It is the journal itself, unless that is a database.
+    For a journal in a database, it is only the path beside which lock files are kept.
     """
     place = journal_place(settings)
     return state_folder() / "journal.db" if isinstance(place, SecretStr) else place
 
 
 def state_folder() -> Path:
-    """Get the folder for what is kept from one run to the next."""
+    """Get the folder for files that persist between runs."""
     from platformdirs import user_state_path
 
     return user_state_path("luma-ray-mcp", appauthor=False)

@@ -34,12 +34,12 @@ MOST_HOSTED_COPIES, MOST_HOSTED_BYTES = 4, 60_000_000
 """The same for each of many tenants, who share the temporary folder of one machine."""
 _LOCK = "lock"
 _EMPTY_AFTER = 86_400.0
-"""Seconds after which an empty folder of a killed process is removed: its lock may still be on its way."""
+"""Seconds after which an empty folder is taken for that of a killed process: a new one may not have its lock yet."""
 _LOCKED = (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 
 
 class WorkFolder:
-    """A folder for unfinished files of this process. If it is killed, the next one that makes such a folder removes it.
+    """A folder for unfinished files of this process. If the process is killed, a later one removes the folder.
 
     A lock on a file in it shows that it is in use. Its methods block.
     """
@@ -114,7 +114,7 @@ class ClipFiles:
     _folder_lock: anyio.Lock = field(default_factory=anyio.Lock, init=False)
 
     async def fetch_job(self, jobid: str) -> Job:
-        """Fetch the record of a job that has finished, whatever came of it."""
+        """Fetch the record of a finished job, successful or not."""
         try:
             job = await self.api.get(jobid)
         except Forbidden:
@@ -153,7 +153,7 @@ class ClipFiles:
                 await self._remove_oldest()
 
     async def find_saved(self, jobid: str) -> str | None:
-        """Get the path of the video that was saved, if it is still there."""
+        """Get the path of the saved video, if it still exists."""
         if not self.has_local_files:
             return None
         order = await self.journal.get_by_jobid(jobid)
@@ -170,12 +170,12 @@ class ClipFiles:
         self._copies.clear()
 
     async def _reuse(self, jobid: str) -> _Copy | None:
-        """Get the copy of a job's video for one more user; None if there is none, also if the system has removed it."""
+        """Get the copy of a job's video for one more user; None if there is none, or if the system has removed it."""
         copy = self._copies.get(jobid)
         if copy is None:
             return None
         is_there = False
-        # Before anything is waited for, so that nobody removes it meanwhile.
+        # Before the first await, so that another call cannot remove it meanwhile.
         copy.users += 1
         try:
             is_there = await anyio.Path(copy.path).exists()
@@ -184,7 +184,7 @@ class ClipFiles:
         return copy if is_there else None
 
     async def _fetch(self, job: Job) -> _Copy:
-        """Fetch a job's video to a temporary file for a user. Once, the link is renewed if it does not work."""
+        """Fetch a job's video to a temporary file for a user. A link that does not work is renewed once."""
         if job.files.video is None:
             raise ImageError("has no link that can be used", jobid=job.jobid)
         url = job.files.video.url
@@ -227,7 +227,7 @@ class ClipFiles:
             return self._folder
 
     async def _remove_oldest(self) -> None:
-        """Remove copies that nobody reads, until no more are left than are kept."""
+        """Remove unused copies, oldest first, until the rest is within the limits."""
         size = sum(copy.size for copy in self._copies.values())
         most_copies, most_bytes = MOST_COPIES, MOST_BYTES
         if not self.has_local_files:
@@ -249,7 +249,7 @@ def about_job(error: ImageError, jobid: str, subject: str = "names a job whose v
 
 
 def check_is_video(job: Job, wanted: str) -> None:
-    """Raise `ImageError` if a finished job has made no video. `wanted`: what is missing then."""
+    """Raise `ImageError` if a finished job has no video. `wanted`: what the error says is missing."""
     if not job.is_video:
         raise ImageError(f"names a job of type {job.kind}, not a video", jobid=job.jobid)
     if job.state == "failed":

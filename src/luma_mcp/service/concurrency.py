@@ -1,4 +1,4 @@
-"""Work beside other work: at intervals, or once."""
+"""Run work in the background of a block: once, or at intervals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import anyio
 logger = logging.getLogger(__name__)
 
 MOST_TICKS = 250
-"""Of a `Ticker`, in a second. If that is not enough for all, each is called less often."""
+"""Most calls of a `Ticker` per second. With too many functions for that, each is called less often."""
 
 
 @asynccontextmanager
@@ -64,7 +64,7 @@ async def periodic(interval: float, callback: Callable[[float], Awaitable[None]]
 
 @dataclass(slots=True, eq=False)
 class _Ticking:
-    """A block while which a `Ticker` calls a function; `running`: its call that has not returned, if there is one."""
+    """A block during which a `Ticker` calls a function. `running`: the current call, if there is one."""
 
     callback: Callable[[float], Awaitable[None]]
     context: Context
@@ -85,7 +85,7 @@ class _Ticking:
 class Ticker:
     """Calls functions every `interval` seconds, as `periodic` does, but all from one task.
 
-    A task of its own for each of thousands of waiting calls takes much memory. `run` must run meanwhile.
+    A separate task for each of thousands of waiting calls would take too much memory. `run` must be running.
     """
 
     def __init__(self, interval: float) -> None:
@@ -106,7 +106,7 @@ class Ticker:
         return entry
 
     async def run(self) -> None:
-        """Call what is due, until this is cancelled."""
+        """Call the functions that are due, until cancelled."""
         async with anyio.create_task_group() as tasks:
             while True:
                 if not self._queue:
@@ -122,7 +122,7 @@ class Ticker:
                 if entry.has_ended:
                     continue
                 if entry.running is None:
-                    # What it logs is about its call.
+                    # In the context of its call, which log lines refer to.
                     entry.context.run(tasks.start_soon, self._call, entry)
                 self._queue.append(entry)
                 entry.due += max(self._interval, len(self._queue) / MOST_TICKS)

@@ -1,4 +1,4 @@
-"""How many credits the accounts have left. Nothing waits for it: what was not fetched in time is not known."""
+"""How many credits the accounts have left. Calls never wait long for it: late numbers count as unknown."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ RETRY_AFTER = 60.0
 """Seconds after a failure until they are fetched again."""
 FETCH_TIMEOUT = 5.0
 GRACE = 1.0
-"""Seconds that a result may wait for the numbers beyond its own work. Later results do not, until `RETRY_AFTER`."""
+"""Seconds that a result may wait for the numbers. After a failure, none waits until `RETRY_AFTER` is over."""
 MAX_ACCOUNTS = 5
-"""Each account is a request of its own, which the API passes on to Luma."""
+"""Most accounts that are fetched: each takes a request, which the API passes on to Luma."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ MAX_THUMBNAILS = 20
 CLAIM_INTERVAL = 0.5
 """Seconds between looks at files that another process is saving."""
 _NO_FILE = BytesIO()
-"""What stands for a claim where no file can be locked."""
+"""Placeholder for a claim where files cannot be locked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Downloads:
     decoder: Decoder
     clips: ClipFiles
     get_folder: Callable[[], Path]
-    # What is locked while files are saved is beside it; None: other processes save nothing of these jobs.
+    # Lock files are created beside it; None: no other process saves files of these jobs.
     journal_path: Path | None = None
     # By jobid. A lock exists as long as a call has it or waits for it.
     _locks: WeakValueDictionary[str, anyio.Lock] = field(default_factory=WeakValueDictionary, init=False)
@@ -127,7 +127,7 @@ class Downloads:
         try:
             with anyio.fail_after(seconds):
                 async with AsyncExitStack() as stack:
-                    # Before the lock, because a caller may have claimed them and wait for the lock.
+                    # Before the lock, because a caller that has claimed them may be waiting for the lock.
                     while not is_claimed:
                         is_claimed = await stack.enter_async_context(self.claim(job.jobid))
                         if not is_claimed:
@@ -184,7 +184,7 @@ class Downloads:
     async def _save_parts(
         self, job: Job, parts: list[str], files: list[str], folder: Path, stem: Path | None, *, report: DownloadProgress
     ) -> None:
-        """Save some files in a folder, or as the stem says, and add their paths to `files`."""
+        """Save some files in a folder, or under a stem, and add their paths to `files`."""
         for number, part in enumerate(parts):
             save = partial(self._save_part, job, part, on_progress=report, share=(number, len(parts)))
             try:
@@ -204,7 +204,7 @@ class Downloads:
         target = stem.with_name(stem.name + SAVED_FILES[part])
 
         async def report(received: int, total: int | None) -> None:
-            # Half of a file whose length is not known.
+            # A file of unknown length counts as half done.
             fraction = received / total if total else 0.5
             await on_progress(target.name, received, total, (share[0] + fraction) / share[1])
 
@@ -218,7 +218,7 @@ class Downloads:
 
 
 async def _try_soon(get: Callable[[], Awaitable[bytes]]) -> bytes | None:
-    """Get a picture of a video within `THUMBNAIL_TIMEOUT`; None if that fails."""
+    """Get a still of a video within `THUMBNAIL_TIMEOUT`; None if that fails."""
     try:
         with anyio.fail_after(THUMBNAIL_TIMEOUT):
             return await get()
@@ -242,7 +242,7 @@ def _claim(path: Path) -> BinaryIO | None:
         # Another process has just removed the folder, with its last claim.
         return None
     except OSError:
-        # Where nothing can be locked, files are saved all the same, by each process for itself.
+        # Where files cannot be locked, each process saves them without coordination.
         return _NO_FILE
     try:
         lock_file(file)
@@ -259,7 +259,7 @@ def _claim(path: Path) -> BinaryIO | None:
 def _release(path: Path, file: BinaryIO) -> None:
     if file is _NO_FILE:
         return
-    # While it is locked, so that nobody else's is removed; on Windows afterwards, because it removes no open file.
+    # While it is locked, so that no other process's file is removed. Windows cannot remove an open file.
     if os.name == "nt":
         file.close()
     with suppress(OSError):

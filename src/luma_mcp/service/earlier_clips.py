@@ -41,7 +41,7 @@ class EarlierClip:
 
 @dataclass(frozen=True, slots=True)
 class EarlierClips:
-    """Reads earlier videos. All that it raises itself are `ImageError`s; errors of the API are `LumaError`s."""
+    """Reads earlier videos. Raises `ImageError` for unusable ones, and `LumaError` for errors of the API."""
 
     clips: ClipFiles
     journal: Journal
@@ -96,7 +96,7 @@ class EarlierClips:
         return EarlierClip(jobid, inherited, total)
 
     async def _fetch_finished(self, jobid: str) -> Job:
-        """Fetch a job that has finished, whatever came of it."""
+        """Fetch a finished job, successful or not."""
         try:
             return await self.clips.fetch_job(jobid)
         except ImageError as error:

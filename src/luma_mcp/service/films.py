@@ -33,7 +33,7 @@ from luma_mcp.service.requests import choose_remedy, shorten_image
 
 FilmStep = Literal["checking", "fetching", "joining"]
 FilmProgress = Callable[[FilmStep, float], Awaitable[None]]
-"""Receives what is done now, and the share of the whole that is done, from 0 to 1."""
+"""Receives the current step, and the share of the whole that is done, from 0 to 1."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +41,12 @@ _EXPECTED = f"{FEWEST_VIDEOS} to {MOST_VIDEOS} videos, in the order of the film"
 _SOURCES = "the jobid of a video, or the absolute path of a saved one"
 _CONCURRENT_FETCHES = 4
 _FETCHED, _JOINED = 0.3, 0.97
-"""The share of the whole that is done when all videos are here, and when they are joined."""
+"""The share of the whole that is done when all videos are fetched, and when they are joined."""
 _TOLERANCE = 0.05
 """Seconds by which a crossfade may exceed half of a clip: less than two frames."""
 _FOLDER_PREFIX = ".luma-film-"
 _MOST_SHEETS, _MOST_PREVIEWS = 8, 4
-# Journals can be long, and a film is made of what was made lately.
+# Journals can be long, and films are made from recent videos.
 _SEARCHED_ORDERS = 1000
 _RATE_STEP = 0.01
 """Frames per second by which rates differ at least."""
@@ -128,7 +128,7 @@ class _Findings:
         """Raise `InvalidArguments` if anything was found."""
         if not self.problems:
             return
-        # Stable, so that those of other parameters stay where they are: before the videos.
+        # The sort is stable, so problems of other parameters keep their order, before those of videos.
         self.problems.sort(key=_get_position)
         rejection = InvalidArguments(self.problems, suggestion=suggestion)
         if len(self.problems) == len(self.errors) and all(error.retryable for error in self.errors):
@@ -227,7 +227,7 @@ class Films:
         by_value = {value: _Video(position, value) for position, value in reversed(list(enumerate(videos)))}
         await self._find(by_value.values(), findings)
         clips = [by_value[value] for value in videos]
-        # Before anything is fetched, as far as the facts are known.
+        # Check what is already known before anything is fetched.
         _check_fit(clips, overlaps, findings)
         async with AsyncExitStack() as stack:
             for count, video in enumerate(by_value.values()):
@@ -363,12 +363,12 @@ def _build_overlaps(crossfades: Sequence[float] | float, count: int) -> tuple[fl
 
 
 def _check_fit(clips: Sequence[_Video], overlaps: Sequence[float], findings: _Findings) -> None:
-    """Raise `InvalidArguments` with what was found, and what keeps these videos from being one film."""
+    """Raise `InvalidArguments` with the earlier findings, and with the reasons why these videos cannot be joined."""
     suggestion: dict[str, object] = {}
     hdr = [clip for clip in clips if clip.is_hdr]
     sdr = [clip for clip in clips if clip.is_hdr is False]
     if hdr and sdr:
-        # Most of them stay; of as many, those like the first one.
+        # The majority is kept; of equally many, those like the first one.
         kept, left_out, kinds = sdr, hdr, ("HDR", "SDR")
         if (len(hdr), clips[0].is_hdr is True) > (len(sdr), clips[0].is_hdr is False):
             kept, left_out, kinds = hdr, sdr, ("SDR", "HDR")
@@ -403,7 +403,7 @@ def _find_longest_overlap(clips: Sequence[_Video], overlaps: Sequence[float]) ->
 
 
 def _without_repeats(videos: Iterable[_Video]) -> list[_Video]:
-    """List videos in order, each once."""
+    """List videos in order, without duplicates."""
     return list({video.position: video for video in videos}.values())
 
 

@@ -1,8 +1,8 @@
-"""The part of an API that a tenant may use whose credential others use as well.
+"""Restricts an API to what one tenant may use, where several tenants share a credential.
 
-The account is the operator's, and holds what all of them have made. So the API is never asked about what the tenant's
-part of the journal lacks: whether it is another tenant's, the operator's own or nobody's, it is "not found", with the
-same words and without a request. What the account itself is, and who else uses it, is not shown.
+The account is the operator's, and contains the jobs of all its tenants. A job or image that the tenant's part of the
+journal lacks is therefore reported as "not found", in the same way and without a request, whether it belongs to another
+tenant, to the operator or does not exist. Facts about the account and its other users are hidden.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class GatedApi:
         self._journal = journal
         self.catalog: Catalog = api.catalog
         self.features: ApiFeatures = replace(api.features, accounts=False, get_asset=True)
-        # Jobs that are the tenant's for sure, so that they can be followed while the journal cannot be read.
+        # Jobs that certainly belong to the tenant: they can be followed while the journal cannot be read.
         self._owned: OrderedDict[str, bool] = OrderedDict()
 
     def now(self) -> datetime | None:
@@ -59,7 +59,7 @@ class GatedApi:
         observer: DeliveryObserver | None = None,
         reply_url: str | None = None,
     ) -> Job:
-        # Checked when the request was validated; again here, where nothing gets past.
+        # Checked when the request was validated, and again here, because every order passes through this method.
         for asset_ref in _list_assets(request):
             await self._check_asset(asset_ref)
         if request.extend is not None:

@@ -58,7 +58,7 @@ class ListedJob:
 
 @dataclass(slots=True)
 class JobList:
-    """The newest jobs first; the accounts with their slots; and why the API could not be asked, if so.
+    """The jobs, newest first; the accounts with their slots; and the error if the API could not be reached.
 
     `total`: how many jobs there are, with those that the limit left out.
     """
@@ -91,7 +91,7 @@ async def list_jobs(
         query = replace(query, missing=updated.missing)
         running |= updated.running
         if not api.features.list_running:
-            # Nothing else shows what runs.
+            # Without the list of the API, only these look-ups show what is running.
             problem = updated.problem
     result = await list_recorded(journal, query, limit=limit, now=now, running=running)
     result.accounts, result.problem = accounts, problem
@@ -118,7 +118,7 @@ async def list_recorded(
 ) -> JobList:
     """List the orders in the journal, newest first. `running`: what the API lists now, by jobid."""
     known = running or {}
-    # An order that has been running for longer than any job takes, and that is not listed, does not run any more.
+    # An unlisted order that is older than any job can be is not running any more.
     query = replace(query, running=frozenset(known), stale_before=now - UNKNOWN_FOR)
     orders, total = await journal.find_orders(query, limit)
 
@@ -130,7 +130,7 @@ async def list_recorded(
 
 
 def _is_between(created: datetime | None, query: OrderQuery) -> bool:
-    """Whether a job was created within the query's time; one whose time is not known only if any time will do."""
+    """Whether a job was created within the query's time. An unknown time matches only a query without limits."""
     if created is None:
         return query.since is None and query.before is None
     return (query.since is None or created >= query.since) and (query.before is None or created < query.before)
@@ -167,7 +167,7 @@ async def add_slot_holders(  # noqa: PLR0917 - what it looks at
         remaining = inf
         created, seconds = parse_time(job.created), await expect(order.request) if order else None
         if created and seconds is not None and (now - created).total_seconds() < seconds + _OVERDUE_FOR:
-            # Of a job that is much later than usual, nobody knows when it ends.
+            # The end of a job that is long overdue cannot be predicted.
             remaining = max(0.0, seconds - (now - created).total_seconds())
         ends.append((remaining, _build_reference(job.jobid, order)))
     ends.sort(key=lambda end: end[0])
@@ -191,7 +191,7 @@ def _build_running(order: Order, jobid: str) -> RunningJob:
 
 @dataclass(slots=True)
 class UpdatedJobs:
-    """What became of jobs that are running according to the journal.
+    """Current states of the jobs that are running according to the journal.
 
     Attributes:
         running: those that still run, by jobid.
@@ -222,7 +222,7 @@ async def update_ended(
                 # It stays as it is until the next list.
                 updated.problem = error
             else:
-                # What is somebody else's does not stay in the list under this order.
+                # `record` raises for a job that belongs to another order; it is not listed under this one.
                 with suppress(LumaError):
                     await reconciler.record(job)
                 if job.state == "running":

@@ -19,7 +19,7 @@ from luma_mcp.media.sources import ImageError
 from luma_mcp.service.requests import RequestBuilder
 
 LARGEST_PART = 393_216
-"""Bytes of one part, at most. As base64 and with what is around it, hosts and proxies let it through."""
+"""Maximum bytes of one part. Encoded as base64 in a request, it is within the limits of hosts and proxies."""
 MOST_KEPT = 60_000_000
 """Bytes of all unfinished uploads of one tenant."""
 _TOO_LARGE = f"is larger than {LARGEST_UPLOAD // 1_000_000} MB; scale it down first"
@@ -55,7 +55,7 @@ class PictureUploads:
     journal: Journal
     requests: RequestBuilder
     decoder: Decoder
-    # Each picture is in memory while it is worked on. And what is sent twice must not be uploaded twice.
+    # Limits memory, since a picture is loaded as a whole, and keeps a repeated request from uploading it twice.
     _lock: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def receive(self, upload: str, offset: int, data: bytes) -> int:
@@ -75,7 +75,7 @@ class PictureUploads:
         return received
 
     async def preview(self, upload: str) -> ImagePreview | None:
-        """Show a picture that has arrived; None if nothing of it has.
+        """Build the preview of a picture that has arrived; None if nothing of it has.
 
         Raises:
             InvalidArguments: it cannot be used. Unless `retry` is "later", nothing of it is kept.
@@ -158,6 +158,6 @@ async def _compute_digest(data: bytes) -> str:
 
 
 def _reject(reason: str, *, is_passing: bool = False) -> InvalidArguments:
-    """Build the error about a picture that cannot be used; `is_passing`: not now."""
+    """Build the error about a picture that cannot be used; `is_passing`: whether it may be usable later."""
     problem = Problem("data", "unusable_file", reason=reason)
     return InvalidArguments([problem], retry="later" if is_passing else None)

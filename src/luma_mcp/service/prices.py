@@ -1,4 +1,4 @@
-"""What videos cost, as far as that is known before they are made."""
+"""Estimate what videos cost, as far as that is known before they are made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of orders whose answer is missing."""
+"""Find out what became of orders whose answer is missing."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 NEW_FOR = timedelta(minutes=1)
 """Age of a job until which a replica may lag so much that it does not know it."""
 FAILED_ANSWER_FOR = timedelta(minutes=2)
-"""The same if an answer came, but one that does not show whether a job was started. Such a job is listed by then."""
+"""The same for an order whose answer does not show whether a job was started. Such a job is listed by then."""
 PLAUSIBLE_AGE = timedelta(days=1)
-"""More than that, or less than nothing, shows that this machine's clock was or is wrong."""
+"""A greater or a negative age shows that this machine's clock was or is wrong."""
 HEARTBEAT_INTERVAL = 1.0
 """Seconds between two heartbeats of an order that is being delivered."""
 STALE_AFTER = 3.5
@@ -33,7 +33,7 @@ _LISTING_TIMEOUT = 5.0
 _CLOCK_TOLERANCE = timedelta(seconds=30)
 """How far the API's clock may be from ours if its answers have no date."""
 _DATE_TOLERANCE = timedelta(seconds=5)
-"""The same if they have: dates are whole seconds, and are written before they arrive."""
+"""The same if they have a date, which is in whole seconds and older than its arrival."""
 _LONGEST_DELIVERY = timedelta(seconds=60)
 _RATIO_TOLERANCE = 0.06
 """Sizes are rounded to multiples of 8 or 16 pixels."""
@@ -83,13 +83,13 @@ class Reconciler:
         seen = timedelta(seconds=now - self._first_seen.setdefault(order.id, now))
         api_now = self.api.now()
         if api_now:
-            # The other times are those of a clock that nobody has checked.
+            # The other times come from a clock that may be wrong.
             return max(seen, api_now - placed) if order.by_api_clock else seen
         age = self.wall_clock() - placed
         return age if timedelta() <= age <= PLAUSIBLE_AGE else seen
 
     async def learn_time(self) -> bool:
-        """Let an answer of the API show its time, at no cost, unless one has; False if none does at present."""
+        """Learn the API's time from a free request, unless it is known; False if no answer shows it at present."""
         if self.api.now() is None:
             try:
                 await self.api.check(retry_timeout=0)
@@ -104,7 +104,7 @@ class Reconciler:
         return self.age(order) <= (FAILED_ANSWER_FOR if is_listed_soon else UNKNOWN_FOR)
 
     async def record(self, job: Job) -> None:
-        """Record the state of a job that was fetched, unless it is somebody else's.
+        """Record the state of a fetched job, unless it belongs to another order.
 
         Raises:
             OutcomeUnknown: it was found in a list, and is not what was ordered. The journal says so.
@@ -211,7 +211,7 @@ class Reconciler:
         at_other_times: tuple[str, ...] = ()
         if self.api.now() is None or not order.by_api_clock:
             at_other_times = tuple(job.jobid for job in similar if job.jobid not in candidates)
-        # Another job of this kind, from whatever time, shows that somebody else orders the like in these accounts.
+        # A second similar job, whatever its age, shows that others place such orders in these accounts.
         if len(similar) == len(candidates) == 1 and not await self._has_rival(order, similar):
             # Shielded, so that a job that was found for sure reaches at least the log.
             with anyio.CancelScope(shield=True):
@@ -221,7 +221,7 @@ class Reconciler:
         return MatchResult(candidates=candidates, at_other_times=at_other_times)
 
     async def _has_rival(self, order: Order, jobs: list[RunningJob]) -> bool:
-        """Whether one of the jobs may just as well belong to another order without an answer, of whichever tenant."""
+        """Whether one of the jobs may also belong to another order without an answer, of any tenant."""
         for other in await self.journal.list_rivals():
             if other.id == order.id:
                 continue

@@ -48,10 +48,10 @@ from luma_mcp.service.clip_files import ClipFiles
 from luma_mcp.service.earlier_clips import EarlierClip, EarlierClips, shape_difference
 
 SHAPE_TOLERANCE = 0.06
-"""Up to this difference of shape, about 6 %, nothing of a picture is missed."""
+"""Largest difference of shape, about 6 %, that is not reported: too little of the picture is cut off to notice."""
 _NO_CHOICE = "choice of an account on this server"
 ChoiceReason = Literal["earlier_clip", "picture"]
-"""As in the clip that is continued; nearest to the picture's shape."""
+"""Why an option was chosen: as in the clip that is continued, or nearest to the picture's shape."""
 ProgressStep = Literal["preparing", "uploading", "ordering", "waiting for a free slot"]
 
 
@@ -124,9 +124,9 @@ class ValidatedRequest:
         if "keyframes" in identity:
             keyframes: list[tuple[float, str]] = []
             for name, keyframe in list_keyframes(self.params):
-                # Times that are closer to each other than any two frames are the same.
+                # Rounded, because times that are closer together than two frames are the same.
                 keyframes.append((round(float(keyframe["seconds"]), 3), self.images[name].identity))
-            # Their order means nothing.
+            # The order of keyframes has no meaning.
             identity["keyframes"] = sorted(keyframes)
         if self.account:
             identity["email"] = self.account
@@ -151,7 +151,7 @@ class UploadedImages:
 
 @dataclass(slots=True)
 class _Inputs:
-    """What was read of a request's images, and of the clip that it extends; `errors`: what could not be read."""
+    """The images of a request as they were read, and the clip that it extends. `errors`: why some could not be read."""
 
     images: dict[str, InputImage] = field(default_factory=dict)
     clip: EarlierClip | None = None
@@ -177,7 +177,7 @@ class RequestBuilder:
         default_account: the account of orders that name none.
         decoder: converts pictures to what the API accepts.
         clips: opens the videos of earlier jobs.
-        account_source: what knows the accounts; None: `api`. Where `api` has none, they are chosen without being named.
+        account_source: the API that lists the accounts; None: `api`. If `api` has none, accounts are never named.
     """
 
     api: VideoApi
@@ -191,7 +191,7 @@ class RequestBuilder:
     account_source: VideoApi | None = None
     earlier_clips: EarlierClips = field(init=False)
     _accounts: VideoApi = field(init=False)
-    # Whether callers may name accounts, and are named them.
+    # Whether callers may name accounts, and results may name them.
     _names_accounts: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -237,7 +237,7 @@ class RequestBuilder:
                     complete["aspect_ratio"] = shape
         if found or complete is None:
             suggestion = None
-            # With an unusable image nobody knows what a valid request would be.
+            # With an unusable image, the closest valid request is not known.
             if complete and not inputs.errors:
                 kept = {name: complete[name] for name in params if name in complete}
                 suggestion = await self._complete(kept, images, clip)
@@ -259,7 +259,7 @@ class RequestBuilder:
         return ValidatedRequest(complete, images, account, chosen, continues, misfits)
 
     async def _read_inputs(self, params: Mapping[str, Any], unreadable: Collection[str]) -> _Inputs:
-        """Read the images and the clip of a request, all of them, whatever is wrong with some."""
+        """Read all images and the clip of a request, even if some of them are unusable."""
         inputs = _Inputs()
         given = _list_images(self.catalog, params, unreadable)
         row = self.catalog.inputs.get("extend")
@@ -312,7 +312,7 @@ class RequestBuilder:
         values: dict[str, str] = {}
         chosen: dict[str, ChoiceReason] = {}
         for name, (value, reason) in wanted.items():
-            # In the order of importance: what would exclude an earlier one is left to the defaults.
+            # In order of importance: a value that conflicts with an earlier one is left to the defaults.
             if name not in params and not validate(self.catalog, {**params, **values, name: value}).problems:
                 values[name], chosen[name] = value, reason
         return values, chosen
@@ -599,7 +599,7 @@ def _find_start_job(params: Mapping[str, Any], images: Mapping[str, InputImage])
 
 
 def shorten_image(value: str) -> str:
-    """Shorten the value of an image to what it is recognized by: of data its type, of a path its end."""
+    """Shorten the value of an image so that it is still recognizable: keep the type of data, and the end of a path."""
     if value.lstrip().casefold().startswith("data:"):
         value = value.partition(",")[0]
     if len(value) <= MAX_SHOWN or "://" in value:

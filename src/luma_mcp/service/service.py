@@ -92,7 +92,7 @@ def open_journal(
             migrate=settings.journal_migrate,
             listen=settings.journal_listen,
         )
-    # A file that the settings name may belong to something else, and stays where it is.
+    # A file that the settings name may belong to another program, so it is never moved.
     movable = settings.journal is None
     return SqliteJournal(place, api=api, wall_clock=wall_clock, asset_lifetime=asset_lifetime, movable=movable)
 
@@ -179,7 +179,7 @@ class VideoService:
         self.pictures = PictureUploads(self.api, self.journal, requests, decoder)
         self.films = Films(self._clips, self.journal, decoder, get_folder, folders, self.now)
         self._pollers = Pollers(self._fetch, wall_clock, self.journal.replicas)
-        # Methods that others implement, and document.
+        # These methods are documented where they are implemented.
         self.validate = requests.validate
         self.find_duplicate = orders.find_duplicate
         self.find_takes = orders.find_takes
@@ -206,7 +206,7 @@ class VideoService:
         self._orders.ordered_by = tenant.name
 
     def now(self) -> datetime:
-        """The time of day, in UTC: by the API's clock once that is known, which nobody sets."""
+        """The time of day, in UTC: by the API's clock once that is known, since the local clock can be wrong."""
         return self.api.now() or self._wall_clock()
 
     async def aclose(self) -> None:
@@ -255,7 +255,7 @@ class VideoService:
         else:
             jobid, request = job_or_jobid.jobid, job_or_jobid.request
             age = job_or_jobid.elapsed_seconds(self.now())
-        # Only of what was ordered here the API calls us; who names an address is called instead.
+        # The API calls this server only for orders made here that do not name their own webhook.
         has_webhook = self._webhooks is not None and request is not None and request.reply_url is None
         may_lag = max(0.0, NEW_FOR.total_seconds() - age) if age is not None else 0.0
         if expected is None and seconds > 0:
@@ -420,7 +420,7 @@ class VideoService:
                     await anyio.sleep(RECOVERY_INTERVAL)
 
     async def _save_all(self, wanted: list[str], later: list[str]) -> None:
-        """Save the files of the jobs in `wanted`, which becomes empty; those that it is too early for go to `later`."""
+        """Save the files of the jobs in `wanted`, which becomes empty; jobs that are not ready go to `later`."""
         while wanted:
             jobid = wanted.pop(0)
             try:
@@ -454,7 +454,7 @@ class VideoService:
 
 
 def _add_end(job: Job, order: Order) -> Job:
-    """Add when a job ended, as far as it was seen then: its record does not say it."""
+    """Add the end of a job, if this process observed it: the job's record lacks it."""
     created = parse_time(job.created)
     if created is None or order.seconds is None:
         return job

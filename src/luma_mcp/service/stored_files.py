@@ -24,7 +24,8 @@ from luma_mcp.service.tenants import current_tenant
 logger = logging.getLogger(__name__)
 
 StoreProblem = Literal["failed", "unfinished", "no_links"]
-"""The copying failed; it takes longer than the call, or another process does it; the store makes no links."""
+"""`failed`: copying failed. `unfinished`: it takes longer than the call, or another process does it. `no_links`: the
+store makes no links."""
 MAX_KNOWN = 10_000
 """How many files are remembered that are known to be in the store."""
 _MEDIA_TYPES = {"video": "video/mp4", "video_hdr_exr": "application/zip"}
@@ -165,7 +166,7 @@ class _CheckedWrite:
         ending = SAVED_FILES[part][-len(".mp4") :]
         self._signatures = [SIGNATURES[ending]]
         if ending == ".zip":
-            # Frames are documented for one API only, as an archive: another one may send them in one file.
+            # Only one API documents EXR frames, as an archive. Another one may send a single EXR file.
             self._signatures.append((0, EXR_SIGNATURE))
         self._write = write
         self._beginning: bytes | None = b""
@@ -188,7 +189,7 @@ class _CheckedWrite:
         await self._write(chunk)
 
     async def finish(self) -> None:
-        """Check that there was something. Raises `ImageError`."""
+        """Check that the file was not empty. Raises `ImageError`."""
         if not self.has_begun:
             raise ImageError("is a link that did not send the expected file")
 

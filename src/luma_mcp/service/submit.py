@@ -23,8 +23,8 @@ ordered) or a sent one, whose job the next process looks for among the running j
 #     no answer: mark_unknown    unknown                impossible; afterwards its job is looked for, and a call that is
 #                                                       cancelled meanwhile leaves that to the next order or list
 #
-# The shields are anyio's. `asyncio.Task.cancel` and `asyncio.wait_for` ignore them: whoever uses those on a call that
-# orders tears the delivery from its answer. The order then stays `sent`, and is treated like that of a killed process.
+# The shields are anyio's. `asyncio.Task.cancel` and `asyncio.wait_for` ignore them: in a call that places an order,
+# they separate the delivery from its answer. The order then stays `sent`, and is treated like that of a killed process.
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ class OrderSubmitter:
                         return duplicate
                 if reuse_only:
                     raise errors.Conflict("just_finished", charged="no")
-                # Before the uploads, which would be in vain. `insert_pending` checks again, with other processes.
+                # Before the uploads, which would be wasted. `insert_pending` checks again, including other processes.
                 await self.check_limits(validated)
                 while True:
                     request, uploaded = await self.requests.build_request(validated, on_progress)
@@ -227,7 +227,7 @@ class OrderSubmitter:
         delivered = [order for order in finished if order.delivered]
         if self.may_lose_answers and delivered:
             await self.reconciler.learn_time()
-            # Whoever repeats an order whose job has failed wants another attempt, also if they have not heard of it.
+            # Repeating an order whose job has failed means another attempt, even if the failure was never reported.
             since = self.now() - _REDELIVERED_FOR
             delivered = [
                 order
@@ -281,9 +281,9 @@ class OrderSubmitter:
             BudgetReached: the budget has no room for them.
         """
         is_limited = bool(self.max_per_hour or self.budget)
-        # By this machine's clock, which may be wrong, no order might count. And where the API lists no jobs, only its
-        # time shows when the job of an order whose answer was lost cannot be running any more. Where it does, another
-        # machine, whose clock differs, finds the job by the time of the order.
+        # Three cases need the API's time. Limits: with a wrong local clock, no order might count. An API that lists no
+        # jobs: only its time shows when the job of an unanswered order cannot be running any more. Several machines:
+        # one whose clock differs finds a job by the time of the order.
         if is_limited or not self.api.features.list_running or self.journal.replicas:
             await self.reconciler.learn_time()
         if not is_limited:
@@ -319,7 +319,7 @@ class OrderSubmitter:
                     raise
                 await anyio.sleep(CONNECTION_PAUSE)
             except (errors.Capacity, errors.Upstream) as error:
-                # Where the API names a time at which it makes sense, an earlier attempt does not.
+                # Wait at least as long as the API asks for.
                 pause = max(SLOT_PAUSE, error.retry_after or 0)
                 is_for_now = isinstance(error, errors.Capacity) or error.fault == "throttled"
                 if not is_for_now or anyio.current_time() + pause >= min(placing.deadline, placing.waits.latest):
@@ -339,7 +339,7 @@ class OrderSubmitter:
     async def _place(self, placing: _Placing) -> SubmitResult:
         """Record the order and deliver it, unless another process has placed the same one meanwhile."""
         order = placing.order
-        # Differs from order to order, which is what matters.
+        # Derived from the random id, so that competing orders wait for different times.
         pause = _BUSY_PAUSE * int(order.id[:4], 16) / 0xFFFF
         while True:
             windows = await self._rate_windows()
@@ -363,7 +363,7 @@ class OrderSubmitter:
                 job = await self._deliver(order)
             except _PendingOrderLost:
                 logger.info("Another process is placing the same order.")
-                # Of many that replace each other's pending orders at once, none would get to send its own.
+                # Otherwise, many calls that replace each other's pending orders might never send any.
                 await anyio.sleep(pause)
                 pause *= 2
             except (errors.OutcomeUnknown, errors.Upstream) as error:
@@ -455,7 +455,7 @@ class OrderSubmitter:
         """
         finished = await self.journal.list_finished(key)
         if any(order.id not in call.delivered for order in finished):
-            # By a wrong clock of this machine, a job that has just ended may seem to be old.
+            # If this machine's clock is wrong, a job that has just ended may seem to be old.
             await self.reconciler.learn_time()
         now, is_exact = self.now(), self.api.now() is not None
         came_at = now - timedelta(seconds=anyio.current_time() - call.began)
@@ -627,7 +627,7 @@ class _Call:
 
 @dataclass(frozen=True, slots=True)
 class _Placing:
-    """An order with what its call has to say about it; see `OrderSubmitter.submit`."""
+    """An order with the options of its call; see `OrderSubmitter.submit`."""
 
     order: Order
     validated: ValidatedRequest

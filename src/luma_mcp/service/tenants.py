@@ -1,6 +1,6 @@
-"""Whose orders they are. A server of one person has one tenant, `OWNER`; one that serves many has one for each caller.
+"""The tenants of a server. One for a single person has the tenant `OWNER`; one for many has a tenant for each caller.
 
-What belongs to a tenant is found by its `VideoService`, which has the tenant's credential and part of the journal.
+Each tenant has a `VideoService` with its credential and its part of the journal.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CLOSE_TIMEOUT = 5.0
 SETTLE_INTERVAL = 20.0
 """Seconds between two looks at the orders that other machines have left without an answer."""
 _LEASE, _LEASE_SECONDS = "reconcile", 60.0
-"""The machine that has it settles such orders; if it is gone for so many seconds, another one does."""
+"""The lease of the machine that settles such orders. If it is gone for so many seconds, another one takes over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class Tenant:
         credential: that of the paid API; None: the one of the settings.
         owns_credential: whether all that its account contains is the tenant's. If not, the account is the operator's
             and others order with it, so the API is never asked about what the tenant's part of the journal lacks.
-        name: who it is, for the operator's report on usage; in no log and in no answer.
+        name: its name for the operator's report on usage; never in logs or results.
         max_jobs_per_hour, budget_per_day, max_waits: its limits; None: those of the settings.
-        scopes: what it may do; None: everything.
+        scopes: the actions that it may take; None: all.
     """
 
     id: str = ""
@@ -67,7 +67,7 @@ current_tenant: ContextVar[Tenant] = ContextVar("current_tenant", default=OWNER)
 def apply_tenant(settings: Settings, tenant: Tenant) -> Settings:
     """Build the settings of a tenant: the server's, with its credential and limits."""
     if tenant.credential:
-        # The default account is one of the server's own credential.
+        # The default account belongs to the server's own credential.
         settings = replace(settings, token=tenant.credential, email=None)
     return replace(
         settings,
@@ -205,7 +205,7 @@ class TenantServices:
         """Settle the orders of all tenants with a credential, unless another machine does."""
         owner = Tenant(credential=credential)
         async with self._use(owner) as service:
-            # Whoever asks with this journal sees who has such orders.
+            # The journal of the credential's owner lists the tenants with such orders.
             journal = service.journal
             await journal.remove_parts()
             for tenant_id in sorted(await journal.list_unsettled_tenants()):
@@ -219,7 +219,7 @@ class TenantServices:
 
     @asynccontextmanager
     async def _use(self, tenant: Tenant) -> AsyncIterator[VideoService]:
-        """Yield the service of a tenant, whoever the current one is. One that exists keeps its limits."""
+        """Yield the service of any tenant, not only of the current one. An existing service keeps its limits."""
         token = current_tenant.set(tenant)
         try:
             with self.hold():

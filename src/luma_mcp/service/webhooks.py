@@ -1,6 +1,7 @@
 """The addresses that the API calls when a job of ours has ended: `/hooks/<order id>/<MAC>` below the public URL.
 
-Only who has the keys can build or verify one. A call is a hint, and nothing of it is believed but that it came.
+They can be built and verified only with the keys. A call is only a hint that the job may have ended: its content is
+ignored.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class WebhookUrls:
         return url if len(url) <= LONGEST_URL else None
 
     def is_valid(self, order_id: str, mac: str) -> bool:
-        """Whether the MAC is that of the order's id, in a time that does not depend on either."""
+        """Whether the MAC is that of the order's id. Takes constant time."""
         if not (_ORDER_ID.fullmatch(order_id) and mac.isascii()):
             return False
         matches = [hmac.compare_digest(self._build_mac(key, order_id), mac) for key in self._keys]
@@ -56,7 +57,7 @@ class WebhookUrls:
 
 
 def build_webhook_urls(settings: Settings, catalog: Catalog) -> WebhookUrls | None:
-    """Build what gives orders their addresses; None where the API does not call, or the settings lack something."""
+    """Build the source of these addresses; None if the API has no webhooks or a required setting is missing."""
     if not (settings.public_url and settings.secret_keys and "reply_url" in catalog.params):
         return None
     return WebhookUrls(settings.public_url, settings.derive_keys("webhook"))
