@@ -7,10 +7,10 @@ purpose. All changes of a credential's orders, whichever tenant's, hold an advis
 transaction, so that what a transaction has counted is still true when it commits.
 
 **Without the database.** Nothing is ordered: `insert_pending`, `mark_sending` and the queries that decide about an
-order raise `JournalUnavailable`. Other queries find nothing, so that jobs are followed from the API alone. What becomes
-of an order that is on its way is kept in memory and written when the database is back. An order whose process ends
-before that stays `sent`: others treat it like that of a killed process, look for its job, and do not send it again
-meanwhile. A connection that was lost is made again by the next statement.
+order raise `JournalUnavailable`. Other queries return nothing, so jobs are followed through the API alone. Updates of
+an order that is already on its way are kept in memory and written when the database is back. If the process ends before
+that, the order stays `sent`: other processes treat it like that of a killed process, look for its job, and do not send
+it again meanwhile. The next statement replaces a lost connection.
 
 `postgres_connections.py` has the connections of the process, `postgres_replicas.py` leases and announcements.
 """
@@ -92,20 +92,20 @@ _SPENT, _USAGE = (text.replace("?", "%s") for text in (SPENT, USAGE))
 _SAME_CREDENTIAL = "split_part(api, '/', 1) = %s"
 """As in `sqlite.py`."""
 _MODEL = """substring(request from '"model": "([^"]*)"')"""
-"""Not read as JSON, which would fail at one row that is none. Within a prompt, quotation marks are escaped."""
+"""Not parsed as JSON, because one malformed row would make that fail. Quotation marks within a prompt are escaped."""
 _FINISHED = "state IN ('completed', 'failed') AND NOT deleted AND jobid IS NOT NULL"
 _LIFETIME = f"interval '{UPLOAD_LIFETIME.total_seconds():.0f} s'"
 _IS_KEPT = f"(began_at BETWEEN now() - {_LIFETIME} AND now() + {_LIFETIME})"
 """Whether a part has not expired, by the database's clock, since those of the machines may differ."""
 _KEEP_CLAIM = f"claimed = claimed AND {OPEN}"
-"""Set with every state that may open an order again: one that had ended must not take the claim of its successor."""
+"""Set with every state that may reopen an order: an order that had ended must not take the claim of its successor."""
 _ALIVE = "alive_at = clock_timestamp()"
 """By the database's clock, since those of the machines may differ. Other times become those of the API's clock."""
 _TIMES = ("ordered_at", "sent_at", "alive_at", "delivered_at")
 _LARGEST = 1e9
-"""Of what a job can have used, in seconds or credits."""
+"""Largest plausible duration of a job, in seconds, or number of credits that it used."""
 _LONGEST = 40
-"""Of a choice, in characters."""
+"""Longest value of a choice, in characters."""
 _T = TypeVar("_T")
 _Row = dict[str, Any]
 _Kind = frozenset[tuple[str, str]]
@@ -476,7 +476,7 @@ class PostgresJournal:
                 return received
             if sum(size for _, size in uploads.values()) + len(data) > most:
                 return None
-            # Of two requests with the same part, the second one finds this row, and is repeated.
+            # If two requests send the same part, the second one conflicts with this row and is repeated.
             values = (self._api, upload, received, began_at, data)
             db.execute("INSERT INTO luma_parts VALUES (%s, %s, %s, coalesce(%s, now()), %s)", values)
             return received + len(data)
@@ -550,7 +550,7 @@ class PostgresJournal:
             return otherwise
 
     async def _decide(self, question: Awaitable[_T]) -> _T:
-        """Do what decides whether an order may be placed."""
+        """Await a query that decides whether an order may be placed."""
         try:
             return await question
         except Unusable as error:
@@ -622,7 +622,7 @@ def find_lock(api: str) -> int:
 
 
 class _Database:
-    """Executes the work of one journal, and remembers what the database missed. Used in worker threads.
+    """Executes the work of one journal, and remembers writes that failed. Used in worker threads.
 
     `now` is the time of the journal's `clock`, in seconds.
 
@@ -635,14 +635,14 @@ class _Database:
         self.problem: str | None = None
         self.connections = get_connections(dsn)
         self.connections.add_user()
-        # What whoever changes the API's orders holds.
+        # The advisory lock that every change of the API's orders holds.
         self._turn = self.connections.get_turn(lock)
         self._migrate = migrate
         self._busy_seconds = busy_seconds
-        # Whether it could not be connected to.
+        # Whether the last attempt to connect failed.
         self._is_down = False
         self._closed = False
-        # What the database must get later, in order. One that is repeated moves to the end.
+        # Transactions that still have to be written, in order. One that is repeated moves to the end.
         self._missed: dict[tuple[_Statement, ...], None] = {}
         self._write_at = float("-inf")
         # As in `sqlite.py`: the limiter admits one thread at a time, except after a native cancellation.
@@ -660,7 +660,7 @@ class _Database:
             if self._missed and (use == "write" or now >= self._write_at):
                 self._write_missed(now, use)
             result = self._attempt(work, now, use)
-            # That it can be read does not show that it can be written.
+            # A successful read does not prove that writes succeed as well.
             if self.problem and (use == "write" or self._is_down):
                 logger.info("The journal's database is in use again")
                 self.problem = None
@@ -668,12 +668,12 @@ class _Database:
             return result
 
     def defer(self, *statements: _Statement) -> None:
-        """Remember what the database must get later, in one transaction."""
+        """Remember statements to execute later, in one transaction."""
         self._missed.pop(statements, None)
         self._missed[statements] = None
 
     def close(self, now: float) -> None:
-        """Close, after a last attempt to write what was missed."""
+        """Close, after a last attempt to write what is still pending."""
         with self._mutex:
             if self._missed:
                 with suppress(Unusable):
@@ -720,12 +720,12 @@ class _Database:
 
 
 def _sql(text: str) -> bytes:
-    """A statement as psycopg takes one that is not a literal."""
+    """Encode a statement: psycopg's types accept text only as a literal."""
     return text.encode()
 
 
 def _execute(db: Connection, statement: _Statement) -> int:
-    """Execute a statement; how many rows it changed."""
+    """Execute a statement, and return how many rows it changed."""
     sql, values = statement
     return db.execute(_sql(sql), values).rowcount
 
@@ -740,7 +740,7 @@ def _fetch_all(sql: str, *values: Any) -> Callable[[Connection], list[_Row]]:
 
 
 def _set_times(order: Order) -> tuple[str, tuple[datetime, ...]]:
-    """What an `UPDATE` sets besides if the times of an order are known better than when it was recorded."""
+    """Build what an `UPDATE` also sets if the times of an order are known more precisely than when it was recorded."""
     if not order.by_api_clock or order.sent_at is None:
         return "", ()
     return ", ordered_at = %s, sent_at = %s, by_api_clock = TRUE", (order.ordered_at, order.sent_at)
@@ -764,7 +764,7 @@ def _find_duplicate(db: Connection, order: Order, api: str, key: str) -> Order |
 
 
 def _clean(text: str | None) -> str | None:
-    """A text of the API without what PostgreSQL cannot store."""
+    """Remove from a text of the API what PostgreSQL cannot store."""
     return text and text.encode(errors="replace").decode().replace("\0", "")
 
 
@@ -805,7 +805,7 @@ def _read_choices(request: str) -> dict[str, Any]:
     with suppress(ValueError):
         stored = json.loads(request)
         if isinstance(stored, dict):
-            # Not its prompt and its links: each tenant has thousands of orders in memory.
+            # Prompts and links are left out: each tenant has thousands of orders in memory.
             return {name: value for name, value in stored.items() if isinstance(value, str) and len(value) <= _LONGEST}
     return {}
 

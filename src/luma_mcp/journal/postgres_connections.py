@@ -1,7 +1,6 @@
 """The connections of a process to a journal's database: a few, which all its journals share, used in worker threads.
 
-Nothing that psycopg says about a connection is passed on: it may repeat the address, and whoever reads a log needs no
-part of it.
+psycopg's messages about a connection are never passed on: they may contain the address, which does not belong in a log.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from pydantic import SecretStr
 from luma_mcp.journal.postgres_schema import VERSION, SchemaMismatch, check_schema
 
 MOST_CONNECTIONS = 4
-"""Of one process to one database, besides the one that listens."""
+"""Maximum number of connections from one process to one database, besides the one that listens."""
 RETRY_SECONDS = 2.0
 """How long a database that could not be reached is left alone."""
 BUSY_SECONDS = 5.0
 """How long a connection, another process's transaction or one statement is waited for."""
 
 _CONFLICTS = 5
-"""How often a transaction is repeated that lost against another one."""
+"""How often a transaction is repeated after a conflict with another one."""
 _DEFAULTS: Mapping[str, Any] = {
     "fallback_application_name": "luma-ray-mcp",
     "client_encoding": "utf8",
@@ -40,7 +39,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
-"""Of a connection, unless the address says otherwise. A connection over which nothing arrives is lost after 15 s."""
+"""Default options of a connection; the address can override them. A dead connection is detected after 15 s."""
 _UNREACHABLE = "the database cannot be reached, or refuses the connection"
 _LATE = "the database does not answer in time"
 _REFUSALS: Mapping[str, str] = {
@@ -48,7 +47,7 @@ _REFUSALS: Mapping[str, str] = {
     "53100": "the database has no space left",
     "42501": "the database's user may not do what the journal needs",
 }
-"""Why a database does not do what it should, by SQLSTATE."""
+"""Why the database rejects connections or statements, by SQLSTATE."""
 _LATE_STATES = ("55P03", "57014", "25P03")
 _CONFLICT_STATES = ("23505", "40001", "40P01")
 
@@ -63,8 +62,8 @@ class Unusable(Exception):
 
     Attributes:
         problem: why, as a neutral clause.
-        is_busy: only because others work on it.
-        is_lost: no connection can be made.
+        is_busy: whether something timed out, usually because of other transactions.
+        is_lost: whether no connection can be made.
     """
 
     def __init__(self, problem: str, *, is_busy: bool = False, is_lost: bool = False) -> None:
@@ -88,18 +87,18 @@ class Connections:
         self._dsn = dsn
         self._idle: list[Connection] = []
         self._slots = threading.BoundedSemaphore(MOST_CONNECTIONS)
-        # One is left for those who only read, so that they never wait for other processes' orders.
+        # One connection is reserved for reads, so that they never wait for the orders of other processes.
         self._writers = threading.BoundedSemaphore(MOST_CONNECTIONS - 1)
-        # Whoever waits for an advisory lock occupies a connection. So does only one of this process for each lock.
+        # Waiting for an advisory lock occupies a connection, so only one thread of this process waits for each lock.
         self._turns: WeakValueDictionary[int, Turn] = WeakValueDictionary()
         self._mutex = threading.Lock()
         self._users = 0
-        # Why it could not be connected to, and until when that is not tried again.
+        # Why the last attempt to connect failed, and when the next one is allowed.
         self._down: str | None = None
         self._retry_at = float("-inf")
 
     def get_turn(self, lock: int) -> Turn:
-        """Get what those of this process take one after another who hold an advisory lock."""
+        """Get the object that serializes this process's use of an advisory lock."""
         with self._mutex:
             return self._turns.setdefault(lock, Turn(lock))
 
@@ -114,9 +113,9 @@ class Connections:
         turn: Turn | None = None,
         is_last: bool = False,
     ) -> _T:
-        """Call `work` in a transaction, again with a new connection if the one fails: all work can be repeated.
+        """Call `work` in a transaction, and repeat it on a new connection if the first one fails: work is repeatable.
 
-        `turn`: the advisory lock that a `write` holds. `is_last`: try it also if the database was not reached just now.
+        `turn`: the advisory lock that a `write` holds. `is_last`: try even if connecting failed recently.
 
         Raises:
             Unusable: whether the transaction was carried out is not known then.
@@ -128,7 +127,7 @@ class Connections:
             self._check_reachable(now)
         with self._in_turn(turn, began + busy_seconds), self._slot(began + busy_seconds) as slot:
             if not is_last:
-                # Another journal may have found out meanwhile.
+                # Another journal may have failed to connect meanwhile.
                 self._check_reachable(now + time.monotonic() - began)
             try:
                 result = self._repeat(
@@ -139,7 +138,7 @@ class Connections:
                 )
             except Unusable as error:
                 if error.is_lost:
-                    # Reaching it may have taken longer than it is then left alone.
+                    # The attempt itself may have taken longer than the pause, so the pause begins now.
                     self._retry_at = now + time.monotonic() - began + RETRY_SECONDS
                     self._down = error.problem
                 raise
@@ -262,8 +261,8 @@ def _execute(
     if use == "lease":
         return work(connection)
     limit = max(1, round(1000 * busy_seconds))
-    # Of the transaction and not of the session: poolers give the next transaction another session. The last one
-    # ends a transaction whose process stands still, since others wait for its lock.
+    # Set for the transaction, not for the session: poolers give the next transaction another session. The last one
+    # ends the transaction of a process that hangs, because others wait for its lock.
     begin = f"BEGIN; SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {limit}; "
     begin += f"SET LOCAL idle_in_transaction_session_timeout = {2 * limit}"
     if turn:

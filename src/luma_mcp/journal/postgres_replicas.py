@@ -36,7 +36,7 @@ LONGEST_PAYLOAD = 7_000
 KEEPALIVE_SECONDS = 15.0
 """After so long without announcements the listening connection is checked."""
 TIMEOUT = 3.0
-"""How long the database is waited for. Leases and announcements only spare requests and time."""
+"""Timeout of the database, in seconds. It is short, because leases and announcements only save requests and time."""
 _BY_WEBHOOK, _BY_POLL = "w", "p"
 """How a payload begins."""
 _KEPT = "1 day"
@@ -51,7 +51,7 @@ class PostgresReplicas:
     Args:
         connections: of this process to the database.
         listener: receives the announcements of this process.
-        scope: what the names of leases are within.
+        scope: prefix that separates the names of leases from those of other credentials.
         clock: seconds; decides when a database that could not be used is tried again.
         migrate, busy_seconds: as for the journal.
     """
@@ -88,7 +88,7 @@ class PostgresReplicas:
         self._claims.append(claim)
         try:
             with anyio.move_on_after(TIMEOUT):
-                # Whoever comes first claims what all want who came meanwhile: there may be thousands.
+                # The first caller claims the leases of all callers that are waiting: there may be thousands.
                 async with self._claiming:
                     if not claim.is_decided:
                         await self._decide(list(self._claims))
@@ -99,7 +99,7 @@ class PostgresReplicas:
     async def _decide(self, claims: list[_Claim]) -> None:
         """Take the leases that are free, in one statement."""
         wanted = {claim.name: claim.seconds for claim in claims}
-        # Everybody takes them in the same order, so nobody waits for one who waits for them.
+        # All processes take leases in the same order, which prevents deadlocks.
         sql = (
             "INSERT INTO luma_leases (name, holder, until) SELECT name, %s, now() + make_interval(secs => seconds) "
             "FROM unnest(%s::text[], %s::float8[]) AS wanted (name, seconds) ORDER BY name "
@@ -161,7 +161,7 @@ class PostgresReplicas:
 
 @dataclass(eq=False, slots=True)
 class _Claim:
-    """A lease that somebody wants. `is_ours`: None while nobody knows."""
+    """A lease that a caller wants. `is_ours`: None while that is not known."""
 
     name: str
     seconds: float
@@ -170,7 +170,7 @@ class _Claim:
 
 
 class Listener:
-    """Receives the announcements of a database in a thread, on a connection of its own, while anybody subscribes.
+    """Receives the announcements of a database in a thread, on its own connection, while there are subscribers.
 
     A connection that is lost is made again after a pause.
     """
@@ -269,6 +269,6 @@ _MUTEX = threading.Lock()
 
 
 def get_listener(dsn: SecretStr) -> Listener:
-    """Get what receives the announcements of a database in this process."""
+    """Get the listener of this process for the announcements of a database."""
     with _MUTEX:
         return _SHARED.setdefault(dsn.get_secret_value(), Listener(dsn))

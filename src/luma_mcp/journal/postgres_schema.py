@@ -18,7 +18,7 @@ import psycopg
 from luma_mcp.journal.protocol import JournalHealth
 
 LOCK = 0x4C756D61
-"""The advisory lock of whoever changes the tables."""
+"""The advisory lock that is held while the tables are changed."""
 OPEN = "state IN ('intent', 'sent', 'unknown', 'running')"
 """Which orders hold the claim on their key, if they are `claimed`."""
 
@@ -83,7 +83,7 @@ MIGRATIONS = (
     ),
 )
 VERSION = len(MIGRATIONS)
-"""Of the tables that this program uses."""
+"""Version of the tables that this program uses."""
 _VERSIONS = """
 CREATE TABLE IF NOT EXISTS luma_schema (
     version integer PRIMARY KEY, oldest integer NOT NULL, applied_at timestamptz NOT NULL DEFAULT now()
@@ -92,7 +92,7 @@ CREATE TABLE IF NOT EXISTS luma_schema (
 
 
 class SchemaMismatch(Exception):
-    """The tables are not those of this version. `version`: theirs; 0 if there are none. `is_newer`: than this one."""
+    """The tables have another version: `version`, or 0 if there are none. `is_newer`: whether it is newer than ours."""
 
     def __init__(self, version: int, *, is_newer: bool) -> None:
         super().__init__(version)
@@ -144,9 +144,9 @@ def apply_migrations(connection: psycopg.Connection[Any]) -> tuple[int, int]:
         SchemaMismatch: the tables are newer than this version can use.
     """
     with connection.transaction():
-        # Whoever comes second waits here, and finds nothing left to do.
+        # A second process waits here, and then finds nothing left to do.
         connection.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
-        # Before it is looked for: otherwise this connection may remember that there was none.
+        # Created before it is queried: otherwise this connection may have cached that it does not exist.
         connection.execute(_VERSIONS)
         version, wanted = plan_migrations(connection)
         for number, step in enumerate(MIGRATIONS[version:], version + 1):

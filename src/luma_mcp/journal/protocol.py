@@ -1,8 +1,8 @@
 """What a journal records and the operations that the service needs from it.
 
 An order is inserted as `intent`, becomes `sent` immediately before its request goes out, and gets its jobid as soon as
-the answer arrives. Whoever opens the journal after a crash can therefore tell orders that never went out from orders
-whose job must be searched for.
+the answer arrives. After a crash, the next process can therefore tell orders that were never sent from orders whose job
+must be searched for.
 
     intent ──> sent ──> running ──> completed, failed
       ^         │ └───> unknown ──> running (its job was found) or given_up
@@ -56,8 +56,8 @@ class Order:
         error: why its job failed.
         files: absolute paths of its saved files.
         deleted: whether its job was deleted from here.
-        by_api_clock: whether `ordered_at` and `sent_at` are times of the API's clock, which nobody sets. The clock of
-            this machine, which they come from otherwise, can be wrong by years.
+        by_api_clock: whether `ordered_at` and `sent_at` are times of the API's clock, which is reliable. Otherwise
+            they come from the clock of this machine, which can be wrong by years.
         answer_status: HTTP status of an answer that does not show whether a job was started.
         adopted: whether its job was found in a list, instead of being named in an answer.
         delivered, delivered_at: whether the finished job was returned to somebody, and when that was last done.
@@ -95,7 +95,7 @@ class Order:
     id: str = field(default_factory=secrets.token_hex)
 
     def has_recorded(self, job: Job, now: datetime) -> bool:
-        """Whether `record_state` would change nothing. An adopted job may be somebody else's, so that is never sure."""
+        """Whether `record_state` would change nothing. False for a finished adopted job, which must be verified."""
         if job.state == "running":
             return self.state != "given_up"
         link = job.files.video.url if job.files.video else None
@@ -113,7 +113,7 @@ class Order:
         if self.charged == "no":
             return 0.0
         for amount in (self.credits, self.price):
-            # What cannot be read is not known.
+            # A value that cannot be read counts as unknown.
             if isinstance(amount, int | float):
                 return amount
         return unpriced
@@ -171,7 +171,7 @@ class OrderQuery:
     stale_before: datetime | None = None
 
     def get_state(self, state: OrderState, *, jobid: str | None, ordered_at: datetime, deleted: bool) -> ListedState:
-        """Get the state that a list says of an order with these values."""
+        """Get the state that a list shows for an order with these values."""
         if jobid in self.running:
             return "running"
         if deleted:
@@ -185,7 +185,7 @@ class OrderQuery:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The orders of one tenant in one model, as far as they went out.
+    """The orders of one tenant with one model, without those that were not sent.
 
     Attributes:
         credential: the id of the API and the credential that they were made with.
@@ -193,7 +193,7 @@ class Usage:
         ordered_by: the tenant's name when they were placed.
         model: the model; None if it cannot be read.
         completed, failed, running: how many jobs ended so, or run.
-        unknown: how many orders have no answer, or a job whose end nobody saw.
+        unknown: how many orders have no answer, or a job whose end was never seen.
         spent: what they count for in a budget, in the API's unit.
         unpriced: how many of them are not in `spent`, because neither their price nor their use is known.
     """
@@ -251,22 +251,22 @@ class JournalHealth:
 class Replicas(Protocol):
     """What the servers that share a journal's database agree on. Times are those of the database's clock.
 
-    No method raises: where the database cannot be used, nobody gets a lease, and nothing is announced.
+    No method raises: while the database cannot be used, no lease is granted, and nothing is announced.
     """
 
     async def acquire(self, name: str, seconds: float) -> bool | None:
         """Take a lease, or renew one that this process has; False if another process has it.
 
-        None if the database cannot be used, so that nobody knows. Leases of one credential share their names.
+        None if the database cannot be used, so that it is not known. Names of leases are shared within a credential.
         """
 
     async def release(self, name: str) -> None:
-        """Give back a lease of this process, so that others need not wait until it ends."""
+        """Release a lease of this process, so that others need not wait until it expires."""
 
     async def announce(self, jobid: str, *, by_webhook: bool = False) -> None:
-        """Let all processes know, this one included, that a job may have changed. Only a hint: it can get lost.
+        """Notify all processes, including this one, that a job may have changed. Only a hint: it can get lost.
 
-        `by_webhook`: the API has called, so it was not a poll that showed it.
+        `by_webhook`: whether a webhook of the API, rather than a poll, reported it.
         """
 
     def on_announcement(self, notify: Callable[[str, bool], None]) -> Callable[[], None]:
@@ -315,8 +315,8 @@ class Journal(Protocol):
     ) -> Order | None:
         """Insert a pending order atomically, unless it is a duplicate or exceeds a limit.
 
-        Another pending order with the same key is removed: whoever inserted it may not send it any more, and learns
-        so from `mark_sending`. With `allow_duplicate`, orders with the same key are neither looked for nor removed.
+        Another pending order with the same key is removed: its process must not send it any more, which
+        `mark_sending` reports. With `allow_duplicate`, orders with the same key are neither looked for nor removed.
 
         Returns:
             None if the order was inserted; otherwise the open order with the same key, and nothing was written.
@@ -358,7 +358,7 @@ class Journal(Protocol):
         """Give a running job to an order whose answer was lost; False if another order has it, whichever tenant's."""
 
     async def release(self, jobid: str) -> None:
-        """Take an adopted job away from its order, which becomes `unknown`: the job is somebody else's."""
+        """Take an adopted job away from its order, which becomes `unknown`: the job belongs to another order."""
 
     # Jobs that were ordered here. Jobs of other origin are ignored.
 

@@ -79,7 +79,7 @@ MEASURED_SECONDS = 10.0
 RETENTION = timedelta(days=400)
 """How long orders are kept."""
 ASSET_LIFETIME = timedelta(days=29)
-"""Of useapi.net, where assets expire after 30 days. The last day is a margin for slow jobs and wrong clocks."""
+"""How long an asset of useapi.net is reused. It expires after 30 days; a day is left for slow jobs and wrong clocks."""
 MIN_SAMPLES, MAX_SAMPLES = 5, 50
 """How many finished jobs of a kind are needed for its typical duration, and how many are considered."""
 COUNTS_TOWARDS_LIMIT = (
@@ -152,7 +152,7 @@ _ADDED_COLUMNS = {
     },
     "assets": {"width": "INTEGER", "height": "INTEGER"},
 }
-"""Those that came with later minor versions."""
+"""Columns that later minor versions added."""
 _COLUMNS = {
     "orders": "id, api, key, state, request, account, ordered_at, sent_at, alive_at, jobid, seconds, credits, error, "
     f"save, files, deleted, {', '.join(_ADDED_COLUMNS['orders'])}",
@@ -461,7 +461,7 @@ class SqliteJournal:
         }
 
     def _expire_measurements(self) -> None:
-        """Forget what was measured some time ago: other processes write as well."""
+        """Discard measurements that are too old: other processes write as well."""
         if self._clock() >= self._measured_until:
             self._measured.clear()
             self._credits = None
@@ -505,7 +505,7 @@ class SqliteJournal:
         return await self._find_asset("digest", "asset_ref = ?", asset_ref)
 
     async def size_of_asset(self, asset_ref: str) -> tuple[int, int] | None:
-        # Nothing joined with something is nothing.
+        # NULL if the width or the height is unknown.
         size = await self._find_asset("width || 'x' || height", "asset_ref = ?", asset_ref)
         if size is None:
             return None
@@ -538,7 +538,7 @@ class SqliteJournal:
                 return received
             if sum(size for _, size in uploads.values()) + len(data) > most:
                 return None
-            # Not for the file while it is not in use: a page sends again what is missing.
+            # Not deferred while the file cannot be used: the page sends missing parts again.
             db.execute("INSERT INTO parts VALUES (?, ?, ?, ?, ?)", (self._api, upload, received, began_at, data))
             return received + len(data)
 
@@ -587,7 +587,7 @@ class SqliteJournal:
         try:
             return await self._run(self._storage.run, lambda db: db.execute(sql, values).fetchall())
         except UnicodeEncodeError:
-            # It asks for half a character, which nothing here contains.
+            # The values contain a lone surrogate, which no stored text contains.
             return []
 
     async def _update_job(self, jobid: str, change: str, *values: Any, condition: str = "TRUE") -> None:
@@ -713,7 +713,7 @@ class _Storage:
             return work(self._get_substitute())
 
     def defer(self, db: sqlite3.Connection, *statements: _Statement) -> None:
-        """Remember what the file must get later if `db` is the substitute. Called by `work`."""
+        """Remember statements for the file if `db` is the substitute. Called by `work`."""
         if db is self.substitute and self._path:
             for sql, values in statements:
                 db.execute("INSERT INTO missed VALUES (?, ?)", (sql, json.dumps(values)))
@@ -760,7 +760,7 @@ class _Storage:
             self._file, opened = _connect(self._path, movable=self._movable, busy_seconds=self._busy_seconds)
             self._is_replaced = self._is_replaced or self._inode not in (None, opened)
             self._inode = opened
-        # Each time: the process that has left one may have been killed a moment ago.
+        # Every time: a process may have been killed a moment ago and left one.
         self._adopt_spills(self._file, self._path)
         if self._replaced:
             # The lock of the new file's writer keeps other processes from making a `-journal`: SQLite would take it
@@ -800,7 +800,7 @@ class _Storage:
                 spill.unlink(missing_ok=True)
 
     def _leave_file(self, *, may_spill: bool = False) -> None:
-        """Close the file. What can be read of it goes to the substitute, unless that is in use already."""
+        """Close the file, and copy what can be read of it to the substitute, unless that is in use already."""
         source = self._replaced or self._file
         if self.substitute is None:
             substitute = self._get_substitute(may_spill=may_spill)
@@ -1018,7 +1018,7 @@ def _create_private(path: Path) -> None:
 
 
 def _get_inode(path: Path) -> tuple[int, int] | None:
-    """Which file this is; None if there is none."""
+    """Get the device and inode that identify a file; None if there is no file."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -1027,7 +1027,7 @@ def _get_inode(path: Path) -> tuple[int, int] | None:
 
 
 def _classify(error: sqlite3.Error | OSError | _Refused) -> tuple[_FileState, str]:
-    """What an error says about the file, and its detail."""
+    """Classify an error as a state of the file, with the detail."""
     if isinstance(error, _Refused):
         return error.state, error.reason
     if isinstance(error, OSError):
@@ -1054,7 +1054,7 @@ def _transaction(database: sqlite3.Connection, work: Callable[[sqlite3.Connectio
 
 
 def _set_times(order: Order) -> tuple[str, tuple[float, ...]]:
-    """What an `UPDATE` sets besides if the times of an order are known better than when it was recorded."""
+    """Build what an `UPDATE` also sets if the times of an order are known more precisely than when it was recorded."""
     if not order.by_api_clock or order.sent_at is None:
         return "", ()
     return ", ordered_at = ?, sent_at = ?, by_api_clock = 1", (order.ordered_at.timestamp(), order.sent_at.timestamp())
@@ -1089,7 +1089,7 @@ def _find_duplicate(database: sqlite3.Connection, order: Order, api: str, key: s
 
 
 def _get_times(window: RateWindow) -> tuple[float, float, float]:
-    """The values of `COUNTS_TOWARDS_LIMIT`."""
+    """Get the values of `COUNTS_TOWARDS_LIMIT`."""
     return window.since.timestamp(), window.until.timestamp(), window.pending_since.timestamp()
 
 
