@@ -1,1 +1,1 @@
-"""Speaks MCP; has never heard of HTTP status codes."""
+"""The MCP server: tools, resources, prompts, and all texts for agents."""

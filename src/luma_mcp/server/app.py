@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 get_time = partial(datetime.now, UTC)
-# Seconds until orders of an earlier process are looked for: a host that only lists the tools leaves before that.
+# Delay in seconds before orders of an earlier process are looked for: a host that only lists the tools exits sooner.
 RECOVER_AFTER = 1.0
 # Jobs whose ids are offered as completions.
 COMPLETED_JOBIDS = 200
@@ -131,7 +131,7 @@ def build_server(
 ) -> MCPServer[Any]:
     """Build the MCP server with its tools, ready to run on any transport of the SDK.
 
-    Whose request it is, `current_tenant` says.
+    `current_tenant` identifies the tenant of a request.
 
     Args:
         settings: those of the server.
@@ -139,8 +139,8 @@ def build_server(
         transport: carries all HTTP requests; tests pass their own.
         resolve: finds the addresses of the hosts in links; tests pass their own.
         wall_clock: the time of day, in UTC.
-        services: the services of its tenants, if somebody else uses them too. The server closes them.
-        waits: the waits of its calls, for whoever stops the server.
+        services: the services of its tenants, if they are shared with other parts. The server closes them.
+        waits: the waits of its calls, which end early when the server is stopped.
         on_result: called with the result of each tool.
         list_credentials: lists the credentials that the operator of a server for many has given to tenants; orders that
             failed machines have left are then settled again and again.
@@ -167,7 +167,7 @@ def build_server(
             await services.aclose()
 
     async def list_jobids() -> list[str]:
-        # Without a journal file nothing is known before the first order, so no service is created to look.
+        # Without a journal file there are no jobids before the first order, so no service needs to be created.
         opened = services.get() if has_journal(settings) else None
         latest = await opened.journal.list_latest(COMPLETED_JOBIDS) if opened else []
         return [order.jobid for order in latest if order.jobid]
@@ -177,7 +177,7 @@ def build_server(
     middleware: list[ServerMiddleware[Any]] = [partial(_hold_service, services), adapt_response, check_prompt_request]
     state_security: RequestStateSecurity | None = None
     if settings.confirm != "never":
-        # Imported here, because most servers do not ask.
+        # Imported here, because most servers do not ask for confirmation.
         from luma_mcp.server.confirmation import Confirmation, build_state_security, with_confirmation
 
         confirmation = Confirmation(context)
@@ -227,7 +227,7 @@ def _other_tools(settings: Settings) -> list[ModuleType]:
     # A film is a file on the machine of the server.
     if can_read_clips() and settings.has_local_files:
         tools.append(join_videos)
-    # The last ones, which not every client sees.
+    # Last, because only clients that show apps see these two.
     return [*tools, add_picture, upload_picture]
 
 
@@ -249,5 +249,5 @@ async def _recover(settings: Settings, service: Callable[[], VideoService | None
         if opened := service():
             await opened.recover()
     except Exception:
-        # The server works without it: what was left behind is looked for again by the calls that need it.
+        # The server works without it: calls that need such orders look for them again.
         logger.exception("orders of an earlier process could not be looked up")

@@ -27,12 +27,12 @@ from luma_mcp.settings import LONGEST_WAIT
 DEFAULT_LIMIT = 10
 # Arguments that are reported one by one. Of more, a caller needs only their number.
 MAX_PROBLEMS = 7
-# How one video of a film leads to the next one.
+# Transitions between the videos of a film.
 TRANSITIONS = ("cut", "crossfade")
 DEFAULT_CROSSFADE = 0.5
 LONGEST_SPELLING, MAX_NUMBER = 4_000, 10**18
 STATES: tuple[str, ...] = get_args(ListedState)
-# Where an API cannot delete.
+# The states of jobs where an API cannot delete.
 _UNDELETED = tuple(state for state in STATES if state != "deleted")
 _ALIASES = {
     "job_id": "jobid",
@@ -45,14 +45,14 @@ _ALIASES = {
 }
 # Arguments that take a list of texts.
 _LISTS = ("jobids", "videos")
-# What the videos of a film are called as well.
+# Other names that agents use for the videos of a film.
 _VIDEOS_ALIASES = ("jobids", "clips", "files", "paths")
-# What other tools call the parts of a keyframe.
+# Names that other tools use for the parts of a keyframe.
 _KEYFRAME_ALIASES = {
     **dict.fromkeys(("image", "image_url", "url", "picture", "frame", "src", "path"), "image"),
     **dict.fromkeys(("seconds", "second", "time", "at", "t", "time_seconds", "timestamp", "position"), "seconds"),
 }
-# Characters of a list that is written as text, and items of a list, that are looked at.
+# Limit of the characters of a list that is written as text, and of the items of a list, that are parsed.
 LONGEST_LIST = 100_000
 _FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 # Their white space is part of what the user wrote.
@@ -157,7 +157,7 @@ VIDEO_OPTIONS = ("takes", "wait_seconds", "save", "new_take")
 
 
 def offered_options(names: Iterable[str], *, has_local_files: bool) -> list[str]:
-    """List those of these arguments about a call that there are: `save` only where a caller's files can be saved."""
+    """Filter these arguments about a call by availability: `save` exists only where a caller's files can be saved."""
     return [name for name in names if name != "save" or has_local_files]
 
 
@@ -193,7 +193,7 @@ def parse_arguments(catalog: Catalog, raw: Mapping[str, Any], known: Iterable[st
         else:
             unknown.append((shorten(given), value))
 
-    # The rest could hold what a suggestion would have to carry.
+    # The unexamined rest may contain values that a suggestion would have to repeat.
     incomplete = bool(more)
     for given, raw_value in unknown:
         problem = unknown_parameter(catalog, given, raw_value, names)
@@ -215,7 +215,7 @@ def parse_arguments(catalog: Catalog, raw: Mapping[str, Any], known: Iterable[st
 def _keep_value(catalog: Catalog, given: str, raw_value: Any, meant: str | None, values: dict[str, Any]) -> bool:
     """Set the parameter that was meant to the value of an unknown one. Return False if a suggestion would lose it."""
     if meant is None:
-        # Only the caller can put it into the prompt.
+        # Only the caller can move such a description into the prompt.
         return not is_described(given) or is_off(given, raw_value)
     if meant in values:
         return True

@@ -5,11 +5,11 @@ call with the answer and the sealed state that came with the question. Before th
 client within the call. What was validated for the question is what is submitted after the answer: a link is fetched
 once, and the picture that the user agreed to is the one that is uploaded.
 
-Where servers share a journal and keys (`LUMA_MCP_SECRET_KEYS`), the answer may come to another one than has asked. The
-sealed state has what that one needs to know of the question. It validates the request again, and takes a lease, so that
-one agreement is one order however many of them get it.
+Where servers share a journal and keys (`LUMA_MCP_SECRET_KEYS`), the answer may reach another server than the one that
+asked. The sealed state has the facts about the question that it needs. It validates the request again, and takes a
+lease, so that one agreement leads to one order even if several servers receive it.
 
-Annotations are not postponed here: the SDK evaluates those within `with_confirmation`, whose names no module has.
+This module has no `from __future__ import annotations`: the SDK evaluates annotations that refer to local names.
 """
 
 import json
@@ -57,7 +57,7 @@ MAX_QUESTIONS = 1000
 MAX_HELD_BYTES = 64_000_000
 # Seconds that a picture waits for an answer; the SDK does not accept a later one.
 HOLD_SECONDS = 600.0
-# Seconds for which it is known that an answer was used: until no server accepts it, whatever its clock says.
+# Seconds for which a used answer is remembered: until no server accepts it any more, even with a wrong clock.
 CONSUMED_SECONDS = 2 * HOLD_SECONDS
 
 
@@ -71,7 +71,7 @@ class Question:
     validated: "ValidatedRequest | None"
     # Identifies the request, including its pictures.
     key: str
-    # The takes that it is about. Another one may lose its job before the answer comes.
+    # The takes that it is about. Jobs of other takes may be deleted before the answer comes.
     takes: tuple[int, ...] = (1,)
     id: str = field(default_factory=lambda: secrets.token_hex(16))
     hold_until: float = 0.0
@@ -79,7 +79,7 @@ class Question:
     consumed: bool = False
 
     def pack(self, state: str) -> str:
-        """Add what another server must know of it to the state of the SDK."""
+        """Add the facts that another server needs to the state of the SDK."""
         facts = {"id": self.id, "text": self.text, "key": self.key, "takes": self.takes}
         return json.dumps({"question": facts, "state": state})
 
@@ -103,7 +103,7 @@ class Questions:
 
     def __init__(self) -> None:
         self._by_id: OrderedDict[str, Question] = OrderedDict()
-        # Of questions that are not remembered any more, those whose answer was used, and until when.
+        # Ids of forgotten questions whose answer was used, with the time until which they are kept.
         self._consumed: dict[str, float] = {}
 
     def add(self, question: Question) -> None:
@@ -153,7 +153,7 @@ class _Call:
     answered: Question | None = None
     # What it asks or answers.
     question: Question | None = None
-    # What it may do: if there is something to ask, after the user has agreed.
+    # What it may do; if there is a question, after the user has agreed.
     decision: ConfirmationDecision = ConfirmationDecision()
 
 
@@ -161,7 +161,7 @@ _current_call: ContextVar[_Call] = ContextVar("current_call")
 
 
 def build_state_security(settings: Settings) -> RequestStateSecurity:
-    """Build how the SDK seals what comes with a question: for one tenant, and for servers of the same keys and URL."""
+    """Build the sealing of the state of questions: for one tenant, and for all servers with the same keys and URL."""
     return RequestStateSecurity(
         keys=settings.derive_keys("question") or (os.urandom(32),),
         ttl=HOLD_SECONDS,
@@ -201,7 +201,7 @@ class Confirmation:
         return {**result, "requestState": call.question.pack(state)}
 
     async def prepare(self, call: _Call, raw: dict[str, Any], ctx: Context[Any, Any]) -> None:
-        """Find out what a call has to ask, or what it may do without asking.
+        """Find out whether a call must ask the user, or what it may do without asking.
 
         What is found here holds for the whole call. In particular an error is not tried again after it: the second
         attempt might succeed, and would then order without having asked.
@@ -231,7 +231,7 @@ class Confirmation:
         if call.answered is None:
             return None
         known = self._questions.get(call.answered.id)
-        # With a lease, an agreement is used once, whoever gets it.
+        # With a lease, an agreement is used once, whichever server gets it.
         if known is None and service.journal.replicas is not None:
             known = self._questions.adopt(call.answered)
         return known
@@ -347,6 +347,6 @@ def with_confirmation(tool: Tool, confirmation: Confirmation) -> Tool:
         return result
 
     asking = Tool.from_function(generate_video, structured_output=False)
-    # What belongs to the function is that of the new one; everything else is as the tool defines it.
+    # Attributes of the function come from the new one; everything else is as the tool defines it.
     of_function = ("fn", "is_async", "context_kwarg", "resolved_params", "resolver_plans")
     return tool.model_copy(update={name: getattr(asking, name) for name in of_function})

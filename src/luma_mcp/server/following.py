@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What a download may take beyond the wait. With the default wait, hosts that cut calls at 60 s still get the result.
+# Seconds for a download after the wait. With the default wait, hosts that time out after 60 s still get the result.
 DOWNLOAD_SECONDS = 12.0
-# Likewise, what a contact sheet may take.
+# Seconds for a contact sheet, likewise.
 SHEET_SECONDS = 12.0
-# Seconds after which a caller learns that a job cannot be looked up, however long it would wait.
+# Seconds after which a failing look-up is reported, even if the caller would wait longer.
 UNSEEN_TIMEOUT = 20.0
 
 
@@ -98,7 +98,7 @@ class JobFollower:
         if self.job.state != "running" and not has_ended:
             service.credits.expire()
         if result_context.save:
-            # Whoever gets the finished job, in whichever process, saves them as well.
+            # Recorded, so that any process that returns the finished job saves them too.
             await service.request_files(self.jobid)
         async with service.credits.refreshing():
             if self.job.state == "completed":
@@ -195,7 +195,7 @@ async def make_sheet(
 ) -> tuple[ContactSheet | None, dict[str, str]]:
     """Make a contact sheet of those of the finished videos that can be read; None if there is none.
 
-    Also, by the label, a clause about each video that is not on it. Whatever happens, the videos themselves are fine.
+    Also returns, by label, a clause about each video that is not on it. A failure here never affects the videos.
     `jobs`: each with its label; `end`: when the call's wait is over.
     """
     # Imported here, because a host that only lists the tools needs none of it.

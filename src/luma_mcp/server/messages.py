@@ -1,7 +1,7 @@
 """All text about errors, jobs and lists that agents read, built from typed facts.
 
-Agents are told which tool to call, never to run a command. `cli/messages.py` words the same facts for people at a
-terminal, and `server/progress.py` words progress.
+Agents are told which tool to call, never to run a command. `cli/messages.py` has the texts about the same facts for
+people at a terminal, and `server/progress.py` those about progress.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ NOT_CONFIRMED = (
 )
 LONG_NAME = "{key} is longer than anything that exists: it has more than {limit} characters."
 UNAUTHORIZED = "This server needs the bearer token that it printed at its start: Authorization: Bearer …\n"
-# What an HTTP request is refused with; never anything of what was sent.
+# Bodies of refused HTTP requests. They never repeat what was sent.
 CREDENTIAL_MISSING = "This server orders with your own {noun} from {site}: send it in the header {header}.\n"
 CREDENTIAL_UNUSABLE = "The header {header} must hold one complete {noun} ({example}), without commas, and once only.\n"
 CREDENTIAL_OF_ANOTHER_API = "This server uses {title} alone: send your {noun} in the header {header}, and no other.\n"
@@ -85,7 +85,7 @@ NOT_AWAITED = (
     "This call did not wait: this server lets {} of your calls wait at the same time. Wait a minute before the next "
     "one."
 )
-# By how an order ended, where that needs a word; the first line of the text.
+# First line of the text, by the outcome of an order, where it needs an explanation.
 OUTCOMES: Mapping[Outcome, str] = {
     "duplicate": "No new video was ordered: this is the job you already have. new_take=true makes another.",
     "recovered": "The response to the order was lost, but its job was found: the only running job with this model, "
@@ -101,7 +101,7 @@ UNPRICED_WARNING = (
     "server's owner (LUMA_MCP_BUDGET_PER_DAY) could not be checked. It counts as soon as its cost is known. "
     "Tell the user."
 )
-# Seconds beyond the usual time after which a person decides how to go on.
+# Seconds beyond the usual time after which the user is asked how to go on.
 OVERDUE_AFTER = 600.0
 USUAL_TIME = "{} usually takes {:.0f} to {:.0f} s"
 LOCAL_HISTORY = "Could not fetch running jobs; showing local history."
@@ -219,7 +219,7 @@ class ResultContext:
     credits_left: Sequence[AccountCredits] | None = ()
     # Whether the client shows the player beside the result.
     shows_player: bool = False
-    # Until when, by the event loop's clock, the caller is sure to take the result.
+    # Until when, by the event loop's clock, the caller certainly still accepts the result.
     deadline: float = float("inf")
     # Why options that were left out have their values, by `ChoiceReason`; the clip that is continued; the sizes of
     # images whose shape is not the video's.
@@ -292,7 +292,7 @@ def _summarize(error: LumaError, provider: Provider) -> str:  # noqa: C901, PLR0
                 # That was an earlier call.
                 answer = f"was answered with a failure ({error.status})" if error.status else "its response was lost"
                 if not FEATURES[provider.name].list_running:
-                    # There it may as well have been a failure.
+                    # With such an API, the answer may also have been a failure.
                     answer = "no answer showed whether a job was started"
                 summary = (
                     f"An identical order was sent {_format_minutes(error.age)} ago and {answer}, so a job may be "
@@ -1300,7 +1300,7 @@ def deleted_note(saved_files: Sequence[str], *, was_known: bool, saves: bool, is
 
 
 def picture_uploaded(use_as: str, asset_ref: str) -> str:
-    """That a picture of the user's is uploaded, and how it is used."""
+    """That the user's picture is uploaded, and how to use it."""
     return f"The picture is uploaded. It can be used in generate_video as {use_as}: {asset_ref}"
 
 
@@ -1377,7 +1377,7 @@ def fit_text(text: str, max_bytes: int, kept: int = 1) -> str:
 
 
 def _format_some(items: Sequence[object], not_given: int = 0) -> str:
-    """The first ones, and how many there are besides. `not_given`: how many `items` lacks."""
+    """The first items, and the number of the others. `not_given`: how many of these are not in `items`."""
     more = not_given + max(0, len(items) - MAX_NAMED)
     listed = ", ".join(map(str, items[:MAX_NAMED]))
     return f"{listed} and {more} more" if more else listed

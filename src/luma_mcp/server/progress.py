@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 # Seconds between two reports.
 INTERVAL = 2.0
 MAX_MESSAGE = 199
-# What the estimate never reaches before a job has ended.
+# Upper limit of the estimate before a job has ended.
 _HIGHEST_ESTIMATE = 99.0
 # Seconds, for a job of which not even the resolution is known.
 UNKNOWN_TYPICAL = (30.0, 180.0)
@@ -44,7 +44,7 @@ class ProgressReporter:
     Run `tick` with a `Ticker` while the call lasts.
 
     Args:
-        ctx: the call; None if nobody listens.
+        ctx: the call; None to report nothing.
         save: whether the video is downloaded once it is ready.
     """
 
@@ -53,7 +53,7 @@ class ProgressReporter:
     _percent: float | None = None
     _reported_at: float = float("-inf")
     _phase: Literal["submitting", "waiting", "downloading", "joining"] = "submitting"
-    # Nothing is being ordered until the service says so.
+    # Replaced as soon as the service reports its first step.
     _message: str = "Preparing"
     _waiting_since: float = 0.0
     _typical: float = 0.0
@@ -144,7 +144,7 @@ class ProgressReporter:
 
 
 def format_step(step: ProgressStep, detail: str | None) -> str:
-    """Word a step: `Uploading image_start`, `Waiting for a free slot, 4 of 4 in use`."""
+    """Format a step: `Uploading image_start`, `Waiting for a free slot, 4 of 4 in use`."""
     if step == "waiting for a free slot" and detail is None:
         # Not every API counts in slots.
         return "Waiting for a running job to end"

@@ -189,7 +189,7 @@ def _render(definition: PromptDefinition, catalog: Catalog, has_local_files: boo
     if definition.required not in arguments:
         problems.append(f"{definition.required} is missing.")
     shots = arguments.get("shots")
-    # What is no number, as "about five", is for the agent to understand.
+    # Anything that is not a number, such as "about five", is left to the agent.
     if shots and shots.isdecimal() and not FEWEST_VIDEOS <= int(shots) <= MOST_VIDEOS:
         problems.append(f"shots must be {FEWEST_VIDEOS} to {MOST_VIDEOS}.")
     # All problems at once: a host shows the person one error per attempt.
@@ -242,7 +242,7 @@ def add_completions(
             if definition and name in definition.options(catalog):
                 given = (context and context.arguments) or {}
                 known = remaining_options(catalog, name, {**given, **definition.decided})
-            # What a person writes in their own words has no completions.
+            # Free text has no completions.
             elif definition and name in definition.arguments:
                 known = await list_jobids() if name in JOBID_ARGUMENTS else _OWN_COMPLETIONS.get(name, ())
         elif name == "jobid":

@@ -40,7 +40,7 @@ ABOUT_PREVIEW = "A small copy of a finished video that browsers can play, also w
 # What these contain never changes while the process lives.
 STATIC_URIS = (OPTIONS_URI, SCHEMA_URI, PLAYER_URI, PICTURE_URI)
 JSON, MP4 = "application/json", "video/mp4"
-# Of what a request is about. A URI has a jobid in it, in which every character may be escaped.
+# Longest method name or URI, in characters. A URI contains a jobid, in which every character may be escaped.
 LONGEST_NAME = 20_000
 HOUR_MS = 3_600_000
 # How long a client may cache a response, in milliseconds, and whether it may share it with other clients.
@@ -57,7 +57,7 @@ CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
 
 
 async def adapt_response(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Middleware: refuse endless names; list pages and their tools only to clients that show apps; allow caching."""
+    """Middleware: refuse overlong names; list pages and their tools only to clients that show apps; allow caching."""
     # The SDK's own errors would repeat them.
     if len(ctx.method) > LONGEST_NAME:
         raise MCPError(METHOD_NOT_FOUND, messages.LONG_NAME.format(key="method", limit=LONGEST_NAME))
@@ -139,7 +139,7 @@ def add_resources(server: MCPServer[Any], context: ServerContext) -> None:
 
 @contextmanager
 def _resource_errors(tool: str, provider: Provider) -> Iterator[None]:
-    """Turn errors into those of resources, worded as the tool of the same content words them."""
+    """Turn errors into those of resources, with the text of the tool that returns the same content."""
     try:
         yield
     except LumaError as error:

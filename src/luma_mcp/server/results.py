@@ -157,7 +157,7 @@ def build_job_content(context: ServerContext, job: Job, result_context: messages
         content["next_action"] = content["error"]["next_action"]
     else:
         content["next_action"], content["next_step"] = messages.choose_next_step(job, result_context, elapsed, provider)
-        # That a video is ready is plain.
+        # A finished video needs no message.
         if job.state == "running" or content["next_step"]:
             content["message"] = messages.job_headline(job, elapsed=elapsed, expected=expected, saved=saved)
     if job.state == "running" and expected:
@@ -306,7 +306,7 @@ def build_error_content(error: LumaError, tool: str, provider: Provider) -> dict
         "message": message,
         "reason": error.api_message and cut(error.api_message, messages.MAX_REASON),
         "retry": error.retry,
-        # Only where an order was at stake; that a look-up costs nothing goes without saying.
+        # Only where an order was involved: look-ups never cost anything.
         "charged": error.charged if can_cost else None,
         "next_action": action,
         "next_step": next_step or None,

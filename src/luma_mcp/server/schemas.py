@@ -3,8 +3,8 @@
 Hosts differ in what they can read: conditions and unions at the root, `$ref` and nullable types each break one of them.
 So the portable input schema is a flat object of typed properties, and states the rules between them in descriptions.
 The exact one is JSON Schema 2020-12 with conditions, and accepts a request if and only if `validate` does. Output
-schemas describe success and error together, name what programs need most, and require nothing: some clients check
-error results as well, and results contain more.
+schemas describe success and error together, name the fields that programs need most, and require none: some clients
+check error results as well, and results contain more.
 """
 
 from __future__ import annotations

@@ -28,13 +28,13 @@ from luma_mcp.text import shorten, without_none
 
 logger = logging.getLogger(__name__)
 
-# Bytes of what is about all jobs together. The next step is kept in any case: it may name all of them.
+# Bytes of the part about all jobs together. The next step is always kept: it may name all of them.
 _FOR_ALL = 2500
-# What jobs lack if the result is too long for it, the least important first.
+# Fields that are dropped from a result that is too long, the least important first.
 _LEAST_IMPORTANT = ("last_frame_url", "thumbnail_url", "updated", "typical_seconds", "request", "created", "assets")
 # Characters of an error's message that are left if it is too long.
 _SHORTEST_MESSAGE = 60
-# Steps of single jobs that a result has, if there is none about all. The others come up once these are done.
+# Most steps of single jobs in a result, if there is none about all. Later calls return the others.
 _MOST_STEPS = 3
 FRAMES_OF_EACH = 4
 """Frames of each video on a contact sheet of several."""
@@ -202,7 +202,7 @@ async def _build_job(context: ServerContext, followed: Followed, tool: str) -> d
     job = followed.follower.job
     is_plain = job and job.state == "running" and not (job.outage or "overdue_seconds" in content)
     if followed.is_ready or is_plain:
-        # The state says it, and it repeats the jobid or the link.
+        # Redundant: it repeats the state, and the jobid or the link.
         content.pop("message", None)
     return content
 
@@ -210,7 +210,7 @@ async def _build_job(context: ServerContext, followed: Followed, tool: str) -> d
 def _build_failure(context: ServerContext, order: FailedOrder, tool: str) -> dict[str, Any]:
     """Build the structured content of a failed order."""
     error = build_error_content(order.error, tool, context.provider)
-    # Its advice is about the whole call, which would order the other takes again.
+    # Its advice is to repeat the whole call, which would order the other takes again.
     error.pop("next_step", None)
     error.pop("next_action", None)
     return {"take": order.take, "error": error}
@@ -273,7 +273,7 @@ def _choose_next_step(followed: Sequence[Followed], jobs: Sequence[dict[str, Any
     """Choose the one next step for all jobs, for programs and as text, and remove those of the single jobs."""
     waiting: list[str] = []
     is_any_running, is_waiting_for_player, is_saving = False, False, False
-    # By the step, in case that several have the same one: for programs, and the labels of the jobs.
+    # By the text of the step, since several jobs can have the same one: the action for programs, and the jobs' labels.
     others: dict[str, tuple[str, list[str]]] = {}
     frames = followed[0].follower.result_context.frames
     for each, job in zip(followed, jobs, strict=True):
@@ -299,7 +299,7 @@ def _choose_next_step(followed: Sequence[Followed], jobs: Sequence[dict[str, Any
         return ("none" if is_waiting_for_player else "get_job"), step
     if not others:
         return "none", None
-    # What the user decides comes first.
+    # Steps that the user must decide come first.
     chosen = sorted(others.items(), key=lambda item: item[1][0] != "ask_user")[:_MOST_STEPS]
     return chosen[0][1][0], " ".join(f"{join(labels, 'and')}: {step}" for step, (_, labels) in chosen)
 
@@ -333,7 +333,7 @@ async def _fetch_pictures(
             labels = [label for label, _ in jobs if label not in problems]
             rows = {label: round_times(times) for label, times in zip(labels, sheet.times, strict=True)}
             return [sheet.data], without_none({"rows": rows, "problems": problems or None})
-        # Nobody expects one that was not asked for.
+        # A missing sheet is explained only if one was requested.
         about = {"problems": problems} if frames else None
     if not context.settings.thumbnails:
         return [], about
@@ -343,7 +343,7 @@ async def _fetch_pictures(
         if thumbnail := await context.require_service().downloads.thumbnail(job):
             thumbnails[label] = thumbnail
 
-    # At the same time: nobody waits for each of them.
+    # Concurrently, so that the waits do not add up.
     async with anyio.create_task_group() as tasks:
         for label, job in jobs:
             tasks.start_soon(fetch_thumbnail, label, job)

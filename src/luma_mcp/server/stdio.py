@@ -1,4 +1,4 @@
-"""Serve on stdin and stdout, so that every line is answered and every answer goes out.
+"""Serve on stdin and stdout, so that every line gets an answer and every answer is sent.
 
 The SDK's transport drops a line that is no message, so that its host waits for an answer that never comes. It also ends
 when an answer cannot be encoded.

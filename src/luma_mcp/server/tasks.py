@@ -176,7 +176,7 @@ def build_task(job: Job, result_context: messages.ResultContext, now: datetime) 
         "statusMessage": messages.job_headline(job, elapsed=age, expected=typical, saved=result_context.saved),
         "createdAt": created,
         "lastUpdatedAt": format_iso(parse_time(job.updated)) or created,
-        # A task exists as long as its job does, and nobody promises how long that is.
+        # A task exists as long as its job does, and the API does not document how long that is.
         "ttlMs": None,
         "pollIntervalMs": round(1000 * delay),
     }
@@ -192,7 +192,7 @@ class VideoTaskBackend:
         """Return the job as a task; if it has finished, with what `generate_video` would return."""
         with _job_errors(self._context.provider):
             ordered = self._context.ordered.get((current_tenant.get().id, task_id), messages.ResultContext())
-            # Whoever polls a task takes its result.
+            # A client that polls a task accepts its result at any time.
             result_context = replace(ordered, deadline=float("inf"), shows_player=False)
             end = anyio.current_time()
             follower = JobFollower(self._context, task_id, ProgressReporter(None), result_context, end)

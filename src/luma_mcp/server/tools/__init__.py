@@ -93,7 +93,7 @@ class ServerContext:
         return NotConfigured(variable, unused=self.settings.unused, instead=instead)
 
     def wait_seconds(self, options: Mapping[str, Any], ctx: Context[Any, Any]) -> tuple[float, float]:
-        """Resolve how long a call waits, and within how many seconds its host surely takes the result.
+        """Resolve how long a call waits, and within how many seconds its host certainly still accepts the result.
 
         It waits as requested, else as long as its host allows; never longer than the settings, and not at all while the
         server is being stopped.
@@ -130,7 +130,7 @@ class RawArguments(ArgModelBase):
 
 
 class AppsTool(Tool):
-    """A tool that does not exist for clients that show no apps. Who lists the tools leaves it out for them."""
+    """A tool that does not exist for clients that show no apps. `resources.py` leaves it out of their list of tools."""
 
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:
         """Run it, or answer as the SDK does where there is no tool of this name."""
@@ -168,7 +168,7 @@ def build_tool(
         # Listed to clients; nothing validates against it, because the handler reports every problem itself.
         parameters=input_schema,
         fn_metadata=FuncMetadata(arg_model=RawArguments, output_schema=output_schema),
-        # All of them explicit: clients assume the worst where one is missing.
+        # All hints are explicit, because clients assume the worst for a missing one.
         annotations=ToolAnnotations(
             read_only_hint=read_only,
             destructive_hint=destructive,
@@ -198,7 +198,7 @@ async def _call(tool: str, handle: Handler, context: ServerContext, **arguments:
 
 
 def _offer_panel(error: LumaError) -> None:
-    """Offer the panel for an image that cannot be used or is gone; clients that cannot show it never hear of it."""
+    """Offer the panel for an image that cannot be used or is gone, but only to clients that can show it."""
     if isinstance(error, NotFound):
         error.has_panel = True
     elif isinstance(error, InvalidArguments):

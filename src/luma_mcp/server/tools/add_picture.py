@@ -47,7 +47,7 @@ def definition(context: ServerContext) -> Tool:
 
 
 async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, Any]) -> CallToolResult:  # noqa: ARG001
-    """Build what the panel starts from. Nothing is sent to the API."""
+    """Build the initial state of the panel. Nothing is sent to the API."""
     # The panel could not upload anything without it.
     context.require_service()
     # Imported here, because a host that only lists the tools needs none of it.

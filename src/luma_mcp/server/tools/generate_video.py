@@ -48,7 +48,7 @@ DESCRIPTION = (
 )
 COSTS = {"credits": "credits", "dollars": "money"}
 """What it says of costs, by `Provider.unit`."""
-# Seconds, at most, for which full slots or a refused connection are tried again before the agent hears of it.
+# Maximum seconds for which full slots or a refused connection are tried again before an error is returned.
 ORDER_RETRY_TIMEOUT = 20.0
 # Errors that come before anything is sent.
 UNSENT = (InvalidArguments, NotConfigured, JournalUnavailable, LimitReached, BudgetReached)
@@ -106,14 +106,14 @@ async def handle(
             # Nobody receives the result of this call any more, but the log can still be read.
             logger.warning("A call was cancelled; its job continues: %s", submitted.job.jobid)
         raise
-    except Exception as error:  # noqa: BLE001 - none is lost
+    except Exception as error:  # noqa: BLE001 - every error becomes a result
         first, *others = call.submitted or (None,)
         explained = _explain(error, parsed, first)
         for other in filter(None, others):
             # The error is about the first take; list_jobs shows these as well.
             logger.warning("A call failed; its job continues: %s", other.job.jobid)
-        # Even an order that the API refused was sent without a look at those of other processes. Where it has answered
-        # with a status, something was sent.
+        # Even an order that the API refused was sent without a check of other processes' orders. An HTTP status shows
+        # that something was sent.
         if isinstance(explained, LumaError) and (explained.status or not isinstance(explained, UNSENT)):
             explained.journal_problem = service.journal.problem
             explained.journal_refuses = service.journal.refuses_orders
@@ -217,7 +217,7 @@ async def _order_takes(call: _Call) -> CallToolResult:
     with context.ticker.ticking(progress.tick):
         await takes.order(call.parsed.options["takes"])
         if not followed:
-            # Most of all, that something may have been charged.
+            # Errors after which something may have been charged come first.
             uncertain = [each.error for each in failed if each.error.charged != "no"]
             if uncertain:
                 uncertain[0].takes_left = len(failed) - len(uncertain)
@@ -294,7 +294,7 @@ class _Takes:
 
     def _add_failure(self, take: int, error: LumaError) -> None:
         """Add a take that was not ordered now; it may have a job all the same, which could not be looked up."""
-        # One that has a job no more, and was not to be ordered, is no reason to leave out the others.
+        # A take whose job has just finished, and that was not to be ordered, does not stop the others.
         self._has_stopped |= not isinstance(error, Conflict) or error.reason != "just_finished"
         if error.jobid is None or isinstance(error, InvalidArguments | OutcomeUnknown):
             self.failed.append(FailedOrder(take, error))
@@ -330,7 +330,7 @@ def _explain_after_order(error: Exception, jobid: str, outcome: Outcome) -> Luma
     """Complete an error about a job that was ordered: it has the jobid and what it cost."""
     failure: LumaError
     if isinstance(error, OutcomeUnknown):
-        # The job that was taken for this order's is somebody else's.
+        # The job that was taken for this order's belongs to another order.
         return error
     if isinstance(error, NotFound):
         # The API has just accepted the order, so this is a lagging replica rather than an unknown job.

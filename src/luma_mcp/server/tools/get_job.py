@@ -26,7 +26,7 @@ from luma_mcp.service import MAX_JOBIDS
 DESCRIPTION = "Get a video job: wait for it, or save its files. Free. Call it until the video is ready."
 WITHOUT_SAVING = "Get a video job: wait for it, or renew its links. Free. Call it until the video is ready."
 CANNOT_STOP = " Nothing stops a running job, and nothing deletes one."
-"""What agents learn where there is no tool that says it."""
+"""Added to the description where the API has no tool for deleting jobs, which says it otherwise."""
 _OPTIONS = ("wait_seconds", "save", "frames")
 # Bytes; real ones have about 120. An answer repeats it several times.
 LONGEST_JOBID = 500

@@ -95,7 +95,7 @@ def _find_conflict(parsed: ParsedArguments) -> list[Problem]:
 
 
 def _get_crossfade(parsed: ParsedArguments) -> float:
-    """Get the seconds of each crossfade; 0 for cuts. Whoever states them without a transition wants crossfades."""
+    """Get the seconds of each crossfade; 0 for cuts. Seconds without a transition mean crossfades."""
     seconds: float | None = parsed.options.get("crossfade_seconds")
     if seconds is None and parsed.options.get("transition") == "crossfade":
         return DEFAULT_CROSSFADE

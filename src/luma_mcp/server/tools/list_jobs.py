@@ -104,7 +104,7 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
         )
     for name, moment in (("since", since), ("before", before)):
         if moment:
-            # As the server understood it: `yesterday` is a day in UTC.
+            # Show the time as it was interpreted: `yesterday` is a day in UTC.
             filters[name] = format_iso(moment) or filters[name]
     rows: list[dict[str, Any]] = []
     for job in listing.jobs:
@@ -188,7 +188,7 @@ async def _build_job(context: ServerContext, service: VideoService, job: ListedJ
     for path in saved:
         if len("".join([*files, path]).encode(errors="replace")) <= _MAX_FILES:
             files.append(path)
-    # Only what is worth a line: no empty list, and no "not deleted".
+    # Omit empty lists and false flags.
     content["saved_files"] = files or None
     content["files_not_shown"] = len(saved) - len(files) or None
     if context.catalog.prices and job.state in ("failed", "unknown"):

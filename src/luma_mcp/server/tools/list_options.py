@@ -74,7 +74,7 @@ async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, 
     """List the options. It works without a token."""
     catalog = context.catalog
     parsed = parse_arguments(catalog, raw, (*constrained_choices(catalog), "include_schema"))
-    # Nothing is wrong with what states nothing, and that is what most calls do.
+    # Most calls state nothing, so there is nothing to validate.
     if parsed.params or parsed.problems:
         validation = validate_options(catalog, parsed.params)
         problems = (*parsed.problems, *validation.problems)
@@ -119,7 +119,7 @@ def _build_options(  # noqa: PLR0917 - the facts that its result depends on
     with_schema: bool,
     simulated: bool,
 ) -> CallToolResult:
-    """Build the result, which everybody who gets it only reads. It takes most of a call, and rarely changes."""
+    """Build the result. It is cached, because building it takes most of a call, so callers must not modify it."""
     content = build_content(catalog, dict(chosen), dict(measured), dict(credits_used))
     result_context = messages.ResultContext(credits_left=credits_left)
     if catalog.prices:

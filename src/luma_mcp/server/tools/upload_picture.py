@@ -27,7 +27,7 @@ DESCRIPTION = "Only for the panel of add_picture, which sends a picture in parts
 ACTIONS = ("preview", "finish", "discard")
 _UPLOAD, _DIGEST = re.compile("[0-9a-f]{32}"), re.compile("[0-9a-f]{64}")
 _SHARES = ("left", "top", "width", "height")
-# What a page computes from pixels can be off by its last digits.
+# Shares that a page computes from pixels can have rounding errors.
 _TOLERANCE = 1e-6
 _INPUT: schemas.Schema = {
     "upload": {"type": "string", "description": "32 hexadecimal digits."},
@@ -61,11 +61,11 @@ def definition(context: ServerContext) -> Tool:
 
 
 async def handle(context: ServerContext, raw: dict[str, Any], ctx: Context[Any, Any]) -> CallToolResult:  # noqa: ARG001
-    """Receive a part, show the picture, upload it, or give it up."""
+    """Receive a part, build a preview, upload the picture, or discard it."""
     try:
         return await _handle(context, raw)
     except LumaError as error:
-        # No order is at stake.
+        # An upload costs nothing.
         error.charged = "no"
         raise
 
