@@ -1,1 +1,1 @@
-"""Serves MCP over HTTP: who may call, on whose behalf, and how the server is operated. Nothing else imports it."""
+"""Serves MCP over HTTP: authentication, tenants and operation of the server. Only the command line imports it."""

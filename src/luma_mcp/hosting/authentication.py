@@ -1,7 +1,7 @@
 """Who may call the server over HTTP, and on whose behalf: one owner with a bearer token, or callers with credentials.
 
-Whatever a caller authenticates with ends here: it is taken out of the request, so that no handler can log it or send it
-on. Access tokens of an identity provider are in `oauth.py`.
+Credentials of callers are removed from the request here, so that no handler can log them or pass them on. `oauth.py`
+handles access tokens of an identity provider.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from luma_mcp.hosting.tenants_file import TenantsFile
 
 PATH = "/mcp"
-"""Of the MCP endpoint."""
+"""Path of the MCP endpoint."""
 WELL_KNOWN = "/.well-known/"
-"""Where clients look for OAuth after a 401. If there is none, they must find nothing rather than another 401."""
+"""Where clients look for OAuth metadata after a 401. Without OAuth, they must get a 404 rather than another 401."""
 METADATA_PATH = f"{WELL_KNOWN}oauth-protected-resource"
 CREDENTIAL_HEADERS = {"useapi": "X-UseAPI-Token", "agents": "X-Luma-Api-Key"}
 """By API, the header with a caller's own credential."""
@@ -61,12 +61,12 @@ class Mode(Enum):
 
 @dataclass(slots=True)
 class Access:
-    """Who is served, and what that needs.
+    """The authentication of a server, and what it needs.
 
     Attributes:
         token: with `Mode.OWNER`, the bearer token.
-        tenants: with `Mode.OAUTH`, who may do what; None: everybody the same.
-        has_local_files: whether callers may use files of this machine, which is theirs.
+        tenants: with `Mode.OAUTH`, what each tenant may do; None: the same for all.
+        has_local_files: whether callers may use files of this machine, which must then belong to them.
     """
 
     mode: Mode = Mode.OPEN
@@ -159,9 +159,9 @@ def build_tenant_id(kind: str, *parts: str) -> str:
 
 
 def get_user_name(claims: Mapping[str, Any]) -> str:
-    """Get who a token is about, as the operator knows them."""
+    """Get the name under which the operator knows the user of a token."""
     names = ("email", "preferred_username", "upn", "sub")
-    # Whoever signs up could state the address of somebody else.
+    # Without verification, a user could sign up with the address of another person.
     for name in names if claims.get("email_verified", True) is True else names[1:]:
         value = claims.get(name)
         if isinstance(value, str) and value:
@@ -184,7 +184,7 @@ class Authentication:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        # What everybody may read, by path.
+        # Public responses, by path: they need no authentication.
         self.public: dict[str, Response] = {}
 
     async def identify(self, headers: list[tuple[bytes, bytes]]) -> Tenant:
@@ -193,7 +193,7 @@ class Authentication:
 
     def serve(self, tenant: Tenant, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:  # noqa: ARG002
         """Serve a request of this tenant. Raises `Refusal`, before anything is sent."""
-        # No coroutine of its own, which would take memory for each waiting call.
+        # Not a separate coroutine, which would take memory for each waiting call.
         return self._app(scope, receive, send)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -257,7 +257,7 @@ def parse_bearer(text: str) -> str:
 
 
 class OwnerToken(Authentication):
-    """Serves whoever has the bearer token of the one owner."""
+    """Serves the one owner, who has the bearer token."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         super().__init__(app)
@@ -281,7 +281,7 @@ class OwnerToken(Authentication):
 
 
 class CallerCredential(Authentication):
-    """Serves whoever sends a credential of the API in use. It belongs to the caller, and is never stored.
+    """Serves callers that send a credential for the API in use. It belongs to the caller, and is never stored.
 
     Whether the API accepts the credential shows when it is used; until then, nothing that costs anything is done.
     """
@@ -307,7 +307,7 @@ class CallerCredential(Authentication):
         try:
             text = get_only(headers, self._header)
             if text is None:
-                # No scheme of the registered ones is sent in a header of its own.
+                # No registered scheme uses a separate header, so this one names it.
                 challenge = {"WWW-Authenticate": f'ApiKey header="{self._header}"'}
                 raise self._refuse(401, messages.CREDENTIAL_MISSING, challenge)
             # A proxy that joins repeated headers puts a comma between them, which no credential has.

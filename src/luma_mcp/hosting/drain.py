@@ -5,8 +5,8 @@ calls then do not wait for their jobs. Calls that wait go on, and answer in time
 finished when the time is up is ended, but an order that is on its way to the API gets its answer. A second signal ends
 the process at once.
 
-uvicorn's own way is of no use here: as soon as its `should_exit` is set, sse-starlette cuts all streams, which are the
-answers to calls of protocol 2025-11-25.
+uvicorn's own shutdown cannot be used here: as soon as its `should_exit` is set, sse-starlette cuts all streams, which
+are the answers to calls of protocol 2025-11-25.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class DrainTimes:
     end: float
 
 
-# The one owner of a server on their own machine wants it to end, and asks again about their jobs.
+# A server on its owner's machine should end quickly; the owner can look up running jobs afterwards.
 LOCAL = DrainTimes(least=0, accepting=9, waits=0, end=10)
 
 
@@ -80,7 +80,7 @@ def find_times(settings: Settings) -> DrainTimes:
         # Other replicas serve the clients meanwhile.
         notice = min(NOTICE, end / 3)
         return DrainTimes(notice, notice, waits, end)
-    # Nobody else does: only those who come at the very end find it closed, so that none of their calls is cut.
+    # A single server keeps accepting calls until shortly before the end, because no other one could serve them.
     return DrainTimes(0, end - min(LAST_CALLS, end / 10), waits, end)
 
 
@@ -110,7 +110,7 @@ class DrainingServer(uvicorn.Server):
         config: uvicorn's configuration.
         times: how it is stopped.
         waits: the waits of its calls.
-        alongside: what lasts longer than it, such as the server of its metrics.
+        alongside: a context that outlives the server, such as that of the metrics server.
 
     Attributes:
         first_signal: the signal that began the drain; None as long as there was none.
@@ -160,7 +160,7 @@ class DrainingServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
         """Begin to drain, or end at once."""
         if self.is_draining or self._loop is None:
-            # As the process ends that serves stdin: nothing may hold it up any more.
+            # Exit at once, like the server on stdin, without waiting for anything.
             os._exit(128 + sig)
         self.first_signal = sig
         self._loop.call_soon_threadsafe(self._begin)
@@ -198,7 +198,7 @@ class DrainingServer(uvicorn.Server):
         self.config.encoded_headers.append(close)
         self.server_state.default_headers = [*self.server_state.default_headers, close]
         for connection in self._find_connections():
-            # They would last forever, and their clients open them again elsewhere.
+            # Such streams never end by themselves, and clients reopen them on another server.
             if connection.cycle and _is_stream(connection.scope):
                 connection.transport.close()
         calls = sum(1 for _ in self._find_calls())

@@ -1,7 +1,7 @@
 """What the API calls when a job has ended that was ordered here: `POST /hooks/<order id>/<MAC>`.
 
-A call is only a hint: its body is ignored, and whoever waits for the job fetches its record. Calls may be repeated,
-late, or never come. The path is as good as a secret, and in no log.
+A call is only a hint: its body is ignored, and calls that wait for the job fetch its record. Webhook calls may be
+repeated, late, or never come. The path works like a secret, so it is never logged.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Hooks:
     Args:
         urls: verifies the paths.
         journal: finds the orders of all tenants; None: those of `services` do.
-        services: what is notified where no journal reaches other processes.
+        services: notified directly where no journal is shared with other processes.
     """
 
     def __init__(self, urls: WebhookUrls, journal: Journal | None, services: Services) -> None:
@@ -60,7 +60,7 @@ class Hooks:
         self._router = Router([Route(f"{PREFIX}/{{order_id}}/{{mac}}", self._handle, methods=["POST"])])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request below `PREFIX`. It needs no other authentication: the MAC is that."""
+        """Answer a request below `PREFIX`. The MAC in its path authenticates it."""
         await self._router(scope, receive, send)
 
     async def aclose(self) -> None:
@@ -109,7 +109,7 @@ class Hooks:
 
 
 def build_hooks(settings: Settings, services: Services) -> Hooks | None:
-    """Build what takes the API's calls; None if the API calls nobody, or the settings lack something for that."""
+    """Build the handler of the API's calls; None if the API has no webhooks, or a required setting is missing."""
     urls = build_webhook_urls(settings, get_catalog(settings.api))
     if urls is None:
         return None
@@ -120,7 +120,7 @@ def build_hooks(settings: Settings, services: Services) -> Hooks | None:
 
 
 async def _read(request: Request) -> bool:
-    """Read the body, and forget it; False if it is too long, and is not read to its end."""
+    """Read and discard the body; False if it is too long, and was not read to its end."""
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > LARGEST_BODY:
         return False
@@ -132,6 +132,6 @@ async def _read(request: Request) -> bool:
                 if received > LARGEST_BODY:
                     return False
     except ClientDisconnect:
-        # It came, which is all that counts.
+        # The call has arrived, and nothing else of it is used.
         pass
     return True

@@ -1,4 +1,4 @@
-"""Serve the MCP server over HTTP: who may call it, and how much one connection and all of them may take up."""
+"""Serve the MCP server over HTTP, with authentication and limits for each connection and for all together."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 HOOKS = f"{PREFIX}/"
 """Below this path, the API reports finished jobs."""
-# Of a server for many, if the system permits; and files that it opens besides.
+# Connections of a server for many, if the system permits so many; and other files that it opens.
 _MOST_CONNECTIONS, _OTHER_FILES = 10_000, 400
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -56,7 +56,7 @@ def build_app(
     hooks: ASGIApp | None = None,
     around: Sequence[Callable[[ASGIApp], ASGIApp]] = (),
 ) -> ASGIApp:
-    """Build the ASGI application: Streamable HTTP behind authentication, and what needs none.
+    """Build the ASGI application: Streamable HTTP behind authentication, and routes that need none.
 
     No replica stores sessions.
 
@@ -64,7 +64,7 @@ def build_app(
         server: the MCP server.
         settings: what limits requests, the names of this server, and what tokens must be for.
         host: the address that it listens on.
-        access: who is served; None: everybody.
+        access: authenticates callers; None: no authentication.
         hooks: handles everything below `HOOKS`; it authenticates its requests itself.
         around: middlewares for all requests, the outermost first. They see secrets of callers in headers.
     """
@@ -228,7 +228,7 @@ def run(
 async def _serving_alongside(
     operations: Operations, metrics_listener: socket.socket | None, hooks: Hooks | None
 ) -> AsyncIterator[None]:
-    """Keep open what lasts longer than the server itself."""
+    """Keep the resources open that outlive the server itself."""
     async with AsyncExitStack() as stack:
         if metrics_listener:
             await stack.enter_async_context(operations.serving(metrics_listener))

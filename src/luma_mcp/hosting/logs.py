@@ -33,12 +33,12 @@ MASK = "***"
 CLIENT_LEFT = 499
 """The status of a request whose client has left before it was answered. nginx uses it, too."""
 OTHER = "other"
-"""What stands for a path, a method or a tool that does not exist: a caller can make up any number of them."""
+"""Placeholder for unknown paths, methods and tools: a caller can invent any number of them."""
 _REQUEST_ID = b"x-request-id"
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-# Shorter ones are no secrets, and would mask half of the words.
+# Shorter values are not treated as secrets: masking them would hide ordinary text.
 _SHORTEST_SECRET, _SHORTEST_SENT = 4, 8
-# Loggers that write what requests and answers contain, and the least level at which they do not.
+# Loggers that write contents of requests and answers, and the lowest level at which they do not.
 _QUIET = {"httpx2": "WARNING", "httpcore2": "WARNING", "mcp": "INFO", "sse_starlette": "INFO", "psycopg": "INFO"}
 
 _BEGINS = "|".join(re.escape(provider.begins) for provider in PROVIDERS.values())
@@ -185,7 +185,7 @@ def configure_logging(settings: Settings, secrets: Iterable[str] = (), stream: T
     root_level = logging.getLogger().level
     for name, level in _QUIET.items():
         logging.getLogger(name).setLevel(max(logging.getLevelNamesMapping()[level], root_level))
-    # Whoever collects the logs of a server for many wants a line for each request, even if nothing is wrong.
+    # Logs of a server for many are collected, and should have a line for each request, even without errors.
     if as_json and root_level <= logging.WARNING:
         access_logger.setLevel(logging.INFO)
     return masker
@@ -232,7 +232,7 @@ class RequestLog:
             request.sent += len(message.get("body", b""))
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body"):
-                # What goes on after the answer keeps no client waiting.
+                # Work after the answer does not count: no client waits for it.
                 request.seconds = time.monotonic() - began
 
         before = current_request.set(request)

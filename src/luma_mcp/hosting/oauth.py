@@ -146,7 +146,7 @@ class SigningKeys:
 
     async def _fetch_again(self) -> None:
         async with self._lock:
-            # Others may have waited for the same.
+            # Another call may have fetched them while this one waited for the lock.
             if self._clock() - self._tried_at < SHORTEST_REFETCH:
                 return
             self._tried_at = self._clock()
@@ -158,7 +158,7 @@ class SigningKeys:
                 logger.warning("the keys of the identity provider cannot be fetched: %s", reason)
                 return
             except Exception:
-                # Whatever the provider publishes, it says nothing about tokens.
+                # Unreadable keys are the provider's fault, and no evidence against a token.
                 logger.exception("the keys of the identity provider cannot be read")
                 return
             self._keys, self._fetched_at, self._is_reachable = keys, self._clock(), True
@@ -360,7 +360,7 @@ def parse_scopes(claims: Mapping[str, Any]) -> frozenset[str]:
 
 
 class AccessTokens(Authentication):
-    """Serves whoever has an access token of the identity provider, as far as its scopes permit."""
+    """Serves callers with an access token of the identity provider, as far as its scopes permit."""
 
     def __init__(
         self,
@@ -374,7 +374,7 @@ class AccessTokens(Authentication):
     ) -> None:
         """Prepare for the settings, which have an issuer and a public URL. `path`: that of the MCP endpoint.
 
-        `largest_body`: bytes of a request. `tenants`: who may do what; None: everybody the same.
+        `largest_body`: bytes of a request. `tenants`: what each tenant may do; None: the same for all.
         """
         super().__init__(app)
         resource = f"{settings.public_url}{path}"
@@ -434,7 +434,7 @@ class AccessTokens(Authentication):
         """Serve a request, if the scopes permit what it is about."""
         if tenant.scopes is not None and GENERATE in tenant.scopes:
             return super().serve(tenant, scope, receive, send)
-        # What it is about is in the body alone: headers can say something else.
+        # Only the body decides what is executed: headers could claim something else.
         return self._check_body(scope, receive, send)
 
     async def _serve_permitted(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -476,7 +476,7 @@ class AccessTokens(Authentication):
 
 
 def needs_generate(body: bytes) -> bool:
-    """Whether a request needs `GENERATE`, also if that cannot be told: what is read here must be what is executed."""
+    """Whether a request needs `GENERATE`; also True in case of doubt: it must be parsed here as it will be executed."""
     try:
         message = json.loads(body.decode(), object_pairs_hook=_build_object)
         method = message["method"]

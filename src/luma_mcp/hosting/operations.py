@@ -1,4 +1,4 @@
-"""How a server that is reached over HTTP is operated: whether it lives, whether it takes calls, logs, and metrics.
+"""Operation of a server that is reached over HTTP: liveness, readiness, logs, and metrics.
 
 Nothing here asks the API that makes the videos: an outage there must not take down every replica.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 PATHS = ("/livez", "/readyz", "/metrics")
-# Seconds for which it is believed what a database was like. Whoever asks more often costs it nothing.
+# Seconds for which the result of a database check is reused, so that frequent probes cost the database nothing.
 FRESH = 2.0
 # Seconds for the answer of a database. Kubernetes waits for one second, unless its manifest says more.
 DATABASE_TIMEOUT = 3.0
@@ -40,7 +40,7 @@ DATABASE_TIMEOUT = 3.0
 _BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 30, 60, 120, 300, 600)
 # The SDK's middleware that makes a span of each message.
 _TRACING = "OpenTelemetryMiddleware"
-# Those of the protocol.
+# Form of the protocol's method names.
 _METHOD = re.compile(r"[A-Za-z]{1,30}(/[A-Za-z_]{1,30}){0,3}")
 
 CheckDatabase = Callable[[], Awaitable[str | None]]
@@ -141,10 +141,10 @@ class Metrics:
 
 
 class Operations:
-    """Observes a server, and answers who operates it: an ASGI application for LUMA_MCP_METRICS_ADDRESS.
+    """Observes a server, and answers its operator: an ASGI application for LUMA_MCP_METRICS_ADDRESS.
 
     Attributes:
-        waits: the waits of the server's calls. Their end is the beginning of its own.
+        waits: the waits of the server's calls. Once they are ended, the server is shutting down.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -188,7 +188,7 @@ class Operations:
         try:
             result = await call_next(ctx)
             is_error = isinstance(result, dict) and result.get("isError")
-            # What no tool has answered is a question before an order, or an error of the SDK's.
+            # A result that comes from no tool is a question before an order, or an error of the SDK.
             request.outcome = request.outcome or ("protocol_error" if is_error else "question")
         except Exception:
             request.outcome = "protocol_error"

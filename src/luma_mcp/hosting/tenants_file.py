@@ -1,4 +1,4 @@
-"""The operator's file of who may use a server with sign-in, with which credential, and how much.
+"""The operator's file of the users of a server with sign-in, with their credentials and limits.
 
     allow = "listed"                # optional: only users and groups of this file; else everybody who can sign in
     groups_claim = "groups"         # optional: the claim of a token with the names of groups
@@ -122,7 +122,7 @@ class TenantsFile:
     def _refresh(self) -> None:
         """Read the file again if it has changed. What cannot be used is reported once, and the last content stays."""
         try:
-            # No thread: it takes microseconds, and hardly ever reads.
+            # Not in a thread: the check takes microseconds, and the file is rarely read.
             if _get_version(self._path.stat()) == self._version:
                 return
             self._content = self._read()
@@ -171,7 +171,7 @@ def _describe(error: OSError | _Problem) -> str:
 
 def _get_name(claims: Mapping[str, Any], user_claim: str | None) -> str | None:
     """Get the name of a user, besides `sub`, that a token proves."""
-    # Whoever signs up could state the address of somebody else. A claim that the operator names is trusted.
+    # Unverified, it may be the address of another person. A claim that the operator names is trusted.
     if user_claim is None and claims.get("email_verified") is not True:
         return None
     name = claims.get(user_claim or "email")
