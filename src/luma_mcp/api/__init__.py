@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def share_connections(base_url: str) -> SharedTransport:
-    """Build what the clients of several credentials can have as their transport. Nothing is connected yet."""
+    """Build a transport that clients of several credentials can share. Nothing is connected yet."""
     from luma_mcp.api.transport import SharedTransport
 
     return SharedTransport(base_url)

@@ -1,4 +1,4 @@
-"""What the clients of all APIs share: completing requests, waiting for jobs, and downloading their files."""
+"""Base class of the API clients: completes requests, waits for jobs, and downloads their files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 REMEMBERED_JOBS = 1000
-"""How many jobs of this process a client knows more about than their records say."""
+"""How many recent jobs a client remembers facts about that their records lack."""
 
 
 class BaseClient(ABC):
@@ -99,9 +99,9 @@ class BaseClient(ABC):
     ) -> Job:
         """Wait until a job has finished, successfully or not, or return it as it is when `seconds` are over.
 
-        All who wait for one job share its polls. Transient failures do not end a wait; one that waiting does not solve
-        does, such as a token that is no longer accepted. Cancelling a wait does nothing to the job. `typical` is
-        between which ages, in seconds, such jobs end, if that is known better than documented.
+        Concurrent waits for one job share its polls. Transient failures do not end a wait; permanent ones do, such as
+        a token that is no longer accepted. Cancelling a wait does nothing to the job. `typical`: the ages, in seconds,
+        between which such jobs end, if they are known better than documented.
         """
         jobid, request = (job, None) if isinstance(job, str) else (job.jobid, job.request)
         request = request or self._requests.get(jobid)
@@ -187,7 +187,7 @@ class BaseClient(ABC):
 
 
 def keep_latest(facts: OrderedDict[str, _T], jobid: str, fact: _T) -> None:
-    """Keep a fact about a job; of very many jobs, only those of the latest."""
+    """Remember a fact about a job, and drop the oldest ones above `REMEMBERED_JOBS`."""
     facts[jobid] = fact
     if len(facts) > REMEMBERED_JOBS:
         facts.popitem(last=False)

@@ -4,9 +4,9 @@ Every poll costs the API a request of its own to Luma. So there are a few early 
 sparse ones until the time when jobs of this kind begin to end, dense ones while most of them end, and a steady middle
 pace for the rest. `benchmarks/polling.py` compares the schedule with fixed intervals.
 
-Where several machines share a journal, one of their processes polls a job for all, as long as it has the lease for
-that; the others wait for its news. News are only a hint: a poll confirms them. Those that get lost are made up for by
-the others' look at the lease, which whoever polled gives back at the end of its wait, or which ends by itself.
+Where several machines share a journal, the process with the lease of a job polls it for all; the others wait for its
+announcements. An announcement is only a hint, which a poll confirms. In case one gets lost, the others check the lease
+from time to time: the polling process releases it at the end of its wait, or it expires.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class SharedPolls(Protocol):
 
 @dataclass(slots=True)
 class _Webhooks:
-    """Until when the API's calls are relied on, by the event loop's clock."""
+    """How long webhooks are relied on. `trusted_until`: a time of the event loop's clock."""
 
     trusted_until: float = -math.inf
 
@@ -108,12 +108,12 @@ class Waits:
 
     @property
     def is_ending(self) -> bool:
-        """Whether the server is being stopped; who begins a wait now had better not wait."""
+        """Whether the server is being stopped, so that no new wait should begin."""
         return self.latest < math.inf
 
     @property
     def count(self) -> int:
-        """How many there are now."""
+        """Number of current waits."""
         return len(self._scopes)
 
     def end(self, at: float) -> None:
@@ -135,7 +135,7 @@ class Waits:
 
 @dataclass(eq=False)
 class Pollers:
-    """Waits for jobs; all who wait for the same job share one stream of polls.
+    """Waits for jobs; concurrent waits for the same job share one stream of polls.
 
     `fetch` fetches a job's record once, without repetitions. `wall_clock` gives the age of a job from its record.
     `shared`: the processes that share the polls; None if this one is alone.
@@ -235,8 +235,8 @@ class Pollers:
 class Poller:
     """The one stream of polls of a job.
 
-    Whoever comes first when a poll is due makes it, and the others use the result. A waiter that is cancelled leaves
-    at once, and another one polls in its place. `is_worth_waiting`: whether the job was seen, has not finished, and is
+    When a poll is due, the first waiter makes it, and the others use the result. A waiter that is cancelled leaves at
+    once, and another one polls in its place. `is_worth_waiting`: whether the job was seen, has not finished, and is
     a video.
     """
 
@@ -259,7 +259,7 @@ class Poller:
     _created_at: float = field(default_factory=anyio.current_time)
     _missing: int = 0
     _lock: anyio.Lock = field(default_factory=anyio.Lock)
-    # How often somebody has polled, or found out that another process does.
+    # Number of completed turns: polls, and findings that another process polls.
     _turn: int = 0
     _has_lease: bool = False
     # Whether the job was announced since the last poll; and whether the API has ever called about it.
@@ -300,7 +300,7 @@ class Poller:
                 await self.shared.release(self._lease)
 
     def notify(self, by_webhook: bool) -> None:
-        """Poll soon, since somebody else has seen a change."""
+        """Poll soon, because another process or the API has reported a change."""
         self._is_announced = True
         self._was_called = self._was_called or by_webhook
         # At once; but no more often, however often it is announced.
@@ -325,11 +325,11 @@ class Poller:
         if self.shared is None:
             return True
         seconds = max(delay, self._next_delay(anyio.current_time())) + LEASE_MARGIN
-        # Before it is known: this may be cancelled in between.
+        # Set before the answer is known, because this may be cancelled in between.
         self._has_lease = True
         is_ours = await self.shared.acquire(self._lease, seconds)
         self._has_lease = bool(is_ours)
-        # Where nobody knows, everybody polls.
+        # If the lease cannot be checked, every process polls.
         return is_ours is not False
 
     async def _poll(self) -> None:
@@ -359,7 +359,7 @@ class Poller:
         if is_announced or not was_running or self.is_worth_waiting:
             return
         if self.has_webhook and not self._was_called:
-            # It has ended, and the API has not called.
+            # The job has ended without a webhook, so webhooks are not relied on.
             self.webhooks.trusted_until = -math.inf
         if self.shared:
             await self.shared.announce(self.jobid)

@@ -29,7 +29,7 @@ LONGEST_SEGMENT = 2_000
 """Characters of a jobid or an address, at most, that a request names."""
 
 LARGEST_CREDITS = 1e12
-"""More credits than any account has; a larger number, and what is no number, is not believed."""
+"""More credits than any account has; larger and non-finite numbers are ignored."""
 
 JobState = Literal["running", "completed", "failed"]
 ListedState = Literal["running", "completed", "failed", "unknown", "deleted"]
@@ -37,7 +37,7 @@ ListedState = Literal["running", "completed", "failed", "unknown", "deleted"]
 deleted from here."""
 FINISHED: dict[str, JobState] = {"completed": "completed", "failed": "failed"}
 UNFINISHED = frozenset({"created", "queued", "pending", "processing"})
-"""The terminal statuses. A job with any other status is running."""
+"""The documented statuses of jobs that have ended, and of jobs that have not."""
 SAVED_FILES = {"video": ".mp4", "video_hdr_exr": "-exr.zip"}
 """The files of a job that are saved, and how their names end."""
 PROMPT_PARTS, LONGEST_PROMPT = 6, 40
@@ -45,7 +45,7 @@ PROMPT_PARTS, LONGEST_PROMPT = 6, 40
 LONGEST_TITLE = 96
 """Bytes of that part in UTF-8: disks count bytes, and some accept only 143 for a name."""
 _TERM = re.compile("a[am]*(?:ia[am]*)*")
-# What is not seen would split words: soft hyphens and the like, and what selects the style of a character.
+# Invisible characters that would split words: soft hyphens and the like, and variation selectors.
 _INVISIBLE = re.compile("[\u00ad\u061c\u200e\u200f\u2060\ufe00-\ufe0f\ufeff\u20e3]")
 
 
@@ -183,7 +183,7 @@ class Job:
         if status in FINISHED:
             return FINISHED[status]
         if not self.has_known_status:
-            # Not documented: what the record contains says what the name does not.
+            # An undocumented status: the content of the record decides.
             if self.files.video:
                 return "completed"
             if self.failure_reason:
@@ -427,7 +427,7 @@ def format_title(text: str) -> str:
     while 0 < end < len(title) and (_letter_class(title[end]) == "m" or _joins_next(title[end - 1])):
         end -= 1
     if end < len(title):
-        # Better without the last word than with a part of it, unless much is lost.
+        # Drop a cut last word, unless too much would be lost.
         last_term = title.rfind("-", 0, end + 1)
         end = last_term if last_term > end / 2 else end
     return title[:end].strip("-")

@@ -53,7 +53,7 @@ def parse_media(value: Any) -> Media | None:
     """Build a file from an object with a link, or from the link alone: the shape of `video_hdr_exr` is undocumented."""
     record = {"url": value} if isinstance(value, str) else value
     url = (get_field(record, "url", str) or "").strip()
-    # Anything else, such as "null" or a path, leads nowhere.
+    # Anything else, such as "null" or a path, is not a usable link.
     if not re.match(r"https?://[^/?#\s]", url, re.IGNORECASE):
         return None
     width, height = get_field(record, "width", int), get_field(record, "height", int)

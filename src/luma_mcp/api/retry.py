@@ -1,4 +1,4 @@
-"""What may be sent again, and when. Pure: no clock, no network, no randomness of its own.
+"""Decides whether and when a request is sent again. Pure: uses no clock, no network and no random numbers.
 
 The deciding question is whether the request could have arrived. An order that may have arrived is never sent again:
 no API here has an idempotency key, so a second copy would make, and bill, a second job.
@@ -57,7 +57,7 @@ def backoff(
         return None
     first = FIRST_DELAY_AT_CAPACITY if outcome is DeliveryOutcome.REJECTED_FOR_NOW else FIRST_DELAY
     delay = min(LONGEST_DELAY, first * 2.0 ** min(attempt - 1, 10)) * (0.5 + jitter / 2)
-    # `Retry-After: 0`, or a date that has passed, must not lead to a burst of requests: the own delay is the least.
+    # `Retry-After: 0`, or a date that has passed, must not lead to a burst of requests: our own delay is the minimum.
     delay = max(delay, retry_after or 0.0)
     return delay if delay <= remaining else None
 

@@ -31,7 +31,7 @@ LONGEST_CAUSE_CHAIN = 20
 
 # Failures before a connection was made.
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
-# Failures of this machine's settings.
+# Failures that settings of this machine cause.
 _NOT_SENDABLE = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL)
 
 # Without an OpenTelemetry SDK (`opentelemetry-instrument luma-ray-mcp` sets one up) the spans go nowhere.
@@ -95,7 +95,7 @@ class Transport:
     read_response: ReadResponse
     transport: httpx2.AsyncBaseTransport | None
     jitter: Callable[[], float]
-    # The time in the last answer that had one, and when that came by the event loop's clock, which nobody sets.
+    # The date of the last answer that had one, and its arrival by the event loop's clock, which is never adjusted.
     _answer_time: tuple[datetime, float] | None = None
     _clients: dict[RetryPolicy, httpx2.AsyncClient] = field(default_factory=dict)
 
@@ -324,7 +324,7 @@ def _transport_failure(endpoint: Endpoint, fault: Exception) -> RequestFailed:
 def _connect_stage(fault: Exception) -> errors.FailureStage:
     """Find out where connecting ended, from the chain of causes."""
     cause: BaseException | None = fault
-    # The chain can be a circle, where somebody raises one exception again.
+    # The chain can be circular if an exception was raised again.
     for _ in range(LONGEST_CAUSE_CHAIN):
         if isinstance(cause, ssl.SSLError):
             return "tls"

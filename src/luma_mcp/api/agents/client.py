@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 FILE_TIMEOUT = 60.0
 FIRST_FILE_DELAY, LONGEST_FILE_DELAY = 0.25, 4.0
 
-# The records have no time of the end. One that was seen so many seconds after the job ran is taken for it: that is a
-# little longer than the longest delay between two polls.
+# Records do not contain when a job ended. The time of the first finished record is used if the job was seen running at
+# most this many seconds before: a little longer than the longest delay between two polls.
 LONGEST_GAP = 30.0
 
 # Source of the endpoints: the official SDK `luma-agents` 0.5.0. It sends an order up to three times, after timeouts and
@@ -55,7 +55,7 @@ GET_JOB = Endpoint("GET", "/generations/{jobid}", IDEMPOTENT, required=("id", st
 # Repeated like a read: an image that arrives twice costs nothing.
 UPLOAD = Endpoint("POST", "/files", IDEMPOTENT, required=("id", str), not_found="asset", timeout=120.0)
 GET_FILE = Endpoint("GET", "/files/{asset_ref}", IDEMPOTENT, required=("id", str), not_found="asset")
-# Costs nothing, and needs a key that is accepted.
+# Free, and succeeds only with a valid key.
 CHECK_KEY = Endpoint("GET", "/files?limit=1", IDEMPOTENT, required=("data", list), not_found="address")
 
 

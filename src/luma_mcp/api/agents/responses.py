@@ -38,7 +38,7 @@ _ERRORS: dict[int, type[errors.LumaError]] = {
     413: errors.InvalidArguments,
     422: errors.InvalidArguments,
 }
-# Statuses below 500 after which an order may have been accepted: somebody between the API and here gave up.
+# Statuses below 500 after which an order may have been accepted: a proxy in between may have given up.
 _PROVES_NOTHING = (408, 499)
 
 # Luma's documentation says that these are refunded.
@@ -111,7 +111,7 @@ def _parse_retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _parse_detail(record: Any) -> str | None:
-    """Get an error's text. Documented is a text; a list of problems or an object is read as well."""
+    """Get an error's text. A string is documented; a list of problems or an object is read as well."""
     detail: Any = record
     if isinstance(record, dict):
         detail = record.get("detail") or record.get("error") or record.get("message")

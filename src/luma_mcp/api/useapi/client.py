@@ -49,8 +49,8 @@ LIST_RUNNING = Endpoint("GET", "/jobs", IDEMPOTENT, required=("jobs", list))
 DELETE_JOB = Endpoint("DELETE", "/jobs/{jobid}", NON_IDEMPOTENT)
 LIST_ACCOUNTS = Endpoint("GET", "/accounts", IDEMPOTENT, not_found="any_account")
 GET_ACCOUNT = Endpoint("GET", "/accounts/{email}", IDEMPOTENT, not_found="account")
-# Adding an account twice only refreshes it; but each time the API signs in at Luma with somebody's cookie, and its
-# answer (500: "Please try again") is for the person at the terminal. So it is repeated only if it never arrived.
+# Adding an account twice only refreshes it. But each time the API signs in at Luma with the owner's cookie, and its
+# answer (500: "Please try again") is for the user at the terminal. So it is repeated only if it never arrived.
 ADD_ACCOUNT = Endpoint(
     "POST", "/accounts", NON_IDEMPOTENT, required=("account", str), not_found="account", timeout=60.0
 )

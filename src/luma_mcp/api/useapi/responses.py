@@ -57,7 +57,7 @@ def read_response(
     is_success = 200 <= status < 300
     record = read_json(response.body, secrets)
     if is_success and endpoint.method == "DELETE":
-        # It has happened, whatever the answer looks like.
+        # The operation has succeeded, whatever the answer contains.
         return {}
     is_complete = endpoint.required is None or get_field(record, *endpoint.required) not in (None, "")
     if is_success and is_complete and isinstance(record, dict):
@@ -91,8 +91,8 @@ def _undocumented(endpoint: Endpoint, response: RawResponse, record: object, fac
         return unreadable(endpoint, response, record, facts)
     error = errors.Upstream("failed" if is_failure else "unexpected_status", **facts)
     if endpoint.paid:
-        # The API's message is the only evidence that nothing was ordered, so nobody is advised to repeat it, and its
-        # job is looked for.
+        # The API's message is the only evidence that nothing was ordered, so the error does not advise to repeat
+        # it, and its job is looked for.
         error.retry, error.charged = "never", "unknown"
     return RequestFailed(DeliveryOutcome.FAILED if is_failure or endpoint.paid else DeliveryOutcome.FINAL, error)
 
