@@ -1,4 +1,4 @@
-"""`accounts`: list, add, refresh and remove Luma accounts. For their owner; no agent's tool does any of this."""
+"""`accounts`: list, add, refresh and remove Luma accounts. Only for their owner: agents have no tools for this."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _add(expected: str | None) -> None:
     if expected is None or account.email.casefold() == expected.casefold():
         click.echo(one_line(_describe_added(account)))
         return
-    # The API has added that account all the same.
+    # The API has nevertheless added the other account.
     removal = f"{invocation()} accounts remove {shlex.quote(account.email)}"
     undo = f" To remove it again: {removal}" if account.created else ""
     raise click.ClickException(

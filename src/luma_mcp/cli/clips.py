@@ -40,13 +40,13 @@ from luma_mcp.text import make_encodable, one_line, shorten, without_none
 RETRY_TIMEOUT = 60.0
 # Seconds for which a free slot is waited for; Ctrl-C ends it before.
 SLOT_TIMEOUT = 3600.0
-# Age of a job, in seconds, at which its command ends all the same. Luma's queue can take hours.
+# Age of a job, in seconds, after which its command stops waiting. Luma's queue can take hours.
 GIVE_UP_AFTER = 6 * 3600.0
 REDRAW_INTERVAL = 0.5
 FOREVER = float("inf")
 # Columns: of the bar itself, of all that is beside its label, and of a prompt in a line about it.
 BAR_WIDTH, BESIDE_LABEL, LONGEST_TITLE = 20, 40, 40
-# After these, the next order of the same command would fail as well, some only after a long time.
+# Errors after which further orders of the same command would fail too, some only after a long time.
 _ENDS_ALL = (
     errors.BudgetReached,
     errors.Capacity,
@@ -55,8 +55,8 @@ _ENDS_ALL = (
     errors.NetworkError,
     errors.Unauthorized,
 )
-# After so many of these in a row as well. The next order may go to another account; but one without a known outcome may
-# be charged.
+# Errors that end the command only after several in a row: the next order may go to another account, but an order of
+# unknown outcome may be charged.
 _MAY_END_ALL = (errors.AccountSession, errors.OutcomeUnknown, errors.PaymentRequired)
 MAX_IN_A_ROW = 2
 
@@ -65,7 +65,7 @@ _LOGGER = logging.getLogger("luma_mcp")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a command was given besides its videos.
+    """The options of a command.
 
     Attributes:
         save: whether the files are saved.
@@ -119,17 +119,17 @@ class Clip:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more is going to happen to it."""
+        """Whether its processing is over."""
         return self.percent >= 100 or self.error is not None or self.is_overdue
 
     @property
     def is_complete(self) -> bool:
-        """Whether it went as it should."""
+        """Whether everything that was requested for it has succeeded."""
         return self.error is None and not self.is_overdue
 
     @property
     def may_be_charged(self) -> bool:
-        """Whether there is a job, or may be one."""
+        """Whether a job exists or may exist, so that it may be charged."""
         return self.jobid is not None or (self.error is not None and self.error.charged == "unknown")
 
     @property
@@ -163,7 +163,7 @@ class Display:
 
     def __enter__(self) -> Self:
         is_one = len(self.clips) == 1
-        # What a warning says is also in the results, and it would be printed into the bar.
+        # Warnings would be printed into the bar, and the results contain the same facts.
         self._log_level = _LOGGER.level
         _LOGGER.setLevel(logging.ERROR)
         self._bar = click.progressbar(
@@ -311,7 +311,7 @@ class Runner:
         if not self.options.wait:
             self.display.update(clip, 100, "Ordered")
             if not self.options.as_json:
-                # At once: the next one may wait for a slot for an hour.
+                # Printed at once, because the next order may wait an hour for a slot.
                 self.display.print_above(clip.jobid, err=False)
 
     def _describe(self, clip: Clip, image_changes: Mapping[str, str], *, is_unpriced: bool) -> None:
@@ -399,7 +399,7 @@ class Runner:
                 age = anyio.current_time() - started
             limit = GIVE_UP_AFTER
             if not job.has_known_status:
-                # It may be the name of an end that is not documented.
+                # The status may be an undocumented name of a final one.
                 limit = (expected or UNKNOWN_TYPICAL)[1] + OVERDUE_AFTER
             if age >= limit:
                 break
@@ -442,7 +442,7 @@ def _require_video(job: Job) -> None:
 
 
 def _without_order(error: LumaError | None) -> LumaError | None:
-    """The error for a video that is not ordered after another one has failed like that."""
+    """Build the error for a video that is not ordered because of an earlier failure."""
     if not isinstance(error, errors.OutcomeUnknown):
         return error
     if error.status:
@@ -573,7 +573,7 @@ def describe_failure(clip: Clip, options: Options) -> str:
     # A simulated job ends with the command, and one that has failed or is gone has nothing more to show.
     is_over = isinstance(clip.error, errors.JobFailed | errors.NotFound | errors.InvalidArguments)
     if clip.jobid and not is_over and not options.simulated:
-        # Of one that was neither ordered nor seen now, nobody knows whether it continues.
+        # If the job was neither ordered nor seen now, it is not known whether it continues.
         is_running = clip.job is not None and clip.job.state == "running"
         lines.append(messages.job_not_lost([clip.jobid], options.suffix, is_running=is_running))
     return "\n".join(lines)

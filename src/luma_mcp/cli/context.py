@@ -66,7 +66,7 @@ def check_store(settings: Settings) -> None:
 
 def settings_with_token(*, quiet: bool = False) -> Settings:
     """Read the settings; without a credential in the environment use that of a host's entry, and say so on stderr."""
-    # `serve`, which every host starts, needs none of this.
+    # Imported here, because `serve`, which every host starts, does not need it.
     from luma_mcp.install.config import find_token
 
     settings = read_settings()
@@ -78,7 +78,7 @@ def settings_with_token(*, quiet: bool = False) -> Settings:
 
 
 def settings_for_help() -> Settings:
-    """Read the settings for a text: as far as they can be used, and without a word."""
+    """Read the settings for help texts: ignore those that cannot be used, and report nothing."""
     try:
         Settings.from_environment(os.environ)
     except SettingsError:

@@ -2,7 +2,7 @@
 
 The journal is the state: each take is an order with a key of its own, and what was ordered under that key is that take.
 So nothing is ordered twice, whenever the command was killed. An order whose answer was lost and whose job is not found
-may have been charged; it is ordered again only if the person says so (`--order-lost`).
+may have been charged; it is ordered again only with `--order-lost`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _LONGEST_LABEL = 80
 
 @dataclass(frozen=True, slots=True)
 class FilmOptions:
-    """What the command was given besides the file.
+    """The options of the command, without the file.
 
     `order_lost`: order again what may have been ordered without an answer.
     """
@@ -122,7 +122,7 @@ def film(path: Path, settings: Settings, given: FilmOptions) -> NoReturn:
     options = Options(
         save=True, as_json=given.as_json, simulated=given.simulated, provider=settings.provider, resumes=True
     )
-    # It was named by a person, and so were the files beside it.
+    # The user named the file, so files in its folder may be read as well.
     folders = (*(settings.input_dirs or home_folders()), path.parent)
     settings = replace(settings, input_dirs=folders)
     try:
@@ -189,7 +189,7 @@ def _check_requirements(settings: Settings, options: Options) -> None:
 
 
 def _refuse(text: str, options: Options) -> NoReturn:
-    """End the command because something that it needs is not there."""
+    """End the command because a requirement is missing."""
     if options.as_json:
         print_json({"error": {"message": text}})
         sys.exit(1)
@@ -241,7 +241,7 @@ async def _prepare(name: str, script: Script, settings: Settings, options: Optio
         async with service.downloads.claim(name) as is_ours:
             if not is_ours:
                 _refuse(messages.FILM_BUSY, options)
-            # What was ordered without an answer is found only as long as it runs.
+            # The job of an order without an answer can be found only while it is running.
             await service.reconciler.recover_orders()
         plan = await build_plan(script, catalog, service)
         if service.journal.problem:
@@ -286,12 +286,12 @@ class FilmMaker:
 
     @property
     def missing(self) -> list[int]:
-        """The numbers of the shots that are not there."""
+        """The numbers of the shots whose video is missing."""
         return [shot.number for shot in self.shots if shot.kept.video_file is None]
 
     @property
     def is_complete(self) -> bool:
-        """Whether all takes and the film are there."""
+        """Whether all takes and the film exist."""
         has_film = bool(self.film or self.joined_before)
         return has_film and all(clip.is_complete for clip in self.clips)
 
@@ -374,7 +374,7 @@ class FilmMaker:
             runner.fail(clip, OutcomeUnknown("its answer was lost"))
         elif record.state in self.plan.ordered_states:
             if record.state == "failed" and record.order and record.order.jobid:
-                # Otherwise the failed job would be returned to whoever did not get its result.
+                # Otherwise the next identical order would return the failed job again.
                 await service.mark_delivered(record.order.jobid)
             await runner.order(clip, allow_duplicate=record.state == "lost", any_age=True)
         elif record.order:

@@ -29,12 +29,12 @@ TakeState = Literal["saved", "completed", "running", "failed", "lost", "missing"
 """`lost`: its order got no answer, and its job was not found. `missing`: it was not ordered."""
 VIDEO = SAVED_FILES["video"]
 """How the name of a video's file ends."""
-# What stands for the frame that a shot begins with, as long as the shot before it has none.
+# Placeholder for the first frame of a shot, while the shot that it continues has no video.
 _FRAME = "the last frame of another shot"
 _LONGEST_PROMPT = 100
 _CHOICES = ("model", "resolution", "aspect_ratio", "duration", "dynamic_range")
 _IMAGES = ("image_start", "image_end", "image_character")
-# Of one key there are hardly any. The query finds those of all prompts that contain this one's.
+# Lost orders with one key are rare, but the query also finds those of prompts that contain this prompt.
 _MAX_LOST = 1000
 
 
@@ -73,7 +73,7 @@ class PlannedShot:
 
     @property
     def size(self) -> tuple[str, str]:
-        """What decides about its width and height."""
+        """The options that determine its width and height."""
         return self.params["aspect_ratio"], self.params["resolution"]
 
     @property
@@ -193,7 +193,7 @@ async def _plan_shot(
             return PlannedShot(shot, _complete(catalog, params))
         validated = await service.validate(params)
         return PlannedShot(shot, validated.params, validated)
-    # As an order does that names the job of the earlier shot, but before there is one.
+    # The same options as if the order named the job of the earlier shot, which does not exist yet.
     framed = {**params, "image_start": _FRAME}
     for name in INHERITED:
         inherited = {name: source.params[name]}
@@ -299,7 +299,7 @@ async def find_take(service: VideoService, validated: ValidatedRequest) -> TakeR
         return TakeRecord("running", current)
     query = OrderQuery("unknown", validated.params["prompt"])
     if finished:
-        # What was lost before it was ordered again does not matter.
+        # Lost orders from before a later, finished one no longer matter.
         query = replace(query, since=finished[0].ordered_at)
     unknown, _ = await journal.find_orders(query, _MAX_LOST)
     for order in unknown:

@@ -1,4 +1,4 @@
-"""`generate`, `get`, `jobs` and `delete`: what an agent does through tools, for a person with a progress bar."""
+"""`generate`, `get`, `jobs` and `delete`: the counterparts of the agents' tools, for people at a terminal."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ def read_prompts(arguments: Sequence[str], file: Any) -> list[str]:
             prompts[-1] = decode_utf8(argument)
     for prompt in prompts:
         if len(prompts) > 1 and len(prompt.split()) == 1:
-            # Each would be a video of its own, and charged.
+            # Each would become a separate, charged video.
             raise click.UsageError(messages.unquoted_prompt(prompt))
     if file is not None:
         try:
@@ -318,7 +318,7 @@ def resolve_image(value: str, provider: Provider, folder: Path) -> str:
     try:
         return parse_source(value, provider=provider).text
     except ForeignId:
-        # The order says what is wrong with it.
+        # Validation of the order reports what is wrong with it.
         return value
     except ImageError:
         if len(value) > LONGEST_PATH or "://" in value:

@@ -24,11 +24,11 @@ APIS = click.Choice(tuple(PROVIDERS))
 
 
 class SanitizingGroup(click.Group):
-    """Prints no control characters of others in errors, and exits with 130 whenever Ctrl-C ends a command."""
+    """Strips control characters from error messages, and exits with 130 whenever Ctrl-C ends a command."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run from the command line."""
-        # What a terminal's encoding lacks becomes a question mark, rather than the end of a command that has paid.
+        # Characters that the terminal cannot encode become question marks: an error could end a command that has paid.
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")

@@ -24,7 +24,7 @@ from luma_mcp.text import shorten
 
 SIMULATED = "Simulated: nothing is generated or charged; the video is a stand-in clip."
 SIMULATED_LINK = "The link stops working when this command ends. Pass --save to keep the clip."
-# By how an order ended, where that needs a word.
+# By the outcome of an order, where it needs an explanation.
 OUTCOMES = {
     "duplicate": "No new video was ordered: this is the job you already have. --new-take makes another.",
     "recovered": "The answer to the order was lost, but its job was found. Nothing was ordered twice.",
@@ -159,7 +159,7 @@ def journal_warning(problem: str, *, refuses_orders: bool) -> str:
 
 def refresh_command(email: str | None) -> str:
     """The command that renews a Luma account's session."""
-    # The address comes from the API, and somebody will paste this into a shell.
+    # Quoted, because the address comes from the API, and the command is pasted into a shell.
     return f"{invocation()} accounts refresh {shlex.quote(email) if email else 'EMAIL'}"
 
 
@@ -378,7 +378,7 @@ def journal_unreadable(problem: str) -> str:
 
 
 def owner_of(credential: str) -> str:
-    """Name whoever owns a credential, by its id."""
+    """Name the owner of a credential, by the credential's id."""
     return f"owner of {credential}"
 
 

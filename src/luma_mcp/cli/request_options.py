@@ -44,7 +44,7 @@ class KeyframeType(click.ParamType[Any]):
 
 
 def build_options(catalog: Catalog) -> list[click.Option]:
-    """Build an option for each parameter of a request that a terminal has a use for. The prompt is an argument."""
+    """Build an option for each parameter that is useful in a terminal. The prompt is an argument."""
     found: list[click.Option] = []
     for name, image in catalog.images.items():
         found.append(click.Option([_flag(name), name], metavar="IMAGE", help=f"{image.about}."))

@@ -40,7 +40,7 @@ NO_CONFIRMATION_OVER_HTTP = (
 NO_AUTH = "luma-ray-mcp: --no-auth: every program and every user of this machine can spend your credits here."
 REPLACED = "luma-ray-mcp: {path} was not private or not a token, so there is a new token: give it to your apps."
 TOKEN_FILE = "http-token"  # noqa: S105 - a file's name
-# The file is another process's if it appears meanwhile.
+# If the file appears meanwhile, another process has created it, and it is read again.
 _TOKEN_ATTEMPTS = 5
 
 
@@ -113,7 +113,8 @@ def serve_http(
 ) -> None:
     """Serve Streamable HTTP, after printing the URL on a line of its own, and how apps are given the token.
 
-    `access`: who is served; None: every program that reaches the address. `hooks`: takes the calls of the API.
+    `access`: authenticates callers; None: every program that reaches the address is served. `hooks`: takes the API's
+    calls.
     """
     from luma_mcp.cli.messages import http_snippets
     from luma_mcp.hosting.authentication import PATH
@@ -140,7 +141,7 @@ def serve_http(
 
 
 def _prepare_access(settings: Settings, host: str, *, authenticate: bool) -> Access:
-    """Prepare who is served; exit with 2 and one line for each reason if nobody can be."""
+    """Prepare the authentication of callers; exit with 2 and one line for each reason if there is none."""
     from luma_mcp.hosting.authentication import Access, Mode, choose_mode
 
     try:
@@ -179,7 +180,7 @@ def _listen(host: str, port: int, remedy: str) -> socket.socket:
 
 
 def _get_http_token(settings: Settings) -> str:
-    """Get the token of the settings, or else of earlier starts; generate one if there is none that only the user has.
+    """Get the token from the settings or an earlier start; generate one if there is none that only the user can read.
 
     Raises:
         ClickException: the state folder cannot be used.
@@ -207,7 +208,7 @@ def _get_http_token(settings: Settings) -> str:
 
 
 def _create_token(path: Path) -> str:
-    """Write a new token to a file that appears complete. Raises `FileExistsError` if somebody else was first."""
+    """Write a new token to a file that appears complete. Raises `FileExistsError` if another process was first."""
     token = secrets.token_urlsafe(32)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

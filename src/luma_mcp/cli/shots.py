@@ -146,7 +146,7 @@ class _Parser:
         for number, row in enumerate(rows, 1):
             shot = self._parse_shot(number, row, parsed, look, transition)
             params = {**defaults, **shot.params}
-            # The picture of a character goes with no frame, so a shot that begins with one shows it already.
+            # The picture of a character cannot be combined with frames, and a first frame shows the character already.
             has_frame = shot.continues or not images.keys().isdisjoint(params)
             if character is not None and not has_frame:
                 params |= self._get_image(0, "character", character, "image_character")
@@ -202,7 +202,7 @@ class _Parser:
     def _check_names(
         self, number: int, table: Mapping[str, Any], known: Iterable[str], elsewhere: Iterable[str]
     ) -> None:
-        """Report keys that there are not. `elsewhere`: those that the other part of the file has."""
+        """Report unknown keys. `elsewhere`: keys that are valid in the other part of the file."""
         names = tuple(known)
         place = "below a line [[shots]]"
         if number:

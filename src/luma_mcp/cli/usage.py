@@ -32,7 +32,7 @@ _COLUMNS = ("tenant", "name", "api", *_COUNTS, "cost", "unit", "unpriced", "cred
 _HEADINGS = ("tenant", "name", "API", *_COUNTS, "cost")
 _TEXTS = _HEADINGS[:3]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""How a text begins that spreadsheets take for a formula."""
+"""First characters of texts that spreadsheets interpret as formulas."""
 
 
 @dataclass(slots=True)
