@@ -1,6 +1,6 @@
 """Images, videos and downloads: reads images from links, files and data: URIs, reads and joins videos, and saves them.
 
-What is here is needed at start-up, before the modules are.
+Only what is needed at start-up is defined here.
 """
 
 from __future__ import annotations

@@ -188,7 +188,7 @@ def read_clip(path: str, max_pixels: int) -> tuple[Image.Image, float]:
         end = _get_end(container, stream)
         shown_at = float(frame.time or 0.0)
         if end - shown_at > _SECONDS_TOLERANCE:
-            # The file's index promises more than there is.
+            # The file is shorter than its index states.
             raise ImageError(DAMAGED_CLIP)
         return FrameConverter(stream, max_pixels).convert(frame), end
 

@@ -1,9 +1,9 @@
 """Decode images and clips in processes of their own, with limits: one can be made to take hours, gigabytes or a crash.
 
-Each image has its process, which is killed when its limits are reached or nobody waits for it any more. It begins with
-small limits that most images need, many of them at a time. One that exceeds them begins again with large limits, one at
-a time: a small image never waits for a large one. `anyio.to_process` would reuse processes, for which limits cannot be
-reset, and pass all variables on to them.
+Each image has its own process, which is killed when it reaches its limits or its caller is cancelled. The first attempt
+has small limits, which suffice for most images, and many run at a time. An image that exceeds them is tried again with
+large limits, one at a time: a small image never waits for a large one. `anyio.to_process` would reuse processes, for
+which limits cannot be reset, and pass all variables on to them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _LARGEST_REPLY = LARGEST_UPLOAD + 1_000_000
 _VIDEO_PIXELS = 17_000_000
 _VIDEOS_AT_ONCE = 2
 _IMAGE_TASKS = ("normalize", "crop", "image_preview", "thumbnail", "measure")
-# By the timer, by the limit of processor time (SIGKILL), or by a system that is out of memory.
+# Exit codes: of the timer; of SIGKILL, by the limit of processor time or by a system that is out of memory.
 _ENDED_BY_LIMITS = (1, -9)
 # Isolated from the current folder and from variables, with the modules that this process has. The timer works also
 # while a decoder holds the interpreter, and after this process has ended.
@@ -57,7 +57,7 @@ sys.path[:] = sys.argv[2:]
 from luma_mcp.media.images import run_worker
 run_worker()
 """
-# What Python may need to find its libraries and to start on Windows. There are secrets in others, such as our token.
+# Variables that Python may need to find its libraries and to start on Windows. Others may contain secrets.
 _VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "SYSTEMROOT", "WINDIR")
 # The C library otherwise reserves up to 128 MB of address space for each thread.
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
@@ -194,7 +194,7 @@ class Decoder:
     _large_slot: anyio.Semaphore = field(default_factory=partial(anyio.Semaphore, 1))
     _video_slots: anyio.Semaphore = field(default_factory=partial(anyio.Semaphore, _VIDEOS_AT_ONCE))
     _film_slot: anyio.Semaphore = field(default_factory=partial(anyio.Semaphore, 1))
-    # Of its own: images must not take the threads of files and name resolution. The slots limit their number.
+    # A separate limiter: images must not use up the threads of files and name resolution. The slots limit their number.
     _threads: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, inf))
 
     async def normalize(self, data: bytes) -> NormalizedImage:
@@ -216,7 +216,7 @@ class Decoder:
 
     async def make_thumbnail(self, data: bytes) -> bytes:
         """Build a JPEG of at most 200 kB. Raise `ImageError` if the image is unusable or exceeds the small limits."""
-        # A result does not wait for a large image: it is complete without a thumbnail.
+        # A result is complete without a thumbnail, so it does not wait for a large image.
         try:
             _, result = await self._attempt_small("thumbnail", data)
         except _LimitsExceededError as exceeded:
@@ -261,7 +261,7 @@ class Decoder:
 
     async def make_preview(self, path: str) -> bytes:
         """Build a small SDR copy of a clip: H.264 in an MP4 of at most 700 kB and 640 pixels. Raise `ImageError`."""
-        # What is written as a stream cannot begin with its index.
+        # A file is needed, because an MP4 that is written as a stream cannot begin with its index.
         with tempfile.TemporaryDirectory(prefix="luma-") as folder:
             target = Path(folder, "preview.mp4")
             await self._read_videos("preview", path=path, target=str(target))
@@ -276,7 +276,7 @@ class Decoder:
             OSError: the target exists or cannot be written.
         """
         target = anyio.Path(plan.target)
-        # Whoever creates it may remove it.
+        # Created here, so that it may also be removed here.
         await (await target.open("xb")).aclose()
         data = json.dumps({"paths": plan.paths, "target": plan.target, "crossfades": plan.crossfades}).encode()
         is_complete = False
@@ -378,7 +378,7 @@ async def _communicate(
         with anyio.fail_after(worker.limits.seconds) as scope:
             first_line = await in_thread(worker.start)
             while (line := await in_thread(worker.read_line)).startswith(PROGRESS):
-                # The time of the one who is called does not count.
+                # The time that the callback takes does not count.
                 scope.deadline = inf
                 if on_progress:
                     await on_progress(float(line.removeprefix(PROGRESS)))

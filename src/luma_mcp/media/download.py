@@ -38,7 +38,7 @@ SIGNATURES: dict[str, tuple[int, bytes]] = {".mp4": (4, b"ftyp"), ".zip": (0, b"
 EXR_SIGNATURE = b"v/1\x01"
 """How an OpenEXR file begins. Source: OpenEXR file layout."""
 STALE_AFTER = 7 * 86_400.0
-"""Seconds without a write after which nobody resumes a partial file any more."""
+"""Seconds without a write after which a partial file is considered abandoned."""
 LONGEST_NAME = 143
 """Bytes of a name that every disk accepts. Source: eCryptfs, which encrypts names; most others accept 255."""
 _TAG = "[0-9a-f]" * 8
@@ -150,7 +150,7 @@ class _Download:
 
     async def _start(self, response: httpx2.Response) -> Path | None:
         """Handle a response that contains the file from its beginning."""
-        # What has been received so far belongs to a different version of the file, or is sent again.
+        # The data received so far belongs to a different version of the file, or is sent again.
         self.partial.discard()
         length = response.headers.get("content-length", "")
         self.total = int(length) if re.fullmatch(r"[0-9]{1,19}", length) else None
@@ -186,7 +186,7 @@ class _Download:
         """Check the length and type of the file, and give it its name."""
         size = self.partial.size
         if self.partial.target.suffix == ".zip" and self.partial.read(0, len(EXR_SIGNATURE)) == EXR_SIGNATURE:
-            # Frames are documented for one API only, as an archive: another one may send them in one file.
+            # Only one API documents EXR frames, as an archive. Another one may send a single EXR file.
             self.partial.target = self.partial.target.with_suffix(".exr")
         offset, signature = SIGNATURES.get(self.partial.target.suffix, (0, b""))
         if size != (self.total or size) or self.partial.read(offset, len(signature)) != signature:
@@ -207,8 +207,8 @@ class PartialFile:
     """What has been received of `target`, beside it in `.NAME.TAG.RANDOM.part`, where TAG stands for the content.
 
     Its writer holds an advisory lock. A file that can be locked was left by a download that has ended or was killed,
-    and may be resumed or removed. In a folder that others can write to, it may also be something that they have put
-    there: a link, a pipe, or a file of theirs. Only a regular file of our own, under this one name, is touched.
+    and may be resumed or removed. In a folder that others can write to, such a name may also be a link, a pipe or a
+    file of another user. Only a regular file of our own, under this one name, is touched.
     """
 
     def __init__(self, target: Path) -> None:
@@ -381,7 +381,7 @@ def lock_file(file: BinaryIO) -> None:
 
 
 def _close(file: BinaryIO) -> None:
-    # What could not be written before, on a full disk, cannot be written now.
+    # On a full disk, closing tries to write the rest again, and fails.
     with suppress(OSError):
         file.close()
 

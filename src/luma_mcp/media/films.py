@@ -68,7 +68,7 @@ _THREADS = 2
 # The longer sides that models see without scaling them down, and a size of text that stays legible if they do.
 _SHEET_BOX = (1568, 1176)
 _GAP, _TIME_SIZE, _LABEL_SIZE = 8, 20, 26
-# Of the time below a frame, with its text.
+# Pixels for the time below a frame.
 _TIME_HEIGHT = _TIME_SIZE + 6
 _BACKGROUND, _TEXT = "#101014", "#f2f2f2"
 _SHEET_QUALITIES = (88, 80, 72, 64, 56, 48, 40)
@@ -493,7 +493,7 @@ _FULL_RANGE = 2
 _MATRICES = {BT709: "bt709", 5: "bt601", 6: "bt601", 7: "smpte240m", BT2020: "bt2020"}
 # By the number of degrees by which frames are turned counterclockwise.
 _TURNS = {0: [], 90: [("transpose", "cclock")], 180: [("hflip", ""), ("vflip", "")], 270: [("transpose", "clock")]}
-# So good that nobody sees a difference. Looking further ahead takes memory.
+# High enough for no visible loss of quality. A longer lookahead would take more memory.
 _FILM_OPTIONS = {
     "libx264": {"preset": "faster", "crf": "17", "rc-lookahead": "10"},
     "libx265": {
@@ -549,7 +549,7 @@ class _Encoder:
         context.color_range = 1
         context.thread_count = _THREADS
         if form.colors.encoder == "libx265":
-            # Apple's players open no other.
+            # Apple's players require this tag.
             context.codec_tag = "hvc1"
         self.count = 0
 

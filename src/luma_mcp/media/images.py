@@ -79,7 +79,7 @@ _RAW_PHOTOMETRICS = (32803, 34892)
 _MAX_DIRECTORIES = 1000
 _NICENESS = 5
 _CRASHED = 2
-"""Exit code of the process after an error that nobody expected."""
+"""Exit code of the process after an unexpected error."""
 _PREVIEW_SHARE = 4
 """A page is taken for a preview if another one has more than so many times its pixels."""
 
@@ -525,7 +525,7 @@ def _convert(image: Image.Image) -> Image.Image:
         image = image.convert("RGB")
         if alpha:
             image.putalpha(alpha)
-        # Drops comments, the profile, which is applied by now, and metadata that Pillow may be unable to write.
+        # Drop comments, the profile, which has been applied, and metadata that Pillow may be unable to write.
         image.info = {}
         image.getexif()[_ORIENTATION] = orientation
         ImageOps.exif_transpose(image, in_place=True)
@@ -581,7 +581,7 @@ def run_worker() -> None:
         os._exit(_CRASHED)
     sys.stdout.buffer.write(json.dumps(reply).encode() + b"\n" + result)
     sys.stdout.buffer.flush()
-    # Without the time that it takes to free everything.
+    # Exit at once: freeing everything takes time.
     os._exit(0)
 
 

@@ -1,7 +1,7 @@
 """HTTP GET from public addresses only: not from this machine, its network or a cloud's metadata service.
 
-Addresses are checked when a connection is made, so a name that changes its meaning afterwards gains nothing, and
-each redirect is checked like the first link. A proxy gets the host name and connects itself: see SECURITY.md.
+Addresses are checked when a connection is made, so changing a name's address after a check (DNS rebinding) has no
+effect. Each redirect is checked like the first link. A proxy gets the host name and connects itself: see SECURITY.md.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ async def resolve_host(host: str, port: int) -> list[str]:
 def _has_invalid_certificate(error: httpx2.HTTPError) -> bool:
     """Whether connecting ended at the host's certificate, by the chain of causes."""
     cause: BaseException | None = error
-    # The chain can be a circle, where somebody raises one exception again.
+    # The chain can be circular if an exception was raised again.
     for _ in range(LONGEST_CAUSE_CHAIN):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return True

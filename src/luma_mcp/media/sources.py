@@ -87,7 +87,7 @@ class HostNotFound(ImageError):
 
 
 class ForeignId(ImageError):
-    """An id of the API that is not in use."""
+    """An id that belongs to the API that is not in use."""
 
 
 class SourceKind(Enum):
@@ -162,7 +162,7 @@ def parse_source(
 
 
 def _check_scheme(scheme: str, text: str, accepted: str, *, has_local_files: bool) -> None:
-    """Raise `ImageError` for a scheme that leads nowhere from here."""
+    """Raise `ImageError` for a scheme that cannot be fetched."""
     if scheme in _CHAT_SCHEMES:
         better = "an absolute path or a link" if has_local_files else "a link or a data: URI"
         raise ImageError(f"is inside the chat application, out of reach of this server; give {better}")

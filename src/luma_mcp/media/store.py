@@ -125,7 +125,7 @@ class VideoStore:
         async with self._uploads, anyio.create_task_group() as tasks:
             tasks.start_soon(produce)
             try:
-                # A request that hangs delays nobody. What it has begun is discarded by its thread.
+                # A request that hangs does not delay the caller. Its thread discards what it has begun.
                 await anyio.to_thread.run_sync(upload, abandon_on_cancel=True)
             except Exception as error:  # noqa: BLE001 - raised below
                 failures.append(StoreError(_describe(error)))
@@ -133,7 +133,7 @@ class VideoStore:
                 receive.close()
                 tasks.cancel_scope.cancel()
         if failures:
-            # The others follow from the first.
+            # Later failures are consequences of the first one.
             raise failures[0]
 
 
