@@ -1,8 +1,8 @@
 """What can be made with Luma's own Agents API: the model Ray 3.2.
 
-Source: Luma's documentation and its official SDK, as of `SOURCE_DATE`. Where they disagree, what every source accepts.
-A new model or resolution is one row below; then `make docs`. The tests hold an independent copy in
-tests/table_agents.py.
+Source: Luma's documentation and its official SDK, as of `SOURCE_DATE`. Where they disagree, the rows contain
+only what every source accepts. A new model or resolution is one row below; then `make docs`. The tests hold an
+independent copy in tests/table_agents.py.
 """
 
 from __future__ import annotations

@@ -31,12 +31,12 @@ Condition = tuple[tuple[str, str | bool], ...]
 FRAME_IMAGES = ("image_start", "image_end")
 """The images that become frames of a clip, and get its shape."""
 INHERITED = ("aspect_ratio", "dynamic_range", "resolution", "model")
-"""What a clip takes over from the one that it continues, the most important first."""
+"""The choices that a clip takes over from the one that it continues, the most important first."""
 
 
 # One of the ways to give an image, where the server may read files for its callers.
 LOCAL_PATH = "an absolute path (~ works), "
-# What is not offered where it may not.
+# Reported as not offered where the server must not write files.
 _SAVING = "saving of files"
 # What other generators call it. A name with an underscore stands for names that have all of its parts.
 NEVER_OFFERED = {
@@ -267,9 +267,9 @@ class Catalog:
         outputs: by dynamic range.
         typical_seconds: by resolution, the [10th, 90th] percentile of the time from submission to the end.
         expensive: the values that `LUMA_MCP_CONFIRM=expensive` asks about, by parameter.
-        not_offered: what other generators have and this API does not, each with the parts of names that stand for it.
-        instead: what can be done instead of some of that, as a clause.
-        inputs: the other parameters of which a combination has whether they are given.
+        not_offered: features that other generators have and this API lacks, each with the parts of names that mean it.
+        instead: the alternative to some of these features, as a clause.
+        inputs: the other parameters for which a combination states whether they are given.
         aliases: other names of values, by parameter.
         prices: in dollars for one video, by the values of `price_factors`; empty if they are not known in advance.
         price_source, price_date: where the prices come from, and as of when.
@@ -301,7 +301,7 @@ class Catalog:
 
     @cached_property
     def switches(self) -> tuple[str, ...]:
-        """The names of which a combination has whether they are given."""
+        """The names for which a combination states whether they are given."""
         return (*self.images, *self.inputs)
 
     def is_given(self, params: Mapping[str, Any], name: str) -> bool:

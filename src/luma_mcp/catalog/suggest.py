@@ -1,4 +1,4 @@
-"""What an unknown name or value most likely means. A guess is only ever suggested, never acted upon."""
+"""Guess what an unknown name or value most likely means. A guess is only suggested, never acted upon."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     best = max(fits, key=fits.__getitem__, default="")
     if fits.get(best):
         return best
-    # Hardly anybody misspells the first letter: `count` is no misspelled `account`.
+    # The first letter is rarely misspelled: `count` is no misspelled `account`.
     candidates = [each for each in (*names, *synonyms) if each[0] == spelling[:1]]
     similar = get_close_matches(spelling, candidates, n=1, cutoff=0.82)
     return next((synonyms.get(each, each) for each in similar), None)

@@ -1,4 +1,4 @@
-"""Whether a request can be made, and if not, the closest one that can.
+"""Validate requests, and find the closest valid request for an invalid one.
 
 `validate` finds every problem at once, so that one rejection is enough, and completes the params to a request in which
 every choice is explicit.
@@ -267,14 +267,14 @@ def _nearest_combinations(
     preference = partial(_preference, catalog, wanted)
     found: dict[tuple[bool, ...], Combination] = {}
     for changes in sorted(by_changes, key=sum):
-        # What changes more than another combination does is no way of its own.
+        # Skip a combination that changes everything that another one changes, and more.
         if not any(all(map(ge, changes, fewer)) for fewer in found):
             found[changes] = min(by_changes[changes], key=preference)
     return sorted(found.values(), key=preference)
 
 
 def _preference(catalog: Catalog, wanted: Mapping[str, Any], combination: Combination) -> tuple[Any, ...]:
-    """Sort key: gives up little of what the video shows, then few of the rest; by small steps; has the lowest price.
+    """Sort key: the fewest changes of what the video shows, then of the rest; the smallest steps; the lowest price.
 
     Among equally many params, an image or input is kept before a choice, and an earlier param of the catalog before a
     later one.
