@@ -72,7 +72,7 @@ def installed_version(package: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Everything that a check may know.
+    """The input of all checks.
 
     Attributes:
         settings: those in the `variables`, without the `invalid` ones; of these, the reason why they cannot be used.
@@ -107,7 +107,7 @@ def detect(*, seconds: float) -> Environment:
             del usable[name]
     settings, token_file = Settings.from_environment(usable), None
     files = tuple(file for file in present_files() if file.exists)
-    # An unusable credential is a problem of its own, which another one would hide.
+    # A credential from elsewhere would hide the problem of an unusable one.
     if not invalid.keys() & {*BY_VARIABLE, "LUMA_MCP_API"}:
         settings, token_file = resolve_token(settings, files)
     return Environment(os.environ, settings, invalid, files, token_file, seconds)
@@ -219,7 +219,7 @@ async def check_settings(here: Environment) -> list[CheckResult]:
 
 
 def _choice_of_api(settings: Settings) -> list[CheckResult]:
-    """Which API is used where that is not plain, and which settings it does not have."""
+    """Which API is used if that is not obvious, and which settings it does not support."""
     results: list[CheckResult] = []
     provider = settings.provider
     if settings.unused and settings.token:
@@ -405,7 +405,7 @@ def _new_credential(provider: Provider) -> str:
 def _account_result(account: Account, unchecked: LumaError | str | None) -> CheckResult:
     """What an account can do now. `unchecked`: why its session could not be checked."""
     name, now, expires = f"account {account.email}", datetime.now(UTC), parse_time(account.session_expires)
-    # The address comes from the API, and somebody will paste this into a shell.
+    # Quoted, because the address comes from the API, and the command is pasted into a shell.
     refresh = f"{invocation()} accounts refresh {shlex.quote(account.email)}"
     is_expired = account.session_valid is False
     if account.session_valid is None and expires:
@@ -627,7 +627,7 @@ def _why_failed(error: BaseException, ending: Path, log: IO[str], secrets: Seque
         reason = ending.read_text()
     log.seek(0)
     text = log.read()
-    # Without the secrets before it is cut, so that no part of one stays.
+    # Mask secrets before the line is cut, so that no part of one remains.
     for secret in secrets:
         text = text.replace(secret, "***")
     lines = text.strip().splitlines()
@@ -642,7 +642,7 @@ except OSError as error:
     reason = f"cannot be started: {error.strerror}"
 open(sys.argv[1], "w").write(reason)
 """
-"""Starts a command and writes down how it ended, which the SDK keeps to itself."""
+"""Starts a command and records how it ended, which the SDK does not report."""
 
 
 # The hosts
@@ -661,7 +661,7 @@ async def check_host(file: HostFile, here: Environment) -> list[CheckResult]:
     path = entry.env.get("PATH") or bare_path(this_system(), here.variables)
     program = find_program(entry.command, path)
     if reason := why_unsafe(entry, program):
-        # Somebody else's program may have read the token, if the host has started it.
+        # If the host has started the unrelated program, it may have read the token.
         detail = f"its entry runs {entry.safe_command}, {reason}. It was not started here, but {name} starts it"
         if not entry.is_ours:
             fix = f"{fix} --force"
@@ -729,7 +729,7 @@ async def _entry_results(here: Environment, file: HostFile, entry: Entry, settin
 
 
 def _notes_on_entry(file: HostFile, entry: Entry, settings: Settings) -> list[CheckResult]:
-    """What may be intended in an entry."""
+    """Peculiarities of an entry that may be intended."""
     name = file.host.name
     results: list[CheckResult] = []
     if settings.token and settings.unused:

@@ -36,7 +36,7 @@ def doctor(*, simulate: bool, as_json: bool, seconds: float) -> None:
     else:
         click.echo(_format_screen(results, failures))
     sys.stdout.flush()
-    # At once: a normal exit waits for threads, and a dead disk may hold one.
+    # Exit at once: a normal exit waits for threads, and an unreachable disk may block one.
     os._exit(bool(failures))
 
 

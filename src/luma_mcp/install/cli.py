@@ -79,7 +79,7 @@ def install(host_name: str | None, options: InstallOptions) -> None:
     if options.simulate:
         args = (*args, "--simulate")
         if settings.api == AGENTS.name:
-            # The credential, which says so here, is not in the entry.
+            # Stated, because the credential that implies the API here is not in the entry.
             env["LUMA_MCP_API"] = AGENTS.name
     if options.only_print:
         if host_name is None:
@@ -117,7 +117,7 @@ def _warnings(settings: Settings) -> list[str]:
 
 
 def _select_api(file: HostFile, provider: Provider, env: Mapping[str, str]) -> dict[str, str]:
-    """What an entry needs besides a credential so that its server uses that API, whatever else is kept in it."""
+    """Get the variables, besides a credential, with which an entry uses that API, whatever variables it already has."""
     before = file.entry
     if before is None or not before.is_ours:
         return {}
@@ -202,7 +202,7 @@ def _parse_choice(answer: str, present: list[HostFile]) -> list[HostFile]:
 
 
 def _resolve_host(text: str) -> tuple[Host, Path]:
-    """The host that a person means, with its file."""
+    """The host with the name that the user typed, with its file."""
     matches = paths.match_hosts(text)
     if not matches:
         closest = paths.closest_host(text)
@@ -450,7 +450,7 @@ def _is_confirmed(entry: Entry | None, options: InstallOptions) -> bool:
 
 
 def _confirm(question: str, *, option: str) -> bool:
-    """Ask a person; an error if there is nobody to ask. `option` would have answered."""
+    """Ask the user; raise an error if there is no terminal. `option`: the one that would have answered."""
     if not sys.stdin.isatty():
         raise click.ClickException(f"There is no terminal to ask in, so this was not changed. Add {option} to go on.")
     return click.confirm(question, default=False)

@@ -92,7 +92,7 @@ def format_invocation(command: Command, system: System, *, on_path: str | None, 
     if system != "win32":
         return shlex.join([command.program, *command.args])
     quoted = [re.sub(_NEEDS_QUOTES, r'"\g<0>"', word) for word in (command.program, *command.args)]
-    # PowerShell takes a quoted first word for a text. Only cmd sets PROMPT, and only cmd has no operator `&`.
+    # PowerShell reads a quoted first word as a string and needs the operator `&`. Only cmd lacks it and sets PROMPT.
     if quoted[0].startswith('"') and "PROMPT" not in environment:
         quoted.insert(0, "&")
     return " ".join(quoted)
@@ -116,7 +116,7 @@ def resolve_command(
     path = _slashes(executable)
     if _EPHEMERAL.search(path) or (cache and path.startswith(_slashes(cache).rstrip("/") + "/")):
         runner = which("uvx") or which("uv") or which("pipx")
-        # Without a source the runner would start whatever an index has under our name.
+        # Without a source, the runner would start any package that an index has under our name.
         if runner and (origin := source()):
             name = Path(_slashes(runner)).name.casefold().removesuffix(".exe")
             before = {"uv": ("tool", "run", "--from"), "pipx": ("run", "--spec")}.get(name, ("--from",))

@@ -1,4 +1,4 @@
-"""A host's configuration file: our entry in it, its text with another entry, and reading and replacing the file.
+"""Read a host's configuration file, change our entry in its text, and replace the file.
 
 JSON and TOML texts are changed in place: but for our entry no parsed tree is written back, because comments, order,
 indentation and number formats belong to the owner of the file.
@@ -49,7 +49,7 @@ OTHERS_MAY_READ = 0o044
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 """For these errors, writing to the file itself would be dangerous."""
 REMOVED = object()
-"""Stands for no value."""
+"""Sentinel for a missing value."""
 Span = tuple[int, int]
 """Where something starts and ends in a text."""
 _BACKUP = re.compile(r"\.luma-backup-(\d{8}-\d{6})(?:-(\d+))?")
@@ -79,7 +79,7 @@ class Unparsable(InstallError):
 
 
 class Changed(InstallError):
-    """Somebody wrote to the file meanwhile."""
+    """Another program wrote to the file meanwhile."""
 
 
 class Damaged(InstallError):
@@ -92,7 +92,7 @@ def _newline(text: str) -> str:
 
 
 def _end_of(pattern: re.Pattern[str], text: str, at: int, stop: int = sys.maxsize) -> int:
-    """Where a match of the pattern ends that starts there, in the text up to `stop`."""
+    """The end of the match of a pattern that starts at `at`, in the text up to `stop`."""
     # Matched in place: copying the rest of a long text for each step would be slow.
     found = pattern.match(text, at, stop)
     return found.end() if found else at
@@ -184,7 +184,7 @@ class JsonDocument:
         return found[-1].value if len(found) == len(path) else REMOVED
 
     def locate(self, path: KeyPath) -> Span:
-        """Where the member at that path is, with its name."""
+        """The position of the member at that path, including its name."""
         member = self._walk(path)[1][-1]
         return member.start, member.end
 
@@ -264,7 +264,7 @@ class JsonDocument:
         return parent, found
 
     def _removal_span(self, member: _Member, stop: int, *, is_last: bool) -> Span:
-        """What to remove for a member: with its line break, or with the blanks beside it."""
+        """The span to remove for a member: with its line break, or with the blanks beside it."""
         text, start = self.text, member.start
         rest = _end_of(_BLANKS, text, stop)
         ends_line = text[rest] in "\r\n"
@@ -417,7 +417,7 @@ def _indent_before(text: str, at: int) -> str | None:
 
 
 class _Cut(NamedTuple):
-    """What stands in a text for a part of the file, and which part."""
+    """A placeholder in a text, and the part of the file that it replaces."""
 
     mark: str
     start: int
@@ -570,7 +570,7 @@ class TomlDocument:
         if isinstance(tomlkit.parse(pieces[1]).get(path[0]), InlineTable):
             return self.update(path, [((), REMOVED)])
         text, *between, last = pieces[::2]
-        # Comments between two statements are somebody else's, blank lines are not.
+        # Keep comments between two statements: they belong to the owner of the file. Blank lines are dropped.
         for piece in [*filter(str.strip, between), last]:
             newline = _newline(text[-2:])
             # The blank line that separated it goes with it.
@@ -597,7 +597,7 @@ def _load_toml(text: str) -> dict[str, Any]:
     except (TOMLKitError, AttributeError, TypeError, ValueError) as error:
         found = _POSITION.search(message)
         line, column = (int(found[1]), int(found[2])) if found and found[1] else (0, 0)
-        # Of two complaints the first may be about what version 1.1 allows.
+        # If both parsers fail, the earlier error may be about syntax that version 1.1 allows.
         if line and isinstance(error, KitError) and error.line > line:
             message, line, column = str(error), error.line, error.col + 1
         at = len(text)
@@ -744,7 +744,7 @@ class Config:
         return parse_entry(self._fields)
 
     def with_entry(self, wanted: Entry) -> Config:
-        """The configuration with that entry, in place of a server of somebody else's that is there under our name.
+        """The configuration with that entry, in place of any other server under our name.
 
         Of an entry of ours everything is kept that is not set anew: other variables, other fields, comments, and
         arguments that its owner has added behind ours.
@@ -812,7 +812,7 @@ class Config:
 
     @property
     def _rest(self) -> tuple[str, str]:
-        """All content but our entry, as text: there `nan` equals itself, and 1 is not 1.0."""
+        """All content but our entry, as text, in which `nan` equals itself and 1 differs from 1.0."""
         others = dict(self._document.value)
         servers = dict(others.pop(self.host.key, {}))
         servers.pop(NAME, None)
@@ -957,7 +957,7 @@ def replace(snapshot: Snapshot, data: bytes, now: datetime) -> Path | None:
 
 
 def _is_writable(place: Path) -> bool:
-    # root may write everywhere, so the mode says what is meant.
+    # root may write everywhere, so the mode shows the owner's intention.
     return bool(place.stat().st_mode & 0o222) and os.access(place, os.W_OK)
 
 
@@ -1010,7 +1010,7 @@ def _write_in_place(snapshot: Snapshot, data: bytes, backup: Path | None) -> Non
             _overwrite(file, data)
         except OSError:
             try:
-                # Its blocks are still its own, so this succeeds also on a full disk.
+                # The file keeps its blocks, so this succeeds even on a full disk.
                 _overwrite(file, snapshot.data or b"")
             except OSError as error:
                 reason = f"it was damaged while it was written: {error.strerror}"

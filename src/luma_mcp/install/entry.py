@@ -32,7 +32,7 @@ Origin = Literal["installed", "former", "module", "index", "other"]
 installed   one of our installations, under the present name
 former      one of our installations, under the former name
 module      `python -m luma_mcp`: ours only if that Python has our distribution
-index       whatever a package index, or PATH, has under one of our names: not ours
+index       any package under one of our names, from a package index or PATH: not ours
 other       something else
 """
 _NAME = re.compile(r"luma[-_.]ray[-_.]mcp(\.exe|\.py)?", re.IGNORECASE)
@@ -119,7 +119,7 @@ def _origin(command: str, args: tuple[str, ...]) -> Origin:
     if _NAME.fullmatch(program):
         return "installed"
     if _FORMER_NAME.fullmatch(program):
-        # Without a folder it is whatever PATH has, and that may come from the index.
+        # Without a folder, PATH decides which program it is, and that may come from the index.
         has_folder = program != command.casefold().removesuffix(".exe")
         return "former" if has_folder else "index"
     if _runs_module(args):
@@ -199,7 +199,7 @@ def _base_name(word: str) -> str:
 
 
 def why_unsafe(entry: Entry, program: str | None) -> str:
-    """Why an entry must not be started: it runs somebody else's program, or may do so. Empty if it can be.
+    """Why an entry must not be started: it runs, or may run, an unrelated program. Empty if it can be started.
 
     `program`: what its command stands for.
     """
