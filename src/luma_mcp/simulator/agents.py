@@ -287,7 +287,7 @@ class AgentsService(Service):
         unknown = sorted(stated.keys() - _BODY_FIELDS) + sorted(video.keys() - _VIDEO_FIELDS)
         if unknown:
             raise _RefusedError(400, f"{unknown[0]} is not supported here")
-        # Left out, it would be a picture.
+        # If the type is left out, the API makes a picture.
         if stated.get("type") != "video":
             raise _RefusedError(400, "Only type video is supported here")
         params: dict[str, Any] = {
@@ -627,7 +627,7 @@ def _drop_nulls(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parse_switches(video: Mapping[str, Any]) -> dict[str, Any]:
-    """Parse what is on or off."""
+    """Parse the flags of a video."""
     for name in _SWITCHES:
         if not isinstance(video.get(name, False), bool):
             raise _RefusedError(400, f"video.{name} must be a boolean")

@@ -305,7 +305,7 @@ def _is_no_break(record: logging.LogRecord) -> bool:
 
 
 async def _discard(_: Any) -> None:
-    """ASGI `send` for an answer that nobody gets."""
+    """ASGI `send` that discards the answer."""
 
 
 def new_simulator(
@@ -358,7 +358,7 @@ def running(simulator: Simulator) -> Iterator[str]:
 def _listen(simulator: Simulator, port: int = 0) -> tuple[uvicorn.Server, socket.socket, str]:
     """Build a server, its socket and its base URL."""
     config = uvicorn.Config(simulator, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
-    # A requested break is no fault of the simulator.
+    # A connection break that was requested is not logged as an error of the simulator.
     logging.getLogger("uvicorn.error").addFilter(_is_no_break)
     # The socket listens before the server's loop starts, so that a client can connect at once.
     bound = socket.create_server((HOST, port))

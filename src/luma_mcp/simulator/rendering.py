@@ -1,7 +1,7 @@
 """Make the clips of simulated jobs: a drawn landscape, in the size and length that was ordered. Needs PyAV (`av`).
 
-What a clip shows depends on its prompt, how it is arranged on its job. Pictures that were ordered as frames are shown
-in full in theirs; around these, the landscape fades into them.
+The prompt of a clip decides what it shows, and its job how that is arranged. Pictures that were ordered as frames are
+shown in full in these frames; around them, the landscape fades into them.
 """
 
 from __future__ import annotations
@@ -355,7 +355,7 @@ def _outline_waves(rng: random.Random, top: float, nearness: float) -> list[Poin
     return points
 
 
-# What suits a prompt with one of these nouns.
+# Outlines by the nouns of a prompt.
 _OUTLINES: tuple[tuple[Outline, str], ...] = (
     (_outline_waves, "sea|ocean|waves?|water|lake|river|boats?|ships?|harbou?r|beach|coast"),
     (_outline_city, "city|cities|towns?|streets?|houses?|roofs?|buildings?|cars?|bridges?"),

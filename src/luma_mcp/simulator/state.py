@@ -131,9 +131,9 @@ FRAME_RATE = 24
 # Credits by a resolution's place in the catalog, cheapest first. Made up: the API's page gives no prices. Beyond these,
 # each resolution costs three times the one before.
 _CREDITS = (20, 50, 100, 300)
-# What an account has used before the first order, from its limit.
+# Credits that an account has used before the first order.
 _USED_BEFORE = 1200
-# The tests and the player show uploads back. More than these would only take memory; the assets themselves stay.
+# Uploaded files that are kept, for tests and the player to show. Older ones are dropped, but their assets stay.
 MAX_UPLOADS = 20
 
 

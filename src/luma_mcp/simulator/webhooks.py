@@ -23,13 +23,13 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @dataclass(frozen=True)
 class WebhookCaller:
-    """Calls what orders name, at the end of their jobs, in threads. `media_url`: where the files of jobs are."""
+    """Calls the webhooks of orders at the end of their jobs, in threads. `media_url`: where the files of jobs are."""
 
     service: Service
     media_url: str
 
     def schedule(self, job: SimulatedJob) -> None:
-        """Call what the job's order names when the job ends, unless its prompt requests something else."""
+        """Call the webhook of a job's order when the job ends, unless its prompt requests something else."""
         if "webhook-lost" in job.behaviors or math.isinf(job.seconds):
             return
         end = job.begun + job.seconds + job.behaviors.get("webhook-late", 0)
@@ -47,6 +47,6 @@ class WebhookCaller:
         record = {**self.service.job_record(job, self.media_url), "replyUrl": reply_url, "replyRef": reply_ref}
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(reply_url, json.dumps(record).encode(), headers)  # noqa: S310 - checked above
-        # Nothing is documented of repetitions.
+        # Not repeated after a failure, because the API does not document repetitions.
         with suppress(OSError), _OPENER.open(request, timeout=TIMEOUT):
             pass
