@@ -21,8 +21,8 @@ LumaError                   kind, retry, charged, and where known: jobid, status
 ├── DownloadError           a video's file could not be saved
 └── JobFailed               the job ran and failed
 
-`server/messages.py` words these facts for agents and `cli/messages.py` for people. `str(error)` is a short neutral
-sentence for library users and logs. No code reads any of these texts.
+`server/messages.py` turns these facts into text for agents and `cli/messages.py` for people. `str(error)` is a short
+neutral sentence for library users and logs. No code reads any of these texts.
 """
 
 from __future__ import annotations
@@ -294,7 +294,7 @@ def format_alternative(alternative: Alternative) -> str:
 
 
 class Facts(TypedDict):
-    """What any error of the API may have. `LumaError` describes it."""
+    """Facts that any error of the API may have. `LumaError` describes them."""
 
     status: int | None
     api_message: str | None
@@ -308,7 +308,7 @@ class RecordedJob:
     Attributes:
         ordered_at: when it was ordered, in UTC; `age`: the seconds since then.
         prompt: what was ordered.
-        state: as it was last seen; "unknown" if nobody saw how a job ended that the API does not know any more.
+        state: as it was last seen; "unknown" if the API no longer knows the job, and its end was never seen.
         ready_by: until when a video that was running is usually ready.
         link: the last link to its video, which may have stopped working.
         is_stored: whether that is a link to a copy in the server's store, which works.
@@ -346,7 +346,7 @@ class LumaError(Exception):
 
     kind: ClassVar[Kind]
     default_retry: ClassVar[Retry] = "after_change"
-    # The summary, with a place for each attribute that it names.
+    # The summary, with a placeholder for each attribute that it names.
     sentence: ClassVar[str]
     charged: Charged | None = None
     retry: Retry | None = None

@@ -10,7 +10,7 @@ from luma_mcp import errors
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One API, and what a person must know about it.
+    """One API, with the facts that users need.
 
     Attributes:
         name: as `LUMA_MCP_API` and `Catalog.api` name it.
@@ -19,11 +19,11 @@ class Provider:
         begins: how a credential begins; `example`: how one looks.
         base_url: where the API is.
         console: the page where a person gets a credential, and sees jobs and bills.
-        support: who can look into a job.
+        support: who can investigate a job.
         unit: what a video costs there.
         asset: what an uploaded image is called; `asset_days`: for how long it is kept, if that is documented.
         link_seconds: for how long a link to a file works, if that is documented.
-        managed_by: who looks after the credential and its account: the user, in the server's environment; the caller,
+        managed_by: who manages the credential and its account: the user, in the server's environment; the caller,
             who sends a credential along; or the operator of a server that serves many with one account.
     """
 
@@ -44,7 +44,7 @@ class Provider:
 
     @property
     def short_noun(self) -> str:
-        """What the credential is called where it is clear which API it is for."""
+        """Short name of the credential, for texts in which the API is clear."""
         return self.noun.rpartition(" ")[2]
 
     @property
@@ -54,7 +54,7 @@ class Provider:
 
     @property
     def placeholder(self) -> str:
-        """What stands for a credential in examples."""
+        """Placeholder for a credential in examples."""
         return f"{self.begins}your-{self.short_noun}-from-{self.site}"
 
 

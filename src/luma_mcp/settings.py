@@ -25,7 +25,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 TOKEN_PATTERN = re.compile(r"[!-~]+")
 """One word that an HTTP header can carry."""
 SHORTEST_HTTP_TOKEN, FEWEST_CHARACTERS = 32, 8
-"""Of a token that is not guessed: its length, and how many different characters are in it."""
+"""Minimum length of an HTTP token, and minimum number of different characters in it, against guessing."""
 HIGHEST_PORT = 65_535
 LONGEST_DRAIN = 3600
 LOG_FORMATS = ("text", "json")
@@ -82,7 +82,7 @@ def _credential(api: str) -> Callable[[str], SecretStr]:
 def parse_http_token(text: str) -> SecretStr:
     """Parse the token for `serve --http`. Raises `ValueError` if it could be guessed or no header can carry it."""
     token = re.sub(r"^Bearer(\s+|$)", "", text)
-    # A short text again and again is found in its double before the end.
+    # A text that repeats a shorter one occurs in its double before the second copy.
     is_repetitive = len(set(token)) < FEWEST_CHARACTERS or (token + token).find(token, 1) < len(token)
     if len(token) < SHORTEST_HTTP_TOKEN or is_repetitive or not TOKEN_PATTERN.fullmatch(token):
         raise ValueError(
@@ -505,7 +505,7 @@ def _choose_api(values: dict[str, Any]) -> dict[str, Any]:
     present = [name for name, credential in credentials.items() if credential]
     api = values.setdefault("api", (*present, "useapi")[0])
     others = [name for name in present if name != api]
-    # Where it is stated, the other one is of interest only if it is the wrong one.
+    # If the API is stated, another credential matters only if that of the stated API is missing.
     if others and not (values["is_api_stated"] and credentials[api]):
         values["unused"] = PROVIDERS[others[0]].variable
     values.setdefault("base_url", PROVIDERS[api].base_url)
@@ -552,11 +552,11 @@ def _proxy_url(text: str) -> str:
     """Complete the URL of a proxy. Raise `ValueError` if it has no usable scheme, host or port."""
     if "://" not in text:
         text = f"http://{text.removeprefix('//')}"
-    # Desktops write it so, and mean version 5.
+    # Desktop environments write it like this and mean version 5.
     text = re.sub("^socks://", "socks5://", text, flags=re.IGNORECASE)
     proxy = urlsplit(text)
     host = proxy.hostname or ""
-    # A path is that of a configuration script, which nothing here reads.
+    # A path would be that of a configuration script, which is not supported.
     if proxy.scheme not in PROXY_SCHEMES or proxy.port == 0 or proxy.path not in ("", "/") or re.search(r"\s", text):
         raise ValueError
     if ":" in host:

@@ -16,7 +16,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
 
 def strip_control(text: str) -> str:
-    """Remove the characters that a terminal would obey instead of showing; newlines and tabs stay."""
+    """Remove control characters, which a terminal executes instead of showing; newlines and tabs stay."""
     return _CONTROL.sub("", text)
 
 
@@ -26,17 +26,17 @@ def one_line(text: str) -> str:
 
 
 def decode_utf8(text: str) -> str:
-    """Read as UTF-8 what the system passed and Python decoded by its locale. `UnicodeError`: it is not UTF-8."""
+    """Decode as UTF-8 a text of the system that Python has decoded by its locale. `UnicodeError`: it is not UTF-8."""
     return os.fsencode(text).decode()
 
 
 def make_encodable(value: Any) -> Any:
-    """Replace what UTF-8 cannot express in a JSON value: half characters, as in names of files in another encoding.
+    """Replace lone surrogates in a JSON value, as in names of files in another encoding: UTF-8 cannot express them.
 
-    One of them would keep an answer from being sent, however much was paid for what it says.
+    A single one would prevent an answer from being sent, even one about a paid job.
     """
     with suppress(UnicodeEncodeError):
-        # Nearly every value is one, and this shows it much faster than a look at each of its parts.
+        # Nearly every value can be encoded, and this shows it much faster than checking each part.
         json.dumps(value, ensure_ascii=False).encode()
         return value
     return _replace_surrogates(value)
