@@ -43,14 +43,14 @@ def hosts_block() -> str:
             install = f"`luma-ray-mcp install {host.id}`"
             rows.append([link, install, f"{host.wait} s", f"`{host.key}`, {host.format.upper()}"])
         else:
-            rows.append([link, "not possible", "", ""])
+            rows.append([link, "[a server for a team](../hosting.md)", "", ""])
     return format_table(rows)
 
 
 def host_block(host: Host) -> str:
-    """What the table of hosts knows about an app."""
+    """Build the section of an app from the table of hosts."""
     if not host.is_installable:
-        return f"{host.name} starts no servers on your machine, so luma-ray-mcp cannot be added to it."
+        return f"{host.name} starts no servers on your machine: it needs [a server for a team](../hosting.md)."
     rows = [["system", "configuration file"]]
     for system, name in SYSTEM_NAMES.items():
         if system in host.paths:

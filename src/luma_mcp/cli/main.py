@@ -145,7 +145,7 @@ def main(context: click.Context, *, simulate: bool, speed: float) -> None:
 @click.option("--http", is_flag=True, help="Serve Streamable HTTP, and print the URL.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="With --http; others: see docs/hosting.md.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="With --http; 0: any.")
-@click.option("--no-auth", is_flag=True, help="With --http: serve every program and user of this machine, unasked.")
+@click.option("--no-auth", is_flag=True, help="With --http: serve every program and user of this machine.")
 @click.option("--simulate", is_flag=True, help="Use a simulated Luma API: no token, no cost, stand-in clips.")
 @click.option("--speed", type=SPEED, default=4.0, show_default=True, help="With --simulate: how many times faster.")
 @click.pass_context
@@ -155,8 +155,8 @@ def serve_command(
     """Run the MCP server: on stdin and stdout as without a command, or over HTTP.
 
     Over HTTP each request must have a bearer token: LUMA_MCP_HTTP_TOKEN, or one that is generated at the first start.
-    Without an own credential, each request must have the caller's; with LUMA_MCP_OAUTH_ISSUER, an access token of the
-    identity provider. An address that other machines reach needs one of these three to be set up.
+    If the server has no credential of its own, each request must have the caller's; with LUMA_MCP_OAUTH_ISSUER, an
+    access token of the identity provider. An address that other machines can reach needs one of these three set up.
     """
     if not http:
         _reject_options(context, "{option} needs --http.", "host", "port", "no_auth")
