@@ -57,14 +57,15 @@ def serve(*, simulate: bool, speed: float, http: tuple[str, int] | None = None, 
 
         click.echo(f"luma-ray-mcp: {choice_of_api(settings)}", err=True)
     with simulating(settings, speed=speed) if simulate else nullcontext(settings) as prepared:
-        # Imports create many objects and hardly any garbage: searching for it would take a tenth of the start. The
-        # objects stay as long as the process, so later collections need not look at them either.
+        # After the settings, so that an unusable one is reported at once. Imports create many objects and hardly any
+        # garbage: searching for it would take a tenth of the start. The objects stay as long as the process, so later
+        # collections need not look at them either.
         gc.disable()
-        # After the settings, so that an unusable one is reported at once.
         from luma_mcp.server.app import build_server, build_services
 
         gc.freeze()
         gc.enable()
+
         if http:
             from luma_mcp.hosting.drain import cap_waits
             from luma_mcp.hosting.logs import configure_logging

@@ -78,8 +78,7 @@ def build_app(
     )
     # A redirect would name the address that the proxy uses, not that of the clients.
     served.router.redirect_slashes = settings.public_url is None
-    app: ASGIApp = served
-    app = _Sessions(app)
+    app: ASGIApp = _Sessions(served)
     access = access or Access()
     if access.mode is Mode.OWNER:
         app = OwnerToken(app, access.token or "")

@@ -14,9 +14,9 @@ from typing import Any
 from uuid import uuid4
 
 from mcp.server import ServerRequestContext
-from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID, client_supports_apps
+from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
 from mcp.server.mcpserver import Context
-from mcp.types import InitializeRequestParams
+from mcp.types import ClientCapabilities, InitializeRequestParams
 
 SESSION_HEADER = "mcp-session-id"
 # Characters.
@@ -60,9 +60,7 @@ def parse_client(body: bytes | bytearray) -> Client | None:
         params = InitializeRequestParams.model_validate(message["params"], by_name=False)
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    apps = (params.capabilities.extensions or {}).get(EXTENSION_ID, {})
-    types = apps.get("mimeTypes")
-    return Client(params.client_info.name[:_LONGEST_NAME], isinstance(types, list) and APP_MIME_TYPE in types)
+    return Client(params.client_info.name[:_LONGEST_NAME], _declares_apps(params.capabilities))
 
 
 def identify(ctx: Context[Any, Any] | ServerRequestContext[Any, Any]) -> Client:
@@ -72,7 +70,14 @@ def identify(ctx: Context[Any, Any] | ServerRequestContext[Any, Any]) -> Client:
     if session.client_capabilities is None and request.request is not None:
         return Client.from_session_id(request.request.headers.get(SESSION_HEADER, ""))
     name = session.client_params.client_info.name if session.client_params else ""
-    return Client(name, client_supports_apps(request))
+    return Client(name, _declares_apps(session.client_capabilities))
+
+
+def _declares_apps(capabilities: ClientCapabilities | None) -> bool:
+    """Whether the capabilities include MCP Apps in HTML, by the rule of the SDK's `client_supports_apps`."""
+    extensions = (capabilities and capabilities.extensions) or {}
+    types = extensions.get(EXTENSION_ID, {}).get("mimeTypes")
+    return isinstance(types, list | tuple) and APP_MIME_TYPE in types
 
 
 def supports_apps(ctx: Context[Any, Any] | ServerRequestContext[Any, Any]) -> bool:

@@ -1,7 +1,7 @@
 """All text about errors, jobs and lists that agents read, built from typed facts.
 
-Agents are told which tool to call, never to run a command. `cli/messages.py` has the texts about the same facts for
-people at a terminal, and `server/progress.py` those about progress.
+These texts name the next tool to call, and never a command to run. The texts for people at a terminal are in
+`cli/messages.py`, those about progress in `server/progress.py`.
 """
 
 from __future__ import annotations
